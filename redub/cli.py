@@ -1,0 +1,654 @@
+"""The command line: words typed → one pipeline function → one summary → an exit code.
+
+Nothing heavy is imported here at the top, so that `redub --help` answers at once. A RedubError
+becomes one line on stderr and its exit code in one place, :func:`main`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from redub.core.errors import ConfigError, RedubError, UsageError
+
+OK, ERROR, USAGE, QUARANTINED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+app = typer.Typer(
+    name="redub",
+    help="Folders of footage in, trained movie dubbers and dubbed clips out.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+index_app = typer.Typer(no_args_is_help=True, help="The emotion index over the reference footage.")
+bad_app = typer.Typer(no_args_is_help=True, help="Clips that were set aside, and why.")
+cache_app = typer.Typer(no_args_is_help=True, help="What is stored, why, and whether it is whole.")
+runs_app = typer.Typer(no_args_is_help=True, help="Training runs.")
+app.add_typer(index_app, name="index")
+app.add_typer(bad_app, name="bad")
+app.add_typer(cache_app, name="cache")
+app.add_typer(runs_app, name="runs")
+
+ProjectDir = Annotated[
+    Path, typer.Option("-C", "--project", help="the project folder (found upwards from here)")
+]
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+Workers = Annotated[int, typer.Option("-j", "--workers", help="worker processes")]
+SchedulerName = Annotated[
+    str, typer.Option("--scheduler", help="sync | processes | tcp://host:port")
+]
+DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="say what would be done, write nothing")]
+HERE = Path()
+
+
+# -- how things are said
+
+
+def say(text: str = "") -> None:
+    """One line for people, on stderr: stdout belongs to --json."""
+    print(printable(text), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Show control and bidirectional characters of names instead of obeying them."""
+    hidden = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0x200E, 0x200F, 0xFEFF}
+    return "".join(
+        f"\\u{ord(c):04x}" if (ord(c) < 32 and c != "\n") or ord(c) == 127 or ord(c) in hidden else c
+        for c in text
+    )
+
+
+def put(value: Any, *, schema: str) -> None:
+    """The machine's answer: one JSON document with its schema's name."""
+    print(json.dumps({"schema": f"redub.{schema}/1", **_plain(value)}, sort_keys=True))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def table(columns: list[str], rows: list[list[Any]]) -> None:
+    """Aligned columns on stderr; numbers to the right."""
+    cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in rows]
+    widths = [max(len(c), *(len(r[i]) for r in cells), 0) for i, c in enumerate(columns)]
+    right = [all(_is_number(r[i]) for r in cells) and bool(cells) for i in range(len(columns))]
+
+    def line(row: list[str]) -> str:
+        padded = [
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    print(line(columns), file=sys.stderr)
+    for row in cells:
+        print(line(row), file=sys.stderr)
+
+
+def _is_number(cell: str) -> bool:
+    return cell in ("", "–") or cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+@contextlib.contextmanager
+def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and ETA on a terminal; nothing when stderr is piped."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(label, total=None, rate="")
+        started = time.monotonic()
+
+        def update(done: int, total: int) -> None:
+            rate = done / max(time.monotonic() - started, 1e-9)
+            bars.update(task, completed=done, total=total, rate=f"{rate:.1f} {unit}/s")
+
+        yield update
+
+
+def finish(quarantined: int, next_command: str) -> NoReturn:
+    """End a command: the next one to type, and exit 0 or 3."""
+    if quarantined:
+        say(f"{quarantined} set aside; see them with: redub bad list")
+    say(f"next: {next_command}")
+    raise typer.Exit(QUARANTINED if quarantined else OK)
+
+
+def scheduler_of(name: str, workers: int) -> Any:
+    from redub.pipeline.executor import Scheduler
+
+    return Scheduler(name, workers)
+
+
+def project_of(folder: Path) -> Any:
+    from redub.pipeline.project import open_project
+
+    return open_project(folder)
+
+
+# -- the project
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="where the project shall live")] = HERE) -> None:
+    """Start a project: a commented redub.toml and a footage folder."""
+    from redub.pipeline.project import init_project
+
+    path = init_project(folder)
+    say(f"wrote {path}")
+    say("put media (and NAME.srt beside NAME.mp4) into its footage folder")
+    finish(0, f"redub ingest -C {folder}")
+
+
+@app.command()
+def config(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Print every setting with the value in force."""
+    settings = project_of(project).config
+    if as_json:
+        put(settings, schema="config")
+        return
+    for section, value in _plain(settings).items():
+        if isinstance(value, dict):
+            for key, item in value.items():
+                print(f"{section}.{key} = {json.dumps(item)}")
+        else:
+            print(f"{section} = {json.dumps(value)}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Versions, compilers, decoders, GPU, and every registry by name, each really imported."""
+    from redub.pipeline.doctor import examine
+
+    report = examine()
+    if as_json:
+        put(report, schema="doctor")
+    else:
+        for section, lines in report.sections.items():
+            say(section)
+            for name, value in lines.items():
+                say(f"  {name:28} {value}")
+        for problem in report.problems:
+            say(f"problem: {problem}")
+    raise typer.Exit(ERROR if report.problems else OK)
+
+
+@app.command()
+def status(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """What is committed, set aside and missing, from the logs alone."""
+    from redub.pipeline.status import project_status
+
+    report = project_status(project_of(project))
+    if as_json:
+        put(report, schema="status")
+        return
+    say(f"{report.clips} clips from {report.sources} sources; {report.quarantined} rows set aside")
+    table(
+        ["feature", "listed", "committed", "null", "quarantined", "pending"],
+        [[x.feature, x.listed, x.committed, x.nulls, x.quarantined, x.pending] for x in report.ledger],
+    )
+    say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
+    say(f"runs: {', '.join(report.runs) or 'none'}")
+    say(f"next: {report.next_command}")
+
+
+@app.command()
+def plan(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """What `redub run` would compute, why, and how long it may take; writes nothing."""
+    from redub.pipeline.plan import plan as make_plan
+    from redub.pipeline.store import Store
+
+    lines = make_plan(Store(project_of(project)))
+    if as_json:
+        put({"features": lines}, schema="plan")
+        return
+    table(
+        ["feature", "up-to-date", "new", "changed", "held", "est. s", "why"],
+        [
+            [
+                x.feature,
+                x.up_to_date,
+                x.new,
+                x.changed,
+                x.quarantined,
+                "–" if x.estimate_s is None else f"{x.estimate_s:.1f}",
+                x.why,
+            ]
+            for x in lines
+        ],
+    )
+    say("next: redub run")
+
+
+# -- stages
+
+
+@app.command()
+def ingest(
+    project: ProjectDir = HERE, workers: Workers = 2, scheduler: SchedulerName = "processes"
+) -> None:
+    """Stage 1: read new and changed footage into the clip table."""
+    from redub.pipeline.stages import run_ingest
+
+    with progress_bar("ingest", "files") as bar:
+        summary = run_ingest(project_of(project), scheduler_of(scheduler, workers), bar)
+    say(f"{summary.sources} sources read, {summary.unchanged} unchanged; {summary.clips} clips")
+    if summary.first_reason:
+        say(f"first fault: {summary.first_reason}")
+    finish(summary.quarantined, "redub extract")
+
+
+@app.command()
+def extract(
+    feature: Annotated[
+        list[str] | None, typer.Option("-f", "--feature", help="only these (and what they read)")
+    ] = None,
+    project: ProjectDir = HERE,
+    workers: Workers = 2,
+    scheduler: SchedulerName = "processes",
+    dry_run: DryRun = False,
+) -> None:
+    """Stage 2: compute every missing feature of every clip."""
+    from redub.pipeline.stages import check_features, run_extract
+
+    names = check_features(feature)
+    if dry_run:
+        plan(project)
+        return
+    with progress_bar("extract") as bar:
+        summary = run_extract(project_of(project), scheduler_of(scheduler, workers), names, bar)
+    say(f"{summary.clips} clips, {summary.rows} rows written")
+    finish(summary.quarantined, "redub index build")
+
+
+@index_app.command("build")
+def index_build(project: ProjectDir = HERE) -> None:
+    """Stage 3: build the library and its index from the training split."""
+    from redub.pipeline.stages import run_index
+
+    summary = run_index(project_of(project))
+    for line in summary.lines():
+        say(line)
+    finish(0, "redub retrieve")
+
+
+@app.command()
+def retrieve(project: ProjectDir = HERE) -> None:
+    """Stage 4: find the K neighbours of every clip, per modality."""
+    from redub.pipeline.stages import run_retrieve
+
+    summary = run_retrieve(project_of(project))
+    say(f"{summary.queries} clips queried, {summary.rows} neighbour rows")
+    finish(0, "redub train")
+
+
+@index_app.command("query")
+def index_query(
+    clip: Annotated[str, typer.Argument(help="clip id; `redub status` lists none? see index stats")],
+    modality: Annotated[str, typer.Option(help="scene | face | text | all")] = "all",
+    k: Annotated[int | None, typer.Option("-k", "--k", help="how many neighbours")] = None,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """The neighbours of one clip, with scores."""
+    from redub.pipeline.retrieve import query_clip
+
+    answer = query_clip(project_of(project), clip, modality=modality, k=k)
+    if as_json:
+        put({"clip": clip, "neighbours": answer}, schema="index.query")
+        return
+    for name, hits in answer.items():
+        say(f"{name}:")
+        table(
+            ["rank", "score", "clip", "speaker", "emotion", "text"],
+            [[h.rank, f"{h.score:.4f}", h.clip_id, h.speaker, h.emotion, h.text] for h in hits],
+        )
+
+
+@index_app.command("precision")
+def index_precision(
+    modality: Annotated[str, typer.Option(help="scene | face | text | audio")] = "audio",
+    scope: Annotated[str, typer.Option(help="any | same | other speakers")] = "other",
+    fitted: Annotated[
+        bool, typer.Option(help="use a transform fitted with labels on the other speakers only")
+    ] = False,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """How often a neighbour shares the query's emotion label (precision@K, with an interval)."""
+    from redub.pipeline.precision import emotion_precision
+
+    report = emotion_precision(project_of(project), modality=modality, scope=scope, fitted=fitted)
+    if as_json:
+        put(report, schema="index.precision")
+        return
+    say(
+        f"{report.modality}, {report.scope} speakers, {report.transform}: "
+        f"precision@{report.k} {report.precision:.3f} "
+        f"[{report.low:.3f}, {report.high:.3f}], chance {report.chance:.3f}, {report.queries} queries"
+    )
+
+
+@app.command()
+def train(
+    model: Annotated[str | None, typer.Argument(help="a model of `redub doctor`")] = None,
+    run: Annotated[str, typer.Option(help="name of the run")] = "authentic",
+    max_steps: Annotated[int | None, typer.Option(help="stop after this many steps")] = None,
+    baseline: Annotated[
+        bool, typer.Option(help="the same model without retrieval and graphs")
+    ] = False,
+    resume: Annotated[bool, typer.Option(help="go on from the run's last checkpoint")] = True,
+    project: ProjectDir = HERE,
+) -> None:
+    """Stage 5: train a dubber from cached features; no media is opened."""
+    from redub.pipeline.stages import run_train
+
+    with progress_bar("train", "steps") as bar:
+        summary = run_train(
+            project_of(project),
+            run=run,
+            model=model,
+            max_steps=max_steps,
+            baseline=baseline,
+            resume=resume,
+            progress=bar,
+        )
+    for line in summary.lines():
+        say(line)
+    finish(0, f"redub evaluate {run}")
+
+
+@app.command()
+def synthesize(
+    run: Annotated[str, typer.Argument(help="name of the run")] = "authentic",
+    split: Annotated[str, typer.Option(help="train | validation | test")] = "test",
+    project: ProjectDir = HERE,
+) -> None:
+    """Stage 6: speak every line of a split; WAV files below the run."""
+    from redub.pipeline.stages import run_synthesize
+
+    with progress_bar("synthesize", "lines") as bar:
+        summary = run_synthesize(project_of(project), run=run, split=split, progress=bar)
+    say(f"{summary.lines} lines, {summary.speech_s:.1f} s of speech, RTF {summary.rtf:.3f}")
+    finish(0, f"redub evaluate {run}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[list[str] | None, typer.Argument(help="runs to compare")] = None,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Stage 7: measure runs on a split; ground truth and resynthesis are always rows."""
+    from redub.pipeline.stages import run_evaluate
+
+    with progress_bar("evaluate", "lines") as bar:
+        result = run_evaluate(project_of(project), runs=run, progress=bar)
+    if as_json:
+        put(result, schema="evaluate")
+        return
+    table(result.columns(), result.text_rows())
+    finish(0, "redub report")
+
+
+@app.command()
+def report(
+    output: Annotated[Path | None, typer.Option("-o", help="the page (default: report.html)")] = None,
+    project: ProjectDir = HERE,
+) -> None:
+    """Write the self-contained HTML report of the last evaluation."""
+    from redub.pipeline.stages import run_report
+
+    say(f"wrote {run_report(project_of(project), output)}")
+
+
+@app.command()
+def run(
+    project: ProjectDir = HERE,
+    workers: Workers = 2,
+    scheduler: SchedulerName = "processes",
+    start: Annotated[str, typer.Option("--from", help="first stage")] = "ingest",
+    stop: Annotated[str, typer.Option("--to", help="last stage")] = "evaluate",
+    dry_run: DryRun = False,
+) -> None:
+    """Walk the stages: ingest, extract, index, retrieve, train, synthesize, evaluate."""
+    from redub.pipeline.stages import run_all
+
+    if dry_run:
+        plan(project)
+        return
+    held = run_all(
+        project_of(project),
+        scheduler_of(scheduler, workers),
+        start=start,
+        stop=stop,
+        say=say,
+        bar=progress_bar,
+    )
+    finish(held, "redub status")
+
+
+@app.command()
+def dub(
+    video: Annotated[Path, typer.Argument(help="the clip to dub; its sound may be anything or none")],
+    script: Annotated[Path, typer.Option("--script", help="subtitles with the lines to speak")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the dubbed mp4")],
+    voice: Annotated[
+        str | None, typer.Option(help="a clip id or a speaker of the project's library")
+    ] = None,
+    run_name: Annotated[str, typer.Option("--run", help="the trained run to speak with")] = "authentic",
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Speak a script onto a silent clip: the picture is untouched, every line fits its slot."""
+    from redub.pipeline.stages import run_dub
+
+    with progress_bar("dub", "lines") as bar:
+        summary = run_dub(
+            project_of(project),
+            video=video,
+            script=script,
+            output=output,
+            voice=voice,
+            run=run_name,
+            progress=bar,
+        )
+    if as_json:
+        put(summary, schema="dub")
+    for fault in summary.faults:
+        say(f"line {fault.line} was not dubbed: {fault.code}: {fault.message}")
+    say(f"{summary.dubbed} lines dubbed with {summary.voice} into {output}")
+    raise typer.Exit(QUARANTINED if summary.faults else OK)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="where the demo project shall live")],
+    workers: Workers = 2,
+    seed: Annotated[int, typer.Option(help="of the film and the training")] = 7,
+    quick: Annotated[bool, typer.Option(help="a few scenes and steps, to see the way only")] = False,
+) -> None:
+    """The whole way on a film drawn and spoken by redub itself; nothing is downloaded."""
+    from redub.pipeline.demo import run_demo
+
+    held = run_demo(
+        folder, workers=workers, seed=seed, quick=quick, say=say, bar=progress_bar
+    )
+    raise typer.Exit(QUARANTINED if held else OK)
+
+
+# -- looking after things
+
+
+@bad_app.command("list")
+def bad_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Every clip and file that is set aside, with its code and reason."""
+    from redub.pipeline.bad import held_rows
+
+    rows = held_rows(project_of(project))
+    if as_json:
+        put({"rows": rows}, schema="bad")
+        return
+    table(
+        ["clip", "stage", "feature", "code", "message"],
+        [[r["clip_id"], r["stage"], r["feature"], r["code"], r["message"]] for r in rows],
+    )
+    say(f"{len(rows)} rows; next: redub bad show CLIP, redub bad retry")
+
+
+@bad_app.command("show")
+def bad_show(clip: str, project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Everything known about one clip that was set aside."""
+    from redub.pipeline.bad import held_rows
+
+    rows = [r for r in held_rows(project_of(project)) if r["clip_id"] == clip]
+    if not rows:
+        raise UsageError(f"'{clip}' is not set aside; `redub bad list` names what is")
+    if as_json:
+        put({"rows": rows}, schema="bad")
+        return
+    for row in rows:
+        for key, value in row.items():
+            say(f"{key:16} {value if value is not None else '–'}")
+        say()
+
+
+@bad_app.command("retry")
+def bad_retry(
+    clip: Annotated[list[str] | None, typer.Argument(help="clip ids; none means all")] = None,
+    project: ProjectDir = HERE,
+) -> None:
+    """Release clips, so that the next run tries them again."""
+    from redub.pipeline.stages import run_release
+
+    count = run_release(project_of(project), clip or [])
+    say(f"{count} rows released")
+    finish(0, "redub run")
+
+
+@cache_app.command("verify")
+def cache_verify(project: ProjectDir = HERE) -> None:
+    """Read every committed byte again and compare it with its commit."""
+    from redub.pipeline.stages import run_verify
+
+    files, wrong = run_verify(project_of(project))
+    for line in wrong:
+        say(line)
+    say(f"{files} files read, {len(wrong)} damaged")
+    raise typer.Exit(6 if wrong else OK)
+
+
+@cache_app.command("why")
+def cache_why(
+    clip: str,
+    feature: Annotated[str | None, typer.Option("-f", "--feature", help="only this one")] = None,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """What a clip's rows depend on: source bytes, span, decoder, settings, versions."""
+    from redub.pipeline.why import explain_rows
+
+    rows = explain_rows(project_of(project), clip, feature)
+    if as_json:
+        put({"clip": clip, "rows": rows}, schema="cache.why")
+        return
+    for row in rows:
+        say(f"{row['feature']}: {row['state']}")
+        for key in ("key", "input_digest", "source", "span", "decoder", "part"):
+            say(f"  {key:14} {row[key]}")
+
+
+@runs_app.command("ls")
+def runs_ls(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Training runs with their last step and losses."""
+    from redub.pipeline.runs import list_runs
+
+    rows = list_runs(project_of(project))
+    if as_json:
+        put({"runs": rows}, schema="runs")
+        return
+    table(["run", "model", "step", "validation"], [[r.name, r.model, r.step, r.loss] for r in rows])
+
+
+def version_callback(value: bool) -> None:
+    if value:
+        from redub import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version_callback, is_eager=True)
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="log more, on stderr")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, it unwinds and leaves the store whole."""
+
+
+def _on_term(signum: int, frame: object) -> None:
+    raise Terminated
+
+
+def main() -> None:
+    """Run the command line; every way out has its exit code."""
+    signal.signal(signal.SIGTERM, _on_term)
+    try:
+        app(standalone_mode=True)
+    except RedubError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted; what was committed is safe, run the same command again")
+        sys.exit(INTERRUPTED)
+    except Terminated:
+        say("terminated; what was committed is safe, run the same command again")
+        sys.exit(TERMINATED)
+    except BrokenPipeError:
+        # `redub … | head`: the reader left; say nothing and let the interpreter close quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OK)
+
+
+if __name__ == "__main__":
+    main()

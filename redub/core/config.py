@@ -1,0 +1,93 @@
+"""TOML at the border, frozen dataclasses inside; and the fingerprint that names a result.
+
+An unknown key or a bad value is a :class:`ConfigError` that names the key and its nearest match.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, TypeVar
+
+from redub.core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word: its nearest known spelling, or all known words if few."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "known: " + ", ".join(options)
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
+    """Build a config dataclass from parsed TOML, checking every key and type.
+
+    Args:
+        kind: a frozen dataclass; nested dataclasses are built from nested tables.
+        values: the parsed table; keys that are left out keep their defaults.
+        where: dotted path of the table, for messages.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one) or a value of another type.
+    """
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else key
+        if key not in names:
+            raise ConfigError(f"unknown key '{path}'; {nearest(key, names)}", code="E-CFG-KEY")
+        built[key] = _checked(hints[key], value, path)
+    return kind(**built)
+
+
+def _checked(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"'{path}' wants a table, found {value!r}", code="E-CFG-TYPE")
+        return from_mapping(hint, value, where=path)
+    if origin is typing.Literal:
+        if value not in arguments:
+            legal = ", ".join(map(str, arguments))
+            raise ConfigError(f"'{path}' is {value!r}; legal: {legal}", code="E-CFG-VALUE")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            if option is type(None):
+                continue
+            return _checked(option, value, path)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"'{path}' wants a list, found {value!r}", code="E-CFG-TYPE")
+        return tuple(_checked(arguments[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        wanted = getattr(hint, "__name__", str(hint))
+        raise ConfigError(f"'{path}' wants {wanted}, found {value!r}", code="E-CFG-TYPE")
+    return value
+
+
+def canonical(value: Any) -> str:
+    """One JSON spelling per value: sorted keys, no spaces; the input of every digest."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest_of(value: Any, *, digits: int = 12) -> str:
+    """The first hex digits of the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:digits]
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON values, with its class name, for keys and records."""
+    return {"config": type(config).__name__, "fields": json.loads(canonical(asdict(config)))}

@@ -1,0 +1,74 @@
+"""Does the line fill its slot, and does every sound last as long as it should?
+
+Definition: slot error = generated length - slot length, in ms, positive when the line is too long.
+Phoneme error = mean absolute difference of the durations of the same phonemes, in ms.
+
+Conventions: lower (in absolute value) is better; a dubbing slot is the length of the picture,
+``AudioSpec.sample_count(V)`` samples. Phonemes are compared in order and must be the same; pauses,
+which an aligner may insert on one side only, are left out by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from redub.evaluation.inputs import Ints, MetricInputError
+
+
+def slot_error_ms(generated_samples: int, slot_samples: int, *, sample_rate_hz: int) -> float:
+    """How much longer the generated line is than its slot, in ms; negative when shorter.
+
+    Raises:
+        MetricInputError: a negative length, an empty slot, or no sample rate.
+    """
+    if generated_samples < 0 or slot_samples <= 0 or sample_rate_hz <= 0:
+        raise MetricInputError(
+            f"{generated_samples} samples for a slot of {slot_samples} at {sample_rate_hz} Hz"
+        )
+    return 1000.0 * (generated_samples - slot_samples) / sample_rate_hz
+
+
+def phoneme_error_ms(
+    reference_durations: Any,
+    generated_durations: Any,
+    *,
+    frame_ms: float,
+    pauses: Collection[int] = (),
+) -> float:
+    """Mean absolute duration error per phoneme, in ms; NaN when nothing but pauses is there.
+
+    Args:
+        reference_durations: (P, 2) integer rows (phoneme id, frames), frames >= 0.
+        generated_durations: (P', 2) rows with the same phonemes in the same order.
+        frame_ms: how long a frame lasts.
+        pauses: phoneme ids to leave out (silences).
+
+    Raises:
+        MetricInputError: other phonemes, naming the first that differs.
+    """
+    reference = _spoken(reference_durations, pauses, "reference durations")
+    generated = _spoken(generated_durations, pauses, "generated durations")
+    common = min(len(reference), len(generated))
+    is_other = reference[:common, 0] != generated[:common, 0]
+    if is_other.any() or len(reference) != len(generated):
+        place = int(np.argmax(is_other)) if is_other.any() else common
+        raise MetricInputError(
+            f"durations: {len(reference)} and {len(generated)} phonemes that differ from place "
+            f"{place} on; wanted the same phonemes"
+        )
+    if not len(reference):
+        return float("nan")
+    return float(np.abs(reference[:, 1] - generated[:, 1]).mean() * frame_ms)
+
+
+def _spoken(durations: Any, pauses: Collection[int], what: str) -> Ints:
+    rows = np.asarray(durations)
+    if rows.ndim != 2 or rows.shape[1] != 2 or not np.issubdtype(rows.dtype, np.integer):
+        raise MetricInputError(f"{what}: {rows.dtype} {rows.shape}, wanted integers (P, 2)")
+    if (rows[:, 1] < 0).any():
+        raise MetricInputError(f"{what}: a negative number of frames")
+    spoken: Ints = rows[~np.isin(rows[:, 0], list(pauses))].astype(np.int64)
+    return spoken

@@ -1,0 +1,118 @@
+"""Gross pitch, voicing decision and F0 frame errors: is the melody of the line right?
+
+Definition, over pairs of frames (f of the reference, f̂ of the generated; 0 Hz means unvoiced):
+    GPE = pairs voiced in both with |f̂ - f| > 0.2 f, over pairs voiced in both
+    VDE = pairs voiced in one only, over all pairs
+    FFE = pairs with either error, over all pairs
+Source: Nakatani et al. 2008 (GPE, VDE), Chu and Alwan 2009 (FFE); the tables of M2CI-Dubber
+(arXiv:2412.18748) report GPE and FFE.
+
+Conventions: shares in [0, 1], lower is better. The papers do not say how tracks of different length
+were paired; here the longer is cut to the shorter unless the caller hands in a path, for instance
+from :func:`redub.evaluation.alignment.warp`. A deviation of exactly 20 % is no error. A share of
+nothing is NaN: GPE where no pair is voiced in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from redub.evaluation.alignment import frame_pairs
+from redub.evaluation.inputs import Doubles, MetricInputError, checked_array
+
+TOLERANCE = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PitchErrors:
+    """Counts of one utterance; add them up (:func:`pooled`) for the rate of a corpus."""
+
+    pairs: int
+    voiced_in_both: int
+    voicing_errors: int
+    gross_errors: int
+
+    @property
+    def gpe(self) -> float:
+        return _share(self.gross_errors, self.voiced_in_both)
+
+    @property
+    def vde(self) -> float:
+        return _share(self.voicing_errors, self.pairs)
+
+    @property
+    def ffe(self) -> float:
+        return _share(self.voicing_errors + self.gross_errors, self.pairs)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def pitch_errors(
+    reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
+) -> PitchErrors:
+    """Count the pitch errors of one utterance.
+
+    Args:
+        reference_f0_hz: (T,) Hz, 0 where unvoiced.
+        generated_f0_hz: (T',) on the same frame clock.
+        alignment: (L, 2) integer pairs of frames, or None to cut to the shorter.
+
+    Raises:
+        MetricInputError: a negative, NaN or infinite frequency, or a path outside the tracks.
+    """
+    reference = _checked_f0(reference_f0_hz, "reference f0")
+    generated = _checked_f0(generated_f0_hz, "generated f0")
+    pairs = frame_pairs(len(reference), len(generated), alignment)
+    true, found = reference[pairs[:, 0]], generated[pairs[:, 1]]
+    is_voiced = (true > 0) & (found > 0)
+    return PitchErrors(
+        pairs=len(pairs),
+        voiced_in_both=int(is_voiced.sum()),
+        voicing_errors=int(((true > 0) != (found > 0)).sum()),
+        gross_errors=int((is_voiced & (np.abs(found - true) > TOLERANCE * true)).sum()),
+    )
+
+
+def _checked_f0(f0_hz: Any, what: str) -> Doubles:
+    track = checked_array(f0_hz, what=what, dimensions=1)
+    if (track < 0).any():
+        raise MetricInputError(f"{what}: negative frequencies; 0 means unvoiced")
+    return track
+
+
+def pooled(utterances: Iterable[PitchErrors]) -> PitchErrors:
+    """The counts of a corpus: every frame weighs the same, however long its utterance."""
+    errors = list(utterances)
+    return PitchErrors(
+        pairs=sum(e.pairs for e in errors),
+        voiced_in_both=sum(e.voiced_in_both for e in errors),
+        voicing_errors=sum(e.voicing_errors for e in errors),
+        gross_errors=sum(e.gross_errors for e in errors),
+    )
+
+
+def gross_pitch_error(
+    reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
+) -> float:
+    """GPE of one utterance; NaN where no pair is voiced in both."""
+    return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).gpe
+
+
+def voicing_decision_error(
+    reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
+) -> float:
+    """VDE of one utterance."""
+    return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).vde
+
+
+def f0_frame_error(
+    reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
+) -> float:
+    """FFE of one utterance."""
+    return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).ffe

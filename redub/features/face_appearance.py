@@ -1,0 +1,36 @@
+"""What a face crop looks like at low resolution, as cosine coefficients.
+
+Letters: V video frames.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from redub.core.types import FloatArray
+
+
+def slow_patterns(count: int) -> tuple[tuple[int, int], ...]:
+    """The first ``count`` (down, across) half-wave numbers, slowest first, without (0, 0)."""
+    places = [(u, v) for u in range(8) for v in range(8) if (u, v) != (0, 0)]
+    return tuple(sorted(places, key=lambda place: (sum(place), place))[:count])
+
+
+def cosine_coefficients(pictures: FloatArray, count: int) -> FloatArray:
+    """Low-frequency content of square pictures whose side is a multiple of 16.
+
+    Args:
+        pictures: (V, side, side) float32.
+
+    Returns:
+        (V, count) float32 orthonormal 2-D cosine coefficients / 16 in the order of
+        :func:`slow_patterns`: contrast patterns only, the mean level is left out.
+    """
+    places = slow_patterns(count)
+    rows = np.empty((len(pictures), count), dtype=np.float32)
+    for row, picture in zip(rows, pictures, strict=True):
+        small = cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA)
+        spectrum = cv2.dct(np.ascontiguousarray(small)) / 16.0
+        row[:] = [spectrum[place] for place in places]
+    return rows

@@ -1,0 +1,52 @@
+"""Cut the same part of a face out of every frame.
+
+Letters: V video frames, H and W picture height and width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from redub.core.types import ByteArray, FloatArray
+
+
+class Region(NamedTuple):
+    """A part of the face box, in shares of the box: 0 is its left or top edge, 1 the other."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE_FACE = Region(0.0, 0.0, 1.0, 1.0)
+MOUTH = Region(0.25, 0.62, 0.75, 0.95)
+
+
+def grey_crops(frames: ByteArray, track: FloatArray, region: Region, size: int) -> ByteArray:
+    """A square grey crop of every frame; the region is stretched to fill it.
+
+    Args:
+        frames: (V, H, W, 3) uint8 RGB.
+        track: (V, 5) rows of ``face_track``.
+
+    Returns:
+        (V, size, size) uint8. Where the region leaves the picture, its edge is repeated.
+    """
+    crops = np.empty((len(frames), size, size), dtype=np.uint8)
+    for k, (frame, row) in enumerate(zip(frames, track, strict=True)):
+        x, y, w, h = (float(value) for value in row[:4])
+        width = max(1, round((region.right - region.left) * w))
+        height = max(1, round((region.bottom - region.top) * h))
+        # Pixel centres lie at whole numbers, so the middle of pixels 0..n-1 is (n-1)/2.
+        centre_x = x + (region.left + region.right) / 2 * w - 0.5
+        centre_y = y + (region.top + region.bottom) / 2 * h - 0.5
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        patch = cv2.getRectSubPix(grey, (width, height), (centre_x, centre_y))
+        shrinking = width > size or height > size
+        way = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        crops[k] = cv2.resize(patch, (size, size), interpolation=way)
+    return crops

@@ -1,0 +1,136 @@
+"""Faces of one picture by OpenCV's Haar cascades: frontal first, then profiles of both sides.
+
+Source: Viola & Jones, "Rapid object detection using a boosted cascade of simple features" (CVPR
+2001); Lienhart, Kuranov & Pisarevsky (DAGM 2003) for the frontal cascade ``alt2``. The trained
+cascades come inside the OpenCV 4 package. They find human and near-human faces that stand
+upright; strongly stylised, tilted or covered faces are missed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.uint8]
+
+FULL_SIDE = 256  # a whole picture is searched on a copy of this longer side
+PROFILE_SIDE = 192  # the profile cascade is slow, so it looks at a smaller copy
+WINDOW_FACE = 56  # pixels a known face measures in the copy that its window is searched on
+WINDOW_REACH = 0.35  # how far beyond the last box a window looks, in box widths
+
+
+class Box(NamedTuple):
+    """One face in pixels of the decoded frame; ``score`` in (0, 1) grows with the evidence."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    score: float
+
+    @property
+    def area(self) -> float:
+        return self.w * self.h
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0–1."""
+    width = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
+    height = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / (a.area + b.area - shared)
+
+
+class HaarFaceDetector:
+    """Search whole pictures, or the neighbourhood of a known face (ten times cheaper)."""
+
+    def __init__(self, *, min_face: float, min_neighbours: int) -> None:
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in the way
+        folder = str(Path(cv2.__file__).parent / "data") + "/"
+        self.frontal = cv2.CascadeClassifier(folder + "haarcascade_frontalface_alt2.xml")
+        self.profile = cv2.CascadeClassifier(folder + "haarcascade_profileface.xml")
+        self.min_face = min_face
+        self.min_neighbours = min_neighbours
+
+    def frontal_faces(self, picture: Grey) -> list[Box]:
+        """All frontal faces of a (H, W) picture, best first."""
+        copy, scale = _shrunk(picture, FULL_SIDE)
+        least = max(20, round(self.min_face * min(copy.shape)))
+        return _moved(self._search(self.frontal, copy, least, 0), scale)
+
+    def profile_faces(self, picture: Grey) -> list[Box]:
+        """All faces seen from the side, looking either way, best first."""
+        copy, scale = _shrunk(picture, PROFILE_SIDE)
+        least = max(20, round(self.min_face * min(copy.shape)))
+        return _moved(self._sides(copy, least, 0), scale)
+
+    def near(self, picture: Grey, last: Box) -> Box | None:
+        """The face that continues ``last``, or None; a frontal one is preferred."""
+        height, width = picture.shape
+        reach_x, reach_y = WINDOW_REACH * last.w, WINDOW_REACH * last.h
+        left, top = max(0, int(last.x - reach_x)), max(0, int(last.y - reach_y))
+        right = min(width, int(np.ceil(last.x + last.w + reach_x)))
+        bottom = min(height, int(np.ceil(last.y + last.h + reach_y)))
+        if right - left < 20 or bottom - top < 20:
+            return None
+        copy, scale = _shrunk(
+            picture[top:bottom, left:right],
+            max(20, round(WINDOW_FACE / last.w * max(right - left, bottom - top))),
+        )
+        face = last.w * scale
+        least, most = max(20, int(0.8 * face)), int(1.3 * face) + 1
+        for search in (partial(self._search, self.frontal), self._sides):
+            for box in _moved(search(copy, least, most), scale, left, top):
+                if overlap(box, last) >= 0.3:
+                    return box
+        return None
+
+    def _sides(self, copy: Grey, least: int, most: int) -> list[Box]:
+        left = self._search(self.profile, copy, least, most)
+        # The cascade knows one side only; the other side is the mirrored picture.
+        right = self._search(self.profile, np.ascontiguousarray(copy[:, ::-1]), least, most)
+        mirrored = [box._replace(x=copy.shape[1] - box.x - box.w) for box in right]
+        return sorted(left + mirrored, key=_order)
+
+    def _search(
+        self, cascade: cv2.CascadeClassifier, copy: Grey, least: int, most: int
+    ) -> list[Box]:
+        boxes, neighbours = cascade.detectMultiScale2(
+            copy,
+            scaleFactor=1.1,
+            minNeighbors=self.min_neighbours,
+            minSize=(least, least),
+            maxSize=(most, most),
+        )
+        # Neighbours are the overlapping raw hits merged into one box: the only evidence there is.
+        found = [
+            Box(float(x), float(y), float(w), float(h), n / (n + 5.0))
+            for (x, y, w, h), n in zip(
+                np.reshape(boxes, (-1, 4)), np.ravel(neighbours), strict=True
+            )
+        ]
+        return sorted(found, key=_order)
+
+
+def _order(box: Box) -> tuple[float, float, float]:
+    return (-box.area * box.score, box.x, box.y)
+
+
+def _shrunk(picture: Grey, side: int) -> tuple[Grey, float]:
+    scale = min(1.0, side / max(picture.shape))
+    if scale == 1.0:
+        return np.ascontiguousarray(picture), 1.0
+    copy = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(copy, dtype=np.uint8), scale
+
+
+def _moved(boxes: list[Box], scale: float, left: int = 0, top: int = 0) -> list[Box]:
+    return [
+        Box(b.x / scale + left, b.y / scale + top, b.w / scale, b.h / scale, float(b.score))
+        for b in boxes
+    ]

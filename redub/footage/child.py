@@ -1,0 +1,298 @@
+"""The parent's side of the decoder child: ask, wait with a deadline, replace what died.
+
+decord aborts the whole process on some files, and any decoder may hang, so neither ever runs in a
+worker (``reliability``: one damaged file must not cost the work of others). A plain subprocess,
+because daemonic Dask workers may not have ``multiprocessing`` children.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from redub.core.errors import ClipError
+from redub.core.types import AudioSpec, VideoSpec, Waveform
+from redub.footage import wire
+from redub.footage.decode import DecodedClip, check_request
+from redub.footage.faults import FAULTS
+from redub.footage.limits import DecodeLimits
+from redub.footage.paths import open_regular
+from redub.footage.probe import SourceInfo
+
+_ATTEMPTS = 2
+_OUTPUT_BYTES = 64 << 10
+_START_S = 30.0  # for a cold start on a busy machine; added to the first request's deadline
+
+
+class DecoderChild:
+    """Probes and decodes in a child process that may crash, hang or run out of memory.
+
+    The process starts with the first request and is replaced when it dies, after a timeout, and
+    after ``limits.clips_per_child`` requests. Requests from several threads wait for each other.
+    The child dies with the *thread* that started it (that is how Linux defines the parent-death
+    signal); the next request from another thread then starts a new one.
+    """
+
+    def __init__(self, limits: DecodeLimits | None = None) -> None:
+        self.limits = limits or DecodeLimits()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: socket.socket | None = None
+        self._output: int | None = None
+        self._served = 0
+
+    def __enter__(self) -> DecoderChild:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process now at work, None before the first request and after :meth:`close`."""
+        return None if self._process is None else self._process.pid
+
+    def probe(self, path: Path) -> SourceInfo:
+        """Look at one source.
+
+        Raises:
+            ClipError: any fault about one file, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
+        """
+        with open_regular(path) as descriptor:
+            extra_s = self.limits.extra_s(os.fstat(descriptor).st_size)
+        reply, _ = self._ask({"do": "probe", "path": os.path.abspath(path)}, extra_s)
+        try:
+            return SourceInfo.from_json(reply["info"])
+        except (KeyError, TypeError) as error:
+            raise _nonsense("no description of the source") from error
+
+    def decode(
+        self,
+        path: Path,
+        *,
+        start_frame: int,
+        end_frame: int,
+        video: VideoSpec,
+        audio: AudioSpec,
+        decoder: str = "pyav",
+        frames: bool = True,
+        waveform: bool = True,
+    ) -> DecodedClip:
+        """Decode one clip; see :func:`redub.footage.decode.decode_in_process`.
+
+        Raises:
+            ClipError: any fault about one file or clip, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
+        """
+        check_request(start_frame, end_frame, video, decoder, self.limits)
+        with open_regular(path):
+            pass  # what is no regular file must not reach the child, where it could block
+        request = {
+            "do": "decode",
+            "path": os.path.abspath(path),
+            "start_frame": start_frame,
+            "end_frame": end_frame,
+            "video": asdict(video),
+            "audio": asdict(audio),
+            "decoder": decoder,
+            "frames": frames,
+            "waveform": waveform,
+        }
+        reply, descriptor = self._ask(request, 0)
+        try:
+            return _clip_of(reply, descriptor, audio)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _nonsense("no clip") from error
+
+    def close(self) -> None:
+        """End the process. The object may be used again; a new one is started then."""
+        with self._lock:
+            self._stop()
+
+    def _ask(self, request: dict[str, Any], extra_s: int) -> tuple[dict[str, Any], int | None]:
+        request["cpu_s"] = self.limits.cpu_s + extra_s
+        with self._lock:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    reply, descriptor = self._exchange(request, self.limits.wall_s + extra_s)
+                except wire.WireTimeoutError:
+                    raise self._timed_out(self.limits.wall_s + extra_s, attempt) from None
+                except wire.WireClosedError:
+                    fault = self._death(attempt)
+                    if attempt == _ATTEMPTS or fault.code != "E-DEC-CRASH":
+                        raise fault from None
+                    continue
+                if "error" in reply and descriptor is not None:
+                    os.close(descriptor)
+                if reply.get("error") == "E-IN-CHANGED" and attempt < _ATTEMPTS:
+                    continue
+                if "error" in reply:
+                    raise _told(reply, attempt)
+                return reply, descriptor
+        raise AssertionError("the last attempt returns or raises")
+
+    def _exchange(
+        self, request: dict[str, Any], wall_s: float
+    ) -> tuple[dict[str, Any], int | None]:
+        is_new = self._ensure_running()
+        assert self._link is not None
+        deadline_s = time.monotonic() + wall_s + (_START_S if is_new else 0.0)
+        self._served += 1
+        wire.send(self._link, request)
+        reply = wire.receive(self._link, deadline_s=deadline_s)
+        self._link.settimeout(None)
+        self._read_output()  # or the pipe fills up and a later crash could not say why
+        return reply
+
+    def _ensure_running(self) -> bool:
+        if self._process is not None and (
+            self._process.poll() is not None or self._served >= self.limits.clips_per_child
+        ):
+            self._stop()
+        if self._process is not None:
+            return False
+        ours, theirs = socket.socketpair()
+        output, output_theirs = os.pipe2(os.O_CLOEXEC)
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
+        os.set_blocking(output, False)
+        settings = [f"{name}={value}" for name, value in asdict(self.limits).items()]
+        # -P: a file named numpy.py beside the footage must not be imported.
+        command = [sys.executable, "-P", "-m", "redub.footage.decoder_child", str(os.getpid())]
+        try:
+            self._process = subprocess.Popen(
+                command + settings,
+                stdin=theirs.fileno(),
+                stdout=output_theirs,
+                stderr=output_theirs,
+            )
+        finally:
+            theirs.close()
+            os.close(output_theirs)
+        self._link, self._output, self._served = ours, output, 0
+        return True
+
+    def _stop(self) -> str:
+        """Kill and reap the process; what it last printed."""
+        if self._process is None:
+            return ""
+        assert self._link is not None
+        assert self._output is not None
+        self._process.kill()
+        self._process.wait()
+        self._link.close()
+        printed = self._read_output()
+        os.close(self._output)
+        self._process = self._link = self._output = None
+        return printed
+
+    def _read_output(self) -> str:
+        assert self._output is not None
+        try:
+            return os.read(self._output, _OUTPUT_BYTES).decode(errors="replace")
+        except BlockingIOError:
+            return ""
+
+    def _timed_out(self, wall_s: float, attempt: int) -> ClipError:
+        peak_mib = _peak_memory_mib(self._process.pid) if self._process is not None else None
+        self._stop()
+        return ClipError(
+            f"decoding did not finish in {wall_s:g} s and was stopped; raise the limit if the file "
+            "is just slow",
+            code="E-DEC-TIMEOUT",
+            signal="SIGKILL",
+            peak_memory_mib=peak_mib,
+            attempts=attempt,
+        )
+
+    def _death(self, attempt: int) -> ClipError:
+        """Why the child is gone."""
+        assert self._process is not None
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it closed the socket and lives on: no use either
+            status = -signal.SIGKILL
+        printed = self._stop().strip().splitlines()
+        if status == -signal.SIGXCPU:
+            return ClipError(
+                f"decoding used its {self.limits.cpu_s} s of CPU time and was stopped; raise the "
+                "limit if the file is just slow",
+                code="E-DEC-TIMEOUT",
+                signal="SIGXCPU",
+                attempts=attempt,
+            )
+        name = signal.Signals(-status).name if status < 0 else None
+        last_words = f", saying '{printed[-1][:200]}'" if printed else ""
+        how = f"by {name}" if name else f"with exit code {status}"
+        return ClipError(
+            f"the decoder process ended {how}{last_words}; take the file out, or convert it",
+            code="E-DEC-CRASH",
+            signal=name,
+            attempts=attempt,
+        )
+
+
+def _nonsense(what: str) -> ClipError:
+    return ClipError(f"the decoder process sent {what}; take the file out", code="E-DEC-CRASH")
+
+
+def _told(reply: dict[str, Any], attempt: int) -> ClipError:
+    code = reply["error"] if reply["error"] in FAULTS else "E-IN-FORMAT"
+    return ClipError(
+        str(reply["message"]),
+        code=code,
+        attempts=attempt,
+        peak_memory_mib=int(reply["peak_memory_mib"]),
+    )
+
+
+def _clip_of(reply: dict[str, Any], descriptor: int | None, audio: AudioSpec) -> DecodedClip:
+    """Map the child's memory file; its pages are private to this process from then on."""
+    shape, samples = reply["shape"], reply["samples"]
+    picture_bytes = int(np.prod(shape)) if shape is not None else 0
+    data = np.zeros(0, np.uint8)
+    if descriptor is not None:
+        try:
+            # Sealed, or a hostile child could shrink it later and kill this process by SIGBUS.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            size = os.fstat(descriptor).st_size
+            data = np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
+        finally:
+            os.close(descriptor)
+    wanted = picture_bytes + 4 * (samples or 0)
+    if len(data) != wanted:
+        raise _nonsense(f"{len(data)} bytes for {wanted}")
+    return DecodedClip(
+        frames=None if shape is None else data[:picture_bytes].reshape(shape),
+        waveform=None
+        if samples is None
+        else Waveform(data[picture_bytes:].view(np.float32), audio.sample_rate_hz),
+        notes=tuple(reply["notes"]),
+        decoder=reply["decoder"],
+        peak_memory_mib=int(reply["peak_memory_mib"]),
+    )
+
+
+def _peak_memory_mib(pid: int) -> int | None:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(found[0]) // 1024 if found else None

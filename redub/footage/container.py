@@ -1,0 +1,407 @@
+"""Open a media file with PyAV, choose its streams, and walk their frames from any time on.
+
+All times are seconds since the file's *origin*: the moment its first stream starts. A sound lead
+shorter than one picture (the priming of an AAC encoder) does not move the origin, so that the
+picture grid of an ordinary file meets its pictures exactly. Picture, sound and text share it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from redub.core.errors import ClipError
+from redub.footage.limits import DecodeLimits
+from redub.footage.paths import descriptor_path
+from redub.footage.structure import missing_bytes
+
+DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "ogg")
+"""FFmpeg demuxers that may run; a playlist (hls, concat, dash) is none, whatever its name."""
+
+# Reorder depth of H.264 and HEVC: a key frame may be stored this many pictures before it is shown.
+_REORDER_PICTURES = 16
+_AUDIO_PREROLL_S = 0.35  # decoders of AAC, Opus and MP3 need earlier packets to be right
+_BACK_OFF_S = (0.0, 5.0, 20.0, 80.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Geometry of the decoded picture, before scaling. ``quarter_turns`` are counterclockwise."""
+
+    width: int
+    height: int
+    pixel_aspect: Fraction
+    quarter_turns: int
+
+    def fitted(self, max_side: int) -> tuple[int, int]:
+        """Width and height to scale to, before turning: square pixels, even, never larger.
+
+        Only a side of one pixel grows, to two.
+        """
+        width, height = Fraction(self.width), Fraction(self.height)
+        if self.pixel_aspect > 1:
+            height /= self.pixel_aspect
+        else:
+            width *= self.pixel_aspect
+        scale = min(Fraction(1), Fraction(max_side) / max(width, height))
+        return _even(width * scale), _even(height * scale)
+
+    def upright(self, max_side: int) -> tuple[int, int]:
+        """:meth:`fitted`, after turning."""
+        width, height = self.fitted(max_side)
+        return (height, width) if self.quarter_turns % 2 else (width, height)
+
+
+def _even(side: Fraction) -> int:
+    return max(2, int(side + Fraction(1, 2)) // 2 * 2)
+
+
+class MediaFile:
+    """One opened source. Use :func:`open_media`.
+
+    Attributes:
+        video, audio: the chosen PyAV streams or None: the first picture stream that is no cover
+            image, and the first sound stream.
+        picture: geometry, None without a picture.
+        origin_s: the file's own timestamp of time 0.
+        video_start_s, audio_start_s: starts of the streams, since the origin.
+    """
+
+    def __init__(self, descriptor: int, limits: DecodeLimits) -> None:
+        self.descriptor = descriptor
+        self.limits = limits
+        self.picture: Picture | None = None
+        self.origin_s = 0.0
+        self.video_start_s = self.audio_start_s = 0.0
+        self._is_silent = False
+        self._open()
+        try:
+            self._find_origin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def format_name(self) -> str:
+        return str(self.container.format.name)
+
+    @property
+    def declared_duration_s(self) -> float | None:
+        duration = self.container.duration
+        return None if duration is None else duration / av.time_base
+
+    @property
+    def fps(self) -> float:
+        """The declared average rate; 25 where none is declared."""
+        rate = self.video.average_rate if self.video is not None else None
+        return float(rate) if rate else 25.0
+
+    @property
+    def same_time_s(self) -> float:
+        """Times closer than this are the same: half a tick of the timestamps.
+
+        Matroska's are whole milliseconds, while a film of 23.976 fps has a true picture 1 ms after
+        a whole second; so at most 0.6 ms.
+        """
+        tick_s = float(self.video.time_base) if self.video is not None else 0.0
+        return min(0.55 * tick_s, 5.9e-4) + 1e-5
+
+    @property
+    def counts_pictures(self) -> bool:
+        """AVI stores no times of showing. With B-frames the n-th picture shown takes the time of
+        the n-th packet, and that holds only when decoded from the beginning."""
+        if self.video is None or self.format_name != "avi":
+            return False
+        return bool(self.video.codec_context.has_b_frames)
+
+    def video_frames(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        """(time since the origin, frame) in the order of showing.
+
+        Begins at or before the picture shown at ``start_s``.
+
+        The caller looks at ``frame.is_corrupt``, since a damaged picture matters only if shown.
+
+        Raises:
+            ClipError: E-IN-CORRUPT, E-IN-TOOBIG.
+        """
+        clean = False
+        back_s = _REORDER_PICTURES / self.fps
+        last_s = self.video_start_s - 1 / self.fps
+        for frame in self._frames("video", start_s - back_s, wanted_s=start_s):
+            if frame is None:  # damage
+                if clean:
+                    raise _corrupt("a picture could not be decoded")
+                continue
+            self._check_size(frame.width, frame.height)
+            time_s = self._time_of(frame, last_s + 1 / self.fps)
+            if time_s < last_s:
+                continue  # a damaged timestamp; showing it would run the film backwards
+            clean = clean or not frame.is_corrupt
+            last_s = time_s
+            yield time_s, frame
+
+    def audio_frames(self, start_s: float) -> Iterator[tuple[float, Any]]:
+        """(time since the origin, frame); begins at or before ``start_s`` where there is sound.
+
+        Raises:
+            ClipError: E-IN-CORRUPT.
+        """
+        begun = False
+        next_s = self.audio_start_s
+        for frame in self._frames("audio", start_s - _AUDIO_PREROLL_S, wanted_s=start_s):
+            if frame is None:
+                if begun:
+                    raise _corrupt("a piece of sound could not be decoded")
+                continue
+            begun = True
+            time_s = self._time_of(frame, next_s)
+            next_s = time_s + frame.samples / frame.sample_rate
+            yield time_s, frame
+
+    def packets(self) -> Iterator[Any]:
+        """All packets of both streams, from the beginning, undecoded.
+
+        Ends early, without a word, where a cut file ends; :func:`missing_bytes` tells.
+
+        Raises:
+            ClipError: E-IN-CORRUPT.
+        """
+        self._rewind()
+        streams = [stream for stream in (self.video, self.audio) if stream is not None]
+        try:
+            yield from (packet for packet in self._demux(*streams) if packet.size)
+        except ClipError:
+            if not missing_bytes(self.descriptor):
+                raise
+
+    def close(self) -> None:
+        self.container.close()
+
+    def _open(self) -> None:
+        self.container = _open_container(self.descriptor)
+        self._is_fresh = True
+        try:
+            self._choose_streams()
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose_streams(self) -> None:
+        streams = self.container.streams
+        self.video = next(filter(_is_picture, streams.video), None)
+        self.audio = next(filter(_has_decoder, () if self._is_silent else streams.audio), None)
+        if self.video is None and self.audio is None:
+            raise ClipError(
+                f"the {self.format_name} file holds no picture and no sound that can be decoded; "
+                "convert it, or take it out of the folder",
+                code="E-IN-FORMAT",
+            )
+        if self.video is not None:
+            self._check_size(self.video.width, self.video.height)
+            # The header may lie; with this the decoder itself refuses before it allocates. It
+            # counts padded sides, hence twice as many; _check_size is exact.
+            most = 2 * max(self.limits.max_pixels_per_frame, 128 * 128)
+            self.video.codec_context.options = {"max_pixels": str(most)}
+        for stream in (self.video, self.audio):
+            if stream is not None:
+                # One thread: the pipeline runs one decoder per core, and bytes must not depend
+                # on how many cores there are.
+                stream.codec_context.thread_count = 1
+
+    def _find_origin(self) -> None:
+        picture, sound = self._first_frames()
+        if self.video is not None and picture is None:
+            raise ClipError(
+                "not one picture could be decoded; copy or convert the file again",
+                code="E-IN-TRUNC" if missing_bytes(self.descriptor) else "E-IN-CORRUPT",
+            )
+        if sound is None:  # a declared sound stream without any sound in it
+            self.audio, self._is_silent = None, True
+        starts = [self._time_of(frame, 0.0) for frame in (picture, sound) if frame is not None]
+        if not starts:
+            raise ClipError("no sound could be decoded; copy it again", code="E-IN-CORRUPT")
+        self.origin_s = min(starts)
+        if picture is not None and self.video is not None:
+            self._check_size(picture.width, picture.height)
+            if starts[0] - self.origin_s < 1 / self.fps:
+                self.origin_s = starts[0]
+            aspect = self.video.sample_aspect_ratio
+            self.picture = Picture(
+                width=picture.width,
+                height=picture.height,
+                pixel_aspect=Fraction(aspect) if aspect else Fraction(1),
+                quarter_turns=round(picture.rotation / 90) % 4,
+            )
+            self.video_start_s = self._time_of(picture, 0.0)
+        if sound is not None:
+            self.audio_start_s = self._time_of(sound, 0.0)
+
+    def _first_frames(self) -> tuple[Any, Any]:
+        """The first picture and the first sound that decode; None where there is none."""
+        self._is_fresh = False
+        wanted = {s.index: None for s in (self.video, self.audio) if s is not None}
+        found: dict[int, Any] = {}
+        stamps: deque[int] = deque()
+        for packet in self._demux(*(self.container.streams[i] for i in wanted)):
+            if packet.stream_index not in found:
+                shown = stamps if self.counts_pictures and packet.stream.type == "video" else None
+                frames = [frame for frame in _decoded([packet], None, shown) if frame is not None]
+                if frames:
+                    found[packet.stream_index] = frames[0]
+            if len(found) == len(wanted):
+                break
+        picture = found.get(self.video.index) if self.video is not None else None
+        sound = found.get(self.audio.index) if self.audio is not None else None
+        return picture, sound
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self.limits.max_pixels_per_frame:
+            raise ClipError(
+                f"pictures of {width}x{height} are larger than the limit of "
+                f"{self.limits.max_pixels_per_frame} pixels; scale the file down first",
+                code="E-IN-TOOBIG",
+            )
+
+    def _time_of(self, frame: Any, otherwise_s: float) -> float:
+        if frame.pts is None:
+            return otherwise_s
+        return float(frame.pts * frame.time_base) - self.origin_s
+
+    def _frames(self, kind: str, seek_s: float, *, wanted_s: float) -> Iterator[Any]:
+        """Decoded frames from a key frame at or before ``wanted_s``; None stands for damage.
+
+        A seek may land too late (coarse or absent indexes), so it is checked by the time of the
+        first key packet, and repeated from further back, in the end from the beginning.
+        """
+        counts = kind == "video" and self.counts_pictures
+        for back_off_s in () if counts else _BACK_OFF_S:
+            target_s = seek_s - back_off_s
+            started_s = self.video_start_s if kind == "video" else self.audio_start_s
+            if target_s <= started_s or not self._seek(kind, target_s + self.origin_s):
+                break
+            self._is_fresh = False
+            packets = self._demux(getattr(self, kind))
+            first = next((p for p in packets if p.is_keyframe and p.pts is not None), None)
+            if first is None or self._time_of(first, 0.0) > wanted_s:
+                continue
+            yield from _decoded([first], first.pts)
+            yield from _decoded(packets, first.pts)
+            return
+        self._rewind()
+        yield from _decoded(self._demux(getattr(self, kind)), None, deque() if counts else None)
+
+    def _demux(self, *streams: Any) -> Iterator[Any]:
+        try:
+            yield from self.container.demux(list(streams))
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            raise _corrupt(
+                f"the container cannot be read to its end ({first_line(error)})"
+            ) from error
+
+    def _seek(self, kind: str, file_s: float) -> bool:
+        stream = getattr(self, kind)
+        try:
+            self.container.seek(int(file_s / stream.time_base), stream=stream)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _rewind(self) -> None:
+        # A fresh container, not a seek to 0: where that lands depends on the format.
+        if not self._is_fresh:
+            self.close()
+            self._open()
+        self._is_fresh = False
+
+
+def _open_container(descriptor: int) -> Any:
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
+    try:
+        return av.open(descriptor_path(descriptor), options=options, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        missing = missing_bytes(descriptor)
+        if missing:
+            raise ClipError(
+                f"the file is cut off: {missing} bytes that it declares are not there, among "
+                "them its index; copy it again",
+                code="E-IN-TRUNC",
+            ) from error
+        raise ClipError(
+            "no media container that redub reads (MP4/MOV, MKV/WebM, AVI, MPEG-TS/PS, WAV, "
+            f"FLAC, MP3, Ogg): {first_line(error)}; convert it, or take it out of the folder",
+            code="E-IN-FORMAT",
+        ) from error
+
+
+def _has_decoder(stream: Any) -> bool:
+    return stream.codec_context is not None
+
+
+def _is_picture(stream: Any) -> bool:
+    return _has_decoder(stream) and not stream.disposition & Disposition.attached_pic
+
+
+def _decoded(
+    packets: Any, not_before_pts: int | None, stamps: deque[int] | None = None
+) -> Iterator[Any]:
+    """Frames in the order of showing; None stands for damage.
+
+    stamps: where pictures take the times of the packets, those not yet given to a picture.
+    """
+    for packet in packets:
+        if stamps is not None and packet.size and packet.dts is not None:
+            stamps.append(packet.dts)
+        try:
+            frames = packet.decode()
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError):
+            yield None
+            continue
+        for frame in frames:
+            if stamps:
+                frame.pts = stamps.popleft()
+            # After a seek into an open group of pictures, the ones that refer to before it are
+            # broken; they are shown before the key frame.
+            if not_before_pts is None or frame.pts is None or frame.pts >= not_before_pts:
+                yield frame
+
+
+def _corrupt(what: str) -> ClipError:
+    return ClipError(
+        f"{what}: bytes inside the file are damaged; copy or convert it again",
+        code="E-IN-CORRUPT",
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, without numbers, descriptors and stack traces."""
+    said = getattr(error, "strerror", None) or str(error)
+    return (said.splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def open_media(descriptor: int, limits: DecodeLimits) -> Iterator[MediaFile]:
+    """Open a checked descriptor.
+
+    Raises:
+        ClipError: E-IN-FORMAT, E-IN-TRUNC, E-IN-CORRUPT, E-IN-TOOBIG.
+    """
+    media = MediaFile(descriptor, limits)
+    try:
+        yield media
+    finally:
+        media.close()

@@ -1,0 +1,311 @@
+"""Decode one clip: pictures on the grid k/25 s, and its sound at the run's rate.
+
+Grid picture k is the one a player shows at that moment: the last whose timestamp is not later;
+before the first picture it is the first. PyAV, read in order by timestamp, is the reference.
+decord is a second reader for sources that :mod:`redub.footage.probe` has found it to read right.
+
+Letters: V grid pictures, H and W height and width, S samples.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from av.video.reformatter import VideoReformatter
+
+from redub.core.errors import ClipError, ConfigError
+from redub.core.types import AudioSpec, ByteArray, FloatArray, VideoSpec, Waveform
+from redub.footage.container import MediaFile, open_media
+from redub.footage.decord_reader import DecordReader, read_with_decord
+from redub.footage.limits import DecodeLimits
+from redub.footage.paths import open_regular
+
+Allocate = Callable[[int], ByteArray]
+
+HOLD_S = 0.08
+"""So much missing time at the end of the picture is filled with the last one."""
+
+_MARGIN_PICTURES = 5  # decoded around a clip's sound, so that the resampler sees no edge in it
+_AUDIO_GAP_S = 0.03  # smaller jumps of sound timestamps are rounding, not silence
+_SILENCE_NOTE_S = 0.1
+
+# How much each loudspeaker gives to the mono mix, before they are divided by their sum: the centre
+# holds the dialogue, the low-frequency channel none of it (ITU-R BS.775).
+_LOUDSPEAKERS = {"FL": 1.0, "FR": 1.0, "FC": math.sqrt(2), "LFE": 0.0}
+_OTHER_LOUDSPEAKER = math.sqrt(0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedClip:
+    """What one clip looks and sounds like.
+
+    frames: (V, H, W, 3) uint8 RGB, upright, or None (not asked for, or no picture).
+    waveform: exactly ``audio.sample_count(V, video)`` samples, or None likewise.
+    notes: what was filled in, in words; empty for an ordinary clip.
+    peak_memory_mib: resident memory of the process that decoded, at its highest so far.
+    """
+
+    frames: ByteArray | None
+    waveform: Waveform | None
+    notes: tuple[str, ...]
+    decoder: str
+    peak_memory_mib: int
+
+
+def decode_in_process(
+    path: Path,
+    *,
+    start_frame: int,
+    end_frame: int,
+    video: VideoSpec,
+    audio: AudioSpec,
+    decoder: str = "pyav",
+    frames: bool = True,
+    waveform: bool = True,
+    limits: DecodeLimits | None = None,
+    allocate: Allocate | None = None,
+) -> DecodedClip:
+    """Decode in this process: what the decoder child runs, without its protection.
+
+    Args:
+        start_frame, end_frame: on the grid of ``video.fps``; the end is exclusive.
+        decoder: the reader of the pictures; sound is always read by PyAV.
+        frames, waveform: what is wanted; a source without it gives None.
+        allocate: makes the one flat buffer both results lie in; numpy's by default.
+
+    Raises:
+        ClipError: any of the ``E-IN-`` and ``E-SEC-`` faults about one file or clip.
+        ConfigError: an unknown decoder.
+    """
+    limits = limits or DecodeLimits()
+    allocate = allocate or _allocate
+    check_request(start_frame, end_frame, video, decoder, limits)
+    with open_regular(path) as descriptor, open_media(descriptor, limits) as media:
+        count = end_frame - start_frame  # V
+        with_frames = frames and media.picture is not None
+        width, height = media.picture.upright(video.max_side) if media.picture else (0, 0)
+        picture_bytes = count * height * width * 3 if with_frames else 0
+        with_sound = waveform and media.audio is not None
+        samples = audio.sample_count(count, video) if with_sound else 0
+        buffer = allocate(picture_bytes + 4 * samples)
+        notes: tuple[str, ...] = ()
+        pictures: ByteArray | None = None
+        sound: Waveform | None = None
+        if with_frames:
+            pictures = buffer[:picture_bytes].reshape(count, height, width, 3)
+            times_s = [k / video.fps for k in range(start_frame, end_frame)]
+            if decoder == "decord":
+                reader = DecordReader(media, width, height)
+                require_reached(media, reader.end_s, times_s[-1])
+                read_with_decord(reader, times_s, pictures, same_time_s=media.same_time_s)
+            else:
+                read_pictures(media, times_s, pictures)
+        if with_sound:
+            heard = buffer[picture_bytes:].view(np.float32)
+            notes = _read_sound(media, start_frame, count, video, audio, heard)
+            sound = Waveform(heard, audio.sample_rate_hz)
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        return DecodedClip(pictures, sound, notes, decoder, peak_mib)
+
+
+def check_request(
+    start_frame: int, end_frame: int, video: VideoSpec, decoder: str, limits: DecodeLimits
+) -> None:
+    """Refuse a span that is empty, reversed or longer than the limit.
+
+    Raises:
+        ClipError: E-IN-RANGE or E-IN-TOOLONG.
+        ConfigError: an unknown decoder.
+    """
+    if decoder not in ("pyav", "decord"):
+        raise ConfigError(f"decoder '{decoder}' is unknown; wanted 'pyav' or 'decord'")
+    if not 0 <= start_frame < end_frame:
+        raise ClipError(
+            f"the clip goes from picture {start_frame} to {end_frame}; wanted 0 <= start < end",
+            code="E-IN-RANGE",
+        )
+    length_s = (end_frame - start_frame) / video.fps
+    if length_s > limits.max_clip_s:
+        raise ClipError(
+            f"the clip lasts {length_s:.1f} s, the limit is {limits.max_clip_s:g} s; cut it with "
+            "subtitles, one cue per line of dialogue, or raise the limit",
+            code="E-IN-TOOLONG",
+        )
+
+
+def read_pictures(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> None:
+    """Fill ``out`` (V, H, W, 3) with the pictures shown at ``times_s`` (rising), by PyAV.
+
+    Only what is shown is converted, and one full-size picture is held at a time.
+
+    Raises:
+        ClipError: E-IN-CORRUPT (a shown picture is damaged), E-IN-RANGE, E-IN-TRUNC.
+    """
+    convert = _Converter(media, out)
+    done = 0
+    shown: Any = None
+    shown_s = media.video_start_s
+    same_time_s = media.same_time_s
+    for time_s, frame in media.video_frames(times_s[0]):
+        while done < len(times_s) and times_s[done] + same_time_s < time_s:
+            convert(frame if shown is None else shown, done)
+            done += 1
+        if done == len(times_s):
+            return
+        shown, shown_s = frame, time_s
+    if shown is None:
+        raise ClipError("no picture could be decoded here; copy it again", code="E-IN-CORRUPT")
+    lasts_s = float(shown.duration * shown.time_base) if shown.duration else 0.0
+    require_reached(media, shown_s + max(lasts_s, 1 / media.fps), times_s[-1])
+    for k in range(done, len(times_s)):
+        convert(shown, k)
+
+
+def require_reached(media: MediaFile, picture_end_s: float, wanted_s: float) -> None:
+    """Refuse to invent pictures: the last one may be held for ``HOLD_S``, no longer.
+
+    Raises:
+        ClipError: E-IN-TRUNC if the file declares that it goes on, else E-IN-RANGE.
+    """
+    if wanted_s <= picture_end_s + HOLD_S:
+        return
+    declared_s = media.declared_duration_s or 0.0
+    if declared_s > wanted_s:
+        raise ClipError(
+            f"the file declares {declared_s:.2f} s, its pictures end at {picture_end_s:.2f} s; "
+            f"wanted one at {wanted_s:.2f} s: copy the file again",
+            code="E-IN-TRUNC",
+        )
+    raise ClipError(
+        f"the clip wants a picture at {wanted_s:.2f} s, the pictures end at {picture_end_s:.2f} s; "
+        "correct the times of this line",
+        code="E-IN-RANGE",
+    )
+
+
+class _Converter:
+    """Scale, turn and store pictures; a picture shown twice is converted once."""
+
+    def __init__(self, media: MediaFile, out: ByteArray) -> None:
+        assert media.picture is not None
+        self.out = out
+        self.turns = media.picture.quarter_turns
+        height, width = out.shape[1:3]
+        self.width, self.height = (height, width) if self.turns % 2 else (width, height)
+        self.reformatter = VideoReformatter()
+        self.last: tuple[Any, int] | None = None
+
+    def __call__(self, frame: Any, k: int) -> None:
+        if self.last is not None and self.last[0] is frame:
+            self.out[k] = self.out[self.last[1]]
+            return
+        if frame.is_corrupt:
+            raise ClipError(
+                "a picture of this clip is damaged: bytes inside the file are wrong; copy or "
+                "convert it again",
+                code="E-IN-CORRUPT",
+            )
+        scaled = self.reformatter.reformat(
+            frame, width=self.width, height=self.height, format="rgb24", threads=1
+        )
+        self.out[k] = np.rot90(scaled.to_ndarray(), self.turns)
+        self.last = (frame, k)
+
+
+def _read_sound(
+    media: MediaFile,
+    start_frame: int,
+    count: int,
+    video: VideoSpec,
+    audio: AudioSpec,
+    out: FloatArray,
+) -> tuple[str, ...]:
+    """Fill ``out`` (S,) with the clip's sound, mono, resampled once; return notes on gaps.
+
+    The piece that is resampled begins a whole number of grid pictures before the clip, so that
+    a clip inside a long file has the samples that the whole file, resampled, has there.
+    """
+    assert media.audio is not None
+    rate_hz = int(media.audio.rate)
+    first = round(Fraction(start_frame - _MARGIN_PICTURES, video.fps) * rate_hz)
+    piece = np.zeros(
+        math.ceil(Fraction(count + 2 * _MARGIN_PICTURES, video.fps) * rate_hz), np.float32
+    )
+    skipped = audio.sample_count(_MARGIN_PICTURES, video)
+    margin = round(Fraction(_MARGIN_PICTURES, video.fps) * rate_hz)
+    heard_samples = _gather(media, first, rate_hz, piece, margin)
+    if not np.isfinite(piece).all():
+        raise ClipError(
+            "the sound of this clip holds NaN or infinite samples; export it again",
+            code="E-IN-NONFINITE",
+        )
+    if rate_hz != audio.sample_rate_hz:
+        piece = soxr.resample(piece, rate_hz, audio.sample_rate_hz, quality="HQ")
+    found = piece[skipped : skipped + len(out)]
+    out[: len(found)] = np.clip(found, -1.0, 1.0)
+    out[len(found) :] = 0.0
+    missing_s = count / video.fps - heard_samples / rate_hz
+    if missing_s > _SILENCE_NOTE_S:
+        return (f"the sound covers all but {missing_s:.2f} s of the clip; silence fills it",)
+    return ()
+
+
+def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margin: int) -> int:
+    """Place mono sound in ``piece``, which begins at sample ``first`` since the origin.
+
+    Returns:
+        How many samples between the two margins were found.
+    """
+    inner_end = len(piece) - margin
+    position: int | None = None
+    found = 0
+    for time_s, frame in media.audio_frames(first / rate_hz):
+        if frame.sample_rate != rate_hz:
+            raise ClipError(
+                f"the sound changes from {rate_hz} to {frame.sample_rate} Hz midway; wanted one "
+                "rate: convert the file",
+                code="E-IN-CORRUPT",
+            )
+        mono = _mono(frame)
+        stamped = round(time_s * rate_hz) - first
+        if position is None or stamped > position + _AUDIO_GAP_S * rate_hz:
+            position = stamped
+        elif stamped < position - _AUDIO_GAP_S * rate_hz:
+            mono = mono[position - stamped :]  # heard already
+        start, end = position, position + len(mono)
+        inside = slice(max(start, 0), max(min(end, len(piece)), 0))
+        piece[inside] = mono[inside.start - start : max(inside.stop - start, 0)]
+        found += max(min(end, inner_end) - max(start, margin), 0)
+        position = end
+        if end >= len(piece):
+            break
+    return found
+
+
+def _mono(frame: Any) -> FloatArray:
+    """One PyAV sound frame as (n,) float32; full scale is 1, loudspeakers are weighted."""
+    samples = frame.to_ndarray()
+    channels = [channel.name for channel in frame.layout.channels]
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(channels)).T
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif samples.dtype.kind == "i":
+        samples = samples / np.float64(-int(np.iinfo(samples.dtype).min))
+    weights = np.array([_LOUDSPEAKERS.get(name, _OTHER_LOUDSPEAKER) for name in channels])
+    if len(channels) == 1 or not weights.any():
+        weights = np.ones(len(channels))
+    mono: FloatArray = np.asarray(weights / weights.sum() @ samples, dtype=np.float32)
+    return mono
+
+
+def _allocate(size: int) -> ByteArray:
+    return np.zeros(size, np.uint8)

@@ -1,0 +1,155 @@
+"""The process that touches hostile media: started by :class:`DecoderChild`, never by hand.
+
+It has a bounded address space, few descriptors, no way to gain rights, no network where the kernel
+allows that, and dies with its parent. Its standard input is the socket it answers on; standard
+output and error are a pipe that simply refuses more than 64 KiB, so a chatty library can neither
+corrupt an answer nor fill the memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub.core.errors import ClipError
+from redub.core.types import AudioSpec, ByteArray, VideoSpec
+from redub.footage import wire
+from redub.footage.decode import decode_in_process
+from redub.footage.limits import DecodeLimits
+from redub.footage.probe import probe
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # linux/sched.h
+_MAX_DESCRIPTORS = 64
+
+
+def confine(limits: DecodeLimits, parent_pid: int) -> None:
+    """Give up everything that decoding does not need."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        sys.exit(0)  # the parent died before the line above
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # An empty network of its own: without rights that needs a user namespace, and some kernels
+    # forbid both. The protocol and format lists hold in any case.
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+    memory = limits.memory_mib << 20
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_DESCRIPTORS, _MAX_DESCRIPTORS))
+
+
+def allow_cpu(seconds: int) -> None:
+    """Let this request, not the life of the process, use so much CPU time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+class SharedBuffer:
+    """Memory that decoding fills and the parent maps: no copy in between."""
+
+    def __init__(self) -> None:
+        self.descriptor: int | None = None
+        self.size = 0
+
+    def allocate(self, size: int) -> ByteArray:
+        self.size = size
+        if size == 0:
+            return np.zeros(0, np.uint8)
+        self.descriptor = os.memfd_create("redub-clip", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.descriptor, size)
+        try:
+            # numpy keeps the mapping alive, and lets go of it with the last array.
+            return np.frombuffer(mmap.mmap(self.descriptor, size), np.uint8)
+        except OSError as error:
+            raise MemoryError from error  # mmap says "cannot allocate memory" in its own way
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+
+def answer(request: dict[str, Any], limits: DecodeLimits, shared: SharedBuffer) -> dict[str, Any]:
+    """Do what one request asks."""
+    path = Path(request["path"])
+    allow_cpu(request["cpu_s"])
+    if request["do"] == "probe":
+        return {"info": probe(path, limits).to_json()}
+    clip = decode_in_process(
+        path,
+        start_frame=request["start_frame"],
+        end_frame=request["end_frame"],
+        video=VideoSpec(**request["video"]),
+        audio=AudioSpec(**request["audio"]),
+        decoder=request["decoder"],
+        frames=request["frames"],
+        waveform=request["waveform"],
+        limits=limits,
+        allocate=shared.allocate,
+    )
+    return {
+        "shape": None if clip.frames is None else list(clip.frames.shape),
+        "samples": None if clip.waveform is None else len(clip.waveform.samples),
+        "notes": list(clip.notes),
+        "decoder": clip.decoder,
+    }
+
+
+def serve(link: socket.socket, limits: DecodeLimits) -> None:
+    """Answer requests until the parent closes its end."""
+    while True:
+        try:
+            request, _ = wire.receive(link)
+        except wire.WireClosedError:
+            return
+        shared = SharedBuffer()
+        try:
+            reply = answer(request, limits, shared)
+        except ClipError as error:
+            reply = {"error": error.code, "message": error.message}
+        except MemoryError:
+            reply = {
+                "error": "E-DEC-MEM",
+                "message": f"decoding needs more than {limits.memory_mib} MiB; raise the limit, or "
+                "scale the file down first",
+            }
+        reply["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        with_arrays = "error" not in reply
+        try:
+            wire.send(link, reply, shared.descriptor if with_arrays else None)
+        except wire.WireClosedError:
+            return
+        finally:
+            shared.close()
+
+
+def main() -> None:
+    parent_pid = int(sys.argv[1])
+    limits = DecodeLimits(**dict(_setting(word) for word in sys.argv[2:]))
+    # The pipe's own 64 KiB are the cap: what does not fit is refused, and nobody waits.
+    for stream in (1, 2):
+        fcntl.fcntl(stream, fcntl.F_SETFL, fcntl.fcntl(stream, fcntl.F_GETFL) | os.O_NONBLOCK)
+    link = socket.socket(fileno=os.dup(0))
+    confine(limits, parent_pid)
+    serve(link, limits)
+
+
+def _setting(word: str) -> tuple[str, Any]:
+    name, _, value = word.partition("=")
+    return name, (float(value) if name in ("wall_s", "max_clip_s") else int(value))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""How the demo film's words are pronounced.
+
+Source: first entries of the CMU Pronouncing Dictionary (Carnegie Mellon University, BSD licence)
+as the pocketsphinx wheel ships it, so an aligner with that dictionary expects the phones that
+are spoken; the mark ``1`` of the word's accented vowel is our own.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from redub.core.errors import ConfigError
+
+
+class Phone(NamedTuple):
+    """One ARPABET phone of a sentence, without stress digit."""
+
+    symbol: str
+    accented: bool
+    word: int
+
+
+@cache
+def lexicon() -> dict[str, tuple[str, ...]]:
+    """Lower-case word → phones; the accented vowel, if any, carries the digit 1."""
+    text = files("redub.footage.demo_film").joinpath("lexicon.txt").read_text(encoding="ascii")
+    rows = (line.split() for line in text.splitlines())
+    return {word: tuple(phones) for word, *phones in rows}
+
+
+def phones_of(sentence: str) -> list[Phone]:
+    """The phones of a sentence; case and punctuation do not matter.
+
+    Raises:
+        ConfigError: a word the lexicon does not hold.
+    """
+    words = [word.strip(".,!?").lower() for word in sentence.split()]
+    unknown = sorted({word for word in words if word not in lexicon()})
+    if unknown:
+        raise ConfigError(f"the demo lexicon has no {', '.join(unknown)}", code="E-TEXT-OOV")
+    return [
+        Phone(symbol.rstrip("1"), symbol.endswith("1"), index)
+        for index, word in enumerate(words)
+        for symbol in lexicon()[word]
+    ]

@@ -1,0 +1,292 @@
+"""Look at one source before any clip of it is decoded: what it is, if it is whole, who reads it.
+
+The whole file is read once (packets, not pictures), because headers lie: a cut file still
+declares its full length, and a frame rate is only an average.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redub.core.errors import ClipError
+from redub.core.types import VideoSpec
+from redub.footage.container import MediaFile, open_media
+from redub.footage.decode import read_pictures
+from redub.footage.decord_reader import DecordReader
+from redub.footage.limits import DecodeLimits
+from redub.footage.paths import open_regular
+from redub.footage.structure import is_matroska, is_mp4, missing_bytes
+
+_SAMPLED_PICTURES = 5
+_SAMPLED_KEYS = 4
+_MEAN_LEVELS = 1.0  # of 255, between the two readers' scalers: 0.2 on real footage
+_PEAK_LEVELS = 16.0  # and 99.9 % of the values within this: 5 on real footage
+_SAME_TIME_S = 1e-3
+_TRUNCATION_S = 0.1
+_STEADY = 0.1  # part of a frame that the steps of a constant rate may differ
+_READ_AHEAD_BYTES = 400 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceInfo:
+    """What one media file is.
+
+    container: FFmpeg's name of the demuxer ("mov", "matroska", …).
+    duration_s: of the picture if there is one, else of the sound.
+    width, height: as shown, upright and with square pixels; 0 without a picture.
+    fps: pictures per second, on average; 0 without a picture.
+    frames: pictures in the file, counted, not declared.
+    av_mismatch_ms: how much longer (+) or shorter (-) the sound is than the picture.
+    decoder: who reads the pictures of its clips, and ``why_decoder`` in one sentence.
+    notes: peculiarities, in words.
+    """
+
+    container: str
+    duration_s: float
+    has_video: bool
+    has_audio: bool
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    frames: int = 0
+    is_vfr: bool = False
+    video_codec: str = ""
+    audio_codec: str = ""
+    sample_rate_hz: int = 0
+    av_mismatch_ms: int = 0
+    decoder: Literal["decord", "pyav"] = "pyav"
+    why_decoder: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SourceInfo:
+        known = {f.name: values[f.name] for f in fields(cls)}
+        return cls(**{**known, "notes": tuple(known["notes"])})
+
+
+def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
+    """Look at a source in this process; :meth:`DecoderChild.probe` does it safely.
+
+    Raises:
+        ClipError: any of the ``E-IN-`` and ``E-SEC-`` faults about one file.
+    """
+    limits = limits or DecodeLimits()
+    with open_regular(path) as descriptor, open_media(descriptor, limits) as media:
+        packets = _read_packets(media)
+        _require_whole(media, packets)
+        facts: dict[str, Any] = {}
+        decoder: Literal["decord", "pyav"] = "pyav"
+        why = "the source has no picture"
+        if media.video is not None and media.picture is not None:
+            why_not = _why_not_decord(media, packets, limits)
+            decoder = "pyav" if why_not else "decord"
+            why = why_not or (
+                f"H.264 in a short file, and all {packets.pictures} timestamps and "
+                f"{len(_sampled(packets))} sampled pictures agree with PyAV"
+            )
+            width, height = media.picture.upright(1 << 30)
+            facts |= {
+                "width": width,
+                "height": height,
+                "fps": packets.fps or media.fps,
+                "frames": packets.pictures,
+                "is_vfr": packets.is_vfr,
+                "video_codec": media.video.codec_context.name,
+            }
+        if media.audio is not None:
+            facts |= {
+                "audio_codec": media.audio.codec_context.name,
+                "sample_rate_hz": int(media.audio.rate),
+            }
+        mismatch_s = 0.0
+        if media.video is not None and media.audio is not None:
+            mismatch_s = packets.audio_end_s - packets.video_end_s
+        return SourceInfo(
+            container=media.format_name.split(",")[0],
+            duration_s=packets.video_end_s if media.video is not None else packets.audio_end_s,
+            has_video=media.video is not None,
+            has_audio=media.audio is not None,
+            av_mismatch_ms=round(1000 * mismatch_s),
+            decoder=decoder,
+            why_decoder=why,
+            notes=tuple(_notes(media, packets)),
+            **facts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Packets:
+    """What the packets say; times since the origin, damaged packets left out."""
+
+    times_s: NDArray[np.float64]  # (n,) of the pictures, rising
+    key_times_s: NDArray[np.float64]  # those of them that are key frames
+    has_open_groups: bool  # some picture is shown before the key frame it is stored after
+    video_end_s: float
+    audio_end_s: float
+
+    @property
+    def pictures(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def fps(self) -> float:
+        if self.pictures < 2 or self.times_s[-1] <= self.times_s[0]:
+            return 0.0
+        return float((self.pictures - 1) / (self.times_s[-1] - self.times_s[0]))
+
+    @property
+    def is_vfr(self) -> bool:
+        steps = np.diff(self.times_s)
+        if len(steps) < 2:
+            return False
+        usual = np.median(steps)
+        # Matroska's whole milliseconds are no change of rate.
+        return bool(np.abs(steps - usual).max() > max(_STEADY * usual, 2e-3))
+
+
+def _read_packets(media: MediaFile) -> _Packets:
+    stamps: list[float] = []
+    keys: list[float] = []
+    has_open_groups = False
+    ends = {"video": 0.0, "audio": 0.0}
+    step_s = 1 / media.fps
+    for packet in media.packets():
+        if packet.is_corrupt or packet.is_discard:
+            continue
+        kind = packet.stream.type
+        stamp = packet.pts
+        if stamp is None or (kind == "video" and media.counts_pictures):
+            stamp = packet.dts
+        lasts_s = float(packet.duration * packet.time_base) if packet.duration else 0.0
+        time_s = ends[kind]
+        if stamp is not None:
+            time_s = float(stamp * packet.time_base) - media.origin_s
+        if kind == "video":
+            stamps.append(time_s)
+            if packet.is_keyframe:
+                keys.append(time_s)
+            has_open_groups |= bool(keys) and time_s < keys[-1]
+            lasts_s = lasts_s or step_s
+        ends[kind] = max(ends[kind], time_s + lasts_s)
+    times_s = np.sort(np.asarray(stamps, np.float64))
+    return _Packets(
+        times_s, np.sort(np.asarray(keys)), has_open_groups, ends["video"], ends["audio"]
+    )
+
+
+def _require_whole(media: MediaFile, packets: _Packets) -> None:
+    declared = int(media.video.frames) if media.video is not None else 0
+    size = os.fstat(media.descriptor).st_size
+    if declared > size:
+        raise ClipError(
+            f"the header declares {declared} pictures in a file of {size} bytes, which cannot be; "
+            "convert the file or copy it again",
+            code="E-IN-FORMAT",
+        )
+    missing = missing_bytes(media.descriptor)
+    declared_s = media.declared_duration_s or 0.0
+    if missing:
+        if media.video is not None:
+            wanted = declared or round(declared_s * media.fps)
+            what = f"declared {wanted} frames, decoded {packets.pictures}"
+        else:
+            what = f"the sound ends after {packets.audio_end_s:.2f} s"
+        raise ClipError(
+            f"{what}: the file is cut off, {missing} bytes that it declares are not there; "
+            "copy it again",
+            code="E-IN-TRUNC",
+        )
+    # FLAC has no sizes, but counts its samples in the header.
+    if media.format_name == "flac" and declared_s - packets.audio_end_s > _TRUNCATION_S:
+        raise ClipError(
+            f"declared {declared_s:.2f} s of sound, decoded {packets.audio_end_s:.2f} s: the file "
+            "is cut off; copy it again",
+            code="E-IN-TRUNC",
+        )
+
+
+def _why_not_decord(media: MediaFile, packets: _Packets, limits: DecodeLimits) -> str:
+    """One sentence, empty if decord may read the source."""
+    assert media.video is not None
+    assert media.picture is not None
+    codec = media.video.codec_context.name
+    head = os.pread(media.descriptor, 16, 0)
+    if codec != "h264" or not (is_mp4(head) or is_matroska(head)):
+        container = media.format_name.split(",")[0]
+        return (
+            f"decord is trusted with H.264 in MP4 or Matroska only; this is {codec} in {container}"
+        )
+    if packets.video_end_s > limits.max_clip_s:
+        return "decord would read the whole long source for every clip; PyAV reads the clip alone"
+    if packets.has_open_groups:
+        return "groups of pictures are open, where decord gives wrong pictures after a seek"
+    if media.picture.quarter_turns:
+        return "the picture is stored turned, which PyAV is told to set upright"
+    if media.picture.pixel_aspect != 1:
+        return "the pixels are not square, which decord does not know"
+    video = VideoSpec()
+    width, height = media.picture.fitted(video.max_side)
+    if packets.pictures * width * height * 3 > _READ_AHEAD_BYTES:
+        return "decord decodes ahead without bound, and this source would not fit in memory"
+    try:
+        return _disagreement(media, packets, width, height)
+    except ClipError as error:
+        return f"one of the two readers refuses sampled pictures ({error.message})"
+
+
+def _sampled(packets: _Packets) -> list[int]:
+    """Where the two readers are compared: all over the source, and just before key frames, where
+    a reader that seeks wrongly is wrong."""
+    spread = np.linspace(0, packets.pictures - 1, _SAMPLED_PICTURES).round().astype(int)
+    keys = np.searchsorted(packets.times_s, packets.key_times_s)
+    before = keys[keys > 0] - 1
+    chosen = before[:: max(len(before) // _SAMPLED_KEYS, 1)][:_SAMPLED_KEYS]
+    return sorted({int(index) for index in [*spread, *chosen]})
+
+
+def _disagreement(media: MediaFile, packets: _Packets, width: int, height: int) -> str:
+    # PyAV goes first: on a file that it finds damaged, decord is never started.
+    indices = _sampled(packets)
+    expected = np.zeros((len(indices), height, width, 3), np.uint8)
+    read_pictures(media, [float(packets.times_s[index]) for index in indices], expected)
+    reader = DecordReader(media, width, height)
+    if len(reader.start_s) != packets.pictures:
+        return f"decord counts {len(reader.start_s)} pictures where there are {packets.pictures}"
+    late_s = float(np.abs(reader.start_s - packets.times_s).max())
+    if late_s > _SAME_TIME_S:
+        return f"decord's timestamps are up to {1000 * late_s:.1f} ms off"
+    # Backwards, one by one: every read is a seek, as the first of a clip is.
+    found = np.concatenate([reader.read([index]) for index in reversed(indices)])[::-1]
+    levels = np.abs(found.astype(np.int16) - expected)
+    mean, peak = float(levels.mean()), float(np.percentile(levels, 99.9))
+    if mean > _MEAN_LEVELS or peak > _PEAK_LEVELS:
+        return (
+            f"decord's pictures differ from PyAV's by {mean:.1f} levels on average and {peak:.0f} "
+            f"at the 99.9th percentile; wanted {_MEAN_LEVELS:g} and {_PEAK_LEVELS:g}"
+        )
+    return ""
+
+
+def _notes(media: MediaFile, packets: _Packets) -> list[str]:
+    notes = []
+    if media.picture is not None and media.picture.quarter_turns:
+        notes.append(f"stored turned; shown turned {90 * media.picture.quarter_turns} degrees left")
+    if media.picture is not None and media.picture.pixel_aspect != 1:
+        notes.append(f"pixels of {media.picture.pixel_aspect}; shown with square ones")
+    if abs(media.origin_s) > _SAME_TIME_S:
+        notes.append(f"timestamps begin at {media.origin_s:.3f} s; counted from there")
+    if media.video_start_s > 1 / media.fps:
+        notes.append(f"the picture begins {media.video_start_s:.3f} s after the sound")
+    if media.video is not None and media.audio_start_s > 1 / media.fps:
+        notes.append(f"the sound begins {media.audio_start_s:.3f} s after the picture")
+    return notes

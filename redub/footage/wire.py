@@ -1,0 +1,94 @@
+"""How the decoder child and its parent talk: one JSON message at a time over a local socket.
+
+A message is four bytes of length and JSON text; one open memory file may travel with it and
+holds the arrays as raw bytes. Nothing is pickled, so a child that was taken over by a hostile
+file can lie about pictures but cannot make the parent run anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from typing import Any
+
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+class WireClosedError(Exception):
+    """The other side is gone, or said something that is no message."""
+
+
+class WireTimeoutError(Exception):
+    """No whole message by the deadline."""
+
+
+def send(wire: socket.socket, message: dict[str, Any], descriptor: int | None = None) -> None:
+    """Send one message, and with it the right to one open file.
+
+    Raises:
+        WireClosedError: the other side is gone.
+    """
+    body = json.dumps(message).encode()
+    data = len(body).to_bytes(4, "big") + body
+    try:
+        if descriptor is None:
+            wire.sendall(data)
+        else:
+            sent = socket.send_fds(wire, [data], [descriptor])
+            wire.sendall(data[sent:])
+    except OSError as error:
+        raise WireClosedError(str(error)) from error
+
+
+def receive(
+    wire: socket.socket, *, deadline_s: float | None = None
+) -> tuple[dict[str, Any], int | None]:
+    """Receive one message and the open file that came with it, if one did.
+
+    Args:
+        deadline_s: on ``time.monotonic()``; None waits for ever.
+
+    Raises:
+        WireClosedError, WireTimeoutError: no descriptor is left open then.
+    """
+    data, descriptor = bytearray(), None
+    wanted = 4
+    try:
+        while len(data) < wanted:
+            if deadline_s is not None:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise WireTimeoutError
+                wire.settimeout(left_s)
+            chunk, descriptors, _, _ = socket.recv_fds(wire, wanted - len(data), 1)
+            for extra in descriptors:
+                if descriptor is not None:
+                    os.close(descriptor)
+                descriptor = extra
+            if not chunk:
+                raise WireClosedError("closed")
+            data += chunk
+            if len(data) == 4 and wanted == 4:
+                wanted = 4 + int.from_bytes(data, "big")
+                if not 4 < wanted <= MAX_MESSAGE_BYTES:
+                    raise WireClosedError(f"a message of {wanted} bytes")
+        message = json.loads(bytes(data[4:]))
+        if not isinstance(message, dict):
+            raise WireClosedError("no message")
+    except TimeoutError as error:
+        _drop(descriptor)
+        raise WireTimeoutError from error
+    except (OSError, ValueError, RecursionError) as error:
+        _drop(descriptor)
+        raise WireClosedError(str(error)) from error
+    except (WireClosedError, WireTimeoutError):
+        _drop(descriptor)
+        raise
+    return message, descriptor
+
+
+def _drop(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""Phonemes look at the lips that speak them.
+
+Source: StyleDubber (arXiv:2402.12636), phoneme-guided lip aligner, which in the released code is
+plain multi-head attention; the diagonal loss keeps it monotonic.
+Letters: B batch, P phonemes, V video frames, D model width, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from redub.model.attention import MultiHeadAttention
+from redub.model.lip_encoder import LipStates
+from redub.model.positions import count_up, sinusoids
+
+
+class AlignedLips(NamedTuple):
+    """What each phoneme saw."""
+
+    states: Tensor  # (B, P, D), 0 at padded phonemes
+    attention: Tensor  # (B, P, V) of the head with the highest focus rate
+
+
+class LipAligner(nn.Module):
+    """Attention from phonemes to lips; both carry positions on the video clock.
+
+    Phoneme p of P is placed at (p + 1/2) V / P, where it would be if all lasted equally long, so
+    that the diagonal is close from the first step.
+    """
+
+    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(width, heads)
+        self.mix = nn.Linear(width, width)
+        self.drop = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, text: Tensor, text_valid: Tensor, lips: LipStates) -> AlignedLips:
+        """Align (B, P, D) text states with lip states."""
+        rank = torch.arange(text.size(1), device=text.device)  # (P,)
+        spacing = lips.valid.sum(1, keepdim=True) / text_valid.sum(1, keepdim=True).clamp(min=1)
+        query = text + sinusoids((rank + 0.5) * spacing, text.size(2))
+        memory = lips.states + count_up(lips.states)
+        read = self.attention.with_weights(query, memory, lips.valid)
+        states = self.norm(self.drop(self.mix(read.context))) * text_valid.unsqueeze(-1)
+        weights = read.weights * text_valid[:, None, :, None]  # (B, H, P, V)
+        focus = weights.amax(2).sum(-1)  # (B, H): over the frames, the largest share of a phoneme
+        sharpest = focus.argmax(1)  # (B,)
+        lines = torch.arange(len(sharpest), device=text.device)
+        return AlignedLips(states, weights[lines, sharpest])

@@ -1,0 +1,56 @@
+"""What a dubbing system gives back, by name.
+
+Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels, N graph nodes,
+H attention heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from redub.model.batch import Prosody
+
+
+class ProsodyEstimate(NamedTuple):
+    """Predicted pitch and energy of every mel frame, on the scale of ``Prosody``."""
+
+    pitch: Tensor  # (B, T), meaningful where the frame is voiced
+    voicing: Tensor  # (B, T) logit, above 0 = voiced
+    energy: Tensor  # (B, T)
+
+    def decided(self) -> Prosody:
+        """The estimate as a decision: pitch only where a frame is held to be voiced."""
+        voiced = self.voicing > 0
+        return Prosody(self.pitch * voiced, voiced, self.energy)
+
+
+class GraphReading(NamedTuple):
+    """One emotion graph after its encoder, and how it was read.
+
+    ``between_nodes``: the heads of the first attention layer, then the one of the second; row =
+    the node that looks, column = the node looked at. ``from_frames`` is the cross-attention with
+    which each mel frame reads the graph.
+    """
+
+    nodes: Tensor  # (B, N, D)
+    valid: Tensor  # (B, N) bool
+    between_nodes: Tensor  # (B, H + 1, N, N)
+    from_frames: Tensor  # (B, T, N)
+
+
+class DubbingOutput(NamedTuple):
+    """Mel before and after the post-net, on the standardised scale, and everything losses need."""
+
+    mel: Tensor  # (B, T, C)
+    mel_post: Tensor  # (B, T, C)
+    frames_valid: Tensor  # (B, T) bool
+    log_durations: Tensor  # (B, P) predicted log(frames + 1)
+    durations: Tensor  # (B, P) int64, what the length regulator used
+    lip_attention: Tensor  # (B, P, V) of the head that is sharpest over the text
+    lips_present: Tensor  # (B,) bool, False where a line has no face
+    speaker: Tensor  # (B, speaker) voice estimated from the timbre mel
+    emotion_logits: Tensor  # (B, emotions)
+    prosody: ProsodyEstimate | None
+    graphs: tuple[GraphReading, ...]  # basic, indirect, direct; empty without graphs

@@ -1,0 +1,37 @@
+"""The systems that can be trained: ``name → "module:Class"``.
+
+A system is an ``nn.Module`` built as ``System(config, widths)``; ``System.Config`` is its frozen
+dataclass, ``System.PRESETS`` maps preset names to configs, and calling it with a
+:class:`~redub.model.batch.DubbingBatch` gives a :class:`~redub.model.output.DubbingOutput`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from redub.core.config import from_mapping, nearest
+from redub.core.errors import ConfigError
+from redub.core.registry import load
+
+SYSTEMS = {
+    "authentic_dubber": "redub.model.authentic_dubber:AuthenticDubber",
+}
+
+
+def system(name: str) -> Any:
+    """The class of a system; an unknown name answers with the known ones."""
+    return load(SYSTEMS, name, kind="system")
+
+
+def configured(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> Any:
+    """A system's preset with single keys changed, checked like any other config."""
+    presets = system(name).PRESETS
+    if preset not in presets:
+        raise ConfigError(
+            f"system '{name}' has no preset '{preset}'; {nearest(preset, presets)}",
+            code="E-CFG-VALUE",
+        )
+    values = {**asdict(presets[preset]), **(overrides or {})}
+    return from_mapping(type(presets[preset]), values, where=f"{name}.{preset}")

@@ -1,0 +1,156 @@
+"""Bytes that travel inside the page: encoded sound, posters, mel pictures, data addresses.
+
+A medium that appears once is written where it appears. One that appears again (a library clip
+retrieved by several lines) is stored once and attached by the page's script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import struct
+import zlib
+from collections import Counter
+from typing import Literal
+
+import av
+import cv2
+import matplotlib
+import numpy as np
+
+from redub.core.types import ByteArray, FloatArray, Waveform
+from redub.pages.contents import Sound
+
+Codec = Literal["flac", "aac"]
+MIME = {"flac": "audio/flac", "aac": "audio/mp4"}
+AAC_BITS_PER_S = 56_000
+POSTER_SIDE = 288
+MEL_COLUMNS = 420
+MEL_BYTES = 15_000
+MEL_FLOOR = 8.0  # nepers below the loudest that are still drawn (about 70 dB)
+
+
+def encode_sound(waveform: Waveform, codec: Codec) -> bytes:
+    """Encode mono sound for browsers.
+
+    FLAC is what the system made, to the sample (16 bit). AAC in MP4 is about a third of its size.
+    Samples beyond full scale are clipped. The same samples give the same bytes.
+    """
+    pcm = np.clip(np.round(waveform.samples * 32767.0), -32768, 32767).astype(np.int16)
+    if len(pcm) == 0:
+        pcm = np.zeros(1, np.int16)  # an empty file is an error in every browser
+    buffer = io.BytesIO()
+    container = av.open(
+        buffer, "w", format="flac" if codec == "flac" else "mp4", options={"fflags": "+bitexact"}
+    )
+    with container:
+        stream = container.add_stream(codec, rate=waveform.sample_rate_hz)
+        stream.layout = "mono"
+        stream.format = "s16" if codec == "flac" else "fltp"
+        if codec == "aac":
+            stream.bit_rate = AAC_BITS_PER_S
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+        frame.sample_rate = waveform.sample_rate_hz
+        frame.pts = 0
+        resampler = av.AudioResampler(
+            format=stream.format,
+            layout="mono",
+            rate=waveform.sample_rate_hz,
+            frame_size=stream.codec_context.frame_size or None,
+        )
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def sound_bytes(sound: Sound, codec: Codec) -> tuple[bytes, str]:
+    """The bytes of a sound and their MIME type; given bytes stay as they are."""
+    if sound.waveform is not None:
+        return encode_sound(sound.waveform, codec), MIME[codec]
+    return sound.encoded, sound.mime
+
+
+def poster_jpeg(frame: ByteArray) -> bytes:
+    """A (H, W, 3) RGB frame as a JPEG of a few kilobytes."""
+    height, width = frame.shape[:2]
+    shrink = min(1.0, POSTER_SIDE / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 72])
+    return bytes(encoded)
+
+
+def mel_png(mel: FloatArray, *, loudest: float) -> bytes:
+    """A mel picture, low frequencies at the bottom, as a palette PNG of at most 15 kB.
+
+    Args:
+        mel: (T, C) natural-log values.
+        loudest: value drawn brightest; one for all systems of a line, so that they compare.
+    """
+    columns = mel.astype(np.float64)
+    if len(mel) > MEL_COLUMNS:  # mean of neighbours; the picture is stretched back by the page
+        edges = np.linspace(0, len(mel), MEL_COLUMNS + 1).astype(int)
+        columns = np.add.reduceat(columns, edges[:-1], axis=0) / np.diff(edges)[:, None]
+    share = np.clip((columns.T[::-1] - loudest) / MEL_FLOOR + 1, 0, 1)  # (C, T) 0 quiet, 1 loud
+    for shades in (64, 40, 24, 12, 6, 2):  # noise compresses badly; fewer shades until it fits
+        image = palette_png(np.round(share * (shades - 1)).astype(np.uint8), shades)
+        if len(image) <= MEL_BYTES:
+            break
+    return image
+
+
+def palette_png(levels: ByteArray, shades: int) -> bytes:
+    """A PNG of (H, W) palette entries 0 … ``shades`` - 1 in the magma colours.
+
+    Source: PNG, W3C recommendation, second edition: IHDR, PLTE, IDAT (filter 0), IEND.
+    """
+    height, width = levels.shape
+    colours = matplotlib.colormaps["magma"](np.linspace(0.02, 0.98, shades))[:, :3]
+    palette = np.round(colours * 255).astype(np.uint8).tobytes()
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), levels], axis=1).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    parts = (
+        (b"IHDR", header),
+        (b"PLTE", palette),
+        (b"IDAT", zlib.compress(rows, 9)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+def data_address(content: bytes, mime: str) -> str:
+    """A ``data:`` address; a MIME type that is not a plain one becomes the harmless default."""
+    plain = mime if re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", mime) else "application/octet-stream"
+    return f"data:{plain};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+class MediaShelf:
+    """Hands out attributes for media elements, and stores what is used more than once.
+
+    Two passes: :meth:`announce` every use, then :meth:`attribute` at each use.
+    """
+
+    def __init__(self) -> None:
+        self._uses: Counter[str] = Counter()
+        self.stored: dict[str, str] = {}  # key → data address
+
+    def announce(self, content: bytes, mime: str) -> None:
+        self._uses[_key(content, mime)] += 1
+
+    def attribute(self, content: bytes, mime: str) -> tuple[str, str]:
+        """Name and value of the attribute that gives an element its medium."""
+        key = _key(content, mime)
+        if self._uses[key] < 2:
+            return "src", data_address(content, mime)
+        self.stored.setdefault(key, data_address(content, mime))
+        return "data-medium", key
+
+
+def _key(content: bytes, mime: str) -> str:
+    return hashlib.sha256(mime.encode() + b"\0" + content).hexdigest()[:16]

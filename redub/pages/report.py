@@ -1,0 +1,438 @@
+"""One run as one self-contained HTML file: no request leaves it, no script of others runs in it.
+
+The file needs no network and no server, works by keyboard and on a phone, and follows the reader's
+light or dark setting. Its own script is named by digest in the content security policy, so even
+markup that slipped through the escaping could not run anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from redub.core.types import FloatArray
+from redub.pages.contents import (
+    Casting,
+    Chart,
+    Confusion,
+    Curve,
+    EmotionRow,
+    EmotionTable,
+    Goal,
+    Line,
+    Measure,
+    Metric,
+    MetricTable,
+    Neighbour,
+    Picture,
+    QuarantineRow,
+    ReportData,
+    Role,
+    Sound,
+    StageTiming,
+    SystemRow,
+    Table,
+    Take,
+)
+from redub.pages.figures import (
+    Estimate,
+    LineChart,
+    Series,
+    Tick,
+    WhiskerChart,
+    line_chart,
+    nice_ticks,
+    number,
+    whisker_chart,
+)
+from redub.pages.media import (
+    Codec,
+    MediaShelf,
+    data_address,
+    mel_png,
+    poster_jpeg,
+    sound_bytes,
+)
+from redub.pages.spelling import (
+    interval_text,
+    known,
+    marked,
+    measure_text,
+    seconds_text,
+    visible,
+)
+
+__all__ = [
+    "Casting",
+    "Chart",
+    "Confusion",
+    "Curve",
+    "EmotionRow",
+    "EmotionTable",
+    "Goal",
+    "Line",
+    "Measure",
+    "Metric",
+    "MetricTable",
+    "Neighbour",
+    "Picture",
+    "QuarantineRow",
+    "ReportData",
+    "Role",
+    "Sound",
+    "StageTiming",
+    "SystemRow",
+    "Table",
+    "Take",
+    "render_report",
+]
+
+MIB = 1024 * 1024
+REFERENCE_COLOURS = (0, 1)  # ink and grey
+SYSTEM_COLOURS = (2, 3, 4, 5, 6, 7)
+
+
+class _Economy(NamedTuple):
+    """How much the page is made to hold; tried in order until the file is small enough."""
+
+    codec: Codec
+    library_pictures: bool
+    said: str
+
+
+ECONOMIES = (
+    _Economy("flac", True, "Sound is FLAC: what the systems made, to the sample."),
+    _Economy("aac", True, "Sound is AAC at 56 kbit/s, to keep this file small."),
+    _Economy(
+        "aac",
+        False,
+        "Sound is AAC at 56 kbit/s and the films of library clips are left out (their first "
+        "pictures stay), to keep this file small.",
+    ),
+)
+
+
+def render_report(data: ReportData, *, size_limit_mib: float = 40.0) -> str:
+    """Draw the page.
+
+    Args:
+        size_limit_mib: sound is lossless where the page stays below this; else it is compressed,
+            and then the films of retrieved library clips are left out. The page says which. A
+            page that is still larger is returned as it is.
+
+    Returns:
+        A complete HTML document (UTF-8, no external address). The same data give the same text.
+    """
+    page = ""
+    for economy in ECONOMIES:
+        page = _Page(data, economy).render()
+        if len(page.encode()) <= size_limit_mib * MIB:
+            break
+    return page
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("redub.pages"),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(name: str) -> Markup:
+    loader = _templates().loader
+    assert loader is not None
+    source, _, _ = loader.get_source(_templates(), name)
+    return Markup(source.replace("\r\n", "\n"))
+
+
+class Cell(NamedTuple):
+    """One figure of the results table, ready to print."""
+
+    value: str
+    interval: str
+    standing: str  # "best", "tied" (the best value lies in its interval) or ""
+
+
+class TakeView(NamedTuple):
+    """A take with its pictures made."""
+
+    take: Take
+    colour: int
+    mel: Markup | None
+    width_percent: float  # of the line's longest take
+    span_s: float
+
+
+class _Page:
+    def __init__(self, data: ReportData, economy: _Economy) -> None:
+        self.data = data
+        self.economy = economy
+        self.shelf = MediaShelf()
+        self.colours = _colours(data)
+        self._encoded: dict[int, tuple[bytes, str]] = {}
+        for content, mime in self._media():
+            self.shelf.announce(content, mime)
+
+    def render(self) -> str:
+        script = _asset("report.js")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        helpers: dict[str, Callable[..., Any]] = {
+            "cells": _cells,
+            "colour": lambda system: self.colours.get(system, 0),
+            "film": self._film,
+            "interval": interval_text,
+            "line_view": self._line_view,
+            "marked": marked,
+            "measure": measure_text,
+            "number": number,
+            "player": self._player,
+            "seconds": seconds_text,
+            "thumbnail": self._thumbnail,
+            "share": lambda part, whole: round(100 * part / whole, 2) if whole > 0 else 0,
+        }
+        body = (
+            _templates()
+            .get_template("report.html")
+            .render(
+                data=self.data,
+                economy=self.economy,
+                style=_asset("report.css"),
+                script=script,
+                script_digest=digest,
+                charts=self._charts(),
+                metric_charts=self._metric_charts(),
+                emotion_chart=self._emotion_chart(),
+                emotions=sorted({line.emotion for line in self.data.lines if line.emotion}),
+                speakers=sorted({line.speaker for line in self.data.lines if line.speaker}),
+                shelf=self.shelf,
+                **helpers,
+            )
+        )
+        return str(body).lstrip()
+
+    # Media.
+
+    def _media(self) -> Iterator[tuple[bytes, str]]:
+        for line in self.data.lines:
+            if line.picture:
+                yield line.picture.mp4, "video/mp4"
+            for take in line.takes:
+                if take.sound:
+                    yield self._sound(take.sound)
+            for neighbour in (n for c in line.casting for n in c.neighbours):
+                if neighbour.sound:
+                    yield self._sound(neighbour.sound)
+                if neighbour.picture and self.economy.library_pictures:
+                    yield neighbour.picture.mp4, "video/mp4"
+
+    def _sound(self, sound: Sound) -> tuple[bytes, str]:
+        if id(sound) not in self._encoded:  # the data outlive this object, so ids are unique
+            self._encoded[id(sound)] = sound_bytes(sound, self.economy.codec)
+        return self._encoded[id(sound)]
+
+    def _player(self, sound: Sound, name: str) -> Markup:
+        attribute, value = self.shelf.attribute(*self._sound(sound))
+        return Markup('<audio controls preload="none" aria-label="{}" {}="{}"></audio>').format(
+            visible(name), Markup(attribute), Markup(value)
+        )
+
+    def _film(self, picture: Picture, name: str) -> Markup:
+        attributes = self._film_attributes(picture)
+        return Markup(
+            '<video controls playsinline preload="none" aria-label="{}"{}></video>'
+        ).format(visible(name), attributes)
+
+    def _thumbnail(self, picture: Picture, name: str) -> Markup:
+        if not self.economy.library_pictures:
+            if picture.poster is None:
+                return Markup("")
+            poster = data_address(poster_jpeg(picture.poster), "image/jpeg")
+            return Markup('<span class="thumb"><img src="{}" alt="{}"></span>').format(
+                poster, visible(name)
+            )
+        attributes = self._film_attributes(picture)
+        return Markup(
+            '<button type="button" class="thumb" aria-label="{}">'
+            '<video playsinline preload="none"{}></video></button>'
+        ).format(visible(name), attributes)
+
+    def _film_attributes(self, picture: Picture) -> Markup:
+        found = Markup("")
+        if picture.poster is not None:
+            poster = data_address(poster_jpeg(picture.poster), "image/jpeg")
+            found += Markup(' poster="{}"').format(poster)
+        attribute, value = self.shelf.attribute(picture.mp4, "video/mp4")
+        return found + Markup(' {}="{}"').format(Markup(attribute), Markup(value))
+
+    # Charts.
+
+    def _charts(self) -> list[LineChart]:
+        drawn = []
+        for chart in self.data.charts:
+            series = [
+                Series(c.name, self.colours.get(c.name, SYSTEM_COLOURS[i % 6]), c.steps, c.values)
+                for i, c in enumerate(chart.curves)
+            ]
+            found = line_chart(
+                series, title=chart.title, x_label=chart.x_label, y_label=chart.y_label
+            )
+            if found:
+                drawn.append(found)
+        return drawn
+
+    def _metric_charts(self) -> list[WhiskerChart]:
+        table = self.data.results
+        if table is None:
+            return []
+        charts = []
+        for metric in table.metrics:
+            rows = [
+                self._estimate(row, row.values.get(metric.key), metric.digits, metric.percent)
+                for row in table.rows
+            ]
+            better = {"higher": "higher is better", "lower": "lower is better", "none": ""}
+            unit = "%" if metric.percent else metric.unit
+            found = whisker_chart(
+                rows,
+                title=metric.title,
+                x_label=", ".join(filter(None, (unit, better[metric.direction]))),
+            )
+            if found:
+                charts.append(found)
+        return charts
+
+    def _emotion_chart(self) -> WhiskerChart | None:
+        table = self.data.emotion
+        if table is None:
+            return None
+        rows = [self._estimate(row, row.accuracy, 1, True) for row in table.rows]
+        return whisker_chart(
+            rows,
+            title="EMO-ACC",
+            x_label="%, higher is better",
+            marker=("always the commonest label", 100 * table.majority),
+        )
+
+    def _estimate(
+        self, row: SystemRow | EmotionRow, measure: Measure | None, digits: int, percent: bool
+    ) -> Estimate:
+        scale = 100.0 if percent else 1.0
+        value, low, high = (None if v is None else scale * v for v in known(measure))
+        label = measure_text(measure, digits, percent)
+        return Estimate(row.system, self.colours[row.system], value, low, high, label)
+
+    # Lines.
+
+    def _line_view(self, line: Line) -> dict[str, Any]:
+        mels = [take.mel for take in line.takes if take.mel is not None and len(take.mel)]
+        loudest = max((float(np.max(mel)) for mel in mels), default=0.0)
+        longest = max((_frames(take) for take in line.takes), default=0)
+        takes = []
+        for take in line.takes:
+            mel = None
+            if take.mel is not None and len(take.mel):
+                png = mel_png(np.asarray(take.mel, np.float32), loudest=loudest)
+                mel = Markup(data_address(png, "image/png"))
+            width = 100 * _frames(take) / longest if longest else 100.0
+            takes.append(
+                TakeView(
+                    take,
+                    self.colours.get(take.system, 0),
+                    mel,
+                    round(width, 3),
+                    _frames(take) * self.data.hop_s,
+                )
+            )
+        span = longest * self.data.hop_s
+        return {
+            "takes": takes,
+            "ticks": tuple(
+                Tick(f"{number(round(t, 6))} s", round(100 * t / span, 3))
+                for t in (nice_ticks(0.0, span, 5) if span else ())
+            ),
+            "pitch": self._pitch(line, span),
+        }
+
+    def _pitch(self, line: Line, span_s: float) -> LineChart | None:
+        series = []
+        for take in line.takes:
+            if take.f0_hz is not None and len(take.f0_hz):
+                track: FloatArray = np.asarray(take.f0_hz, np.float32).reshape(-1)
+                seconds = (np.arange(len(track)) + 0.5) * self.data.hop_s
+                pitch = np.where(track > 0, track, np.nan)
+                series.append(Series(take.system, self.colours.get(take.system, 0), seconds, pitch))
+        return line_chart(
+            series,
+            title="Pitch",
+            x_label="s",
+            y_label="Hz",
+            x_range=(0.0, span_s) if span_s else None,
+        )
+
+
+def _frames(take: Take) -> int:
+    tracks = (take.mel, take.f0_hz)
+    return max((len(t) for t in tracks if t is not None), default=sum(n for _, n in take.durations))
+
+
+def _colours(data: ReportData) -> dict[str, int]:
+    """One colour per system through the whole page, references in ink and grey."""
+    rows: list[SystemRow | EmotionRow] = []
+    rows += data.results.rows if data.results else ()
+    rows += data.emotion.rows if data.emotion else ()
+    names = [(row.system, row.role == "reference") for row in rows]
+    names += [(take.system, False) for line in data.lines for take in line.takes]
+    chosen: dict[str, int] = {}
+    counts = {True: 0, False: 0}
+    for name, is_reference in names:
+        if name not in chosen:
+            wheel = REFERENCE_COLOURS if is_reference else SYSTEM_COLOURS
+            chosen[name] = wheel[counts[is_reference] % len(wheel)]
+            counts[is_reference] += 1
+    return chosen
+
+
+def _cells(table: MetricTable, row: SystemRow) -> list[Cell]:
+    return [
+        Cell(
+            measure_text(row.values.get(m.key), m.digits, m.percent),
+            interval_text(row.values.get(m.key), m.digits, m.percent),
+            standing(table, row, m),
+        )
+        for m in table.metrics
+    ]
+
+
+def standing(table: MetricTable, row: SystemRow, metric: Metric) -> str:
+    """ "best", "tied" where the best value lies within the row's own interval, or nothing.
+
+    Ground truth and resynthesis do not compete; a baseline does, so that a model it beats is seen.
+    """
+    value, low, high = known(row.values.get(metric.key))
+    rivals = [
+        v
+        for r in table.rows
+        if r.role != "reference" and (v := known(r.values.get(metric.key))[0]) is not None
+    ]
+    if row.role == "reference" or value is None or metric.direction == "none" or len(rivals) < 2:
+        return ""
+    best = max(rivals) if metric.direction == "higher" else min(rivals)
+    if value == best:
+        return "best"
+    return "tied" if low is not None and high is not None and low <= best <= high else ""

@@ -1,0 +1,82 @@
+"""How values are spelled on a page: figures, intervals, durations, and text that may be hostile."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from redub.pages.contents import Measure
+
+
+def visible(text: str) -> str:
+    """Spell out characters that hide or reorder others: controls, bidi marks, lone surrogates.
+
+    Line breaks and tabs become spaces. Joiners (U+200C, U+200D) stay: some scripts need them.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible_character(c) for c in text)
+
+
+def _visible_character(character: str) -> str:
+    if character in "\n\r\t":
+        return " "
+    hidden = unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    if not hidden or character in "\u200c\u200d":
+        return character
+    return f"⟨U+{ord(character):04X}⟩"
+
+
+def known(measure: Measure | None) -> tuple[float | None, float | None, float | None]:
+    if measure is None or measure.value is None or not math.isfinite(measure.value):
+        return None, None, None
+    low, high = measure.low, measure.high
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return measure.value, None, None
+    return measure.value, low, high
+
+
+def measure_text(measure: Measure | None, digits: int, percent: bool) -> str:
+    """The value with its unit of per cent, or a dash where there is none."""
+    value, _, _ = known(measure)
+    if value is None:
+        return "–"
+    scaled = 100 * value if percent else value
+    text = f"{scaled:.{digits}f}{' %' if percent else ''}".replace("-", "−")
+    return text.replace(" %", "\u202f%")
+
+
+def interval_text(measure: Measure | None, digits: int, percent: bool) -> str:
+    """``low – high``, or nothing where there is no interval."""
+    _, low, high = known(measure)
+    if low is None or high is None:
+        return ""
+    scale = 100 if percent else 1
+    return f"{scale * low:.{digits}f} – {scale * high:.{digits}f}".replace("-", "−")
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for people: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def marked(text: str, words: Sequence[str]) -> Markup:
+    """The text with every whole word that is among ``words`` marked; all of it escaped."""
+    wanted = {word.casefold() for word in words}
+    parts = []
+    for word in visible(text).split(" "):
+        bare = word.strip(".,;:!?\"'“”‘’()").casefold()
+        safe = escape(word)
+        parts.append(Markup("<mark>{}</mark>").format(safe) if bare in wanted else safe)
+    return Markup(" ").join(parts)

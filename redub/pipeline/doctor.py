@@ -1,0 +1,118 @@
+"""What this installation can do: versions, tools, decoders, and every registry by name.
+
+Every registry line is really imported, so a line that does not resolve shows up here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redub import __version__
+from redub.core.registry import load
+
+PACKAGES = (
+    "torch", "transformers", "decord", "funasr", "polars", "pyarrow", "hnswlib", "dask",
+    "distributed", "typer", "av", "opencv-python-headless", "numpy", "scipy", "librosa",
+    "soundfile", "soxr", "kaldi-native-fbank", "pyworld-prebuilt", "pocketsphinx",
+    "scikit-learn", "safetensors", "jinja2", "matplotlib", "pysubs2", "jiwer", "accelerate",
+)  # fmt: skip
+UNWANTED = ("torchvision", "torchaudio", "timm")
+
+
+@dataclass(slots=True)
+class Examination:
+    sections: dict[str, dict[str, str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def examine() -> Examination:
+    """Look at everything once; problems are sentences, an empty list is a healthy machine."""
+    report = Examination()
+    report.sections["redub"] = {
+        "redub": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+    report.sections["packages"] = {name: _version(name, report) for name in PACKAGES}
+    for name in UNWANTED:
+        if importlib.util.find_spec(name) is not None:
+            report.problems.append(f"{name} is installed; it breaks beside this torch, remove it")
+    report.sections["tools"] = {
+        "C++ compiler": shutil.which("c++") or shutil.which("g++") or "none (hnswlib needs one)",
+        "chromium": shutil.which("chromium") or "none (only for page tests)",
+    }
+    report.sections["decoders"] = _decoders(report)
+    report.sections["GPU"] = _gpu()
+    for kind, table in _registries().items():
+        report.sections[f"registry: {kind}"] = {
+            name: _resolves(table, name, kind, report) for name in table
+        }
+    return report
+
+
+def _version(name: str, report: Examination) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        report.problems.append(f"package {name} is missing")
+        return "missing"
+
+
+def _decoders(report: Examination) -> dict[str, str]:
+    import av
+
+    found = {"PyAV": f"{av.__version__}, libavcodec {av.library_versions['libavcodec']}"}
+    try:
+        import decord
+
+        found["decord"] = decord.__version__
+    except (ImportError, OSError) as error:
+        found["decord"] = f"unusable: {error}"
+        report.problems.append(f"decord cannot be loaded ({error}); PyAV reads everything instead")
+    return found
+
+
+def _gpu() -> dict[str, str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"CUDA": "none (everything runs on the CPU)"}
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"CUDA": ", ".join(names)}
+
+
+def _registries() -> dict[str, Mapping[str, str]]:
+    from redub.evaluation.registry import METRICS
+    from redub.features.registry import EXTRACTORS
+    from redub.index.registry import BACKENDS
+    from redub.index.transform import TRANSFORMS
+    from redub.model.registry import SYSTEMS
+    from redub.model.vocoder.registry import VOCODERS
+
+    return {
+        "extractors": EXTRACTORS,
+        "index backends": BACKENDS,
+        "index transforms": TRANSFORMS,
+        "models": SYSTEMS,
+        "vocoders": VOCODERS,
+        "metrics": METRICS,
+    }
+
+
+def _resolves(table: Mapping[str, Any], name: str, kind: str, report: Examination) -> str:
+    try:
+        line = table[name]
+        found = load(table, name, kind=kind) if isinstance(line, str) else line
+    except (ImportError, AttributeError) as error:
+        report.problems.append(f"{kind} '{name}' does not load: {error}")
+        return f"broken: {error}"
+    lines = (found.__doc__ or sys.modules[found.__module__].__doc__ or "").strip().splitlines()
+    return lines[0] if lines else str(line)

@@ -1,0 +1,293 @@
+"""Dub one video: words from a script, voice from the library, picture untouched.
+
+Reads the video, the script, a trained run and the index. Writes one mp4: every line fills its
+slot to the sample, the sound between lines is silence, the picture is copied bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from redub.core.errors import ClipError, ConfigError
+from redub.core.types import MODALITIES, Clip, FloatArray, Value, Waveform
+from redub.features.loudness import integrated_loudness
+from redub.footage.child import DecoderChild
+from redub.footage.encode import write_dubbed
+from redub.footage.probe import SourceInfo
+from redub.footage.subtitles import fit_to_media, read_subtitles
+from redub.pipeline.decoders import close_decoders, limits_of
+from redub.pipeline.extract import ClipWork, Toolbox
+from redub.pipeline.files import file_digest
+from redub.pipeline.index import FEATURE_OF
+from redub.pipeline.ingest import with_version
+from redub.pipeline.ledger import with_reads
+from redub.pipeline.lines import LineMaker, Voice, hits_of, make_line, silenced
+from redub.pipeline.project import Project
+from redub.pipeline.retrieve import neighbour_rows
+from redub.pipeline.synthesize import check_features, make_vocoder, open_dubber
+from redub.training.lines import DubbingLine
+from redub.training.synthesis import SpokenLine, synthesise
+
+NEEDED = ("phonemes", "lips", "scene_emotion", "face_emotion", "text_emotion")
+FADE_S = 0.005
+PEAK = 10 ** (-1 / 20)  # -1 dBFS
+QUIETEST_ORIGINAL = -45.0  # LUFS; below it the original is noise, not something to match
+FALLBACK_LOUDNESS = -23.0  # LUFS, EBU R 128
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """One script line that was not spoken."""
+
+    line: int
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class DubSummary:
+    """What was spoken; ``slots`` are (start, end) in seconds of every dubbed line."""
+
+    output: str
+    voice: str
+    dubbed: int = 0
+    faults: list[LineFault] = field(default_factory=list)
+    slots: list[tuple[float, float]] = field(default_factory=list)
+    loudness_lufs: float | None = None
+    original_lufs: float | None = None
+
+
+def dub(
+    project: Project,
+    *,
+    video: Path,
+    script: Path,
+    output: Path,
+    voice: str | None = None,
+    run: str = "authentic",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DubSummary:
+    """Dub a video.
+
+    Args:
+        voice: speaker or clip id of the library; without it, each line's own speaker tag, and
+            the library's most recorded voice where the tag is unknown.
+
+    Raises:
+        ConfigError: no run, no index, or a script without one usable line.
+        ClipError: the video cannot be read (exit 3).
+        IntegrityError: the run was trained on other features than this project computes.
+    """
+    if output.resolve() == video.resolve():
+        raise ConfigError("the output would overwrite the video; name another file")
+    maker = LineMaker(project)
+    dubber = open_dubber(project, run)
+    check_features(dubber, project, maker.keys())
+    summary = DubSummary(str(output), "")
+    with DecoderChild(limits_of(project)) as decoder:
+        info = decoder.probe(video)
+        clips = script_clips(project, video, script, info, summary, cast=list(maker.voices))
+        lines = _lines(project, maker, video, clips, voice, summary, progress)
+        if not lines:
+            reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
+            raise ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
+        spoken = synthesise(dubber, [line for _, line in lines])
+        track = _track(project, info, [clip for clip, _ in lines], spoken)
+        original = _original_loudness(project, decoder, video, info, [c for c, _ in lines])
+    summary.original_lufs = original
+    track = at_loudness(track, FALLBACK_LOUDNESS if original is None else original)
+    summary.loudness_lufs = integrated_loudness(track)
+    fps = project.config.video.fps
+    summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
+    summary.dubbed = len(lines)
+    summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
+    write_dubbed(video, output, track)
+    return summary
+
+
+def script_clips(
+    project: Project,
+    video: Path,
+    script: Path,
+    info: SourceInfo,
+    summary: DubSummary,
+    *,
+    cast: Sequence[str],
+) -> list[Clip]:
+    """The script's lines as clips of the video; lines that cannot be used become faults."""
+    if not info.has_video:
+        raise ClipError(f"{video.name} has no picture to dub", code="E-IN-NOVIDEO")
+    if not script.is_file():
+        raise ConfigError(f"the script {script} does not exist", code="E-IN-MISSING")
+    read = read_subtitles(script, source=script.name, cast=cast)
+    fitted = fit_to_media(
+        read,
+        source=script.name,
+        end_s=info.duration_s,
+        max_clip_s=project.config.footage.max_clip_s,
+    )
+    summary.faults += [LineFault(f.line, f.code, f.message) for f in fitted.faults]
+    fps = project.config.video.fps
+    digest = file_digest(video)
+    clips = []
+    for position, cue in enumerate(fitted.cues):
+        clip = Clip(
+            clip_id=f"{video.stem}-{cue.index:04d}",
+            source=video.name,
+            source_digest=digest,
+            start_frame=round(cue.start_s * fps),
+            end_frame=round(cue.end_s * fps),
+            film=video.stem,
+            scene=video.stem,
+            position=position,
+            speaker=cue.speaker,
+            text=cue.text,
+            split="none",
+            has_video=info.has_video,
+            has_audio=info.has_audio,
+            decoder=info.decoder,
+        )
+        clips.append(with_version(clip))
+    return clips
+
+
+def _lines(
+    project: Project,
+    maker: LineMaker,
+    video: Path,
+    clips: Sequence[Clip],
+    voice: str | None,
+    summary: DubSummary,
+    progress: Callable[[int, int], None],
+) -> list[tuple[Clip, DubbingLine]]:
+    """Extract what a line needs, retrieve for it, and join it with its voice."""
+    asked = None if voice is None else maker.named_voice(voice)
+    tools = Toolbox(project, root=video.parent)
+    lines = []
+    try:
+        for done, clip in enumerate(clips, start=1):
+            spoken_by = asked or _own_voice(maker, clip)
+            try:
+                lines.append((clip, _one_line(project, maker, tools, clip, spoken_by)))
+            except ClipError as error:
+                number = int(clip.clip_id.rpartition("-")[2])
+                summary.faults.append(LineFault(number, error.code, error.message))
+            progress(done, len(clips))
+    finally:
+        close_decoders()
+    return lines
+
+
+def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
+    return maker.named_voice(clip.speaker if clip.speaker in maker.voices else None)
+
+
+def _one_line(
+    project: Project, maker: LineMaker, tools: Toolbox, clip: Clip, voice: Voice
+) -> DubbingLine:
+    work = ClipWork(clip, with_reads(tools.keys, NEEDED), {}, {})
+    work.run(tools, project, {"decode": 0.0, **dict.fromkeys(tools.keys.by_name, 0.0)})
+    for row in work.quarantine:
+        raise ClipError(row["message"], code=row["code"])
+    if "phonemes" not in work.values:
+        code, _, message = work.nulls["phonemes"].partition(": ")
+        raise ClipError(message, code=code)
+    vectors = {
+        m: np.asarray(work.values[FEATURE_OF[m]])
+        for m in MODALITIES
+        if FEATURE_OF[m] in work.values
+    }
+    lips = work.values.get("lips")
+    return make_line(
+        project,
+        clip,
+        silenced(np.asarray(work.values["phonemes"])[:, 0]),
+        voice,
+        vectors=vectors,
+        hits=hits_of(maker.index, vectors, _neighbours(project, maker, clip, vectors)),
+        lips=None if lips is None else np.asarray(lips),
+    )
+
+
+def _neighbours(
+    project: Project, maker: LineMaker, clip: Clip, vectors: dict[str, FloatArray]
+) -> dict[str, list[tuple[str, float]]]:
+    found: dict[str, list[tuple[str, float]]] = {}
+    for modality, vector in vectors.items():
+        asked: dict[str, Value] = {clip.clip_id: vector}
+        rows = neighbour_rows(maker.index, project, modality, [clip], asked).to_pylist()
+        found[modality] = [(row["hit"], row["score"]) for row in rows]
+    return found
+
+
+def _track(
+    project: Project, info: SourceInfo, clips: Sequence[Clip], spoken: Sequence[SpokenLine]
+) -> Waveform:
+    """Every line in its slot, faded at both ends, silence between: as long as the video."""
+    config = project.config
+    rate = config.audio.sample_rate_hz
+    total = max(round(info.duration_s * rate), _sample(project, clips[-1].end_frame))
+    samples = np.zeros(total, dtype=np.float32)
+    vocoder = make_vocoder(config.audio)
+    for clip, line in zip(clips, spoken, strict=True):
+        waveform = vocoder.vocode(line.mel).samples.copy()
+        fade = min(round(FADE_S * rate), len(waveform) // 2)
+        ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+        waveform[:fade] *= ramp
+        waveform[len(waveform) - fade :] *= ramp[::-1]
+        start = _sample(project, clip.start_frame)
+        kept = min(len(waveform), total - start)
+        samples[start : start + kept] = waveform[:kept]
+    return Waveform(samples, rate)
+
+
+def _sample(project: Project, frame: int) -> int:
+    return project.config.audio.sample_count(frame, project.config.video)
+
+
+def _original_loudness(
+    project: Project,
+    decoder: DecoderChild,
+    video: Path,
+    info: SourceInfo,
+    clips: Sequence[Clip],
+) -> float | None:
+    """Loudness of what was there in the dubbed slots; None without sound worth matching."""
+    if not info.has_audio:
+        return None
+    config = project.config
+    pieces = []
+    for clip in clips:
+        heard = decoder.decode(
+            video,
+            start_frame=clip.start_frame,
+            end_frame=clip.end_frame,
+            video=config.video,
+            audio=config.audio,
+            decoder="pyav",
+            frames=False,
+            waveform=True,
+        ).waveform
+        if heard is not None:
+            pieces.append(heard.samples)
+    if not pieces:
+        return None
+    loudness = integrated_loudness(Waveform(np.concatenate(pieces), config.audio.sample_rate_hz))
+    return None if loudness is None or loudness < QUIETEST_ORIGINAL else loudness
+
+
+def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:
+    """One gain for the whole take, so that the lines keep their balance; peaks stay below -1 dBFS."""
+    loudness = integrated_loudness(track)
+    if loudness is None:
+        return track
+    gain = 10 ** ((wanted_lufs - loudness) / 20)
+    peak = float(np.abs(track.samples).max(initial=0.0)) * gain
+    if peak > PEAK:
+        gain *= PEAK / peak
+    return Waveform((track.samples * np.float32(gain)).astype(np.float32), track.sample_rate_hz)
+

@@ -1,0 +1,472 @@
+"""Stage 2 of 7: compute every missing feature of every clip, decoding each clip once.
+
+Reads the clip table and the footage. Writes one Parquet part per feature and shard, then the
+commit records, and a quarantine row for every clip that could not be used. Safe to stop and
+start again at any moment: a finished shard is adopted, an unfinished one is computed again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from redub import __version__
+from redub.core.config import digest_of
+from redub.core.errors import ClipError, ConfigError, FeatureAbsent
+from redub.core.types import Clip, ClipMedia, Value
+from redub.features.base import Extractor, FeatureSchema
+from redub.footage.decode import DecodedClip
+from redub.pipeline.decoders import close_decoders, shared_decoder
+from redub.pipeline.executor import Failure, Scheduler
+from redub.pipeline.files import commit_json, file_digest, read_json
+from redub.pipeline.keys import FeatureKeys, media_digest, text_digest
+from redub.pipeline.ledger import WHOLE_CLIP, check_ledger, pending_features, with_reads
+from redub.pipeline.parts import PartRecord
+from redub.pipeline.project import Project
+from redub.pipeline.store import (
+    QUARANTINE_SCHEMA,
+    FeatureRow,
+    Store,
+    clips_of,
+    feature_table,
+)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOrder:
+    """One task: which clips, which features of each, and where their upstream values lie."""
+
+    project: Project
+    shard: str
+    clips: tuple[Clip, ...]
+    pending: dict[str, tuple[str, ...]]  # clip id → features to compute, reads first
+    stored: dict[str, dict[str, tuple[str, ...]]]  # feature → part → clip ids to read there
+    nulls: dict[str, dict[str, str]]  # clip id → feature → why it is null
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutcome:
+    """What a task left on disk, ready to be committed."""
+
+    shard: str
+    parts: dict[str, dict[str, Any]]  # feature → PartRecord as JSON
+    quarantine: list[dict[str, Any]]
+    clips: int
+    seconds: dict[str, float]  # feature (or "decode") → compute time, for estimates only
+
+
+@dataclass(slots=True)
+class ExtractSummary:
+    """What the stage did: clips touched, rows per feature, quarantined clips, time per feature."""
+
+    clips: int = 0
+    rows: int = 0
+    nulls: int = 0
+    quarantined: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+# -- planning
+
+
+def plan_shards(store: Store, features: Sequence[str]) -> list[ShardOrder]:
+    """Cut the pending clips into shards, in clip-table order.
+
+    Commits follow plan order, so what is pending after a kill is a suffix of what was pending
+    before: the cuts, and with them all file names, come out the same in the resumed run.
+    """
+    pending = pending_features(store, features)
+    frame = store.clip_frame().filter(pl.col("clip_id").is_in(list(pending)))
+    clips = clips_of(frame)
+    size = store.project.config.store.shard_clips
+    chunks = [clips[i : i + size] for i in range(0, len(clips), size)]
+    upstream = {
+        read
+        for names in pending.values()
+        for name in names
+        for read in store.keys.by_name[name].reads
+    }
+    stored = {name: _stored_rows(store, name) for name in sorted(upstream)}
+    return [_order(store, chunk, pending, stored) for chunk in chunks]
+
+
+def _stored_rows(store: Store, name: str) -> dict[str, tuple[str, str]]:
+    """Clip id → (part, why null) of a feature that others read."""
+    live = store.live_features(name)
+    return {
+        clip_id: (part, "" if valid else why)
+        for clip_id, valid, why, part in live.select(
+            "clip_id", "valid", "why_not", "part"
+        ).iter_rows()
+    }
+
+
+def _order(
+    store: Store,
+    clips: Sequence[Clip],
+    pending: Mapping[str, list[str]],
+    stored: Mapping[str, dict[str, tuple[str, str]]],
+) -> ShardOrder:
+    keys = store.keys.by_name
+    reads: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    nulls: dict[str, dict[str, str]] = defaultdict(dict)
+    for clip in clips:
+        computed = set(pending[clip.clip_id])
+        wanted = {read for name in computed for read in keys[name].reads} - computed
+        for read in sorted(wanted):
+            if clip.clip_id in stored[read]:
+                part, why = stored[read][clip.clip_id]
+                if why:
+                    nulls[clip.clip_id][read] = why
+                else:
+                    reads[read][part].append(clip.clip_id)
+    work = {clip.clip_id: tuple(pending[clip.clip_id]) for clip in clips}
+    involved = sorted({name for names in work.values() for name in names})
+    identity = [
+        [(c.clip_id, media_digest(c), text_digest(c), work[c.clip_id]) for c in clips],
+        {name: keys[name].key for name in involved},
+    ]
+    return ShardOrder(
+        project=store.project,
+        shard=digest_of(identity, digits=16),
+        clips=tuple(clips),
+        pending=work,
+        stored={name: {p: tuple(ids) for p, ids in parts.items()} for name, parts in reads.items()},
+        nulls=dict(nulls),
+    )
+
+
+# -- the task
+
+
+def extract_shard(order: ShardOrder) -> ShardOutcome:
+    """Compute one shard and write its parts; runs in a worker, commits nothing."""
+    path = outcome_path(order.project, order.shard)
+    if path.exists():
+        return ShardOutcome(**read_json(path))
+    store = Store(order.project)
+    outcome = _compute(order, store)
+    commit_json(path, asdict(outcome))
+    return outcome
+
+
+NOTHING = DecodedClip(None, None, (), "", 0)
+
+
+def outcome_path(project: Project, shard: str) -> Path:
+    """Where a finished but uncommitted shard waits; removed once it is committed."""
+    return project.root / ".redub" / "work" / f"{shard}.json"
+
+
+def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
+    tools = Toolbox(order.project)
+    loaded = {
+        name: {
+            clip_id: value
+            for part, ids in parts.items()
+            for clip_id, value in store.read_part_values(name, part, set(ids)).items()
+        }
+        for name, parts in order.stored.items()
+    }
+    rows: dict[str, list[FeatureRow]] = defaultdict(list)
+    quarantine: list[dict[str, Any]] = []
+    seconds: dict[str, float] = defaultdict(float)
+    for clip in order.clips:
+        known = {name: loaded[name][clip.clip_id] for name in loaded if clip.clip_id in loaded[name]}
+        work = ClipWork(clip, order.pending[clip.clip_id], known, order.nulls.get(clip.clip_id, {}))
+        work.run(tools, order.project, seconds)
+        for name, row in work.rows.items():
+            rows[name].append(row)
+        quarantine += work.quarantine
+    parts: dict[str, dict[str, Any]] = {}
+    for name in sorted(rows):
+        table = feature_table(store.keys.by_name[name].schema, rows[name])
+        record = store.feature_parts(name).write_part(
+            f"part-{order.shard}.parquet", table, shard=order.shard
+        )
+        parts[name] = asdict(record)
+    return ShardOutcome(order.shard, parts, quarantine, len(order.clips), dict(seconds))
+
+
+class ClipWork:
+    """All pending features of one clip: decode once, run the extractors, keep rows and faults."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        pending: Sequence[str],
+        known: Mapping[str, Value],
+        nulls: Mapping[str, str],
+    ) -> None:
+        self.clip = clip
+        self.pending = pending
+        self.values: dict[str, Value] = dict(known)
+        self.nulls: dict[str, str] = dict(nulls)
+        self.rows: dict[str, FeatureRow] = {}
+        self.quarantine: list[dict[str, Any]] = []
+
+    def run(self, tools: Toolbox, project: Project, seconds: dict[str, float]) -> None:
+        keys = tools.keys.by_name
+        pending = [name for name in self.pending if self._possible(tools, name)]
+        decoded = NOTHING
+        media = {m for name in pending for m in tools.extractor(name).media}
+        if media & {"frames", "waveform"}:
+            start = time.perf_counter()
+            try:
+                decoded = tools.decode(self.clip, frames="frames" in media, sound="waveform" in media)
+            except ClipError as error:
+                self._hold(WHOLE_CLIP, error)
+                pending = [name for name in pending if not keys[name].uses_media]
+            seconds["decode"] += time.perf_counter() - start
+        for name in pending:
+            start = time.perf_counter()
+            self._extract(tools, name, decoded)
+            seconds[name] += time.perf_counter() - start
+
+    def _possible(self, tools: Toolbox, name: str) -> bool:
+        """Settle without decoding what the clip cannot have: no picture, no sound, no words."""
+        media = tools.extractor(name).media
+        if "frames" in media and not self.clip.has_video:
+            self._null(tools, name, "E-IN-NOVIDEO: the source has no picture")
+        elif "waveform" in media and not self.clip.has_audio:
+            self._null(tools, name, "E-IN-NOAUDIO: the source has no sound")
+        elif "text" in media and not self.clip.text:
+            self._null(tools, name, "E-TEXT-NONE: the clip has no text")
+        else:
+            return True
+        return False
+
+    def _extract(self, tools: Toolbox, name: str, decoded: DecodedClip) -> None:
+        key = tools.keys.by_name[name]
+        for read in key.reads:
+            if read in self.values or read in key.optional:
+                continue
+            if read in self.nulls:
+                self._null(tools, name, f"{read}: {self.nulls[read]}")
+            else:
+                self._hold(name, ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM"))
+            return
+        reads = {read: self.values[read] for read in key.reads if read in self.values}
+        media = ClipMedia(
+            clip=self.clip, frames=decoded.frames, waveform=decoded.waveform, features=reads
+        )
+        try:
+            value = checked_value(tools.extractor(name).extract(media), key.schema)
+        except FeatureAbsent as error:
+            self._null(tools, name, str(error))
+        except ClipError as error:
+            self._hold(name, error)
+        except Exception as error:  # the one place: a bug in one extractor costs one row, by name
+            kind = f"{type(error).__name__}: {error}"
+            self._hold(name, ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR"))
+        else:
+            self.values[name] = value
+            self._row(tools, name, value, "")
+
+    def _null(self, tools: Toolbox, name: str, why: str) -> None:
+        self.nulls[name] = why
+        self._row(tools, name, None, why)
+
+    def _row(self, tools: Toolbox, name: str, value: Value | None, why: str) -> None:
+        clip, key = self.clip, tools.keys.by_name[name]
+        length_s = clip.video_frames / tools.keys.config.video.fps
+        self.rows[name] = FeatureRow(clip.clip_id, key.input_digest(clip), value, why, length_s)
+
+    def _hold(self, feature: str, error: ClipError) -> None:
+        self.quarantine.append(quarantine_row(self.clip, "extract", feature, error))
+
+
+def checked_value(value: Value, schema: FeatureSchema) -> Value:
+    """Refuse what would poison an index or a trainer: wrong shape, wrong type, NaN, infinity.
+
+    Raises:
+        ClipError: with code E-FEAT-SHAPE or E-FEAT-NONFINITE.
+    """
+    if schema.kind == "text":
+        if not isinstance(value, str):
+            raise ClipError(f"wanted text, got {type(value).__name__}", code="E-FEAT-SHAPE")
+        return value
+    rank = 1 if schema.kind == "vector" else 2
+    wanted = f"{schema.kind} of width {schema.width}, {schema.dtype}"
+    if not isinstance(value, np.ndarray) or value.ndim != rank or value.shape[-1] != schema.width:
+        raise ClipError(f"wanted {wanted}, got {getattr(value, 'shape', value)}", code="E-FEAT-SHAPE")
+    if value.dtype != np.dtype(schema.dtype):
+        raise ClipError(f"wanted {wanted}, got {value.dtype}", code="E-FEAT-SHAPE")
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise ClipError("the value is not finite everywhere", code="E-FEAT-NONFINITE")
+    return value
+
+
+def quarantine_row(clip: Clip, stage: str, feature: str, error: ClipError) -> dict[str, Any]:
+    """One row of the quarantine table about a clip that exists in the clip table."""
+    return {
+        "clip_id": clip.clip_id,
+        "stage": stage,
+        "feature": feature,
+        "source": clip.source,
+        "input_digest": f"{media_digest(clip)}+{text_digest(clip)}",
+        "state": "held",
+        "code": error.code,
+        "message": error.message,
+        "attempts": error.attempts,
+        "signal": error.signal,
+        "peak_memory_mib": error.peak_memory_mib,
+        "versions": f"redub {__version__}, {clip.decoder}",
+        "command": f"redub bad show {clip.clip_id}",
+    }
+
+
+_EXTRACTORS: dict[str, Extractor] = {}
+"""Extractors of this process by key: models are loaded once per worker, not once per task."""
+
+
+class Toolbox:
+    """How a worker reaches a project's extractors and its decoder child."""
+
+    def __init__(self, project: Project, *, root: Path | None = None) -> None:
+        self.project = project
+        self.root = (root or project.footage_root).resolve()
+        self.keys = FeatureKeys(project.config)
+
+    def extractor(self, name: str) -> Extractor:
+        key = self.keys.by_name[name].key
+        if key not in _EXTRACTORS:
+            _EXTRACTORS[key] = self.keys.make(name)
+        return _EXTRACTORS[key]
+
+    def decode(self, clip: Clip, *, frames: bool, sound: bool) -> DecodedClip:
+        """Decode a clip once, after making sure that the file is the one that was ingested."""
+        path = self.root / clip.source
+        check_source(path, self.root, clip.source_digest)
+        config = self.project.config
+        return shared_decoder(self.project).decode(
+            path,
+            start_frame=clip.start_frame,
+            end_frame=clip.end_frame,
+            video=config.video,
+            audio=config.audio,
+            decoder=clip.decoder.partition(" ")[0],
+            frames=frames and clip.has_video,
+            waveform=sound and clip.has_audio,
+        )
+
+
+def check_source(path: Path, root: Path, digest: str) -> None:
+    """Refuse a source that left the footage folder, vanished or changed since ingest."""
+    try:
+        if not path.resolve().is_relative_to(root):
+            raise ClipError(f"{path.name} leads out of the footage folder", code="E-SEC-ESCAPE")
+        state = path.stat()
+        found = _cached_digest(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+    except FileNotFoundError:
+        raise ClipError(f"{path.name} is gone; bring it back", code="E-IN-MISSING") from None
+    except PermissionError:
+        raise ClipError(f"{path.name} may not be read", code="E-IN-PERM") from None
+    if found != digest:
+        raise ClipError(
+            f"{path.name} changed since it was ingested; run `redub ingest` again",
+            code="E-IN-CHANGED",
+        )
+
+
+@lru_cache(maxsize=4096)
+def _cached_digest(path: str, size: int, mtime_ns: int, inode: int) -> str:
+    return file_digest(Path(path))
+
+
+# -- the stage
+
+
+def extract(
+    project: Project,
+    *,
+    scheduler: Scheduler,
+    features: Sequence[str] | None = None,
+    progress: Progress = lambda done, total: None,
+) -> ExtractSummary:
+    """Compute what is missing; the caller holds the project lock.
+
+    Raises:
+        StorageError, IntegrityError, ClusterLostError: the stage stops; what was committed stays.
+    """
+    store = Store(project)
+    summary = ExtractSummary()
+    finish_interrupted(store, summary)
+    names = list(features) if features else list(store.keys.by_name)
+    if not store.sources.commits():
+        raise ConfigError("there are no clips yet; run `redub ingest`", code="E-STAGE-INGEST")
+    orders = plan_shards(store, names)
+    total = sum(len(order.clips) for order in orders)
+    for name in with_reads(store.keys, names):
+        store.describe_key(name)
+    done = 0
+    progress(0, total)
+    try:
+        for order, result in zip(orders, scheduler.run(extract_shard, orders), strict=True):
+            outcome = result if isinstance(result, ShardOutcome) else _lost(store, result)
+            commit_shard(store, outcome, summary)
+            done += len(order.clips)
+            progress(done, total)
+    finally:
+        close_decoders()
+    check_ledger(store, names)
+    return summary
+
+
+def commit_shard(store: Store, outcome: ShardOutcome, summary: ExtractSummary) -> None:
+    """Commit a shard's quarantine rows and parts, skipping what a killed run already committed."""
+    name = f"part-{outcome.shard}.parquet"
+    if outcome.quarantine and name not in {p.name for p in store.quarantine.parts()}:
+        table = pa.Table.from_pylist(outcome.quarantine, schema=QUARANTINE_SCHEMA)
+        store.quarantine.commit([store.quarantine.write_part(name, table, shard=outcome.shard)])
+    for feature, part in sorted(outcome.parts.items()):
+        table_of = store.feature_parts(feature)
+        if name not in {p.name for p in table_of.parts()}:
+            table_of.commit([PartRecord(**part)])
+        summary.rows += part["rows"]
+    summary.clips += outcome.clips
+    summary.quarantined += len({row["clip_id"] for row in outcome.quarantine})
+    for key, value in outcome.seconds.items():
+        summary.seconds[key] += value
+    outcome_path(store.project, outcome.shard).unlink(missing_ok=True)
+
+
+def finish_interrupted(store: Store, summary: ExtractSummary) -> None:
+    """Complete the one shard that a killed run had begun to commit; leave finished ones waiting."""
+    folder = outcome_path(store.project, "x").parent
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        outcome = ShardOutcome(**read_json(path))
+        name = f"part-{outcome.shard}.parquet"
+        tables = [store.quarantine, *(store.feature_parts(f) for f in outcome.parts)]
+        if any(name == part.name for table in tables for part in table.parts()):
+            commit_shard(store, outcome, summary)
+
+
+def _lost(store: Store, failure: Failure[ShardOrder]) -> ShardOutcome:
+    """A worker died under this shard again and again: its clips are held, by name."""
+    order = failure.order
+    error = ClipError(
+        f"the worker died while this shard was computed ({failure.message}); "
+        "try `redub bad retry` with --scheduler sync",
+        code="E-WORKER-LOST",
+        attempts=3,
+    )
+    rows = [quarantine_row(clip, "extract", WHOLE_CLIP, error) for clip in order.clips]
+    rows += [
+        quarantine_row(clip, "extract", name, error)
+        for clip in order.clips
+        for name in order.pending[clip.clip_id]
+        if not store.keys.by_name[name].uses_media
+    ]
+    return ShardOutcome(order.shard, {}, rows, len(order.clips), {})

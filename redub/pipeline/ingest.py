@@ -1,0 +1,241 @@
+"""Stage 1 of 7: turn a folder of footage into rows of the clip table.
+
+Reads the footage folder (media, subtitles, tables). Writes the source table, the clip table and
+a quarantine row for every file and every subtitle line that cannot be used. A source is read
+again only when its bytes, its subtitles, its lines in the tables or the decoders changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from redub import __version__
+from redub.core.config import digest_of
+from redub.core.errors import ConfigError
+from redub.core.types import Clip
+from redub.footage.faults import ClipFault
+from redub.footage.folder import (
+    SUBTITLE_SUFFIXES,
+    FolderRules,
+    SourceClips,
+    list_sources,
+    read_source,
+    read_tables,
+    scene_of,
+)
+from redub.footage.tables import Tables
+from redub.pipeline.decoders import close_decoders, shared_decoder
+from redub.pipeline.executor import Failure, Scheduler
+from redub.pipeline.files import file_digest
+from redub.pipeline.project import Project
+from redub.pipeline.store import QUARANTINE_SCHEMA, SOURCE_SCHEMA, Store, clip_table
+
+INGEST_VERSION = 1
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOrder:
+    """One task: read one media file and its subtitles."""
+
+    project: Project
+    source: str
+    tables: Tables
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class IngestSummary:
+    sources: int = 0
+    unchanged: int = 0
+    clips: int = 0
+    quarantined: int = 0
+    first_reason: str = ""
+
+
+def ingest(
+    project: Project,
+    *,
+    scheduler: Scheduler,
+    progress: Progress = lambda done, total: None,
+) -> IngestSummary:
+    """Read every new or changed source; the caller holds the project lock.
+
+    Raises:
+        ConfigError: the footage folder is missing or empty, or a table is wrong.
+    """
+    root = project.footage_root
+    if not root.is_dir():
+        raise ConfigError(f"the footage folder {root} does not exist", code="E-CFG-FOOTAGE")
+    store = Store(project)
+    tables = read_tables(root)
+    names = list_sources(root)
+    if not names:
+        raise ConfigError(f"0 clips: no media below {root}", code="E-CFG-FOOTAGE")
+    known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
+    orders = []
+    for source in names:
+        fingerprint = fingerprint_of(project, root, source, tables)
+        if known.get(source) != fingerprint:
+            orders.append(SourceOrder(project, source, tables, fingerprint))
+    summary = IngestSummary(sources=len(orders), unchanged=len(names) - len(orders))
+    size = project.config.store.sources_per_commit
+    batch: list[tuple[SourceOrder, SourceClips]] = []
+    progress(0, len(orders))
+    try:
+        for done, (order, result) in enumerate(
+            zip(orders, scheduler.run(read_one, orders), strict=True), start=1
+        ):
+            batch.append((order, _lost(order, result) if isinstance(result, Failure) else result))
+            if len(batch) == size or done == len(orders):
+                _commit(store, batch, summary)
+                batch = []
+            progress(done, len(orders))
+    finally:
+        close_decoders()
+    return summary
+
+
+def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) -> str:
+    """Everything a source's clip rows depend on; media bytes by size and time of change."""
+    path = root / source
+    try:
+        state = path.stat()
+        stamp = [state.st_size, state.st_mtime_ns]
+    except OSError as error:
+        stamp = [-1, error.errno or 0]
+    subtitles = []
+    for suffix in SUBTITLE_SUFFIXES:
+        beside = path.with_suffix(suffix)
+        try:
+            if beside.is_file():
+                subtitles.append([suffix, file_digest(beside)])
+        except OSError as error:
+            subtitles.append([suffix, str(error.errno)])
+    config = project.config
+    return digest_of(
+        [
+            INGEST_VERSION,
+            stamp,
+            subtitles,
+            rows_about(tables, source),
+            asdict(config.video),
+            asdict(config.footage),
+            decoder_versions(),
+        ],
+        digits=16,
+    )
+
+
+def rows_about(tables: Tables, source: str) -> list[Any]:
+    """What the tables say about one source: a change elsewhere does not make it stale."""
+    lines = [
+        {line: found.value for line, found in table.get(source, {}).items()}
+        for table in (tables.emotions, tables.speakers, tables.scenes)
+    ]
+    scenes = {scene_of(source), *lines[2].values()}
+    splits = [tables.source_splits.get(source), {s: tables.scene_splits.get(s) for s in scenes}]
+    cast = None if tables.cast is None else dict(tables.cast)
+    return [cast, [{str(k): v for k, v in table.items()} for table in lines], splits]
+
+
+@lru_cache(maxsize=1)
+def decoder_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("av", "decord")}
+
+
+def with_version(clip: Clip) -> Clip:
+    """The decoder with its version: another one may show other frames, so it is in the digest."""
+    package = {"pyav": "av", "decord": "decord"}[clip.decoder]
+    return dataclasses.replace(clip, decoder=f"{clip.decoder} {decoder_versions()[package]}")
+
+
+def read_one(order: SourceOrder) -> SourceClips:
+    """Read one source; runs in a worker."""
+    footage = order.project.config.footage
+    return read_source(
+        order.project.footage_root,
+        order.source,
+        order.tables,
+        decoder=shared_decoder(order.project),
+        rules=FolderRules(allow_audio_only=footage.allow_audio_only, film=footage.film or None),
+    )
+
+
+def _lost(order: SourceOrder, failure: Failure[SourceOrder]) -> SourceClips:
+    fault = ClipFault(
+        clip_id="",
+        source=order.source,
+        code="E-WORKER-LOST",
+        message=f"the worker died while it read this file ({failure.message})",
+    )
+    return SourceClips(order.source, None, (), (fault,))
+
+
+def _commit(
+    store: Store, batch: Sequence[tuple[SourceOrder, SourceClips]], summary: IngestSummary
+) -> None:
+    """Commit faults, then clips, then sources: only the last makes the rows live.
+
+    Part names come from what went in, so a killed and repeated ingest finds its own parts.
+    """
+    shard = digest_of([[order.source, order.fingerprint] for order, _ in batch], digits=16)
+    name = f"part-{shard}.parquet"
+    faults = [_fault_row(order, fault) for order, read in batch for fault in read.faults]
+    clips = [with_version(clip) for _, read in batch for clip in read.clips]
+    prints = [order.fingerprint for order, read in batch for _ in read.clips]
+    tables: list[tuple[Any, pa.Table]] = [
+        (store.quarantine, pa.Table.from_pylist(faults, schema=QUARANTINE_SCHEMA)),
+        (store.clip_parts, clip_table(clips, prints, store.project.config.video.fps)),
+        (
+            store.sources,
+            pa.Table.from_pylist([_source_row(*item) for item in batch], schema=SOURCE_SCHEMA),
+        ),
+    ]
+    for parts, table in tables:
+        if table.num_rows and name not in {part.name for part in parts.parts()}:
+            parts.commit([parts.write_part(name, table, shard=shard)])
+    summary.clips += len(clips)
+    summary.quarantined += len(faults)
+    if faults and not summary.first_reason:
+        first = faults[0]
+        summary.first_reason = f"{first['source']}: {first['code']}: {first['message']}"
+
+
+def _source_row(order: SourceOrder, read: SourceClips) -> dict[str, Any]:
+    info = {} if read.info is None else asdict(read.info)
+    return {
+        "source": order.source,
+        "fingerprint": order.fingerprint,
+        "source_digest": read.clips[0].source_digest if read.clips else "",
+        "info": json.dumps(info, sort_keys=True),
+        "clips": len(read.clips),
+        "faults": len(read.faults),
+    }
+
+
+def _fault_row(order: SourceOrder, fault: ClipFault) -> dict[str, Any]:
+    return {
+        "clip_id": fault.clip_id or (f"{fault.source}:{fault.line}" if fault.line else fault.source),
+        "stage": "ingest",
+        "feature": "",
+        "source": fault.source,
+        "input_digest": order.fingerprint,
+        "state": "held",
+        "code": fault.code,
+        "message": fault.message,
+        "attempts": fault.attempts,
+        "signal": fault.signal,
+        "peak_memory_mib": fault.peak_memory_mib,
+        "versions": f"redub {__version__}",
+        "command": "redub ingest",
+    }

@@ -1,0 +1,260 @@
+"""Cached features joined into lines: what the trainer and the synthesiser are given.
+
+Reads the committed features, the neighbours and the index. Opens no media.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from redub.core.errors import ConfigError
+from redub.core.phonemes import id_of
+from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
+from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index
+from redub.pipeline.project import Project
+from redub.pipeline.retrieve import neighbours_of, stack_hits
+from redub.pipeline.store import Store
+from redub.training.lines import DubbingLine, Hits, with_silence
+
+LINE_FEATURES = (
+    "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker",
+    "scene_emotion", "face_emotion", "text_emotion",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Whose voice a line is spoken in: a mean speaker vector and timbre prompts."""
+
+    name: str
+    speaker_vector: FloatArray
+    timbres: tuple[FloatArray, ...]
+    clip_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class LineReport:
+    """Lines that were made, and why the others were not."""
+
+    lines: list[DubbingLine] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def reasons(self) -> str:
+        counts = Counter(self.left_out.values()).most_common(3)
+        return "; ".join(f"{count} × {why}" for why, count in counts)
+
+
+def voice_name(clip: Clip) -> str:
+    """The speaker, or where nobody is named, the source as a stand-in for one voice."""
+    return clip.speaker or f"source {clip.source}"
+
+
+class LineMaker:
+    """Joins features into lines; opens the store and the index once."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.store = Store(project)
+        self.index: OpenIndex = open_index(project)
+        self.clips = self.store.clips()
+        self.by_id = {clip.clip_id: clip for clip in self.clips}
+        self.values: dict[str, dict[str, Value]] = {
+            name: self.store.read(name) for name in LINE_FEATURES
+        }
+        self.neighbours = neighbours_of(self.store, self.index)
+        self.voices = self._voices()
+
+    def keys(self) -> dict[str, str]:
+        """What a checkpoint trained on these lines was made from."""
+        by_name = self.store.keys.by_name
+        return {name: by_name[name].key for name in (*LINE_FEATURES, FEATURE_OF["audio"])}
+
+    def recorded(self, split: str) -> LineReport:
+        """Lines of a split with everything that was recorded: mel, durations, F0, energy."""
+        report = LineReport()
+        for clip in self.clips:
+            if clip.split != split:
+                continue
+            missing = [
+                name
+                for name in ("mel", "f0", "energy", "durations")
+                if clip.clip_id not in self.values[name]
+            ]
+            if missing:
+                report.left_out[clip.clip_id] = f"no {missing[0]}"
+                continue
+            rows = np.asarray(self.values["durations"][clip.clip_id])
+            line = self._line(clip, rows[:, 0], self.voice_of(clip), durations=rows[:, 1])
+            if line is None:
+                report.left_out[clip.clip_id] = "no other line of this voice to take the timbre from"
+            else:
+                report.lines.append(line)
+        return report
+
+    def scripted(self, split: str) -> LineReport:
+        """Lines of a split as they are spoken: words and picture only, nothing recorded."""
+        report = LineReport()
+        for clip in self.clips:
+            if clip.split != split:
+                continue
+            if clip.clip_id not in self.values["phonemes"]:
+                report.left_out[clip.clip_id] = "no phonemes"
+                continue
+            ids = np.asarray(self.values["phonemes"][clip.clip_id])[:, 0]
+            line = self._line(clip, silenced(ids), self.voice_of(clip))
+            if line is None:
+                report.left_out[clip.clip_id] = "no library line of this voice"
+            else:
+                report.lines.append(line)
+        return report
+
+    def voice_of(self, clip: Clip) -> Voice | None:
+        """The voice of a clip's speaker, made from *other* training lines."""
+        voice = self.voices.get(voice_name(clip))
+        if voice is None:
+            return None
+        kept = [i for i, clip_id in enumerate(voice.clip_ids) if clip_id != clip.clip_id]
+        if not kept:
+            return None
+        wanted = self.project.config.train.timbres
+        order = sorted(kept, key=lambda i: _shuffle(clip.clip_id, voice.clip_ids[i]))[:wanted]
+        return Voice(
+            voice.name,
+            voice.speaker_vector,
+            tuple(voice.timbres[i] for i in order),
+            tuple(voice.clip_ids[i] for i in order),
+        )
+
+    def named_voice(self, name: str | None) -> Voice:
+        """A voice asked for by speaker or by clip id; without a name, the most recorded one.
+
+        Raises:
+            ConfigError: no such speaker or clip in the library.
+        """
+        from redub.core.config import nearest
+
+        if not self.voices:
+            raise ConfigError("the library has no voice: no training line has a mel and a speaker")
+        if name is None:
+            return max(self.voices.values(), key=lambda v: (len(v.clip_ids), v.name))
+        if name in self.voices:
+            return self.voices[name]
+        for voice in self.voices.values():
+            if name in voice.clip_ids:
+                place = voice.clip_ids.index(name)
+                vector = np.asarray(self.values["speaker"][name])
+                return Voice(name, vector, (voice.timbres[place],), (name,))
+        known = [*self.voices, *(c for v in self.voices.values() for c in v.clip_ids)]
+        raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
+
+    def _voices(self) -> dict[str, Voice]:
+        members: dict[str, list[str]] = defaultdict(list)
+        for clip in self.clips:
+            has_all = all(clip.clip_id in self.values[name] for name in ("mel", "speaker"))
+            if clip.split == "train" and has_all:
+                members[voice_name(clip)].append(clip.clip_id)
+        return {
+            name: Voice(
+                name,
+                np.mean([self.values["speaker"][i] for i in ids], axis=0).astype(np.float32),
+                tuple(np.asarray(self.values["mel"][i]) for i in ids),
+                tuple(ids),
+            )
+            for name, ids in members.items()
+        }
+
+    def _line(
+        self,
+        clip: Clip,
+        phonemes: Any,
+        voice: Voice | None,
+        *,
+        durations: Any = None,
+    ) -> DubbingLine | None:
+        if voice is None:
+            return None
+        clip_id = clip.clip_id
+        recorded = {}
+        if durations is not None:
+            recorded = {
+                "mel": np.asarray(self.values["mel"][clip_id]),
+                "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
+                "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
+            }
+        vectors = {
+            m: np.asarray(self.values[FEATURE_OF[m]][clip_id])
+            for m in MODALITIES
+            if clip_id in self.values[FEATURE_OF[m]]
+        }
+        lips = self.values["lips"].get(clip_id)
+        return make_line(
+            self.project,
+            clip,
+            phonemes,
+            voice,
+            vectors=vectors,
+            hits=hits_of(self.index, vectors, self.neighbours[clip_id]),
+            lips=None if lips is None else np.asarray(lips),
+            durations=durations,
+            recorded=recorded,
+        )
+
+
+def make_line(
+    project: Project,
+    clip: Clip,
+    phonemes: Any,
+    voice: Voice,
+    *,
+    vectors: Mapping[str, FloatArray],
+    hits: Mapping[str, Hits],
+    lips: FloatArray | None,
+    durations: Any = None,
+    recorded: Mapping[str, FloatArray] | None = None,
+) -> DubbingLine:
+    """One line; its length in mel frames comes from the video alone."""
+    config = project.config
+    samples = config.audio.sample_count(clip.video_frames, config.video)
+    return DubbingLine(
+        clip_id=clip.clip_id,
+        speaker=voice.name,
+        phonemes=np.asarray(phonemes, dtype=np.int64),
+        mel_frames=config.audio.frame_count(samples),
+        speaker_vector=voice.speaker_vector,
+        timbres=voice.timbres,
+        lips=lips,
+        durations=None if durations is None else np.asarray(durations, dtype=np.int64),
+        emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
+        vectors=vectors,
+        hits=hits,
+        **(recorded or {}),
+    )
+
+
+def hits_of(
+    index: OpenIndex,
+    vectors: Mapping[str, FloatArray],
+    neighbours: Mapping[str, Sequence[tuple[str, float]]],
+) -> dict[str, Hits]:
+    """The neighbours of one clip as arrays, per modality that has a vector and a hit."""
+    found = {}
+    for modality in vectors:
+        if neighbours.get(modality):
+            own, audio, scores = stack_hits(index, modality, neighbours[modality])
+            found[modality] = Hits(vectors=own, audio=audio, scores=scores)
+    return found
+
+
+def silenced(phonemes: Any) -> Any:
+    """Phonemes to speak: silence before and after, as in every aligned line."""
+    return with_silence(phonemes, silence=id_of("sil"))
+
+
+def _shuffle(clip_id: str, other: str) -> str:
+    return hashlib.sha256(f"{clip_id}\0{other}".encode()).hexdigest()

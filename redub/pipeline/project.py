@@ -1,0 +1,207 @@
+"""A project: a folder with ``redub.toml`` and, below it, everything redub writes.
+
+The file changes *what* is produced; flags change only *how* it is run. Every key is checked, and
+each stage's key is made from the settings it uses, so a changed setting never meets a stale file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from redub.core.config import from_mapping, nearest
+from redub.core.errors import ConfigError
+from redub.core.types import AudioSpec, VideoSpec
+from redub.features.registry import EXTRACTORS
+
+FILE_NAME = "redub.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FootageConfig:
+    """Where clips come from and what is refused."""
+
+    root: str = "footage"
+    film: str = ""
+    allow_audio_only: bool = False
+    max_clip_s: float = 60.0
+    memory_mib: int = 1500
+    wall_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How rows are grouped into files; does not change any value."""
+
+    shard_clips: int = 16
+    sources_per_commit: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("shard_clips", "sources_per_commit"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"store.{name} must be at least 1", code="E-CFG-VALUE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """The reference footage library and who may be retrieved (design §5, paper 1 ESRG)."""
+
+    backend: Literal["auto", "exact", "hnsw"] = "auto"
+    metric: Literal["cosine", "dot", "negative_euclidean"] = "cosine"
+    k: int = 3
+    speaker: Literal["any", "same", "other"] = "any"
+    exclude_same_scene: bool = False
+    audio_transform: Literal["identity", "speaker_zscore"] = "speaker_zscore"
+    recall_floor: float = 0.99
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.k <= 100:
+            raise ConfigError(f"index.k is {self.k}; legal: 0 to 100", code="E-CFG-VALUE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run; ``model`` names a line of ``model/registry.py``.
+
+    ``system`` overrides single keys of the model's preset, ``training`` of the training preset;
+    both are checked against their dataclasses before anything runs. ``timbres`` is how many other
+    lines of the same voice a line may take its timbre prompt from.
+    """
+
+    model: str = "authentic_dubber"
+    preset: Literal["tiny", "paper"] = "tiny"
+    max_steps: int = 600
+    seed: int = 0
+    threads: int = 2
+    timbres: int = 4
+    system: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    split: Literal["train", "validation", "test"] = "test"
+    asr: bool = True
+    bootstrap: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectConfig:
+    name: str = "project"
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    video: VideoSpec = field(default_factory=VideoSpec)
+    footage: FootageConfig = field(default_factory=FootageConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
+    """Check a project file.
+
+    Raises:
+        ConfigError: not TOML, an unknown key (with the nearest known one), a bad value.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: {error}", code="E-CFG-TOML") from error
+    own = dict(values)
+    features = own.pop("features", {})
+    nested: dict[str, Any] = {}
+    if isinstance(own.get("train"), dict):
+        own["train"] = dict(own["train"])
+        nested = {k: own["train"].pop(k) for k in ("system", "training") if k in own["train"]}
+    config = from_mapping(ProjectConfig, own)
+    _check_tables("features", features)
+    for key, value in nested.items():
+        if not isinstance(value, dict):
+            raise ConfigError(f"'train.{key}' wants a table", code="E-CFG-TYPE")
+    for name in features:
+        if name not in EXTRACTORS:
+            raise ConfigError(
+                f"unknown feature 'features.{name}'; {nearest(name, EXTRACTORS)}", code="E-CFG-KEY"
+            )
+    train = dataclasses.replace(config.train, **nested)
+    return dataclasses.replace(config, features=features, train=train)
+
+
+def _check_tables(key: str, values: Any) -> None:
+    if not isinstance(values, Mapping) or not all(isinstance(v, Mapping) for v in values.values()):
+        raise ConfigError(f"'{key}' wants tables like [{key}.f0]", code="E-CFG-TYPE")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder and its checked settings; picklable, so that workers get it whole."""
+
+    root: Path
+    config: ProjectConfig
+
+    @property
+    def footage_root(self) -> Path:
+        return (self.root / self.config.footage.root).resolve()
+
+    @property
+    def film(self) -> str:
+        return self.config.footage.film
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(EXTRACTORS)
+
+
+def open_project(start: Path) -> Project:
+    """Find ``redub.toml`` in ``start`` or the folders above it, like git does.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        path = folder / FILE_NAME
+        if path.is_file():
+            return Project(folder, parse_config(path.read_text(encoding="utf-8"), where=str(path)))
+    raise ConfigError(
+        f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`",
+        code="E-CFG-NOPROJECT",
+    )
+
+
+TEMPLATE = '''# redub project. Keys left out keep their defaults; `redub config` prints all of them.
+name = "{name}"
+
+[footage]
+root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
+allow_audio_only = false    # true: speech files without picture are clips too
+
+[index]
+k = 3                       # neighbours per modality (paper: 3)
+speaker = "any"             # any | same | other
+
+[train]
+preset = "tiny"             # tiny | paper
+'''
+
+
+def init_project(root: Path) -> Path:
+    """Write a commented ``redub.toml`` and the footage folder; an existing file is kept."""
+    from redub.pipeline.files import commit_bytes, storage_errors
+
+    path = root / FILE_NAME
+    if path.exists():
+        raise ConfigError(f"{path} exists already; nothing was changed", code="E-CFG-EXISTS")
+    with storage_errors(path):
+        (root / "footage").mkdir(parents=True, exist_ok=True)
+    name = root.resolve().name or "project"
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    commit_bytes(path, TEMPLATE.format(name=escaped).encode())
+    return path

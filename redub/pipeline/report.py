@@ -1,0 +1,466 @@
+"""Draw the report of the last evaluation: one self-contained page.
+
+Reads the evaluation, the runs' samples and metrics, cached features, the neighbours, the
+quarantine, and the test lines' pictures (cut out of the footage through the decoder child).
+Writes one HTML file.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub import __version__
+from redub.core.errors import ClipError
+from redub.core.phonemes import symbol_of
+from redub.core.types import MODALITIES, Clip, Value, Waveform
+from redub.features.emotion_lexicon import weights_of, words_of
+from redub.footage.encode import write_clip
+from redub.pages.contents import (
+    Casting,
+    Chart,
+    Confusion,
+    Curve,
+    EmotionRow,
+    EmotionTable,
+    Goal,
+    Line,
+    Measure,
+    Metric,
+    MetricTable,
+    Neighbour,
+    Picture,
+    QuarantineRow,
+    ReportData,
+    Role,
+    Sound,
+    StageTiming,
+    SystemRow,
+    Table,
+    Take,
+)
+from redub.pages.report import render_report
+from redub.pipeline.decoders import close_decoders
+from redub.pipeline.evaluate import (
+    GROUND_TRUTH,
+    MEAN_MEL,
+    METRIC_TITLES,
+    RESYNTHESIS,
+    SHARES,
+    last_evaluation,
+)
+from redub.pipeline.extract import Toolbox
+from redub.pipeline.files import commit_bytes
+from redub.pipeline.index import FEATURE_OF, open_index
+from redub.pipeline.project import Project
+from redub.pipeline.retrieve import neighbours_of
+from redub.pipeline.runs import read_metrics
+from redub.pipeline.store import Store
+from redub.pipeline.synthesize import Sample, make_vocoder, read_samples
+from redub.pipeline.timings import read_timings
+from redub.pipeline.train import run_folder
+
+LINES_SHOWN = 24
+HIGHER = ("emo_acc", "macro_f1", "f0_correlation")
+EXPLAINED = {
+    "emo_acc": "share of lines in which a recogniser trained on the recorded training lines hears "
+    "the line's emotion; Wilson interval",
+    "macro_f1": "mean F1 over the emotions, so that rare ones count as much as common ones",
+    "mcd_dtw": "mel-cepstral distortion along the best alignment, of the sound",
+    "mcd_dtw_mel": "the same, of the mel before the vocoder",
+    "gpe": "pitch off by more than 20 %, of the frames voiced in both",
+    "ffe": "frames with a wrong voicing decision or a gross pitch error",
+    "f0_correlation": "Pearson r of F0 over frames voiced in both",
+    "slot_error_ms": "how far the line's length is from its slot in the picture",
+    "phoneme_error_ms": "mean duration error per phoneme against the alignment of the recording",
+    "wer": "small offline recogniser with this corpus's vocabulary: compare systems, nothing else",
+    "lip_offset": "distance of the best lip-audio offset from zero, in pictures (never LSE)",
+}
+
+
+def write_report(project: Project, output: Path) -> Path:
+    """Render the page of the last evaluation.
+
+    Raises:
+        ConfigError: nothing was evaluated yet.
+    """
+    page = render_report(report_data(project, last_evaluation(project)))
+    commit_bytes(output, page.encode("utf-8"))
+    return output
+
+
+def report_data(project: Project, evaluation: dict[str, Any]) -> ReportData:
+    """Everything the page shows, gathered from the store."""
+    store = Store(project)
+    runs: list[str] = evaluation["runs"]
+    return ReportData(
+        title=f"{project.config.name}: dubbed lines",
+        project=project.config.name,
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        summary=(
+            f"{len({x['clip_id'] for x in evaluation['lines']})} held-out lines of split "
+            f"'{evaluation['split']}', spoken from words, picture and retrieved footage."
+        ),
+        goals=_goals(evaluation),
+        results=_results(evaluation),
+        emotion=_emotion(evaluation),
+        charts=_charts(project, runs),
+        lines=_lines(project, store, evaluation),
+        footage=_footage(store),
+        timings=tuple(
+            StageTiming(stage=name, seconds=seconds)
+            for name, seconds in read_timings(project)["stages"].items()
+        ),
+        quarantine=tuple(
+            QuarantineRow(
+                clip_id=row["clip_id"],
+                stage=row["stage"],
+                code=row["code"],
+                message=row["message"],
+                command=row["command"],
+            )
+            for row in store.quarantined().to_dicts()
+        ),
+        environment=(
+            ("redub", __version__),
+            ("python", platform.python_version()),
+            ("emotion recogniser", evaluation["recogniser"]),
+            ("index build", open_index(project).build),
+        ),
+        commands=("redub status", "redub index query CLIP", "redub dub VIDEO --script FILE.srt -o OUT.mp4"),
+        hop_s=project.config.audio.hop_samples / project.config.audio.sample_rate_hz,
+    )
+
+
+def _role(system: str) -> Role:
+    if system in (GROUND_TRUTH, RESYNTHESIS):
+        return "reference"
+    return "baseline" if system == MEAN_MEL else "system"
+
+
+def _measure(value: Sequence[float | None] | None) -> Measure:
+    return Measure(None) if value is None else Measure(*value)
+
+
+def _goals(evaluation: dict[str, Any]) -> tuple[Goal, ...]:
+    compared: dict[str, list[float]] = evaluation["comparisons"]
+    goals = []
+    for name, (value, low, high) in compared.items():
+        is_share = name.startswith("EMO-ACC")
+        scale, unit = (100, "points") if is_share else (1, "dB")
+        wanted = 20.0 if "majority" in name else 0.0
+        goals.append(
+            Goal(
+                title=name,
+                value=f"{value * scale:+.1f} {unit}",
+                goal=f"≥ {wanted:.0f} {unit}" if wanted else f"> 0 {unit}",
+                met=value * scale >= wanted if wanted else value > 0,
+                detail=f"95 % interval {low * scale:+.1f} to {high * scale:+.1f}",
+            )
+        )
+    for system in evaluation["systems"]:
+        slot = system["values"].get("slot_error_ms")
+        if _role(system["system"]) == "system" and slot:
+            goals.append(
+                Goal(
+                    title=f"slot error of {system['system']}",
+                    value=f"{slot[0]:.1f} ms",
+                    goal="< 60 ms",
+                    met=slot[0] < 60,
+                    detail="mean over lines",
+                )
+            )
+    return tuple(goals)
+
+
+def _results(evaluation: dict[str, Any]) -> MetricTable:
+    metrics = tuple(
+        Metric(
+            key=name,
+            title=title.removesuffix(" %").removesuffix(" dB").removesuffix(" ms"),
+            unit="dB" if title.endswith("dB") else "ms" if title.endswith("ms") else "",
+            direction="higher" if name in HIGHER else "lower",
+            digits=1 if name in SHARES else 2,
+            percent=name in SHARES,
+            explanation=EXPLAINED[name],
+        )
+        for name, title in METRIC_TITLES.items()
+    )
+    rows = tuple(
+        SystemRow(
+            system=system["system"],
+            role=_role(system["system"]),
+            values={name: _measure(value) for name, value in system["values"].items()},
+        )
+        for system in evaluation["systems"]
+    )
+    return MetricTable(metrics=metrics, rows=rows, note="95 % intervals in brackets")
+
+
+def _emotion(evaluation: dict[str, Any]) -> EmotionTable | None:
+    rows, confusions = [], []
+    for system in evaluation["systems"]:
+        heard = system["emotion"]
+        if heard is None:
+            continue
+        accuracy = Measure(heard["accuracy"], heard["accuracy_low"], heard["accuracy_high"])
+        rows.append(
+            EmotionRow(
+                system=system["system"],
+                role=_role(system["system"]),
+                accuracy=accuracy,
+                macro_f1=Measure(heard["macro_f1"]),
+                count=heard["count"],
+            )
+        )
+        counts = tuple(tuple(row) for row in heard["confusion"])
+        confusions.append(
+            Confusion(system=system["system"], classes=tuple(heard["classes"]), counts=counts)
+        )
+    if not rows:
+        return None
+    return EmotionTable(
+        rows=tuple(rows),
+        majority=evaluation["majority"],
+        confusions=tuple(confusions),
+        note="The recogniser was trained on recorded lines of the training split only.",
+    )
+
+
+def _charts(project: Project, runs: Sequence[str]) -> tuple[Chart, ...]:
+    losses, validation = [], []
+    for run in runs:
+        rows = read_metrics(run_folder(project, run))
+        steps = [row for row in rows if "loss" in row]
+        losses.append(_curve(run, steps, "loss"))
+        validation.append(_curve(run, [r for r in rows if "validation_loss" in r], "validation_loss"))
+    return (
+        Chart(title="training loss", y_label="loss", curves=tuple(losses)),
+        Chart(title="validation loss", y_label="loss", curves=tuple(validation)),
+    )
+
+
+def _curve(name: str, rows: list[dict[str, Any]], key: str) -> Curve:
+    every = max(1, len(rows) // 200)
+    kept = [rows[i : i + every] for i in range(0, len(rows), every)]
+    return Curve(
+        name=name,
+        steps=tuple(float(group[-1]["step"]) for group in kept),
+        values=tuple(float(np.mean([row[key] for row in group])) for group in kept),
+    )
+
+
+def _footage(store: Store) -> tuple[Table, ...]:
+    clips = store.clips()
+    fps = store.project.config.video.fps
+    splits = sorted({clip.split for clip in clips})
+    by_split = tuple(
+        (
+            split,
+            sum(c.split == split for c in clips),
+            round(sum(c.video_frames for c in clips if c.split == split) / fps / 60, 2),
+            len({c.scene for c in clips if c.split == split}),
+        )
+        for split in splits
+    )
+    tables = [
+        Table(title="splits", columns=("split", "lines", "minutes", "scenes"), rows=by_split)
+    ]
+    for title, name in (("speakers", "speaker"), ("emotions", "emotion")):
+        counted = Counter(getattr(clip, name) or "not named" for clip in clips)
+        rows = tuple((word, count) for word, count in sorted(counted.items()))
+        tables.append(Table(title=title, columns=(name, "lines"), rows=rows))
+    return tuple(tables)
+
+
+# -- lines
+
+
+def _lines(project: Project, store: Store, evaluation: dict[str, Any]) -> tuple[Line, ...]:
+    """The first lines of every scene, in turn, up to LINES_SHOWN."""
+    measured = {(x["clip_id"], x["system"]): x for x in evaluation["lines"]}
+    ids = list(dict.fromkeys(x["clip_id"] for x in evaluation["lines"]))
+    clips = {clip.clip_id: clip for clip in store.clips()}
+    chosen = _spread([clips[i] for i in ids])
+    samples = {
+        run: read_samples(project, run, evaluation["split"]) for run in evaluation["runs"]
+    }
+    gather = _Gatherer(project, store, chosen, clips)
+    lines = []
+    try:
+        for clip in chosen:
+            takes = gather.takes(clip, measured, samples)
+            first = samples[evaluation["runs"][0]][clip.clip_id].waveform
+            lines.append(gather.line(clip, takes, first))
+    finally:
+        close_decoders()
+    return tuple(lines)
+
+
+def _spread(clips: Sequence[Clip]) -> list[Clip]:
+    scenes: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        scenes.setdefault((clip.film, clip.scene), []).append(clip)
+    share = max(1, LINES_SHOWN // max(1, len(scenes)))
+    return [clip for lines in scenes.values() for clip in lines[:share]][:LINES_SHOWN]
+
+
+class _Gatherer:
+    """Collects what the shown lines need, each feature read once."""
+
+    def __init__(
+        self, project: Project, store: Store, chosen: Sequence[Clip], clips: dict[str, Clip]
+    ) -> None:
+        self.project, self.store, self.clips = project, store, clips
+        self.tools = Toolbox(project)
+        self.vocoder = make_vocoder(project.config.audio)
+        self.neighbours = neighbours_of(store, open_index(project))
+        ids = {clip.clip_id for clip in chosen}
+        hits = {
+            hit for i in ids for found in self.neighbours[i].values() for hit, _ in found
+        }
+        self.values: dict[str, dict[str, Value]] = {
+            name: store.read(name, ids | hits)
+            for name in ("waveform", "mel", "f0", "durations", "scene_caption", "face_caption")
+        }
+        self._sounds: dict[str, Sound] = {}
+
+    def takes(
+        self,
+        clip: Clip,
+        measured: dict[tuple[str, str], dict[str, Any]],
+        samples: dict[str, dict[str, Sample]],
+    ) -> tuple[Take, ...]:
+        mel = np.asarray(self.values["mel"][clip.clip_id])
+        durations = self.values["durations"].get(clip.clip_id)
+        truth = Take(
+            system=GROUND_TRUTH,
+            sound=self.recorded(clip.clip_id),
+            mel=mel,
+            f0_hz=np.asarray(self.values["f0"][clip.clip_id])[:, 0],
+            durations=_named(durations),
+            **_heard(measured, clip, GROUND_TRUTH),
+        )
+        vocoded = Take(
+            system=RESYNTHESIS,
+            sound=Sound(waveform=self.vocoder.vocode(mel)),
+            **_heard(measured, clip, RESYNTHESIS),
+        )
+        made = []
+        for run, takes in samples.items():
+            sample = takes[clip.clip_id]
+            made.append(
+                Take(
+                    system=run,
+                    sound=Sound(waveform=sample.waveform),
+                    mel=sample.mel,
+                    f0_hz=sample.arrays.get("f0_hz"),
+                    **_heard(measured, clip, run),
+                )
+            )
+        return (truth, vocoded, *made)
+
+    def recorded(self, clip_id: str) -> Sound | None:
+        if clip_id not in self._sounds:
+            stored = self.values["waveform"].get(clip_id)
+            if stored is None:
+                return None
+            samples = np.asarray(stored)[:, 0].astype(np.float32) / 32768.0
+            rate = self.project.config.audio.sample_rate_hz
+            self._sounds[clip_id] = Sound(waveform=Waveform(samples, rate))
+        return self._sounds[clip_id]
+
+    def line(self, clip: Clip, takes: tuple[Take, ...], dubbed: Waveform) -> Line:
+        fps = self.project.config.video.fps
+        return Line(
+            clip_id=clip.clip_id,
+            text=clip.text,
+            speaker=clip.speaker,
+            emotion=clip.emotion,
+            film=clip.film,
+            scene=clip.scene,
+            split=clip.split,
+            picture=self._picture(clip, dubbed),
+            takes=takes,
+            casting=tuple(self._casting(clip, modality) for modality in MODALITIES),
+            facts=(("slot", f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s"),),
+        )
+
+    def _picture(self, clip: Clip, sound: Waveform) -> Picture | None:
+        """The line's own picture with a take's sound; None where it cannot be read."""
+        if not clip.has_video:
+            return None
+        try:
+            frames = self.tools.decode(clip, frames=True, sound=False).frames
+        except ClipError:
+            return None
+        if frames is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="redub-page-") as folder:
+            path = Path(folder) / "line.mp4"
+            write_clip(path, frames, self.project.config.video.fps, sound, crf=30)
+            return Picture(mp4=path.read_bytes(), poster=frames[len(frames) // 2])
+
+    def _casting(self, clip: Clip, modality: str) -> Casting:
+        asked = clip.text
+        if modality != "text":
+            asked = str(self.values[f"{modality}_caption"].get(clip.clip_id, ""))
+        own = set(_feeling_words(asked))
+        found = []
+        for rank, (hit, score) in enumerate(self.neighbours[clip.clip_id][modality], start=1):
+            other = self.clips[hit]
+            said = other.text
+            if modality != "text":
+                said = str(self.values[f"{modality}_caption"].get(hit, ""))
+            found.append(
+                Neighbour(
+                    rank=rank,
+                    clip_id=hit,
+                    score=score,
+                    speaker=other.speaker,
+                    emotion=other.emotion,
+                    text=said,
+                    film=other.film,
+                    shared_words=tuple(sorted(own & set(_feeling_words(said)))),
+                    sound=self.recorded(hit),
+                )
+            )
+        return Casting(
+            modality=modality,
+            neighbours=tuple(found),
+            query=asked,
+            similarity=f"{self.project.config.index.metric} of {FEATURE_OF[modality]}",
+        )
+
+
+def _feeling_words(text: str) -> list[str]:
+    """The words of a text that the emotion lexicon knows."""
+    return [word for word in words_of(text) if weights_of(word) is not None]
+
+
+def _named(durations: Value | None) -> tuple[tuple[str, int], ...]:
+    if durations is None:
+        return ()
+    return tuple((symbol_of(int(row[0])), int(row[1])) for row in np.asarray(durations))
+
+
+def _heard(
+    measured: dict[tuple[str, str], dict[str, Any]], clip: Clip, system: str
+) -> dict[str, Any]:
+    row = measured[clip.clip_id, system]
+    figures = [
+        (title, f"{row[name]:.2f}")
+        for name, title in (("mcd_dtw", "MCD-DTW"), ("f0_correlation", "F0 r"))
+        if row[name] is not None and math.isfinite(row[name])
+    ]
+    if row["heard_emotion"]:
+        figures.append(("heard", row["heard_emotion"]))
+    return {"transcript": row["transcript"], "figures": tuple(figures)}

@@ -1,0 +1,261 @@
+"""The seven stages as the command line calls them: locked, timed, cleaned up after a kill.
+
+    1 ingest → 2 extract → 3 index → 4 retrieve → 5 train → 6 synthesize → 7 evaluate
+
+:func:`run_all` is the whole story of the program; each stage is a file of this folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redub.core.config import nearest
+from redub.core.errors import ConfigError, UsageError
+from redub.features.registry import EXTRACTORS
+from redub.pipeline.executor import Scheduler
+from redub.pipeline.files import remove_leftovers
+from redub.pipeline.lock import project_lock
+from redub.pipeline.project import Project
+from redub.pipeline.timings import note_features, note_stage
+
+if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
+    from redub.pipeline.dub import DubSummary
+    from redub.pipeline.evaluate import Evaluation
+    from redub.pipeline.extract import ExtractSummary
+    from redub.pipeline.index import IndexSummary
+    from redub.pipeline.ingest import IngestSummary
+    from redub.pipeline.retrieve import RetrieveSummary
+    from redub.pipeline.synthesize import SynthesisSummary
+    from redub.pipeline.train import TrainSummary
+
+STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
+WRITTEN = ("sources", "clips", "features", "quarantine", "index", "neighbours", "runs", ".redub")
+
+Progress = Callable[[int, int], None]
+Bar = Callable[..., AbstractContextManager[Progress]]
+Say = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def writing(project: Project, stage: str) -> Iterator[None]:
+    """Hold the project, clear what a killed run left, and note how long the stage took."""
+    with project_lock(project.root):
+        for name in WRITTEN:
+            remove_leftovers(project.root / name)
+        began = time.perf_counter()
+        yield
+        note_stage(project, stage, time.perf_counter() - began)
+
+
+def check_features(names: Sequence[str] | None) -> list[str] | None:
+    """Refuse unknown feature names before anything starts."""
+    for name in names or ():
+        if name not in EXTRACTORS:
+            raise UsageError(f"unknown feature '{name}'; {nearest(name, EXTRACTORS)}")
+    return list(names) if names else None
+
+
+def run_ingest(project: Project, scheduler: Scheduler, progress: Progress) -> IngestSummary:
+    """Stage 1."""
+    from redub.pipeline.ingest import ingest
+
+    with writing(project, "ingest"):
+        return ingest(project, scheduler=scheduler, progress=progress)
+
+
+def run_extract(
+    project: Project, scheduler: Scheduler, features: Sequence[str] | None, progress: Progress
+) -> ExtractSummary:
+    """Stage 2; times per feature are kept for the estimates of `redub plan`."""
+    from redub.pipeline.extract import extract
+
+    with writing(project, "extract"):
+        summary = extract(project, scheduler=scheduler, features=features, progress=progress)
+        note_features(project, summary.seconds, summary.clips)
+        return summary
+
+
+def run_index(project: Project) -> IndexSummary:
+    """Stage 3."""
+    from redub.pipeline.index import build_index
+
+    with writing(project, "index"):
+        return build_index(project)
+
+
+def run_retrieve(project: Project) -> RetrieveSummary:
+    """Stage 4."""
+    from redub.pipeline.retrieve import retrieve
+
+    with writing(project, "retrieve"):
+        return retrieve(project)
+
+
+def run_train(
+    project: Project,
+    *,
+    run: str,
+    model: str | None,
+    max_steps: int | None,
+    baseline: bool,
+    resume: bool,
+    progress: Progress,
+) -> TrainSummary:
+    """Stage 5."""
+    from redub.pipeline.train import train_run
+
+    with writing(project, f"train {run}"):
+        return train_run(
+            project,
+            run=run,
+            model=model,
+            max_steps=max_steps,
+            baseline=baseline,
+            resume=resume,
+            progress=progress,
+        )
+
+
+def run_synthesize(
+    project: Project, *, run: str, split: str, progress: Progress
+) -> SynthesisSummary:
+    """Stage 6."""
+    from redub.pipeline.synthesize import synthesize
+
+    with writing(project, f"synthesize {run}"):
+        return synthesize(project, run=run, split=split, progress=progress)
+
+
+def run_evaluate(
+    project: Project, *, runs: Sequence[str] | None, progress: Progress
+) -> Evaluation:
+    """Stage 7."""
+    from redub.pipeline.evaluate import evaluate
+
+    with writing(project, "evaluate"):
+        return evaluate(project, runs=list(runs or []), progress=progress)
+
+
+def run_report(project: Project, output: Path | None) -> Path:
+    """Write the page of the last evaluation."""
+    from redub.pipeline.report import write_report
+
+    with writing(project, "report"):
+        return write_report(project, output or project.root / "report.html")
+
+
+def run_dub(
+    project: Project,
+    *,
+    video: Path,
+    script: Path,
+    output: Path,
+    voice: str | None,
+    run: str,
+    progress: Progress,
+) -> DubSummary:
+    """Dub one video; reads the store and writes only the output file."""
+    from redub.pipeline.dub import dub
+
+    return dub(
+        project,
+        video=video,
+        script=script,
+        output=output,
+        voice=voice,
+        run=run,
+        progress=progress,
+    )
+
+
+def run_release(project: Project, clip_ids: Sequence[str]) -> int:
+    """Release quarantined clips for another try."""
+    from redub.pipeline.bad import release
+
+    with writing(project, "release"):
+        return release(project, clip_ids)
+
+
+def run_verify(project: Project) -> tuple[int, list[str]]:
+    """Read every committed file again: how many there are, and what is wrong with which."""
+    from redub.pipeline.verify import verify_store
+
+    return verify_store(project)
+
+
+def run_all(
+    project: Project,
+    scheduler: Scheduler,
+    *,
+    start: str,
+    stop: str,
+    say: Say,
+    bar: Bar,
+    run: str = "authentic",
+) -> int:
+    """Walk the stages from ``start`` to ``stop``; returns how many rows are quarantined.
+
+    A project that has nothing to train on or to test on is not an error: the walk says why it
+    ends there.
+    """
+    for name in (start, stop):
+        if name not in STAGES:
+            raise UsageError(f"unknown stage '{name}'; {nearest(name, STAGES)}")
+    first, last = STAGES.index(start), STAGES.index(stop)
+    for stage in STAGES[first : last + 1]:
+        try:
+            _one_stage(project, scheduler, stage, run, say, bar)
+        except ConfigError as error:
+            if error.code not in ("E-STAGE-LINES", "E-STAGE-EXTRACT", "E-STAGE-SPLIT"):
+                raise
+            say(f"{STAGES.index(stage) + 1} {stage}: stopped here: {error.message}")
+            break
+    from redub.pipeline.store import Store
+
+    return len(Store(project).quarantined())
+
+
+def _one_stage(
+    project: Project, scheduler: Scheduler, stage: str, run: str, say: Say, bar: Bar
+) -> None:
+    number = STAGES.index(stage) + 1
+    if stage == "ingest":
+        with bar("ingest", "files") as progress:
+            read = run_ingest(project, scheduler, progress)
+        text = f"{read.sources} sources read, {read.unchanged} unchanged, {read.clips} clips"
+    elif stage == "extract":
+        with bar("extract") as progress:
+            done = run_extract(project, scheduler, None, progress)
+        text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips set aside"
+    elif stage == "index":
+        text = "; ".join(run_index(project).lines())
+    elif stage == "retrieve":
+        found = run_retrieve(project)
+        text = f"{found.queries} clips queried, {found.rows} neighbours"
+    elif stage == "train":
+        with bar("train", "steps") as progress:
+            trained = run_train(
+                project,
+                run=run,
+                model=None,
+                max_steps=None,
+                baseline=False,
+                resume=True,
+                progress=progress,
+            )
+        text = "; ".join(trained.lines())
+    elif stage == "synthesize":
+        split = project.config.evaluate.split
+        with bar("synthesize", "lines") as progress:
+            spoken = run_synthesize(project, run=run, split=split, progress=progress)
+        text = f"{spoken.lines} lines, RTF {spoken.rtf:.3f}"
+    else:
+        with bar("evaluate", "lines") as progress:
+            result = run_evaluate(project, runs=[run], progress=progress)
+        text = f"{len(result.systems)} systems measured; report: {run_report(project, None)}"
+    say(f"{number} {stage}: {text}")

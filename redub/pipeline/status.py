@@ -1,0 +1,60 @@
+"""Where a project stands, read from its logs and commits; writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redub.pipeline.index import current_build, neighbour_tables
+from redub.pipeline.ledger import LedgerLine, ledger
+from redub.pipeline.parts import PartTable
+from redub.pipeline.project import Project
+from redub.pipeline.runs import list_runs
+from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    sources: int
+    clips: int
+    splits: dict[str, int]
+    quarantined: int
+    ledger: list[LedgerLine]
+    index: str | None
+    neighbours: int
+    runs: list[str]
+    next_command: str
+
+
+def project_status(project: Project) -> Status:
+    """Count rows where they lie and say what to type next."""
+    store = Store(project)
+    clips = store.clip_frame()
+    lines = ledger(store, list(store.keys.by_name))
+    build = current_build(project)
+    tables = [PartTable(path, NEIGHBOUR_SCHEMA) for path in neighbour_tables(project)]
+    neighbours = sum(part.rows for table in tables for part in table.parts())
+    runs = [run.name for run in list_runs(project)]
+    if clips.is_empty():
+        following = "redub ingest"
+    elif any(line.pending for line in lines):
+        following = "redub extract"
+    elif build is None:
+        following = "redub index build"
+    elif not neighbours:
+        following = "redub retrieve"
+    elif not runs:
+        following = "redub train"
+    else:
+        following = f"redub evaluate {runs[0]}"
+    splits = dict(clips["split"].value_counts().sort("split").iter_rows())
+    return Status(
+        sources=len(store.source_frame()),
+        clips=len(clips),
+        splits=splits,
+        quarantined=len(store.quarantined()),
+        ledger=lines,
+        index=None if build is None else str(build["build"]),
+        neighbours=neighbours,
+        runs=runs,
+        next_command=following,
+    )

@@ -1,0 +1,300 @@
+"""The store: every table of a project, and the rule which rows of it are live.
+
+Nothing is overwritten. A changed clip gets a new row in a later commit; of several rows about
+the same thing the latest commit's is live, and `gc` may remove what no live row needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from redub.core.types import Clip, Value
+from redub.features.base import FeatureSchema
+from redub.pipeline.files import commit_json
+from redub.pipeline.keys import FeatureKey, FeatureKeys, media_digest, text_digest
+from redub.pipeline.parts import PartTable
+from redub.pipeline.project import Project
+
+_ARROW = {"float32": pa.float32(), "int16": pa.int16(), "int32": pa.int32(), "uint8": pa.uint8()}
+_CLIP_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
+
+CLIP_SCHEMA = pa.schema(
+    [(f.name, _CLIP_TYPES[str(f.type)]) for f in fields(Clip)]
+    + [("start_s", pa.float64()), ("end_s", pa.float64())]
+    + [("media_digest", pa.string()), ("text_digest", pa.string()), ("fingerprint", pa.string())]
+)
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("fingerprint", pa.string()),
+        ("source_digest", pa.string()),
+        ("info", pa.string()),
+        ("clips", pa.int64()),
+        ("faults", pa.int64()),
+    ]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("stage", pa.string()),
+        ("feature", pa.string()),
+        ("source", pa.string()),
+        ("input_digest", pa.string()),
+        ("state", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("attempts", pa.int64()),
+        ("signal", pa.string()),
+        ("peak_memory_mib", pa.int64()),
+        ("versions", pa.string()),
+        ("command", pa.string()),
+    ]
+)
+NEIGHBOUR_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("modality", pa.string()),
+        ("rank", pa.int32()),
+        ("hit", pa.string()),
+        ("score", pa.float32()),
+    ]
+)
+
+
+def feature_schema(schema: FeatureSchema) -> pa.Schema:
+    """Columns of a feature part: a null value always comes with ``valid`` false and a reason."""
+    item = pa.list_(_ARROW[schema.dtype], schema.width) if schema.width else pa.large_string()
+    value = pa.large_list(item) if schema.kind == "frames" else item
+    return pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("clip_digest", pa.string()),
+            ("value", value),
+            ("valid", pa.bool_()),
+            ("why_not", pa.string()),
+            ("seconds", pa.float64()),
+        ]
+    )
+
+
+class FeatureRow(NamedTuple):
+    """One feature of one clip: a value, or the reason why there is none."""
+
+    clip_id: str
+    clip_digest: str
+    value: Value | None
+    why_not: str
+    seconds: float
+
+
+def feature_table(schema: FeatureSchema, rows: Sequence[FeatureRow]) -> pa.Table:
+    """Rows as Arrow, without copying a frame through Python objects."""
+    arrow = feature_schema(schema)
+    return pa.table(
+        {
+            "clip_id": [row.clip_id for row in rows],
+            "clip_digest": [row.clip_digest for row in rows],
+            "value": _value_column(schema, arrow.field("value").type, [row.value for row in rows]),
+            "valid": [row.value is not None for row in rows],
+            "why_not": [row.why_not for row in rows],
+            "seconds": [row.seconds for row in rows],
+        },
+        schema=arrow,
+    )
+
+
+def _value_column(schema: FeatureSchema, kind: pa.DataType, values: list[Value | None]) -> pa.Array:
+    if schema.kind == "text":
+        return pa.array(values, type=kind)
+    item = _ARROW[schema.dtype]
+    present = [np.ascontiguousarray(v) for v in values if v is not None]
+    absent = np.array([v is None for v in values])
+    mask = pa.array(absent)
+    if schema.kind == "vector":
+        rows = iter(present)
+        blank = np.zeros(schema.width, dtype=schema.dtype)  # hidden behind the null bitmap
+        flat = [blank if gone else next(rows) for gone in absent]
+        joined = np.concatenate(flat) if flat else np.zeros(0, schema.dtype)
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(joined, type=item), schema.width, mask=mask
+        )
+    lengths = iter([len(v) for v in present])
+    ends = np.cumsum([0] + [0 if gone else next(lengths) for gone in absent])
+    joined = (
+        np.concatenate([v.reshape(-1) for v in present]) if present else np.zeros(0, schema.dtype)
+    )
+    inner = pa.FixedSizeListArray.from_arrays(pa.array(joined, type=item), schema.width)
+    return pa.LargeListArray.from_arrays(
+        pa.array(ends, type=pa.int64()), inner, type=kind, mask=mask
+    )
+
+
+def value_of(schema: FeatureSchema, scalar: pa.Scalar) -> Value | None:
+    """One cell back as numpy (vector (W,), frames (n, W)) or a string; null stays None."""
+    if not scalar.is_valid:
+        return None
+    if schema.kind == "text":
+        return str(scalar.as_py())
+    flat = scalar.values if schema.kind == "vector" else scalar.values.flatten()
+    array: np.ndarray[Any, Any] = flat.to_numpy(zero_copy_only=False)
+    return array if schema.kind == "vector" else array.reshape(-1, schema.width)
+
+
+class Store:
+    """All tables of one project; stages read live rows here and append new ones."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.keys = FeatureKeys(project.config)
+        root = project.root
+        self.sources = PartTable(root / "sources", SOURCE_SCHEMA)
+        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA)
+        self.quarantine = PartTable(root / "quarantine", QUARANTINE_SCHEMA)
+        self._features: dict[str, PartTable] = {}
+
+    # -- live rows
+
+    def source_frame(self) -> pl.DataFrame:
+        """The latest row of every source, sorted by source."""
+        frame = _frame(self.sources.read())
+        return frame.unique(subset="source", keep="last", maintain_order=True).sort("source")
+
+    def clip_frame(self) -> pl.DataFrame:
+        """Live clips in clip-table order: those of each source's latest reading."""
+        latest = self.source_frame().select("source", "fingerprint")
+        clips = _frame(self.clip_parts.read())
+        return clips.join(
+            latest, on=["source", "fingerprint"], how="semi", maintain_order="left"
+        ).unique(subset="clip_id", keep="last", maintain_order=True)
+
+    def clips(self) -> list[Clip]:
+        """Live clips as objects, in clip-table order."""
+        return clips_of(self.clip_frame())
+
+    def quarantined(self) -> pl.DataFrame:
+        """Quarantine rows that still hold: not released, and about the clip as it is now."""
+        rows = _frame(self.quarantine.read())
+        last = rows.unique(
+            subset=["clip_id", "stage", "feature"], keep="last", maintain_order=True
+        ).filter(pl.col("state") == "held")
+        readings = self.source_frame().select("source", current="fingerprint")
+        spans = self.clip_frame().select("clip_id", "media_digest", "text_digest")
+        joined = last.join(readings, on="source", how="left", maintain_order="left").join(
+            spans, on="clip_id", how="left", maintain_order="left"
+        )
+        at_ingest = (pl.col("stage") == "ingest") & (pl.col("input_digest") == pl.col("current"))
+        whole = pl.col("media_digest") + "+" + pl.col("text_digest")
+        at_extract = (pl.col("stage") != "ingest") & (pl.col("input_digest") == whole)
+        return joined.filter(at_ingest | at_extract).select(QUARANTINE_SCHEMA.names)
+
+    def live_features(self, name: str, *, clips: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Which live clips have a row of this feature: ``clip_id, valid, why_not, part``."""
+        key = self.keys.by_name[name]
+        table = self.feature_parts(name)
+        frames = [
+            _frame(table.read_one(part, ["clip_id", "clip_digest", "valid", "why_not"])).with_columns(
+                part=pl.lit(part.name)
+            )
+            for part in table.parts()
+        ]
+        if not frames:
+            names = ["clip_id", "valid", "why_not", "part"]
+            kinds = [pl.String, pl.Boolean, pl.String, pl.String]
+            return pl.DataFrame(schema=dict(zip(names, kinds, strict=True)))
+        live = self.clip_frame() if clips is None else clips
+        expected = live.select("clip_id", clip_digest=digest_column(key))
+        rows = pl.concat(frames).join(
+            expected, on=["clip_id", "clip_digest"], how="semi", maintain_order="left"
+        )
+        return rows.unique(subset="clip_id", keep="last", maintain_order=True).drop("clip_digest")
+
+    # -- feature values
+
+    def feature_parts(self, name: str) -> PartTable:
+        """The part table of a feature under the project's present settings."""
+        if name not in self._features:
+            key = self.keys.by_name[name]
+            folder = self.project.root / "features" / name / key.key
+            self._features[name] = PartTable(folder, feature_schema(key.schema))
+        return self._features[name]
+
+    def describe_key(self, name: str) -> None:
+        """Write the key's document beside its parts, so that a later plan can say what differs."""
+        key = self.keys.by_name[name]
+        path = self.project.root / "features" / name / key.key / "key.json"
+        if not path.exists():
+            commit_json(path, key.document)
+
+    def read(self, name: str, clip_ids: Iterable[str] | None = None) -> dict[str, Value]:
+        """Values of one feature by clip id; clips whose value is null are left out."""
+        wanted = None if clip_ids is None else set(clip_ids)
+        live = self.live_features(name).filter(pl.col("valid"))
+        if wanted is not None:
+            live = live.filter(pl.col("clip_id").is_in(list(wanted)))
+        values: dict[str, Value] = {}
+        for (part,), rows in live.group_by("part", maintain_order=True):
+            ids = set(rows["clip_id"])
+            values.update(self.read_part_values(name, str(part), ids))
+        return values
+
+    def read_part_values(self, name: str, part: str, clip_ids: set[str]) -> dict[str, Value]:
+        """Values of some clips out of one committed part."""
+        schema = self.keys.by_name[name].schema
+        table = self.feature_parts(name)
+        record = next(p for p in table.parts() if p.name == part)
+        rows = table.read_one(record, ["clip_id", "value"])
+        column = rows.column("value").combine_chunks()
+        values: dict[str, Value] = {}
+        for index, clip_id in enumerate(rows.column("clip_id").to_pylist()):
+            value = value_of(schema, column[index]) if clip_id in clip_ids else None
+            if value is not None:
+                values[clip_id] = value
+        return values
+
+    def read_vectors(self, name: str) -> tuple[list[str], np.ndarray[Any, Any]]:
+        """All vectors of a feature: clip ids sorted, and (N, W) float32 in the same order."""
+        values = self.read(name)
+        ids = sorted(values)
+        width = self.keys.by_name[name].schema.width
+        matrix = np.zeros((len(ids), width), dtype=np.float32)
+        for row, clip_id in enumerate(ids):
+            matrix[row] = values[clip_id]
+        return ids, matrix
+
+
+def digest_column(key: FeatureKey) -> pl.Expr:
+    """The row digest that a feature expects of each clip; :func:`keys.row_digest` on columns."""
+    if key.uses_media and key.uses_text:
+        return pl.col("media_digest") + "+" + pl.col("text_digest")
+    return pl.col("media_digest") if key.uses_media else pl.col("text_digest")
+
+
+def clips_of(frame: pl.DataFrame) -> list[Clip]:
+    names = [f.name for f in fields(Clip)]
+    return [Clip(**row) for row in frame.select(names).iter_rows(named=True)]
+
+
+def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> pa.Table:
+    """Clip rows for one part of the clip table."""
+    columns: dict[str, list[Any]] = {
+        f.name: [getattr(clip, f.name) for clip in clips] for f in fields(Clip)
+    }
+    columns["start_s"] = [clip.start_frame / fps for clip in clips]
+    columns["end_s"] = [clip.end_frame / fps for clip in clips]
+    columns["media_digest"] = [media_digest(clip) for clip in clips]
+    columns["text_digest"] = [text_digest(clip) for clip in clips]
+    columns["fingerprint"] = list(fingerprints)
+    return pa.table(columns, schema=CLIP_SCHEMA)
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError(f"wanted a table, got {type(frame).__name__}")
+    return frame

@@ -1,0 +1,189 @@
+"""Stage 6 of 7: speak every line of a split with a trained run.
+
+Reads a run's checkpoint, the words and the picture's features; nothing that was recorded of the
+line itself. Writes ``runs/<name>/samples/<split>/NNNN.wav`` and ``.npz`` (mel, durations, F0,
+graph attention) with an ``index.json`` that names the clip of each.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from redub.core.errors import ConfigError, IntegrityError
+from redub.core.types import AudioSpec, FloatArray, Waveform
+from redub.model.vocoder.registry import vocoder
+from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_json
+from redub.pipeline.lines import LineMaker
+from redub.pipeline.project import Project
+from redub.pipeline.train import run_folder
+from redub.training import checkpoint
+from redub.training.synthesis import SpokenLine, TrainedDubber, load_dubber, synthesise
+from redub.training.trainer import CHECKPOINTS
+
+LINES_PER_BATCH = 16
+VOCODER = "griffin_lim"
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisSummary:
+    lines: int
+    left_out: int
+    speech_s: float
+    seconds: float
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work per second of speech."""
+        return self.seconds / max(self.speech_s, 1e-9)
+
+
+def make_vocoder(audio: AudioSpec) -> Any:
+    """The weight-free vocoder at the project's mel settings."""
+    kind = vocoder(VOCODER)
+    return kind(kind.Config(audio=audio))
+
+
+def open_dubber(project: Project, run: str) -> TrainedDubber:
+    """The best checkpoint of a run (by validation loss), else its newest whole one.
+
+    Raises:
+        ConfigError: the run does not exist or has no checkpoint yet.
+    """
+    root = run_folder(project, run) / CHECKPOINTS
+    place = checkpoint.best(root)
+    if place is None:
+        steps = checkpoint.steps_in(root) if root.is_dir() else []
+        place = steps[-1] if steps else None
+    if place is None:
+        raise ConfigError(
+            f"run '{run}' has no checkpoint; run `redub train --run {run}` first",
+            code="E-STAGE-TRAIN",
+        )
+    return load_dubber(place)
+
+
+def check_features(dubber: TrainedDubber, project: Project, maker_keys: dict[str, str]) -> None:
+    """Refuse features made otherwise than those the run was trained on.
+
+    Raises:
+        IntegrityError: names the feature whose key differs (exit 6).
+    """
+    for name, key in maker_keys.items():
+        trained = dubber.keys.get(name)
+        if trained is not None and trained != key:
+            raise IntegrityError(
+                f"the run was trained on {name} {trained}, this project has {key}; "
+                "set the project file back or train again",
+                code="E-INT-FEATURES",
+            )
+
+
+def synthesize(
+    project: Project,
+    *,
+    run: str,
+    split: str = "test",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> SynthesisSummary:
+    """Speak a split; a second call speaks it again only if the checkpoint or the lines changed."""
+    dubber = open_dubber(project, run)
+    maker = LineMaker(project)
+    check_features(dubber, project, maker.keys())
+    report = maker.scripted(split)
+    if not report.lines:
+        raise ConfigError(
+            f"no line of split '{split}' can be spoken: {report.reasons() or 'it is empty'}",
+            code="E-STAGE-LINES",
+        )
+    voice = make_vocoder(project.config.audio)
+    folder = run_folder(project, run) / "samples" / split
+    began = time.perf_counter()
+    speech = 0.0
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(report.lines), LINES_PER_BATCH):
+        for spoken in synthesise(dubber, report.lines[start : start + LINES_PER_BATCH]):
+            waveform = voice.vocode(spoken.mel)
+            speech += waveform.duration_s
+            rows.append(_write(folder, len(rows), spoken, waveform))
+            progress(len(rows), len(report.lines))
+    seconds = time.perf_counter() - began
+    index = {"step": dubber.step, "keys": dubber.keys, "vocoder": VOCODER, "lines": rows}
+    commit_json(folder / "index.json", index)
+    return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
+
+
+def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) -> dict[str, Any]:
+    name = f"{number:04d}"
+    commit_bytes(folder / f"{name}.wav", wav_bytes(waveform))
+    arrays: dict[str, Any] = {"mel": spoken.mel, "durations": spoken.durations}
+    if spoken.f0_hz is not None:
+        arrays["f0_hz"] = spoken.f0_hz
+    for graph, stage in zip(spoken.graphs, ("basic", "indirect", "direct"), strict=False):
+        arrays[f"{stage}_between_nodes"] = graph.between_nodes
+        arrays[f"{stage}_from_frames"] = graph.from_frames.mean(axis=0)
+        arrays[f"{stage}_valid"] = graph.valid
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    commit_bytes(folder / f"{name}.npz", buffer.getvalue())
+    digests = {suffix: file_digest(folder / f"{name}.{suffix}") for suffix in ("wav", "npz")}
+    return {"clip_id": spoken.clip_id, "name": name, **digests}
+
+
+def wav_bytes(waveform: Waveform) -> bytes:
+    """A waveform as a 16-bit WAV file."""
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, waveform.samples, waveform.sample_rate_hz, format="WAV", subtype="PCM_16"
+    )
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One synthesised line read back."""
+
+    clip_id: str
+    waveform: Waveform
+    mel: FloatArray
+    durations: Any
+    arrays: dict[str, Any]
+
+
+def read_samples(project: Project, run: str, split: str) -> dict[str, Sample]:
+    """Synthesised lines of a split by clip id.
+
+    Raises:
+        ConfigError: the split was not synthesised yet (names the stage to run).
+        IntegrityError: a sample file changed.
+    """
+    folder = run_folder(project, run) / "samples" / split
+    if not (folder / "index.json").is_file():
+        raise ConfigError(
+            f"run '{run}' has not spoken split '{split}'; run `redub synthesize {run}`",
+            code="E-STAGE-SYNTHESIZE",
+        )
+    samples = {}
+    for row in read_json(folder / "index.json")["lines"]:
+        for suffix in ("wav", "npz"):
+            path = folder / f"{row['name']}.{suffix}"
+            if not path.is_file() or file_digest(path) != row[suffix]:
+                raise IntegrityError(f"{path} is not what was synthesised")
+        samples[row["clip_id"]] = _read(folder, row, project.config.audio)
+    return samples
+
+
+def _read(folder: Path, row: dict[str, Any], audio: AudioSpec) -> Sample:
+    values, rate = soundfile.read(folder / f"{row['name']}.wav", dtype="float32")
+    with np.load(folder / f"{row['name']}.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return Sample(
+        row["clip_id"], Waveform(values, rate), arrays.pop("mel"), arrays.pop("durations"), arrays
+    )

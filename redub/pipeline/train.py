@@ -1,0 +1,183 @@
+"""Stage 5 of 7: train a dubber from cached features.
+
+Reads features, neighbours and the index; never media. Writes ``runs/<name>/``: ``config.toml``,
+``metrics.jsonl``, ``checkpoints/``, ``card.md``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from redub.core.config import from_mapping
+from redub.core.errors import ConfigError
+from redub.model.registry import configured
+from redub.pipeline.files import commit_bytes
+from redub.pipeline.lines import LineMaker
+from redub.pipeline.project import Project
+from redub.training.trainer import TRAINING_PRESETS, TrainingConfig, TrainReport, train
+
+BASELINE = {"graph": "none", "retrieval": False}
+"""The same model without retrieval and graphs: rows 7 and 10 of paper 1's ablation, together."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainSummary:
+    run: Path
+    report: TrainReport
+    left_out: int
+    reasons: str
+
+    def lines(self) -> list[str]:
+        r = self.report
+        speed = (r.last_step - r.first_step) / max(r.seconds, 1e-9)
+        said = [
+            f"{self.run.name}: {r.trained_parameters / 1e6:.2f} M parameters, {r.lines} lines, "
+            f"steps {r.first_step}–{r.last_step} in {r.seconds:.0f} s ({speed:.2f} steps/s)"
+        ]
+        if r.validation_loss is not None:
+            said.append(f"validation loss {r.validation_loss:.4f}")
+        if self.left_out:
+            said.append(f"{self.left_out} lines left out: {self.reasons}")
+        return said
+
+
+def run_folder(project: Project, name: str) -> Path:
+    """Where a run lives; a name is one plain folder name."""
+    if not name or name != Path(name).name or name.startswith("."):
+        raise ConfigError(f"'{name}' is no name for a run; use letters, digits, - and _")
+    return project.root / "runs" / name
+
+
+def training_settings(
+    project: Project, *, model: str | None = None, baseline: bool = False
+) -> tuple[str, Any, TrainingConfig]:
+    """The model's name, its config and the training config, every override checked."""
+    settings = project.config.train
+    name = model or settings.model
+    overrides = {**settings.system, **(BASELINE if baseline else {})}
+    model_config = configured(name, settings.preset, overrides)
+    preset = TRAINING_PRESETS[settings.preset]
+    values = {**dataclasses.asdict(preset), "system": name, "seed": settings.seed}
+    config = from_mapping(TrainingConfig, _merged(values, settings.training), where="train.training")
+    return name, model_config, config
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, change in changes.items():
+        old = merged.get(key)
+        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
+        merged[key] = _merged(old, change) if is_table else change  # type: ignore[arg-type]
+    return merged
+
+
+def train_run(
+    project: Project,
+    *,
+    run: str,
+    model: str | None = None,
+    baseline: bool = False,
+    max_steps: int | None = None,
+    resume: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainSummary:
+    """Train or go on training one run.
+
+    Raises:
+        ConfigError: no index yet, nothing to train on, or the run was made with other settings.
+    """
+    import torch
+
+    folder = run_folder(project, run)
+    name, model_config, config = training_settings(project, model=model, baseline=baseline)
+    steps = max_steps or project.config.train.max_steps
+    maker = LineMaker(project)
+    lines, validation = maker.recorded("train"), maker.recorded("validation")
+    if not lines.lines:
+        raise ConfigError(
+            f"no line can be trained on: {lines.reasons() or 'the training split is empty'}",
+            code="E-STAGE-LINES",
+        )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(project.config.train.threads)
+    try:
+        report = train(
+            lines.lines,
+            validation.lines,
+            config,
+            folder,
+            model_config=model_config,
+            keys={**maker.keys(), "index": maker.index.build},
+            max_steps=steps,
+            progress=lambda step: progress(step.step, steps),
+            resume=resume,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    _describe(maker, folder, name, model_config, config, report, len(lines.lines))
+    left_out = len(lines.left_out) + len(validation.left_out)
+    return TrainSummary(folder, report, left_out, lines.reasons())
+
+
+def _describe(
+    maker: LineMaker,
+    folder: Path,
+    name: str,
+    model_config: Any,
+    config: TrainingConfig,
+    report: TrainReport,
+    lines: int,
+) -> None:
+    """Write ``config.toml`` and the run's card: data, splits, licences, features, figures."""
+    settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
+    settings["training"] = dataclasses.asdict(config)
+    commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
+    rights = Counter(clip.rights or "not stated" for clip in maker.clips)
+    splits = Counter(clip.split for clip in maker.clips)
+    card = [
+        f"# {folder.name}",
+        "",
+        f"A {name} with {report.trained_parameters:,} trained parameters, trained by redub for "
+        f"{report.last_step} steps on {lines} lines.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| project | {maker.project.config.name} |",
+        f"| clips by split | {', '.join(f'{k} {v}' for k, v in sorted(splits.items()))} |",
+        f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
+        f"| voices | {', '.join(sorted(maker.voices))} |",
+        f"| index build | {maker.index.build} |",
+        f"| validation loss | {report.validation_loss} |",
+        "",
+        "## Features",
+        "",
+        "| feature | key | made by | licence |",
+        "| --- | --- | --- | --- |",
+    ]
+    for feature in maker.keys():
+        key = maker.store.keys.by_name[feature]
+        made_by = f"{key.document['profile']} {key.document['settings']['config']}"
+        card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")
+    card += [
+        "",
+        "Speech made with this run imitates the voices above; use it only as their owners allow, "
+        "and mark it as synthetic.",
+        "",
+    ]
+    commit_bytes(folder / "card.md", "\n".join(card).encode())
+
+
+def toml_text(values: Mapping[str, Any], *, prefix: str = "") -> str:
+    """Nested settings as TOML; None, which TOML cannot say, is left out."""
+    plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            name = f"{prefix}{key}"
+            lines += ["", f"[{name}]", toml_text(value, prefix=f"{name}.")]
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""Checkpoints as sets: all files of a step appear at once, or not at all.
+
+``step_NNNNNNNN/`` holds ``weights.safetensors`` (what synthesis uses), ``state.pt`` (what going on
+needs: optimiser, raw weights, random states, data position), ``config.json`` (what the weights
+mean: system, settings, widths, scaler, keys, code version) and ``manifest.json`` (SHA-256 of the
+other three). A directory whose bytes do not match its manifest is passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from redub.core.errors import IntegrityError, StorageError
+
+log = logging.getLogger(__name__)
+
+WEIGHTS, STATE, RECORD, MANIFEST = "weights.safetensors", "state.pt", "config.json", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one checkpoint holds.
+
+    weights: tensors by name. state: nested dicts, lists, tuples, numbers and tensors only, so that
+    it loads without running code. record: JSON values.
+    """
+
+    step: int
+    weights: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    record: Mapping[str, Any]
+    validation_loss: float | None = None
+
+
+def directory_of(root: Path, step: int) -> Path:
+    return root / f"step_{step:08d}"
+
+
+def write(root: Path, snapshot: Snapshot, *, keep: int) -> Path:
+    """Write a checkpoint beside its final place, then rename it there.
+
+    Afterwards only the newest ``keep`` checkpoints and the one with the lowest validation loss
+    are left.
+
+    Raises:
+        StorageError: the disk is full, read-only or gone.
+    """
+    target = directory_of(root, snapshot.step)
+    partial = root / f".partial_{target.name}_{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        weights = {
+            name: value.detach().cpu().contiguous() for name, value in snapshot.weights.items()
+        }
+        _write_bytes(partial / WEIGHTS, safetensors.torch.save(weights))
+        with (partial / STATE).open("wb") as file:
+            torch.save(dict(snapshot.state), file)
+            _flush(file.fileno())
+        _write_bytes(partial / RECORD, _json(snapshot.record))
+        sums = {name: _sha256(partial / name) for name in (WEIGHTS, STATE, RECORD)}
+        manifest = {
+            "step": snapshot.step,
+            "validation_loss": snapshot.validation_loss,
+            "sha256": sums,
+        }
+        _write_bytes(partial / MANIFEST, _json(manifest))
+        _flush_directory(partial)
+        if target.exists():
+            remove(target)
+        partial.rename(target)
+        _flush_directory(root)
+    except OSError as error:
+        raise StorageError(f"cannot write checkpoint {target}: {error}") from error
+    _thin_out(root, keep)
+    return target
+
+
+def read(directory: Path) -> Snapshot:
+    """Read a checkpoint and check every byte of it.
+
+    Raises:
+        IntegrityError: a file is missing or is not what was written.
+    """
+    manifest = _manifest(directory)
+    for name, wanted in manifest["sha256"].items():
+        path = directory / name
+        if not path.is_file() or _sha256(path) != wanted:
+            raise IntegrityError(f"{path} is not the file that was written; use another checkpoint")
+    return Snapshot(
+        step=int(manifest["step"]),
+        weights=safetensors.torch.load((directory / WEIGHTS).read_bytes()),
+        state=_loaded_state(directory / STATE),
+        record=json.loads((directory / RECORD).read_text(encoding="utf-8")),
+        validation_loss=manifest["validation_loss"],
+    )
+
+
+def steps_in(root: Path) -> list[Path]:
+    """Checkpoint directories, newest first, whether or not they are whole."""
+    return sorted((path for path in root.glob("step_*") if path.is_dir()), reverse=True)
+
+
+def newest(root: Path) -> Snapshot | None:
+    """The newest whole checkpoint; every damaged one that is passed over is warned about."""
+    for directory in steps_in(root):
+        try:
+            return read(directory)
+        except IntegrityError as error:
+            log.warning("Checkpoint %s is damaged and was passed over: %s", directory.name, error)
+    return None
+
+
+def best(root: Path) -> Path | None:
+    """The checkpoint with the lowest validation loss, the newest one if none was validated."""
+    scored = [
+        (loss, directory) for directory in steps_in(root) if (loss := _loss(directory)) is not None
+    ]
+    if scored:
+        return min(scored, key=lambda pair: pair[0])[1]
+    return next(iter(steps_in(root)), None)
+
+
+def remove(directory: Path) -> None:
+    """Delete a checkpoint, manifest first, so that a half-deleted one is never read."""
+    (directory / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(directory)
+
+
+def random_states() -> dict[str, Any]:
+    """The random states of torch, NumPy and Python, as values that load without running code."""
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    version, numbers, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys, np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ],
+        "python": [version, list(numbers), gauss],
+    }
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """The inverse of :func:`random_states`."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state(  # noqa: NPY002
+        (name, keys.numpy().astype(np.uint32), position, has_gauss, cached)
+    )
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+
+
+def _thin_out(root: Path, keep: int) -> None:
+    champion = best(root)
+    for directory in steps_in(root)[keep:]:
+        if directory != champion:
+            remove(directory)
+
+
+def _loss(directory: Path) -> float | None:
+    try:
+        loss: float | None = _manifest(directory)["validation_loss"]
+    except IntegrityError:
+        return None
+    return loss
+
+
+def _manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if set(manifest["sha256"]) == {WEIGHTS, STATE, RECORD} and "validation_loss" in manifest:
+            return manifest
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{path} cannot be read ({error}); use another checkpoint") from error
+    raise IntegrityError(f"{path} does not list the files of a checkpoint; use another checkpoint")
+
+
+def _loaded_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise IntegrityError(f"{path} cannot be loaded: {error}") from error
+    return state
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        _flush(file.fileno())
+
+
+def _flush(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _flush_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,150 @@
+"""What a dubbing system is trained to make small, each term by its name.
+
+Source: Authentic-Dubber's released training code (terms and weights); prosody terms after
+FastSpeech 2 (arXiv:2006.04558). The emotion loss takes logits: softmax is applied once.
+Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from redub.core.errors import RedubError
+from redub.model.batch import DubbingBatch, Prosody
+from redub.model.output import DubbingOutput, ProsodyEstimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """How much each term counts; the defaults are those published for V2C-Animation.
+
+    ``diagonal_bands``: the diagonal is 2 / diagonal_bands of the lip frames wide. The three
+    prosody weights matter only to a system that predicts prosody.
+    """
+
+    mel: float = 5.0
+    mel_post: float = 5.0
+    duration: float = 5.0
+    diagonal: float = 1.0
+    diagonal_bands: float = 10.0
+    speaker: float = 25.0
+    emotion: float = 5.0
+    pitch: float = 1.0
+    voicing: float = 1.0
+    energy: float = 1.0
+
+
+class Losses(NamedTuple):
+    """Unweighted terms, each a scalar; 0 where a batch has nothing to say about it."""
+
+    mel: Tensor
+    mel_post: Tensor
+    duration: Tensor
+    diagonal: Tensor
+    speaker: Tensor
+    emotion: Tensor
+    pitch: Tensor
+    voicing: Tensor
+    energy: Tensor
+
+    def total(self, weights: LossWeights) -> Tensor:
+        """The weighted sum that is minimised."""
+        weighted = [getattr(weights, name) * value for name, value in self._asdict().items()]
+        return torch.stack(weighted).sum()
+
+
+def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) -> Losses:
+    """Compare an output with the recording.
+
+    Raises:
+        RedubError: the batch has lines without mel or durations.
+    """
+    if batch.mel is None or batch.durations is None:
+        names = ", ".join(batch.clip_ids)
+        raise RedubError(f"lines without a recording cannot be trained on: {names}")
+    pitch, voicing, energy = _prosody_terms(output.prosody, batch.prosody, batch.frames_valid)
+    return Losses(
+        mel=masked_l1(output.mel, batch.mel, batch.frames_valid),
+        mel_post=masked_l1(output.mel_post, batch.mel, batch.frames_valid),
+        duration=duration_loss(output.log_durations, batch.durations, batch.phonemes_valid),
+        diagonal=diagonal_loss(
+            output.lip_attention,
+            batch.phonemes_valid,
+            batch.lips_valid,
+            bands=weights.diagonal_bands,
+        ),
+        speaker=(1 - F.cosine_similarity(output.speaker, batch.speaker, dim=-1)).mean(),
+        emotion=emotion_loss(output.emotion_logits, batch.emotions),
+        pitch=pitch,
+        voicing=voicing,
+        energy=energy,
+    )
+
+
+def masked_l1(estimate: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute difference of (B, T, C) over real frames."""
+    difference = (estimate - target).abs().mean(-1)  # (B, T)
+    return masked_mean(difference, valid)
+
+
+def duration_loss(log_durations: Tensor, durations: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared error of log(frames + 1) over real phonemes."""
+    return masked_mean((log_durations - durations.float().log1p()).square(), valid)
+
+
+def diagonal_loss(
+    attention: Tensor, phonemes_valid: Tensor, lips_valid: Tensor, *, bands: float
+) -> Tensor:
+    """Minus the log of the share of attention that lies near the diagonal.
+
+    Phoneme p of P should look at lip frames from pV/P - V/bands to pV/P + V/bands. Lines without
+    lips do not count; 0 if no line has any.
+
+    Args:
+        attention: (B, P, V), rows sum to 1 for real phonemes and to 0 for padding.
+    """
+    present = lips_valid.any(1)  # (B,)
+    if not bool(present.any()):
+        return attention.new_zeros(())
+    pictures = lips_valid.sum(1)[:, None, None]  # (B, 1, 1)
+    phonemes = phonemes_valid.sum(1)[:, None, None]
+    rank = torch.arange(attention.size(1), device=attention.device)[None, :, None]
+    clock = torch.arange(attention.size(2), device=attention.device)[None, None, :]
+    centre, half = rank * pictures / phonemes, pictures / bands
+    near = (clock >= centre - half) & (clock < centre + half)  # (B, P, V)
+    focus = (attention * near).sum((1, 2)) / attention.sum((1, 2)).clamp(min=1e-8)
+    return -masked_mean(focus, present).clamp(min=1e-8).log()
+
+
+def emotion_loss(logits: Tensor, emotions: Tensor) -> Tensor:
+    """Cross-entropy of the known emotions; 0 if none is known."""
+    known = emotions >= 0
+    per_line = F.cross_entropy(logits, emotions.clamp(min=0), reduction="none")
+    return masked_mean(per_line, known)
+
+
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean of the real values; 0 if there are none."""
+    # where, not a product: what padding holds may be infinite, and 0 times that is not 0.
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def _prosody_terms(
+    estimate: ProsodyEstimate | None, target: Prosody | None, valid: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    if estimate is None or target is None:
+        nothing = torch.zeros((), device=valid.device)
+        return nothing, nothing, nothing
+    voicing = F.binary_cross_entropy_with_logits(
+        estimate.voicing, target.voiced.float(), reduction="none"
+    )
+    return (
+        masked_mean((estimate.pitch - target.pitch).square(), valid & target.voiced),
+        masked_mean(voicing, valid),
+        masked_mean((estimate.energy - target.energy).square(), valid),
+    )

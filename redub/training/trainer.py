@@ -1,0 +1,373 @@
+"""Train a system on lines, stop at any moment, go on as if nothing had happened.
+
+Reads arrays only. Writes ``checkpoints/`` (see ``checkpoint.py``) and ``metrics.jsonl``, one row
+per step and per validation, under the run's directory.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from redub.core.config import from_mapping, settings_of
+from redub.core.errors import ConfigError, ModelRefusedError
+from redub.core.registry import load
+from redub.core.types import AudioSpec
+from redub.model.batch import FeatureWidths
+from redub.model.registry import SYSTEMS, system
+from redub.training import checkpoint
+from redub.training.batching import BatchingConfig, collate, epoch_batches, plain_batches, widths_of
+from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.losses import Losses, LossWeights, losses_of
+from redub.training.schedule import NoamSchedule
+from redub.training.step import Learner, OptimiserConfig, StepReport, train_step
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How a system is trained; the defaults are the published ones.
+
+    ``validate_every`` and ``checkpoint_every`` count steps; ``keep_last`` checkpoints are kept
+    beside the best one.
+    """
+
+    system: str = "authentic_dubber"
+    seed: int = 0
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    validate_every: int = 5000
+    checkpoint_every: int = 5000
+    keep_last: int = 3
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS:
+            load(SYSTEMS, self.system, kind="system")  # answers with the nearest known name
+        if min(self.validate_every, self.checkpoint_every, self.keep_last) < 1:
+            raise ConfigError("validate_every, checkpoint_every and keep_last want >= 1")
+
+
+TRAINING_PRESETS = {
+    "paper": TrainingConfig(),
+    "tiny": TrainingConfig(
+        batching=BatchingConfig(frames_per_batch=2400, lines_per_batch=12, timbre_frames=160),
+        optimiser=OptimiserConfig(
+            schedule=NoamSchedule(multiplier=0.02, warmup_steps=60, milestones=()),
+            weight_decay=0.01,
+            average_decay=0.98,
+        ),
+        losses=LossWeights(
+            mel=1.0, mel_post=1.0, duration=1.0, diagonal=0.2, speaker=0.2, emotion=0.2
+        ),
+        validate_every=100,
+        checkpoint_every=100,
+        keep_last=2,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainReport:
+    """What a call of :func:`train` did; ``first_step`` is 0 unless it went on from a checkpoint.
+
+    ``losses`` are the unweighted terms of the last step, ``validation_losses`` those of the last
+    validation (empty without validation lines).
+    """
+
+    first_step: int
+    last_step: int
+    seconds: float
+    lines: int
+    lines_without_recording: int
+    trained_parameters: int
+    loss: float
+    losses: Mapping[str, float]
+    validation_loss: float | None
+    validation_losses: Mapping[str, float]
+    checkpoint: Path
+    best_checkpoint: Path
+
+
+Progress = Callable[[StepReport], None]
+
+
+def train(
+    lines_train: Sequence[DubbingLine],
+    lines_validation: Sequence[DubbingLine],
+    config: TrainingConfig,
+    run_dir: Path,
+    *,
+    model_config: Any,
+    audio: AudioSpec,
+    keys: Mapping[str, str] | None = None,
+    max_steps: int | None = None,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+    resume: bool = True,
+    device: str = "cpu",
+) -> TrainReport:
+    """Train until a number of steps or seconds is reached, whichever comes first.
+
+    Args:
+        lines_train: lines; those without a recording are counted and left out.
+        model_config: the config of ``config.system``.
+        audio: how the mels were made.
+        keys: what the features were made with, by feature; kept in every checkpoint.
+        max_steps: total steps, those before a resume included.
+        max_seconds: wall time of this call.
+        progress: called after every step.
+        resume: go on from the newest whole checkpoint; False removes what is there.
+
+    Raises:
+        ConfigError: nothing to train on, no limit, or ``run_dir`` belongs to another config.
+        RedubError: the loss stopped being finite (the message names the clips).
+    """
+    if max_steps is None and max_seconds is None:
+        raise ConfigError("training wants max_steps or max_seconds, or it would never end")
+    # The caller's random state is left as it was: a run depends on its seed and nothing else.
+    devices = [torch.device(device)] if device != "cpu" else []
+    with torch.random.fork_rng(devices=devices):
+        run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {})
+        run.start(model_config, audio, resume=resume)
+        return run.until(max_steps, max_seconds, progress)
+
+
+class _Run:
+    """One training run: its lines, its learner, and where in the data it is."""
+
+    def __init__(
+        self,
+        lines_train: Sequence[DubbingLine],
+        lines_validation: Sequence[DubbingLine],
+        config: TrainingConfig,
+        run_dir: Path,
+        device: str,
+        keys: Mapping[str, str],
+    ) -> None:
+        frames = [line.mel_frames if line.is_recorded else 0 for line in lines_train]
+        self.numbers = [number for number, count in enumerate(frames) if count]
+        self.frames = [frames[number] for number in self.numbers]
+        self.lines, self.config, self.device = lines_train, config, device
+        self.validation = [line for line in lines_validation if line.is_recorded]
+        self.run_dir, self.keys = run_dir, dict(keys)
+        if not self.numbers:
+            raise ConfigError(
+                f"none of {len(lines_train)} training lines has both a mel and durations"
+            )
+        self.epoch, self.batch_in_epoch = 0, 0
+        self.planned: list[list[int]] = []
+        self.planned_epoch = -1
+        self.validation_losses: dict[str, float] = {}
+        self.validation_loss: float | None = None
+        self.validated_step = -1
+
+    def start(self, model_config: Any, audio: AudioSpec, *, resume: bool) -> None:
+        """Build the model, or take up the newest checkpoint."""
+        self.model_config = model_config
+        root = self.run_dir / CHECKPOINTS
+        snapshot = checkpoint.newest(root) if resume else None
+        if not resume:
+            for directory in checkpoint.steps_in(root):
+                checkpoint.remove(directory)
+        torch.manual_seed(self.config.seed)
+        if snapshot is None:
+            recorded = [self.lines[number] for number in self.numbers]
+            self.widths = widths_of(recorded, audio)
+            self.scaler = FeatureScaler.fit(recorded)
+        else:
+            self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
+            self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
+        model = system(self.config.system)(self.model_config, self.widths).to(self.device)
+        model.train()
+        self.learner = Learner(model, self.config.optimiser)
+        if snapshot is not None:
+            self._take_up(snapshot)
+        self.first_step = self.learner.step
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        _cut_back(self.run_dir / METRICS, self.learner.step)
+
+    def until(
+        self, max_steps: int | None, max_seconds: float | None, progress: Progress | None
+    ) -> TrainReport:
+        """Step until a limit is reached, then leave a checkpoint."""
+        began = time.monotonic()
+        report: StepReport | None = None
+        with (self.run_dir / METRICS).open("a", encoding="utf-8") as metrics:
+            while not self._done(began, max_steps, max_seconds):
+                report = self._next_step()
+                row = {"step": report.step, "epoch": self.epoch, "loss": report.loss}
+                row |= {"learning_rate": report.learning_rate, "frames": report.frames}
+                row |= {"gradient_norm": report.gradient_norm, **report.terms}
+                _append(metrics, row)
+                if report.step % self.config.validate_every == 0:
+                    _append(metrics, self._validate())
+                if report.step % self.config.checkpoint_every == 0:
+                    self._save()
+                if progress is not None:
+                    progress(report)
+            if report is not None and self.validated_step != report.step:
+                _append(metrics, self._validate())
+        root = self.run_dir / CHECKPOINTS
+        last = checkpoint.directory_of(root, self.learner.step)
+        if report is not None or not last.exists():
+            last = self._save()
+        return TrainReport(
+            first_step=self.first_step,
+            last_step=self.learner.step,
+            seconds=time.monotonic() - began,
+            lines=len(self.numbers),
+            lines_without_recording=len(self.lines) - len(self.numbers),
+            trained_parameters=sum(p.numel() for p in self.learner.trained.values()),
+            loss=float("nan") if report is None else report.loss,
+            losses={} if report is None else report.terms,
+            validation_loss=self.validation_loss,
+            validation_losses=self.validation_losses,
+            checkpoint=last,
+            best_checkpoint=checkpoint.best(root) or last,
+        )
+
+    def _done(self, began: float, max_steps: int | None, max_seconds: float | None) -> bool:
+        if max_steps is not None and self.learner.step >= max_steps:
+            return True
+        return max_seconds is not None and time.monotonic() - began >= max_seconds
+
+    def _next_step(self) -> StepReport:
+        config, batches = self.config, self._batches_of_epoch()
+        chosen = [self.lines[self.numbers[place]] for place in batches[self.batch_in_epoch]]
+        batch = collate(
+            chosen,
+            self.scaler,
+            self.widths,
+            timbre_frames=config.batching.timbre_frames,
+            epoch=self.epoch,
+        )
+        report = train_step(self.learner, batch.to(self.device), config.losses)
+        self.batch_in_epoch += 1
+        if self.batch_in_epoch == len(batches):
+            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
+        return report
+
+    def _batches_of_epoch(self) -> list[list[int]]:
+        if self.planned_epoch != self.epoch:
+            config = self.config
+            self.planned = epoch_batches(
+                self.frames, config.batching, seed=config.seed, epoch=self.epoch
+            )
+            self.planned_epoch = self.epoch
+        return self.planned
+
+    def _validate(self) -> dict[str, Any]:
+        """Mean losses over the validation lines, with the averaged weights."""
+        self.validated_step = self.learner.step
+        if not self.validation:
+            return {"step": self.learner.step, "validation_lines": 0}
+        config, sums = self.config, dict.fromkeys(("loss", *Losses._fields), 0.0)
+        frames = [line.mel_frames for line in self.validation]
+        with self.learner.averaged() as model, torch.no_grad():
+            for numbers in plain_batches(frames, config.batching):
+                batch = collate(
+                    [self.validation[number] for number in numbers],
+                    self.scaler,
+                    self.widths,
+                    timbre_frames=config.batching.timbre_frames,
+                ).to(self.device)
+                losses = losses_of(model(batch), batch, config.losses)
+                values = {"loss": losses.total(config.losses), **losses._asdict()}
+                for name, value in values.items():
+                    sums[name] += float(value) * len(numbers) / len(frames)
+        self.validation_loss = sums["loss"]
+        self.validation_losses = {name: sums[name] for name in Losses._fields}
+        measured = {f"validation_{name}": value for name, value in sums.items()}
+        return {"step": self.learner.step, **measured}
+
+    def _save(self) -> Path:
+        raw = self.learner.model.state_dict()
+        weights = {**raw, **self.learner.average}
+        snapshot = checkpoint.Snapshot(
+            step=self.learner.step,
+            weights=weights,
+            state={
+                "optimizer": self.learner.optimizer.state_dict(),
+                "raw_weights": dict(raw) if self.learner.average else {},
+                "random": checkpoint.random_states(),
+                "epoch": self.epoch,
+                "batch_in_epoch": self.batch_in_epoch,
+            },
+            record={
+                **self._settings(),
+                "scaler": self.scaler.to_json(),
+                "trained_parameters": list(self.learner.trained),
+                "code_version": version("redub"),
+            },
+            validation_loss=self.validation_loss
+            if self.validated_step == self.learner.step
+            else None,
+        )
+        return checkpoint.write(self.run_dir / CHECKPOINTS, snapshot, keep=self.config.keep_last)
+
+    def _settings(self) -> dict[str, Any]:
+        widths = settings_of(self.widths)["fields"]
+        return {
+            "system": self.config.system,
+            "model": settings_of(self.model_config)["fields"],
+            "training": settings_of(self.config)["fields"],
+            "widths": widths,
+            "keys": self.keys,
+        }
+
+    def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
+        for name, wanted in self._settings().items():
+            if snapshot.record[name] != wanted:
+                raise ConfigError(
+                    f"{self.run_dir} was trained with other {name} settings; use another run "
+                    "directory, or do not resume"
+                )
+        raw = snapshot.state["raw_weights"] or snapshot.weights
+        try:
+            self.learner.model.load_state_dict(raw)
+        except RuntimeError as error:
+            raise ModelRefusedError(
+                f"the checkpoint does not fit its own config: {error}"
+            ) from error
+        self.learner.optimizer.load_state_dict(snapshot.state["optimizer"])
+        for name, value in self.learner.average.items():
+            value.copy_(snapshot.weights[name])
+        self.learner.step = snapshot.step
+        self.epoch = snapshot.state["epoch"]
+        self.batch_in_epoch = snapshot.state["batch_in_epoch"]
+        checkpoint.restore_random_states(snapshot.state["random"])
+        log.info("Training goes on from step %d", snapshot.step)
+
+
+def _append(metrics: IO[str], row: Mapping[str, Any]) -> None:
+    metrics.write(json.dumps(row) + "\n")
+    metrics.flush()
+
+
+def _cut_back(path: Path, step: int) -> None:
+    """Drop rows later than ``step``: they belong to work that was lost and is done again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break  # the process was killed while writing this row
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    beside = path.with_suffix(".partial")
+    beside.write_text("".join(kept), encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,101 @@
+"""A small system's widths and padded batches of random lines."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from redub.core.types import AudioSpec
+from redub.model.authentic_dubber import TINY, AuthenticDubber
+from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
+
+SOUND = AudioSpec(mel_channels=12)
+WIDTHS = FeatureWidths(
+    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, sound=SOUND
+)
+
+SMALL = replace(
+    TINY,
+    width=16,
+    filter_width=24,
+    kernel=3,
+    voice_channels=(8, 8, 8, 8),
+    cross_width=8,
+    cross_filter_width=12,
+    lip_width=8,
+    decoder_layers=2,
+    postnet_channels=8,
+)
+
+
+@pytest.fixture
+def widths():
+    return WIDTHS
+
+
+@pytest.fixture
+def small():
+    return SMALL
+
+
+@pytest.fixture
+def make_dubber():
+    def build(config=SMALL, **changes):
+        torch.manual_seed(0)
+        return AuthenticDubber(replace(config, **changes), WIDTHS)
+
+    return build
+
+
+def rows(count, real, width, generator):
+    """(B, L, width) random rows, 0 past each line's own length, and the mask."""
+    valid = torch.arange(count) < torch.tensor(real).unsqueeze(1)
+    values = torch.randn(len(real), count, width, generator=generator)
+    return values * valid.unsqueeze(-1), valid
+
+
+@pytest.fixture
+def make_batch():
+    def build(pictures=(6, 4), phonemes=(7, 5), timbre=(40, 33), hits=3, seed=1):
+        """Lines of so many pictures (4 mel frames each), phonemes and reference frames."""
+        generator = torch.Generator().manual_seed(seed)
+        lines, frames = len(pictures), [4 * count for count in pictures]
+        lips, lips_valid = rows(max(pictures), pictures, WIDTHS.lips, generator)
+        reference, reference_valid = rows(max(timbre), timbre, WIDTHS.mel, generator)
+        mel, frames_valid = rows(max(frames), frames, WIDTHS.mel, generator)
+        phonemes_valid = torch.arange(max(phonemes)) < torch.tensor(phonemes).unsqueeze(1)
+        ids = torch.randint(1, WIDTHS.phonemes, phonemes_valid.shape, generator=generator)
+        durations = torch.zeros_like(ids)
+        for row, (count, total) in enumerate(zip(phonemes, frames, strict=True)):
+            durations[row, :count] = total // count
+            durations[row, 0] += total % count
+        voiced = (torch.rand(frames_valid.shape, generator=generator) > 0.4) & frames_valid
+        signal = torch.randn(2, *frames_valid.shape, generator=generator) * frames_valid
+
+        def normal(*shape):
+            return torch.randn(*shape, generator=generator)
+
+        return DubbingBatch(
+            clip_ids=tuple(f"clip{row}" for row in range(lines)),
+            phonemes=ids * phonemes_valid,
+            phonemes_valid=phonemes_valid,
+            mel_frames=torch.tensor(frames),
+            frames_valid=frames_valid,
+            lips=lips,
+            lips_valid=lips_valid,
+            speaker=normal(lines, WIDTHS.speaker),
+            timbre=reference,
+            timbre_valid=reference_valid,
+            modalities=tuple(normal(lines, width) for width in WIDTHS.modalities),
+            modalities_valid=torch.ones(lines, 3, dtype=torch.bool),
+            hits=tuple(normal(lines, hits, width) for width in WIDTHS.modalities),
+            hits_audio=normal(lines, 3, hits, WIDTHS.audio),
+            hits_score=torch.rand(lines, 3, hits, generator=generator),
+            hits_valid=torch.ones(lines, 3, hits, dtype=torch.bool),
+            emotions=torch.arange(lines) % WIDTHS.emotions,
+            durations=durations,
+            mel=mel,
+            prosody=Prosody(signal[0] * voiced, voiced, signal[1]),
+        )
+
+    return build

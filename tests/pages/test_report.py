@@ -1,0 +1,292 @@
+import base64
+import dataclasses
+import hashlib
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redub.pages.contents import Line, Measure, Metric, MetricTable, ReportData, SystemRow
+from redub.pages.report import render_report, standing
+from redub.pages.spelling import interval_text, marked, measure_text, seconds_text, visible
+from tests.pages.sample import sample_report
+
+VOID = {"meta", "link", "img", "input", "br"}
+HOSTILE = (
+    "<img src=x onerror=hacked=1></script></style><script>hacked=1</script>\"'{{7*7}}\u202egpj"
+)
+
+
+class Tree(HTMLParser):
+    """Reads a page and refuses what a browser would have to repair."""
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.text, self.raw = [], [], [], {}
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, names)
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        where = self.open[-1] if self.open else ""
+        (self.raw.setdefault(where, []) if where in {"script", "style"} else self.text).append(data)
+
+    @property
+    def said(self):
+        return "".join(self.text)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return sample_report(2)
+
+
+@pytest.fixture(scope="module")
+def page(data):
+    return render_report(data)
+
+
+@pytest.fixture(scope="module")
+def tree(page):
+    return Tree(page)
+
+
+def replaced(value, change, *, keep=("direction", "role", "key", "mime")):
+    """The same report with every text of it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(replaced(v, change) for v in value)
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return dataclasses.replace(
+            value, **{n: replaced(v, change) for n, v in fields.items() if n not in keep}
+        )
+    return value
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(page, tree):
+    assert page.startswith("<!doctype html>")
+    ids = [a["id"] for _, a in tree.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert all(a["href"][1:] in ids for a in tree.all("a"))
+
+
+def test_the_page_names_no_address_outside_itself(page, tree):
+    for tag, attributes in tree.elements:
+        for name in ("src", "href", "poster", "srcset", "action", "data", "xlink:href"):
+            if name in attributes:
+                assert attributes[name].startswith(("data:", "#")), (tag, name, attributes[name])
+    without_data = re.sub(r"data:[a-z0-9/+.-]+;base64,[A-Za-z0-9+/=]*", "", page)
+    assert "//" not in re.sub(r"^\s*//.*$", "", without_data, flags=re.M)
+    assert not re.search(
+        r"url\s*\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", without_data
+    )
+
+
+def test_only_the_pages_own_script_may_run(page, tree):
+    policy = next(a["content"] for a in tree.all("meta") if "http-equiv" in a)
+    script = re.findall(r"<script>(.*?)</script>", page, flags=re.S)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    for part in ("default-src 'none'", "img-src data:", "media-src data:", "form-action 'none'"):
+        assert part in policy
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+    for attributes in tree.all("script"):
+        assert attributes.get("type") in (None, "text/plain")
+
+
+def test_every_line_take_and_neighbour_is_there(data, tree):
+    shown = tree.said
+    for line in data.lines:
+        assert line.clip_id in shown
+        assert line.text in shown
+        for take in line.takes:
+            assert take.system in shown
+            assert take.transcript in shown
+        for casting in line.casting:
+            assert casting.query in shown
+            for hit in casting.neighbours:
+                assert hit.clip_id in shown
+                assert f"{hit.score:.3f}" in shown
+                assert f"Not used: {hit.excluded}" in shown or not hit.excluded
+    players = [a["aria-label"] for a in tree.all("audio")]
+    for number, line in enumerate(data.lines, start=1):
+        for take in line.takes:
+            assert players.count(f"{take.system}, line {number}") == 1
+    hits = sum(len(c.neighbours) for line in data.lines for c in line.casting)
+    assert len(players) == hits + sum(len(line.takes) for line in data.lines)
+    assert all(a["preload"] == "none" for a in tree.all("audio") + tree.all("video"))
+
+
+def test_every_table_goal_curve_and_quarantined_clip_is_there(data, tree):
+    for row in data.quarantine:
+        assert row.clip_id in tree.said
+        assert row.message in tree.said
+        assert row.command in tree.said
+    for goal in data.goals:
+        assert goal.value in tree.said
+    for chart in data.charts:
+        assert chart.title in tree.said
+        assert chart.y_label in tree.said
+    drawn = [a["data-series"] for a in tree.all("g") if "data-series" in a]
+    assert drawn.count("without graphs") >= len(data.charts)
+    for name, value in data.environment:
+        assert name in tree.said
+        assert value in tree.said
+    assert "2\u202f000" in tree.said  # items of the training stage, thousands apart
+
+
+def test_hostile_text_everywhere_changes_no_element():
+    plain = Tree(render_report(replaced(sample_report(1), lambda t: t and "no harm")))
+    hostile_page = render_report(replaced(sample_report(1), lambda t: t and HOSTILE))
+    hostile = Tree(hostile_page)
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in plain.elements]
+    names = {(tag, name) for tag, attributes in hostile.elements for name in attributes}
+    assert names == {(tag, name) for tag, attributes in plain.elements for name in attributes}
+    assert not [name for _, name in names if name.startswith("on")]
+    assert "{{7*7}}" in hostile.said
+    assert "\u202e" not in hostile_page
+    assert "⟨U+202E⟩gpj" in hostile.said
+    assert all("hacked" not in code for code in plain.raw["script"] + hostile.raw["script"])
+
+
+def test_the_same_report_gives_the_same_page(data, page):
+    assert render_report(data) == page
+
+
+def test_an_empty_report_is_a_page_without_empty_sections():
+    tree = Tree(render_report(ReportData(title="Nothing yet", project="p", created="today")))
+    assert [a["href"] for a in tree.all("a")] == ["#main", "#summary"]
+    assert not tree.all("section")
+    assert not tree.all("table")
+
+
+def test_a_line_with_nothing_but_a_name_is_drawn():
+    line = Line(clip_id="bare", text="")
+    tree = Tree(render_report(ReportData(title="t", project="p", created="c", lines=(line,))))
+    assert "bare" in tree.said
+    assert "(no text)" in tree.said
+
+
+def test_a_page_over_its_limit_is_made_smaller_step_by_step_and_says_so(data, page):
+    size = len(page) / 2**20
+    medium = render_report(data, size_limit_mib=0.97 * size)
+    small = render_report(data, size_limit_mib=0.0)
+    assert len(small) < len(medium) < len(page)
+    assert ["audio/flac" in p for p in (page, medium, small)] == [True, False, False]
+    assert ["left out" in Tree(p).said for p in (page, medium, small)] == [False, False, True]
+    assert len(Tree(small).all("video")) == len(data.lines)
+    assert len(Tree(medium).all("video")) > len(data.lines)
+
+
+def test_sixty_lines_that_share_a_library_fit_forty_mebibytes(data):
+    many = dataclasses.replace(data, lines=data.lines * 30)
+    page = render_report(many)
+    assert len(page.encode()) < 40 * 2**20
+    assert page.count('<details class="line"') == 60
+
+
+def table(direction, *rows):
+    metric = Metric(key="m", title="M", direction=direction)
+    made = tuple(
+        SystemRow(system=str(i), role=role, values={"m": Measure(*values)})
+        for i, (role, *values) in enumerate(rows)
+    )
+    whole = MetricTable(metrics=(metric,), rows=made)
+    return [standing(whole, row, metric) for row in made]
+
+
+def test_the_best_competitor_is_marked_and_its_equals_are_dotted():
+    rows = (
+        ("reference", 0.0, 0.0, 0.0),
+        ("system", 7.0, 6.8, 7.2),
+        ("system", 7.3, 6.9, 7.7),
+        ("baseline", 9.0, 8.5, 9.5),
+    )
+    assert table("lower", *rows) == ["", "best", "tied", ""]
+    assert table("higher", *rows) == ["", "", "", "best"]
+    assert table("none", *rows) == ["", "", "", ""]
+
+
+def test_nothing_is_best_of_one_or_of_nothing():
+    assert table("lower", ("reference", 1.0), ("system", 2.0)) == ["", ""]
+    assert table("lower", ("system", None), ("system", math.nan)) == ["", ""]
+    assert table("lower", ("system", 2.0), ("system", None), ("system", 2.0)) == [
+        "best",
+        "",
+        "best",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("measure", "percent", "value", "interval"),
+    [
+        (Measure(0.617, 0.532, 0.702), True, "61.7\u202f%", "53.2 – 70.2"),
+        (Measure(-0.33, -0.5, 0.1), False, "−0.3", "−0.5 – 0.1"),
+        (Measure(None, 0, 1), False, "–", ""),
+        (Measure(math.inf), False, "–", ""),
+        (Measure(1.0, None, 2.0), False, "1.0", ""),
+        (None, False, "–", ""),
+    ],
+)
+def test_figures_are_spelled_for_people(measure, percent, value, interval):
+    assert measure_text(measure, 1, percent) == value
+    assert interval_text(measure, 1, percent) == interval
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.96, "10 s"),
+        (59.7, "1 min 00 s"),
+        (212, "3 min 32 s"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations_are_spelled_for_people(seconds, text):
+    assert seconds_text(seconds) == text
+
+
+@given(st.text(st.characters(codec="utf-8") | st.sampled_from("\u202e\u2066\x00\x1b\u200b\ufeff")))
+def test_visible_text_hides_and_reorders_nothing(text):
+    shown = visible(text)
+    assert not re.search(
+        "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]", shown
+    )
+    if text.isascii() and text.isprintable():
+        assert shown == text
+
+
+def test_scripts_that_need_joiners_keep_them_and_lone_surrogates_can_be_written():
+    assert visible("می\u200cخواهم") == "می\u200cخواهم"
+    assert visible("a\ud800b") == "a⟨U+D800⟩b"
+    assert visible("two\nlines\tand") == "two lines and"
+
+
+def test_shared_words_are_marked_whole_and_escaped():
+    assert str(marked("The green, <b>green</b>house", ("GREEN",))) == (
+        "The <mark>green,</mark> &lt;b&gt;green&lt;/b&gt;house"
+    )

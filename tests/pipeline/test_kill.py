@@ -1,0 +1,132 @@
+"""`kill -9` at random moments: the resumed store has the bytes of one that was never disturbed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from redub.pipeline.project import open_project
+from redub.pipeline.store import Store
+from tests.pipeline.films import make_project, tree_digest
+
+KILLS = 20
+COMMAND = [sys.executable, "-m", "redub.cli", "run", "--scheduler", "sync", "--to", "retrieve"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def start(root: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, "-C", str(root)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode in (0, 3), errors.decode()
+    return errors.decode()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A finished project with one file that is quarantined, and how long it took."""
+    root = make_project(tmp_path_factory.mktemp("undisturbed"), sources=4)
+    (root / "footage" / "broken.mp4").write_bytes(b"not a film at all" * 50)
+    began = time.monotonic()
+    finish(start(root))
+    return root, time.monotonic() - began
+
+
+def disturbed(root: Path, film: Path, moments: list[float]) -> tuple[dict[str, str], int]:
+    """Run, kill after each moment, run to the end; the tree and how many kills hit."""
+    shutil.copytree(film / "footage", root / "footage")
+    shutil.copy(film / "redub.toml", root)
+    hits = 0
+    for moment in moments:
+        process = start(root)
+        try:
+            process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            hits += 1
+        process.communicate()
+    finish(start(root))
+    return tree_digest(root), hits
+
+
+@pytest.mark.slow
+def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(undisturbed, tmp_path):
+    film, seconds = undisturbed
+    expected = tree_digest(film)
+    assert any(name.startswith("neighbours/") for name in expected)
+    assert any(name.startswith("quarantine/") for name in expected)
+    draw = random.Random(20)
+    # Two kills per project, so that a resumed run is killed as well. Start-up is no work: the
+    # moments begin when the imports are over.
+    moments = [
+        [draw.uniform(0.2 * seconds, seconds), draw.uniform(0.2 * seconds, 0.9 * seconds)]
+        for _ in range(KILLS // 2)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(disturbed, tmp_path / str(i), film, pair) for i, pair in enumerate(moments)
+        ]
+        results = [job.result() for job in jobs]
+    assert sum(hits for _, hits in results) >= KILLS // 2  # the others found the work done
+    for tree, _ in results:
+        assert tree == expected
+
+
+def test_nothing_of_a_killed_run_lives_on(tmp_path):
+    root = make_project(tmp_path, sources=3)
+    process = start(root)
+    deadline = time.monotonic() + 60
+    children: list[int] = []
+    while not children and time.monotonic() < deadline and process.poll() is None:
+        path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        children = [int(pid) for pid in path.read_text().split()]
+        time.sleep(0.01)
+    assert children, "the run never started a decoder child"
+    process.kill()
+    process.communicate()
+    for _ in range(100):
+        if not any(alive(pid) for pid in children):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"still alive: {[pid for pid in children if alive(pid)]}")
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_a_finished_shard_is_adopted_not_computed_again(tmp_path):
+    from redub.pipeline.executor import Scheduler
+    from redub.pipeline.extract import extract, extract_shard, plan_shards
+    from redub.pipeline.ingest import ingest
+
+    root = make_project(tmp_path, sources=2)
+    project = open_project(root)
+    ingest(project, scheduler=Scheduler("sync", 1))
+    orders = plan_shards(Store(project), ["mel"])
+    outcome = extract_shard(orders[1])  # the second shard finished, the run died
+    made = root / "features" / "mel" / Store(project).keys.by_name["mel"].key
+    part = made / f"part-{outcome.shard}.parquet"
+    written = part.stat().st_mtime_ns
+    extract(project, scheduler=Scheduler("sync", 1), features=["mel"])
+    assert part.stat().st_mtime_ns == written
+    assert len(Store(project).live_features("mel")) == 4
+    assert list((root / ".redub" / "work").iterdir()) == []
