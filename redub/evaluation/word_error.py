@@ -34,7 +34,7 @@ from redub.core.types import FloatArray, Waveform
 
 RATE_HZ = 16_000  # of the acoustic model
 DITHER_LSB = 4.0  # digital silence has no log energy; four steps of 16 bits are inaudible
-QUIET_PEAK = 0.5  # every utterance is brought to this peak, so that loudness is not judged
+PEAK = 0.5  # every utterance is brought to this peak, so that loudness is not judged
 
 
 def normalise(text: str) -> str:
@@ -154,7 +154,7 @@ def _pcm(waveform: Waveform) -> bytes:
         samples = soxr.resample(samples, waveform.sample_rate_hz, RATE_HZ)
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > 1e-4:  # silence stays silence
-        samples = samples * (QUIET_PEAK / peak)
+        samples = samples * (PEAK / peak)
     # Seeded afresh for every utterance: the dither cannot depend on the order of utterances.
     dither = np.random.default_rng(0).uniform(-DITHER_LSB, DITHER_LSB, len(samples))
     return np.clip(samples * 32767.0 + dither, -32768, 32767).astype("<i2").tobytes()

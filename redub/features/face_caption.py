@@ -17,6 +17,7 @@ from redub.core.errors import FeatureAbsent
 from redub.core.types import ClipMedia, VideoSpec
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.face_attributes import FaceAttributes, attributes_of
+from redub.features.wording import binned, listed
 
 # Bins: upper bounds, and one word more than bounds.
 OPENING = ((0.24, 0.3, 0.4), ("stays nearly closed", "parts", "opens", "opens wide"))
@@ -92,7 +93,7 @@ def face_sentences(face: FaceAttributes) -> str:
     if abs(face.liveliness_trend) >= LIVELINESS_TREND:
         grows = "livelier" if face.liveliness_trend > 0 else "quieter"
         sentences.append(f"The face grows {grows}.")
-    sentences.append(f"It looks {' and '.join(mood_words(face))}.")
+    sentences.append(f"It looks {listed(mood_words(face))}.")
     return " ".join(sentences)
 
 
@@ -113,9 +114,3 @@ def mood_words(face: FaceAttributes) -> list[str]:
     if brows > 0:
         return ["surprised", "astonished"]
     return ["angry"] if slant > 0 and brows < 0 else ["calm"]
-
-
-def binned(value: float, bins: tuple[tuple[float, ...], tuple[str, ...]]) -> str:
-    """The word of the bin a value falls into."""
-    bounds, words = bins
-    return words[bisect(bounds, value)]

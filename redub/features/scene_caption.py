@@ -21,6 +21,7 @@ from redub.features.picture_attributes import (
     hue_family,
     measure_picture,
 )
+from redub.features.wording import binned, listed
 
 # Bins: upper bounds, and one word more than bounds.
 LIGHTNESS = (
@@ -136,17 +137,6 @@ def mood_words(attributes: PictureAttributes) -> list[str]:
     elif feeling.arousal < SOOTHING:
         moods.append("gentle" if feeling.pleasure > 0 else "dreary")
     return moods
-
-
-def listed(words: list[str]) -> str:
-    """``a``, ``a and b`` or ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def binned(value: float, bins: tuple[tuple[float, ...], tuple[str, ...]]) -> str:
-    """The word of the bin a value falls into."""
-    bounds, words = bins
-    return words[bisect(bounds, value)]
 
 
 def _depth(attributes: PictureAttributes) -> int:

@@ -7,8 +7,9 @@ picture grid of an ordinary file meets its pictures exactly. Picture, sound and 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -252,7 +253,7 @@ class MediaFile:
         for packet in self._demux(*(self.container.streams[i] for i in wanted)):
             if packet.stream_index not in found:
                 shown = stamps if self.counts_pictures and packet.stream.type == "video" else None
-                frames = [frame for frame in _decoded([packet], None, shown) if frame is not None]
+                frames = [frame for frame in _decoded([packet], shown) if frame is not None]
                 if frames:
                     found[packet.stream_index] = frames[0]
             if len(found) == len(wanted):
@@ -291,11 +292,12 @@ class MediaFile:
             first = next((p for p in packets if p.is_keyframe and p.pts is not None), None)
             if first is None or self._time_of(first, 0.0) > wanted_s:
                 continue
-            yield from _decoded([first], first.pts)
-            yield from _decoded(packets, first.pts)
+            # Pictures of an open group that refer to before the seek are broken, but they are
+            # shown before the key frame, and so before what is wanted.
+            yield from _decoded(itertools.chain([first], packets))
             return
         self._rewind()
-        yield from _decoded(self._demux(getattr(self, kind)), None, deque() if counts else None)
+        yield from _decoded(self._demux(getattr(self, kind)), deque() if counts else None)
 
     def _demux(self, *streams: Any) -> Iterator[Any]:
         try:
@@ -354,9 +356,7 @@ def _is_picture(stream: Any) -> bool:
     return _has_decoder(stream) and not stream.disposition & Disposition.attached_pic
 
 
-def _decoded(
-    packets: Any, not_before_pts: int | None, stamps: deque[int] | None = None
-) -> Iterator[Any]:
+def _decoded(packets: Iterable[Any], stamps: deque[int] | None = None) -> Iterator[Any]:
     """Frames in the order of showing; None stands for damage.
 
     stamps: where pictures take the times of the packets, those not yet given to a picture.
@@ -374,10 +374,7 @@ def _decoded(
         for frame in frames:
             if stamps:
                 frame.pts = stamps.popleft()
-            # After a seek into an open group of pictures, the ones that refer to before it are
-            # broken; they are shown before the key frame.
-            if not_before_pts is None or frame.pts is None or frame.pts >= not_before_pts:
-                yield frame
+            yield frame
 
 
 def _corrupt(what: str) -> ClipError:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from redub.core.types import ByteArray, FloatArray, Waveform
 
 Role = Literal["reference", "system", "baseline"]
-Direction = Literal["higher", "lower", "none"]
+Direction = Literal["higher", "lower", "zero", "none"]
 
 
 class Measure(NamedTuple):
@@ -52,7 +52,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One column of the results. ``direction`` says which values are better.
+    """One column of the results. ``direction`` says which values are better;
+    ``zero`` is for a signed error.
 
     ``percent``: values are shares (0.63 is shown as 63.0 %). ``explanation``: how it is measured.
     """

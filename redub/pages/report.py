@@ -306,7 +306,12 @@ class _Page:
                 self._estimate(row, row.values.get(metric.key), metric.digits, metric.percent)
                 for row in table.rows
             ]
-            better = {"higher": "higher is better", "lower": "lower is better", "none": ""}
+            better = {
+                "higher": "higher is better",
+                "lower": "lower is better",
+                "zero": "nearest to zero is best",
+                "none": "",
+            }
             unit = "%" if metric.percent else metric.unit
             found = whisker_chart(
                 rows,
@@ -432,7 +437,9 @@ def standing(table: MetricTable, row: SystemRow, metric: Metric) -> str:
     ]
     if row.role == "reference" or value is None or metric.direction == "none" or len(rivals) < 2:
         return ""
-    best = max(rivals) if metric.direction == "higher" else min(rivals)
+    best = {"higher": max(rivals), "lower": min(rivals), "zero": min(rivals, key=abs)}[
+        metric.direction
+    ]
     if value == best:
         return "best"
     return "tied" if low is not None and high is not None and low <= best <= high else ""

@@ -112,6 +112,7 @@ def train_run(
             config,
             folder,
             model_config=model_config,
+            audio=project.config.audio,
             keys={**maker.keys(), "index": maker.index.build},
             max_steps=steps,
             progress=lambda step: progress(step.step, steps),

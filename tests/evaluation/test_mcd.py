@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dct
 
+from redub.evaluation.alignment import warp
 from redub.evaluation.inputs import MetricInputError
 from redub.evaluation.mcd import (
     DECIBELS,
@@ -150,6 +151,19 @@ def test_a_gain_moves_only_c0_of_the_published_measure_and_is_counted():
     sound = 60 * vowel(140, 0.5)
     scores = published_distortion(sound, 2 * sound, sample_rate_hz=22_050)
     assert scores.mcd == pytest.approx(DECIBELS * 2 * math.log(2), rel=0.02)
+
+
+def test_loudness_counts_in_the_published_distance_but_not_in_its_alignment():
+    sound, other = vowel(140, 0.4), vowel(170, 0.5, formant=0.2)
+    other *= np.linspace(0.1, 20, len(other))  # swells, so loudness would align otherwise
+    one, two = world_mel_cepstrum(sound), world_mel_cepstrum(other)
+
+    def mean_along(path):
+        return np.mean([DECIBELS * math.dist(one[i], two[j]) for i, j in path])
+
+    found = published_distortion(sound, other, sample_rate_hz=22_050).mcd_dtw
+    assert found == pytest.approx(mean_along(warp(one[:, 1:], two[:, 1:]).path))
+    assert abs(found - mean_along(warp(one, two).path)) > 0.1
 
 
 def test_the_published_measure_tells_voices_apart():

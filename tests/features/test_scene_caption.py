@@ -11,11 +11,10 @@ from redub.features.scene_caption import (
     MOODS,
     SceneCaptionConfig,
     SceneCaptionExtractor,
-    binned,
-    listed,
     mood_words,
     scene_sentences,
 )
+from redub.features.wording import binned, listed
 from tests.features.drawn_faces import media_of
 
 EXTRACTOR = SceneCaptionExtractor(SceneCaptionConfig())
@@ -104,6 +103,11 @@ def test_arousing_colours_earn_a_second_mood():
     assert "tense" in mood_words(measure_picture(scene(0, 1.0, 0.5)))
     assert "tense" not in mood_words(measure_picture(scene(0, 0.45, 0.7)))
     assert "gentle" in mood_words(measure_picture(scene(0, 0.0, 0.95)))
+
+
+def test_a_bound_belongs_to_the_bin_above():
+    bins = ((1.0, 2.0), ("low", "middle", "high"))
+    assert [binned(v, bins) for v in (0.9, 1.0, 1.9, 2.0)] == ["low", "middle", "middle", "high"]
 
 
 def test_words_are_listed_as_english_lists_them():

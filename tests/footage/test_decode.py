@@ -123,6 +123,7 @@ def test_only_h264_in_mp4_or_matroska_goes_to_decord(tmp_path):
         info = probe(make(tmp_path / name, settings.pop("times"), **settings))
         chosen[name] = info.decoder
         assert info.why_decoder
+        assert ("are open" in info.why_decoder) == (name == "open-gop.mp4")
     h264 = ("plain", "b-frames", "30fps", "film", "offset")  # and not "open-gop"
     assert {name for name, decoder in chosen.items() if decoder == "decord"} == {
         name for name in CASES if name.startswith(h264)

@@ -227,6 +227,8 @@ def test_the_best_competitor_is_marked_and_its_equals_are_dotted():
     )
     assert table("lower", *rows) == ["", "best", "tied", ""]
     assert table("higher", *rows) == ["", "", "", "best"]
+    signed = (("system", -0.4, -0.6, -0.2), ("system", 0.9, 0.5, 1.3), ("system", -2.0, -3, -1))
+    assert table("zero", *signed) == ["best", "", ""]
     assert table("none", *rows) == ["", "", "", ""]
 
 
