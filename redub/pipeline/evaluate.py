@@ -498,7 +498,12 @@ def _emotion_scores(
 
 
 def _errors(line: LineFigures) -> PitchErrors:
-    return PitchErrors(line.pairs, line.voiced_in_both, line.voicing_errors, line.gross_errors)
+    return PitchErrors(
+        pairs=line.pairs,
+        voiced_in_both=line.voiced_in_both,
+        voicing_errors=line.voicing_errors,
+        gross_errors=line.gross_errors,
+    )
 
 
 def _pooled_interval(

@@ -180,6 +180,22 @@ def test_shots_start_at_cuts_and_not_at_fades():
     assert shot_starts(np.broadcast_to(fade, (15, 40, 60, 3)).copy()) == [0]
 
 
+def test_flicker_is_not_a_row_of_cuts():
+    levels = np.where(np.arange(20) % 2, 200, 40).astype(np.uint8)[:, None, None, None]
+    assert shot_starts(np.broadcast_to(levels, (20, 40, 60, 3)).copy()) == [0]
+
+
+def test_faces_that_look_the_other_way_are_put_back_where_they_stand():
+    # With the frontal cascade in the profile's place, both searches see the same drawn face.
+    detector = HaarFaceDetector(min_face=0.1, min_neighbours=3)
+    grey = cv2.cvtColor(draw_face(centre=(0.3, 0.5), radius=0.2), cv2.COLOR_RGB2GRAY)
+    frontal = detector.frontal_faces(grey)[0]
+    detector.profile = detector.frontal
+    sides = detector.profile_faces(grey)
+    assert len(sides) == 2
+    assert all(overlap(side, frontal) > 0.7 for side in sides)
+
+
 @pytest.mark.parametrize("bad", [{"probe_every": 0}, {"min_face": 0.0}, {"min_share": 1.5}])
 def test_settings_out_of_range_are_refused(bad):
     with pytest.raises(ConfigError, match="face_track"):

@@ -67,6 +67,14 @@ def test_width_tells_bars_of_different_width_apart():
     np.testing.assert_allclose(column(rows, "width"), [0.25, 0.5, 0.75], atol=0.03)
 
 
+def test_a_shadow_beside_the_mouth_adds_no_width():
+    picture = drawn_mouth(height=12, width=40).reshape(96, 96)
+    shadowed = picture.copy()
+    shadowed[:, :10] = 40
+    rows = lips_of(np.stack([picture.reshape(-1), shadowed.reshape(-1)]))
+    np.testing.assert_allclose(column(rows, "width"), 40 / 96, atol=0.03)
+
+
 def test_corners_above_the_middle_are_lifted_and_below_lowered():
     bends = (-12, 0, 12)
     rows = lips_of(np.stack([drawn_mouth(height=10, width=64, bend=b) for b in bends]))
