@@ -37,7 +37,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_film(
-            root / "footage", root / "truth", FilmSpec(seed=7, scenes=4, lines_per_scene=4), workers=2
+            root / "footage",
+            root / "truth",
+            FilmSpec(seed=7, scenes=4, lines_per_scene=4),
+            workers=2,
         )
         (root / "redub.toml").write_text('name = "memory"\n')
         project = open_project(root)

@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from redub.core.errors import ConfigError, RedubError, UsageError
+from redub.core.errors import RedubError, UsageError
 
 OK, ERROR, USAGE, QUARANTINED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -49,7 +49,9 @@ Workers = Annotated[int, typer.Option("-j", "--workers", help="worker processes"
 SchedulerName = Annotated[
     str, typer.Option("--scheduler", help="sync | processes | tcp://host:port")
 ]
-DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="say what would be done, write nothing")]
+DryRun = Annotated[
+    bool, typer.Option("-n", "--dry-run", help="say what would be done, write nothing")
+]
 HERE = Path()
 
 
@@ -65,7 +67,9 @@ def printable(text: str) -> str:
     """Show control and bidirectional characters of names instead of obeying them."""
     hidden = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0x200E, 0x200F, 0xFEFF}
     return "".join(
-        f"\\u{ord(c):04x}" if (ord(c) < 32 and c != "\n") or ord(c) == 127 or ord(c) in hidden else c
+        f"\\u{ord(c):04x}"
+        if (ord(c) < 32 and c != "\n") or ord(c) == 127 or ord(c) in hidden
+        else c
         for c in text
     )
 
@@ -115,7 +119,13 @@ def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[[int, int
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -160,7 +170,9 @@ def project_of(folder: Path) -> Any:
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="where the project shall live")] = HERE) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="where the project shall live")] = HERE,
+) -> None:
     """Start a project: a commented redub.toml and a footage folder."""
     from redub.pipeline.project import init_project
 
@@ -215,7 +227,10 @@ def status(project: ProjectDir = HERE, as_json: Json = False) -> None:
     say(f"{report.clips} clips from {report.sources} sources; {report.quarantined} rows set aside")
     table(
         ["feature", "listed", "committed", "null", "quarantined", "pending"],
-        [[x.feature, x.listed, x.committed, x.nulls, x.quarantined, x.pending] for x in report.ledger],
+        [
+            [x.feature, x.listed, x.committed, x.nulls, x.quarantined, x.pending]
+            for x in report.ledger
+        ],
     )
     say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
     say(f"runs: {', '.join(report.runs) or 'none'}")
@@ -314,7 +329,7 @@ def retrieve(project: ProjectDir = HERE) -> None:
 
 @index_app.command("query")
 def index_query(
-    clip: Annotated[str, typer.Argument(help="clip id; `redub status` lists none? see index stats")],
+    clip: Annotated[str, typer.Argument(help="a clip id")],
     modality: Annotated[str, typer.Option(help="scene | face | text | all")] = "all",
     k: Annotated[int | None, typer.Option("-k", "--k", help="how many neighbours")] = None,
     project: ProjectDir = HERE,
@@ -355,7 +370,8 @@ def index_precision(
     say(
         f"{report.modality}, {report.scope} speakers, {report.transform}: "
         f"precision@{report.k} {report.precision:.3f} "
-        f"[{report.low:.3f}, {report.high:.3f}], chance {report.chance:.3f}, {report.queries} queries"
+        f"[{report.low:.3f}, {report.high:.3f}], chance {report.chance:.3f}, "
+        f"{report.queries} queries"
     )
 
 
@@ -407,23 +423,31 @@ def synthesize(
 def evaluate(
     run: Annotated[list[str] | None, typer.Argument(help="runs to compare")] = None,
     project: ProjectDir = HERE,
+    workers: Workers = 2,
+    scheduler: SchedulerName = "processes",
     as_json: Json = False,
 ) -> None:
     """Stage 7: measure runs on a split; ground truth and resynthesis are always rows."""
     from redub.pipeline.stages import run_evaluate
 
     with progress_bar("evaluate", "lines") as bar:
-        result = run_evaluate(project_of(project), runs=run, progress=bar)
+        result = run_evaluate(
+            project_of(project), scheduler_of(scheduler, workers), runs=run, progress=bar
+        )
     if as_json:
         put(result, schema="evaluate")
         return
     table(result.columns(), result.text_rows())
+    for line in result.headlines():
+        say(line)
     finish(0, "redub report")
 
 
 @app.command()
 def report(
-    output: Annotated[Path | None, typer.Option("-o", help="the page (default: report.html)")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="the page (default: report.html)")
+    ] = None,
     project: ProjectDir = HERE,
 ) -> None:
     """Write the self-contained HTML report of the last evaluation."""
@@ -460,13 +484,15 @@ def run(
 
 @app.command()
 def dub(
-    video: Annotated[Path, typer.Argument(help="the clip to dub; its sound may be anything or none")],
+    video: Annotated[Path, typer.Argument(help="the clip to dub, with any sound or none")],
     script: Annotated[Path, typer.Option("--script", help="subtitles with the lines to speak")],
     output: Annotated[Path, typer.Option("-o", "--output", help="the dubbed mp4")],
     voice: Annotated[
         str | None, typer.Option(help="a clip id or a speaker of the project's library")
     ] = None,
-    run_name: Annotated[str, typer.Option("--run", help="the trained run to speak with")] = "authentic",
+    run_name: Annotated[
+        str, typer.Option("--run", help="the trained run to speak with")
+    ] = "authentic",
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
@@ -496,14 +522,14 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="where the demo project shall live")],
     workers: Workers = 2,
     seed: Annotated[int, typer.Option(help="of the film and the training")] = 7,
-    quick: Annotated[bool, typer.Option(help="a few scenes and steps, to see the way only")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="a few scenes and steps, to see the way only")
+    ] = False,
 ) -> None:
     """The whole way on a film drawn and spoken by redub itself; nothing is downloaded."""
     from redub.pipeline.demo import run_demo
 
-    held = run_demo(
-        folder, workers=workers, seed=seed, quick=quick, say=say, bar=progress_bar
-    )
+    held = run_demo(folder, workers=workers, seed=seed, quick=quick, say=say, bar=progress_bar)
     raise typer.Exit(QUARANTINED if held else OK)
 
 

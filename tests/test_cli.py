@@ -170,7 +170,8 @@ def test_a_full_disk_ends_with_exit_5_and_nothing_half_written_is_read(tmp_path)
     root = make_project(tmp_path / "film", sources=3)
     script = (
         "mount -t tmpfs -o size=700k none {work} && cp {root}/redub.toml {work}/ && "
-        "ln -s {root}/footage {work}/footage && {redub} run -C {work} --scheduler sync --to extract;"
+        "ln -s {root}/footage {work}/footage && "
+        "{redub} run -C {work} --scheduler sync --to extract; "
         "code=$?; rm -rf {copy}; cp -r {work} {copy}; exit $code"
     )
     work, copy = tmp_path / "work", tmp_path / "copy"
@@ -282,9 +283,7 @@ def test_signals_end_with_their_code_and_leave_the_store_whole(tmp_path, name, c
 def test_a_reader_that_leaves_early_gets_no_traceback(hostile):
     root, _ = hostile
     command = f"{' '.join(REDUB)} config -C {root} | head -1"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT
-    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.stdout.startswith("name = ")
     assert done.stderr == ""
 

@@ -125,7 +125,6 @@ TINY = AuthenticDubberConfig(
     duration_kernel=3,
     duration_dropout=0.1,
     duration_reads_text=True,
-    lips_in_frames=True,
     graph_dropout=0.1,
     score_aware=True,
     prosody=True,

@@ -17,7 +17,7 @@ from redub.pipeline.project import FILE_NAME, Project, open_project
 from redub.pipeline.stages import (
     Bar,
     Say,
-    run_dub,
+    run_dub_beside,
     run_evaluate,
     run_extract,
     run_index,
@@ -25,7 +25,7 @@ from redub.pipeline.stages import (
     run_report,
     run_retrieve,
     run_synthesize,
-    run_train,
+    run_train_beside,
 )
 from redub.pipeline.store import Store
 
@@ -39,22 +39,21 @@ film = "demo"
 [train]
 max_steps = {steps}
 seed = {seed}
-threads = {threads}
+threads = 1
 """
 FULL, BASELINE = "authentic", "baseline"
-STEPS, QUICK_STEPS = 500, 30
+STEPS, QUICK_STEPS = 800, 30
 
 
-def run_demo(
-    folder: Path, *, workers: int, seed: int, quick: bool, say: Say, bar: Bar
-) -> int:
+def run_demo(folder: Path, *, workers: int, seed: int, quick: bool, say: Say, bar: Bar) -> int:
     """Make the demo project in ``folder``; returns how many rows are quarantined.
 
     Raises:
         ConfigError: the folder holds another project.
     """
     began = time.perf_counter()
-    project = _project(folder, workers=workers, seed=seed, quick=quick)
+    steps = QUICK_STEPS if quick else STEPS
+    project = _project(folder, seed=seed, steps=steps)
     spec = FilmSpec(seed=seed, scenes=6, lines_per_scene=4) if quick else FilmSpec(seed=seed)
     scheduler = Scheduler("processes", workers)
 
@@ -73,26 +72,17 @@ def run_demo(
     told("3 index: " + "; ".join(run_index(project).lines()))
     found = run_retrieve(project)
     told(f"4 retrieve: {found.queries} clips queried, {found.rows} neighbours")
-    for run in (FULL, BASELINE):
-        with bar(f"train {run}", "steps") as progress:
-            trained = run_train(
-                project,
-                run=run,
-                model=None,
-                max_steps=None,
-                baseline=run == BASELINE,
-                resume=True,
-                progress=progress,
-            )
+    told(f"5 train: {steps} steps of {FULL} and {BASELINE}, side by side …")
+    for trained in run_train_beside(project, {FULL: False, BASELINE: True}, scheduler):
         told("5 train: " + "; ".join(trained.lines()))
     for run in (FULL, BASELINE):
         with bar(f"synthesize {run}", "lines") as progress:
             spoken = run_synthesize(project, run=run, split="test", progress=progress)
         told(f"6 synthesize {run}: {spoken.lines} lines, RTF {spoken.rtf:.3f}")
-    dubbed = _dub_scenes(project, bar)
+    dubbed = _dub_scenes(project, scheduler, bar)
     told(f"  dubbed {len(dubbed)} test scenes: {dubbed[0].parent}")
     with bar("evaluate", "lines") as progress:
-        result = run_evaluate(project, runs=[FULL, BASELINE], progress=progress)
+        result = run_evaluate(project, scheduler, runs=[FULL, BASELINE], progress=progress)
     for line in result.headlines():
         told(f"7 evaluate: {line}")
     page = run_report(project, folder / "report.html")
@@ -104,9 +94,8 @@ def run_demo(
     return len(Store(project).quarantined())
 
 
-def _project(folder: Path, *, workers: int, seed: int, quick: bool) -> Project:
-    steps = QUICK_STEPS if quick else STEPS
-    text = PROJECT.format(steps=steps, seed=seed, threads=workers)
+def _project(folder: Path, *, seed: int, steps: int) -> Project:
+    text = PROJECT.format(steps=steps, seed=seed)
     path = folder / FILE_NAME
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise ConfigError(
@@ -117,29 +106,18 @@ def _project(folder: Path, *, workers: int, seed: int, quick: bool) -> Project:
     return open_project(folder)
 
 
-def _dub_scenes(project: Project, bar: Bar) -> list[Path]:
+def _dub_scenes(project: Project, scheduler: Scheduler, bar: Bar) -> list[Path]:
     """Dub every test scene from its own script, each character in their own voice."""
     scenes = sorted({clip.source for clip in Store(project).clips() if clip.split == "test"})
-    made = []
-    with bar("dub", "scenes") as progress:
-        for done, source in enumerate(scenes, start=1):
-            video = project.footage_root / source
-            output = project.root / "dubbed" / f"{video.stem}.mp4"
-            output.parent.mkdir(exist_ok=True)
-            run_dub(
-                project,
-                video=video,
-                script=video.with_suffix(".srt"),
-                output=output,
-                voice=None,
-                run=FULL,
-                progress=lambda lines, total: None,
-            )
-            made.append(output)
-            progress(done, len(scenes))
-    if not made:
+    if not scenes:
         raise ConfigError("the film has no test scene that could be dubbed", code="E-STAGE-SPLIT")
-    return made
+    folder = project.root / "dubbed"
+    folder.mkdir(exist_ok=True)
+    videos = [project.footage_root / source for source in scenes]
+    outputs = {video: folder / f"{video.stem}.mp4" for video in videos}
+    with bar("dub", "scenes") as progress:
+        run_dub_beside(project, outputs, run=FULL, scheduler=scheduler, progress=progress)
+    return list(outputs.values())
 
 
 def _a_test_clip(project: Project) -> str:

@@ -103,7 +103,7 @@ def _registries() -> dict[str, Mapping[str, str]]:
         "index transforms": TRANSFORMS,
         "models": SYSTEMS,
         "vocoders": VOCODERS,
-        "metrics": METRICS,
+        "metrics": {name: metric.target for name, metric in METRICS.items()},
     }
 
 

@@ -109,6 +109,24 @@ def dub(
     return summary
 
 
+@dataclass(frozen=True, slots=True)
+class DubOrder:
+    """One video to dub in a worker, beside others; each line in its own speaker's voice."""
+
+    project: Project
+    video: Path
+    script: Path
+    output: Path
+    run: str
+
+
+def dub_order(order: DubOrder) -> DubSummary:
+    """Dub one video; for a worker."""
+    return dub(
+        order.project, video=order.video, script=order.script, output=order.output, run=order.run
+    )
+
+
 def script_clips(
     project: Project,
     video: Path,
@@ -151,7 +169,7 @@ def script_clips(
             has_audio=info.has_audio,
             decoder=info.decoder,
         )
-        clips.append(with_version(clip))
+        clips.append(with_version(clip, project.config.footage.decoder))
     return clips
 
 
@@ -281,7 +299,7 @@ def _original_loudness(
 
 
 def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:
-    """One gain for the whole take, so that the lines keep their balance; peaks stay below -1 dBFS."""
+    """One gain for the whole take: lines keep their balance, peaks stay below -1 dBFS."""
     loudness = integrated_loudness(track)
     if loudness is None:
         return track
@@ -290,4 +308,3 @@ def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:
     if peak > PEAK:
         gain *= PEAK / peak
     return Waveform((track.samples * np.float32(gain)).astype(np.float32), track.sample_rate_hz)
-

@@ -29,6 +29,7 @@ from redub.evaluation.lip_audio import MAX_SHIFT, LipAudioMeter
 from redub.evaluation.mcd import mel_distortion
 from redub.evaluation.pitch_errors import PitchErrors, pitch_errors, pooled
 from redub.evaluation.word_error import SpeechRecogniser, corpus_wer
+from redub.features.audio_emotion import DIMENSIONS
 from redub.pipeline.executor import Failure, Scheduler
 from redub.pipeline.files import commit_json, read_json
 from redub.pipeline.keys import FeatureKeys
@@ -159,7 +160,7 @@ def evaluate(
     project: Project,
     *,
     runs: Sequence[str],
-    scheduler: Scheduler | None = None,
+    scheduler: Scheduler,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measure runs on the configured split.
@@ -190,9 +191,7 @@ def evaluate(
         for i in range(0, len(clips), LINES_PER_TASK)
     ]
     lines: list[LineFigures] = []
-    for order, result in zip(
-        orders, (scheduler or Scheduler()).run(measure_lines, orders), strict=True
-    ):
+    for order, result in zip(orders, scheduler.run(measure_lines, orders), strict=True):
         if isinstance(result, Failure):
             raise ClipError(
                 f"measuring {order.clips[0].clip_id} failed: {result.message}", code="E-EVAL"
@@ -218,7 +217,9 @@ def measure_lines(order: LineOrder) -> list[LineFigures]:
     }
     figures = []
     for clip in order.clips:
-        truth = {n: values[clip.clip_id] for n, values in recorded.items() if clip.clip_id in values}
+        truth = {
+            n: values[clip.clip_id] for n, values in recorded.items() if clip.clip_id in values
+        }
         mel = np.asarray(truth["mel"])
         takes: list[tuple[str, Waveform, FloatArray, Any]] = [
             (GROUND_TRUTH, _sound(order.project, truth["waveform"]), mel, truth.get("durations")),
@@ -382,10 +383,21 @@ def _summed_up(
     ]
     chosen = "none: too few labelled training lines"
     if recogniser is not None:
-        chosen = f"{recogniser.chosen.kind} on audio_emotion, speaker-normalised"
+        chosen = f"{recogniser.chosen.kind} on prosody of audio_emotion, speaker-normalised"
     evaluation = Evaluation(split, runs, scores, lines, majority, recogniser=chosen)
     evaluation.comparisons = _comparisons(project, by_id, runs, lines, majority)
     return evaluation
+
+
+PROSODY = ("f0_", "level_", "syllable", "spoken_", "pause", "voiced_", "unvoiced_")
+HEARD_DIMENSIONS = [place for place, name in enumerate(DIMENSIONS) if name.startswith(PROSODY)]
+"""The judge hears prosody only (pitch, level, timing). Spectral statistics tell an averaged mel
+from a recording before they tell any emotion: see docs/decisions/0005."""
+
+
+def prosody_of(vectors: Any) -> Any:
+    """The dimensions of audio emotion vectors (N, D) that the judge hears."""
+    return np.asarray(vectors)[:, HEARD_DIMENSIONS]
 
 
 def _emotion_recogniser(store: Store) -> EmotionRecogniser | None:
@@ -396,7 +408,7 @@ def _emotion_recogniser(store: Store) -> EmotionRecogniser | None:
     if len({c.emotion for c in training}) < 2 or len(training) < 16:
         return None
     return EmotionRecogniser.fit(
-        np.stack([np.asarray(vectors[c.clip_id]) for c in training]),
+        prosody_of(np.stack([np.asarray(vectors[c.clip_id]) for c in training])),
         [c.emotion for c in training],
         [c.speaker for c in training],
         [f"{c.film}/{c.scene}" for c in training],
@@ -410,7 +422,7 @@ def _hear_emotions(
     audible = [line for line in lines if line.emotion_vector is not None]
     if not audible:
         return
-    features = np.array([line.emotion_vector for line in audible])
+    features = prosody_of(np.array([line.emotion_vector for line in audible]))
     heard = recogniser.predict(features, [clips[line.clip_id].speaker for line in audible])
     for line, emotion in zip(audible, heard, strict=True):
         line.heard_emotion = emotion
@@ -473,7 +485,7 @@ def _scores(
         values[name] = _pooled_interval(lines, name, draws)
     emotion = _emotion_scores(clips, lines, values)
     spoken = [x for x in lines if clips[x.clip_id].text]
-    if any(x.transcript for x in lines):
+    if project.config.evaluate.asr and system != MEAN_MEL and spoken:
         words = corpus_wer([clips[x.clip_id].text for x in spoken], [x.transcript for x in spoken])
         values["wer"] = (words.wer, words.wer_low, words.wer_high)
     return SystemScores(system, len(lines), values, emotion)
@@ -594,6 +606,8 @@ def last_evaluation(project: Project) -> dict[str, Any]:
     folder = project.root / "evaluations"
     paths = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
     if not paths:
-        raise ConfigError("nothing was evaluated yet; run `redub evaluate`", code="E-STAGE-EVALUATE")
+        raise ConfigError(
+            "nothing was evaluated yet; run `redub evaluate`", code="E-STAGE-EVALUATE"
+        )
     found: dict[str, Any] = read_json(paths[-1])
     return found

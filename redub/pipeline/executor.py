@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -69,7 +69,7 @@ class Scheduler:
 
 def _distributed(
     scheduler: Scheduler, function: Callable[[Order], Result], orders: Sequence[Order]
-) -> Iterator[Result | Failure[Order]]:
+) -> Generator[Result | Failure[Order], None, None]:
     import dask
     from distributed import CancelledError, Client, as_completed
 

@@ -183,7 +183,9 @@ def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
     quarantine: list[dict[str, Any]] = []
     seconds: dict[str, float] = defaultdict(float)
     for clip in order.clips:
-        known = {name: loaded[name][clip.clip_id] for name in loaded if clip.clip_id in loaded[name]}
+        known = {
+            name: loaded[name][clip.clip_id] for name in loaded if clip.clip_id in loaded[name]
+        }
         work = ClipWork(clip, order.pending[clip.clip_id], known, order.nulls.get(clip.clip_id, {}))
         work.run(tools, order.project, seconds)
         for name, row in work.rows.items():
@@ -224,7 +226,9 @@ class ClipWork:
         if media & {"frames", "waveform"}:
             start = time.perf_counter()
             try:
-                decoded = tools.decode(self.clip, frames="frames" in media, sound="waveform" in media)
+                decoded = tools.decode(
+                    self.clip, frames="frames" in media, sound="waveform" in media
+                )
             except ClipError as error:
                 self._hold(WHOLE_CLIP, error)
                 pending = [name for name in pending if not keys[name].uses_media]
@@ -255,7 +259,9 @@ class ClipWork:
             if read in self.nulls:
                 self._null(tools, name, f"{read}: {self.nulls[read]}")
             else:
-                self._hold(name, ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM"))
+                self._hold(
+                    name, ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM")
+                )
             return
         reads = {read: self.values[read] for read in key.reads if read in self.values}
         media = ClipMedia(
@@ -300,7 +306,9 @@ def checked_value(value: Value, schema: FeatureSchema) -> Value:
     rank = 1 if schema.kind == "vector" else 2
     wanted = f"{schema.kind} of width {schema.width}, {schema.dtype}"
     if not isinstance(value, np.ndarray) or value.ndim != rank or value.shape[-1] != schema.width:
-        raise ClipError(f"wanted {wanted}, got {getattr(value, 'shape', value)}", code="E-FEAT-SHAPE")
+        raise ClipError(
+            f"wanted {wanted}, got {getattr(value, 'shape', value)}", code="E-FEAT-SHAPE"
+        )
     if value.dtype != np.dtype(schema.dtype):
         raise ClipError(f"wanted {wanted}, got {value.dtype}", code="E-FEAT-SHAPE")
     if value.dtype.kind == "f" and not np.isfinite(value).all():

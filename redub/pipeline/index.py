@@ -153,13 +153,12 @@ def _write_library(store: Store, root: Path, build: str, library: list[Clip]) ->
         fps = store.project.config.video.fps
         pq.write_table(clip_table(library, [build] * len(library), fps), folder / "clips.parquet")
         np.save(folder / "audio.npy", transform.apply(raw, speakers), allow_pickle=False)
-        np.savez(folder / "audio_transform.npz", **transform.to_arrays())
+        arrays: dict[str, Any] = transform.to_arrays()
+        np.savez(folder / "audio_transform.npz", **arrays)
     return folder_digests(root / LIBRARY / build)
 
 
-def _modality(
-    store: Store, modality: str, table: LibraryTable
-) -> tuple[ModalityIndex, FloatArray]:
+def _modality(store: Store, modality: str, table: LibraryTable) -> tuple[ModalityIndex, FloatArray]:
     name = FEATURE_OF[modality]
     ids = [str(clip_id) for clip_id in table.clip_id]
     values = store.read(name, ids)

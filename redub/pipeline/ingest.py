@@ -24,7 +24,6 @@ from redub.core.errors import ConfigError
 from redub.core.types import Clip
 from redub.footage.faults import ClipFault
 from redub.footage.folder import (
-    SUBTITLE_SUFFIXES,
     FolderRules,
     SourceClips,
     list_sources,
@@ -32,6 +31,7 @@ from redub.footage.folder import (
     read_tables,
     scene_of,
 )
+from redub.footage.subtitles import SUBTITLE_SUFFIXES
 from redub.footage.tables import Tables
 from redub.pipeline.decoders import close_decoders, shared_decoder
 from redub.pipeline.executor import Failure, Scheduler
@@ -153,10 +153,11 @@ def decoder_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("av", "decord")}
 
 
-def with_version(clip: Clip) -> Clip:
+def with_version(clip: Clip, only: str = "auto") -> Clip:
     """The decoder with its version: another one may show other frames, so it is in the digest."""
-    package = {"pyav": "av", "decord": "decord"}[clip.decoder]
-    return dataclasses.replace(clip, decoder=f"{clip.decoder} {decoder_versions()[package]}")
+    name = clip.decoder if only == "auto" else only
+    package = {"pyav": "av", "decord": "decord"}[name]
+    return dataclasses.replace(clip, decoder=f"{name} {decoder_versions()[package]}")
 
 
 def read_one(order: SourceOrder) -> SourceClips:
@@ -191,7 +192,8 @@ def _commit(
     shard = digest_of([[order.source, order.fingerprint] for order, _ in batch], digits=16)
     name = f"part-{shard}.parquet"
     faults = [_fault_row(order, fault) for order, read in batch for fault in read.faults]
-    clips = [with_version(clip) for _, read in batch for clip in read.clips]
+    only = store.project.config.footage.decoder
+    clips = [with_version(clip, only) for _, read in batch for clip in read.clips]
     prints = [order.fingerprint for order, read in batch for _ in read.clips]
     tables: list[tuple[Any, pa.Table]] = [
         (store.quarantine, pa.Table.from_pylist(faults, schema=QUARANTINE_SCHEMA)),
@@ -225,7 +227,8 @@ def _source_row(order: SourceOrder, read: SourceClips) -> dict[str, Any]:
 
 def _fault_row(order: SourceOrder, fault: ClipFault) -> dict[str, Any]:
     return {
-        "clip_id": fault.clip_id or (f"{fault.source}:{fault.line}" if fault.line else fault.source),
+        "clip_id": fault.clip_id
+        or (f"{fault.source}:{fault.line}" if fault.line else fault.source),
         "stage": "ingest",
         "feature": "",
         "source": fault.source,

@@ -19,8 +19,16 @@ from redub.features.base import Extractor, FeatureSchema
 from redub.features.registry import EXTRACTORS, extractor_config, make_extractor
 from redub.pipeline.project import ProjectConfig
 
-COMPUTING_LIBRARIES = ("numpy", "scipy", "librosa", "opencv-python-headless", "pocketsphinx",
-                       "pyworld-prebuilt", "scikit-learn", "soxr")
+COMPUTING_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "librosa",
+    "opencv-python-headless",
+    "pocketsphinx",
+    "pyworld-prebuilt",
+    "scikit-learn",
+    "soxr",
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ class FeatureKeys:
 
 
 _KEYS: dict[str, dict[str, FeatureKey]] = {}
-"""The last settings' keys: every stage opens the store anew, and schemas cost building extractors."""
+"""The last settings' keys: every stage opens the store anew, and schemas cost building
+extractors."""
 
 
 @lru_cache(maxsize=1)

@@ -107,4 +107,6 @@ def check_ledger(store: Store, features: Sequence[str]) -> None:
         raise IntegrityError(f"clip {twice} is listed twice", code="E-INT-LEDGER")
     for line in ledger(store, features):
         if line.listed != line.committed + line.quarantined + line.pending:
-            raise IntegrityError(f"the ledger of {line.feature} is off: {line}", code="E-INT-LEDGER")
+            raise IntegrityError(
+                f"the ledger of {line.feature} is off: {line}", code="E-INT-LEDGER"
+            )

@@ -92,7 +92,9 @@ class LineMaker:
             rows = np.asarray(self.values["durations"][clip.clip_id])
             line = self._line(clip, rows[:, 0], self.voice_of(clip), durations=rows[:, 1])
             if line is None:
-                report.left_out[clip.clip_id] = "no other line of this voice to take the timbre from"
+                report.left_out[clip.clip_id] = (
+                    "no other line of this voice to take the timbre from"
+                )
             else:
                 report.lines.append(line)
         return report
@@ -162,7 +164,9 @@ class LineMaker:
         return {
             name: Voice(
                 name,
-                np.mean([self.values["speaker"][i] for i in ids], axis=0).astype(np.float32),
+                np.mean([np.asarray(self.values["speaker"][i]) for i in ids], axis=0).astype(
+                    np.float32
+                ),
                 tuple(np.asarray(self.values["mel"][i]) for i in ids),
                 tuple(ids),
             )

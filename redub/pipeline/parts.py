@@ -1,7 +1,7 @@
 """A table is a folder of Parquet parts and a numbered commit log; only the log says what exists.
 
     <table>/part-….parquet            written once, never changed
-    <table>/commits/00000001.json     {"number", "parts": [{"name", "rows", "sha256", …}], "previous"}
+    <table>/commits/00000001.json     {"number", "parts": [{"name", "rows", …}], "previous"}
 
 ``previous`` is the SHA-256 of the record before, so a missing or edited record is noticed. A file
 that no commit names is never read. Records hold no time, pid or host: the same work gives the

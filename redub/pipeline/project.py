@@ -24,9 +24,14 @@ FILE_NAME = "redub.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FootageConfig:
-    """Where clips come from and what is refused."""
+    """Where clips come from and what is refused.
+
+    ``decoder``: ``auto`` lets decord read the sources it was found to read right; ``pyav`` never
+    does.
+    """
 
     root: str = "footage"
+    decoder: Literal["auto", "pyav"] = "auto"
     film: str = ""
     allow_audio_only: bool = False
     max_clip_s: float = 60.0
@@ -176,7 +181,7 @@ def open_project(start: Path) -> Project:
     )
 
 
-TEMPLATE = '''# redub project. Keys left out keep their defaults; `redub config` prints all of them.
+TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.
 name = "{name}"
 
 [footage]
@@ -189,7 +194,7 @@ speaker = "any"             # any | same | other
 
 [train]
 preset = "tiny"             # tiny | paper
-'''
+"""
 
 
 def init_project(root: Path) -> Path:

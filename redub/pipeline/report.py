@@ -135,7 +135,11 @@ def report_data(project: Project, evaluation: dict[str, Any]) -> ReportData:
             ("emotion recogniser", evaluation["recogniser"]),
             ("index build", open_index(project).build),
         ),
-        commands=("redub status", "redub index query CLIP", "redub dub VIDEO --script FILE.srt -o OUT.mp4"),
+        commands=(
+            "redub status",
+            "redub index query CLIP",
+            "redub dub VIDEO --script FILE.srt -o OUT.mp4",
+        ),
         hop_s=project.config.audio.hop_samples / project.config.audio.sample_rate_hz,
     )
 
@@ -154,6 +158,8 @@ def _goals(evaluation: dict[str, Any]) -> tuple[Goal, ...]:
     compared: dict[str, list[float]] = evaluation["comparisons"]
     goals = []
     for name, (value, low, high) in compared.items():
+        if f" {evaluation['runs'][0]} " not in name:
+            continue  # goals are for the run under test, not for what it is compared with
         is_share = name.startswith("EMO-ACC")
         scale, unit = (100, "points") if is_share else (1, "dB")
         wanted = 20.0 if "majority" in name else 0.0
@@ -168,7 +174,7 @@ def _goals(evaluation: dict[str, Any]) -> tuple[Goal, ...]:
         )
     for system in evaluation["systems"]:
         slot = system["values"].get("slot_error_ms")
-        if _role(system["system"]) == "system" and slot:
+        if system["system"] == evaluation["runs"][0] and slot:
             goals.append(
                 Goal(
                     title=f"slot error of {system['system']}",
@@ -241,7 +247,9 @@ def _charts(project: Project, runs: Sequence[str]) -> tuple[Chart, ...]:
         rows = read_metrics(run_folder(project, run))
         steps = [row for row in rows if "loss" in row]
         losses.append(_curve(run, steps, "loss"))
-        validation.append(_curve(run, [r for r in rows if "validation_loss" in r], "validation_loss"))
+        validation.append(
+            _curve(run, [r for r in rows if "validation_loss" in r], "validation_loss")
+        )
     return (
         Chart(title="training loss", y_label="loss", curves=tuple(losses)),
         Chart(title="validation loss", y_label="loss", curves=tuple(validation)),
@@ -271,9 +279,7 @@ def _footage(store: Store) -> tuple[Table, ...]:
         )
         for split in splits
     )
-    tables = [
-        Table(title="splits", columns=("split", "lines", "minutes", "scenes"), rows=by_split)
-    ]
+    tables = [Table(title="splits", columns=("split", "lines", "minutes", "scenes"), rows=by_split)]
     for title, name in (("speakers", "speaker"), ("emotions", "emotion")):
         counted = Counter(getattr(clip, name) or "not named" for clip in clips)
         rows = tuple((word, count) for word, count in sorted(counted.items()))
@@ -290,9 +296,7 @@ def _lines(project: Project, store: Store, evaluation: dict[str, Any]) -> tuple[
     ids = list(dict.fromkeys(x["clip_id"] for x in evaluation["lines"]))
     clips = {clip.clip_id: clip for clip in store.clips()}
     chosen = _spread([clips[i] for i in ids])
-    samples = {
-        run: read_samples(project, run, evaluation["split"]) for run in evaluation["runs"]
-    }
+    samples = {run: read_samples(project, run, evaluation["split"]) for run in evaluation["runs"]}
     gather = _Gatherer(project, store, chosen, clips)
     lines = []
     try:
@@ -324,9 +328,7 @@ class _Gatherer:
         self.vocoder = make_vocoder(project.config.audio)
         self.neighbours = neighbours_of(store, open_index(project))
         ids = {clip.clip_id for clip in chosen}
-        hits = {
-            hit for i in ids for found in self.neighbours[i].values() for hit, _ in found
-        }
+        hits = {hit for i in ids for found in self.neighbours[i].values() for hit, _ in found}
         self.values: dict[str, dict[str, Value]] = {
             name: store.read(name, ids | hits)
             for name in ("waveform", "mel", "f0", "durations", "scene_caption", "face_caption")

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redub.core.config import nearest
-from redub.core.errors import ConfigError, UsageError
+from redub.core.errors import ConfigError, RedubError, UsageError
 from redub.features.registry import EXTRACTORS
-from redub.pipeline.executor import Scheduler
+from redub.pipeline.executor import Failure, Scheduler
 from redub.pipeline.files import remove_leftovers
 from redub.pipeline.lock import project_lock
 from redub.pipeline.project import Project
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no t
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
 WRITTEN = ("sources", "clips", "features", "quarantine", "index", "neighbours", "runs", ".redub")
 
+Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 Bar = Callable[..., AbstractContextManager[Progress]]
 Say = Callable[[str], None]
@@ -121,6 +122,46 @@ def run_train(
         )
 
 
+def run_train_beside(
+    project: Project, runs: Mapping[str, bool], scheduler: Scheduler
+) -> list[TrainSummary]:
+    """Stage 5 for several runs at once (name → is it the baseline), one worker each."""
+    from redub.pipeline.train import TrainOrder, train_order
+
+    orders = [TrainOrder(project, run, baseline) for run, baseline in runs.items()]
+    with writing(project, "train " + " and ".join(runs)):
+        return [_done(result) for result in scheduler.run(train_order, orders)]
+
+
+def run_dub_beside(
+    project: Project,
+    videos: Mapping[Path, Path],
+    *,
+    run: str,
+    scheduler: Scheduler,
+    progress: Progress,
+) -> list[DubSummary]:
+    """Dub several videos (video → output), each with the script beside it, worker by worker."""
+    from redub.pipeline.dub import DubOrder, dub_order
+
+    orders = [
+        DubOrder(project, video, video.with_suffix(".srt"), output, run)
+        for video, output in videos.items()
+    ]
+    made = []
+    for result in scheduler.run(dub_order, orders):
+        made.append(_done(result))
+        progress(len(made), len(orders))
+    return made
+
+
+def _done(result: Result | Failure[Any]) -> Result:
+    """A task's result; a worker that died under it is an error here, nothing is set aside."""
+    if isinstance(result, Failure):
+        raise RedubError(f"a worker failed: {result.message}", code="E-WORKER-LOST")
+    return result
+
+
 def run_synthesize(
     project: Project, *, run: str, split: str, progress: Progress
 ) -> SynthesisSummary:
@@ -132,13 +173,13 @@ def run_synthesize(
 
 
 def run_evaluate(
-    project: Project, *, runs: Sequence[str] | None, progress: Progress
+    project: Project, scheduler: Scheduler, *, runs: Sequence[str] | None, progress: Progress
 ) -> Evaluation:
     """Stage 7."""
     from redub.pipeline.evaluate import evaluate
 
     with writing(project, "evaluate"):
-        return evaluate(project, runs=list(runs or []), progress=progress)
+        return evaluate(project, runs=list(runs or []), scheduler=scheduler, progress=progress)
 
 
 def run_report(project: Project, output: Path | None) -> Path:
@@ -256,6 +297,6 @@ def _one_stage(
         text = f"{spoken.lines} lines, RTF {spoken.rtf:.3f}"
     else:
         with bar("evaluate", "lines") as progress:
-            result = run_evaluate(project, runs=[run], progress=progress)
+            result = run_evaluate(project, scheduler, runs=[run], progress=progress)
         text = f"{len(result.systems)} systems measured; report: {run_report(project, None)}"
     say(f"{number} {stage}: {text}")

@@ -198,9 +198,9 @@ class Store:
         key = self.keys.by_name[name]
         table = self.feature_parts(name)
         frames = [
-            _frame(table.read_one(part, ["clip_id", "clip_digest", "valid", "why_not"])).with_columns(
-                part=pl.lit(part.name)
-            )
+            _frame(
+                table.read_one(part, ["clip_id", "clip_digest", "valid", "why_not"])
+            ).with_columns(part=pl.lit(part.name))
             for part in table.parts()
         ]
         if not frames:

@@ -46,6 +46,20 @@ class TrainSummary:
         return said
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainOrder:
+    """One run to train in a worker, beside others."""
+
+    project: Project
+    run: str
+    baseline: bool
+
+
+def train_order(order: TrainOrder) -> TrainSummary:
+    """Train one run; for a worker."""
+    return train_run(order.project, run=order.run, baseline=order.baseline)
+
+
 def run_folder(project: Project, name: str) -> Path:
     """Where a run lives; a name is one plain folder name."""
     if not name or name != Path(name).name or name.startswith("."):
@@ -63,7 +77,9 @@ def training_settings(
     model_config = configured(name, settings.preset, overrides)
     preset = TRAINING_PRESETS[settings.preset]
     values = {**dataclasses.asdict(preset), "system": name, "seed": settings.seed}
-    config = from_mapping(TrainingConfig, _merged(values, settings.training), where="train.training")
+    config = from_mapping(
+        TrainingConfig, _merged(values, settings.training), where="train.training"
+    )
     return name, model_config, config
 
 
@@ -138,6 +154,7 @@ def _describe(
     settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
     settings["training"] = dataclasses.asdict(config)
     commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
+    feature_names = sorted(maker.keys())
     rights = Counter(clip.rights or "not stated" for clip in maker.clips)
     splits = Counter(clip.split for clip in maker.clips)
     card = [
@@ -160,7 +177,7 @@ def _describe(
         "| feature | key | made by | licence |",
         "| --- | --- | --- | --- |",
     ]
-    for feature in maker.keys():
+    for feature in feature_names:
         key = maker.store.keys.by_name[feature]
         made_by = f"{key.document['profile']} {key.document['settings']['config']}"
         card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")

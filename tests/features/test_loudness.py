@@ -31,8 +31,9 @@ def test_gain_moves_loudness_by_itself():
 def test_pauses_do_not_count():
     speech = sine(-20, rate=16_000, seconds=2).samples
     padded = np.concatenate([speech, np.zeros(16_000 * 6, np.float32)])
-    both = integrated_loudness(Waveform(padded, 16_000)), integrated_loudness(
-        Waveform(speech, 16_000)
+    both = (
+        integrated_loudness(Waveform(padded, 16_000)),
+        integrated_loudness(Waveform(speech, 16_000)),
     )
     assert both[0] == pytest.approx(both[1], abs=0.5)
 
