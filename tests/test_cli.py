@@ -74,8 +74,8 @@ EXPECTED = {
     "sound_only.mp4": "E-IN-NOVIDEO",
     "pipe.mp4": "E-IN-NOTFILE",
     "away.mp4": "E-SEC-ESCAPE",
-    "lines.mp4:2": "E-SUB-OVERLAP",
-    "lines.mp4:3": "E-SUB-REVERSED",
+    "lines-0002": "E-SUB-OVERLAP",
+    "lines-0003": "E-SUB-REVERSED",
     "lines-0004": "E-IN-CAST",
 }
 
@@ -118,7 +118,7 @@ def test_a_clip_without_words_has_nulls_with_the_reason(hostile):
     rows = json.loads(redub("cache", "why", "uneven-0001", "--json", "-C", root).stdout)["rows"]
     states = {r["feature"]: r["state"] for r in rows}
     assert states["phonemes"].startswith("null: E-TEXT-NONE")
-    assert states["durations"].startswith("null: phonemes: E-TEXT-NONE")
+    assert states["durations"].startswith("null: E-TEXT-NONE")
 
 
 def test_status_adds_up_and_is_json(hostile):
