@@ -277,7 +277,10 @@ def ingest(
 
     with progress_bar("ingest", "files") as bar:
         summary = run_ingest(project_of(project), scheduler_of(scheduler, workers), bar)
-    say(f"{summary.sources} sources read, {summary.unchanged} unchanged; {summary.clips} clips")
+    say(
+        f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
+        f"{summary.clips} clips"
+    )
     if summary.first_reason:
         say(f"first fault: {summary.first_reason}")
     finish(summary.quarantined, "redub extract")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import Clip, ClipMedia, FloatArray, Value, Waveform
@@ -32,6 +33,7 @@ from redub.evaluation.word_error import SpeechRecogniser, corpus_wer
 from redub.features.audio_emotion import DIMENSIONS
 from redub.pipeline.executor import Failure, Scheduler
 from redub.pipeline.files import commit_json, read_json
+from redub.pipeline.index import open_index
 from redub.pipeline.keys import FeatureKeys
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.project import Project
@@ -179,6 +181,16 @@ def evaluate(
     recorded = set(store.read("mel")) & set(store.read("f0")) & set(store.read("waveform"))
     spoken = set.intersection(*(set(s) for s in samples.values()))
     clips = [c for c in store.clips() if c.split == split and c.clip_id in recorded & spoken]
+    build = open_index(project).build
+    for clip in clips:
+        inputs = digest_of([asdict(clip), build])
+        for run in names:
+            if samples[run][clip.clip_id].inputs != inputs:
+                raise ConfigError(
+                    f"{clip.clip_id} or the index changed since run '{run}' spoke it; "
+                    f"run `redub synthesize {run}`",
+                    code="E-STAGE-SYNTHESIZE",
+                )
     if not clips:
         raise ConfigError(
             f"split '{split}' has no line that was both recorded and spoken by "

@@ -226,16 +226,28 @@ def current_build(project: Project) -> dict[str, Any] | None:
     return record
 
 
-def open_index(project: Project) -> OpenIndex:
+def open_index(project: Project, *, fresh: bool = True) -> OpenIndex:
     """Open the newest build, every file checked against its commit first.
 
+    Args:
+        fresh: refuse a build of other clips, splits, features or settings than the project has
+            now: training on it could retrieve a clip that has become a test clip.
+
     Raises:
-        ConfigError: there is none yet (names the stage to run).
+        ConfigError: there is none yet, or it is out of date (names the stage to run).
         IntegrityError: a file is missing or changed.
     """
     record = current_build(project)
     if record is None:
         raise ConfigError("there is no index yet; run `redub index build`", code="E-STAGE-INDEX")
+    if fresh:
+        store = Store(project)
+        if digest_of(_document(store, _library(store)[0])) != record["build"]:
+            raise ConfigError(
+                "the clips, their features or the settings changed since the index was built; "
+                "run `redub index build`",
+                code="E-STAGE-INDEX",
+            )
     root, build = project.root / "index", record["build"]
     for name, digests in record["files"].items():
         check_folder(root / name / build, digests)

@@ -57,6 +57,7 @@ class SourceOrder:
 class IngestSummary:
     sources: int = 0
     unchanged: int = 0
+    gone: int = 0
     clips: int = 0
     quarantined: int = 0
     first_reason: str = ""
@@ -87,7 +88,10 @@ def ingest(
         fingerprint = fingerprint_of(project, root, source, tables)
         if known.get(source) != fingerprint:
             orders.append(SourceOrder(project, source, tables, fingerprint))
-    summary = IngestSummary(sources=len(orders), unchanged=len(names) - len(orders))
+    gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in set(names))
+    summary = IngestSummary(sources=len(orders), unchanged=len(names) - len(orders), gone=len(gone))
+    if gone:
+        _take_out(store, gone)
     size = project.config.store.sources_per_commit
     batch: list[tuple[SourceOrder, SourceClips]] = []
     progress(0, len(orders))
@@ -211,6 +215,29 @@ def _commit(
     if faults and not summary.first_reason:
         first = faults[0]
         summary.first_reason = f"{first['source']}: {first['code']}: {first['message']}"
+
+
+def _take_out(store: Store, gone: Sequence[str]) -> None:
+    """Sources that left the folder: their clips are live no longer; their rows stay committed.
+
+    A source that comes back is read again and finds its features where they were.
+    """
+    number = len(store.sources.commits()) + 1
+    shard = digest_of([number, list(gone)], digits=16)
+    rows = [
+        {
+            "source": source,
+            "fingerprint": "",
+            "source_digest": "",
+            "info": "{}",
+            "clips": 0,
+            "faults": 0,
+        }
+        for source in gone
+    ]
+    table = pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
+    part = store.sources.write_part(f"part-{shard}.parquet", table, shard=shard)
+    store.sources.commit([part])
 
 
 def _source_row(order: SourceOrder, read: SourceClips) -> dict[str, Any]:

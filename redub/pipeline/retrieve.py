@@ -7,14 +7,14 @@ per query, modality and rank. A clip without a vector in a modality has no rows 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from redub.core.config import digest_of, nearest
-from redub.core.errors import UsageError
+from redub.core.errors import ConfigError, UsageError
 from redub.core.types import MODALITIES, Clip, FloatArray, Value
 from redub.index.library import retrieve as search
 from redub.index.policy import ClipFacts
@@ -53,13 +53,7 @@ def retrieve(project: Project) -> RetrieveSummary:
     vectors = {m: store.read(FEATURE_OF[m]) for m in MODALITIES}
     known = {part.name for part in table.parts()}
     rows = queries = 0
-    for start in range(0, len(clips), QUERIES_PER_PART):
-        chunk = clips[start : start + QUERIES_PER_PART]
-        ids = [
-            [c.clip_id, [store.keys.by_name[FEATURE_OF[m]].input_digest(c) for m in MODALITIES]]
-            for c in chunk
-        ]
-        shard = digest_of(ids, digits=16)
+    for shard, chunk in _chunks(store, clips):
         name = f"part-{shard}.parquet"
         if name in known:
             continue
@@ -111,16 +105,33 @@ def neighbour_rows(
     return pa.table(columns, schema=NEIGHBOUR_SCHEMA)
 
 
+def _chunks(store: Store, clips: Sequence[Clip]) -> Iterator[tuple[str, Sequence[Clip]]]:
+    """The queries cut into parts, each named by all that its answers depend on but the index."""
+    keys = [store.keys.by_name[FEATURE_OF[m]] for m in MODALITIES]
+    for start in range(0, len(clips), QUERIES_PER_PART):
+        chunk = clips[start : start + QUERIES_PER_PART]
+        asked = [[asdict(c), [key.input_digest(c) for key in keys]] for c in chunk]
+        yield digest_of([[key.key for key in keys], asked], digits=16), chunk
+
+
 def neighbours_of(store: Store, index: OpenIndex) -> dict[str, dict[str, list[tuple[str, float]]]]:
-    """Clip id → modality → (hit clip id, score), best first, of the newest retrieval."""
+    """Clip id → modality → (hit clip id, score), best first.
+
+    Raises:
+        ConfigError: clips were added or changed since the last retrieval (names the stage).
+    """
+    table = neighbour_parts(store, index)
+    wanted = [shard for shard, _ in _chunks(store, store.clips())]
+    if missing := set(wanted) - {part.shard for part in table.parts()}:
+        raise ConfigError(
+            f"{len(missing)} of {len(wanted)} parts of the clip table were not asked yet; "
+            "run `redub retrieve`",
+            code="E-STAGE-RETRIEVE",
+        )
     found: dict[str, dict[str, list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    rows = neighbour_parts(store, index).read()
-    latest: dict[tuple[str, str], int] = {}
+    rows = table.read(shards=wanted)
     columns = [rows.column(name).to_pylist() for name in NEIGHBOUR_SCHEMA.names]
-    for clip_id, modality, rank, hit, score in zip(*columns, strict=True):
-        if rank == 0 and latest.get((clip_id, modality)) is not None:
-            found[clip_id][modality] = []  # a later commit asked again: its answer counts
-        latest[clip_id, modality] = rank
+    for clip_id, modality, _, hit, score in zip(*columns, strict=True):
         found[clip_id][modality].append((hit, score))
     return found
 

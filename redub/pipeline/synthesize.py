@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
+from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import AudioSpec, FloatArray, Waveform
 from redub.model.vocoder.registry import vocoder
@@ -57,6 +58,11 @@ def open_dubber(project: Project, run: str) -> TrainedDubber:
     Raises:
         ConfigError: the run does not exist or has no checkpoint yet.
     """
+    return load_dubber(spoken_checkpoint(project, run))
+
+
+def spoken_checkpoint(project: Project, run: str) -> Path:
+    """The checkpoint that a run speaks with."""
     root = run_folder(project, run) / CHECKPOINTS
     place = checkpoint.best(root)
     if place is None:
@@ -67,7 +73,13 @@ def open_dubber(project: Project, run: str) -> TrainedDubber:
             f"run '{run}' has no checkpoint; run `redub train --run {run}` first",
             code="E-STAGE-TRAIN",
         )
-    return load_dubber(place)
+    return place
+
+
+def _made_from(project: Project, run: str) -> str:
+    """A digest of the checkpoint's manifest, which holds the SHA-256 of its weights."""
+    place = spoken_checkpoint(project, run)
+    return f"{place.name} {file_digest(place / checkpoint.MANIFEST)}"
 
 
 def check_features(dubber: TrainedDubber, project: Project, maker_keys: dict[str, str]) -> None:
@@ -93,7 +105,12 @@ def synthesize(
     split: str = "test",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SynthesisSummary:
-    """Speak a split; a second call speaks it again only if the checkpoint or the lines changed."""
+    """Speak every line of a split.
+
+    Raises:
+        ConfigError: no checkpoint, or no line that can be spoken.
+        IntegrityError: the run was trained on other features than the project has.
+    """
     dubber = open_dubber(project, run)
     maker = LineMaker(project)
     check_features(dubber, project, maker.keys())
@@ -112,10 +129,17 @@ def synthesize(
         for spoken in synthesise(dubber, report.lines[start : start + LINES_PER_BATCH]):
             waveform = voice.vocode(spoken.mel)
             speech += waveform.duration_s
-            rows.append(_write(folder, len(rows), spoken, waveform))
+            clip = maker.by_id[spoken.clip_id]
+            inputs = digest_of([asdict(clip), maker.index.build])
+            rows.append({**_write(folder, len(rows), spoken, waveform), "inputs": inputs})
             progress(len(rows), len(report.lines))
     seconds = time.perf_counter() - began
-    index = {"step": dubber.step, "keys": dubber.keys, "vocoder": VOCODER, "lines": rows}
+    index = {
+        "checkpoint": _made_from(project, run),
+        "keys": dubber.keys,
+        "vocoder": VOCODER,
+        "lines": rows,
+    }
     commit_json(folder / "index.json", index)
     return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
 
@@ -154,11 +178,12 @@ class Sample:
     waveform: Waveform
     mel: FloatArray
     durations: Any
+    inputs: str
     arrays: dict[str, Any]
 
 
 def read_samples(project: Project, run: str, split: str) -> dict[str, Sample]:
-    """Synthesised lines of a split by clip id.
+    """Synthesised lines of a split by clip id, as the run's present checkpoint spoke them.
 
     Raises:
         ConfigError: the split was not synthesised yet (names the stage to run).
@@ -170,8 +195,15 @@ def read_samples(project: Project, run: str, split: str) -> dict[str, Sample]:
             f"run '{run}' has not spoken split '{split}'; run `redub synthesize {run}`",
             code="E-STAGE-SYNTHESIZE",
         )
+    index = read_json(folder / "index.json")
+    if index["checkpoint"] != _made_from(project, run):
+        raise ConfigError(
+            f"run '{run}' was trained on after it spoke split '{split}'; "
+            f"run `redub synthesize {run}`",
+            code="E-STAGE-SYNTHESIZE",
+        )
     samples = {}
-    for row in read_json(folder / "index.json")["lines"]:
+    for row in index["lines"]:
         for suffix in ("wav", "npz"):
             path = folder / f"{row['name']}.{suffix}"
             if not path.is_file() or file_digest(path) != row[suffix]:
@@ -185,5 +217,10 @@ def _read(folder: Path, row: dict[str, Any], audio: AudioSpec) -> Sample:
     with np.load(folder / f"{row['name']}.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return Sample(
-        row["clip_id"], Waveform(values, rate), arrays.pop("mel"), arrays.pop("durations"), arrays
+        clip_id=row["clip_id"],
+        waveform=Waveform(values, rate),
+        mel=arrays.pop("mel"),
+        durations=arrays.pop("durations"),
+        inputs=row["inputs"],
+        arrays=arrays,
     )

@@ -1,0 +1,345 @@
+"""From the index to a dubbed clip on a tiny demo film: what may be retrieved, what may be stale."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import av
+import numpy as np
+import polars as pl
+import pytest
+
+from redub.core.errors import ConfigError, IntegrityError
+from redub.core.types import MODALITIES, Waveform
+from redub.features.loudness import integrated_loudness
+from redub.footage.demo_film import FilmSpec, make_film
+from redub.pipeline.demo import run_demo
+from redub.pipeline.dub import at_loudness, dub
+from redub.pipeline.evaluate import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS, evaluate, last_evaluation
+from redub.pipeline.executor import Scheduler
+from redub.pipeline.index import build_index, current_build, open_index
+from redub.pipeline.ingest import ingest
+from redub.pipeline.lines import LineMaker
+from redub.pipeline.project import open_project
+from redub.pipeline.report import write_report
+from redub.pipeline.retrieve import neighbours_of, query_clip, retrieve
+from redub.pipeline.store import Store
+from redub.pipeline.synthesize import read_samples, synthesize
+from redub.pipeline.train import train_run
+
+SYNC = Scheduler("sync", 1)
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """The quick demo, made once: six scenes of four lines, two runs of a few steps."""
+    root = tmp_path_factory.mktemp("walk") / "demo"
+    from contextlib import nullcontext
+
+    said: list[str] = []
+    held = run_demo(
+        root,
+        workers=2,
+        seed=3,
+        quick=True,
+        say=said.append,
+        bar=lambda *words: nullcontext(lambda done, total: None),
+    )
+    assert held == 0
+    return root, said
+
+
+@pytest.fixture
+def project(walked, tmp_path):
+    root = tmp_path / "demo"
+    shutil.copytree(walked[0], root)
+    return open_project(root)
+
+
+@pytest.fixture(scope="module")
+def finished(walked):
+    return open_project(walked[0])
+
+
+def test_the_demo_says_where_to_look(walked):
+    root, said = walked
+    text = "\n".join(said)
+    assert str(root / "report.html") in text
+    assert (root / "report.html").stat().st_size > 100_000
+    scenes = {c.source for c in Store(open_project(root)).clips() if c.split == "test"}
+    assert {p.name for p in (root / "dubbed").iterdir()} == scenes
+
+
+def test_nobody_retrieves_themselves_or_a_held_out_line(finished):
+    store = Store(finished)
+    splits = {c.clip_id: c.split for c in store.clips()}
+    found = neighbours_of(store, open_index(finished))
+    assert set(found) == set(splits)
+    for clip_id, by_modality in found.items():
+        assert set(by_modality) <= set(MODALITIES)
+        for hits in by_modality.values():
+            assert len(hits) == 3
+            assert clip_id not in {hit for hit, _ in hits}
+            assert {splits[hit] for hit, _ in hits} == {"train"}
+            scores = [score for _, score in hits]
+            assert scores == sorted(scores, reverse=True)
+
+
+def test_a_query_now_is_what_was_stored(finished):
+    found = neighbours_of(Store(finished), open_index(finished))
+    clip_id = sorted(found)[0]
+    answer = query_clip(finished, clip_id)
+    for modality, hits in found[clip_id].items():
+        assert [(h.clip_id, pytest.approx(h.score)) for h in answer[modality]] == hits
+
+
+def test_hits_carry_the_vectors_of_their_own_clips(finished):
+    maker = LineMaker(finished)
+    line = maker.scripted("test").lines[0]
+    hits = maker.neighbours[line.clip_id]["face"]
+    own = maker.values["face_emotion"]
+    np.testing.assert_array_equal(line.hits["face"].vectors, [own[hit] for hit, _ in hits])
+    rows = [maker.index.table.clip_id.tolist().index(hit) for hit, _ in hits]
+    np.testing.assert_array_equal(line.hits["face"].audio, maker.index.audio[rows])
+
+
+def test_a_line_to_be_spoken_knows_nothing_of_its_recording(finished):
+    maker = LineMaker(finished)
+    report = maker.scripted("test")
+    assert report.lines
+    for line in report.lines:
+        assert line.mel is None
+        assert line.durations is None
+        assert line.f0_hz is None
+        assert line.energy is None
+        own = maker.values["mel"][line.clip_id]
+        assert all(t.shape != own.shape or not np.array_equal(t, own) for t in line.timbres)
+
+
+def test_what_was_recorded_of_a_test_line_does_not_change_how_it_is_spoken(finished):
+    # Metamorphic: scramble every recorded feature of the test lines; the lines stay the same.
+    maker, other = LineMaker(finished), LineMaker(finished)
+    ids = [c.clip_id for c in maker.clips if c.split == "test"]
+    rng = np.random.default_rng(0)
+    for name in ("mel", "f0", "energy", "durations", "speaker"):
+        for clip_id in ids:
+            if clip_id in other.values[name]:
+                value = np.asarray(other.values[name][clip_id])
+                other.values[name][clip_id] = rng.permutation(value)
+    for a, b in zip(maker.scripted("test").lines, other.scripted("test").lines, strict=True):
+        np.testing.assert_array_equal(a.phonemes, b.phonemes)
+        np.testing.assert_array_equal(a.speaker_vector, b.speaker_vector)
+        for one, two in zip(a.timbres, b.timbres, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_a_training_line_takes_its_timbre_from_other_lines(finished):
+    maker = LineMaker(finished)
+    for line in maker.recorded("train").lines:
+        assert all(t is not maker.values["mel"][line.clip_id] for t in line.timbres)
+        assert not any(
+            t.shape == line.mel.shape and np.array_equal(t, line.mel) for t in line.timbres
+        )
+
+
+def test_a_clip_that_becomes_a_test_clip_leaves_the_library_or_nothing_goes_on(project):
+    path = project.footage_root / "splits.csv"
+    lines = path.read_text().splitlines()
+    moved = next(line for line in lines if line.endswith(",train")).partition(",")[0]
+    path.write_text("\n".join(lines).replace(f"{moved},train", f"{moved},test") + "\n")
+    ingest(project, scheduler=SYNC)
+    with pytest.raises(ConfigError, match="redub index build"):
+        LineMaker(project)
+    before = current_build(project)["build"]
+    build_index(project)
+    assert current_build(project)["build"] != before
+    assert moved not in {clip.source for clip in open_index(project).clips}
+    with pytest.raises(ConfigError, match="redub retrieve"):
+        LineMaker(project)
+    retrieve(project)
+    test = {c.clip_id for c in Store(project).clips() if c.split == "test"}
+    found = neighbours_of(Store(project), open_index(project))
+    hits = {hit for m in found.values() for rows in m.values() for hit, _ in rows}
+    assert not hits & test
+    with pytest.raises(ConfigError, match="redub synthesize"):
+        evaluate(project, runs=["authentic"], scheduler=SYNC)
+
+
+def test_a_source_that_is_taken_away_is_live_no_longer_and_comes_back_cheaply(project):
+    gone = project.footage_root / "scene_01.mp4"
+    kept = gone.read_bytes(), gone.stat().st_mtime_ns
+    clips = {c.clip_id for c in Store(project).clips() if c.source == "scene_01.mp4"}
+    gone.unlink()
+    for table in ("emotions.csv", "splits.csv"):
+        path = project.footage_root / table
+        rows = [r for r in path.read_text().splitlines() if not r.startswith("scene_01.mp4")]
+        path.write_text("\n".join(rows) + "\n")
+    assert ingest(project, scheduler=SYNC).gone == 1
+    assert not clips & {c.clip_id for c in Store(project).clips()}
+    gone.write_bytes(kept[0])
+    assert ingest(project, scheduler=SYNC).gone == 0
+    live = Store(project).live_features("mel").filter(pl.col("clip_id").is_in(list(clips)))
+    assert len(live) == len(clips)
+
+
+def test_samples_of_an_older_checkpoint_are_refused(project):
+    train_run(project, run="authentic", max_steps=34)
+    with pytest.raises(ConfigError, match="redub synthesize authentic"):
+        read_samples(project, "authentic", "test")
+    synthesize(project, run="authentic")
+    assert read_samples(project, "authentic", "test")
+
+
+def test_a_run_does_not_go_on_under_another_index(project):
+    config = project.root / "redub.toml"
+    config.write_text(config.read_text() + "\n[index]\nk = 2\n")
+    other = open_project(project.root)
+    build_index(other)
+    retrieve(other)
+    with pytest.raises(ConfigError, match="other keys settings"):
+        train_run(other, run="authentic", max_steps=40)
+
+
+def test_a_damaged_index_file_is_refused_before_it_is_parsed(project):
+    build = current_build(project)["build"]
+    path = project.root / "index" / "face" / build / "vectors.npy"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(IntegrityError, match=r"vectors\.npy"):
+        open_index(project)
+
+
+def test_the_table_has_ground_truth_resynthesis_and_the_mean(finished):
+    found = last_evaluation(finished)
+    systems = [s["system"] for s in found["systems"]]
+    assert systems == [GROUND_TRUTH, RESYNTHESIS, "authentic", "baseline", MEAN_MEL]
+    truth = found["systems"][0]["values"]
+    assert truth["mcd_dtw_mel"][0] == 0
+    assert truth["gpe"][0] == 0
+    resynthesis = found["systems"][1]["values"]
+    assert 0 < resynthesis["mcd_dtw"][0] < 3
+    for system in found["systems"][2:4]:
+        assert system["values"]["slot_error_ms"][0] < 60
+        assert system["values"]["wer"][0] >= 0  # a system nobody understands is not left out
+
+
+def test_a_silent_take_counts_as_wrong(finished):
+    from redub.pipeline.evaluate import LineFigures, _emotion_scores
+
+    clip = next(c for c in Store(finished).clips() if c.split == "test")
+    line = LineFigures(
+        clip.clip_id, "x", 0.0, 1.0, 1.0, 4, 0, 4, 0, float("nan"), float("nan"), "", None
+    )
+    heard = LineFigures(
+        clip.clip_id,
+        "x",
+        0.0,
+        1.0,
+        1.0,
+        4,
+        0,
+        4,
+        0,
+        float("nan"),
+        float("nan"),
+        "",
+        [0.0],
+        clip.emotion,
+    )
+    values: dict = {}
+    report = _emotion_scores({clip.clip_id: clip}, [line, heard], values)
+    assert report.accuracy == 0.5
+    assert values["emo_acc"][0] == 0.5
+
+
+def test_the_report_is_one_file_with_every_shown_line(finished, tmp_path):
+    page = write_report(finished, tmp_path / "page.html").read_text()
+    for clip in Store(finished).clips():
+        if clip.split == "test":
+            assert clip.clip_id in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+def streams(path):
+    with av.open(str(path)) as media:
+        video = media.streams.video[0]
+        packets = [bytes(p) for p in media.demux(video) if p.size]
+    with av.open(str(path)) as media:
+        sound = media.streams.audio[0]
+        frames = [f.to_ndarray().mean(axis=0) for f in media.decode(audio=0)]
+        return packets, np.concatenate(frames), sound.rate
+
+
+def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, tmp_path):
+    video = finished.footage_root / "scene_06.mp4"
+    out = tmp_path / "out.mp4"
+    summary = dub(finished, video=video, script=video.with_suffix(".srt"), output=out)
+    assert summary.dubbed == 4
+    assert summary.faults == []
+    before, _, _ = streams(video)
+    after, samples, rate = streams(out)
+    assert after == before
+    assert summary.loudness_lufs == pytest.approx(summary.original_lufs, abs=1.5)
+    inside = np.zeros(len(samples), dtype=bool)
+    for start, end in summary.slots:
+        inside[round((start - 0.03) * rate) : round((end + 0.03) * rate)] = True
+    loud = np.abs(samples)
+    assert loud[inside].max() > 0.05
+    assert loud[~inside].max() < 0.02
+
+
+def test_the_voice_can_be_a_speaker_or_a_clip(finished, tmp_path):
+    maker = LineMaker(finished)
+    name = sorted(maker.voices)[0]
+    assert maker.named_voice(name).name == name
+    clip_id = maker.voices[name].clip_ids[0]
+    assert maker.named_voice(clip_id).clip_ids == (clip_id,)
+    with pytest.raises(ConfigError, match="unknown voice"):
+        maker.named_voice("NOBODY AT ALL")
+
+
+def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
+    script = tmp_path / "script.srt"
+    script.write_text(
+        "1\n00:00:00,200 --> 00:00:01,600\nwe should go home now\n\n"
+        "2\n00:00:01,800 --> 00:00:03,000\nxylqz frobnicate\n\n"
+        "3\n00:00:03,900 --> 00:00:03,200\nthank you\n\n"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "redub.cli", "dub", str(finished.footage_root / "scene_06.mp4")),
+            *("--script", str(script), "-o", str(tmp_path / "o.mp4"), "-C", str(finished.root)),
+            *("--json", "--voice", "RUBY"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["dubbed"] == 1
+    assert {f["line"]: f["code"] for f in answer["faults"]} == {
+        2: "E-TEXT-OOV",
+        3: "E-SUB-REVERSED",
+    }
+    assert (tmp_path / "o.mp4").exists()
+
+
+def test_gain_reaches_the_wanted_loudness_without_clipping():
+    t = np.arange(32_000) / 16_000
+    quiet = Waveform((0.01 * np.sin(2 * np.pi * 440 * t)).astype(np.float32), 16_000)
+    assert integrated_loudness(at_loudness(quiet, -23.0)) == pytest.approx(-23.0, abs=0.1)
+    loud = at_loudness(quiet, 0.0)
+    assert np.abs(loud.samples).max() <= 10 ** (-1 / 20) + 1e-6
+    silence = Waveform(np.zeros(16_000, np.float32), 16_000)
+    assert not at_loudness(silence, -23.0).samples.any()
+
+
+def test_the_same_film_twice_is_the_same_film(tmp_path):
+    spec = FilmSpec(seed=5, scenes=1, lines_per_scene=1)
+    for name in ("a", "b"):
+        make_film(tmp_path / name, tmp_path / f"truth_{name}", spec, workers=1)
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
