@@ -115,14 +115,23 @@ class LibraryTable:
 
     def is_value(self, column: str, value: str) -> BoolArray:
         """(N,) bool, True where the word column holds the value."""
-        if column == "clip_id":  # sorted: no need to look at every row
-            row = int(np.searchsorted(self.clip_id, np.array(value, dtype=self.clip_id.dtype)))
+        if column == "clip_id":  # at most one row: no need to look at every one
             found = np.zeros(len(self), dtype=np.bool_)
-            found[row : row + 1] = self.clip_id[row : row + 1] == value
+            row = self.row_of(value)
+            if row is not None:
+                found[row] = True
             return found
         known, codes = self._coded(column)
         is_value: BoolArray = codes == known.get(value, -1)
         return is_value
+
+    def row_of(self, clip_id: str) -> int | None:
+        """The row of a clip, or None.
+
+        A dictionary, not a binary search: ``np.searchsorted`` (numpy 2.4.6) answers wrongly for
+        StringDType words of more than 15 bytes.
+        """
+        return self._coded("clip_id")[0].get(clip_id)
 
     def is_one_of(self, column: str, values: Iterable[str]) -> BoolArray:
         """(N,) bool, True where the word column holds one of the values."""

@@ -25,7 +25,7 @@ from redub.pipeline.files import file_digest
 from redub.pipeline.index import FEATURE_OF
 from redub.pipeline.ingest import with_version
 from redub.pipeline.ledger import with_reads
-from redub.pipeline.lines import LineMaker, Voice, hits_of, make_line, silenced
+from redub.pipeline.lines import LineMaker, Voice, hits_of, make_line, silenced, voice_name
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbour_rows
 from redub.pipeline.synthesize import check_features, make_vocoder, open_dubber
@@ -201,7 +201,8 @@ def _lines(
 
 
 def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
-    return maker.named_voice(clip.speaker if clip.speaker in maker.voices else None)
+    name = voice_name(clip)
+    return maker.named_voice(name if name in maker.voices else None)
 
 
 def _one_line(

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from redub.core.config import digest_of, nearest
-from redub.core.errors import ConfigError, UsageError
+from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Clip, FloatArray, Value
 from redub.index.library import retrieve as search
 from redub.index.policy import ClipFacts
@@ -177,9 +177,18 @@ def stack_hits(
     index: OpenIndex, modality: str, hits: Sequence[tuple[str, float]]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Hits as arrays: own-modality vectors (K, D), audio vectors (K, Da), scores (K,)."""
-    rows = np.searchsorted(
-        index.table.clip_id, np.array([h for h, _ in hits], dtype=index.table.clip_id.dtype)
-    )
+    rows = np.array([_library_row(index, hit) for hit, _ in hits], dtype=np.int64)
     places = np.searchsorted(index.modalities[modality].rows, rows)
     scores = np.array([score for _, score in hits], dtype=np.float32)
     return index.vectors[modality][places], index.audio[rows], scores
+
+
+def _library_row(index: OpenIndex, clip_id: str) -> int:
+    row = index.table.row_of(clip_id)
+    if row is None:
+        raise IntegrityError(
+            f"neighbour {clip_id} is not in the library of build {index.build}; "
+            "run `redub retrieve` again",
+            code="E-INT-STALE",
+        )
+    return row

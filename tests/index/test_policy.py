@@ -210,3 +210,15 @@ def test_a_stricter_policy_only_removes(query, rows):
         assert not (strict.eligible(facts, table) & ~loose).any()
     speakers = [Policy(speaker=s).eligible(facts, table) for s in ("same", "other")]
     assert not np.logical_and(*speakers).any()
+
+
+@given(st.lists(st.text("abAB_é", min_size=1, max_size=40), unique=True, min_size=1, max_size=12))
+def test_every_clip_finds_its_own_row_however_long_its_name(names):
+    # Names of more than 15 bytes live on numpy's string heap, where np.searchsorted goes astray.
+    table = LibraryTable.from_clips([clip(name, source_digest="") for name in names])
+    for name in names:
+        assert table.row_of(name) == sorted(names).index(name)
+        query = ClipFacts.of(clip(name, source_digest="", start_frame=900, end_frame=901))
+        refused = [Reason(int(c)) for c in Policy().reasons(query, table)]
+        assert [Reason.ITSELF in r for r in refused] == [n == name for n in sorted(names)]
+    assert table.row_of("nobody at all, really") is None
