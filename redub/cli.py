@@ -241,12 +241,19 @@ def status(project: ProjectDir = HERE, as_json: Json = False) -> None:
 def plan(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """What `redub run` would compute, why, and how long it may take; writes nothing."""
     from redub.pipeline.plan import plan as make_plan
+    from redub.pipeline.plan import plan_footage
     from redub.pipeline.store import Store
 
-    lines = make_plan(Store(project_of(project)))
+    store = Store(project_of(project))
+    footage = plan_footage(store)
+    lines = make_plan(store)
     if as_json:
-        put({"features": lines}, schema="plan")
+        put({"features": lines, "footage": footage}, schema="plan")
         return
+    say(f"footage: {len(footage.to_read)} sources to read, {len(footage.gone)} gone")
+    for source in footage.to_read[:5]:
+        say(f"  new or changed: {source}")
+    say(f"index: {footage.index}")
     table(
         ["feature", "up-to-date", "new", "changed", "held", "est. s", "why"],
         [
@@ -404,7 +411,7 @@ def train(
         )
     for line in summary.lines():
         say(line)
-    finish(0, f"redub evaluate {run}")
+    finish(0, f"redub synthesize {run}")
 
 
 @app.command()
@@ -466,6 +473,9 @@ def run(
     scheduler: SchedulerName = "processes",
     start: Annotated[str, typer.Option("--from", help="first stage")] = "ingest",
     stop: Annotated[str, typer.Option("--to", help="last stage")] = "evaluate",
+    name: Annotated[
+        str, typer.Option("--run", help="the run; NAME-2, … after a change of footage or settings")
+    ] = "authentic",
     dry_run: DryRun = False,
 ) -> None:
     """Walk the stages: ingest, extract, index, retrieve, train, synthesize, evaluate."""
@@ -481,6 +491,7 @@ def run(
         stop=stop,
         say=say,
         bar=progress_bar,
+        base=name,
     )
     finish(held, "redub status")
 
@@ -516,6 +527,8 @@ def dub(
         put(summary, schema="dub")
     for fault in summary.faults:
         say(f"line {fault.line} was not dubbed: {fault.code}: {fault.message}")
+    for note in summary.notes:
+        say(f"note: {note}")
     say(f"{summary.dubbed} lines dubbed with {summary.voice} into {output}")
     raise typer.Exit(QUARANTINED if summary.faults else OK)
 
@@ -597,6 +610,18 @@ def cache_verify(project: ProjectDir = HERE) -> None:
     raise typer.Exit(6 if wrong else OK)
 
 
+@cache_app.command("repair")
+def cache_repair(project: ProjectDir = HERE) -> None:
+    """Take damaged tables out of the way, so that the next run makes them again."""
+    from redub.pipeline.stages import run_repair
+
+    taken = run_repair(project_of(project))
+    for name in taken:
+        say(f"taken out: {name}")
+    say(f"{len(taken)} tables taken out into .redub/damaged")
+    finish(0, "redub run")
+
+
 @cache_app.command("why")
 def cache_why(
     clip: str,
@@ -662,6 +687,7 @@ def _on_term(signum: int, frame: object) -> None:
 def main() -> None:
     """Run the command line; every way out has its exit code."""
     signal.signal(signal.SIGTERM, _on_term)
+    sys.stdout = _Stdout(sys.stdout)  # type: ignore[assignment]
     try:
         app(standalone_mode=True)
     except RedubError as error:
@@ -673,10 +699,38 @@ def main() -> None:
     except Terminated:
         say("terminated; what was committed is safe, run the same command again")
         sys.exit(TERMINATED)
-    except BrokenPipeError:
-        # `redub … | head`: the reader left; say nothing and let the interpreter close quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderLeft:
         sys.exit(OK)
+    except OSError as error:
+        say(f"E-STORE: {error.strerror or error}: {error.filename or 'no file named'}")
+        sys.exit(5)
+
+
+class ReaderLeft(BaseException):
+    """Whoever read our output left (``redub … | head``): end quietly."""
+
+
+class _Stdout:
+    """Standard output whose closed pipe ends the program quietly, before anyone reports it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return int(self._safely(lambda: self._stream.write(text)))
+
+    def flush(self) -> None:
+        self._safely(self._stream.flush)
+
+    def _safely(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            raise ReaderLeft from None
 
 
 if __name__ == "__main__":

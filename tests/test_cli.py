@@ -286,6 +286,48 @@ def test_a_reader_that_leaves_early_gets_no_traceback(hostile):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.stdout.startswith("name = ")
     assert done.stderr == ""
+    statuses = subprocess.run(
+        ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert statuses.stdout.splitlines()[-1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[video]\nfps = 30\n", "25 fps grid"),
+        (b"[train]\nthreads = 0\n", "wanted at least 1"),
+        (b"[footage]\nroot = ''\n", "a folder of its own"),
+    ],
+)
+def test_settings_out_of_range_are_sentences(tmp_path, toml, words):
+    (tmp_path / "redub.toml").write_bytes(toml)
+    done = redub("status", "-C", tmp_path)
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_sees_new_footage_before_it_is_ingested(tmp_path):
+    root = make_project(tmp_path, sources=1)
+    redub("ingest", "-C", root, "--scheduler", "sync")
+    add_source(root / "footage", "late", seed=5)
+    answer = json.loads(redub("plan", "--json", "-C", root).stdout)
+    assert answer["footage"]["to_read"] == ["late.mp4"]
+
+
+def test_an_end_far_past_the_media_costs_only_its_own_line(tmp_path):
+    root = make_project(tmp_path, sources=1, lines=3)
+    path = root / "footage" / "scene_0.srt"
+    path.write_text(path.read_text().replace("00:00:01,880", "00:09:01,880"))
+    done = redub("ingest", "-C", root, "--scheduler", "sync")
+    assert done.returncode == 3
+    rows = json.loads(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
+    assert [(r["clip_id"], r["code"]) for r in rows] == [("scene_0-0002", "E-SUB-PASTEND")]
 
 
 def test_unknown_words_are_usage_errors():

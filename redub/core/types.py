@@ -39,6 +39,17 @@ class VideoSpec:
     fps: int = 25
     max_side: int = 384
 
+    def __post_init__(self) -> None:
+        if self.fps != 25:
+            raise ConfigError(
+                f"video.fps is {self.fps}; clips, lips and mel are counted on the 25 fps grid",
+                code="E-CFG-VALUE",
+            )
+        if self.max_side < 32:
+            raise ConfigError(
+                f"video.max_side is {self.max_side}; wanted at least 32", code="E-CFG-VALUE"
+            )
+
     def frame_count(self, duration_s: float) -> int:
         return round(duration_s * self.fps)
 

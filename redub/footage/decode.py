@@ -10,7 +10,6 @@ Letters: V grid pictures, H and W height and width, S samples.
 from __future__ import annotations
 
 import math
-import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +24,7 @@ from redub.core.errors import ClipError, ConfigError
 from redub.core.types import AudioSpec, ByteArray, FloatArray, VideoSpec, Waveform
 from redub.footage.container import MediaFile, open_media
 from redub.footage.decord_reader import DecordReader, read_with_decord
-from redub.footage.limits import DecodeLimits
+from redub.footage.limits import DecodeLimits, peak_memory_mib
 from redub.footage.paths import open_regular
 
 Allocate = Callable[[int], ByteArray]
@@ -112,7 +111,7 @@ def decode_in_process(
             heard = buffer[picture_bytes:].view(np.float32)
             notes = _read_sound(media, start_frame, count, video, audio, heard)
             sound = Waveform(heard, audio.sample_rate_hz)
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        peak_mib = peak_memory_mib()
         return DecodedClip(pictures, sound, notes, decoder, peak_mib)
 
 

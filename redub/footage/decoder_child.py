@@ -25,7 +25,7 @@ from redub.core.errors import ClipError
 from redub.core.types import AudioSpec, ByteArray, VideoSpec
 from redub.footage import wire
 from redub.footage.decode import decode_in_process
-from redub.footage.limits import DecodeLimits
+from redub.footage.limits import DecodeLimits, peak_memory_mib
 from redub.footage.probe import probe
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
@@ -125,7 +125,7 @@ def serve(link: socket.socket, limits: DecodeLimits) -> None:
                 "message": f"decoding needs more than {limits.memory_mib} MiB; raise the limit, or "
                 "scale the file down first",
             }
-        reply["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        reply["peak_memory_mib"] = peak_memory_mib()
         with_arrays = "error" not in reply
         try:
             wire.send(link, reply, shared.descriptor if with_arrays else None)

@@ -37,7 +37,6 @@ from redub.footage.subtitles import (
     SUBTITLE_SUFFIXES,
     Cue,
     Subtitles,
-    fit_to_media,
     read_subtitles,
 )
 from redub.footage.tables import Tables, line_value, load_tables, rows_without_line
@@ -286,9 +285,12 @@ def _lines(
     for suffix in SUBTITLE_SUFFIXES:
         beside = base.with_suffix(suffix).as_posix()
         if os.path.lexists(root / beside):
-            found = read_subtitles(locate(root, beside), source=relative, cast=tables.names)
-            return fit_to_media(
-                found, source=relative, end_s=info.duration_s, max_clip_s=max_clip_s
+            return read_subtitles(
+                locate(root, beside),
+                source=relative,
+                cast=tables.names,
+                end_s=info.duration_s,
+                max_clip_s=max_clip_s,
             )
     if info.duration_s > max_clip_s:
         raise ClipError(

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from redub.core.errors import ConfigError
+
+
+def peak_memory_mib() -> int:
+    """Resident memory of this process at its highest.
+
+    Read from the kernel's status file: ``ru_maxrss`` of a new program starts at the peak of the
+    program that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

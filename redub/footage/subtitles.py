@@ -11,6 +11,7 @@ then cannot be known. Overlaps and overshoots of a few pictures are clipped inst
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -58,12 +59,22 @@ class Subtitles:
     faults: tuple[ClipFault, ...]
 
 
-def read_subtitles(path: Path, *, source: str = "", cast: Collection[str] = ()) -> Subtitles:
+def read_subtitles(
+    path: Path,
+    *,
+    source: str = "",
+    cast: Collection[str] = (),
+    end_s: float = math.inf,
+    max_clip_s: float = math.inf,
+) -> Subtitles:
     """Read one SRT, WebVTT or ASS file.
 
     Args:
         source: the media the cues belong to, for the fault rows.
         cast: names that may stand before a colon in any case.
+        end_s: where the media end; a cue that reaches further is refused before it can be said
+            to overlap the ones that follow it.
+        max_clip_s: how long a clip may be.
     """
     source = source or path.name
     try:
@@ -73,7 +84,10 @@ def read_subtitles(path: Path, *, source: str = "", cast: Collection[str] = ()) 
         return Subtitles((), (ClipFault.of(error, source=source),))
     cast_names = {name.casefold(): name for name in cast}
     named = [_clean(cue, cast_names) for cue in cues]
-    return _checked(named, faults, source)
+    fitted = fit_to_media(
+        Subtitles(tuple(named), tuple(faults)), source=source, end_s=end_s, max_clip_s=max_clip_s
+    )
+    return _checked(fitted.cues, fitted.faults, source)
 
 
 def fit_to_media(
@@ -88,7 +102,7 @@ def fit_to_media(
         elif cue.end_s - cue.start_s > max_clip_s:
             what = f"lasts {cue.end_s - cue.start_s:.1f} s, the limit is {max_clip_s:g} s"
             faults.append(_fault(cue.index, "E-IN-TOOLONG", what, source))
-        else:
+        else:  # reversed and negative times are for the next check to name
             good.append(replace(cue, end_s=min(cue.end_s, end_s)))
     return Subtitles(tuple(good), tuple(sorted(faults, key=lambda fault: fault.line)))
 

@@ -36,6 +36,9 @@ name = "demo film"
 root = "footage"
 film = "demo"
 
+[index]
+exclude_same_scene = true   # a test scene is never in the library: no training scene is either
+
 [train]
 max_steps = {steps}
 seed = {seed}

@@ -18,7 +18,7 @@ from redub.features.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.encode import write_dubbed
 from redub.footage.probe import SourceInfo
-from redub.footage.subtitles import fit_to_media, read_subtitles
+from redub.footage.subtitles import read_subtitles
 from redub.pipeline.decoders import close_decoders, limits_of
 from redub.pipeline.extract import ClipWork, Toolbox
 from redub.pipeline.files import file_digest
@@ -59,6 +59,7 @@ class DubSummary:
     slots: list[tuple[float, float]] = field(default_factory=list)
     loudness_lufs: float | None = None
     original_lufs: float | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def dub(
@@ -105,7 +106,7 @@ def dub(
     summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
     summary.dubbed = len(lines)
     summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
-    write_dubbed(video, output, track)
+    summary.notes = list(write_dubbed(video, output, track).notes)
     return summary
 
 
@@ -141,10 +142,10 @@ def script_clips(
         raise ClipError(f"{video.name} has no picture to dub", code="E-IN-NOVIDEO")
     if not script.is_file():
         raise ConfigError(f"the script {script} does not exist", code="E-IN-MISSING")
-    read = read_subtitles(script, source=script.name, cast=cast)
-    fitted = fit_to_media(
-        read,
+    fitted = read_subtitles(
+        script,
         source=script.name,
+        cast=cast,
         end_s=info.duration_s,
         max_clip_s=project.config.footage.max_clip_s,
     )

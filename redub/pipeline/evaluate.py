@@ -19,26 +19,32 @@ from typing import Any
 import numpy as np
 
 from redub.core.config import digest_of
-from redub.core.errors import ClipError, ConfigError
+from redub.core.errors import ClipError, ConfigError, IntegrityError
 from redub.core.phonemes import id_of
 from redub.core.types import Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.evaluation.duration_error import phoneme_error_ms, slot_error_ms
 from redub.evaluation.emotion_recogniser import EmotionRecogniser, EmotionReport, emotion_report
 from redub.evaluation.f0_correlation import f0_correlation
-from redub.evaluation.intervals import Interval, bootstrap_difference, bootstrap_mean
+from redub.evaluation.intervals import Interval, bootstrap_difference, bootstrap_mean, wilson
 from redub.evaluation.lip_audio import MAX_SHIFT, LipAudioMeter
 from redub.evaluation.mcd import mel_distortion
 from redub.evaluation.pitch_errors import PitchErrors, pitch_errors, pooled
-from redub.evaluation.word_error import SpeechRecogniser, corpus_wer
+from redub.evaluation.word_error import (
+    SpeechRecogniser,
+    corpus_wer,
+    normalise,
+    pronunciations,
+)
 from redub.features.audio_emotion import DIMENSIONS
 from redub.pipeline.executor import Failure, Scheduler
-from redub.pipeline.files import commit_json, read_json
+from redub.pipeline.files import commit_json, file_digest, read_json
 from redub.pipeline.index import open_index
 from redub.pipeline.keys import FeatureKeys
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.project import Project
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import make_vocoder, read_samples
+from redub.pipeline.train import run_folder
 
 GROUND_TRUTH, RESYNTHESIS, MEAN_MEL = "ground truth", "vocoder resynthesis", "training-mean mel"
 LINES_PER_TASK = 4
@@ -60,7 +66,9 @@ class LineOrder:
 class LineFigures:
     """What was measured of one line of one system; NaN where it is not defined.
 
-    ``emotion_vector`` is the audio emotion vector of the take, None where it has no speech.
+    ``heard_emotion`` is what the judge of prosody hears, ``heard_by_all`` what one that hears every
+    dimension does. ``emotion_vector`` is the audio emotion vector of the take, None where it has
+    no speech.
     ``mcd_dtw`` compares the sound, ``mcd_dtw_mel`` the mel before the vocoder.
     """
 
@@ -78,6 +86,7 @@ class LineFigures:
     transcript: str
     emotion_vector: list[float] | None
     heard_emotion: str = ""
+    heard_by_all: str = ""
     offset_frames: int | None = None
 
 
@@ -103,6 +112,7 @@ class Evaluation:
     comparisons: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     recogniser: str = ""
     unknown_words: list[str] = field(default_factory=list)
+    made_from: str = ""
 
     def columns(self) -> list[str]:
         return ["system", *METRIC_TITLES.values()]
@@ -133,6 +143,7 @@ class Evaluation:
 
 METRIC_TITLES = {
     "emo_acc": "EMO-ACC %",
+    "emo_acc_all": "EMO-ACC, all dims %",
     "macro_f1": "macro-F1 %",
     "mcd_dtw": "MCD-DTW dB",
     "mcd_dtw_mel": "MCD-DTW (mel) dB",
@@ -144,7 +155,7 @@ METRIC_TITLES = {
     "wer": "WER %",
     "lip_offset": "|lip offset| frames",
 }
-SHARES = ("emo_acc", "macro_f1", "gpe", "ffe", "wer")
+SHARES = ("emo_acc", "emo_acc_all", "macro_f1", "gpe", "ffe", "wer")
 
 
 def said(value: tuple[float, float, float] | None, metric: str) -> str:
@@ -221,8 +232,8 @@ def evaluate(
 def measure_lines(order: LineOrder) -> list[LineFigures]:
     """Measure every system's take of some lines; runs in a worker."""
     tools = _tools(order.project, order.split, order.asr)
-    runs = {run: read_samples(order.project, run, order.split) for run in order.runs}
     ids = [clip.clip_id for clip in order.clips]
+    runs = {run: read_samples(order.project, run, order.split, ids) for run in order.runs}
     recorded = {
         name: tools.store.read(name, ids)
         for name in ("waveform", "mel", "f0", "durations", "audio_emotion")
@@ -381,10 +392,10 @@ def _summed_up(
     lines: list[LineFigures],
 ) -> Evaluation:
     by_id = {clip.clip_id: clip for clip in clips}
-    recogniser = _emotion_recogniser(store)
+    recogniser, hears_all = _emotion_recognisers(store)
     meter = _lip_meter(store)
-    if recogniser is not None:
-        _hear_emotions(recogniser, by_id, lines)
+    if recogniser is not None and hears_all is not None:
+        _hear_emotions(recogniser, hears_all, by_id, lines)
     if meter is not None:
         _measure_lips(project, store, meter, by_id, runs, split, lines)
     systems = [GROUND_TRUTH, RESYNTHESIS, *runs, MEAN_MEL]
@@ -398,6 +409,11 @@ def _summed_up(
         chosen = f"{recogniser.chosen.kind} on prosody of audio_emotion, speaker-normalised"
     evaluation = Evaluation(split, runs, scores, lines, majority, recogniser=chosen)
     evaluation.comparisons = _comparisons(project, by_id, runs, lines, majority)
+    evaluation.made_from = inputs_of(project, runs, split)
+    if project.config.evaluate.asr:
+        known = pronunciations()
+        words = {word for clip in store.clips() for word in normalise(clip.text).split()}
+        evaluation.unknown_words = sorted(words - set(known))
     return evaluation
 
 
@@ -412,32 +428,45 @@ def prosody_of(vectors: Any) -> Any:
     return np.asarray(vectors)[:, HEARD_DIMENSIONS]
 
 
-def _emotion_recogniser(store: Store) -> EmotionRecogniser | None:
-    """Fitted on ground-truth audio of the training split; None without enough labels."""
+def _emotion_recognisers(
+    store: Store,
+) -> tuple[EmotionRecogniser | None, EmotionRecogniser | None]:
+    """The judge of prosody and the judge of all dimensions.
+
+    Fitted on ground-truth audio of the training split; None without enough labels.
+    """
     training = [c for c in store.clips() if c.split == "train" and c.emotion]
     vectors = store.read("audio_emotion", [c.clip_id for c in training])
     training = [c for c in training if c.clip_id in vectors]
     if len({c.emotion for c in training}) < 2 or len(training) < 16:
-        return None
-    return EmotionRecogniser.fit(
-        prosody_of(np.stack([np.asarray(vectors[c.clip_id]) for c in training])),
+        return None, None
+    features = np.stack([np.asarray(vectors[c.clip_id]) for c in training])
+    facts = (
         [c.emotion for c in training],
         [c.speaker for c in training],
         [f"{c.film}/{c.scene}" for c in training],
-        seed=0,
     )
+    prosody = EmotionRecogniser.fit(prosody_of(features), *facts, seed=0)
+    return prosody, EmotionRecogniser.fit(features, *facts, seed=0)
 
 
 def _hear_emotions(
-    recogniser: EmotionRecogniser, clips: dict[str, Clip], lines: list[LineFigures]
+    prosody: EmotionRecogniser,
+    hears_all: EmotionRecogniser,
+    clips: dict[str, Clip],
+    lines: list[LineFigures],
 ) -> None:
     audible = [line for line in lines if line.emotion_vector is not None]
     if not audible:
         return
-    features = prosody_of(np.array([line.emotion_vector for line in audible]))
-    heard = recogniser.predict(features, [clips[line.clip_id].speaker for line in audible])
-    for line, emotion in zip(audible, heard, strict=True):
-        line.heard_emotion = emotion
+    features = np.array([line.emotion_vector for line in audible])
+    speakers = [clips[line.clip_id].speaker for line in audible]
+    one, other = (
+        prosody.predict(prosody_of(features), speakers),
+        hears_all.predict(features, speakers),
+    )
+    for line, first, second in zip(audible, one, other, strict=True):
+        line.heard_emotion, line.heard_by_all = first, second
 
 
 def _lip_meter(store: Store) -> LipAudioMeter | None:
@@ -518,6 +547,9 @@ def _emotion_scores(
     )
     values["emo_acc"] = (report.accuracy, report.accuracy_low, report.accuracy_high)
     values["macro_f1"] = (report.macro_f1, float("nan"), float("nan"))
+    right = sum(x.heard_by_all == clips[x.clip_id].emotion for x in labelled)
+    share = wilson(right, len(labelled))
+    values["emo_acc_all"] = (share.value, share.low, share.high)
     return report
 
 
@@ -592,10 +624,37 @@ def _comparisons(
 # -- on disk
 
 
-def _commit(project: Project, evaluation: Evaluation) -> None:
+def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
+    """Everything an evaluation depends on: the takes, the recorded features, the settings."""
+    takes = [
+        file_digest(run_folder(project, run) / "samples" / split / "index.json") for run in runs
+    ]
+    store = Store(project)
+    keys = {name: key.key for name, key in store.keys.by_name.items()}
+    clips = [asdict(clip) for clip in store.clips()]
+    return digest_of([takes, keys, clips, asdict(project.config.evaluate), list(runs)])
+
+
+def is_evaluated(project: Project, runs: Sequence[str]) -> bool:
+    """Whether the last evaluation is of exactly these takes, features and settings."""
+    split = project.config.evaluate.split
+    paths = _records(project)
+    if not paths:
+        return False
+    made_from = read_json(paths[-1]).get("made_from")
+    return bool(made_from == inputs_of(project, runs, split))
+
+
+def _records(project: Project) -> list[Path]:
     folder = project.root / "evaluations"
-    number = len(list(folder.glob("[0-9]*.json"))) + 1 if folder.is_dir() else 1
-    commit_json(folder / f"{number:08d}.json", _finite(asdict(evaluation)))
+    return sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
+
+
+def _commit(project: Project, evaluation: Evaluation) -> None:
+    paths = _records(project)
+    number = int(paths[-1].stem) + 1 if paths else 1
+    path = project.root / "evaluations" / f"{number:08d}.json"
+    commit_json(path, _finite(asdict(evaluation)))
 
 
 def _finite(value: Any) -> Any:
@@ -615,11 +674,15 @@ def last_evaluation(project: Project) -> dict[str, Any]:
     Raises:
         ConfigError: there is none yet (names the stage to run).
     """
-    folder = project.root / "evaluations"
-    paths = sorted(folder.glob("[0-9]*.json")) if folder.is_dir() else []
+    paths = _records(project)
     if not paths:
         raise ConfigError(
             "nothing was evaluated yet; run `redub evaluate`", code="E-STAGE-EVALUATE"
         )
-    found: dict[str, Any] = read_json(paths[-1])
+    found: Any = read_json(paths[-1])
+    wanted = {"runs", "lines", "systems", "comparisons", "majority", "split"}
+    if not isinstance(found, dict) or wanted - set(found):
+        raise IntegrityError(
+            f"{paths[-1]} is damaged; run `redub evaluate` again", code="E-INT-JSON"
+        )
     return found

@@ -329,7 +329,7 @@ def quarantine_row(clip: Clip, stage: str, feature: str, error: ClipError) -> di
         "message": error.message,
         "attempts": error.attempts,
         "signal": error.signal,
-        "peak_memory_mib": error.peak_memory_mib,
+        "peak_memory_mib": measured_peak(error.code, error.peak_memory_mib),
         "versions": f"redub {__version__}, {clip.decoder}",
         "command": f"redub bad show {clip.clip_id}",
     }
@@ -337,6 +337,12 @@ def quarantine_row(clip: Clip, stage: str, feature: str, error: ClipError) -> di
 
 _EXTRACTORS: dict[str, Extractor] = {}
 """Extractors of this process by key: models are loaded once per worker, not once per task."""
+
+
+def measured_peak(code: str, peak_memory_mib: int | None) -> int | None:
+    """The decoder's memory, where it says something: it is never twice the same number, and a row
+    about a file that is simply empty must have the same bytes in every run."""
+    return peak_memory_mib if code in ("E-DEC-MEM", "E-DEC-CRASH", "E-DEC-TIMEOUT") else None
 
 
 class Toolbox:

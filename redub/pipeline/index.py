@@ -8,6 +8,7 @@ one commit that names the build. Readers keep the build they opened; nothing is 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ from redub.pipeline.files import (
 )
 from redub.pipeline.project import IndexConfig, Project
 from redub.pipeline.store import Store, clip_table, clips_of
+
+log = logging.getLogger(__name__)
 
 BUILD_VERSION = 1
 FEATURE_OF = {modality: f"{modality}_emotion" for modality in (*MODALITIES, "audio")}
@@ -90,7 +93,7 @@ def build_index(project: Project) -> IndexSummary:
     document = _document(store, library)
     build = digest_of(document)
     record = current_build(project)
-    if record is not None and record["build"] == build:
+    if record is not None and record["build"] == build and _is_whole(project, record):
         counts = {m: record["rows"][m] for m in MODALITIES}
         return IndexSummary(build, False, len(library), counts, left_out, record["recall"])
     table = LibraryTable.from_clips(library)
@@ -110,6 +113,17 @@ def build_index(project: Project) -> IndexSummary:
         recall[modality] = None if graph is None else graph.recall
     _commit(project, build, document, files, rows, recall)
     return IndexSummary(build, True, len(library), rows, left_out, recall)
+
+
+def _is_whole(project: Project, record: dict[str, Any]) -> bool:
+    """Whether every file of a build has its committed bytes; a damaged build is made again."""
+    try:
+        for name, digests in record["files"].items():
+            check_folder(project.root / "index" / name / record["build"], digests)
+    except IntegrityError as error:
+        log.warning("%s; building the index again", error)
+        return False
+    return True
 
 
 def _library(store: Store) -> tuple[list[Clip], int]:
@@ -193,7 +207,8 @@ def _commit(
     rows: dict[str, int],
     recall: dict[str, float | None],
 ) -> None:
-    number = len(records_of_builds(project)) + 1
+    paths = records_of_builds(project)
+    number = int(paths[-1].stem) + 1 if paths else 1
     record = {
         "number": number,
         "build": build,
@@ -222,8 +237,22 @@ def current_build(project: Project) -> dict[str, Any] | None:
     records = records_of_builds(project)
     if not records:
         return None
-    record: dict[str, Any] = read_json(records[-1])
+    record: Any = read_json(records[-1])
+    if not isinstance(record, dict) or {"build", "files", "rows", "recall"} - set(record):
+        raise IntegrityError(
+            f"{records[-1]} is damaged; move it away and run `redub index build`",
+            code="E-INT-JSON",
+        )
     return record
+
+
+def is_fresh(store: Store, record: dict[str, Any]) -> bool:
+    """Whether a build is of the clips, features and settings that the project has now."""
+    try:
+        library = _library(store)[0]
+    except ConfigError:
+        return False
+    return bool(digest_of(_document(store, library)) == record["build"])
 
 
 def open_index(project: Project, *, fresh: bool = True) -> OpenIndex:
@@ -240,14 +269,12 @@ def open_index(project: Project, *, fresh: bool = True) -> OpenIndex:
     record = current_build(project)
     if record is None:
         raise ConfigError("there is no index yet; run `redub index build`", code="E-STAGE-INDEX")
-    if fresh:
-        store = Store(project)
-        if digest_of(_document(store, _library(store)[0])) != record["build"]:
-            raise ConfigError(
-                "the clips, their features or the settings changed since the index was built; "
-                "run `redub index build`",
-                code="E-STAGE-INDEX",
-            )
+    if fresh and not is_fresh(Store(project), record):
+        raise ConfigError(
+            "the clips, their features or the settings changed since the index was built; "
+            "run `redub index build`",
+            code="E-STAGE-INDEX",
+        )
     root, build = project.root / "index", record["build"]
     for name, digests in record["files"].items():
         check_folder(root / name / build, digests)

@@ -35,6 +35,7 @@ from redub.footage.subtitles import SUBTITLE_SUFFIXES
 from redub.footage.tables import Tables
 from redub.pipeline.decoders import close_decoders, shared_decoder
 from redub.pipeline.executor import Failure, Scheduler
+from redub.pipeline.extract import measured_peak
 from redub.pipeline.files import file_digest
 from redub.pipeline.project import Project
 from redub.pipeline.store import QUARANTINE_SCHEMA, SOURCE_SCHEMA, Store, clip_table
@@ -265,7 +266,7 @@ def _fault_row(order: SourceOrder, fault: ClipFault) -> dict[str, Any]:
         "message": fault.message,
         "attempts": fault.attempts,
         "signal": fault.signal,
-        "peak_memory_mib": fault.peak_memory_mib,
+        "peak_memory_mib": measured_peak(fault.code, fault.peak_memory_mib),
         "versions": f"redub {__version__}",
         "command": "redub ingest",
     }

@@ -30,12 +30,18 @@ LINE_FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Whose voice a line is spoken in: a mean speaker vector and timbre prompts."""
+    """Whose voice a line is spoken in: speaker vectors and timbre prompts of library lines."""
 
     name: str
-    speaker_vector: FloatArray
+    speaker_vectors: tuple[FloatArray, ...]
     timbres: tuple[FloatArray, ...]
     clip_ids: tuple[str, ...]
+
+    @property
+    def speaker_vector(self) -> FloatArray:
+        """The mean over the voice's lines."""
+        mean: FloatArray = np.mean(self.speaker_vectors, axis=0).astype(np.float32)
+        return mean
 
 
 @dataclass(slots=True)
@@ -68,6 +74,7 @@ class LineMaker:
             name: self.store.read(name) for name in LINE_FEATURES
         }
         self.neighbours = neighbours_of(self.store, self.index)
+        self._reasons: dict[str, dict[str, str]] = {}
         self.voices = self._voices()
 
     def keys(self) -> dict[str, str]:
@@ -87,7 +94,7 @@ class LineMaker:
                 if clip.clip_id not in self.values[name]
             ]
             if missing:
-                report.left_out[clip.clip_id] = f"no {missing[0]}"
+                report.left_out[clip.clip_id] = self._why(missing[-1], clip)
                 continue
             rows = np.asarray(self.values["durations"][clip.clip_id])
             line = self._line(clip, rows[:, 0], self.voice_of(clip), durations=rows[:, 1])
@@ -106,7 +113,7 @@ class LineMaker:
             if clip.split != split:
                 continue
             if clip.clip_id not in self.values["phonemes"]:
-                report.left_out[clip.clip_id] = "no phonemes"
+                report.left_out[clip.clip_id] = self._why("phonemes", clip)
                 continue
             ids = np.asarray(self.values["phonemes"][clip.clip_id])[:, 0]
             line = self._line(clip, silenced(ids), self.voice_of(clip))
@@ -115,6 +122,14 @@ class LineMaker:
             else:
                 report.lines.append(line)
         return report
+
+    def _why(self, feature: str, clip: Clip) -> str:
+        """Why a clip has no value of a feature, in the words of the extractor."""
+        if feature not in self._reasons:
+            rows = self.store.live_features(feature)
+            self._reasons[feature] = dict(rows.select("clip_id", "why_not").iter_rows())
+        reason = self._reasons[feature].get(clip.clip_id, "not extracted yet")
+        return f"no {feature} ({reason})"
 
     def voice_of(self, clip: Clip) -> Voice | None:
         """The voice of a clip's speaker, made from *other* training lines."""
@@ -128,7 +143,7 @@ class LineMaker:
         order = sorted(kept, key=lambda i: _shuffle(clip.clip_id, voice.clip_ids[i]))[:wanted]
         return Voice(
             voice.name,
-            voice.speaker_vector,
+            tuple(voice.speaker_vectors[i] for i in kept),
             tuple(voice.timbres[i] for i in order),
             tuple(voice.clip_ids[i] for i in order),
         )
@@ -151,7 +166,7 @@ class LineMaker:
             if name in voice.clip_ids:
                 place = voice.clip_ids.index(name)
                 vector = np.asarray(self.values["speaker"][name])
-                return Voice(name, vector, (voice.timbres[place],), (name,))
+                return Voice(name, (vector,), (voice.timbres[place],), (name,))
         known = [*self.voices, *(c for v in self.voices.values() for c in v.clip_ids)]
         raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
 
@@ -164,9 +179,7 @@ class LineMaker:
         return {
             name: Voice(
                 name,
-                np.mean([np.asarray(self.values["speaker"][i]) for i in ids], axis=0).astype(
-                    np.float32
-                ),
+                tuple(np.asarray(self.values["speaker"][i]) for i in ids),
                 tuple(np.asarray(self.values["mel"][i]) for i in ids),
                 tuple(ids),
             )

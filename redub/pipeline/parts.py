@@ -94,7 +94,11 @@ class PartTable:
         return self._commits
 
     def parts(self) -> list[PartRecord]:
-        return [part for commit in self.commits() for part in commit.parts]
+        """Committed parts in order; one that was lost and made again counts once, as it is now."""
+        latest: dict[str, PartRecord] = {}
+        for commit in self.commits():
+            latest.update({part.name: part for part in commit.parts})
+        return list(latest.values())
 
     def read(
         self, columns: Sequence[str] | None = None, *, shards: Iterable[str] | None = None
@@ -121,6 +125,11 @@ class PartTable:
         """The rows of one committed part."""
         return self._read_part(part, columns)
 
+    def is_whole(self, part: PartRecord) -> bool:
+        """Whether a committed part is there with its committed bytes."""
+        path = self.root / part.name
+        return path.is_file() and file_digest(path) == part.sha256
+
     def verify(self) -> list[str]:
         """Read every committed part again; the sentences of what is wrong."""
         self._verified.clear()
@@ -141,8 +150,8 @@ class PartTable:
                 if found != part.sha256:
                     raise IntegrityError(
                         f"{path} holds other bytes than were committed "
-                        f"(found {found[:12]}, committed {part.sha256[:12]}); "
-                        f"shard {part.shard}: move the file away and restore it from a copy"
+                        f"(found {found[:12]}, committed {part.sha256[:12]}, "
+                        f"shard {part.shard}); `redub cache repair` has it computed again"
                     )
                 self._verified.add(part.name)
             table = pq.read_table(
@@ -155,7 +164,9 @@ class PartTable:
             )
         except FileNotFoundError:
             raise IntegrityError(
-                f"{path} was committed but is gone (shard {part.shard})", code="E-INT-GONE"
+                f"{path} was committed but is gone (shard {part.shard}); "
+                "`redub cache repair` has it computed again",
+                code="E-INT-GONE",
             ) from None
         except (OSError, pa.ArrowException) as error:
             raise IntegrityError(f"{path} cannot be read: {error}") from error

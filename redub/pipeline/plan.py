@@ -11,7 +11,10 @@ from typing import Any
 
 import polars as pl
 
+from redub.footage.folder import list_sources, read_tables
 from redub.pipeline.files import read_json
+from redub.pipeline.index import current_build, is_fresh
+from redub.pipeline.ingest import fingerprint_of
 from redub.pipeline.keys import differing_fields
 from redub.pipeline.ledger import ledger, pending_features
 from redub.pipeline.store import Store, feature_schema
@@ -29,6 +32,35 @@ class PlanLine:
     quarantined: int
     why: str
     estimate_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FootagePlan:
+    """What `redub ingest` would find: the feature lines count only clips that were ingested."""
+
+    to_read: list[str]
+    gone: list[str]
+    index: str
+
+
+def plan_footage(store: Store) -> FootagePlan:
+    """Compare the footage folder and the index build with the store.
+
+    Raises:
+        ConfigError: the footage folder or one of its tables is wrong.
+    """
+    root = store.project.footage_root
+    names = list_sources(root)
+    tables = read_tables(root)
+    known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
+    stale = [n for n in names if known.get(n) != fingerprint_of(store.project, root, n, tables)]
+    gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in set(names))
+    build = current_build(store.project)
+    if build is None:
+        state = "to be built"
+    else:
+        state = "up to date" if is_fresh(store, build) else "to be built again"
+    return FootagePlan(stale, gone, state)
 
 
 def plan(store: Store) -> list[PlanLine]:

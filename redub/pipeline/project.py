@@ -7,6 +7,7 @@ each stage's key is made from the settings it uses, so a changed setting never m
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,12 @@ class FootageConfig:
     max_clip_s: float = 60.0
     memory_mib: int = 1500
     wall_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if Path(self.root) in (Path(), Path("..")):
+            raise ConfigError(
+                "footage.root is the project itself; name a folder of its own", code="E-CFG-VALUE"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,13 @@ class TrainConfig:
     timbres: int = 4
     system: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "threads", "timbres"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"train.{name} is {getattr(self, name)}; wanted at least 1", code="E-CFG-VALUE"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +188,13 @@ def open_project(start: Path) -> Project:
     for folder in (start, *start.parents):
         path = folder / FILE_NAME
         if path.is_file():
-            return Project(folder, parse_config(path.read_text(encoding="utf-8"), where=str(path)))
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ConfigError(
+                    f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8", code="E-CFG-TOML"
+                ) from error
+            return Project(folder, parse_config(text, where=str(path)))
     raise ConfigError(
         f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`",
         code="E-CFG-NOPROJECT",
@@ -182,7 +202,7 @@ def open_project(start: Path) -> Project:
 
 
 TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.
-name = "{name}"
+name = {name}
 
 [footage]
 root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
@@ -207,6 +227,5 @@ def init_project(root: Path) -> Path:
     with storage_errors(path):
         (root / "footage").mkdir(parents=True, exist_ok=True)
     name = root.resolve().name or "project"
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    commit_bytes(path, TEMPLATE.format(name=escaped).encode())
+    commit_bytes(path, TEMPLATE.format(name=json.dumps(name)).encode())
     return path

@@ -51,7 +51,7 @@ def retrieve(project: Project) -> RetrieveSummary:
     table = neighbour_parts(store, index)
     clips = store.clips()
     vectors = {m: store.read(FEATURE_OF[m]) for m in MODALITIES}
-    known = {part.name for part in table.parts()}
+    known = {part.name for part in table.parts() if table.is_whole(part)}
     rows = queries = 0
     for shard, chunk in _chunks(store, clips):
         name = f"part-{shard}.parquet"

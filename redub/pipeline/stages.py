@@ -229,6 +229,14 @@ def run_verify(project: Project) -> tuple[int, list[str]]:
     return verify_store(project)
 
 
+def run_repair(project: Project) -> list[str]:
+    """Take damaged tables out, so that the next run makes them again."""
+    from redub.pipeline.verify import repair_store
+
+    with writing(project, "repair"):
+        return repair_store(project)
+
+
 def run_all(
     project: Project,
     scheduler: Scheduler,
@@ -237,7 +245,7 @@ def run_all(
     stop: str,
     say: Say,
     bar: Bar,
-    run: str = "authentic",
+    base: str = "authentic",
 ) -> int:
     """Walk the stages from ``start`` to ``stop``; returns how many rows are quarantined.
 
@@ -248,8 +256,13 @@ def run_all(
         if name not in STAGES:
             raise UsageError(f"unknown stage '{name}'; {nearest(name, STAGES)}")
     first, last = STAGES.index(start), STAGES.index(stop)
+    if last < first:
+        raise UsageError(f"--from {start} comes after --to {stop}")
+    run = base
     for stage in STAGES[first : last + 1]:
         try:
+            if stage == "train" or (stage in STAGES[5:] and run == base):
+                run = _run_name(project, base)
             _one_stage(project, scheduler, stage, run, say, bar)
         except ConfigError as error:
             if error.code not in ("E-STAGE-LINES", "E-STAGE-EXTRACT", "E-STAGE-SPLIT"):
@@ -259,6 +272,12 @@ def run_all(
     from redub.pipeline.store import Store
 
     return len(Store(project).quarantined())
+
+
+def _run_name(project: Project, base: str) -> str:
+    from redub.pipeline.train import next_run
+
+    return next_run(project, base)
 
 
 def _one_stage(
@@ -294,9 +313,17 @@ def _one_stage(
         split = project.config.evaluate.split
         with bar("synthesize", "lines") as progress:
             spoken = run_synthesize(project, run=run, split=split, progress=progress)
-        text = f"{spoken.lines} lines, RTF {spoken.rtf:.3f}"
+        text = f"{spoken.lines} lines, RTF {spoken.rtf:.3f}" if spoken.lines else "up to date"
+    elif _is_evaluated(project, run):
+        text = "up to date"
     else:
         with bar("evaluate", "lines") as progress:
             result = run_evaluate(project, scheduler, runs=[run], progress=progress)
         text = f"{len(result.systems)} systems measured; report: {run_report(project, None)}"
     say(f"{number} {stage}: {text}")
+
+
+def _is_evaluated(project: Project, run: str) -> bool:
+    from redub.pipeline.evaluate import is_evaluated
+
+    return is_evaluated(project, [run])

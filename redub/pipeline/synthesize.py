@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ import numpy as np
 import soundfile
 
 from redub.core.config import digest_of
-from redub.core.errors import ConfigError, IntegrityError
+from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import AudioSpec, FloatArray, Waveform
 from redub.model.vocoder.registry import vocoder
 from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_json
 from redub.pipeline.lines import LineMaker
 from redub.pipeline.project import Project
-from redub.pipeline.train import run_folder
+from redub.pipeline.train import run_folder, trained_on
 from redub.training import checkpoint
 from redub.training.synthesis import SpokenLine, TrainedDubber, load_dubber, synthesise
 from redub.training.trainer import CHECKPOINTS
@@ -64,10 +64,7 @@ def open_dubber(project: Project, run: str) -> TrainedDubber:
 def spoken_checkpoint(project: Project, run: str) -> Path:
     """The checkpoint that a run speaks with."""
     root = run_folder(project, run) / CHECKPOINTS
-    place = checkpoint.best(root)
-    if place is None:
-        steps = checkpoint.steps_in(root) if root.is_dir() else []
-        place = steps[-1] if steps else None
+    place = checkpoint.best(root) if root.is_dir() else None
     if place is None:
         raise ConfigError(
             f"run '{run}' has no checkpoint; run `redub train --run {run}` first",
@@ -114,14 +111,27 @@ def synthesize(
     dubber = open_dubber(project, run)
     maker = LineMaker(project)
     check_features(dubber, project, maker.keys())
+    if split not in ("train", "validation", "test"):
+        raise UsageError(f"unknown split '{split}'; known: train, validation, test")
     report = maker.scripted(split)
+    seen = trained_on(project, run)
+    leaks = [line.clip_id for line in report.lines if line.clip_id in seen]
+    if leaks and split == "test":
+        raise ConfigError(
+            f"run '{run}' was trained on {len(leaks)} lines that are test lines now "
+            f"({leaks[0]}, …); train a new run before it is judged on them",
+            code="E-RUN-LEAK",
+        )
     if not report.lines:
         raise ConfigError(
             f"no line of split '{split}' can be spoken: {report.reasons() or 'it is empty'}",
             code="E-STAGE-LINES",
         )
-    voice = make_vocoder(project.config.audio)
     folder = run_folder(project, run) / "samples" / split
+    wanted = {line.clip_id: _inputs(maker, line.clip_id) for line in report.lines}
+    if _is_spoken(folder, _made_from(project, run), wanted):
+        return SynthesisSummary(0, len(report.left_out), 0.0, 0.0)
+    voice = make_vocoder(project.config.audio)
     began = time.perf_counter()
     speech = 0.0
     rows: list[dict[str, Any]] = []
@@ -129,9 +139,8 @@ def synthesize(
         for spoken in synthesise(dubber, report.lines[start : start + LINES_PER_BATCH]):
             waveform = voice.vocode(spoken.mel)
             speech += waveform.duration_s
-            clip = maker.by_id[spoken.clip_id]
-            inputs = digest_of([asdict(clip), maker.index.build])
-            rows.append({**_write(folder, len(rows), spoken, waveform), "inputs": inputs})
+            written = _write(folder, len(rows), spoken, waveform)
+            rows.append({**written, "inputs": wanted[spoken.clip_id]})
             progress(len(rows), len(report.lines))
     seconds = time.perf_counter() - began
     index = {
@@ -142,6 +151,37 @@ def synthesize(
     }
     commit_json(folder / "index.json", index)
     return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
+
+
+def _inputs(maker: LineMaker, clip_id: str) -> str:
+    """What a take depends on beside the checkpoint: the clip's row and the library."""
+    return digest_of([asdict(maker.by_id[clip_id]), maker.index.build])
+
+
+def _is_spoken(folder: Path, made_from: str, wanted: dict[str, str]) -> bool:
+    """Whether the folder holds exactly these takes of this checkpoint."""
+    if not (folder / "index.json").is_file():
+        return False
+    index = read_index(folder)
+    known = {row["clip_id"]: row["inputs"] for row in index["lines"]}
+    return index["checkpoint"] == made_from and known == wanted
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The list of a split's takes.
+
+    Raises:
+        IntegrityError: it is not what :func:`synthesize` writes.
+    """
+    index = read_json(folder / "index.json")
+    rows = index.get("lines") if isinstance(index, dict) else None
+    names = {"clip_id", "name", "wav", "npz", "inputs"}
+    if not isinstance(rows, list) or "checkpoint" not in index or any(names - set(r) for r in rows):
+        raise IntegrityError(
+            f"{folder / 'index.json'} is damaged; run `redub synthesize` again", code="E-INT-JSON"
+        )
+    found: dict[str, Any] = index
+    return found
 
 
 def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) -> dict[str, Any]:
@@ -182,8 +222,13 @@ class Sample:
     arrays: dict[str, Any]
 
 
-def read_samples(project: Project, run: str, split: str) -> dict[str, Sample]:
+def read_samples(
+    project: Project, run: str, split: str, clip_ids: Collection[str] | None = None
+) -> dict[str, Sample]:
     """Synthesised lines of a split by clip id, as the run's present checkpoint spoke them.
+
+    Args:
+        clip_ids: only these; all by default.
 
     Raises:
         ConfigError: the split was not synthesised yet (names the stage to run).
@@ -195,7 +240,7 @@ def read_samples(project: Project, run: str, split: str) -> dict[str, Sample]:
             f"run '{run}' has not spoken split '{split}'; run `redub synthesize {run}`",
             code="E-STAGE-SYNTHESIZE",
         )
-    index = read_json(folder / "index.json")
+    index = read_index(folder)
     if index["checkpoint"] != _made_from(project, run):
         raise ConfigError(
             f"run '{run}' was trained on after it spoke split '{split}'; "
@@ -204,6 +249,8 @@ def read_samples(project: Project, run: str, split: str) -> dict[str, Sample]:
         )
     samples = {}
     for row in index["lines"]:
+        if clip_ids is not None and row["clip_id"] not in clip_ids:
+            continue
         for suffix in ("wav", "npz"):
             path = folder / f"{row['name']}.{suffix}"
             if not path.is_file() or file_digest(path) != row[suffix]:

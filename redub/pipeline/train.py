@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from redub.core.config import from_mapping
-from redub.core.errors import ConfigError
+from redub.core.config import digest_of, from_mapping, settings_of
+from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.model.registry import configured
-from redub.pipeline.files import commit_bytes
+from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.lines import LineMaker
 from redub.pipeline.project import Project
-from redub.training.trainer import TRAINING_PRESETS, TrainingConfig, TrainReport, train
+from redub.training.trainer import (
+    TRAINING_PRESETS,
+    TrainingConfig,
+    TrainReport,
+    differing,
+    train,
+)
 
+LINES = "lines.json"
 BASELINE = {"graph": "none", "retrieval": False}
 """The same model without retrieval and graphs: rows 7 and 10 of paper 1's ablation, together."""
 
@@ -62,9 +70,46 @@ def train_order(order: TrainOrder) -> TrainSummary:
 
 def run_folder(project: Project, name: str) -> Path:
     """Where a run lives; a name is one plain folder name."""
-    if not name or name != Path(name).name or name.startswith("."):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", name):
         raise ConfigError(f"'{name}' is no name for a run; use letters, digits, - and _")
     return project.root / "runs" / name
+
+
+def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
+    """The name of the run that the project's present footage and settings belong to.
+
+    ``base`` itself as long as it can go on; after a change of footage, index or settings
+    ``base-2``, ``base-3``, …: what was trained before stays as it is.
+    """
+    _, model_config, config = training_settings(project, baseline=baseline)
+    wanted = {
+        "model": settings_of(model_config)["fields"],
+        "training": settings_of(config)["fields"],
+        "keys": run_keys(LineMaker(project)),
+    }
+    name, number = base, 1
+    while differing(run_folder(project, name), wanted):
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def run_keys(maker: LineMaker) -> dict[str, str]:
+    """What a run's lines are made from: features, index build, and which clips are in it."""
+    ids = sorted((c.clip_id, c.split, c.text, c.emotion, c.speaker) for c in maker.clips)
+    return {**maker.keys(), "index": maker.index.build, "clips": digest_of(ids)}
+
+
+def trained_on(project: Project, run: str) -> set[str]:
+    """The clips a run has seen, in training or in choosing its checkpoint."""
+    path = run_folder(project, run) / LINES
+    if not path.is_file():
+        return set()
+    try:
+        seen = read_json(path)
+        return {*seen["train"], *seen["validation"]}
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error!r}", code="E-INT-JSON") from error
 
 
 def training_settings(
@@ -111,7 +156,9 @@ def train_run(
 
     folder = run_folder(project, run)
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
-    steps = max_steps or project.config.train.max_steps
+    steps = project.config.train.max_steps if max_steps is None else max_steps
+    if steps < 1:
+        raise UsageError(f"--max-steps is {steps}; wanted at least 1")
     maker = LineMaker(project)
     lines, validation = maker.recorded("train"), maker.recorded("validation")
     if not lines.lines:
@@ -119,6 +166,12 @@ def train_run(
             f"no line can be trained on: {lines.reasons() or 'the training split is empty'}",
             code="E-STAGE-LINES",
         )
+    seen = {
+        "train": [line.clip_id for line in lines.lines],
+        "validation": [line.clip_id for line in validation.lines],
+    }
+    if not (folder / LINES).is_file() or not resume:
+        commit_json(folder / LINES, seen)
     threads = torch.get_num_threads()
     torch.set_num_threads(project.config.train.threads)
     try:
@@ -129,7 +182,7 @@ def train_run(
             folder,
             model_config=model_config,
             audio=project.config.audio,
-            keys={**maker.keys(), "index": maker.index.build},
+            keys=run_keys(maker),
             max_steps=steps,
             progress=lambda step: progress(step.step, steps),
             resume=resume,

@@ -1,13 +1,16 @@
-"""Read every committed byte again and compare it with what was committed."""
+"""Read every committed byte again, and clear the way for what is damaged to be made again."""
 
 from __future__ import annotations
 
 from redub.core.errors import IntegrityError
-from redub.pipeline.files import check_folder, read_json
+from redub.pipeline.files import check_folder, read_json, storage_errors
 from redub.pipeline.index import neighbour_tables, records_of_builds
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store, feature_schema
+from redub.pipeline.synthesize import read_index
+from redub.training import checkpoint
+from redub.training.trainer import CHECKPOINTS
 
 
 def verify_store(project: Project) -> tuple[int, list[str]]:
@@ -37,4 +40,67 @@ def verify_store(project: Project) -> tuple[int, list[str]]:
                 check_folder(project.root / "index" / part / record["build"], digests)
         except IntegrityError as error:
             wrong.append(str(error))
+    more, bad = _verify_runs(project)
+    return files + more, wrong + bad
+
+
+def _verify_runs(project: Project) -> tuple[int, list[str]]:
+    """Checkpoints against their manifests, takes against their lists."""
+    files, wrong = 0, []
+    for folder in sorted((project.root / "runs").glob("*")):
+        for place in checkpoint.steps_in(folder / CHECKPOINTS):
+            files += 1
+            try:
+                checkpoint.read(place)
+            except IntegrityError as error:
+                wrong.append(str(error))
+        for takes in sorted((folder / "samples").glob("*/index.json")):
+            try:
+                rows = read_index(takes.parent)["lines"]
+                files += 2 * len(rows)
+                digests = {f"{r['name']}.{s}": r[s] for r in rows for s in ("wav", "npz")}
+                check_folder(takes.parent, digests)
+            except IntegrityError as error:
+                wrong.append(str(error))
     return files, wrong
+
+
+def repair_store(project: Project) -> list[str]:
+    """Move damaged feature and neighbour tables out of the way; the next run makes them again.
+
+    What was taken out lies in ``.redub/damaged/``. Clips and sources are read again from the
+    footage, so their tables go together. The index mends itself at ``redub index build``.
+
+    Returns:
+        The tables that were taken out, relative to the project.
+    """
+    store = Store(project)
+    keys = store.keys.by_name
+    features = [
+        (path, feature_schema(key.schema))
+        for name, key in keys.items()
+        for path in sorted((project.root / "features" / name).glob("*"))
+        if path.is_dir()
+    ]
+    tables = [*features, *((path, NEIGHBOUR_SCHEMA) for path in neighbour_tables(project))]
+    damaged = [path for path, schema in tables if _is_damaged(PartTable(path, schema))]
+    listed = (store.sources, store.clip_parts, store.quarantine)
+    if any(_is_damaged(table) for table in listed):
+        damaged += [table.root for table in listed if table.root.is_dir()]
+    taken = []
+    for path in damaged:
+        relative = path.relative_to(project.root).as_posix()
+        shelf = project.root / ".redub" / "damaged"
+        with storage_errors(shelf):
+            shelf.mkdir(parents=True, exist_ok=True)
+            number = len(list(shelf.iterdir())) + 1
+            path.rename(shelf / f"{number:04d}-{relative.replace('/', '-')}")
+        taken.append(relative)
+    return taken
+
+
+def _is_damaged(table: PartTable) -> bool:
+    try:
+        return bool(table.verify())
+    except IntegrityError:
+        return True

@@ -118,12 +118,23 @@ def steps_in(root: Path) -> list[Path]:
 
 
 def newest(root: Path) -> Snapshot | None:
-    """The newest whole checkpoint; every damaged one that is passed over is warned about."""
-    for directory in steps_in(root):
+    """The newest whole checkpoint; every damaged one that is passed over is warned about.
+
+    Raises:
+        IntegrityError: there are checkpoints, and every one of them is damaged. Starting over
+            would be a loss that nobody asked for.
+    """
+    directories = steps_in(root)
+    for directory in directories:
         try:
             return read(directory)
         except IntegrityError as error:
             log.warning("Checkpoint %s is damaged and was passed over: %s", directory.name, error)
+    if directories:
+        raise IntegrityError(
+            f"every checkpoint of {root.parent.name} is damaged; restore one from a copy, or start "
+            "over without resuming"
+        )
     return None
 
 

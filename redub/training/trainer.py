@@ -328,12 +328,13 @@ class _Run:
         }
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
-        for name, wanted in self._settings().items():
-            if snapshot.record[name] != wanted:
-                raise ConfigError(
-                    f"{self.run_dir} was trained with other {name} settings; use another run "
-                    "directory, or do not resume"
-                )
+        if changed := _differences(snapshot.record, self._settings()):
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise ConfigError(
+                f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
+                f"{more}; give the run another name, or do not resume",
+                code="E-RUN-CHANGED",
+            )
         raw = snapshot.state["raw_weights"] or snapshot.weights
         try:
             self.learner.model.load_state_dict(raw)
@@ -349,6 +350,32 @@ class _Run:
         self.batch_in_epoch = snapshot.state["batch_in_epoch"]
         checkpoint.restore_random_states(snapshot.state["random"])
         log.info("Training goes on from step %d", snapshot.step)
+
+
+def differing(run_dir: Path, wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a run's newest checkpoint was trained with that is not so now: ``keys.index a → b``.
+
+    Args:
+        wanted: settings by section (``model``, ``training``, ``keys``); sections that are left
+            out are not compared.
+    """
+    snapshot = checkpoint.newest(run_dir / CHECKPOINTS)
+    return [] if snapshot is None else _differences(snapshot.record, wanted)
+
+
+def _differences(record: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = []
+    for section, values in wanted.items():
+        old = record[section]
+        if not isinstance(values, Mapping) or not isinstance(old, Mapping):
+            found += [f"{section} {old} → {values}"] if old != values else []
+            continue
+        found += [
+            f"{section}.{name} {old.get(name)} → {values.get(name)}"
+            for name in sorted({*old, *values})
+            if old.get(name) != values.get(name)
+        ]
+    return found
 
 
 def _append(metrics: IO[str], row: Mapping[str, Any]) -> None:

@@ -16,8 +16,16 @@ from redub.features.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.pipeline.demo import run_demo
 from redub.pipeline.dub import at_loudness, dub
-from redub.pipeline.evaluate import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS, evaluate, last_evaluation
+from redub.pipeline.evaluate import (
+    GROUND_TRUTH,
+    MEAN_MEL,
+    RESYNTHESIS,
+    evaluate,
+    is_evaluated,
+    last_evaluation,
+)
 from redub.pipeline.executor import Scheduler
+from redub.pipeline.extract import extract
 from redub.pipeline.index import build_index, current_build, open_index
 from redub.pipeline.ingest import ingest
 from redub.pipeline.lines import LineMaker
@@ -26,7 +34,8 @@ from redub.pipeline.report import write_report
 from redub.pipeline.retrieve import neighbours_of, query_clip, retrieve
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import read_samples, synthesize
-from redub.pipeline.train import train_run
+from redub.pipeline.train import next_run, train_run
+from redub.pipeline.verify import repair_store, verify_store
 
 SYNC = Scheduler("sync", 1)
 
@@ -197,8 +206,76 @@ def test_a_run_does_not_go_on_under_another_index(project):
     other = open_project(project.root)
     build_index(other)
     retrieve(other)
-    with pytest.raises(ConfigError, match="other keys settings"):
+    with pytest.raises(ConfigError, match=r"trained with other settings: keys\.index"):
         train_run(other, run="authentic", max_steps=40)
+    assert next_run(other, "authentic") == "authentic-2"
+    assert next_run(project, "authentic") == "authentic-2"  # the index is the other one now
+
+
+def test_a_run_that_can_go_on_keeps_its_name(finished):
+    assert next_run(finished, "authentic") == "authentic"
+    assert next_run(finished, "unheard-of") == "unheard-of"
+
+
+def test_a_run_is_not_judged_on_lines_it_was_trained_on(project):
+    path = project.footage_root / "splits.csv"
+    rows = dict(line.split(",") for line in path.read_text().splitlines()[1:])
+    test = next(s for s, split in rows.items() if split == "test")
+    train = next(s for s, split in rows.items() if split == "train")
+    rows[test], rows[train] = "train", "test"
+    path.write_text("source,split\n" + "".join(f"{s},{split}\n" for s, split in rows.items()))
+    ingest(project, scheduler=SYNC)
+    build_index(project)
+    retrieve(project)
+    with pytest.raises(ConfigError, match="trained on 4 lines that are test lines now"):
+        synthesize(project, run="authentic")
+
+
+def test_what_was_spoken_and_measured_is_not_done_again(project):
+    assert synthesize(project, run="authentic").lines == 0
+    runs = ["authentic", "baseline"]
+    assert is_evaluated(project, runs)
+    config = project.root / "redub.toml"
+    config.write_text(config.read_text() + "\n[evaluate]\nbootstrap = 100\n")
+    assert not is_evaluated(open_project(project.root), runs)
+
+
+def test_a_damaged_index_and_lost_neighbours_are_made_again(project):
+    build = current_build(project)["build"]
+    (project.root / "index" / "face" / build / "vectors.npy").unlink()
+    with pytest.raises(IntegrityError):
+        open_index(project)
+    assert build_index(project).fresh
+    assert open_index(project).build == build
+    part = next((project.root / "neighbours").rglob("part-*.parquet"))
+    before = neighbours_of(Store(project), open_index(project))
+    part.unlink()
+    assert retrieve(project).queries > 0
+    assert neighbours_of(Store(project), open_index(project)) == before
+
+
+def test_a_damaged_feature_is_found_taken_out_and_computed_again(project):
+    part = next((project.root / "features" / "energy").rglob("part-*.parquet"))
+    good = part.read_bytes()
+    part.write_bytes(good[:-9] + bytes(9))
+    assert len(verify_store(project)[1]) == 1
+    assert [name.split("/")[1] for name in repair_store(project)] == ["energy"]
+    done = extract(project, scheduler=SYNC)
+    assert done.rows == 24  # of energy alone
+    assert verify_store(project)[1] == []
+    assert part.read_bytes() == good
+
+
+def test_damaged_weights_and_takes_are_found(project):
+    weights = next((project.root / "runs" / "authentic").rglob("weights.safetensors"))
+    take = next((project.root / "runs" / "baseline").rglob("0001.wav"))
+    for path in (weights, take):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(bytes(content))
+    wrong = verify_store(project)[1]
+    assert len(wrong) == 2
+    assert any("0001.wav" in line for line in wrong)
 
 
 def test_a_damaged_index_file_is_refused_before_it_is_parsed(project):
@@ -310,7 +387,13 @@ def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
     )
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "redub.cli", "dub", str(finished.footage_root / "scene_06.mp4")),
+            *(
+                sys.executable,
+                "-m",
+                "redub.cli",
+                "dub",
+                str(finished.footage_root / "scene_06.mp4"),
+            ),
             *("--script", str(script), "-o", str(tmp_path / "o.mp4"), "-C", str(finished.root)),
             *("--json", "--voice", "RUBY"),
         ],
