@@ -146,7 +146,7 @@ def test_not_resuming_starts_again(run, tmp_path):
 )
 def test_a_directory_is_not_continued_under_other_settings(run, settings, named):
     run("run", 2)
-    with pytest.raises(ConfigError, match=f"other {named} settings"):
+    with pytest.raises(ConfigError, match=rf"other settings: {named}\."):
         run("run", 4, **settings)
 
 
