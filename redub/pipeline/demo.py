@@ -45,7 +45,7 @@ seed = {seed}
 threads = 1
 """
 FULL, BASELINE = "authentic", "baseline"
-STEPS, QUICK_STEPS = 800, 30
+STEPS, QUICK_STEPS = 600, 30
 
 
 def run_demo(folder: Path, *, workers: int, seed: int, quick: bool, say: Say, bar: Bar) -> int:
