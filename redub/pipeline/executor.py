@@ -89,12 +89,22 @@ def _distributed(
         position: dict[str, int] = {}
         finished: dict[int, Result | Failure[Order]] = {}
 
+        suspects: list[int] = []  # lost with a worker; each gets one more try, alone
+        retried: set[int] = set()
+
+        def start(index: int) -> None:
+            future = client.submit(
+                function, orders[index], key=_task_key(index, index in retried), pure=False
+            )
+            position[future.key] = index
+            waiting.add(future)
+
         def submit() -> None:
-            for index, order in todo:
-                future = client.submit(function, order, key=_task_key(index), pure=False)
-                position[future.key] = index
-                waiting.add(future)
+            for index, _ in todo:
+                start(index)
                 return
+            if suspects and not position:
+                start(suspects.pop(0))
 
         for _ in range(window):
             submit()
@@ -115,7 +125,12 @@ def _distributed(
                     "run the same command again"
                 ) from error
             except Exception as error:  # a worker died or a task hit a bug: named, not fatal
-                finished[index] = Failure(orders[index], f"{type(error).__name__}: {error}")
+                # Dask blames every task that was on a dying worker; alone, only the guilty fails.
+                if index in retried:
+                    finished[index] = Failure(orders[index], f"{type(error).__name__}: {error}")
+                else:
+                    retried.add(index)
+                    suspects.append(index)
             future.release()
             submit()
             while emitted in finished:
@@ -123,9 +138,9 @@ def _distributed(
                 emitted += 1
 
 
-def _task_key(index: int) -> str:
+def _task_key(index: int, again: bool) -> str:
     # Task keys are shown by dashboards; a hash tells nothing about the footage.
-    return "redub-" + hashlib.sha256(f"{index}".encode()).hexdigest()[:16]
+    return "redub-" + hashlib.sha256(f"{index} {again}".encode()).hexdigest()[:16]
 
 
 def _client(scheduler: Scheduler, stack: contextlib.ExitStack) -> Any:
