@@ -43,7 +43,7 @@ from redub.pipeline.keys import FeatureKeys
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.project import Project
 from redub.pipeline.store import Store
-from redub.pipeline.synthesize import make_vocoder, read_samples
+from redub.pipeline.synthesize import make_vocoder, read_samples, take_inputs
 from redub.pipeline.train import run_folder
 
 GROUND_TRUTH, RESYNTHESIS, MEAN_MEL = "ground truth", "vocoder resynthesis", "training-mean mel"
@@ -194,7 +194,7 @@ def evaluate(
     clips = [c for c in store.clips() if c.split == split and c.clip_id in recorded & spoken]
     build = open_index(project).build
     for clip in clips:
-        inputs = digest_of([asdict(clip), build])
+        inputs = take_inputs(clip, build)
         for run in names:
             if samples[run][clip.clip_id].inputs != inputs:
                 raise ConfigError(

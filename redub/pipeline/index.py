@@ -115,11 +115,16 @@ def build_index(project: Project) -> IndexSummary:
     return IndexSummary(build, True, len(library), rows, left_out, recall)
 
 
+def check_build(project: Project, record: dict[str, Any]) -> None:
+    """Raise IntegrityError unless every file of a build has its committed bytes."""
+    for name, digests in record["files"].items():
+        check_folder(project.root / "index" / name / record["build"], digests)
+
+
 def _is_whole(project: Project, record: dict[str, Any]) -> bool:
     """Whether every file of a build has its committed bytes; a damaged build is made again."""
     try:
-        for name, digests in record["files"].items():
-            check_folder(project.root / "index" / name / record["build"], digests)
+        check_build(project, record)
     except IntegrityError as error:
         log.warning("%s; building the index again", error)
         return False
@@ -255,12 +260,11 @@ def is_fresh(store: Store, record: dict[str, Any]) -> bool:
     return bool(digest_of(_document(store, library)) == record["build"])
 
 
-def open_index(project: Project, *, fresh: bool = True) -> OpenIndex:
+def open_index(project: Project) -> OpenIndex:
     """Open the newest build, every file checked against its commit first.
 
-    Args:
-        fresh: refuse a build of other clips, splits, features or settings than the project has
-            now: training on it could retrieve a clip that has become a test clip.
+    A build of other clips, splits, features or settings than the project has now is refused:
+    training on it could retrieve a clip that has become a test clip.
 
     Raises:
         ConfigError: there is none yet, or it is out of date (names the stage to run).
@@ -269,15 +273,14 @@ def open_index(project: Project, *, fresh: bool = True) -> OpenIndex:
     record = current_build(project)
     if record is None:
         raise ConfigError("there is no index yet; run `redub index build`", code="E-STAGE-INDEX")
-    if fresh and not is_fresh(Store(project), record):
+    if not is_fresh(Store(project), record):
         raise ConfigError(
             "the clips, their features or the settings changed since the index was built; "
             "run `redub index build`",
             code="E-STAGE-INDEX",
         )
     root, build = project.root / "index", record["build"]
-    for name, digests in record["files"].items():
-        check_folder(root / name / build, digests)
+    check_build(project, record)
     folder = root / LIBRARY / build
     frame = pl.from_arrow(pq.read_table(folder / "clips.parquet"))
     if not isinstance(frame, pl.DataFrame):

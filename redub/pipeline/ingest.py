@@ -79,18 +79,10 @@ def ingest(
     if not root.is_dir():
         raise ConfigError(f"the footage folder {root} does not exist", code="E-CFG-FOOTAGE")
     store = Store(project)
-    tables = read_tables(root)
-    names = list_sources(root)
-    if not names:
+    orders, unchanged, gone = footage_changes(store)
+    if not orders and not unchanged:
         raise ConfigError(f"0 clips: no media below {root}", code="E-CFG-FOOTAGE")
-    known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
-    orders = []
-    for source in names:
-        fingerprint = fingerprint_of(project, root, source, tables)
-        if known.get(source) != fingerprint:
-            orders.append(SourceOrder(project, source, tables, fingerprint))
-    gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in set(names))
-    summary = IngestSummary(sources=len(orders), unchanged=len(names) - len(orders), gone=len(gone))
+    summary = IngestSummary(sources=len(orders), unchanged=unchanged, gone=len(gone))
     if gone:
         _take_out(store, gone)
     size = project.config.store.sources_per_commit
@@ -108,6 +100,27 @@ def ingest(
     finally:
         close_decoders()
     return summary
+
+
+def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
+    """What the footage folder holds that the store does not: sources to read, how many are
+    unchanged, and those that are gone.
+
+    Raises:
+        ConfigError: one of the folder's tables is wrong.
+    """
+    project = store.project
+    root = project.footage_root
+    names, tables = list_sources(root), read_tables(root)
+    known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
+    prints = {source: fingerprint_of(project, root, source, tables) for source in names}
+    orders = [
+        SourceOrder(project, source, tables, fingerprint)
+        for source, fingerprint in prints.items()
+        if known.get(source) != fingerprint
+    ]
+    gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in prints)
+    return orders, len(names) - len(orders), gone
 
 
 def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) -> str:

@@ -11,10 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from redub.footage.folder import list_sources, read_tables
 from redub.pipeline.files import read_json
 from redub.pipeline.index import current_build, is_fresh
-from redub.pipeline.ingest import fingerprint_of
+from redub.pipeline.ingest import footage_changes
 from redub.pipeline.keys import differing_fields
 from redub.pipeline.ledger import ledger, pending_features
 from redub.pipeline.store import Store, feature_schema
@@ -49,18 +48,13 @@ def plan_footage(store: Store) -> FootagePlan:
     Raises:
         ConfigError: the footage folder or one of its tables is wrong.
     """
-    root = store.project.footage_root
-    names = list_sources(root)
-    tables = read_tables(root)
-    known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
-    stale = [n for n in names if known.get(n) != fingerprint_of(store.project, root, n, tables)]
-    gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in set(names))
+    orders, _, gone = footage_changes(store)
     build = current_build(store.project)
     if build is None:
         state = "to be built"
     else:
         state = "up to date" if is_fresh(store, build) else "to be built again"
-    return FootagePlan(stale, gone, state)
+    return FootagePlan([order.source for order in orders], gone, state)
 
 
 def plan(store: Store) -> list[PlanLine]:

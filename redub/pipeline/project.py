@@ -11,7 +11,6 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,14 +167,6 @@ class Project:
     @property
     def footage_root(self) -> Path:
         return (self.root / self.config.footage.root).resolve()
-
-    @property
-    def film(self) -> str:
-        return self.config.footage.film
-
-    @cached_property
-    def feature_names(self) -> tuple[str, ...]:
-        return tuple(EXTRACTORS)
 
 
 def open_project(start: Path) -> Project:

@@ -19,7 +19,7 @@ import soundfile
 
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError, UsageError
-from redub.core.types import AudioSpec, FloatArray, Waveform
+from redub.core.types import AudioSpec, Clip, FloatArray, Waveform
 from redub.model.vocoder.registry import vocoder
 from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_json
 from redub.pipeline.lines import LineMaker
@@ -128,7 +128,10 @@ def synthesize(
             code="E-STAGE-LINES",
         )
     folder = run_folder(project, run) / "samples" / split
-    wanted = {line.clip_id: _inputs(maker, line.clip_id) for line in report.lines}
+    wanted = {
+        line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.index.build)
+        for line in report.lines
+    }
     if _is_spoken(folder, _made_from(project, run), wanted):
         return SynthesisSummary(0, len(report.left_out), 0.0, 0.0)
     voice = make_vocoder(project.config.audio)
@@ -153,9 +156,9 @@ def synthesize(
     return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
 
 
-def _inputs(maker: LineMaker, clip_id: str) -> str:
-    """What a take depends on beside the checkpoint: the clip's row and the library."""
-    return digest_of([asdict(maker.by_id[clip_id]), maker.index.build])
+def take_inputs(clip: Clip, build: str) -> str:
+    """What a take depends on beside the checkpoint: the clip's row and the index build."""
+    return digest_of([asdict(clip), build])
 
 
 def _is_spoken(folder: Path, made_from: str, wanted: dict[str, str]) -> bool:

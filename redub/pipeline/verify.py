@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redub.core.errors import IntegrityError
 from redub.pipeline.files import check_folder, read_json, storage_errors
-from redub.pipeline.index import neighbour_tables, records_of_builds
+from redub.pipeline.index import check_build, neighbour_tables, records_of_builds
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store, feature_schema
@@ -35,9 +35,8 @@ def verify_store(project: Project) -> tuple[int, list[str]]:
     for path in records_of_builds(project):
         try:
             record = read_json(path)
-            for part, digests in record["files"].items():
-                files += len(digests)
-                check_folder(project.root / "index" / part / record["build"], digests)
+            files += sum(map(len, record["files"].values()))
+            check_build(project, record)
         except IntegrityError as error:
             wrong.append(str(error))
     more, bad = _verify_runs(project)
