@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from redub.core.errors import FeatureAbsent
@@ -44,7 +45,7 @@ def call(tools: Toolbox, name: str, media: ClipMedia, known: dict[str, Value]) -
     reads = {read: known[read] for read in extractor.reads if read in known}
     if len(reads) < len([r for r in extractor.reads if r not in extractor.optional]):
         return
-    given = ClipMedia(clip=media.clip, frames=media.frames, waveform=media.waveform, features=reads)
+    given = replace(media, features=reads)
     try:
         known[name] = extractor.extract(given)
     except FeatureAbsent:

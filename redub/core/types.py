@@ -8,9 +8,9 @@ Letters: V video frames, H and W picture height and width, S samples, T mel fram
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from redub.core.errors import ConfigError
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
 Value = NDArray[Any] | str  # one feature of one clip
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "others")
 """Emotion ids 0–7 of V2C-Animation (Chen et al. 2022), used in every table and model."""
@@ -135,9 +138,49 @@ class ClipMedia:
     frames: (V, H, W, 3) uint8 RGB on the k/25 s grid, or None when the source has no picture.
     waveform: exactly ``audio.sample_count(V)`` samples, or None when the source has no sound.
     features: values of the extractor's ``reads``, by feature name.
+    shared: what extractors of this clip have already worked out; see :meth:`once`.
     """
 
     clip: Clip
     frames: ByteArray | None = None
     waveform: Waveform | None = None
     features: Mapping[str, Value] = field(default_factory=dict)
+    shared: SharedWork = field(default_factory=lambda: SharedWork())
+
+    def once(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """``work(*arguments, **named)``, computed once per clip however many extractors ask.
+
+        Face crops, spectra and picture attributes are each wanted by several extractors. ``work``
+        must be a module's function without side effects; what it returns is read by others too,
+        so nobody may write into it.
+        """
+        return self.shared.get(work, arguments, named)
+
+
+class SharedWork:
+    """Results by function and arguments; what has no hash (arrays) counts by identity.
+
+    It holds on to every argument, so an identity cannot pass to another array while it lives,
+    which is as long as one clip is worked on. A function that raised is called again.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, tuple[tuple[Any, ...], Any]] = {}
+
+    def get(
+        self, work: Callable[..., T], arguments: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> T:
+        given = (*arguments, *named.values())
+        key = (work, len(arguments), tuple(named), *map(_identity, given))
+        if key not in self._results:
+            self._results[key] = given, work(*arguments, **named)
+        result: T = self._results[key][1]
+        return result
+
+
+def _identity(argument: Any) -> Hashable:
+    try:
+        hash(argument)
+    except TypeError:
+        return (type(argument), id(argument))
+    return argument  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
-from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
+from redub.features.base import FeatureSchema, LocalExtractor, Media
 from redub.features.prosody import (
     BANDS,
     CEPSTRA,
@@ -23,8 +23,8 @@ from redub.features.prosody import (
     slope_at,
     slope_of,
     spoken_tracks,
+    tracks_of_clip,
 )
-from redub.features.sound import waveform_of
 
 Named = dict[str, float]
 
@@ -267,7 +267,11 @@ def prosody_vector(
         ClipError: another sample rate, or a sample that is not finite.
         FeatureAbsent: E-FEAT-SHORT, E-FEAT-SILENT, or E-FEAT-UNVOICED (noise, a whisper).
     """
-    tracks = spoken_tracks(waveform, audio, mel, f0)
+    return vector_of(spoken_tracks(waveform, audio, mel, f0))
+
+
+def vector_of(tracks: VoiceTracks) -> FloatArray:
+    """(len(DIMENSIONS),) float32; ``tracks`` hold at least one voiced frame."""
     return np.array(list(emotion_statistics(tracks).values()), dtype=np.float32)
 
 
@@ -291,6 +295,4 @@ class AudioEmotionExtractor(LocalExtractor):
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        mel = frames_of(media.features, "mel")
-        f0 = frames_of(media.features, "f0")[:, 0]
-        return prosody_vector(waveform_of(media), self.audio, mel, f0)
+        return vector_of(tracks_of_clip(media, self.audio))

@@ -13,8 +13,8 @@ import numpy as np
 
 from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
 from redub.features.base import FeatureSchema, LocalExtractor, Media
-from redub.features.sound import checked_samples, waveform_of
-from redub.features.spectrum import magnitudes
+from redub.features.sound import waveform_of
+from redub.features.spectrum import Spectrum, spectrum_of
 
 
 def frame_energy(waveform: Waveform, audio: AudioSpec) -> FloatArray:
@@ -23,7 +23,11 @@ def frame_energy(waveform: Waveform, audio: AudioSpec) -> FloatArray:
     Raises:
         ClipError, FeatureAbsent: as :func:`redub.features.mel.log_mel`.
     """
-    spectrum = magnitudes(checked_samples(waveform, audio), audio)
+    return energy_of(spectrum_of(waveform, audio))
+
+
+def energy_of(spectrum: Spectrum) -> FloatArray:
+    """(T,) float32 L2 norm of each frame of (T, F) magnitudes."""
     energy: FloatArray = np.linalg.norm(spectrum, axis=-1).astype(np.float32)
     return energy
 
@@ -47,4 +51,4 @@ class EnergyExtractor(LocalExtractor):
         return FeatureSchema(kind="frames", width=1)
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        return frame_energy(waveform_of(media), self.audio)[:, None]
+        return energy_of(media.once(spectrum_of, waveform_of(media), self.audio))[:, None]

@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from redub.core.types import ByteArray, FloatArray
+from redub.core.errors import FeatureAbsent
+from redub.core.types import ByteArray, ClipMedia, FloatArray
+from redub.features.base import frames_of
 from redub.features.edge_histograms import slope_of_edges
 from redub.features.face_crops import WHOLE_FACE, grey_crops
 from redub.features.mouth_shape import MouthShape, darkness, mouth_shape
@@ -82,18 +84,18 @@ def face_pictures(frames: ByteArray, track: FloatArray) -> FloatArray:
         (V, 64, 64) float32: 0 skin, 1 the clip's darkest level, below 0 brighter than skin.
     """
     crops = grey_crops(frames, track, WHOLE_FACE, SIDE)
-    skin = float(np.percentile(crops, SKIN_PERCENTILE))
-    spread = max(skin - float(np.percentile(crops, 1.0)), LEAST_SPREAD)
+    darkest, skin = (float(level) for level in np.percentile(crops, (1.0, SKIN_PERCENTILE)))
+    spread = max(skin - darkest, LEAST_SPREAD)
     dark: FloatArray = np.clip((skin - crops.astype(np.float32)) / spread, -1.0, 1.0)
     return dark.astype(np.float32)
 
 
-def measure_face(faces: FloatArray, mouths: ByteArray, track: FloatArray) -> FaceMeasures:
+def measure_face(faces: FloatArray, mouth: MouthShape, track: FloatArray) -> FaceMeasures:
     """Measure every frame.
 
     Args:
         faces: (V, 64, 64) from :func:`face_pictures`.
-        mouths: (V, 9216) rows of ``mouth_crop``.
+        mouth: measures of the same frames.
         track: (V, 5) rows of ``face_track``.
     """
     dark = faces.astype(np.float64)
@@ -109,7 +111,7 @@ def measure_face(faces: FloatArray, mouths: ByteArray, track: FloatArray) -> Fac
     width = boxes[:, 2].mean()
     path = np.diff(centres, axis=0, prepend=centres[:1])
     return FaceMeasures(
-        mouth=mouth_shape(darkness(mouths)),
+        mouth=mouth,
         brow_height=_row_of_shade(profile, EYE_ROWS) - _row_of_shade(profile, BROW_ROWS),
         brow_slant=np.mean(slants, axis=0, dtype=np.float64),
         eye_contrast=(np.abs(left) + np.abs(right))[:, rows].mean(axis=(1, 2)) / 2,
@@ -151,11 +153,33 @@ def summarise_face(measures: FaceMeasures, track: FloatArray, *, fps: int) -> Fa
 
 
 def attributes_of(
-    frames: ByteArray, track: FloatArray, mouths: ByteArray, *, fps: int
+    faces: FloatArray, mouth: MouthShape, track: FloatArray, *, fps: int
 ) -> FaceAttributes:
-    """From a clip's frames, face boxes and mouth crops to its attributes."""
-    measures = measure_face(face_pictures(frames, track), mouths, track)
-    return summarise_face(measures, track, fps=fps)
+    """From a clip's face pictures, mouth shapes and face boxes to its attributes."""
+    return summarise_face(measure_face(faces, mouth, track), track, fps=fps)
+
+
+def faces_of_clip(media: ClipMedia) -> FloatArray:
+    """:func:`face_pictures` of the tracked face.
+
+    Raises:
+        FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+    """
+    if media.frames is None:
+        raise FeatureAbsent("the clip has no picture of a face", code="E-FEAT-NOFACE")
+    return media.once(face_pictures, media.frames, frames_of(media.features, "face_track"))
+
+
+def attributes_of_clip(media: ClipMedia, *, fps: int) -> FaceAttributes:
+    """Attributes of the tracked face, from ``face_track`` and ``mouth_crop``.
+
+    Raises:
+        FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+    """
+    faces = faces_of_clip(media)
+    mouth = media.once(mouth_shape, media.once(darkness, frames_of(media.features, "mouth_crop")))
+    track = frames_of(media.features, "face_track")
+    return media.once(attributes_of, faces, mouth, track, fps=fps)
 
 
 def trend(values: FloatArray | Floats) -> float:

@@ -13,10 +13,9 @@ from bisect import bisect
 from dataclasses import dataclass
 from typing import ClassVar
 
-from redub.core.errors import FeatureAbsent
 from redub.core.types import ClipMedia, VideoSpec
-from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
-from redub.features.face_attributes import FaceAttributes, attributes_of
+from redub.features.base import FeatureSchema, LocalExtractor, Media
+from redub.features.face_attributes import FaceAttributes, attributes_of_clip
 from redub.features.wording import binned, listed
 
 # Bins: upper bounds, and one word more than bounds.
@@ -59,20 +58,7 @@ class FaceCaptionExtractor(LocalExtractor):
         Raises:
             FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
         """
-        return face_sentences(measure_clip_face(media, self.config.video))
-
-
-def measure_clip_face(media: ClipMedia, video: VideoSpec) -> FaceAttributes:
-    """Attributes of a clip's tracked face.
-
-    Raises:
-        FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
-    """
-    if media.frames is None:
-        raise FeatureAbsent("the clip has no picture of a face", code="E-FEAT-NOFACE")
-    track = frames_of(media.features, "face_track")
-    mouths = frames_of(media.features, "mouth_crop")
-    return attributes_of(media.frames, track, mouths, fps=video.fps)
+        return face_sentences(attributes_of_clip(media, fps=self.config.video.fps))
 
 
 def face_sentences(face: FaceAttributes) -> str:

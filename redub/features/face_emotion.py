@@ -13,19 +13,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from redub.core.errors import FeatureAbsent
 from redub.core.types import EMOTIONS, ClipMedia, FloatArray, VideoSpec
-from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
+from redub.features.base import FeatureSchema, LocalExtractor, Media
 from redub.features.centred import centred, centred_scores
 from redub.features.edge_histograms import DIMENSIONS as EDGES
 from redub.features.edge_histograms import face_edges
 from redub.features.emotion_lexicon import emotion_scores
-from redub.features.face_attributes import (
-    FaceAttributes,
-    face_pictures,
-    measure_face,
-    summarise_face,
-)
+from redub.features.face_attributes import FaceAttributes, attributes_of_clip, faces_of_clip
 
 SPEECH, EXPRESSION = 0.4, 1.5
 """Weights: how a mouth and a head move follows the words first, the resting shape the mood."""
@@ -95,17 +89,12 @@ class FaceEmotionExtractor(LocalExtractor):
         Raises:
             FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
         """
-        if media.frames is None:
-            raise FeatureAbsent("the clip has no picture of a face", code="E-FEAT-NOFACE")
-        track = frames_of(media.features, "face_track")
-        faces = face_pictures(media.frames, track)
-        measures = measure_face(faces, frames_of(media.features, "mouth_crop"), track)
-        attributes = summarise_face(measures, track, fps=self.config.video.fps)
+        attributes = attributes_of_clip(media, fps=self.config.video.fps)
         words = centred_scores(emotion_scores(str(media.features["face_caption"])))
         parts = (
             self.config.word_weight * words,
             attribute_vector(attributes),
-            self.config.edge_weight * face_edges(faces),
+            self.config.edge_weight * media.once(face_edges, faces_of_clip(media)),
         )
         return np.concatenate(parts).astype(np.float32)
 

@@ -12,9 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
-from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
-from redub.features.prosody import VoiceTracks, spoken_tracks
-from redub.features.sound import waveform_of
+from redub.features.base import FeatureSchema, LocalExtractor, Media
+from redub.features.prosody import VoiceTracks, spoken_tracks, tracks_of_clip
 
 PARTS = 3
 SCALED_TRACKS: dict[str, float] = {
@@ -95,6 +94,4 @@ class GlobalAudioExtractor(LocalExtractor):
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        mel = frames_of(media.features, "mel")
-        f0 = frames_of(media.features, "f0")[:, 0]
-        return sentence_prosody(waveform_of(media), self.audio, mel, f0)
+        return prosody_of_thirds(tracks_of_clip(media, self.audio))

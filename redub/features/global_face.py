@@ -11,12 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from redub.core.errors import FeatureAbsent
 from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.edge_histograms import DIMENSIONS as EDGES
 from redub.features.edge_histograms import face_edges
-from redub.features.face_attributes import face_pictures, trend
+from redub.features.face_attributes import faces_of_clip, trend
 from redub.features.face_motion import DIMENSIONS as COLUMNS
 from redub.features.face_motion import motion_rows
 
@@ -62,14 +61,12 @@ class GlobalFaceExtractor(LocalExtractor):
         Raises:
             FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
         """
-        if media.frames is None:
-            raise FeatureAbsent("the clip has no picture of a face", code="E-FEAT-NOFACE")
-        track = frames_of(media.features, "face_track")
-        faces = face_pictures(media.frames, track)
-        rows = motion_rows(faces, track)[:, [COLUMNS.index(name) for name in MOVING]]
+        faces = faces_of_clip(media)
+        every = media.once(motion_rows, faces, frames_of(media.features, "face_track"))
+        rows = every[:, [COLUMNS.index(name) for name in MOVING]]
         # The first row's changes are 0 by definition, not by measurement, so they are left out.
         seen = rows[1:] if len(rows) > 1 else rows
         trends = np.array([trend(column) for column in seen.T])
         statistics = np.concatenate([seen.mean(axis=0), seen.std(axis=0), trends])
         bounded = np.tanh(statistics / TYPICAL)
-        return np.concatenate([face_edges(faces), bounded]).astype(np.float32)
+        return np.concatenate([media.once(face_edges, faces), bounded]).astype(np.float32)

@@ -59,8 +59,8 @@ class LipExtractor(LocalExtractor):
             (V, 57) float32 in the order of :data:`DIMENSIONS`; a change is the value minus the
             previous frame's, 0 in the first frame.
         """
-        dark = darkness(frames_of(media.features, "mouth_crop"))
-        shapes = np.stack(mouth_shape(dark), axis=1)  # (V, SHAPES)
+        dark = media.once(darkness, frames_of(media.features, "mouth_crop"))
+        shapes = np.stack(media.once(mouth_shape, dark), axis=1)  # (V, SHAPES)
         look = low_frequencies(dark)  # (V, 24)
         motion = np.abs(changes(dark)).mean(axis=(1, 2))[:, None]
         rows = (shapes, look, motion, changes(shapes), changes(look[:, :MOVING]))

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from redub.core.errors import FeatureAbsent
 from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
-from redub.features.face_attributes import face_pictures
+from redub.features.face_attributes import faces_of_clip
 from redub.features.face_motion import DIMENSIONS, motion_rows
 
 
@@ -45,7 +44,5 @@ class LocalFaceExtractor(LocalExtractor):
         Raises:
             FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
         """
-        if media.frames is None:
-            raise FeatureAbsent("the clip has no picture of a face", code="E-FEAT-NOFACE")
-        track = frames_of(media.features, "face_track")
-        return motion_rows(face_pictures(media.frames, track), track)
+        faces = faces_of_clip(media)
+        return media.once(motion_rows, faces, frames_of(media.features, "face_track"))

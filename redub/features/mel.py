@@ -13,8 +13,8 @@ import numpy as np
 
 from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
 from redub.features.base import FeatureSchema, LocalExtractor, Media
-from redub.features.sound import checked_samples, waveform_of
-from redub.features.spectrum import magnitudes, mel_filters
+from redub.features.sound import waveform_of
+from redub.features.spectrum import Spectrum, mel_filters, spectrum_of
 
 FLOOR = 1e-5
 LOG_FLOOR = float(np.log(FLOOR))  # what silence reads
@@ -27,7 +27,11 @@ def log_mel(waveform: Waveform, audio: AudioSpec) -> FloatArray:
         ClipError: another sample rate (E-IN-RATE), or a sample that is not finite (E-IN-NAN).
         FeatureAbsent: E-FEAT-SHORT, too short for one frame's reflected edges.
     """
-    spectrum = magnitudes(checked_samples(waveform, audio), audio)  # (T, F)
+    return mel_of(spectrum_of(waveform, audio), audio)
+
+
+def mel_of(spectrum: Spectrum, audio: AudioSpec) -> FloatArray:
+    """(T, C) float32 log-mel of (T, F) magnitudes."""
     softened = np.sqrt(spectrum**2 + 1e-9)
     mel: FloatArray = np.log(np.maximum(softened @ mel_filters(audio).T, FLOOR)).astype(np.float32)
     return mel
@@ -52,4 +56,4 @@ class MelExtractor(LocalExtractor):
         return FeatureSchema(kind="frames", width=self.audio.mel_channels)
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        return log_mel(waveform_of(media), self.audio)
+        return mel_of(media.once(spectrum_of, waveform_of(media), self.audio), self.audio)

@@ -142,23 +142,25 @@ def _scenery(track: FloatArray | None, shape: tuple[int, ...], count: int) -> ND
         return seen
     boxes = np.asarray(track, dtype=np.float64)[:, :4]
     for shares in (WITH_BODY, HEAD_ONLY):
-        for mask, box in zip(seen, boxes, strict=True):
-            mask[:] = True
-            for part in shares:
-                mask[_cells(part, box, shape)] = False
+        seen[:] = True
+        for part in shares:
+            for mask, (top, bottom, left, right) in zip(
+                seen, _cells(part, boxes, shape), strict=True
+            ):
+                mask[top:bottom, left:right] = False
         if seen.mean(axis=(1, 2)).min() >= LEAST_SCENERY:
             return seen
     return np.ones_like(seen)  # an extreme close-up: the person is the scene
 
 
-def _cells(part: Part, box: Floats, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Rows and columns of the 64 x 64 copy that a part of the person covers."""
-    x, y, w, h = box
-    columns = np.array([x + part[0] * w, x + part[2] * w]) / shape[2]
-    rows = np.array([y + part[1] * h, y + part[3] * h]) / shape[1]
-    left, right = np.clip(columns * SIDE, 0, SIDE).round().astype(int)
-    top, bottom = np.clip(rows * SIDE, 0, SIDE).round().astype(int)
-    return slice(top, bottom), slice(left, right)
+def _cells(part: Part, boxes: Floats, shape: tuple[int, ...]) -> list[list[int]]:
+    """Top, bottom, left, right on the 64 x 64 copy of what a part of the person covers, by box."""
+    x, y, w, h = boxes.T
+    rows = [(y + part[1] * h) / shape[1], (y + part[3] * h) / shape[1]]
+    columns = [(x + part[0] * w) / shape[2], (x + part[2] * w) / shape[2]]
+    edges = np.clip(np.stack([*rows, *columns], axis=1) * SIDE, 0, SIDE)  # (V, 4)
+    cells: list[list[int]] = edges.round().astype(int).tolist()
+    return cells
 
 
 def _colourfulness(pixels: Floats) -> float:

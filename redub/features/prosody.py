@@ -16,9 +16,10 @@ from scipy.fft import dct
 from scipy.ndimage import median_filter
 
 from redub.core.errors import FeatureAbsent
-from redub.core.types import AudioSpec, FloatArray, Waveform
-from redub.features.sound import Samples, checked_samples, refuse_silence
-from redub.features.spectrum import Spectrum, magnitudes
+from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
+from redub.features.base import frames_of
+from redub.features.sound import refuse_silence, waveform_of
+from redub.features.spectrum import Spectrum, spectrum_of
 
 Track = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -59,19 +60,18 @@ class VoiceTracks(NamedTuple):
 
 
 def voice_tracks(
-    samples: Samples, audio: AudioSpec, mel: FloatArray, f0: FloatArray
+    spectrum: Spectrum, audio: AudioSpec, mel: FloatArray, f0: FloatArray
 ) -> VoiceTracks:
     """Measure all tracks.
 
     Args:
-        samples: (S,) checked, not silent.
+        spectrum: (T, F) magnitudes of a clip that is not silent.
         mel: (T, C) natural-log mel of the same clip.
         f0: (T,) Hz, 0 where unvoiced.
 
     Returns:
         Tracks of the frames from the first to the last active one, at least one frame.
     """
-    spectrum = magnitudes(samples, audio)  # (T, F)
     power = spectrum**2
     window_gain = audio.win_samples * 0.375 * audio.n_fft / 2.0  # Parseval, mean square of a Hann
     level_db = _decibel(power.sum(axis=1) / window_gain)
@@ -114,9 +114,22 @@ def spoken_tracks(
         ClipError: another sample rate, or a sample that is not finite.
         FeatureAbsent: E-FEAT-SHORT, E-FEAT-SILENT, or E-FEAT-UNVOICED (noise, a whisper).
     """
-    samples = checked_samples(waveform, audio)
-    refuse_silence(samples)
-    tracks = voice_tracks(samples, audio, mel, f0)
+    return _spoken(waveform, spectrum_of(waveform, audio), audio, mel, f0)
+
+
+def tracks_of_clip(media: ClipMedia, audio: AudioSpec) -> VoiceTracks:
+    """:func:`spoken_tracks` of a clip, with its ``mel`` and ``f0`` features."""
+    waveform = waveform_of(media)
+    spectrum = media.once(spectrum_of, waveform, audio)
+    mel, f0 = frames_of(media.features, "mel"), frames_of(media.features, "f0")
+    return media.once(_spoken, waveform, spectrum, audio, mel, f0)
+
+
+def _spoken(
+    waveform: Waveform, spectrum: Spectrum, audio: AudioSpec, mel: FloatArray, f0: FloatArray
+) -> VoiceTracks:
+    refuse_silence(waveform.samples)
+    tracks = voice_tracks(spectrum, audio, mel, f0.reshape(-1))
     voiced = int(tracks.voiced.sum())
     if voiced < LEAST_VOICED_FRAMES:
         raise FeatureAbsent(

@@ -102,7 +102,8 @@ def measure_scene(media: ClipMedia) -> PictureAttributes:
     if media.frames is None or len(media.frames) == 0:
         raise FeatureAbsent("the clip has no picture to describe", code="E-FEAT-NOPICTURE")
     known = "face_track" in media.features
-    return measure_picture(media.frames, frames_of(media.features, "face_track") if known else None)
+    track = frames_of(media.features, "face_track") if known else None
+    return media.once(measure_picture, media.frames, track)
 
 
 def scene_sentences(attributes: PictureAttributes) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.errors import ClipError, FeatureAbsent
-from redub.core.types import AudioSpec, ClipMedia, Waveform
+from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
 
 Samples = NDArray[np.float64]
 
@@ -58,12 +58,12 @@ def shortest(audio: AudioSpec) -> int:
     return max(audio.hop_samples, -(-(audio.n_fft - audio.hop_samples) // 2) + 1)
 
 
-def is_silent(samples: Samples) -> bool:
+def is_silent(samples: Samples | FloatArray) -> bool:
     """Nothing above the noise of a 16-bit file."""
     return bool(np.abs(samples).max(initial=0.0) < SILENCE_PEAK)
 
 
-def refuse_silence(samples: Samples) -> None:
+def refuse_silence(samples: Samples | FloatArray) -> None:
     """Raises FeatureAbsent E-FEAT-SILENT when there is nothing to hear."""
     if is_silent(samples):
         raise FeatureAbsent(

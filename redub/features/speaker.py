@@ -13,9 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
-from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
-from redub.features.prosody import CEPSTRA, VoiceTracks, spoken_tracks
-from redub.features.sound import waveform_of
+from redub.features.base import FeatureSchema, LocalExtractor, Media
+from redub.features.prosody import CEPSTRA, VoiceTracks, spoken_tracks, tracks_of_clip
 
 CEPSTRUM_MEANS_DB = (
     (70, 25), (-17, 20), (11, 12), (-15, 14), (-10, 8), (-17, 8),
@@ -87,6 +86,4 @@ class SpeakerExtractor(LocalExtractor):
         return FeatureSchema(kind="vector", width=WIDTH)
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        mel = frames_of(media.features, "mel")
-        f0 = frames_of(media.features, "f0")[:, 0]
-        return speaker_embedding(waveform_of(media), self.audio, mel, f0)
+        return long_term_voice(tracks_of_clip(media, self.audio), self.audio.mel_channels)

@@ -12,8 +12,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from redub.core.types import AudioSpec
-from redub.features.sound import Samples
+from redub.core.types import AudioSpec, Waveform
+from redub.features.sound import Samples, checked_samples
 
 Spectrum = NDArray[np.float64]
 
@@ -43,6 +43,16 @@ def magnitudes(samples: Samples, audio: AudioSpec) -> Spectrum:
     frames = windows[:: audio.hop_samples] * window_of(audio)  # (T, n_fft)
     spectrum: Spectrum = np.abs(np.fft.rfft(frames, axis=-1))  # (T, F)
     return spectrum
+
+
+def spectrum_of(waveform: Waveform, audio: AudioSpec) -> Spectrum:
+    """(T, F) magnitudes of a checked waveform.
+
+    Raises:
+        ClipError: another sample rate (E-IN-RATE), or a sample that is not finite (E-IN-NAN).
+        FeatureAbsent: E-FEAT-SHORT, too short for one frame's reflected edges.
+    """
+    return magnitudes(checked_samples(waveform, audio), audio)
 
 
 @functools.cache

@@ -53,6 +53,7 @@ class DecoderChild:
         self._link: socket.socket | None = None
         self._output: int | None = None
         self._served = 0
+        self._closing = False
 
     def __enter__(self) -> DecoderChild:
         return self
@@ -122,9 +123,13 @@ class DecoderChild:
             raise _nonsense("no clip") from error
 
     def close(self) -> None:
-        """End the process. The object may be used again; a new one is started then."""
+        """End the process, also under a request; the object may be used again afterwards."""
+        self._closing = True
+        if (process := self._process) is not None:
+            process.kill()  # before the lock: another thread may hold it for a minute
         with self._lock:
             self._stop()
+            self._closing = False
 
     def _ask(self, request: dict[str, Any], extra_s: int) -> tuple[dict[str, Any], int | None]:
         request["cpu_s"] = self.limits.cpu_s + extra_s
@@ -136,7 +141,7 @@ class DecoderChild:
                     raise self._timed_out(self.limits.wall_s + extra_s, attempt) from None
                 except wire.WireClosedError:
                     fault = self._death(attempt)
-                    if attempt == _ATTEMPTS or fault.code != "E-DEC-CRASH":
+                    if self._closing or attempt == _ATTEMPTS or fault.code != "E-DEC-CRASH":
                         raise fault from None
                     continue
                 if "error" in reply and descriptor is not None:

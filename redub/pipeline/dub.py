@@ -6,6 +6,7 @@ slot to the sample, the sound between lines is silence, the picture is copied bi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,7 +211,8 @@ def _one_line(
     project: Project, maker: LineMaker, tools: Toolbox, clip: Clip, voice: Voice
 ) -> DubbingLine:
     work = ClipWork(clip, with_reads(tools.keys, NEEDED), {}, {})
-    work.run(tools, project, {"decode": 0.0, **dict.fromkeys(tools.keys.by_name, 0.0)})
+    work.begin(tools)
+    work.run(tools, defaultdict(float))
     for row in work.quarantine:
         raise ClipError(row["message"], code=row["code"])
     if "phonemes" not in work.values:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +23,10 @@ import pyarrow as pa
 from redub import __version__
 from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, FeatureAbsent
-from redub.core.types import Clip, ClipMedia, Value
+from redub.core.types import Clip, ClipMedia, SharedWork, Value
 from redub.features.base import Extractor, FeatureSchema
 from redub.footage.decode import DecodedClip
-from redub.pipeline.decoders import close_decoders, shared_decoder
+from redub.pipeline.decoders import close_decoders, decoder_thread, shared_decoder
 from redub.pipeline.executor import Failure, Scheduler
 from redub.pipeline.files import commit_json, file_digest, read_json
 from redub.pipeline.keys import FeatureKeys, media_digest, text_digest
@@ -182,12 +183,17 @@ def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
     rows: dict[str, list[FeatureRow]] = defaultdict(list)
     quarantine: list[dict[str, Any]] = []
     seconds: dict[str, float] = defaultdict(float)
-    for clip in order.clips:
-        known = {
-            name: loaded[name][clip.clip_id] for name in loaded if clip.clip_id in loaded[name]
-        }
-        work = ClipWork(clip, order.pending[clip.clip_id], known, order.nulls.get(clip.clip_id, {}))
-        work.run(tools, order.project, seconds)
+    works = (
+        ClipWork(
+            clip,
+            order.pending[clip.clip_id],
+            {name: loaded[name][clip.clip_id] for name in loaded if clip.clip_id in loaded[name]},
+            order.nulls.get(clip.clip_id, {}),
+        )
+        for clip in order.clips
+    )
+    for work in _decoding_ahead(works, tools):
+        work.run(tools, seconds)
         for name, row in work.rows.items():
             rows[name].append(row)
         quarantine += work.quarantine
@@ -201,6 +207,18 @@ def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
     return ShardOutcome(order.shard, parts, quarantine, len(order.clips), dict(seconds))
 
 
+def _decoding_ahead(works: Iterable[ClipWork], tools: Toolbox) -> Iterator[ClipWork]:
+    """The same works in order, each handed out when the decoder is at work on the next one."""
+    last: ClipWork | None = None
+    for work in works:
+        work.begin(tools)
+        if last is not None:
+            yield last
+        last = work
+    if last is not None:
+        yield last
+
+
 class ClipWork:
     """All pending features of one clip: decode once, run the extractors, keep rows and faults."""
 
@@ -212,28 +230,37 @@ class ClipWork:
         nulls: Mapping[str, str],
     ) -> None:
         self.clip = clip
-        self.pending = pending
+        self.pending = list(pending)
         self.values: dict[str, Value] = dict(known)
         self.nulls: dict[str, str] = dict(nulls)
         self.rows: dict[str, FeatureRow] = {}
         self.quarantine: list[dict[str, Any]] = []
+        self.shared = SharedWork()
+        self.decoding: Future[DecodedClip] | None = None
 
-    def run(self, tools: Toolbox, project: Project, seconds: dict[str, float]) -> None:
-        keys = tools.keys.by_name
-        pending = [name for name in self.pending if self._possible(tools, name)]
-        decoded = NOTHING
-        media = {m for name in pending for m in tools.extractor(name).media}
+    def begin(self, tools: Toolbox) -> None:
+        """Settle what needs no decoding, and have the rest decoded in the background."""
+        self.pending = [name for name in self.pending if self._possible(tools, name)]
+        media = {m for name in self.pending for m in tools.extractor(name).media}
         if media & {"frames", "waveform"}:
+            self.decoding = decoder_thread().submit(
+                tools.decode, self.clip, frames="frames" in media, sound="waveform" in media
+            )
+
+    def run(self, tools: Toolbox, seconds: dict[str, float]) -> None:
+        """Compute all values; ``seconds["decode"]`` grows by the time spent waiting for media."""
+        decoded = NOTHING
+        if self.decoding is not None:
             start = time.perf_counter()
             try:
-                decoded = tools.decode(
-                    self.clip, frames="frames" in media, sound="waveform" in media
-                )
+                decoded = self.decoding.result()
             except ClipError as error:
                 self._hold(WHOLE_CLIP, error)
-                pending = [name for name in pending if not keys[name].uses_media]
+                by_name = tools.keys.by_name
+                self.pending = [name for name in self.pending if not by_name[name].uses_media]
             seconds["decode"] += time.perf_counter() - start
-        for name in pending:
+            self.decoding = None  # or the frames would live as long as the shard's rows
+        for name in self.pending:
             start = time.perf_counter()
             self._extract(tools, name, decoded)
             seconds[name] += time.perf_counter() - start
@@ -265,7 +292,11 @@ class ClipWork:
             return
         reads = {read: self.values[read] for read in key.reads if read in self.values}
         media = ClipMedia(
-            clip=self.clip, frames=decoded.frames, waveform=decoded.waveform, features=reads
+            clip=self.clip,
+            frames=decoded.frames,
+            waveform=decoded.waveform,
+            features=reads,
+            shared=self.shared,
         )
         try:
             value = checked_value(tools.extractor(name).extract(media), key.schema)

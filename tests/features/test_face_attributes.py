@@ -4,6 +4,7 @@ import pytest
 from redub.features.face_attributes import attributes_of, face_pictures, trend
 from redub.features.face_track import FaceTrackConfig, FaceTrackExtractor
 from redub.features.mouth_crop import MouthCropConfig, MouthCropExtractor
+from redub.features.mouth_shape import darkness, mouth_shape
 from tests.features.drawn_faces import media_of, talking
 
 TRACK = FaceTrackExtractor(FaceTrackConfig())
@@ -15,7 +16,9 @@ WAVE = 0.4 + 0.3 * np.sin(2 * np.pi * np.arange(COUNT) / 8)  # 25 / 8 openings p
 def measured(frames, *, time=slice(None)):
     track = TRACK.extract(media_of(frames))
     mouths = MOUTHS.extract(media_of(frames, face_track=track))
-    return attributes_of(frames[time], track[time], mouths[time], fps=25)
+    faces = face_pictures(frames[time], track[time])
+    mouth = mouth_shape(darkness(mouths[time]))
+    return attributes_of(faces, mouth, track[time], fps=25)
 
 
 def face(**settings):

@@ -153,6 +153,29 @@ def test_a_child_that_hangs_is_killed_at_the_deadline(film):
         assert child.probe(film).frames == 60
 
 
+def test_closing_ends_a_request_of_another_thread_at_once(film):
+    with DecoderChild(DecodeLimits(wall_s=60)) as child:
+        child.probe(film)
+        stopped, faults = child.pid, []
+
+        def ask():
+            try:
+                child.decode(film, start_frame=0, end_frame=5, **SPECS)
+            except ClipError as error:
+                faults.append(error.code)
+
+        os.kill(stopped, signal.SIGSTOP)  # a file that hangs the decoder
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert wait_for(lambda: child._served == 2)
+        child.close()
+        asking.join(timeout=10)
+        assert faults == ["E-DEC-CRASH"]  # and no second try in a new child
+        assert child.pid is None
+        assert not is_alive(stopped)
+        assert child.probe(film).frames == 60
+
+
 def test_cpu_time_is_limited_per_request_not_for_life(tmp_path):
     heavy = make(
         tmp_path / "heavy.mkv", steady(2), size=(2000, 2000), codec="mjpeg", pixels="yuvj420p"
