@@ -8,7 +8,7 @@ Prints clips per second and ratios measured in one run on a small demo film:
 * sync: `redub extract` in one process; its cost over the bare loop is the pipeline's own;
 * workers: `redub extract` with N worker processes, start-up included.
 
-    python benchmarks/extract.py [--scenes 4] [--lines 6] [--workers 2]
+    python benchmarks/extract.py [--scenes 12] [--lines 14] [--workers 2]
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def pipeline(project: Project, scheduler: Scheduler) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--scenes", type=int, default=4)
-    parser.add_argument("--lines", type=int, default=6)
+    parser.add_argument("--scenes", type=int, default=12)
+    parser.add_argument("--lines", type=int, default=14)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

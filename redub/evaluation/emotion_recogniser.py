@@ -16,7 +16,6 @@ Letters: N utterances, D feature width, C classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ from sklearn.svm import SVC
 
 from redub.core.errors import ConfigError
 from redub.core.types import EMOTIONS
+from redub.evaluation.intervals import wilson
 
 Matrix = NDArray[np.float64]
 
@@ -204,7 +204,7 @@ def emotion_report(labels: Sequence[str], heard: Sequence[str]) -> EmotionReport
     classes = _ordered({*labels, *heard})
     present = [name for name in classes if name in set(labels)]
     hits = sum(a == b for a, b in zip(labels, heard, strict=True))
-    low, high = wilson_interval(hits, len(labels))
+    _, low, high = wilson(hits, len(labels))
     confusion = confusion_matrix(labels, heard, labels=list(classes))
     return EmotionReport(
         accuracy=hits / len(labels),
@@ -216,18 +216,6 @@ def emotion_report(labels: Sequence[str], heard: Sequence[str]) -> EmotionReport
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         count=len(labels),
     )
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % score interval of a share; honest for few utterances and near 0 and 1.
-
-    Source: Wilson (1927).
-    """
-    z = 1.959963984540054
-    share, weight = hits / count, z * z / count
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:
