@@ -22,7 +22,7 @@ import typer
 
 from redub.core.errors import RedubError, UsageError
 
-OK, ERROR, USAGE, QUARANTINED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+OK, ERROR, USAGE, QUARANTINED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 8, 130, 143
 
 app = typer.Typer(
     name="redub",
@@ -36,10 +36,14 @@ index_app = typer.Typer(no_args_is_help=True, help="The emotion index over the r
 bad_app = typer.Typer(no_args_is_help=True, help="Clips that were set aside, and why.")
 cache_app = typer.Typer(no_args_is_help=True, help="What is stored, why, and whether it is whole.")
 runs_app = typer.Typer(no_args_is_help=True, help="Training runs.")
+weights_app = typer.Typer(
+    no_args_is_help=True, help="Outside weights and tables, pinned in models.lock."
+)
 app.add_typer(index_app, name="index")
 app.add_typer(bad_app, name="bad")
 app.add_typer(cache_app, name="cache")
 app.add_typer(runs_app, name="runs")
+app.add_typer(weights_app, name="weights")
 
 ProjectDir = Annotated[
     Path, typer.Option("-C", "--project", help="the project folder (found upwards from here)")
@@ -51,6 +55,9 @@ SchedulerName = Annotated[
 ]
 DryRun = Annotated[
     bool, typer.Option("-n", "--dry-run", help="say what would be done, write nothing")
+]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="builtin | paper; overrides [features] profile")
 ]
 HERE = Path()
 
@@ -160,10 +167,11 @@ def scheduler_of(name: str, workers: int) -> Any:
     return Scheduler(name, workers)
 
 
-def project_of(folder: Path) -> Any:
-    from redub.pipeline.project import open_project
+def project_of(folder: Path, profile: str = "") -> Any:
+    from redub.pipeline.project import open_project, with_profile
 
-    return open_project(folder)
+    project = open_project(folder)
+    return with_profile(project, profile) if profile else project
 
 
 # -- the project
@@ -216,11 +224,11 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
-def status(project: ProjectDir = HERE, as_json: Json = False) -> None:
+def status(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json = False) -> None:
     """What is committed, set aside and missing, from the logs alone."""
     from redub.pipeline.status import project_status
 
-    report = project_status(project_of(project))
+    report = project_status(project_of(project, profile))
     if as_json:
         put(report, schema="status")
         return
@@ -238,13 +246,13 @@ def status(project: ProjectDir = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
-def plan(project: ProjectDir = HERE, as_json: Json = False) -> None:
+def plan(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json = False) -> None:
     """What `redub run` would compute, why, and how long it may take; writes nothing."""
     from redub.pipeline.plan import plan as make_plan
     from redub.pipeline.plan import plan_footage
     from redub.pipeline.store import Store
 
-    store = Store(project_of(project))
+    store = Store(project_of(project, profile))
     footage = plan_footage(store)
     lines = make_plan(store)
     if as_json:
@@ -299,6 +307,7 @@ def extract(
         list[str] | None, typer.Option("-f", "--feature", help="only these (and what they read)")
     ] = None,
     project: ProjectDir = HERE,
+    profile: ProfileName = "",
     workers: Workers = 2,
     scheduler: SchedulerName = "processes",
     dry_run: DryRun = False,
@@ -308,12 +317,119 @@ def extract(
 
     names = check_features(feature)
     if dry_run:
-        plan(project)
+        plan(project, profile)
         return
+    opened = project_of(project, profile)
     with progress_bar("extract") as bar:
-        summary = run_extract(project_of(project), scheduler_of(scheduler, workers), names, bar)
+        summary = run_extract(opened, scheduler_of(scheduler, workers), names, bar)
     say(f"{summary.clips} clips, {summary.rows} rows written")
+    if opened.config.profile != project_of(project).config.profile:
+        say(f'for the later stages, set profile = "{profile}" under [features] in redub.toml')
     finish(summary.quarantined, "redub index build")
+
+
+# -- weights
+
+
+@weights_app.command("add")
+def weights_add(
+    kind: Annotated[str, typer.Argument(help="a kind of `redub weights kinds`")],
+    path: Annotated[Path, typer.Argument(help="the local folder or file")],
+    name: Annotated[str, typer.Option(help="the entry's name, by default the kind")] = "",
+    licence: Annotated[str, typer.Option(help="if other than the publisher's")] = "",
+    terms: Annotated[str, typer.Option(help="if other than the publisher's")] = "",
+    replace: Annotated[bool, typer.Option(help="change an entry that has other files")] = False,
+    project: ProjectDir = HERE,
+) -> None:
+    """Record the SHA-256 of every file of some weights, their licence and terms."""
+    from redub.pipeline.lock import project_lock
+    from redub.pipeline.weights import add_weights
+
+    root = project_of(project).root
+    with project_lock(root), progress_bar("hash", "bytes") as bar:
+        entry = add_weights(
+            root,
+            kind,
+            path,
+            name=name,
+            licence=licence,
+            terms=terms,
+            replace=replace,
+            progress=bar,
+        )
+    say(f"{entry.name}: {len(entry.files)} files of {entry.path}")
+    say(f"licence: {entry.licence}{'; ' + entry.terms if entry.terms else ''}")
+    finish(0, f"redub doctor --weights {entry.name}")
+
+
+@weights_app.command("list")
+def weights_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """The entries of models.lock."""
+    from redub.pipeline.weights import read_ledger
+
+    entries = list(read_ledger(project_of(project).root).entries.values())
+    if as_json:
+        put({"weights": entries}, schema="weights.list")
+        return
+    table(
+        ["name", "kind", "files", "licence", "path"],
+        [[e.name, e.kind, len(e.files), e.licence, e.path] for e in entries],
+    )
+
+
+@weights_app.command("kinds")
+def weights_kinds(as_json: Json = False) -> None:
+    """What can be recorded: kinds, the files each needs, publisher and licence."""
+    from redub.features.weight_kinds import KINDS
+
+    if as_json:
+        put({"kinds": KINDS}, schema="weights.kinds")
+        return
+    table(
+        ["kind", "what", "needs", "licence"],
+        [
+            [name, kind.title, " + ".join("|".join(group) for group in kind.wanted), kind.licence]
+            for name, kind in KINDS.items()
+        ],
+    )
+
+
+@weights_app.command("verify")
+def weights_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="entries; all if left out")] = None,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Hash every recorded file again; exit 8 if one is gone or changed."""
+    from redub.core.config import nearest
+    from redub.pipeline.weights import read_ledger, verify_weights
+
+    ledger = read_ledger(project_of(project).root)
+    for name in names or ():
+        if name not in ledger.entries:
+            raise UsageError(f"no weights '{name}'; {nearest(name, ledger.entries)}")
+    with progress_bar("verify", "entries") as bar:
+        found = list(verify_weights(ledger, names or list(ledger.entries), bar))
+    if as_json:
+        put({"weights": {e.name: wrong for e, wrong in found}}, schema="weights.verify")
+    for entry, wrong in found:
+        say(f"{entry.name}: {'whole' if not wrong else ''}{'; '.join(wrong)}")
+    raise typer.Exit(REFUSED if any(wrong for _, wrong in found) else OK)
+
+
+@weights_app.command("remove")
+def weights_remove(
+    name: Annotated[str, typer.Argument(help="an entry of models.lock")],
+    project: ProjectDir = HERE,
+) -> None:
+    """Take an entry out of models.lock; files and computed features stay."""
+    from redub.pipeline.lock import project_lock
+    from redub.pipeline.weights import remove_weights
+
+    root = project_of(project).root
+    with project_lock(root):
+        entry = remove_weights(root, name)
+    say(f"{entry.name} taken out; its files in {entry.path} were not touched")
 
 
 @index_app.command("build")
@@ -469,6 +585,7 @@ def report(
 @app.command()
 def run(
     project: ProjectDir = HERE,
+    profile: ProfileName = "",
     workers: Workers = 2,
     scheduler: SchedulerName = "processes",
     start: Annotated[str, typer.Option("--from", help="first stage")] = "ingest",
@@ -482,10 +599,10 @@ def run(
     from redub.pipeline.stages import run_all
 
     if dry_run:
-        plan(project)
+        plan(project, profile)
         return
     held = run_all(
-        project_of(project),
+        project_of(project, profile),
         scheduler_of(scheduler, workers),
         start=start,
         stop=stop,

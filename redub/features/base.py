@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 from redub.core.types import ClipMedia, Value
+from redub.features.runtime import Runtime
+from redub.features.weights import WeightFolder
 
 Media = Literal["frames", "waveform", "text"]
 
@@ -69,6 +71,34 @@ class LocalExtractor:
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[frozenset[str]] = frozenset()
+
+
+class WeightUser(LocalExtractor):
+    """An extractor that reads files of the weights ledger: networks, tables, texts from outside.
+
+    Its constructor takes ``(config, folders, runtime)``, with a folder for every role that
+    :meth:`weights_wanted` names under the same config.
+    """
+
+    media: ClassVar[frozenset[Media]]
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any, folders: Mapping[str, WeightFolder], runtime: Runtime) -> None:
+        self.config = config
+        self.folders = folders
+        self.runtime = runtime
+
+    @classmethod
+    def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Role to (entry of the ledger, kind of :data:`redub.features.weight_kinds.KINDS`)."""
+        raise NotImplementedError
+
+    @property
+    def schema(self) -> FeatureSchema:
+        raise NotImplementedError
+
+    def extract(self, media: ClipMedia) -> Value:
+        raise NotImplementedError
 
 
 def frames_of(features: Mapping[str, Value], name: str) -> Any:

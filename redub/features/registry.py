@@ -1,6 +1,9 @@
-"""Every feature redub can compute: ``name → "module:Class"``, in an order where reads come first.
+"""Every feature redub can compute, who can make it, and the two profiles.
 
-Adding an extractor is one file, one line here, and its test.
+:data:`EXTRACTORS` lists all features with the builtin extractor of each, in an order where reads
+come first. :data:`MAKERS` lists who else can make a feature: networks with somebody's weights, or
+files made elsewhere. A project takes a profile and may choose single makers with
+``[features.<name>] by = "…"``. Adding an extractor is one file, one line here, and its test.
 """
 
 from __future__ import annotations
@@ -13,7 +16,11 @@ from redub.core.config import from_mapping, nearest
 from redub.core.errors import ConfigError
 from redub.core.registry import load
 from redub.core.types import AudioSpec, VideoSpec
-from redub.features.base import Extractor
+from redub.features.base import Extractor, WeightUser
+from redub.features.runtime import Runtime
+from redub.features.weights import WeightFolder
+
+BUILTIN = "builtin"
 
 EXTRACTORS: dict[str, str] = {
     # signals
@@ -25,7 +32,7 @@ EXTRACTORS: dict[str, str] = {
     "durations": "redub.features.durations:DurationExtractor",
     "face_track": "redub.features.face_track:FaceTrackExtractor",
     "mouth_crop": "redub.features.mouth_crop:MouthCropExtractor",
-    # captions
+    # captions and the reaction that a line asks for
     "scene_caption": "redub.features.scene_caption:SceneCaptionExtractor",
     "face_caption": "redub.features.face_caption:FaceCaptionExtractor",
     # emotion vectors of the reference footage library
@@ -44,24 +51,62 @@ EXTRACTORS: dict[str, str] = {
     "speaker": "redub.features.speaker:SpeakerExtractor",
 }
 
+MAKERS: dict[str, dict[str, str]] = {}
 
-def extractor_class(name: str) -> type[Extractor]:
-    """The class behind a feature name; an unknown name answers with the nearest known one."""
-    kind: type[Extractor] = load(EXTRACTORS, name, kind="feature")
+PROFILES: dict[str, dict[str, str]] = {
+    BUILTIN: {},
+    "paper": {},
+}
+"""Profile to feature to maker; what a profile does not name is made by the builtin extractor."""
+
+
+def maker_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None) -> str:
+    """Who makes a feature: ``by`` of ``[features.<name>]``, else the profile's choice.
+
+    Raises:
+        ConfigError: an unknown feature, profile or maker, with the nearest known one.
+    """
+    _known_feature(name)
+    if profile not in PROFILES:
+        raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
+    maker = (overrides or {}).get("by", PROFILES[profile].get(name, BUILTIN))
+    makers = {BUILTIN, *MAKERS.get(name, {})}
+    if maker not in makers:
+        raise ConfigError(
+            f"'features.{name}.by' is {maker!r}; {nearest(str(maker), makers)}", code="E-CFG-NAME"
+        )
+    return str(maker)
+
+
+def extractor_class(name: str, maker: str = BUILTIN) -> type[Extractor]:
+    """The class behind a feature; an unknown name answers with the nearest known one."""
+    _known_feature(name)
+    table = {BUILTIN: EXTRACTORS[name], **MAKERS.get(name, {})}
+    kind: type[Extractor] = load(table, maker, kind=f"maker of {name}")
     return kind
 
 
+def _known_feature(name: str) -> None:
+    if name not in EXTRACTORS:
+        raise ConfigError(f"unknown feature '{name}'; {nearest(name, EXTRACTORS)}")
+
+
 def extractor_config(
-    name: str, *, audio: AudioSpec, video: VideoSpec, overrides: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    audio: AudioSpec,
+    video: VideoSpec,
+    overrides: Mapping[str, Any] | None = None,
+    maker: str = BUILTIN,
 ) -> Any:
     """One extractor's frozen config, from the run's specs and ``[features.<name>]``.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one) or a bad value.
     """
-    kind = extractor_class(name)
+    kind = extractor_class(name, maker)
     own = {f.name for f in dataclasses.fields(kind.Config)}
-    given = dict(overrides or {})
+    given = {key: value for key, value in (overrides or {}).items() if key != "by"}
     for fixed in ("audio", "video"):
         if fixed in given:
             raise ConfigError(
@@ -69,16 +114,37 @@ def extractor_config(
             )
     unknown = sorted(set(given) - own)
     if unknown:
-        hint = nearest(unknown[0], own - {"audio", "video"})
+        hint = nearest(unknown[0], {*own, "by"} - {"audio", "video"})
         raise ConfigError(f"unknown key 'features.{name}.{unknown[0]}'; {hint}", code="E-CFG-KEY")
     specs = {key: spec for key, spec in (("audio", audio), ("video", video)) if key in own}
     defaults = dataclasses.asdict(kind.Config(**specs))
     return from_mapping(kind.Config, {**defaults, **given}, where=f"features.{name}")
 
 
+def weights_wanted(name: str, config: Any, maker: str = BUILTIN) -> dict[str, tuple[str, str]]:
+    """Role to (entry of the weights ledger, kind) of what an extractor reads from outside."""
+    kind = extractor_class(name, maker)
+    return kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
+
+
 def make_extractor(
-    name: str, *, audio: AudioSpec, video: VideoSpec, overrides: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    audio: AudioSpec,
+    video: VideoSpec,
+    overrides: Mapping[str, Any] | None = None,
+    maker: str = BUILTIN,
+    folders: Mapping[str, WeightFolder] | None = None,
+    runtime: Runtime | None = None,
 ) -> Extractor:
-    """Build one extractor; see :func:`extractor_config`."""
-    config = extractor_config(name, audio=audio, video=video, overrides=overrides)
-    return extractor_class(name)(config)
+    """Build one extractor; see :func:`extractor_config`.
+
+    Args:
+        folders: by role, for each of :func:`weights_wanted`.
+    """
+    config = extractor_config(name, audio=audio, video=video, overrides=overrides, maker=maker)
+    kind = extractor_class(name, maker)
+    if issubclass(kind, WeightUser):
+        user: type[WeightUser] = kind
+        return user(config, folders or {}, runtime or Runtime())
+    return kind(config)

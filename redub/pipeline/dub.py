@@ -21,7 +21,7 @@ from redub.footage.encode import write_dubbed
 from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import read_subtitles
 from redub.pipeline.decoders import close_decoders, limits_of
-from redub.pipeline.extract import ClipWork, Toolbox
+from redub.pipeline.extract import ClipWork, Toolbox, run_works
 from redub.pipeline.files import file_digest
 from redub.pipeline.index import FEATURE_OF
 from redub.pipeline.ingest import with_version
@@ -211,8 +211,7 @@ def _one_line(
     project: Project, maker: LineMaker, tools: Toolbox, clip: Clip, voice: Voice
 ) -> DubbingLine:
     work = ClipWork(clip, with_reads(tools.keys, NEEDED), {}, {})
-    work.begin(tools)
-    work.run(tools, defaultdict(float))
+    run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
         raise ClipError(row["message"], code=row["code"])
     if "phonemes" not in work.values:

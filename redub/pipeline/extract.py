@@ -7,12 +7,13 @@ start again at any moment: a finished shard is adopted, an unfinished one is com
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ import pyarrow as pa
 
 from redub import __version__
 from redub.core.config import digest_of
-from redub.core.errors import ClipError, ConfigError, FeatureAbsent
+from redub.core.errors import ClipError, ConfigError, FeatureAbsent, RedubError
 from redub.core.types import Clip, ClipMedia, SharedWork, Value
 from redub.features.base import Extractor, FeatureSchema
+from redub.features.model_extractor import ModelExtractor
 from redub.footage.decode import DecodedClip
 from redub.pipeline.decoders import close_decoders, decoder_thread, shared_decoder
 from redub.pipeline.executor import Failure, Scheduler
@@ -192,8 +194,7 @@ def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
         )
         for clip in order.clips
     )
-    for work in _decoding_ahead(works, tools):
-        work.run(tools, seconds)
+    for work in run_works(works, tools, seconds):
         for name, row in work.rows.items():
             rows[name].append(row)
         quarantine += work.quarantine
@@ -205,6 +206,74 @@ def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
         )
         parts[name] = asdict(record)
     return ShardOutcome(order.shard, parts, quarantine, len(order.clips), dict(seconds))
+
+
+def run_works(
+    works: Iterable[ClipWork], tools: Toolbox, seconds: dict[str, float]
+) -> list[ClipWork]:
+    """Compute all features of some clips: each clip is decoded once, networks see all of them."""
+    done = []
+    for work in _decoding_ahead(works, tools):
+        work.run(tools, seconds)
+        done.append(work)
+    for name in tools.keys.by_name:
+        waiting = [work for work in done if name in work.late]
+        if waiting:
+            start = time.perf_counter()
+            _run_late(name, waiting, tools)
+            seconds[name] += time.perf_counter() - start
+    return done
+
+
+def late_features(tools: Toolbox, pending: Sequence[str]) -> set[str]:
+    """The features of a clip that wait until all clips of the shard are decoded.
+
+    A network waits, so that it sees many clips at once, if whoever reads it can wait too: if it
+    needs no frames and no sound, which are gone by then. Readers of what waits wait as well.
+    """
+    keys = tools.keys.by_name
+
+    def readers_can_wait(name: str) -> bool:
+        readers = [other for other in pending if name in keys[other].reads]
+        return all(
+            not tools.extractor(reader).media & {"frames", "waveform"} and readers_can_wait(reader)
+            for reader in readers
+        )
+
+    late: set[str] = set()
+    for name in pending:
+        extractor = tools.extractor(name)
+        batched = isinstance(extractor, ModelExtractor) and not extractor.one_by_one
+        if set(keys[name].reads) & late or (batched and readers_can_wait(name)):
+            late.add(name)
+    return late
+
+
+def _run_late(name: str, works: Sequence[ClipWork], tools: Toolbox) -> None:
+    extractor = tools.extractor(name)
+    if not isinstance(extractor, ModelExtractor):
+        for work in works:
+            work.extract_now(tools, name, NOTHING)
+        return
+    ready = [work for work in works if work.prepare(tools, name, NOTHING)]
+    inputs = [work.inputs.pop(name) for work in ready]
+    try:
+        values: list[Any] = extractor.compute_all(inputs)
+    except (ClipError, ArithmeticError, ValueError, RuntimeError, IndexError):
+        # One bad input spoils a batch for all: alone, only the guilty fails, and by name.
+        for work, prepared in zip(ready, inputs, strict=True):
+            work.settle(tools, name, partial(_alone, extractor, prepared))
+        return
+    for work, value in zip(ready, values, strict=True):
+        work.settle(tools, name, partial(_same, value))
+
+
+def _alone(extractor: ModelExtractor, prepared: Any) -> Value:
+    return extractor.compute([prepared])[0]
+
+
+def _same(value: Value) -> Value:
+    return value
 
 
 def _decoding_ahead(works: Iterable[ClipWork], tools: Toolbox) -> Iterator[ClipWork]:
@@ -236,11 +305,14 @@ class ClipWork:
         self.rows: dict[str, FeatureRow] = {}
         self.quarantine: list[dict[str, Any]] = []
         self.shared = SharedWork()
+        self.late: set[str] = set()  # features that wait for the other clips of the shard
+        self.inputs: dict[str, Any] = {}  # what networks will be given for them
         self.decoding: Future[DecodedClip] | None = None
 
     def begin(self, tools: Toolbox) -> None:
         """Settle what needs no decoding, and have the rest decoded in the background."""
         self.pending = [name for name in self.pending if self._possible(tools, name)]
+        self.late = late_features(tools, self.pending)
         media = {m for name in self.pending for m in tools.extractor(name).media}
         if media & {"frames", "waveform"}:
             self.decoding = decoder_thread().submit(
@@ -258,12 +330,17 @@ class ClipWork:
                 self._hold(WHOLE_CLIP, error)
                 by_name = tools.keys.by_name
                 self.pending = [name for name in self.pending if not by_name[name].uses_media]
+                self.late &= set(self.pending)
             seconds["decode"] += time.perf_counter() - start
             self.decoding = None  # or the frames would live as long as the shard's rows
         for name in self.pending:
             start = time.perf_counter()
-            self._extract(tools, name, decoded)
+            if name not in self.late:
+                self.extract_now(tools, name, decoded)
+            elif not set(tools.keys.by_name[name].reads) & self.late:
+                self.prepare(tools, name, decoded)
             seconds[name] += time.perf_counter() - start
+        self.shared = SharedWork()  # or crops and spectra would live as long as the shard
 
     def _possible(self, tools: Toolbox, name: str) -> bool:
         """Settle without decoding what the clip cannot have: no picture, no sound, no words."""
@@ -278,7 +355,49 @@ class ClipWork:
             return True
         return False
 
-    def _extract(self, tools: Toolbox, name: str, decoded: DecodedClip) -> None:
+    def extract_now(self, tools: Toolbox, name: str, decoded: DecodedClip) -> None:
+        """Compute one feature of this clip alone."""
+        if self._has_reads(tools, name):
+            media = self._media(tools, name, decoded)
+            self.settle(tools, name, lambda: tools.extractor(name).extract(media))
+
+    def prepare(self, tools: Toolbox, name: str, decoded: DecodedClip) -> bool:
+        """Whether the network's input is there; makes it, or settles that there is none."""
+        if name in self.inputs:
+            return True
+        if name in self.rows or any(row["feature"] == name for row in self.quarantine):
+            return False
+        extractor = tools.extractor(name)
+        if self._has_reads(tools, name) and isinstance(extractor, ModelExtractor):
+            media = self._media(tools, name, decoded)
+            with self._settled(tools, name):
+                self.inputs[name] = extractor.prepare(media)
+        return name in self.inputs
+
+    def settle(self, tools: Toolbox, name: str, compute: Callable[[], Value]) -> None:
+        """Take a value, or the reason why there is none."""
+        with self._settled(tools, name):
+            value = checked_value(compute(), tools.keys.by_name[name].schema)
+            self.values[name] = value
+            self._row(tools, name, value, "")
+
+    @contextlib.contextmanager
+    def _settled(self, tools: Toolbox, name: str) -> Iterator[None]:
+        """Turn what an extractor raises into a null with a reason or a quarantine row."""
+        try:
+            yield
+        except FeatureAbsent as error:
+            self._null(tools, name, str(error))
+        except ClipError as error:
+            self._hold(name, error)
+        except RedubError:
+            raise  # about the model, the project or the machine, not about this clip
+        except Exception as error:  # the one place: a bug in one extractor costs one row, by name
+            kind = f"{type(error).__name__}: {error}"
+            self._hold(name, ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR"))
+
+    def _has_reads(self, tools: Toolbox, name: str) -> bool:
+        """Whether all upstream values are there; settles the feature where one is not."""
         key = tools.keys.by_name[name]
         for read in key.reads:
             if read in self.values or read in key.optional:
@@ -289,27 +408,19 @@ class ClipWork:
                 self._hold(
                     name, ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM")
                 )
-            return
+            return False
+        return True
+
+    def _media(self, tools: Toolbox, name: str, decoded: DecodedClip) -> ClipMedia:
+        key = tools.keys.by_name[name]
         reads = {read: self.values[read] for read in key.reads if read in self.values}
-        media = ClipMedia(
+        return ClipMedia(
             clip=self.clip,
             frames=decoded.frames,
             waveform=decoded.waveform,
             features=reads,
             shared=self.shared,
         )
-        try:
-            value = checked_value(tools.extractor(name).extract(media), key.schema)
-        except FeatureAbsent as error:
-            self._null(tools, name, str(error))
-        except ClipError as error:
-            self._hold(name, error)
-        except Exception as error:  # the one place: a bug in one extractor costs one row, by name
-            kind = f"{type(error).__name__}: {error}"
-            self._hold(name, ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR"))
-        else:
-            self.values[name] = value
-            self._row(tools, name, value, "")
 
     def _null(self, tools: Toolbox, name: str, why: str) -> None:
         self.nulls[name] = why
@@ -382,7 +493,7 @@ class Toolbox:
     def __init__(self, project: Project, *, root: Path | None = None) -> None:
         self.project = project
         self.root = (root or project.footage_root).resolve()
-        self.keys = FeatureKeys(project.config)
+        self.keys = FeatureKeys(project)
 
     def extractor(self, name: str) -> Extractor:
         key = self.keys.by_name[name].key
@@ -449,6 +560,8 @@ def extract(
     summary = ExtractSummary()
     finish_interrupted(store, summary)
     names = list(features) if features else list(store.keys.by_name)
+    for name in with_reads(store.keys, names):
+        store.keys.folders(name, checked=True)  # refused before anything is computed
     if not store.sources.commits():
         raise ConfigError("there are no clips yet; run `redub ingest`", code="E-STAGE-INGEST")
     orders = plan_shards(store, names)

@@ -1,6 +1,6 @@
 """Keys: what a feature's numbers depend on, as one digest that changes when they may change.
 
-``key`` of a feature = extractor name, version, frozen config, weight digests, versions of the
+``key`` of a feature = its maker, version, frozen config, weight digests, versions of the
 libraries that compute it, and the keys of the features it reads. ``input digest`` of a row = the
 part of the clip it depends on: source bytes, time span and decoder for media, the words for text.
 Batch size, worker count, scheduler and device are in neither.
@@ -16,8 +16,17 @@ from typing import Any
 from redub.core.config import digest_of, settings_of
 from redub.core.types import Clip
 from redub.features.base import Extractor, FeatureSchema
-from redub.features.registry import EXTRACTORS, extractor_config, make_extractor
-from redub.pipeline.project import ProjectConfig
+from redub.features.model_extractor import ModelExtractor
+from redub.features.registry import (
+    EXTRACTORS,
+    extractor_config,
+    make_extractor,
+    maker_of,
+    weights_wanted,
+)
+from redub.features.weights import WeightFolder
+from redub.pipeline.project import Project, ProjectConfig
+from redub.pipeline.weights import Ledger, checked_folder, read_ledger
 
 COMPUTING_LIBRARIES = (
     "numpy",
@@ -29,6 +38,8 @@ COMPUTING_LIBRARIES = (
     "scikit-learn",
     "soxr",
 )
+
+NETWORK_LIBRARIES = ("torch", "transformers", "tokenizers", "funasr", "kaldi-native-fbank")
 
 
 @dataclass(frozen=True)
@@ -67,12 +78,26 @@ def row_digest(media: str, text: str, uses_media: bool, uses_text: bool) -> str:
 class FeatureKeys:
     """The keys of all features of a project, reads first."""
 
-    config: ProjectConfig
+    project: Project
+
+    @property
+    def config(self) -> ProjectConfig:
+        return self.project.config
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return read_ledger(self.project.root)
 
     @cached_property
     def by_name(self) -> dict[str, FeatureKey]:
+        """Raises:
+        ModelRefusedError: E-MODEL-UNLISTED, a feature needs weights that are not recorded.
+        """
         config = self.config
-        settings = digest_of([asdict(config.audio), asdict(config.video), config.features])
+        ledger = {name: asdict(entry) for name, entry in self.ledger.entries.items()}
+        settings = digest_of(
+            [asdict(config.audio), asdict(config.video), config.profile, config.features, ledger]
+        )
         if settings not in _KEYS:
             _KEYS.clear()
             keys: dict[str, FeatureKey] = {}
@@ -81,30 +106,58 @@ class FeatureKeys:
             _KEYS[settings] = keys
         return _KEYS[settings]
 
+    def maker(self, name: str) -> str:
+        return maker_of(name, self.config.profile, self.config.features.get(name))
+
     def configured(self, name: str) -> Any:
         """The frozen config of one extractor in this project."""
         config = self.config
         return extractor_config(
-            name, audio=config.audio, video=config.video, overrides=config.features.get(name)
+            name,
+            audio=config.audio,
+            video=config.video,
+            overrides=config.features.get(name),
+            maker=self.maker(name),
         )
 
-    def make(self, name: str) -> Extractor:
+    def folders(self, name: str, *, checked: bool) -> dict[str, WeightFolder]:
+        """What a feature reads from outside, by role; ``checked``: their bytes are looked at.
+
+        Raises:
+            ModelRefusedError: not recorded, gone or changed.
+        """
+        wanted = weights_wanted(name, self.configured(name), self.maker(name))
+        if checked:
+            return {role: checked_folder(self.ledger, *entry) for role, entry in wanted.items()}
+        return {role: self.ledger.folder(*entry) for role, entry in wanted.items()}
+
+    def make(self, name: str, *, checked: bool = True) -> Extractor:
+        """The extractor of a feature, its weights being what was recorded."""
         config = self.config
         return make_extractor(
-            name, audio=config.audio, video=config.video, overrides=config.features.get(name)
+            name,
+            audio=config.audio,
+            video=config.video,
+            overrides=config.features.get(name),
+            maker=self.maker(name),
+            folders=self.folders(name, checked=checked),
+            runtime=config.compute,
         )
 
     def _key(self, name: str, above: dict[str, FeatureKey]) -> FeatureKey:
-        extractor = self.make(name)
+        extractor = self.make(name, checked=False)
+        folders = self.folders(name, checked=False)
         reads = {read: above[read].key for read in extractor.reads}
+        licences = {folder.licence for folder in folders.values()} or {"Apache-2.0"}
         document = {
             "feature": name,
+            "maker": self.maker(name),
             "version": extractor.version,
             "settings": settings_of(self.configured(name)),
-            "weights": {},
-            "profile": "builtin",
-            "licence": "Apache-2.0",
-            "libraries": library_versions(),
+            "weights": {role: dict(folder.files) for role, folder in folders.items()},
+            "licence": " and ".join(sorted(licences)),
+            "terms": sorted({folder.terms for folder in folders.values()} - {""}),
+            "libraries": library_versions(isinstance(extractor, ModelExtractor)),
             "reads": reads,
         }
         media = set(extractor.media)
@@ -126,10 +179,11 @@ _KEYS: dict[str, dict[str, FeatureKey]] = {}
 extractors."""
 
 
-@lru_cache(maxsize=1)
-def library_versions() -> dict[str, str]:
+@lru_cache(maxsize=2)
+def library_versions(networks: bool) -> dict[str, str]:
     """Versions of the libraries whose arithmetic ends up in features."""
-    return {name: importlib.metadata.version(name) for name in COMPUTING_LIBRARIES}
+    names = (*COMPUTING_LIBRARIES, *(NETWORK_LIBRARIES if networks else ()))
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def differing_fields(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from redub.core.config import from_mapping, nearest
 from redub.core.errors import ConfigError
 from redub.core.types import AudioSpec, VideoSpec
-from redub.features.registry import EXTRACTORS
+from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, maker_of
+from redub.features.runtime import Runtime
 
 FILE_NAME = "redub.toml"
 
@@ -119,6 +120,8 @@ class ProjectConfig:
     index: IndexConfig = field(default_factory=IndexConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    compute: Runtime = field(default_factory=Runtime)
+    profile: str = BUILTIN
     features: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -134,6 +137,9 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
         raise ConfigError(f"{where}: {error}", code="E-CFG-TOML") from error
     own = dict(values)
     features = own.pop("features", {})
+    profile = features.pop("profile", BUILTIN) if isinstance(features, dict) else BUILTIN
+    if "profile" in own:
+        raise ConfigError("unknown key 'profile'; it is a key of [features]", code="E-CFG-KEY")
     nested: dict[str, Any] = {}
     if isinstance(own.get("train"), dict):
         own["train"] = dict(own["train"])
@@ -143,13 +149,19 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
     for key, value in nested.items():
         if not isinstance(value, dict):
             raise ConfigError(f"'train.{key}' wants a table", code="E-CFG-TYPE")
+    if profile not in PROFILES:
+        raise ConfigError(
+            f"'features.profile' is {profile!r}; {nearest(str(profile), PROFILES)}",
+            code="E-CFG-NAME",
+        )
     for name in features:
         if name not in EXTRACTORS:
             raise ConfigError(
                 f"unknown feature 'features.{name}'; {nearest(name, EXTRACTORS)}", code="E-CFG-KEY"
             )
+        maker_of(name, profile, features[name])
     train = dataclasses.replace(config.train, **nested)
-    return dataclasses.replace(config, features=features, train=train)
+    return dataclasses.replace(config, features=features, profile=profile, train=train)
 
 
 def _check_tables(key: str, values: Any) -> None:
@@ -190,6 +202,17 @@ def open_project(start: Path) -> Project:
         f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`",
         code="E-CFG-NOPROJECT",
     )
+
+
+def with_profile(project: Project, profile: str) -> Project:
+    """The project under another profile of extractors.
+
+    Raises:
+        ConfigError: there is no such profile, or a maker named in the file is not in it.
+    """
+    if profile not in PROFILES:
+        raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
+    return Project(project.root, dataclasses.replace(project.config, profile=profile))
 
 
 TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.

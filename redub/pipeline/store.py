@@ -151,7 +151,7 @@ class Store:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.keys = FeatureKeys(project.config)
+        self.keys = FeatureKeys(project)
         root = project.root
         self.sources = PartTable(root / "sources", SOURCE_SCHEMA)
         self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA)

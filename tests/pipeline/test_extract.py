@@ -297,6 +297,6 @@ def test_settings_that_only_change_how_it_is_run_are_not_in_the_key(finished):
     )
     from redub.pipeline.keys import FeatureKeys
 
-    assert {n: k.key for n, k in FeatureKeys(other).by_name.items()} == {
-        n: k.key for n, k in FeatureKeys(project.config).by_name.items()
-    }
+    assert {
+        n: k.key for n, k in FeatureKeys(dataclasses.replace(project, config=other)).by_name.items()
+    } == {n: k.key for n, k in FeatureKeys(project).by_name.items()}

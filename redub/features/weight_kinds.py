@@ -1,0 +1,154 @@
+"""Which files each kind of outside weights consists of, and the terms its publisher states.
+
+``redub weights add KIND PATH`` records exactly these files. The licences are what the publishers'
+pages say; redub brings none of these files and grants no right to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_TOKENIZER = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
+    "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+_SHARDS = ("*.safetensors", "*.safetensors.index.json")
+_TENSORS = ("pytorch_model.bin", *_SHARDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightKind:
+    """``wanted``: groups of glob patterns; of every group at least one file must be there.
+
+    ``optional``: patterns of files that are recorded where they exist.
+    """
+
+    title: str
+    wanted: tuple[tuple[str, ...], ...]
+    optional: tuple[str, ...] = ()
+    licence: str = "not stated"
+    terms: str = ""
+    source: str = ""
+
+
+KINDS: dict[str, WeightKind] = {
+    "videollama2": WeightKind(
+        title="VideoLLaMA 2 captioner (7B, 7B-16F, 2.1-7B-16F)",
+        wanted=(("config.json",), ("*.safetensors",), ("tokenizer.json", "tokenizer.model")),
+        optional=(*_SHARDS, *_TOKENIZER, "generation_config.json", "vision_tower/config.json"),
+        licence="Apache-2.0 (files); use restricted by the README",
+        terms="non-commercial use only: terms of Mistral, LLaMA and of OpenAI's data",
+        source="huggingface.co/DAMO-NLP-SG/VideoLLaMA2-7B",
+    ),
+    "videollama3": WeightKind(
+        title="VideoLLaMA 3 captioner, as transformers has it",
+        wanted=(("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.json")),
+        optional=(
+            *_SHARDS, *_TOKENIZER, "generation_config.json", "preprocessor_config.json",
+            "processor_config.json", "video_preprocessor_config.json",
+        ),
+        licence="Apache-2.0",
+        source="huggingface.co/DAMO-NLP-SG (the -hf or -Image layouts of transformers)",
+    ),
+    "roberta_emotion": WeightKind(
+        title="RoBERTa text emotion",
+        wanted=(("config.json",), _TENSORS, ("tokenizer.json", "vocab.json")),
+        optional=(*_SHARDS, *_TOKENIZER),
+        licence="not stated on the model page",
+        terms="derived from roberta-large (MIT) and mixed corpora",
+        source="huggingface.co/j-hartmann/emotion-english-roberta-large",
+    ),
+    "comet": WeightKind(
+        title="COMET-style reaction generator (any local seq2seq model)",
+        wanted=(
+            ("config.json",), _TENSORS, ("tokenizer.json", "vocab.json", "spiece.model"),
+        ),
+        optional=(*_SHARDS, *_TOKENIZER, "generation_config.json"),
+        source="a COMET-ATOMIC-2020 BART or T5 folder",
+    ),
+    "emotion2vec": WeightKind(
+        title="emotion2vec (base, plus_seed, plus_base, plus_large)",
+        wanted=(("config.yaml",), ("model.pt", "model.safetensors"), ("tokens.txt",)),
+        optional=("configuration.json",),
+        licence="FunASR model licence",
+        terms="attribution required; see the model page",
+        source="huggingface.co/emotion2vec/emotion2vec_plus_large",
+    ),
+    "mae_dfer": WeightKind(
+        title="MAE-DFER fine-tuned on DFEW",
+        wanted=(("*.pth", "*.pt", "*.safetensors"),),
+        licence="MIT (code)",
+        terms="DFEW is licensed for academic use",
+        source="github.com/sunlicai/MAE-DFER",
+    ),
+    "emonet": WeightKind(
+        title="EmoNet (EmoFAN)",
+        wanted=(("*.pth", "*.pt", "*.safetensors"),),
+        licence="CC-BY-NC-ND-4.0",
+        terms="non-commercial, no derivatives",
+        source="github.com/face-analysis/emonet",
+    ),
+    "wav2vec2_iemocap": WeightKind(
+        title="wav2vec 2.0 on IEMOCAP (speechbrain or superb layout)",
+        wanted=(("wav2vec2.ckpt", "pytorch_model.bin", "model.safetensors"),),
+        optional=(
+            "config.json", "preprocessor_config.json", "model.ckpt", "label_encoder.txt",
+            "hyperparams.yaml",
+        ),
+        licence="Apache-2.0",
+        terms="IEMOCAP is licensed for academic use",
+        source="huggingface.co/speechbrain/emotion-recognition-wav2vec2-IEMOCAP",
+    ),
+    "npc": WeightKind(
+        title="NPC frame-level speech features (s3prl layout)",
+        wanted=(("*.ckpt", "*.pth", "*.pt", "*.safetensors"),),
+        licence="MIT (code)",
+        source="github.com/s3prl/s3prl (npc_360hr), or your own training",
+    ),
+    "ge2e": WeightKind(
+        title="GE2E speaker encoder (Resemblyzer layout)",
+        wanted=(("*.pt", "*.pth", "*.safetensors"),),
+        licence="Apache-2.0",
+        source="github.com/resemble-ai/Resemblyzer (pretrained.pt)",
+    ),
+    "lrw_lips": WeightKind(
+        title="LRW lip reader, ResNet-18 front end",
+        wanted=(("*.pth", "*.pth.tar", "*.pt", "*.safetensors"),),
+        licence="non-commercial (repository's own licence)",
+        terms="LRW is licensed by the BBC for academic use",
+        source="github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks",
+    ),
+    "yunet": WeightKind(
+        title="YuNet face detector",
+        wanted=(("*.onnx",),),
+        licence="MIT",
+        source="github.com/opencv/opencv_zoo (face_detection_yunet)",
+    ),
+    "ctc": WeightKind(
+        title="wav2vec 2.0 with a CTC head, for forced alignment",
+        wanted=(("config.json",), _TENSORS, ("vocab.json",)),
+        optional=(*_SHARDS, *_TOKENIZER, "preprocessor_config.json"),
+        source="any local Wav2Vec2ForCTC folder",
+    ),
+    "lexicon": WeightKind(
+        title="pronunciation lexicon, LibriSpeech or CMU format",
+        wanted=(("*.txt", "*.dict", "*.lexicon"),),
+    ),
+    "textgrids": WeightKind(
+        title="phone alignments by the Montreal Forced Aligner, one TextGrid per clip",
+        wanted=(("*.TextGrid", "**/*.TextGrid"),),
+    ),
+    "captions": WeightKind(
+        title="captions made elsewhere, JSON lines",
+        wanted=(("*.jsonl",),),
+    ),
+    "reactions": WeightKind(
+        title="reaction texts made elsewhere, JSON lines",
+        wanted=(("*.jsonl",),),
+    ),
+    "face_boxes": WeightKind(
+        title="face boxes drawn by the user, CSV",
+        wanted=(("*.csv",),),
+    ),
+}  # fmt: skip

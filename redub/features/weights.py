@@ -1,0 +1,231 @@
+"""Somebody's trained weights on the user's disk: only listed files, only tensors, all keys.
+
+A folder comes from the project's weights ledger (``models.lock``), where each file is recorded with
+its SHA-256, licence and terms. Nothing in it is ever executed: configurations are data, pickles may
+hold tensors only, and what asks for more is refused (exit 8).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redub.core.errors import ModelRefusedError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LFS_POINTER = b"version https://git-lfs"
+CODE_KEYS = ("auto_map", "remote_code", "trust_remote_code", "custom_pipelines", "custom_code")
+"""Configuration keys by which model libraries are told to import code."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFolder:
+    """One entry of the weights ledger.
+
+    ``files``: SHA-256 by path below the folder, in posix form; what is not in it does not exist for
+    an extractor. ``licence`` and ``terms`` travel with every feature computed from it.
+    """
+
+    name: str
+    path: Path
+    files: Mapping[str, str]
+    licence: str = "not stated"
+    terms: str = ""
+
+    def has(self, name: str) -> bool:
+        return name in self.files
+
+    def file(self, name: str) -> Path:
+        """The path of a listed file.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, not listed or gone; E-MODEL-LFS, a git-lfs pointer.
+        """
+        path = self.path / name
+        if not self.has(name) or not path.is_file():
+            raise self.refused(
+                f"wants the file {name}; listed: {', '.join(sorted(self.files)) or 'none'}",
+                code="E-MODEL-FILE",
+            )
+        refuse_pointer(path)
+        return path
+
+    def one_of(self, *names: str) -> str:
+        """The first of the names that is listed.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, none is.
+        """
+        for name in names:
+            if self.has(name):
+                return name
+        raise self.refused(
+            f"wants one of {', '.join(names)}; listed: {', '.join(sorted(self.files)) or 'none'}",
+            code="E-MODEL-FILE",
+        )
+
+    def text(self, name: str) -> str:
+        try:
+            return self.file(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise self.refused(f"{name} is not UTF-8 text", code="E-MODEL-FILE") from error
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON object that asks for no code.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, no JSON object; E-MODEL-CODE, it names code to import.
+        """
+        try:
+            value = json.loads(self.text(name))
+        except json.JSONDecodeError as error:
+            raise self.refused(f"{name} is not JSON: {error}", code="E-MODEL-FILE") from error
+        if not isinstance(value, dict):
+            raise self.refused(f"{name} holds no JSON object", code="E-MODEL-FILE")
+        self.refuse_code(value, name)
+        return value
+
+    def refuse_code(self, values: Any, where: str) -> None:
+        """Raise E-MODEL-CODE if a configuration, at any depth, asks to import or run code."""
+        if isinstance(values, Mapping):
+            for key, value in values.items():
+                if key in CODE_KEYS and value not in (None, False, {}, [], ""):
+                    raise self.refused(
+                        f"{where} asks for code of its own ('{key}': {value!r}); redub runs none. "
+                        "Take the key out if the weights work without",
+                        code="E-MODEL-CODE",
+                    )
+                self.refuse_code(value, where)
+        elif isinstance(values, list | tuple):
+            for value in values:
+                self.refuse_code(value, where)
+
+    def tensors(self, name: str, *, allowed: Sequence[Any] = ()) -> dict[str, Any]:
+        """The content of a ``.safetensors`` file or of a pickle of tensors, on the CPU.
+
+        Args:
+            allowed: further harmless classes that this checkpoint is known to hold, as
+                ``torch.serialization.safe_globals`` takes them.
+
+        Raises:
+            ModelRefusedError: E-MODEL-CODE, a pickle wants anything else; E-MODEL-FILE, damaged.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.file(name)
+        try:
+            if path.suffix == ".safetensors":
+                return dict(load_file(path))
+            with torch.serialization.safe_globals(list(allowed)):
+                value = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            reason = str(error).splitlines()[0]
+            raise self.refused(
+                f"{name} holds more than tensors; nothing in it was run ({reason[:160]}). Convert "
+                "it to .safetensors on a machine where you trust it",
+                code="E-MODEL-CODE",
+            ) from error
+        except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise self.refused(
+                f"{name} is damaged or cut off ({reason[:160]}); copy it again",
+                code="E-MODEL-FILE",
+            ) from error
+        if not isinstance(value, dict):
+            raise self.refused(
+                f"{name} holds a {type(value).__name__}, wanted a table of tensors",
+                code="E-MODEL-FILE",
+            )
+        return value
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[Path]:
+        """A temporary folder of links to just the listed files, for libraries that want a folder.
+
+        What lies beside them (another ``modeling.py``) is out of their reach.
+        """
+        with tempfile.TemporaryDirectory(prefix="redub-weights-") as scratch:
+            for name in self.files:
+                link = Path(scratch) / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(self.file(name).resolve())
+            yield Path(scratch)
+
+    def refused(self, message: str, *, code: str) -> ModelRefusedError:
+        return ModelRefusedError(f"weights '{self.name}' ({self.path}): {message}", code=code)
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise E-MODEL-LFS for the text stub that git-lfs leaves where a file was not fetched."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ModelRefusedError(
+                f"{path} is a git-lfs pointer, not the file; fetch it with `git lfs pull`",
+                code="E-MODEL-LFS",
+            )
+
+
+def without_prefix(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """The same tensors with the first prefix that fits cut off each name (``module.``)."""
+    bare: dict[str, Tensor] = {}
+    for name, value in state.items():
+        prefix = next((p for p in prefixes if name.startswith(p)), "")
+        bare[name[len(prefix) :]] = value
+    return bare
+
+
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    weights: WeightFolder,
+    *,
+    extra: Iterable[str] = (),
+    lacking: Iterable[str] = (),
+) -> None:
+    """Fill every parameter and buffer of ``module``, and leave no tensor over.
+
+    Args:
+        extra: patterns (full match) of names that the checkpoint may hold beyond the module:
+            heads of the pre-training, counters.
+        lacking: patterns of names of the module that the checkpoint may lack, because they are
+            computed, not trained.
+
+    Raises:
+        ModelRefusedError: E-MODEL-KEYS, a name is missing or left over; E-MODEL-SHAPE.
+    """
+    own = module.state_dict()
+    missing = [n for n in own if n not in state and not _matches(n, lacking)]
+    left_over = [n for n in state if n not in own and not _matches(n, extra)]
+    if missing or left_over:
+        raise weights.refused(
+            f"{len(missing)} tensors are missing{_first(missing)} and {len(left_over)} are unknown"
+            f"{_first(left_over)}; this is another model, or a part of it",
+            code="E-MODEL-KEYS",
+        )
+    for name, value in own.items():
+        if name in state and state[name].shape != value.shape:
+            raise weights.refused(
+                f"{name} is {tuple(state[name].shape)}, wanted {tuple(value.shape)}",
+                code="E-MODEL-SHAPE",
+            )
+    module.load_state_dict({n: v for n, v in state.items() if n in own}, strict=False)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _first(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f" ({shown}{', …' if len(names) > 3 else ''})" if names else ""
