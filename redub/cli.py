@@ -206,10 +206,18 @@ def config(project: ProjectDir = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    weights: Annotated[
+        bool, typer.Option("--weights", help="load the project's recorded weights and run each")
+    ] = False,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
     """Versions, compilers, decoders, GPU, and every registry by name, each really imported."""
     from redub.pipeline.doctor import examine
 
+    if weights:
+        _doctor_weights(project, as_json)
     report = examine()
     if as_json:
         put(report, schema="doctor")
@@ -221,6 +229,22 @@ def doctor(as_json: Json = False) -> None:
         for problem in report.problems:
             say(f"problem: {problem}")
     raise typer.Exit(ERROR if report.problems else OK)
+
+
+def _doctor_weights(project: Path, as_json: bool) -> NoReturn:
+    from redub.pipeline.weights_doctor import examine_weights
+
+    lines = examine_weights(project_of(project))
+    if as_json:
+        put({"weights": lines}, schema="doctor.weights")
+    for line in lines:
+        say(f"{line.entry} → {line.feature} ({line.maker})")
+        for key, value in line.says.items():
+            say(f"  {key:12} {value}")
+        say(f"  {'problem' if line.problem else 'one clip':12} {line.problem or line.value}")
+    if not lines:
+        say("models.lock names no weights; record some with `redub weights add KIND PATH`")
+    raise typer.Exit(REFUSED if any(line.problem for line in lines) else OK)
 
 
 @app.command()
@@ -359,7 +383,7 @@ def weights_add(
         )
     say(f"{entry.name}: {len(entry.files)} files of {entry.path}")
     say(f"licence: {entry.licence}{'; ' + entry.terms if entry.terms else ''}")
-    finish(0, f"redub doctor --weights {entry.name}")
+    finish(0, "redub doctor --weights")
 
 
 @weights_app.command("list")

@@ -68,13 +68,14 @@ def test_a_forbidden_import_would_be_seen(tmp_path):
 
 def registries():
     from redub.evaluation.registry import METRICS
-    from redub.features.registry import EXTRACTORS
+    from redub.features.registry import EXTRACTORS, MAKERS
     from redub.index.registry import BACKENDS
     from redub.index.transform import TRANSFORMS
     from redub.model.registry import SYSTEMS
     from redub.model.vocoder.registry import VOCODERS
 
-    tables = (METRICS, EXTRACTORS, BACKENDS, TRANSFORMS, SYSTEMS, VOCODERS)
+    makers = {f"{f} by {m}": line for f, lines in MAKERS.items() for m, line in lines.items()}
+    tables = (METRICS, EXTRACTORS, makers, BACKENDS, TRANSFORMS, SYSTEMS, VOCODERS)
     return [(table, name) for table in tables for name in table]
 
 
@@ -90,6 +91,17 @@ def test_the_door_imports_nothing_heavy(module):
     code = f"import {module}, sys; print(*sorted(m.split('.')[0] for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.split())
+
+
+def test_plans_and_keys_load_no_network_library():
+    code = (
+        "import sys; from redub.features.registry import MAKERS, extractor_class\n"
+        "for feature, makers in MAKERS.items():\n"
+        "    for maker in makers: extractor_class(feature, maker)\n"
+        "print(*sorted(m.split('.')[0] for m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "funasr"} & set(done.stdout.split())
 
 
 def test_nothing_that_breaks_beside_this_torch_is_installed():

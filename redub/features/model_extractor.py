@@ -87,6 +87,15 @@ class ModelExtractor(WeightUser, ABC):
             self._network = self.load()
         return self._network
 
+    def describe(self) -> dict[str, str]:
+        """What the loaded network is, for `redub doctor --weights`; subclasses add labels."""
+        schema = self.schema
+        count = sum(p.numel() for p in self.network.parameters())
+        return {
+            "gives": schema.kind if schema.kind == "text" else f"{schema.kind} × {schema.width}",
+            "parameters": f"{count / 1e6:.2f} M",
+        }
+
     def extract(self, media: ClipMedia) -> Value:
         return self.compute([self.prepare(media)])[0]
 

@@ -91,7 +91,7 @@ def _gpu() -> dict[str, str]:
 
 def _registries() -> dict[str, Mapping[str, str]]:
     from redub.evaluation.registry import METRICS
-    from redub.features.registry import EXTRACTORS
+    from redub.features.registry import EXTRACTORS, MAKERS
     from redub.index.registry import BACKENDS
     from redub.index.transform import TRANSFORMS
     from redub.model.registry import SYSTEMS
@@ -99,6 +99,11 @@ def _registries() -> dict[str, Mapping[str, str]]:
 
     return {
         "extractors": EXTRACTORS,
+        "extractors with weights or from files": {
+            f"{feature}: {maker}": target
+            for feature, makers in MAKERS.items()
+            for maker, target in makers.items()
+        },
         "index backends": BACKENDS,
         "index transforms": TRANSFORMS,
         "models": SYSTEMS,

@@ -1,0 +1,172 @@
+"""Load every recorded network once and let it look at one made clip: `redub doctor --weights`.
+
+What nobody can check without the real files (their keys, types and labels) is found here, before a
+night of extraction: each entry is hashed, loaded strictly and run, and says what it gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from redub.core.errors import ClipError, FeatureAbsent, RedubError
+from redub.core.types import Clip, ClipMedia, Value, Waveform
+from redub.features.base import WeightUser
+from redub.features.model_extractor import ModelExtractor
+from redub.features.registry import (
+    EXTRACTORS,
+    MAKERS,
+    extractor_class,
+    extractor_config,
+    make_extractor,
+)
+from redub.pipeline.project import Project
+from redub.pipeline.weights import Ledger, checked_folder, read_ledger
+
+FRAMES, SIDE = 50, 256  # two seconds
+WORDS = "we should go home now"
+CAPTION = "The scene is dark and cold: mostly deep blue. It feels calm."
+
+
+@dataclass(slots=True)
+class WeightsLine:
+    """One feature that one entry can make; ``problem`` is empty when all went well."""
+
+    entry: str
+    feature: str
+    maker: str
+    says: dict[str, str] = field(default_factory=dict)
+    value: str = ""
+    problem: str = ""
+
+
+def examine_weights(project: Project) -> list[WeightsLine]:
+    """Every entry of the ledger with every feature it can make, loaded and run once."""
+    ledger = read_ledger(project.root)
+    media = made_clip(project)
+    known = _builtin_values(project, media)
+    lines = []
+    for name in ledger.entries:
+        users = _users_of(project, ledger, name)
+        lines += [_examined(project, ledger, name, *user, media, known) for user in users]
+        if not users:
+            lines.append(_unused(ledger, name))
+    return lines
+
+
+def made_clip(project: Project) -> ClipMedia:
+    """Two seconds of moving colours, a buzz that sounds like a vowel, and a few words."""
+    config = project.config
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    frames = np.stack(
+        [np.stack([(x + 5 * k) % 256, (y + 3 * k) % 256, (x + y) % 256], -1) for k in range(FRAMES)]
+    ).astype(np.uint8)
+    rate = config.audio.sample_rate_hz
+    t = np.arange(config.audio.sample_count(FRAMES, config.video)) / rate
+    phase = 2 * np.pi * np.cumsum(130 * (1 + 0.1 * np.sin(2 * np.pi * 1.5 * t))) / rate
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 25))
+    loud = 0.1 * buzz * (0.3 + 0.7 * np.clip(np.sin(2 * np.pi * 4 * t), 0, 1))
+    clip = Clip(
+        clip_id="doctor/0",
+        source="doctor.mp4",
+        source_digest="",
+        start_frame=0,
+        end_frame=FRAMES,
+        film="doctor",
+        scene="doctor",
+        position=0,
+        speaker="doctor",
+        text=WORDS,
+    )
+    return ClipMedia(clip=clip, frames=frames, waveform=Waveform(loud.astype(np.float32), rate))
+
+
+def _builtin_values(project: Project, media: ClipMedia) -> dict[str, Value]:
+    """What the builtin extractors say about the made clip; it has no face, so one is put in."""
+    known: dict[str, Value] = {
+        "scene_caption": CAPTION,
+        "face_caption": "The mouth opens wide; its corners are raised. It looks happy.",
+        "face_track": np.tile(np.array([64, 64, 128, 128, 1], np.float32), (FRAMES, 1)),
+    }
+    for name in EXTRACTORS:
+        if name in known:
+            continue
+        extractor = make_extractor(name, audio=project.config.audio, video=project.config.video)
+        reads = {read: known[read] for read in extractor.reads if read in known}
+        try:
+            known[name] = extractor.extract(
+                ClipMedia(
+                    clip=media.clip, frames=media.frames, waveform=media.waveform, features=reads
+                )
+            )
+        except (ClipError, KeyError):
+            continue  # the buzz has no words to align; nothing here needs them
+    return known
+
+
+def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, str]]:
+    """(feature, maker) of every network that an entry's files can fill."""
+    kind = ledger.entries[name].kind
+    return [
+        (feature, maker)
+        for feature in EXTRACTORS
+        for maker in MAKERS.get(feature, {})
+        if getattr(extractor_class(feature, maker), "kind", "") == kind
+    ]
+
+
+def _unused(ledger: Ledger, name: str) -> WeightsLine:
+    """An entry that is no network (a lexicon, captions): its bytes are looked at, no more."""
+    line = WeightsLine(name, "–", ledger.entries[name].kind, {"files": "as recorded"})
+    try:
+        checked_folder(ledger, name, ledger.entries[name].kind)
+    except RedubError as error:
+        line.says, line.problem = {}, str(error)
+    return line
+
+
+def _examined(
+    project: Project,
+    ledger: Ledger,
+    name: str,
+    feature: str,
+    maker: str,
+    media: ClipMedia,
+    known: dict[str, Value],
+) -> WeightsLine:
+    line = WeightsLine(name, feature, maker)
+    overrides = {**project.config.features.get(feature, {}), "weights": name}
+    specs = {"audio": project.config.audio, "video": project.config.video}
+    try:
+        config = extractor_config(feature, **specs, overrides=overrides, maker=maker)  # type: ignore[arg-type]
+        kind = extractor_class(feature, maker)
+        wanted = kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
+        folders = {role: checked_folder(ledger, *entry) for role, entry in wanted.items()}
+        extractor = make_extractor(
+            feature,
+            **specs,  # type: ignore[arg-type]
+            overrides=overrides,
+            maker=maker,
+            folders=folders,
+            runtime=project.config.compute,
+        )
+        if isinstance(extractor, ModelExtractor):
+            line.says = extractor.describe()
+        reads = {read: known[read] for read in extractor.reads if read in known}
+        value = extractor.extract(
+            ClipMedia(clip=media.clip, frames=media.frames, waveform=media.waveform, features=reads)
+        )
+        line.value = _shown(value)
+    except FeatureAbsent as error:
+        line.value = f"null: {error}"
+    except RedubError as error:
+        line.problem = str(error)
+    return line
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    size = " × ".join(map(str, value.shape))
+    return f"{size}, mean {value.mean():.3g}, spread {value.std():.3g}"
