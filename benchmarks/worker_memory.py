@@ -1,7 +1,8 @@
-"""Memory of one worker over many clips: resident size after a warm-up and at the end.
+"""Memory of one worker over many clips: its own memory after a warm-up, on the way and at the end.
 
 Extracts the clips of a small demo film again and again in one process, through the real task
-(decode in the child, every extractor, Parquet parts), as a worker does; prints the drift.
+(decode in the child, every extractor, Parquet parts), as a worker does; prints the drift. Counted
+is anonymous resident memory: pages of libraries come and go as the machine likes.
 
     python benchmarks/worker_memory.py [--clips 2000]
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,10 +24,10 @@ from redub.pipeline.project import open_project
 from redub.pipeline.store import Store
 
 
-def resident_mib() -> float:
+def own_memory_mib() -> float:
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def main() -> None:
@@ -46,20 +46,20 @@ def main() -> None:
         project = open_project(root)
         ingest(project, scheduler=Scheduler("sync", 1))
         orders = plan_shards(Store(project), list(Store(project).keys.by_name))
-        done, start = 0, 0.0
-        print(f"{'clips':>8} {'resident MiB':>13}")
+        done, start, shown = 0, 0.0, 0
+        print(f"{'clips':>8} {'own MiB':>9}")
         while done < options.clips:
             for order in orders:
                 extract_shard(order)
                 outcome_path(project, order.shard).unlink()
                 done += len(order.clips)
             shutil.rmtree(root / "features")
-            if not start and done >= options.clips // 10:
-                start = resident_mib()
-                print(f"{done:8} {start:13.1f}")
+            if done * 10 // options.clips > shown:
+                shown = done * 10 // options.clips
+                end = own_memory_mib()
+                start = start or end  # after the first tenth everything has been loaded
+                print(f"{done:8} {end:9.1f}", flush=True)
         close_decoders()
-        end = resident_mib()
-    print(f"{done:8} {end:13.1f}")
     print(f"drift {end / start - 1:+.2%}")
 
 

@@ -219,7 +219,9 @@ def load_strictly(
                 f"{name} is {tuple(state[name].shape)}, wanted {tuple(value.shape)}",
                 code="E-MODEL-SHAPE",
             )
-    module.load_state_dict({n: v for n, v in state.items() if n in own}, strict=False)
+    # Assigned, not copied: the network then lives in the loaded tensors, once in memory.
+    fitting = {n: state[n].to(v.dtype) for n, v in own.items() if n in state}
+    module.load_state_dict(fitting, strict=False, assign=True)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -251,7 +251,10 @@ def _problem(cue: Cue, previous: Cue | None) -> tuple[str, str] | None:
         return "E-SUB-EMPTY", "has no words"
     if len(cue.text) > _MAX_CUE_LETTERS:
         return "E-SUB-TEXT", f"has {len(cue.text)} letters, the limit is {_MAX_CUE_LETTERS}"
-    if previous is not None and cue.start_s < previous.end_s - _OVERLAP_S:
+    if previous is not None and (
+        cue.start_s < previous.end_s - _OVERLAP_S
+        or round(cue.end_s * 25) <= round(max(cue.start_s, previous.end_s) * 25)
+    ):
         return (
             "E-SUB-OVERLAP",
             f"starts at {cue.start_s:.3f} s, before line {previous.index} ends "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from redub.footage.subtitles import fit_to_media, read_subtitles
@@ -218,6 +218,7 @@ def test_cues_past_the_end_of_the_media_are_refused_and_small_overshoot_is_clipp
     assert codes(longer)[-1] == (5, "E-IN-TOOLONG")
 
 
+@example([(0, 21), (0, 21), (0, 21)])  # within the tolerance, but nothing is left of the second
 @given(
     st.lists(st.tuples(st.integers(-2000, 9000), st.integers(-2000, 9000)), min_size=1, max_size=8)
 )
