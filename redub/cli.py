@@ -39,12 +39,17 @@ runs_app = typer.Typer(no_args_is_help=True, help="Training runs.")
 weights_app = typer.Typer(
     no_args_is_help=True, help="Outside weights and tables, pinned in models.lock."
 )
+captions_app = typer.Typer(no_args_is_help=True, help="Captions that were written elsewhere.")
+reactions_app = typer.Typer(no_args_is_help=True, help="Reactions that were written elsewhere.")
+corpus_app = typer.Typer(no_args_is_help=True, help="Published corpora as footage folders.")
 app.add_typer(index_app, name="index")
 app.add_typer(bad_app, name="bad")
 app.add_typer(cache_app, name="cache")
 app.add_typer(runs_app, name="runs")
 app.add_typer(weights_app, name="weights")
-
+app.add_typer(captions_app, name="captions")
+app.add_typer(reactions_app, name="reactions")
+app.add_typer(corpus_app, name="corpus")
 ProjectDir = Annotated[
     Path, typer.Option("-C", "--project", help="the project folder (found upwards from here)")
 ]
@@ -456,6 +461,92 @@ def weights_remove(
     say(f"{entry.name} taken out; its files in {entry.path} were not touched")
 
 
+# -- what was made elsewhere
+
+
+@captions_app.command("import")
+def captions_import(
+    file: Annotated[Path, typer.Argument(help='JSON lines: {"clip_id", "scene", "face"}')],
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Take captions into the project; [features.scene_caption] by = "import" then uses them."""
+    from redub.pipeline.captions import import_captions
+    from redub.pipeline.lock import project_lock
+
+    root = project_of(project).root
+    with project_lock(root):
+        done = import_captions(root, file)
+    if as_json:
+        put(done, schema="captions.import")
+    say(f"{done.rows} rows: {done.scenes} scene and {done.faces} face captions")
+    say(f"{done.without} of {done.clips} clips have none; {len(done.strange)} ids are not known")
+    finish(0, 'redub extract, after by = "import" under [features.scene_caption]')
+
+
+@reactions_app.command("import")
+def reactions_import(
+    file: Annotated[Path, typer.Argument(help='JSON lines: {"clip_id", "reaction"}')],
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Take reaction texts into the project; [features.reaction] by = "import" then uses them."""
+    from redub.pipeline.lock import project_lock
+    from redub.pipeline.reactions import import_reactions
+
+    root = project_of(project).root
+    with project_lock(root):
+        done = import_reactions(root, file)
+    if as_json:
+        put(done, schema="reactions.import")
+    say(f"{done.lines} reactions; {done.unknown} of clips that are not known")
+    say(f"{done.without} clips with words have none")
+    finish(0, 'redub extract, after by = "import" under [features.reaction]')
+
+
+@corpus_app.command("prepare")
+def corpus_prepare(
+    layout: Annotated[str, typer.Argument(help="v2c | chem | grid | ravdess")],
+    source: Annotated[Path, typer.Argument(help="the corpus as it was unpacked")],
+    target: Annotated[Path, typer.Argument(help="the footage folder to make")],
+    lists: Annotated[
+        list[str] | None, typer.Option("--list", help="SPLIT=FILE, a published split list")
+    ] = None,
+    placing: Annotated[str, typer.Option("--place", help="auto | hardlink | copy")] = "auto",
+    rights: Annotated[str, typer.Option(help="the terms, for the column of cast.csv")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a footage folder (media, subtitles, tables) of a published corpus; see docs/corpora."""
+    from redub.footage.corpora.prepare import prepare_corpus
+
+    given: dict[str, Path] = {}
+    for item in lists or ():
+        split, sign, path = item.partition("=")
+        if not sign or not split or not path:
+            raise UsageError(f"--list is '{item}'; wanted SPLIT=FILE, like train=train.txt")
+        given[split] = Path(path)
+    with progress_bar("prepare", "lines") as bar:
+        done = prepare_corpus(
+            layout,
+            source,
+            target,
+            lists=given,
+            placing=placing,  # type: ignore[arg-type]  # checked there, with the legal values
+            rights=rights,
+            progress=bar,
+        )
+    if as_json:
+        put(done, schema="corpus.prepare")
+    say(f"{done.lines} lines of {done.speakers} speakers, {done.triples} with both neighbours")
+    say(f"{done.without_words} without words; {done.facts} files of facts read")
+    for why, number in done.skipped.items():
+        say(f"skipped: {number} × {why}")
+    for note in done.notes:
+        say(f"note: {note}")
+    say(f"every file is accounted for in {done.folder}/{done.report}")
+    finish(0, f'redub init, then root = "{done.folder}" under [footage]')
+
+
 @index_app.command("build")
 def index_build(project: ProjectDir = HERE) -> None:
     """Stage 3: build the library and its index from the training split."""
@@ -598,9 +689,25 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", help="the page (default: report.html)")
     ] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="a contact sheet of what the face networks are fed")
+    ] = False,
+    clip: Annotated[
+        list[str] | None, typer.Option("--clip", help="with --faces: only these clips")
+    ] = None,
+    count: Annotated[int, typer.Option(help="with --faces: so many clips, evenly spread")] = 24,
     project: ProjectDir = HERE,
 ) -> None:
-    """Write the self-contained HTML report of the last evaluation."""
+    """Write the self-contained HTML report of the last evaluation, or the sheet of faces."""
+    if faces:
+        from redub.pipeline.faces import write_face_sheet
+
+        opened = project_of(project)
+        page = output or opened.root / "faces.html"
+        say(f"wrote {write_face_sheet(opened, page, clip, count)}")
+        return
+    if clip:
+        raise UsageError("--clip goes with --faces")
     from redub.pipeline.stages import run_report
 
     say(f"wrote {run_report(project_of(project), output)}")

@@ -69,13 +69,14 @@ def test_a_forbidden_import_would_be_seen(tmp_path):
 def registries():
     from redub.evaluation.registry import METRICS
     from redub.features.registry import EXTRACTORS, MAKERS
+    from redub.footage.corpora.registry import LAYOUTS
     from redub.index.registry import BACKENDS
     from redub.index.transform import TRANSFORMS
     from redub.model.registry import SYSTEMS
     from redub.model.vocoder.registry import VOCODERS
 
     makers = {f"{f} by {m}": line for f, lines in MAKERS.items() for m, line in lines.items()}
-    tables = (METRICS, EXTRACTORS, makers, BACKENDS, TRANSFORMS, SYSTEMS, VOCODERS)
+    tables = (METRICS, LAYOUTS, EXTRACTORS, makers, BACKENDS, TRANSFORMS, SYSTEMS, VOCODERS)
     return [(table, name) for table in tables for name in table]
 
 

@@ -132,6 +132,39 @@ def rows_of(spans: Sequence[Span], audio: AudioSpec, frames: int) -> NDArray[np.
     return np.array(rows, dtype=np.int32)
 
 
+class TimedPhone(NamedTuple):
+    """One phone and when it is said, in seconds from the clip's start."""
+
+    phoneme: int
+    start_s: float
+    end_s: float
+
+
+def rows_on_mel_clock(
+    phones: Sequence[TimedPhone], audio: AudioSpec, frames: int
+) -> NDArray[np.int32]:
+    """(R, 2) int32 rows of (phoneme id, mel frames), summing to ``frames``.
+
+    A border at t seconds is at mel frame round(t · sr / hop). What lies between phones, before the
+    first and after the last is ``sil`` where it is at least one frame long.
+    """
+    rows: list[tuple[int, int]] = []
+    last = 0
+    for phoneme, start_s, end_s in phones:
+        start, end = (_mel_frame(time_s, audio, last, frames) for time_s in (start_s, end_s))
+        if start > last:
+            rows.append((SIL, start - last))
+        rows.append((phoneme, end - start))
+        last = end
+    if frames > last:
+        rows.append((SIL, frames - last))
+    return np.array(rows, dtype=np.int32)
+
+
+def _mel_frame(time_s: float, audio: AudioSpec, least: int, most: int) -> int:
+    return min(max(round(time_s * audio.sample_rate_hz / audio.hop_samples), least), most)
+
+
 def _is_filler(phone: str) -> bool:
     return phone == "SIL" or phone.startswith("+")
 

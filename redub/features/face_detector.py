@@ -1,5 +1,7 @@
 """Faces of one picture by OpenCV's Haar cascades: frontal first, then profiles of both sides.
 
+Also what every detector of the chain shares: the box, and how its score is recorded.
+
 Source: Viola & Jones, "Rapid object detection using a boosted cascade of simple features" (CVPR
 2001); Lienhart, Kuranov & Pisarevsky (DAGM 2003) for the frontal cascade ``alt2``. The trained
 cascades come inside the OpenCV 4 package. They find human and near-human faces that stand
@@ -10,13 +12,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
+Detector = Literal["profile", "frontal", "yunet", "user boxes"]
 
 FULL_SIDE = 256  # a whole picture is searched on a copy of this longer side
 PROFILE_SIDE = 192  # the profile cascade is slow, so it looks at a smaller copy
@@ -25,17 +28,45 @@ WINDOW_REACH = 0.35  # how far beyond the last box a window looks, in box widths
 
 
 class Box(NamedTuple):
-    """One face in pixels of the decoded frame; ``score`` in (0, 1) grows with the evidence."""
+    """One face in pixels of the decoded frame; ``score`` in (0, 1] grows with the evidence.
+
+    Scores of different detectors do not compare; ``by`` says whose it is.
+    """
 
     x: float
     y: float
     w: float
     h: float
     score: float
+    by: Detector = "frontal"
 
     @property
     def area(self) -> float:
         return self.w * self.h
+
+
+def recorded_score(box: Box) -> float:
+    """The score as a row of ``face_track`` keeps it: its range tells the detector.
+
+    profile (0, 0.1], frontal (0.1, 1], yunet (1, 2], user boxes 3. Within a range it grows with
+    the evidence, and a detector that is trusted more has the higher range.
+    """
+    offset, scale = {
+        "profile": (0.0, 0.1),
+        "frontal": (0.0, 1.0),  # (as it always was: at least 1/6, one raw hit)
+        "yunet": (1.0, 1.0),
+        "user boxes": (2.0, 1.0),
+    }[box.by]
+    return offset + scale * box.score
+
+
+def detector_of(score: float) -> Detector | None:
+    """Who found the box of a row, by the last number of it; None where nobody was asked."""
+    if score <= 0:
+        return None
+    if score <= 1:
+        return "frontal" if score > 0.1 else "profile"
+    return "yunet" if score <= 2 else "user boxes"
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -61,7 +92,7 @@ class HaarFaceDetector:
         """All frontal faces of a (H, W) picture, best first."""
         copy, scale = _shrunk(picture, FULL_SIDE)
         least = max(20, round(self.min_face * min(copy.shape)))
-        return _moved(self._search(self.frontal, copy, least, 0), scale)
+        return _moved(self._front(copy, least, 0), scale)
 
     def profile_faces(self, picture: Grey) -> list[Box]:
         """All faces seen from the side, looking either way, best first."""
@@ -84,21 +115,25 @@ class HaarFaceDetector:
         )
         face = last.w * scale
         least, most = max(20, int(0.8 * face)), int(1.3 * face) + 1
-        for search in (partial(self._search, self.frontal), self._sides):
+        for search in (self._front, self._sides):
             for box in _moved(search(copy, least, most), scale, left, top):
                 if overlap(box, last) >= 0.3:
                     return box
         return None
 
+    def _front(self, copy: Grey, least: int, most: int) -> list[Box]:
+        return self._search(self.frontal, "frontal", copy, least, most)
+
     def _sides(self, copy: Grey, least: int, most: int) -> list[Box]:
-        left = self._search(self.profile, copy, least, most)
+        search = partial(self._search, self.profile, "profile", least=least, most=most)
+        left = search(copy)
         # The cascade knows one side only; the other side is the mirrored picture.
-        right = self._search(self.profile, np.ascontiguousarray(copy[:, ::-1]), least, most)
+        right = search(np.ascontiguousarray(copy[:, ::-1]))
         mirrored = [box._replace(x=copy.shape[1] - box.x - box.w) for box in right]
         return sorted(left + mirrored, key=_order)
 
     def _search(
-        self, cascade: cv2.CascadeClassifier, copy: Grey, least: int, most: int
+        self, cascade: cv2.CascadeClassifier, by: Detector, copy: Grey, least: int, most: int
     ) -> list[Box]:
         boxes, neighbours = cascade.detectMultiScale2(
             copy,
@@ -109,7 +144,7 @@ class HaarFaceDetector:
         )
         # Neighbours are the overlapping raw hits merged into one box: the only evidence there is.
         found = [
-            Box(float(x), float(y), float(w), float(h), n / (n + 5.0))
+            Box(float(x), float(y), float(w), float(h), n / (n + 5.0), by)
             for (x, y, w, h), n in zip(
                 np.reshape(boxes, (-1, 4)), np.ravel(neighbours), strict=True
             )
@@ -131,6 +166,6 @@ def _shrunk(picture: Grey, side: int) -> tuple[Grey, float]:
 
 def _moved(boxes: list[Box], scale: float, left: int = 0, top: int = 0) -> list[Box]:
     return [
-        Box(b.x / scale + left, b.y / scale + top, b.w / scale, b.h / scale, float(b.score))
+        Box(b.x / scale + left, b.y / scale + top, b.w / scale, b.h / scale, float(b.score), b.by)
         for b in boxes
     ]

@@ -1,21 +1,24 @@
 """96 x 96 grey pictures of the mouth, one per frame.
 
-The place is the geometric fallback: x 25–75 %, y 62–95 % of the face box. It follows the smoothed
-box, not landmarks, so a turned or tilted head puts the mouth off the centre.
+With ``landmarks`` the mouth is turned upright, scaled and centred by 68 points; without, its place
+is the geometric fallback, x 25–75 %, y 62–95 % of the face box. The fallback follows the smoothed
+box, so a turned or tilted head puts the mouth off the centre, and its picture is stretched to a
+square. ``mouth_source`` records which of the two a clip had.
 Letters: V video frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from redub.core.errors import FeatureAbsent
-from redub.core.types import ByteArray, ClipMedia
+from redub.core.types import ByteArray, ClipMedia, Value
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.face_crops import MOUTH, grey_crops
-
-SIDE = 96
+from redub.features.mouth_warp import SIDE as SIDE
+from redub.features.mouth_warp import upright_mouths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +27,12 @@ class MouthCropConfig:
 
 
 class MouthCropExtractor(LocalExtractor):
-    """Frames and face boxes in, one mouth picture per frame out."""
+    """Frames, face boxes and perhaps landmarks in, one mouth picture per frame out."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
-    reads: ClassVar[tuple[str, ...]] = ("face_track",)
+    reads: ClassVar[tuple[str, ...]] = ("face_track", "landmarks")
+    optional: ClassVar[frozenset[str]] = frozenset({"landmarks"})
     Config: ClassVar[type] = MouthCropConfig
 
     def __init__(self, config: MouthCropConfig) -> None:
@@ -46,8 +50,17 @@ class MouthCropExtractor(LocalExtractor):
 
         Raises:
             FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            ClipError: E-FEAT-LANDMARKS, the landmarks are no face.
         """
         if media.frames is None:
             raise FeatureAbsent("the clip has no picture to crop", code="E-FEAT-NOFACE")
-        track = frames_of(media.features, "face_track")
-        return grey_crops(media.frames, track, MOUTH, SIDE).reshape(-1, SIDE * SIDE)
+        if placed_by(media.features) == "landmarks":
+            crops = upright_mouths(media.frames, frames_of(media.features, "landmarks"))
+        else:
+            crops = grey_crops(media.frames, frames_of(media.features, "face_track"), MOUTH, SIDE)
+        return crops.reshape(-1, SIDE * SIDE)
+
+
+def placed_by(features: Mapping[str, Value]) -> Literal["landmarks", "geometry"]:
+    """Which of a clip's features decides where its mouth is."""
+    return "landmarks" if "landmarks" in features else "geometry"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from redub.core.phonemes import id_of
 from redub.core.types import ClipMedia
 from redub.features.base import FeatureSchema, LocalExtractor, Media
-from redub.features.pronunciation import pronounce
+from redub.features.pronunciation import Word, pronounce
 
 
 def phoneme_ids(text: str) -> NDArray[np.int32]:
@@ -20,8 +21,12 @@ def phoneme_ids(text: str) -> NDArray[np.int32]:
     Raises:
         FeatureAbsent: E-TEXT-NONE, nothing that is spoken; E-TEXT-OOV, with every unknown word.
     """
-    phones = [id_of(phone) for word in pronounce(text) for phone in word.phones]
-    return np.array(phones, dtype=np.int32)
+    return ids_of(pronounce(text))
+
+
+def ids_of(words: Sequence[Word]) -> NDArray[np.int32]:
+    """(P,) int32 ids of words, one after the other."""
+    return np.array([id_of(phone) for word in words for phone in word.phones], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

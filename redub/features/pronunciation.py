@@ -1,7 +1,8 @@
-"""Written English to phonemes: text normalisation and the dictionary inside the pocketsphinx wheel.
+"""Written English to phonemes: text normalisation, and words looked up in a pronouncing dictionary.
 
 Source: the CMU Pronouncing Dictionary as shipped by pocketsphinx (39 phones, no stress marks).
-A word that is not in it is never guessed: the caller is told all unknown words at once.
+A word that is not in it is never guessed: the caller is told all unknown words at once. The makers
+``lexicon`` and ``espeak`` bring their own way of looking up a word, with the same rules around it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,20 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from pocketsphinx import get_model_path
 
 from redub.core.errors import FeatureAbsent
+from redub.core.phonemes import CONSONANTS, VOWELS
+
+PHONES = frozenset((*VOWELS, *CONSONANTS))
+"""The 39 phones of ARPAbet that a word can consist of, without stress."""
+
+Lookup = Callable[[str], tuple[str, ...] | None]
+"""Word in lower case → its phones, or None where it is unknown."""
 
 ABBREVIATIONS = {
     "mr": "mister", "mrs": "missus", "ms": "miz", "dr": "doctor", "st": "saint", "jr": "junior",
@@ -106,8 +115,32 @@ def _cardinal(number: int) -> str:
     raise AssertionError(number)
 
 
-def pronounce(text: str) -> list[Word]:
+def plain_phone(symbol: str) -> str | None:
+    """``AH0``, ``ah`` → ``AH``; None for anything that is not one of :data:`PHONES`."""
+    phone = symbol.upper()
+    if phone[-1:] in ("0", "1", "2") and phone[:-1] in VOWELS:
+        phone = phone[:-1]
+    return phone if phone in PHONES else None
+
+
+def builtin_lookup(word: str) -> tuple[str, ...] | None:
+    return dictionary().get(word)
+
+
+def pronounce(
+    text: str,
+    lookup: Lookup = builtin_lookup,
+    *,
+    otherwise: Lookup | None = None,
+    place: str = "the pronouncing dictionary",
+) -> list[Word]:
     """The words of a text with their phones, in order.
+
+    Args:
+        lookup: asked first, for a word as it stands, without stray apostrophes, and for the parts
+            of a hyphenated word.
+        otherwise: asked for what ``lookup`` does not know.
+        place: where it was looked for, for the message.
 
     Raises:
         FeatureAbsent: E-TEXT-NONE, nothing that is spoken; E-TEXT-OOV, with every unknown word.
@@ -118,29 +151,28 @@ def pronounce(text: str) -> list[Word]:
     said: list[Word] = []
     unknown: list[str] = []
     for word in words:
-        parts = _known_parts(word)
+        parts = _known_parts(word, lookup, otherwise)
         if parts is None:
             unknown.append(word)
         else:
             said.extend(parts)
     if unknown:
         names = ", ".join(dict.fromkeys(unknown))
-        raise FeatureAbsent(
-            f"not in the pronouncing dictionary: {names}; respell them in the text",
-            code="E-TEXT-OOV",
-        )
+        raise FeatureAbsent(f"not in {place}: {names}; respell them in the text", code="E-TEXT-OOV")
     return said
 
 
-def _known_parts(word: str) -> list[Word] | None:
+def _known_parts(word: str, lookup: Lookup, otherwise: Lookup | None) -> list[Word] | None:
     """The word as one entry, without stray apostrophes, or as its hyphenated parts."""
-    table = dictionary()
     for form in (word, word.rstrip("'"), word.strip("'")):
-        if form in table:
-            return [Word(form, table[form])]
-    if "-" not in word:
-        return None
-    parts = [_known_parts(part) for part in word.split("-") if part]
-    if any(part is None for part in parts):
-        return None
-    return [known for part in parts if part is not None for known in part]
+        phones = lookup(form)
+        if phones is not None:
+            return [Word(form, phones)]
+    if "-" in word:
+        parts = [_known_parts(part, lookup, otherwise) for part in word.split("-") if part]
+        if any(part is None for part in parts):
+            return None
+        return [known for part in parts if part is not None for known in part]
+    bare = word.strip("'")
+    phones = otherwise(bare) if otherwise is not None else None
+    return None if phones is None else [Word(bare, phones)]

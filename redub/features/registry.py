@@ -28,18 +28,26 @@ EXTRACTORS: dict[str, str] = {
     "mel": "redub.features.mel:MelExtractor",
     "f0": "redub.features.f0:F0Extractor",
     "energy": "redub.features.energy:EnergyExtractor",
+    "speech_level": "redub.features.speech_level:SpeechLevelExtractor",
     "phonemes": "redub.features.phonemes:PhonemeExtractor",
     "durations": "redub.features.durations:DurationExtractor",
     "face_track": "redub.features.face_track:FaceTrackExtractor",
+    "face_source": "redub.features.face_source:FaceSourceExtractor",
+    "landmarks": "redub.features.landmarks:LandmarkExtractor",
     "mouth_crop": "redub.features.mouth_crop:MouthCropExtractor",
+    "mouth_source": "redub.features.mouth_source:MouthSourceExtractor",
     # captions and the reaction that a line asks for
     "scene_caption": "redub.features.scene_caption:SceneCaptionExtractor",
     "face_caption": "redub.features.face_caption:FaceCaptionExtractor",
+    "reaction": "redub.features.reaction:ReactionExtractor",
     # emotion vectors of the reference footage library
     "scene_emotion": "redub.features.scene_emotion:SceneEmotionExtractor",
     "face_emotion": "redub.features.face_emotion:FaceEmotionExtractor",
     "text_emotion": "redub.features.text_emotion:TextEmotionExtractor",
     "audio_emotion": "redub.features.audio_emotion:AudioEmotionExtractor",
+    "scene_emotion_probs": "redub.features.emotion_probs:SceneEmotionShares",
+    "face_emotion_probs": "redub.features.emotion_probs:FaceEmotionShares",
+    "text_emotion_probs": "redub.features.emotion_probs:TextEmotionShares",
     # context features, sentence level and frame level
     "global_face": "redub.features.global_face:GlobalFaceExtractor",
     "local_face": "redub.features.local_face:LocalFaceExtractor",
@@ -51,11 +59,70 @@ EXTRACTORS: dict[str, str] = {
     "speaker": "redub.features.speaker:SpeakerExtractor",
 }
 
-MAKERS: dict[str, dict[str, str]] = {}
+MAKERS: dict[str, dict[str, str]] = {
+    "phonemes": {
+        "lexicon": "redub.features.lexicon:LexiconPhonemes",
+        "espeak": "redub.features.espeak:EspeakPhonemes",
+    },
+    "durations": {
+        "textgrid": "redub.features.textgrid:TextGridDurations",
+        "ctc": "redub.features.ctc_durations:CtcDurations",
+    },
+    "scene_caption": {
+        "videollama2": "redub.features.videollama2_caption:VideoLlama2SceneCaption",
+        "videollama3": "redub.features.videollama3_caption:VideoLlama3SceneCaption",
+        "import": "redub.features.imported_caption:ImportedSceneCaption",
+    },
+    "face_caption": {
+        "videollama2": "redub.features.videollama2_caption:VideoLlama2FaceCaption",
+        "videollama3": "redub.features.videollama3_caption:VideoLlama3FaceCaption",
+        "import": "redub.features.imported_caption:ImportedFaceCaption",
+    },
+    "reaction": {
+        "comet": "redub.features.reaction_model:ReactionModel",
+        "import": "redub.features.imported_reaction:ImportedReaction",
+    },
+    "scene_emotion": {"roberta": "redub.features.roberta_emotion:RobertaSceneEmotion"},
+    "face_emotion": {"roberta": "redub.features.roberta_emotion:RobertaFaceEmotion"},
+    "text_emotion": {"roberta": "redub.features.roberta_emotion:RobertaTextEmotion"},
+    "global_text": {"roberta": "redub.features.roberta_emotion:RobertaGlobalText"},
+    "scene_emotion_probs": {"roberta": "redub.features.roberta_emotion:RobertaSceneProbabilities"},
+    "face_emotion_probs": {"roberta": "redub.features.roberta_emotion:RobertaFaceProbabilities"},
+    "text_emotion_probs": {"roberta": "redub.features.roberta_emotion:RobertaTextProbabilities"},
+    "audio_emotion": {"emotion2vec": "redub.features.emotion2vec:Emotion2vecExtractor"},
+    "local_audio": {
+        "npc": "redub.features.npc:NpcExtractor",
+        "emotion2vec_frames": "redub.features.emotion2vec:Emotion2vecFramesExtractor",
+    },
+    "speaker": {"ge2e": "redub.features.ge2e:Ge2eExtractor"},
+    "landmarks": {"emonet": "redub.features.emonet:EmoNetLandmarkExtractor"},
+    "global_face": {"mae_dfer": "redub.features.mae_dfer:MaeDferExtractor"},
+    "local_face": {"emonet": "redub.features.emonet:EmoNetExtractor"},
+    "lips": {"lrw": "redub.features.lrw_lips:LrwLipExtractor"},
+    "global_audio": {"wav2vec2": "redub.features.wav2vec2_iemocap:Wav2vec2GlobalAudio"},
+}
 
 PROFILES: dict[str, dict[str, str]] = {
     BUILTIN: {},
-    "paper": {},
+    "paper": {
+        "scene_caption": "videollama2",
+        "face_caption": "videollama2",
+        "scene_emotion": "roberta",
+        "face_emotion": "roberta",
+        "text_emotion": "roberta",
+        "scene_emotion_probs": "roberta",
+        "face_emotion_probs": "roberta",
+        "text_emotion_probs": "roberta",
+        "audio_emotion": "emotion2vec",
+        "local_audio": "npc",
+        "speaker": "ge2e",
+        "global_text": "roberta",
+        "landmarks": "emonet",
+        "global_face": "mae_dfer",
+        "local_face": "emonet",
+        "lips": "lrw",
+        "global_audio": "wav2vec2",
+    },
 }
 """Profile to feature to maker; what a profile does not name is made by the builtin extractor."""
 

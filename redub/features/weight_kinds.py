@@ -49,7 +49,7 @@ KINDS: dict[str, WeightKind] = {
             "processor_config.json", "video_preprocessor_config.json",
         ),
         licence="Apache-2.0",
-        source="huggingface.co/DAMO-NLP-SG (the -hf or -Image layouts of transformers)",
+        source="huggingface.co/lkhl/VideoLLaMA3-2B-Image-HF or -7B-Image-HF",
     ),
     "roberta_emotion": WeightKind(
         title="RoBERTa text emotion",
@@ -69,8 +69,8 @@ KINDS: dict[str, WeightKind] = {
     ),
     "emotion2vec": WeightKind(
         title="emotion2vec (base, plus_seed, plus_base, plus_large)",
-        wanted=(("config.yaml",), ("model.pt", "model.safetensors"), ("tokens.txt",)),
-        optional=("configuration.json",),
+        wanted=(("config.yaml",), ("model.pt", "model.safetensors")),
+        optional=("tokens.txt", "configuration.json"),
         licence="FunASR model licence",
         terms="attribution required; see the model page",
         source="huggingface.co/emotion2vec/emotion2vec_plus_large",
@@ -103,7 +103,9 @@ KINDS: dict[str, WeightKind] = {
     "npc": WeightKind(
         title="NPC frame-level speech features (s3prl layout)",
         wanted=(("*.ckpt", "*.pth", "*.pt", "*.safetensors"),),
+        optional=("config.json",),
         licence="MIT (code)",
+        terms="npc_360hr and npc_960hr are trained on LibriSpeech and are not emotion-aware",
         source="github.com/s3prl/s3prl (npc_360hr), or your own training",
     ),
     "ge2e": WeightKind(
@@ -115,6 +117,7 @@ KINDS: dict[str, WeightKind] = {
     "lrw_lips": WeightKind(
         title="LRW lip reader, ResNet-18 front end",
         wanted=(("*.pth", "*.pth.tar", "*.pt", "*.safetensors"),),
+        optional=("*.json",),
         licence="non-commercial (repository's own licence)",
         terms="LRW is licensed by the BBC for academic use",
         source="github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks",

@@ -92,6 +92,7 @@ def _gpu() -> dict[str, str]:
 def _registries() -> dict[str, Mapping[str, str]]:
     from redub.evaluation.registry import METRICS
     from redub.features.registry import EXTRACTORS, MAKERS
+    from redub.footage.corpora.registry import LAYOUTS
     from redub.index.registry import BACKENDS
     from redub.index.transform import TRANSFORMS
     from redub.model.registry import SYSTEMS
@@ -104,6 +105,7 @@ def _registries() -> dict[str, Mapping[str, str]]:
             for feature, makers in MAKERS.items()
             for maker, target in makers.items()
         },
+        "corpus layouts": LAYOUTS,
         "index backends": BACKENDS,
         "index transforms": TRANSFORMS,
         "models": SYSTEMS,

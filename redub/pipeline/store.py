@@ -270,6 +270,8 @@ class Store:
 
 def digest_column(key: FeatureKey) -> pl.Expr:
     """The row digest that a feature expects of each clip; :func:`keys.row_digest` on columns."""
+    if not key.uses_media and not key.uses_text:
+        return pl.lit("")  # imported values: they depend on the file, which is in the key
     if key.uses_media and key.uses_text:
         return pl.col("media_digest") + "+" + pl.col("text_digest")
     return pl.col("media_digest") if key.uses_media else pl.col("text_digest")

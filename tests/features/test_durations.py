@@ -6,7 +6,14 @@ import pytest
 from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import SIL, id_of, symbol_of
 from redub.core.types import AudioSpec
-from redub.features.durations import DurationConfig, DurationExtractor, Span, rows_of
+from redub.features.durations import (
+    DurationConfig,
+    DurationExtractor,
+    Span,
+    TimedPhone,
+    rows_of,
+    rows_on_mel_clock,
+)
 from redub.features.phonemes import phoneme_ids
 from tests.features.voices import AUDIO, VOWELS_HZ, hiss, media_of, silence, vowel
 
@@ -105,3 +112,17 @@ def test_neighbouring_pauses_merge_and_borders_are_midway_between_windows():
     # border k + 1; the last row takes the frames the aligner's window could not reach.
     spans = [Span("SIL", 0, 10), Span("+NSN+", 10, 5), Span("S", 15, 8), Span("SIL", 23, 7)]
     assert rows_of(spans, AUDIO, 33).tolist() == [[SIL, 16], [id_of("S"), 8], [SIL, 9]]
+
+
+def test_timed_phones_are_rounded_to_the_mel_clock_and_gaps_are_pauses():
+    # 100 mel frames per second: borders at 20, 35 and 50 (half to even: 50.5 → 50).
+    s, iy = id_of("S"), id_of("IY")
+    phones = [TimedPhone(s, 0.2, 0.35), TimedPhone(iy, 0.35, 0.505)]
+    rows = [[SIL, 20], [s, 15], [iy, 15], [SIL, 10]]
+    assert rows_on_mel_clock(phones, AUDIO, 60).tolist() == rows
+
+
+def test_timed_phones_past_the_end_are_cut_and_overlaps_cost_the_later_one():
+    s, iy = id_of("S"), id_of("IY")
+    phones = [TimedPhone(s, 0.0, 0.4), TimedPhone(iy, 0.3, 0.9)]
+    assert rows_on_mel_clock(phones, AUDIO, 60).tolist() == [[s, 40], [iy, 20]]

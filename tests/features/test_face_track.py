@@ -3,14 +3,19 @@ import numpy as np
 import pytest
 
 from redub.core.errors import ConfigError, FeatureAbsent
-from redub.features.face_detector import Box, HaarFaceDetector, overlap
-from redub.features.face_track import (
-    FaceTrackConfig,
-    FaceTrackExtractor,
-    Track,
-    median_smoothed,
-    mouth_motion,
+from redub.core.types import AudioSpec, VideoSpec
+from redub.features.active_speaker import mouth_motion
+from redub.features.face_detector import (
+    Box,
+    HaarFaceDetector,
+    detector_of,
+    overlap,
+    recorded_score,
 )
+from redub.features.face_following import Track
+from redub.features.face_source import FaceSourceConfig, FaceSourceExtractor, longest_gap
+from redub.features.face_track import FaceTrackConfig, FaceTrackExtractor, median_smoothed
+from redub.features.registry import make_extractor
 from redub.features.shots import shot_starts
 from tests.features.drawn_faces import draw_face, media_of, talking
 
@@ -196,7 +201,62 @@ def test_faces_that_look_the_other_way_are_put_back_where_they_stand():
     assert all(overlap(side, frontal) > 0.7 for side in sides)
 
 
-@pytest.mark.parametrize("bad", [{"probe_every": 0}, {"min_face": 0.0}, {"min_share": 1.5}])
+def test_a_profile_hit_is_recorded_as_one_and_ranks_below_every_frontal_hit():
+    # As above: the cascades are swapped, so every face of the clip is "seen from the side".
+    extractor = FaceTrackExtractor(FaceTrackConfig())
+    detector = extractor.followers[0].__self__.detector
+    detector.profile, detector.frontal = detector.frontal, detector.profile
+    rows = extractor.extract(media_of(talking([0.2] * 6)))
+    frontal = track(talking([0.2] * 6))
+    scores = rows[rows[:, 4] > 0, 4]
+    assert {detector_of(score) for score in scores} == {"profile"}
+    assert scores.max() < frontal[frontal[:, 4] > 0, 4].min()
+    np.testing.assert_allclose(rows[:, :4], frontal[:, :4], atol=12)
+
+
+@pytest.mark.parametrize("hits", [1, 3, 1000])
+def test_the_recorded_score_tells_the_detector_and_keeps_the_order_of_trust(hits):
+    evidence = hits / (hits + 5)
+    boxes = [Box(0, 0, 1, 1, evidence, by) for by in ("profile", "frontal", "yunet")]
+    boxes.append(Box(0, 0, 1, 1, 1.0, "user boxes"))
+    scores = [np.float32(recorded_score(box)) for box in boxes]
+    assert [detector_of(float(score)) for score in scores] == [box.by for box in boxes]
+    assert scores == sorted(scores)
+    assert scores[1] == np.float32(evidence)  # as in every clip computed before there was a chain
+    assert detector_of(0.0) is None
+
+
+def source(*scores):
+    rows = np.zeros((len(scores), 5), dtype=np.float32)
+    rows[:, 4] = scores
+    return FaceSourceExtractor(FaceSourceConfig()).extract(media_of(None, face_track=rows))
+
+
+def test_the_source_names_the_detectors_their_counts_and_the_longest_gap():
+    assert source(0.5, 0, 0, 0.05, 0.5, 0, 0, 0) == (
+        "frontal 2, profile 1 of 8 frames, longest gap 3"
+    )
+    assert source(1.9) == "yunet 1 of 1 frames, longest gap 0"
+    assert source(0, 0, 3) == "user boxes 1 of 3 frames, longest gap 2"
+
+
+def test_a_face_that_is_always_found_has_gaps_of_the_search_step():
+    rows = track(talking([0.2] * 11))
+    assert longest_gap(rows) == FaceTrackConfig().probe_every - 1
+
+
+def test_without_settings_nothing_from_outside_is_wanted():
+    assert FaceTrackExtractor.weights_wanted(FaceTrackConfig()) == {}
+    wanted = FaceTrackExtractor.weights_wanted(FaceTrackConfig(boxes="drawn", yunet="net"))
+    assert wanted == {"boxes": ("drawn", "face_boxes"), "yunet": ("net", "yunet")}
+    made = make_extractor("face_track", audio=AudioSpec(), video=VideoSpec())
+    frames = talking([0.2] * 6)
+    np.testing.assert_array_equal(made.extract(media_of(frames)), track(frames))
+
+
+@pytest.mark.parametrize(
+    "bad", [{"probe_every": 0}, {"min_face": 0.0}, {"min_share": 1.5}, {"yunet_score": 0.0}]
+)
 def test_settings_out_of_range_are_refused(bad):
     with pytest.raises(ConfigError, match="face_track"):
         FaceTrackConfig(**bad)

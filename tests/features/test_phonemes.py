@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import symbol_of
 from redub.features.phonemes import PhonemeConfig, PhonemeExtractor, phoneme_ids
-from redub.features.pronunciation import pronounce, spell_number, spoken_words
-from tests.features.voices import media_of
+from redub.features.pronunciation import PHONES, plain_phone, pronounce, spell_number, spoken_words
+from redub.features.registry import MAKERS, extractor_class
+from tests.features.voices import AUDIO, media_of
 
 
 def phones(text: str) -> str:
@@ -81,3 +82,33 @@ def test_the_extractor_keeps_its_schema():
     extractor = PhonemeExtractor(PhonemeConfig())
     value = extractor.extract(media_of(text="by the door"))
     assert (value.shape, value.dtype.name) == ((7, 1), extractor.schema.dtype)
+
+
+def test_stress_is_cut_off_vowels_and_nothing_else_is_a_phone():
+    assert [plain_phone(p) for p in ("AH0", "ah", "IY2", "s", "HH")] == [
+        "AH",
+        "AH",
+        "IY",
+        "S",
+        "HH",
+    ]
+    assert {plain_phone(p) for p in ("S1", "AH3", "AH00", "0", "", "sil", "ɑː")} == {None}
+    assert len(PHONES) == 39  # the CMU dictionary's
+
+
+def test_another_lookup_keeps_the_rules_around_it():
+    table = {"by": ("B", "AY"), "door": ("D", "AO", "R")}
+    guess = {"foo": ("F", "UW")}.get
+    said = pronounce("By-door 'foo'", table.get, otherwise=guess)
+    assert [w.text for w in said] == ["by", "door", "foo"]
+    with pytest.raises(FeatureAbsent, match="not in the big book: door-bar, bar;"):
+        pronounce("door-bar bar foo", table.get, otherwise=guess, place="the big book")
+
+
+def test_every_maker_of_phonemes_and_durations_is_in_the_registry():
+    makers = {name: set(MAKERS[name]) for name in ("phonemes", "durations")}
+    assert makers == {"phonemes": {"lexicon", "espeak"}, "durations": {"textgrid", "ctc"}}
+    for name, own in makers.items():
+        for maker in own:
+            kind = extractor_class(name, maker)
+            assert kind.Config(**({"audio": AUDIO} if name == "durations" else {}))

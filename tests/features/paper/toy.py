@@ -53,7 +53,11 @@ class ToyExtractor(ModelExtractor):
         if media.waveform is None:
             raise FeatureAbsent("no sound", code="E-FEAT-NOSOUND")
         s = media.waveform.samples
-        return np.array([s.mean(), s.std(), np.abs(s).max()], dtype=np.float32), len(s), media.clip.clip_id
+        return (
+            np.array([s.mean(), s.std(), np.abs(s).max()], dtype=np.float32),
+            len(s),
+            media.clip.clip_id,
+        )
 
     def size(self, prepared):
         return prepared[1]

@@ -1,0 +1,200 @@
+"""V2C-Animation: lines of animated films, cut by their subtitles and sorted by speaker.
+
+Two forms are read, also mixed::
+
+    zootopia/zootopia_videos/Judy/0034.mp4          as the authors' toolkit writes them
+    zootopia/zootopia_speeches/Judy/00/Judy-00-0034.{wav,normalized.txt}, Judy-00-trans.txt
+    …/Zootopia@Judy_00_0034_00.{mp4,wav,lab,txt}    as the dubbing papers name them
+
+``emotions.json`` (name → 0–7) gives the emotions, ``<film>.srt`` the punctuation: the number in a
+name is the cue's place in that file, counted from 0. Lines with consecutive numbers are one scene,
+so the line before and the line after are true neighbours.
+Source: github.com/chenqi008/V2C (DataConstruction: README, toolkit_data.py, emotions.json, SRT).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import pysubs2
+
+from redub.core.types import EMOTIONS
+from redub.footage.corpora.plan import (
+    CorpusLine,
+    CorpusPlan,
+    CorpusTree,
+    letters_of,
+    one_line,
+    shows_pictures,
+)
+
+_VIDEO = re.compile(r"(?:.*/)?([^/]+)_videos/([^/]+)/(\d{1,6})\.[^./]+")
+_SPEECH = re.compile(r"(?:.*/)?([^/]+)_speeches/([^/]+)/\d\d/[^/]+-\d\d-(\d{1,6})(\.[^/]+)")
+_TRANS = re.compile(r"(?:.*/)?([^/]+)_speeches/([^/]+)/\d\d/[^/]+-\d\d[.-]trans\.txt")
+_JOINED = re.compile(r"(?:.*/)?([^/@]+)@([^/]+)_\d\d_(\d{1,6})_\d\d(\.[^/]+)")
+_KEY = re.compile(r"([^@]+)@.+")
+_EMOTIONS = "emotions.json"
+_TEXTS = frozenset((".normalized.txt", ".lab", ".txt"))
+
+
+class Name(NamedTuple):
+    """One line; ``film`` in lower case, since the public forms write it differently."""
+
+    film: str
+    speaker: str
+    number: int
+
+    def key(self, films: dict[str, str]) -> str:
+        """Its name in the public lists: ``Zootopia@Judy_00_0034_00``."""
+        return f"{films.get(self.film, self.film)}@{self.speaker}_00_{self.number:04d}_00"
+
+
+def read_v2c(tree: CorpusTree) -> CorpusPlan:
+    """One line per clip; of a video and a sound file of one line the video is used."""
+    plan = CorpusPlan()
+    chosen = _media(tree, plan)
+    emotions = _emotions(tree, plan)
+    films = _spellings(tree, chosen, emotions)
+    texts, subtitles = _texts(tree, plan), _subtitles(tree, plan)
+    for name, path in sorted(chosen.items()):
+        film, key = films.get(name.film, name.film), name.key(films)
+        text = tree.lists.texts.get(key) or texts.get(name, "")
+        plan.lines.append(
+            CorpusLine(
+                source=str(path),
+                target=f"{film}/{name.number:04d}/{key}{path.suffix.lower()}",
+                key=key,
+                speaker=f"{film}@{name.speaker}",
+                text=_with_punctuation(text, subtitles.get(name.film, []), name.number),
+                emotion=emotions.get(key, ""),
+                number=name.number,
+            )
+        )
+    _note(plan, emotions, subtitles)
+    return plan
+
+
+def _media(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, PurePosixPath]:
+    chosen: dict[Name, PurePosixPath] = {}
+    for path in sorted(tree.media(), key=lambda p: (not shows_pictures(p), str(p))):
+        found = _VIDEO.fullmatch(str(path)) or _SPEECH.fullmatch(str(path))
+        found = found or _JOINED.fullmatch(str(path))
+        if found is None:
+            plan.skipped[str(path)] = (
+                "neither its folders nor its name say film, speaker and number"
+            )
+            continue
+        name = Name(found[1].lower(), found[2], int(found[3]))
+        if name in chosen:
+            plan.skipped[str(path)] = f"the same line as {chosen[name]}"
+        else:
+            chosen[name] = path
+    return chosen
+
+
+def _texts(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, str]:
+    """The corpus' own words: single files first, then the table of each speaker."""
+    texts: dict[Name, str] = {}
+    for path in tree.files:
+        found = _SPEECH.fullmatch(path) or _JOINED.fullmatch(path)
+        if found is None or found[4].lower() not in _TEXTS:
+            continue
+        name = Name(found[1].lower(), found[2], int(found[3]))
+        try:
+            texts.setdefault(name, tree.words(path))
+            plan.facts[path] = "the words of one line"
+        except ValueError as error:
+            plan.skipped[path] = str(error)
+    for path in tree.files:
+        found = _TRANS.fullmatch(path)
+        if found is None:
+            continue
+        try:
+            rows = tree.text(path).splitlines()
+        except ValueError as error:
+            plan.skipped[path] = str(error)
+            continue
+        for row in rows:
+            key, _, said = row.strip().partition(" ")
+            number = key.rpartition("-")[2]
+            if number.isdigit():
+                texts.setdefault(Name(found[1].lower(), found[2], int(number)), one_line(said))
+        plan.facts[path] = "the words of a speaker"
+    return texts
+
+
+def _subtitles(tree: CorpusTree, plan: CorpusPlan) -> dict[str, list[str]]:
+    """Film in lower case → the texts of its cues, in the file's order."""
+    found: dict[str, list[str]] = {}
+    for path in map(PurePosixPath, tree.files):
+        if path.suffix.lower() != ".srt":
+            continue
+        try:
+            cues = pysubs2.SSAFile.from_string(tree.text(str(path)), format_="srt")
+        except (ValueError, IndexError, pysubs2.exceptions.Pysubs2Error) as error:
+            plan.skipped[str(path)] = f"its cues cannot be read: {one_line(str(error))[:120]}"
+            continue
+        found[path.stem.lower()] = [one_line(cue.plaintext) for cue in cues]
+        plan.facts[str(path)] = "the punctuation of a film"
+    return found
+
+
+def _with_punctuation(text: str, cues: list[str], number: int) -> str:
+    """The subtitle's spelling where it has the very words; the corpus strips punctuation."""
+    cue = cues[number] if number < len(cues) else ""
+    return cue if cue and (not text or letters_of(cue) == letters_of(text)) else text
+
+
+def _emotions(tree: CorpusTree, plan: CorpusPlan) -> dict[str, str]:
+    """Public name → emotion, from every ``emotions.json`` of the corpus."""
+    emotions: dict[str, str] = {}
+    for path in tree.files:
+        if PurePosixPath(path).name != _EMOTIONS:
+            continue
+        try:
+            table = json.loads(tree.text(path))
+            emotions |= {str(key): EMOTIONS[_label(value)] for key, value in table.items()}
+            plan.facts[path] = "the emotions"
+        except (ValueError, AttributeError) as error:
+            plan.skipped[path] = f"no table of names and emotions 0–7: {error}"
+    return emotions
+
+
+def _label(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(EMOTIONS):
+        raise ValueError(f"found {value!r}")
+    return value
+
+
+def _spellings(
+    tree: CorpusTree, chosen: dict[Name, PurePosixPath], emotions: dict[str, str]
+) -> dict[str, str]:
+    """Film in lower case → as the public lists write it, else as the folders do."""
+    spellings: dict[str, str] = {}
+    for key in [*emotions, *tree.lists.splits, *_written(chosen)]:
+        found = _KEY.fullmatch(key)
+        if found is not None:
+            spellings.setdefault(found[1].lower(), found[1])
+    return spellings
+
+
+def _written(chosen: dict[Name, PurePosixPath]) -> Iterator[str]:
+    for path in chosen.values():
+        found = _JOINED.fullmatch(str(path)) or _VIDEO.fullmatch(str(path))
+        found = found or _SPEECH.fullmatch(str(path))
+        if found is not None:
+            yield f"{found[1]}@x"
+
+
+def _note(plan: CorpusPlan, emotions: dict[str, str], subtitles: dict[str, list[str]]) -> None:
+    without = sum(not line.emotion for line in plan.lines)
+    if emotions and without:
+        plan.notes.append(f"{without} lines are not in {_EMOTIONS}")
+    elif without:
+        plan.notes.append(f"no {_EMOTIONS}: no line has an emotion")
+    if not subtitles:
+        plan.notes.append("no .srt of a film: words have the punctuation of the corpus, often none")

@@ -1,0 +1,36 @@
+"""How pages are filled: one environment that escapes everything and refuses unknown names."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from redub.pages.spelling import visible
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """The folder ``templates``; text is escaped, and characters that hide others spelled out."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("redub.pages"),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def asset(name: str) -> Markup:
+    """A style or script of the folder, as it is."""
+    loader = templates().loader
+    assert loader is not None
+    source, _, _ = loader.get_source(templates(), name)
+    return Markup(source.replace("\r\n", "\n"))
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
