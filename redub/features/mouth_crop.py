@@ -1,9 +1,9 @@
 """96 x 96 grey pictures of the mouth, one per frame.
 
-With ``landmarks`` the mouth is turned upright, scaled and centred by 68 points; without, its place
-is the geometric fallback, x 25–75 %, y 62–95 % of the face box. The fallback follows the smoothed
-box, so a turned or tilted head puts the mouth off the centre, and its picture is stretched to a
-square. ``mouth_source`` records which of the two a clip had.
+With ``landmarks`` the mouth is turned upright, scaled and centred by 68 points; without (or where
+the points make no face) its place is the geometric fallback, x 25–75 %, y 62–95 % of the face box.
+The fallback follows the smoothed box, so a turned or tilted head puts the mouth off the centre, and
+its picture is stretched to a square. ``mouth_source`` records which of the two a clip had.
 Letters: V video frames.
 """
 
@@ -18,7 +18,7 @@ from redub.core.types import ByteArray, ClipMedia, Value
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.face_crops import MOUTH, grey_crops
 from redub.features.mouth_warp import SIDE as SIDE
-from redub.features.mouth_warp import upright_mouths
+from redub.features.mouth_warp import make_a_face, upright_mouths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,6 @@ class MouthCropExtractor(LocalExtractor):
 
         Raises:
             FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
-            ClipError: E-FEAT-LANDMARKS, the landmarks are no face.
         """
         if media.frames is None:
             raise FeatureAbsent("the clip has no picture to crop", code="E-FEAT-NOFACE")
@@ -62,5 +61,7 @@ class MouthCropExtractor(LocalExtractor):
 
 
 def placed_by(features: Mapping[str, Value]) -> Literal["landmarks", "geometry"]:
-    """Which of a clip's features decides where its mouth is."""
-    return "landmarks" if "landmarks" in features else "geometry"
+    """Which of a clip's features decides where its mouth is: landmarks, if they make a face."""
+    if "landmarks" in features and make_a_face(frames_of(features, "landmarks")):
+        return "landmarks"
+    return "geometry"

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from redub.core.errors import ClipError
 from redub.core.types import ByteArray, FloatArray
 from redub.features.shots import shot_starts
 
@@ -26,7 +25,20 @@ FACE = {36: (-45.0, 0.0), 39: (-17.0, 0.0), 42: (17.0, 0.0), 45: (45.0, 0.0), 33
 """Points that hardly move in speech, in pixels of the crop: corners of the eyes, base of the nose
 (indices of the 68-point scheme; x to the right, y down, 0 between the eyes)."""
 MOUTH_POINTS = slice(48, 68)
-LEAST_EYES = 4.0  # pixels from one eye's outer corner to the other's; below, this is no face
+LEAST_SIZE = 0.05  # pixels of the frame per pixel of the crop; below (eyes 4.5 apart), no face
+
+
+def make_a_face(landmarks: FloatArray) -> bool:
+    """Whether landmarks (V, 136) can turn a mouth upright: all frames show a face, one way up.
+
+    A network that sees no face scatters its points. In every frame the face must have
+    :data:`LEAST_SIZE` along the clip's mean direction; so it also has in any average.
+    """
+    faces = landmarks.reshape(len(landmarks), 68, 2)[:, list(FACE)].astype(np.float64)
+    sizes = np.array([_size(_centred(face)) for face in faces])
+    mean = sizes.mean()
+    length = float(np.abs(mean))
+    return length > 0 and bool(((sizes * np.conj(mean)).real / length >= LEAST_SIZE).all())
 
 
 def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
@@ -34,22 +46,15 @@ def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
 
     Args:
         frames: (V, H, W, 3) uint8 RGB.
-        landmarks: (V, 136) x and y of 68 points in pixels; the middle of the first pixel is 0.5.
+        landmarks: (V, 136) x and y of 68 points in pixels, the middle of the first pixel being
+            0.5, that :func:`make_a_face`.
 
     Returns:
         (V, 96, 96) uint8 grey. Where a crop leaves the picture, its edge is repeated.
-
-    Raises:
-        ClipError: E-FEAT-LANDMARKS, the eyes of a frame fall together.
     """
     raw = landmarks.reshape(len(landmarks), 68, 2).astype(np.float64)
     # Over a cut, two faces would be averaged.
     points = np.concatenate([smoothed_landmarks(s) for s in np.split(raw, shot_starts(frames)[1:])])
-    if np.linalg.norm(points[:, 45] - points[:, 36], axis=1).min() < LEAST_EYES:
-        raise ClipError(
-            f"the landmarks put the eyes less than {LEAST_EYES:.0f} pixels apart; this is no face",
-            code="E-FEAT-LANDMARKS",
-        )
     crops = np.empty((len(frames), SIDE, SIDE), dtype=np.uint8)
     for k, (frame, face) in enumerate(zip(frames, points, strict=True)):
         turn = upright_similarity(face[list(FACE)])
@@ -78,17 +83,25 @@ def upright_similarity(points: Floats) -> Floats:
 
     Least squares over the five points (5, 2), in the order of :data:`FACE`, about their middle.
     """
-    # As complex numbers a turn with a scale is one factor: a = Σ conj(p) q / Σ |p|².
     seen = _centred(points)
-    wanted = _centred(np.array(list(FACE.values())))
-    factor = np.vdot(seen, wanted) / np.vdot(seen, seen).real
+    power = float(np.vdot(seen, seen).real)
+    factor = np.conj(_size(seen)) * np.vdot(_WANTED, _WANTED).real / power
     return np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
 
 
 def _centred(points: Floats) -> NDArray[np.complex128]:
+    """(5,) points about their middle as complex numbers: a turn with a scale is one factor."""
     about = points - points.mean(axis=0)
     numbers: NDArray[np.complex128] = about[:, 0] + 1j * about[:, 1]
     return numbers
+
+
+_WANTED = _centred(np.array(list(FACE.values())))
+
+
+def _size(seen: NDArray[np.complex128]) -> complex:
+    """The factor that takes :data:`FACE` nearest to the points seen: Σ conj(q) p / Σ |q|²."""
+    return complex(np.vdot(_WANTED, seen) / np.vdot(_WANTED, _WANTED).real)
 
 
 def _cut(frame: ByteArray, turn: Floats, middle: Floats) -> ByteArray:

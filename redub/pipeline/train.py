@@ -232,7 +232,7 @@ def _describe(
     ]
     for feature in feature_names:
         key = maker.store.keys.by_name[feature]
-        made_by = f"{key.document['profile']} {key.document['settings']['config']}"
+        made_by = f"{key.document['maker']} {key.document['settings']['config']}"
         card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")
     card += [
         "",

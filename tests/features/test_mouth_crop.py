@@ -1,11 +1,16 @@
 import numpy as np
 import pytest
 
-from redub.core.errors import ClipError, FeatureAbsent
+from redub.core.errors import FeatureAbsent
 from redub.features.face_crops import Region, grey_crops
 from redub.features.mouth_crop import MouthCropConfig, MouthCropExtractor
 from redub.features.mouth_source import MouthSourceConfig, MouthSourceExtractor
-from redub.features.mouth_warp import FACE, smoothed_landmarks, upright_similarity
+from redub.features.mouth_warp import (
+    FACE,
+    make_a_face,
+    smoothed_landmarks,
+    upright_similarity,
+)
 from tests.features.drawn_faces import media_of
 
 EXTRACTOR = MouthCropExtractor(MouthCropConfig())
@@ -212,7 +217,31 @@ def test_short_clips_with_landmarks_have_one_row_per_frame(count):
     assert crops.dtype == np.uint8
 
 
-def test_points_that_fall_together_are_no_face():
-    with pytest.raises(ClipError) as caught:
-        warped(np.zeros((1, 64, 64, 3)), face_at(shift=(32, 32), scale=0.04))
-    assert caught.value.code == "E-FEAT-LANDMARKS"
+def scattered(frames, seed):
+    return np.random.default_rng(seed).uniform(0, 64, (frames, 136)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.stack([face_at(shift=(32, 32), scale=0.04)] * 3),  # the eyes 3.6 pixels apart
+        np.stack([face_at(shift=(32, 32), angle=a) for a in (0, np.pi)]),  # upside down in between
+        np.stack([face_at(shift=(32, 32)), np.full(136, 30, np.float32)]),
+        np.full((4, 136), 30, np.float32),
+        scattered(12, 0),
+        scattered(12, 1),
+    ],
+)
+def test_points_that_make_no_face_leave_the_mouth_to_the_box_and_the_source_says_so(points):
+    frames = np.random.default_rng(0).integers(0, 256, (len(points), 64, 64, 3), dtype=np.uint8)
+    track = boxes(*[(10, 10, 40, 40)] * len(points))
+    crops = EXTRACTOR.extract(media_of(frames, face_track=track, landmarks=points))
+    np.testing.assert_array_equal(crops, EXTRACTOR.extract(media_of(frames, face_track=track)))
+    source = MouthSourceExtractor(MouthSourceConfig())
+    assert source.extract(media_of(None, mouth_crop=crops, landmarks=points)) == "geometry"
+
+
+def test_a_tilted_or_small_face_still_is_one():
+    tilted = [face_at(shift=(80, 80), angle=a) for a in np.deg2rad([-50, -20, 10, 45])]
+    assert make_a_face(np.stack(tilted))
+    assert make_a_face(np.stack([face_at(shift=(20, 10), scale=0.06)] * 2))  # the eyes 5.4 pixels apart

@@ -58,6 +58,8 @@ def make_emonet(folder: Path, *, seed=0, width=16, vector=256, classes=8, counte
     for name in state:
         if name.startswith(("l0.", "l1.")):
             state[name] *= 0.1  # 68 maps are summed up
+    # The outer eye corners are where one map is highest and lowest, so that they do not coincide.
+    state["l1.weight"][45] = -state["l1.weight"][36]
     torch.save(
         {
             f"module.{name}": value

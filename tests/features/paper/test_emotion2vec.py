@@ -1,7 +1,10 @@
 import json
+import logging
 import os
+import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -484,6 +487,37 @@ def test_a_configuration_of_another_model_is_refused(tmp_path, old, new):
 
 
 # -- the process around it
+
+
+def process_state():
+    return [
+        torch.get_num_threads(),
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        repr(np.random.get_state()),  # noqa: NPY002
+        list(logging.getLogger().handlers),
+        logging.getLogger().level,
+        dict(os.environ),
+        list(warnings.filters),
+    ]
+
+
+def test_whatever_an_import_changes_is_put_back(capsys):
+    before = process_state()
+    with undisturbed():
+        torch.set_num_threads(before[0] + 1)
+        for seed in (torch.manual_seed, random.seed, np.random.seed):
+            seed(5)
+        logging.getLogger().addHandler(logging.NullHandler())
+        logging.getLogger().setLevel(1)
+        os.environ["REDUB_MADE_UP"] = os.environ["PATH"] = "x"
+        warnings.simplefilter("always")
+        print("a notice")
+        inside = process_state()
+    assert all(one != other for one, other in zip(before, inside, strict=True))
+    assert process_state() == before
+    assert capsys.readouterr().out == ""
+
 
 QUIET_RUN = """
 import json, logging, os, random, socket, sys
