@@ -154,6 +154,7 @@ class FeatureKeys:
             "maker": self.maker(name),
             "version": extractor.version,
             "settings": settings_of(self.configured(name)),
+            "media": media_settings(extractor, self.config),
             "weights": {role: dict(folder.files) for role, folder in folders.items()},
             "licence": " and ".join(sorted(licences)),
             "terms": sorted({folder.terms for folder in folders.values()} - {""}),
@@ -172,6 +173,16 @@ class FeatureKeys:
             or any(above[read].uses_media for read in reads),
             uses_text="text" in media or any(above[read].uses_text for read in reads),
         )
+
+
+def media_settings(extractor: Extractor, config: ProjectConfig) -> dict[str, int]:
+    """How large the pictures and how dense the samples are that an extractor is given."""
+    settings = {}
+    if "frames" in extractor.media:
+        settings["max_side"] = config.video.max_side
+    if "waveform" in extractor.media:
+        settings["sample_rate_hz"] = config.audio.sample_rate_hz
+    return settings
 
 
 _KEYS: dict[str, dict[str, FeatureKey]] = {}

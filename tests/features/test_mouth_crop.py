@@ -244,4 +244,6 @@ def test_points_that_make_no_face_leave_the_mouth_to_the_box_and_the_source_says
 def test_a_tilted_or_small_face_still_is_one():
     tilted = [face_at(shift=(80, 80), angle=a) for a in np.deg2rad([-50, -20, 10, 45])]
     assert make_a_face(np.stack(tilted))
-    assert make_a_face(np.stack([face_at(shift=(20, 10), scale=0.06)] * 2))  # the eyes 5.4 pixels apart
+    assert make_a_face(
+        np.stack([face_at(shift=(20, 10), scale=0.06)] * 2)
+    )  # the eyes 5.4 pixels apart

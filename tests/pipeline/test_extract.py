@@ -290,6 +290,20 @@ def test_shard_size_changes_files_but_no_value(finished, tmp_path):
     assert len(other.feature_parts("mel").parts()) == 2
 
 
+def test_the_size_of_pictures_is_in_the_key_of_whoever_sees_them(finished):
+    from redub.pipeline.keys import FeatureKeys
+
+    project = open_project(finished)
+    smaller = dataclasses.replace(
+        project.config, video=dataclasses.replace(project.config.video, max_side=128)
+    )
+    before = FeatureKeys(project).by_name
+    after = FeatureKeys(dataclasses.replace(project, config=smaller)).by_name
+    changed = {name for name in before if before[name].key != after[name].key}
+    assert {"face_track", "mouth_crop", "lips", "scene_caption", "scene_emotion"} <= changed
+    assert not {"mel", "f0", "speaker", "text_emotion", "phonemes"} & changed
+
+
 def test_settings_that_only_change_how_it_is_run_are_not_in_the_key(finished):
     project = open_project(finished)
     other = dataclasses.replace(

@@ -32,7 +32,7 @@ from torch.nn import functional
 from redub.core.types import FloatArray
 
 PASS_FRAMES = 3000
-"""Frames per forward pass: 60 s of sound. A piece of 30 s takes about 0.65 GiB while it is heard."""
+"""Frames per forward pass: 60 s of sound. A piece of 30 s takes 0.65 GiB while it is heard."""
 
 
 class Piece(NamedTuple):
