@@ -10,10 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -68,6 +66,7 @@ from redub.pages.spelling import (
     seconds_text,
     visible,
 )
+from redub.pages.templating import asset, templates
 
 __all__ = [
     "Casting",
@@ -138,29 +137,6 @@ def render_report(data: ReportData, *, size_limit_mib: float = 40.0) -> str:
     return page
 
 
-def _finalize(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("redub.pages"),
-        autoescape=True,
-        finalize=_finalize,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _asset(name: str) -> Markup:
-    loader = _templates().loader
-    assert loader is not None
-    source, _, _ = loader.get_source(_templates(), name)
-    return Markup(source.replace("\r\n", "\n"))
-
-
 class Cell(NamedTuple):
     """One figure of the results table, ready to print."""
 
@@ -190,7 +166,7 @@ class _Page:
             self.shelf.announce(content, mime)
 
     def render(self) -> str:
-        script = _asset("report.js")
+        script = asset("report.js")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         helpers: dict[str, Callable[..., Any]] = {
             "cells": _cells,
@@ -207,12 +183,12 @@ class _Page:
             "share": lambda part, whole: round(100 * part / whole, 2) if whole > 0 else 0,
         }
         body = (
-            _templates()
+            templates()
             .get_template("report.html")
             .render(
                 data=self.data,
                 economy=self.economy,
-                style=_asset("report.css"),
+                style=asset("report.css"),
                 script=script,
                 script_digest=digest,
                 charts=self._charts(),

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -262,18 +262,12 @@ def _run_late(name: str, works: Sequence[ClipWork], tools: Toolbox) -> None:
     except (ClipError, ArithmeticError, ValueError, RuntimeError, IndexError):
         # One bad input spoils a batch for all: alone, only the guilty fails, and by name.
         for work, prepared in zip(ready, inputs, strict=True):
-            work.settle(tools, name, partial(_alone, extractor, prepared))
+            with work.settled(tools, name):
+                work.take(tools, name, extractor.compute([prepared])[0])
         return
     for work, value in zip(ready, values, strict=True):
-        work.settle(tools, name, partial(_same, value))
-
-
-def _alone(extractor: ModelExtractor, prepared: Any) -> Value:
-    return extractor.compute([prepared])[0]
-
-
-def _same(value: Value) -> Value:
-    return value
+        with work.settled(tools, name):
+            work.take(tools, name, value)
 
 
 def _decoding_ahead(works: Iterable[ClipWork], tools: Toolbox) -> Iterator[ClipWork]:
@@ -358,8 +352,9 @@ class ClipWork:
     def extract_now(self, tools: Toolbox, name: str, decoded: DecodedClip) -> None:
         """Compute one feature of this clip alone."""
         if self._has_reads(tools, name):
-            media = self._media(tools, name, decoded)
-            self.settle(tools, name, lambda: tools.extractor(name).extract(media))
+            with self.settled(tools, name):
+                media = self._media(tools, name, decoded)
+                self.take(tools, name, tools.extractor(name).extract(media))
 
     def prepare(self, tools: Toolbox, name: str, decoded: DecodedClip) -> bool:
         """Whether the network's input is there; makes it, or settles that there is none."""
@@ -370,19 +365,17 @@ class ClipWork:
         extractor = tools.extractor(name)
         if self._has_reads(tools, name) and isinstance(extractor, ModelExtractor):
             media = self._media(tools, name, decoded)
-            with self._settled(tools, name):
+            with self.settled(tools, name):
                 self.inputs[name] = extractor.prepare(media)
         return name in self.inputs
 
-    def settle(self, tools: Toolbox, name: str, compute: Callable[[], Value]) -> None:
-        """Take a value, or the reason why there is none."""
-        with self._settled(tools, name):
-            value = checked_value(compute(), tools.keys.by_name[name].schema)
-            self.values[name] = value
-            self._row(tools, name, value, "")
+    def take(self, tools: Toolbox, name: str, value: Value) -> None:
+        """Make a row of a value that an extractor gave."""
+        self.values[name] = checked_value(value, tools.keys.by_name[name].schema)
+        self._row(tools, name, value, "")
 
     @contextlib.contextmanager
-    def _settled(self, tools: Toolbox, name: str) -> Iterator[None]:
+    def settled(self, tools: Toolbox, name: str) -> Iterator[None]:
         """Turn what an extractor raises into a null with a reason or a quarantine row."""
         try:
             yield
