@@ -164,10 +164,19 @@ def whisker_chart(
 
 
 def nice_ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) inside a range."""
+    """Round numbers (1, 2 or 5 times a power of ten apart) inside a range, at least one."""
     raw = (high - low) / max(wanted, 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
+    finer = power
+    for step in (power, 2 * power, 5 * power, 10 * power):
+        if step >= raw * (1 - 1e-9):
+            # A step may be longer than the range and miss it; the next finer one never does.
+            return _multiples(step, low, high) or _multiples(finer, low, high)
+        finer = step
+    raise AssertionError("ten times the power is above the range")
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [i * step for i in range(first, last + 1)]
