@@ -148,12 +148,13 @@ def test_line_frames_and_scores_are_those_of_automodel(folder, tmp_path):
     np.save(tmp_path / "speech.npy", speech)
     # Our network is loaded first: what it borrows of funasr must not spoil funasr.
     code = f"""
-import sys, numpy as np
+import sys, numpy as np, torch
 sys.path.insert(0, {ROOT!r})
 from pathlib import Path
 from tests.features.paper.test_emotion2vec import line_vector, voice
 first = line_vector(Path({str(folder)!r}))
 before = first.extract(voice())
+threads = torch.get_num_threads()
 from funasr import AutoModel
 model = AutoModel(model={str(folder)!r}, disable_update=True, disable_pbar=True, device="cpu",
                   log_level="ERROR", ncpu=1, trust_remote_code=False)
@@ -164,6 +165,7 @@ np.savez({str(tmp_path / "said.npz")!r}, line=line["feats"], frame=frame["feats"
          scores=line["scores"], labels=line["labels"])
 again = line_vector(Path({str(folder)!r}))
 del first._network
+torch.set_num_threads(threads)  # ncpu=1 would sum in another order
 assert (again.extract(voice()) == before).all() and "funasr" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
