@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from redub.features.checkpoint_parts import only_file, tensor_table
 from redub.features.face_pictures_rgb import FacePictures, cut_faces, frames_with_face
 from redub.features.landmarks import POINTS
 from redub.features.model_extractor import ModelExtractor, in_batches
+from redub.features.shared_networks import shared
 from redub.features.weights import WeightFolder, load_strictly
 
 if TYPE_CHECKING:
@@ -124,7 +124,14 @@ class EmoNetReader(ModelExtractor):
         return Wiring(pooling=self.config.pooling)
 
     def load(self) -> Any:
-        return shared_network(self.weights, self.wiring(), self.runtime.torch_device())
+        wiring, device = self.wiring(), self.runtime.torch_device()
+        return shared(
+            "emonet",
+            self.weights,
+            lambda: load_network(self.weights, wiring, device),
+            wiring,
+            device,
+        )
 
     def prepare(self, media: ClipMedia) -> FacesOfClip:
         """Pictures of all frames.
@@ -238,12 +245,8 @@ def read_faces(network: EmoNet, pictures: ByteArray, batch: int) -> Readings:
     return Readings(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-_NETWORKS: WeakValueDictionary[tuple[str, str, Wiring, str], EmoNet] = WeakValueDictionary()
-"""Networks of this process by file and wiring: both features use one, while any of them lives."""
-
-
-def shared_network(weights: WeightFolder, wiring: Wiring, device: Any) -> EmoNet:
-    """The network in a file, filled strictly; the same object for the same file and wiring.
+def load_network(weights: WeightFolder, wiring: Wiring, device: Any) -> EmoNet:
+    """The network in a file, filled strictly.
 
     Raises:
         ModelRefusedError: the file is not EmoNet, or may not be trusted.
@@ -251,20 +254,15 @@ def shared_network(weights: WeightFolder, wiring: Wiring, device: Any) -> EmoNet
     from redub.features.networks.emonet import COUNTERS, EmoNet
 
     name = only_file(weights, ".pth", ".pt", ".safetensors")
-    key = (str(weights.path), weights.files[name], wiring, str(device))
-    network = _NETWORKS.get(key)
-    if network is None:
-        state = tensor_table(weights.tensors(name), weights, name)
-        network = EmoNet(
-            width=_size(state, "al0.bias", among=WIDTHS, otherwise=256),
-            vector=_size(state, "conv1x1_input_emo_2.bias", among=WIDTHS, otherwise=256),
-            classes=_size(state, "emo_fc_2.3.bias", among=(7, 10), otherwise=10) - 2,
-            wiring=wiring,
-        )
-        load_strictly(network, state, weights, lacking=COUNTERS)
-        network.eval().requires_grad_(False).to(device)
-        _NETWORKS[key] = network
-    return network
+    state = tensor_table(weights.tensors(name), weights, name)
+    network = EmoNet(
+        width=_size(state, "al0.bias", among=WIDTHS, otherwise=256),
+        vector=_size(state, "conv1x1_input_emo_2.bias", among=WIDTHS, otherwise=256),
+        classes=_size(state, "emo_fc_2.3.bias", among=(7, 10), otherwise=10) - 2,
+        wiring=wiring,
+    )
+    load_strictly(network, state, weights, lacking=COUNTERS)
+    return network.eval().requires_grad_(False).to(device)
 
 
 def _size(state: Mapping[str, Tensor], name: str, *, among: Container[int], otherwise: int) -> int:

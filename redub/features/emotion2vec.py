@@ -11,7 +11,6 @@ Source: emotion2vec (arXiv:2312.15185). Letters: S samples, F frames (50 Hz), T 
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -26,6 +25,7 @@ from redub.features.emotion2vec_folder import (
     unused,
 )
 from redub.features.model_extractor import ModelExtractor
+from redub.features.shared_networks import shared
 from redub.features.sound import waveform_of
 from redub.features.speech_input import RATE_HZ, on_mel_clock, speech_of
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from redub.features.networks.emotion2vec import FrameMaker
-
-_loaded: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
-"""Networks of this process by files and device, while an extractor holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +91,12 @@ class _Emotion2vec(ModelExtractor):
     def load(self) -> Any:
         """The network; extractors of one process that use the same files share it."""
         device = self.runtime.torch_device()
-        key = (tuple(sorted(self.weights.files.items())), str(device))
-        network = _loaded.get(key)
-        if network is None:
-            network = load_network(self.weights, self.settings).to(device)
-            _loaded[key] = network
-        return network
+        return shared(
+            "emotion2vec",
+            self.weights,
+            lambda: load_network(self.weights, self.settings).to(device),
+            device,
+        )
 
     def maker(self) -> FrameMaker:
         from redub.features.networks.emotion2vec import FrameMaker

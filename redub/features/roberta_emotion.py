@@ -12,6 +12,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -20,10 +21,11 @@ from redub.core.errors import ConfigError, FeatureAbsent
 from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, Media
 from redub.features.model_extractor import ModelExtractor, in_batches
+from redub.features.shared_networks import shared
 from redub.features.weights import WeightFolder
 
 if TYPE_CHECKING:
-    from redub.features.networks.roberta_emotion import Reading, TextReader
+    from redub.features.networks.roberta_emotion import Reading, TextReader, TextTokens
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +67,18 @@ class RobertaExtractor(ModelExtractor):
 
     def load(self) -> TextReader:
         """The one reader of this process, whichever of the seven features asks first."""
-        from redub.features.networks.roberta_emotion import shared_reader
+        from redub.features.networks import roberta_emotion as networks
 
-        return shared_reader(self.weights, self.runtime.torch_device())
+        device = self.runtime.torch_device()
+        return shared(
+            "reader", self.weights, lambda: networks.load_reader(self.weights, device), device
+        )
+
+    @cached_property
+    def tokens(self) -> TextTokens:
+        from redub.features.networks.roberta_emotion import TextTokens
+
+        return shared("tokens", self.weights, lambda: TextTokens(self.weights))
 
     def describe(self) -> dict[str, str]:
         return {**super().describe(), "labels": ", ".join(labels_of(self.weights))}
@@ -95,15 +106,12 @@ class RobertaExtractor(ModelExtractor):
         return tuple(self._ids(text) for text in self.texts(media))
 
     def _ids(self, text: str) -> TokenIds:
-        from redub.features.networks.roberta_emotion import shared_tokens
-
         if not text.strip():
             raise FeatureAbsent("the text is blank", code="E-TEXT-NONE")
-        tokens = shared_tokens(self.weights)
-        ids, wanted = tokens.ids(text.strip())
+        ids, wanted = self.tokens.ids(text.strip())
         if wanted > len(ids):
-            tokens.cut += 1
-            log.info("text %d cut from %d tokens to %d", tokens.cut, wanted, len(ids))
+            self.tokens.cut += 1
+            log.info("text %d cut from %d tokens to %d", self.tokens.cut, wanted, len(ids))
         return ids
 
     def compute(self, inputs: Sequence[tuple[TokenIds, ...]]) -> list[Any]:

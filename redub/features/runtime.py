@@ -14,10 +14,13 @@ class Runtime:
 
     ``device``: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``.
     ``batch``: clips per forward pass, 0 for each extractor's own choice.
+    ``threads``: CPU threads of one worker's networks. A fixed number, not the machine's, so that
+        every scheduler and every machine of a cluster sums in the same order.
     """
 
     device: str = "auto"
     batch: int = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
@@ -27,6 +30,8 @@ class Runtime:
             )
         if self.batch < 0:
             raise ConfigError(f"compute.batch is {self.batch}; wanted 0 or more")
+        if self.threads < 1:
+            raise ConfigError(f"compute.threads is {self.threads}; wanted at least 1")
 
     def torch_device(self) -> Any:
         """The device to compute on.

@@ -10,12 +10,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
-from weakref import WeakValueDictionary
 
 from redub.core.errors import ConfigError, FeatureAbsent
 from redub.core.types import Value
 from redub.features.base import FeatureSchema, Media
 from redub.features.model_extractor import ModelExtractor
+from redub.features.shared_networks import shared
 
 Precision = Literal["bfloat16", "float32"]
 
@@ -28,9 +28,6 @@ FACE_PROMPT = (
     "eyes and the mouth. Then say in plain words which emotion the face shows."
 )
 MOST_TOKENS = 256
-
-_LOADED: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
-"""Networks in use, by kind, weight digests, precision and device: scene and face share one."""
 
 
 class VideoCaptioner(ModelExtractor):
@@ -70,12 +67,9 @@ class VideoCaptioner(ModelExtractor):
 
     def load(self) -> Any:
         plan, device = self.plan, self.runtime.torch_device()
-        files = tuple(sorted(self.weights.files.items()))
-        key = (self.kind, files, self.config.dtype, str(device))
-        network = _LOADED.get(key)
-        if network is None:
-            network = _LOADED[key] = self.build(plan, device)
-        return network
+        return shared(
+            self.kind, self.weights, lambda: self.build(plan, device), self.config.dtype, device
+        )
 
     def compute(self, inputs: Sequence[Any]) -> list[Value]:
         """One caption per input.

@@ -24,6 +24,7 @@ import pyarrow as pa
 from redub import __version__
 from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, FeatureAbsent, RedubError
+from redub.core.threads import torch_threads
 from redub.core.types import Clip, ClipMedia, SharedWork, Value
 from redub.features.base import Extractor, FeatureSchema
 from redub.features.model_extractor import ModelExtractor
@@ -213,15 +214,16 @@ def run_works(
 ) -> list[ClipWork]:
     """Compute all features of some clips: each clip is decoded once, networks see all of them."""
     done = []
-    for work in _decoding_ahead(works, tools):
-        work.run(tools, seconds)
-        done.append(work)
-    for name in tools.keys.by_name:
-        waiting = [work for work in done if name in work.late]
-        if waiting:
-            start = time.perf_counter()
-            _run_late(name, waiting, tools)
-            seconds[name] += time.perf_counter() - start
+    with tools.threads():
+        for work in _decoding_ahead(works, tools):
+            work.run(tools, seconds)
+            done.append(work)
+        for name in tools.keys.by_name:
+            waiting = [work for work in done if name in work.late]
+            if waiting:
+                start = time.perf_counter()
+                _run_late(name, waiting, tools)
+                seconds[name] += time.perf_counter() - start
     return done
 
 
@@ -493,6 +495,12 @@ class Toolbox:
         if key not in _EXTRACTORS:
             _EXTRACTORS[key] = self.keys.make(name)
         return _EXTRACTORS[key]
+
+    def threads(self) -> contextlib.AbstractContextManager[None]:
+        """Networks, where the project has any, use the project's number of CPU threads."""
+        if self.keys.has_networks:
+            return torch_threads(self.project.config.compute.threads)
+        return contextlib.nullcontext()
 
     def decode(self, clip: Clip, *, frames: bool, sound: bool) -> DecodedClip:
         """Decode a clip once, after making sure that the file is the one that was ingested."""

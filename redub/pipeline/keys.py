@@ -15,10 +15,11 @@ from typing import Any
 
 from redub.core.config import digest_of, settings_of
 from redub.core.types import Clip
-from redub.features.base import Extractor, FeatureSchema
+from redub.features.base import Extractor, FeatureSchema, WeightUser
 from redub.features.model_extractor import ModelExtractor
 from redub.features.registry import (
     EXTRACTORS,
+    extractor_class,
     extractor_config,
     make_extractor,
     maker_of,
@@ -106,6 +107,14 @@ class FeatureKeys:
             _KEYS[settings] = keys
         return _KEYS[settings]
 
+    @property
+    def has_networks(self) -> bool:
+        """Whether any feature comes out of a network."""
+        return any(
+            issubclass(extractor_class(name, self.maker(name)), ModelExtractor)
+            for name in EXTRACTORS
+        )
+
     def maker(self, name: str) -> str:
         return maker_of(name, self.config.profile, self.config.features.get(name))
 
@@ -146,7 +155,7 @@ class FeatureKeys:
 
     def _key(self, name: str, above: dict[str, FeatureKey]) -> FeatureKey:
         extractor = self.make(name, checked=False)
-        folders = self.folders(name, checked=False)
+        folders = extractor.folders if isinstance(extractor, WeightUser) else {}
         reads = {read: above[read].key for read in extractor.reads}
         licences = {folder.licence for folder in folders.values()} or {"Apache-2.0"}
         document = {

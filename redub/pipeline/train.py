@@ -16,6 +16,7 @@ from typing import Any
 
 from redub.core.config import digest_of, from_mapping, settings_of
 from redub.core.errors import ConfigError, IntegrityError, UsageError
+from redub.core.threads import torch_threads
 from redub.model.registry import configured
 from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.lines import LineMaker
@@ -152,7 +153,6 @@ def train_run(
     Raises:
         ConfigError: no index yet, nothing to train on, or the run was made with other settings.
     """
-    import torch
 
     folder = run_folder(project, run)
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
@@ -172,9 +172,7 @@ def train_run(
     }
     if not (folder / LINES).is_file() or not resume:
         commit_json(folder / LINES, seen)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(project.config.train.threads)
-    try:
+    with torch_threads(project.config.train.threads):
         report = train(
             lines.lines,
             validation.lines,
@@ -187,8 +185,6 @@ def train_run(
             progress=lambda step: progress(step.step, steps),
             resume=resume,
         )
-    finally:
-        torch.set_num_threads(threads)
     _describe(maker, folder, name, model_config, config, report, len(lines.lines))
     left_out = len(lines.left_out) + len(validation.left_out)
     return TrainSummary(folder, report, left_out, lines.reasons())

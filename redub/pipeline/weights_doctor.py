@@ -12,7 +12,9 @@ import numpy as np
 
 from redub.core.errors import ClipError, FeatureAbsent, RedubError
 from redub.core.types import Clip, ClipMedia, Value, Waveform
+from redub.features import yunet
 from redub.features.base import WeightUser
+from redub.features.face_track import FaceTrackConfig
 from redub.features.model_extractor import ModelExtractor
 from redub.features.registry import (
     EXTRACTORS,
@@ -51,7 +53,7 @@ def examine_weights(project: Project) -> list[WeightsLine]:
         users = _users_of(project, ledger, name)
         lines += [_examined(project, ledger, name, *user, media, known) for user in users]
         if not users:
-            lines.append(_unused(ledger, name))
+            lines.append(_no_maker(ledger, name, media))
     return lines
 
 
@@ -116,11 +118,19 @@ def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, st
     ]
 
 
-def _unused(ledger: Ledger, name: str) -> WeightsLine:
-    """An entry that is no network (a lexicon, captions): its bytes are looked at, no more."""
-    line = WeightsLine(name, "–", ledger.entries[name].kind, {"files": "as recorded"})
+def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
+    """An entry that makes no feature alone: its bytes are checked, and YuNet is run."""
+    kind = ledger.entries[name].kind
+    line = WeightsLine(name, "–", kind, {"files": "as recorded"})
     try:
-        checked_folder(ledger, name, ledger.entries[name].kind)
+        folder = checked_folder(ledger, name, kind)
+        if kind == yunet.KIND and media.frames is not None:
+            defaults = FaceTrackConfig()
+            detector = yunet.YuNetDetector(
+                folder, min_face=defaults.min_face, threshold=defaults.yunet_score
+            )
+            line.feature = "face_track"
+            line.value = f"{len(detector.faces(media.frames[0]))} faces in a made picture"
     except RedubError as error:
         line.says, line.problem = {}, str(error)
     return line

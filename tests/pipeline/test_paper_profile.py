@@ -5,11 +5,14 @@ redub; the workers are Dask's.
 """
 
 import json
+import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from redub.features.registry import EXTRACTORS, PROFILES
 from redub.footage.demo_film import FilmSpec, make_film
@@ -37,7 +40,7 @@ WEIGHTS = {
     "roberta_emotion": make_roberta_emotion,
     "emotion2vec": make_emotion2vec,
     "mae_dfer": make_mae_dfer,
-    "emonet": make_emonet,
+    "emonet": partial(make_emonet, vector=32),
     "wav2vec2_iemocap": make_wav2vec2_iemocap,
     "npc": make_npc,
     "ge2e": make_ge2e,
@@ -57,6 +60,9 @@ max_new_tokens = 6
 [features.face_caption]
 dtype = "float32"
 max_new_tokens = 6
+
+[features.local_face]
+width = 32
 
 [compute]
 device = "cpu"
@@ -99,6 +105,27 @@ def test_values_have_the_stated_shapes_and_differ_from_clip_to_clip(project):
         if name not in ("scene_emotion", "face_emotion"):  # a tiny captioner repeats itself
             sums = {round(float(np.abs(np.asarray(v)).sum()), 4) for v in values}
             assert len(sums) > len(values) / 2, name
+
+
+def test_the_bytes_are_the_same_in_this_process_with_more_threads(project, tmp_path):
+    root = tmp_path / "paper"
+    ours = shutil.ignore_patterns("features", ".redub")
+    shutil.copytree(project.root, root, ignore=ours)
+    again = open_project(root)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        extract(again, scheduler=Scheduler("sync", 1))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    first, second = (
+        {path.relative_to(top): path.read_bytes() for path in sorted(top.rglob("*.parquet"))}
+        for top in (project.root / "features", root / "features")
+    )
+    assert first
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
 
 
 def test_each_feature_says_who_made_it_and_under_what_terms(project):

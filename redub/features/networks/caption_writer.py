@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
 from redub.features.offline import quiet_transformers
 from redub.features.weights import WeightFolder
 
+Plan = TypeVar("Plan")
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+class CaptionWriter(Generic[Plan]):
+    """A loaded captioner: a language model that sees, its tokenizer and how it is asked."""
+
+    def __init__(self, model: Any, tokenizer: Any, plan: Plan, weights: WeightFolder) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.plan = plan
+        self.weights = weights
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        parameters: Iterator[nn.Parameter] = self.model.parameters()
+        return parameters
 
 
 def strict_model(

@@ -137,38 +137,12 @@ class TextReader:
         return tensor.to(self.device, non_blocking=True)
 
 
-_READERS: dict[tuple[str, ...], TextReader] = {}
-"""One network per process, whichever features ask for it, by weights and device."""
-
-_TOKENS: dict[tuple[str, ...], TextTokens] = {}
-
-
-def _digests(weights: WeightFolder) -> tuple[str, ...]:
-    return tuple(f"{name} {digest}" for name, digest in sorted(weights.files.items()))
-
-
-def shared_tokens(weights: WeightFolder) -> TextTokens:
-    """The process's tokenizer of these weights."""
-    key = _digests(weights)
-    if key not in _TOKENS:
-        _TOKENS[key] = TextTokens(weights)
-    return _TOKENS[key]
-
-
-def shared_reader(weights: WeightFolder, device: torch.device) -> TextReader:
-    """The process's reader of these weights, loaded at the first call.
+def load_reader(weights: WeightFolder, device: torch.device) -> TextReader:
+    """A reader with a network filled strictly: the classifier must be there too.
 
     Raises:
         ModelRefusedError: the files are not this model, or may not be trusted.
     """
-    key = (str(device), *_digests(weights))
-    if key not in _READERS:
-        _READERS[key] = load_reader(weights, device)
-    return _READERS[key]
-
-
-def load_reader(weights: WeightFolder, device: torch.device) -> TextReader:
-    """A network of its own, filled strictly: the classifier must be there too."""
     transformers = quiet_transformers()
     values = weights.json("config.json")
     config = configured(

@@ -8,7 +8,7 @@ L positions of a prompt, D width of the language model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from redub.core.types import ByteArray
 from redub.features.networks.caption_writer import (
+    CaptionWriter,
     library_config,
     read_tokenizer,
     render,
@@ -110,24 +111,8 @@ def language_config(plan: VideoLlama2Plan, weights: WeightFolder) -> Any:
     return library_config(weights, kind[plan.language], plan.language_config)
 
 
-class VideoLlama2:
+class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
     """A loaded captioner: pictures and an instruction in, sentences out."""
-
-    def __init__(
-        self, model: Any, tokenizer: Any, plan: VideoLlama2Plan, weights: WeightFolder
-    ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.plan = plan
-        self.weights = weights
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        parameters: Iterator[nn.Parameter] = self.model.parameters()
-        return parameters
 
     def prompt(self, instruction: str) -> tuple[str, str]:
         """The text before and after the pictures.

@@ -8,14 +8,15 @@ of a prompt, D width of the language model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from redub.features.networks.caption_writer import (
+    CaptionWriter,
     library_config,
     read_tokenizer,
     render,
@@ -64,24 +65,8 @@ def kept_tokens(patches: Tensor) -> Tensor:
     return kept
 
 
-class VideoLlama3:
+class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
     """A loaded captioner: dated pictures and an instruction in, sentences out."""
-
-    def __init__(
-        self, model: Any, tokenizer: Any, plan: VideoLlama3Plan, weights: WeightFolder
-    ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.plan = plan
-        self.weights = weights
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        parameters: Iterator[nn.Parameter] = self.model.parameters()
-        return parameters
 
     def prompt(self, instruction: str) -> tuple[str, str]:
         """The text before and after the pictures."""

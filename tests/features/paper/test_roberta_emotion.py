@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from itertools import pairwise
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
+from redub.features import shared_networks
 from redub.features.networks import roberta_emotion as network_module
 from redub.features.networks.model_page import built, configured
 from redub.features.offline import quiet_transformers
@@ -43,8 +45,7 @@ READ = {"scene_caption": CORPUS[0], "face_caption": CORPUS[1], "reaction": REACT
 
 @pytest.fixture(autouse=True)
 def nothing_shared(monkeypatch):
-    monkeypatch.setattr(network_module, "_READERS", {})
-    monkeypatch.setattr(network_module, "_TOKENS", {})
+    monkeypatch.setattr(shared_networks, "_LIVE", WeakValueDictionary())
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec, VideoSpec
-from redub.features import video_caption
+from redub.features import shared_networks
 from redub.features.caption_frames import face_square, square_pictures, uniform_frames
 from redub.features.networks.stc_connector import ConvNorm, StcConnector
 from redub.features.networks.videollama2 import (
@@ -499,10 +499,10 @@ def test_scene_and_face_share_one_network_and_let_it_go(folders):
     other = scene(folders["7B-16F"], dtype="bfloat16")
     assert other.network is not about_scene.network
     assert other.network.model.dtype == torch.bfloat16
-    key = next(k for k, v in video_caption._LOADED.items() if v is other.network)
+    key = next(k for k, v in shared_networks._LIVE.items() if v is other.network)
     del other
     gc.collect()
-    assert key not in video_caption._LOADED
+    assert key not in shared_networks._LIVE
 
 
 def test_bfloat16_writes_too(folders):

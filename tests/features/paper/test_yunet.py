@@ -8,6 +8,9 @@ from redub.features.face_detector import Box, detector_of
 from redub.features.face_following import LinkedFollower
 from redub.features.face_track import FaceTrackConfig, FaceTrackExtractor
 from redub.features.yunet import SIDE, YuNetDetector
+from redub.pipeline.project import open_project
+from redub.pipeline.weights import add_weights
+from redub.pipeline.weights_doctor import examine_weights
 from tests.features.drawn_faces import media_of, talking
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.yunet_files import box_of, make_other_network, make_yunet
@@ -180,3 +183,14 @@ def test_only_listed_files_are_opened(weights):
     with pytest.raises(ModelRefusedError) as caught:
         YuNetDetector(unlisted, min_face=0.1, threshold=0.9)
     assert caught.value.code == "E-MODEL-FILE"
+
+
+def test_the_doctor_runs_it_and_names_another_network(weights, tmp_path):
+    (tmp_path / "redub.toml").write_text('name = "faces"\n')
+    add_weights(tmp_path, "yunet", weights.path)
+    add_weights(tmp_path, "yunet", make_other_network(tmp_path / "other"), name="other")
+    lines = {line.entry: line for line in examine_weights(open_project(tmp_path))}
+    assert lines["yunet"].feature == "face_track"
+    assert lines["yunet"].value == "2 faces in a made picture"  # bright cells
+    assert lines["yunet"].problem == ""
+    assert "not YuNet" in lines["other"].problem
