@@ -18,6 +18,7 @@ from redub.core.errors import FeatureAbsent
 from redub.core.types import ByteArray, ClipMedia, FloatArray
 from redub.features.base import frames_of
 from redub.features.shots import shot_starts
+from redub.features.small_pictures import small_pictures
 
 Aspect = Literal["crop", "pad", "squash"]
 """How an oblong picture becomes square: its middle, with bars, or squeezed."""
@@ -56,7 +57,7 @@ def face_pictures(
         FeatureAbsent: E-FEAT-NOFACE, no shot shows the face.
     """
     frames, track = clip_pictures(media), frames_of(media.features, "face_track")
-    shots = [*media.once(shot_starts, frames), len(frames)]
+    shots = [*media.once(shot_starts, media.once(small_pictures, frames)), len(frames)]
     shown = [
         k for start, end in pairwise(shots) if track[start:end, 4].any() for k in range(start, end)
     ]

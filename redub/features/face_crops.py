@@ -5,6 +5,7 @@ Letters: V video frames, H and W picture height and width.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -44,9 +45,30 @@ def grey_crops(frames: ByteArray, track: FloatArray, region: Region, size: int) 
         # Pixel centres lie at whole numbers, so the middle of pixels 0..n-1 is (n-1)/2.
         centre_x = x + (region.left + region.right) / 2 * w - 0.5
         centre_y = y + (region.top + region.bottom) / 2 * h - 0.5
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        patch = cv2.getRectSubPix(grey, (width, height), (centre_x, centre_y))
+        grey, left, top = _around(frame, centre_x, centre_y, width, height)
+        patch = cv2.getRectSubPix(grey, (width, height), (centre_x - left, centre_y - top))
         shrinking = width > size or height > size
         way = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
         crops[k] = cv2.resize(patch, (size, size), interpolation=way)
     return crops
+
+
+def _around(
+    frame: ByteArray, centre_x: float, centre_y: float, width: int, height: int
+) -> tuple[ByteArray, int, int]:
+    """The grey pixels that a patch is interpolated from, and where they start.
+
+    Only they become grey, since a face is a small part of a picture. Beyond the picture they repeat
+    its edge: OpenCV's own patches do so only while they touch it.
+    """
+    left, right = math.floor(centre_x - width / 2) - 2, math.ceil(centre_x + width / 2) + 3
+    top, bottom = math.floor(centre_y - height / 2) - 2, math.ceil(centre_y + height / 2) + 3
+    rows, columns = frame.shape[:2]
+    x0, x1 = min(max(left, 0), columns - 1), max(min(right, columns), 1)
+    y0, y1 = min(max(top, 0), rows - 1), max(min(bottom, rows), 1)
+    grey = cv2.cvtColor(frame[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
+    left, top = min(left, x0), min(top, y0)
+    missing = (y0 - top, max(bottom - y1, 0), x0 - left, max(right - x1, 0))
+    if any(missing):
+        grey = cv2.copyMakeBorder(grey, *missing, cv2.BORDER_REPLICATE)
+    return np.asarray(grey, dtype=np.uint8), left, top

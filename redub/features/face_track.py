@@ -27,6 +27,7 @@ from redub.features.face_detector import HaarFaceDetector, recorded_score
 from redub.features.face_following import Follow, LedFollower, LinkedFollower, Track
 from redub.features.runtime import Runtime
 from redub.features.shots import shot_starts
+from redub.features.small_pictures import small_pictures
 from redub.features.weights import WeightFolder
 from redub.features.yunet import YuNetDetector
 
@@ -75,7 +76,7 @@ class FaceTrackConfig:
 class FaceTrackExtractor(WeightUser):
     """Frames in, one box per frame out."""
 
-    version: ClassVar[int] = 2  # of two faces, the one that goes with the sound
+    version: ClassVar[int] = 3  # cuts are looked for on small pictures that others use too
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
     reads: ClassVar[tuple[str, ...]] = ("speech_level",)
     optional: ClassVar[frozenset[str]] = frozenset({"speech_level"})
@@ -132,7 +133,7 @@ class FaceTrackExtractor(WeightUser):
         loudness_db = None
         if "speech_level" in media.features:
             loudness_db = loudness_of(frames_of(media.features, "speech_level"))
-        shots = [*shot_starts(frames), len(frames)]
+        shots = [*media.once(shot_starts, media.once(small_pictures, frames)), len(frames)]
         probes = sorted({*range(0, len(frames), self.config.probe_every), *shots[:-1]})
         for follow in self.followers:
             tracks = self._tracks(frames, shots, probes, follow, loudness_db)

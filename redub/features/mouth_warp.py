@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from redub.core.types import ByteArray, FloatArray
 from redub.features.shots import shot_starts
+from redub.features.small_pictures import small_pictures
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +54,8 @@ def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
         (V, 96, 96) uint8 grey. Where a crop leaves the picture, its edge is repeated.
     """
     raw = landmarks.reshape(len(landmarks), 68, 2).astype(np.float64)
-    # Over a cut, two faces would be averaged.
-    points = np.concatenate([smoothed_landmarks(s) for s in np.split(raw, shot_starts(frames)[1:])])
+    cuts = shot_starts(small_pictures(frames))[1:]  # over one, two faces would be averaged
+    points = np.concatenate([smoothed_landmarks(shot) for shot in np.split(raw, cuts)])
     crops = np.empty((len(frames), SIDE, SIDE), dtype=np.uint8)
     for k, (frame, face) in enumerate(zip(frames, points, strict=True)):
         turn = upright_similarity(face[list(FACE)])

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.types import ByteArray, FloatArray
+from redub.features.small_pictures import SIDE, small_pictures
 
 Floats = NDArray[np.float64]
 
-SIDE = 64  # pictures are measured on 64 x 64 copies: mood is in large areas, not in detail
 MOST_COLOUR_FRAMES = 12  # colour changes slowly, so this many frames of a clip tell it
 LEAST_SCENERY = 0.12  # share of the picture that must remain after the person is cut out
 HUE_BINS = 12
@@ -64,18 +64,21 @@ class PictureAttributes(NamedTuple):
     hue_shares: tuple[float, ...]  # chroma per 30-degree bin, centred on 0, 30, …; sums to 1 or 0
 
 
-def measure_picture(frames: ByteArray, track: FloatArray | None = None) -> PictureAttributes:
+def measure_picture(
+    frames: ByteArray, track: FloatArray | None = None, *, small: ByteArray | None = None
+) -> PictureAttributes:
     """Measure a clip; with a face track, the scenery around the person only.
 
     Args:
         frames: (V, H, W, 3) uint8 RGB, V >= 1.
         track: (V, 5) rows of ``face_track``, or None to measure whole pictures.
+        small: the frames' :func:`small_pictures`, where somebody has made them already.
     """
-    copies = [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames]
+    copies = small_pictures(frames) if small is None else small
     scenery = _scenery(track, frames.shape, len(copies))  # (V, SIDE, SIDE) bool
     some = np.linspace(0, len(copies) - 1, min(len(copies), MOST_COLOUR_FRAMES))
     chosen = some.round().astype(int)
-    pictures = np.stack([copies[k] for k in chosen]).astype(np.float32) / 255.0
+    pictures = copies[chosen].astype(np.float32) / 255.0
     seen = scenery[chosen]
     value = pictures.max(axis=-1).astype(np.float64)
     chroma = value - pictures.min(axis=-1)  # saturation times value
@@ -190,7 +193,7 @@ def _trend(light: Floats, seen: NDArray[np.bool_]) -> float:
     return float(last.mean()) - float(first.mean())
 
 
-def _motion(copies: list[ByteArray], scenery: NDArray[np.bool_]) -> float:
+def _motion(copies: ByteArray, scenery: NDArray[np.bool_]) -> float:
     if len(copies) < 2:
         return 0.0
     grey = np.stack([cv2.cvtColor(copy, cv2.COLOR_RGB2GRAY) for copy in copies]).astype(np.float32)

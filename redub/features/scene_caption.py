@@ -21,6 +21,7 @@ from redub.features.picture_attributes import (
     hue_family,
     measure_picture,
 )
+from redub.features.small_pictures import small_pictures
 from redub.features.wording import binned, listed
 
 # Bins: upper bounds, and one word more than bounds.
@@ -103,7 +104,8 @@ def measure_scene(media: ClipMedia) -> PictureAttributes:
         raise FeatureAbsent("the clip has no picture to describe", code="E-FEAT-NOPICTURE")
     known = "face_track" in media.features
     track = frames_of(media.features, "face_track") if known else None
-    return media.once(measure_picture, media.frames, track)
+    small = media.once(small_pictures, media.frames)
+    return media.once(measure_picture, media.frames, track, small=small)
 
 
 def scene_sentences(attributes: PictureAttributes) -> str:

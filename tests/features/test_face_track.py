@@ -17,6 +17,7 @@ from redub.features.face_source import FaceSourceConfig, FaceSourceExtractor, lo
 from redub.features.face_track import FaceTrackConfig, FaceTrackExtractor, median_smoothed
 from redub.features.registry import make_extractor
 from redub.features.shots import shot_starts
+from redub.features.small_pictures import small_pictures
 from tests.features.drawn_faces import draw_face, media_of, talking
 
 EXTRACTOR = FaceTrackExtractor(FaceTrackConfig())
@@ -178,16 +179,20 @@ def test_running_median_removes_a_spike_and_keeps_a_line():
     assert median_smoothed(spiked, 3)[3, 0] == 4  # the median of 2, 99, 4
 
 
+def shots(frames):
+    return shot_starts(small_pictures(frames))
+
+
 def test_shots_start_at_cuts_and_not_at_fades():
     dark, bright = np.full((5, 40, 60, 3), 20), np.full((5, 40, 60, 3), 220)
-    assert shot_starts(np.concatenate([dark, bright, dark]).astype(np.uint8)) == [0, 5, 10]
+    assert shots(np.concatenate([dark, bright, dark]).astype(np.uint8)) == [0, 5, 10]
     fade = np.linspace(20, 220, 15).astype(np.uint8)[:, None, None, None]
-    assert shot_starts(np.broadcast_to(fade, (15, 40, 60, 3)).copy()) == [0]
+    assert shots(np.broadcast_to(fade, (15, 40, 60, 3)).copy()) == [0]
 
 
 def test_flicker_is_not_a_row_of_cuts():
     levels = np.where(np.arange(20) % 2, 200, 40).astype(np.uint8)[:, None, None, None]
-    assert shot_starts(np.broadcast_to(levels, (20, 40, 60, 3)).copy()) == [0]
+    assert shots(np.broadcast_to(levels, (20, 40, 60, 3)).copy()) == [0]
 
 
 def test_faces_that_look_the_other_way_are_put_back_where_they_stand():

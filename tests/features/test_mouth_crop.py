@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from redub.core.errors import FeatureAbsent
-from redub.features.face_crops import Region, grey_crops
+from redub.features.face_crops import WHOLE_FACE, Region, grey_crops
 from redub.features.mouth_crop import MouthCropConfig, MouthCropExtractor
 from redub.features.mouth_source import MouthSourceConfig, MouthSourceExtractor
 from redub.features.mouth_warp import (
@@ -54,6 +56,36 @@ def test_outside_the_picture_the_edge_is_repeated():
     picture[:, -1] = 200
     pictures = crop(picture, boxes((0, 40, 50, 50)))  # the mouth lies wholly below the picture
     assert set(np.unique(pictures)) == {200}
+
+
+def bilinear(grey, width, height, centre_x, centre_y):
+    """A patch of a (H, W) picture between the pixels, its edge going on for ever."""
+    rows, columns = grey.shape
+    y = centre_y - (height - 1) / 2 + np.arange(height)[:, None]
+    x = centre_x - (width - 1) / 2 + np.arange(width)[None]
+    y0, x0 = np.floor(y), np.floor(x)
+
+    def at(down, right):
+        inside_y = np.clip(y0 + down, 0, rows - 1).astype(int)
+        return grey[inside_y, np.clip(x0 + right, 0, columns - 1).astype(int)].astype(float)
+
+    upper = at(0, 0) * (1 - (x - x0)) + at(0, 1) * (x - x0)
+    lower = at(1, 0) * (1 - (x - x0)) + at(1, 1) * (x - x0)
+    return upper * (1 - (y - y0)) + lower * (y - y0)
+
+
+@given(
+    x=st.floats(-90, 120), y=st.floats(-60, 90), side=st.integers(1, 70), seed=st.integers(0, 99)
+)
+@example(x=5.0, y=-0.125, side=40, seed=0)  # OpenCV alone repeats another row here
+def test_a_patch_anywhere_is_the_interpolated_picture(x, y, side, seed):
+    levels = np.random.default_rng(seed).integers(0, 256, (1, 40, 60, 1), dtype=np.uint8)
+    frames = np.repeat(levels, 3, axis=3)
+    (patch,) = grey_crops(frames, boxes((x, y, side, side)), WHOLE_FACE, side)
+    x, y = float(np.float32(x)), float(np.float32(y))
+    centre = (side - 1) / 2
+    expected = bilinear(levels[0, :, :, 0], side, side, x + centre, y + centre)
+    assert np.abs(patch - expected).max() <= 1.01
 
 
 def test_each_frame_follows_its_own_box():
