@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from redub.core.types import Clip, Value
 from redub.features.base import FeatureSchema
@@ -21,7 +22,7 @@ from redub.pipeline.keys import FeatureKey, FeatureKeys, media_digest, text_dige
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 
-_ARROW = {"float32": pa.float32(), "int16": pa.int16(), "int32": pa.int32(), "uint8": pa.uint8()}
+_ARROW = {"float32": pa.float32(), "int16": pa.int16(), "int32": pa.int32()}
 _CLIP_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 
 CLIP_SCHEMA = pa.schema(
@@ -69,7 +70,7 @@ NEIGHBOUR_SCHEMA = pa.schema(
 
 def feature_schema(schema: FeatureSchema) -> pa.Schema:
     """Columns of a feature part: a null value always comes with ``valid`` false and a reason."""
-    item = pa.list_(_ARROW[schema.dtype], schema.width) if schema.width else pa.large_string()
+    item = _row_type(schema) if schema.width else pa.large_string()
     value = pa.large_list(item) if schema.kind == "frames" else item
     return pa.schema(
         [
@@ -81,6 +82,13 @@ def feature_schema(schema: FeatureSchema) -> pa.Schema:
             ("seconds", pa.float64()),
         ]
     )
+
+
+def _row_type(schema: FeatureSchema) -> pa.DataType:
+    """``width`` numbers; bytes as they are, because Parquet would store each as an INT32."""
+    if schema.dtype == "uint8":
+        return pa.binary(schema.width)
+    return pa.list_(_ARROW[schema.dtype], schema.width)
 
 
 class FeatureRow(NamedTuple):
@@ -112,27 +120,36 @@ def feature_table(schema: FeatureSchema, rows: Sequence[FeatureRow]) -> pa.Table
 def _value_column(schema: FeatureSchema, kind: pa.DataType, values: list[Value | None]) -> pa.Array:
     if schema.kind == "text":
         return pa.array(values, type=kind)
-    item = _ARROW[schema.dtype]
     present = [np.ascontiguousarray(v) for v in values if v is not None]
     absent = np.array([v is None for v in values])
-    mask = pa.array(absent)
     if schema.kind == "vector":
         rows = iter(present)
         blank = np.zeros(schema.width, dtype=schema.dtype)  # hidden behind the null bitmap
-        flat = [blank if gone else next(rows) for gone in absent]
-        joined = np.concatenate(flat) if flat else np.zeros(0, schema.dtype)
-        return pa.FixedSizeListArray.from_arrays(
-            pa.array(joined, type=item), schema.width, mask=mask
-        )
+        return _rows_column(schema, [blank if gone else next(rows) for gone in absent], absent)
     lengths = iter([len(v) for v in present])
     ends = np.cumsum([0] + [0 if gone else next(lengths) for gone in absent])
-    joined = (
-        np.concatenate([v.reshape(-1) for v in present]) if present else np.zeros(0, schema.dtype)
-    )
-    inner = pa.FixedSizeListArray.from_arrays(pa.array(joined, type=item), schema.width)
+    inner = _rows_column(schema, [v.reshape(-1) for v in present])
     return pa.LargeListArray.from_arrays(
-        pa.array(ends, type=pa.int64()), inner, type=kind, mask=mask
+        pa.array(ends, type=pa.int64()), inner, type=kind, mask=pa.array(absent)
     )
+
+
+def _rows_column(
+    schema: FeatureSchema,
+    arrays: Sequence[NDArray[Any]],
+    absent: NDArray[np.bool_] | None = None,
+) -> pa.Array:
+    """Rows of ``width`` numbers, end to end in the arrays; null where ``absent``."""
+    flat = np.concatenate(arrays) if arrays else np.zeros(0, dtype=schema.dtype)
+    if schema.dtype != "uint8":
+        return pa.FixedSizeListArray.from_arrays(
+            pa.array(flat, type=_ARROW[schema.dtype]),
+            schema.width,
+            mask=None if absent is None else pa.array(absent),
+        )
+    known = None if absent is None else pa.array(~absent).buffers()[1]
+    rows = len(flat) // schema.width
+    return pa.Array.from_buffers(_row_type(schema), rows, [known, pa.py_buffer(flat)])
 
 
 def value_of(schema: FeatureSchema, scalar: pa.Scalar) -> Value | None:
@@ -141,9 +158,20 @@ def value_of(schema: FeatureSchema, scalar: pa.Scalar) -> Value | None:
         return None
     if schema.kind == "text":
         return str(scalar.as_py())
+    if schema.dtype == "uint8":
+        return _bytes_of(schema, scalar)
     flat = scalar.values if schema.kind == "vector" else scalar.values.flatten()
-    array: np.ndarray[Any, Any] = flat.to_numpy(zero_copy_only=False)
+    array: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
     return array if schema.kind == "vector" else array.reshape(-1, schema.width)
+
+
+def _bytes_of(schema: FeatureSchema, scalar: pa.Scalar) -> Value:
+    if schema.kind == "vector":
+        return np.frombuffer(scalar.as_buffer(), dtype=np.uint8)
+    rows = scalar.values
+    every = np.frombuffer(rows.buffers()[1], dtype=np.uint8)
+    start = rows.offset * schema.width
+    return every[start : start + len(rows) * schema.width].reshape(-1, schema.width)
 
 
 class Store:

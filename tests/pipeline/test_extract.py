@@ -5,6 +5,8 @@ import shutil
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from redub.core.errors import ClipError, ConfigError, FeatureAbsent
@@ -230,13 +232,27 @@ def test_why_says_everything_a_row_depends_on(finished):
         (FeatureSchema(kind="vector", width=3), [np.arange(3, dtype=np.float32), None]),
         (FeatureSchema(kind="frames", width=2, dtype="int32"), [np.ones((4, 2), np.int32), None]),
         (FeatureSchema(kind="frames", width=1, dtype="int16"), [None, np.ones((0, 1), np.int16)]),
-        (FeatureSchema(kind="frames", width=5, dtype="uint8"), [np.ones((1, 5), np.uint8)] * 2),
+        (
+            FeatureSchema(kind="vector", width=3, dtype="uint8"),
+            [None, np.arange(3, dtype=np.uint8)],
+        ),
+        (
+            FeatureSchema(kind="frames", width=5, dtype="uint8"),
+            [
+                np.arange(10, dtype=np.uint8).reshape(2, 5),
+                None,
+                np.ones((0, 5), np.uint8),
+                np.arange(250, 255, dtype=np.uint8).reshape(1, 5),
+            ],
+        ),
         (FeatureSchema(kind="text"), ["a line", None]),
     ],
 )
 def test_values_come_back_as_they_went_in(schema, values):
     rows = [stage.FeatureRow(str(i), "d", v, "", 1.0) for i, v in enumerate(values)]
-    column = feature_table(schema, rows).column("value").combine_chunks()
+    buffer = pa.BufferOutputStream()
+    pq.write_table(feature_table(schema, rows), buffer)
+    column = pq.read_table(buffer.getvalue()).column("value")
     for row, value in zip(column, values, strict=True):
         back = value_of(schema, row)
         if value is None or isinstance(value, str):
