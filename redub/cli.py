@@ -10,17 +10,21 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from redub.core.errors import RedubError, UsageError
+
+if TYPE_CHECKING:  # `redub --help` loads nothing that it does not show
+    from redub.index.notes import Notes
 
 OK, ERROR, USAGE, QUARANTINED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 8, 130, 143
 
@@ -65,6 +69,14 @@ ProfileName = Annotated[
     str, typer.Option("--profile", help="builtin | paper; overrides [features] profile")
 ]
 HERE = Path()
+More = Annotated[
+    list[str] | None,
+    typer.Option("--more", help="more of an emotion, as anger or anger:0.4 (repeatable)"),
+]
+Less = Annotated[list[str] | None, typer.Option("--less", help="less of an emotion (repeatable)")]
+Like = Annotated[list[str] | None, typer.Option("--like", help="like this library clip")]
+Unlike = Annotated[list[str] | None, typer.Option("--not", help="never this library clip")]
+Films = Annotated[list[str] | None, typer.Option("--film", help="only from this film")]
 
 
 # -- how things are said
@@ -100,6 +112,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     return value
 
 
@@ -548,11 +562,16 @@ def corpus_prepare(
 
 
 @index_app.command("build")
-def index_build(project: ProjectDir = HERE) -> None:
-    """Stage 3: build the library and its index from the training split."""
+def index_build(
+    compact: Annotated[
+        bool, typer.Option("--compact", help="index all clips anew, in as few pieces as possible")
+    ] = False,
+    project: ProjectDir = HERE,
+) -> None:
+    """Stage 3: build the library and its index from the training split; only what is new."""
     from redub.pipeline.stages import run_index
 
-    summary = run_index(project_of(project))
+    summary = run_index(project_of(project), compact=compact)
     for line in summary.lines():
         say(line)
     finish(0, "redub retrieve")
@@ -573,22 +592,57 @@ def index_query(
     clip: Annotated[str, typer.Argument(help="a clip id")],
     modality: Annotated[str, typer.Option(help="scene | face | text | all")] = "all",
     k: Annotated[int | None, typer.Option("-k", "--k", help="how many neighbours")] = None,
+    more: More = None,
+    less: Less = None,
+    like: Like = None,
+    unlike: Unlike = None,
+    film: Films = None,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """The neighbours of one clip, with scores."""
+    """The neighbours of one clip, with scores, and with a director's notes, if any."""
     from redub.pipeline.retrieve import query_clip
 
-    answer = query_clip(project_of(project), clip, modality=modality, k=k)
+    notes = _notes(more, less, like, unlike, film)
+    answer = query_clip(project_of(project), clip, modality=modality, k=k, notes=notes)
     if as_json:
         put({"clip": clip, "neighbours": answer}, schema="index.query")
         return
     for name, hits in answer.items():
         say(f"{name}:")
         table(
-            ["rank", "score", "clip", "speaker", "emotion", "text"],
-            [[h.rank, f"{h.score:.4f}", h.clip_id, h.speaker, h.emotion, h.text] for h in hits],
+            ["rank", "score", "margin", "clip", "speaker", "emotion", "text"],
+            [
+                [
+                    h.rank,
+                    f"{h.score:.4f}",
+                    _margin(h.margin),
+                    h.clip_id,
+                    h.speaker,
+                    h.emotion,
+                    h.text,
+                ]
+                for h in hits
+            ],
         )
+
+
+def _margin(margin: float) -> str:
+    return "" if math.isnan(margin) else f"{margin:+.4f}"
+
+
+def _notes(
+    more: list[str] | None,
+    less: list[str] | None,
+    like: list[str] | None,
+    unlike: list[str] | None,
+    films: list[str] | None,
+) -> Notes:
+    from redub.index.notes import Notes
+
+    return Notes.parse(
+        more=more or (), less=less or (), like=like or (), unlike=unlike or (), films=films or ()
+    )
 
 
 @index_app.command("precision")
@@ -755,12 +809,23 @@ def dub(
     run_name: Annotated[
         str, typer.Option("--run", help="the trained run to speak with")
     ] = "authentic",
+    more: More = None,
+    less: Less = None,
+    like: Like = None,
+    unlike: Unlike = None,
+    film: Films = None,
+    line: Annotated[
+        list[int] | None, typer.Option("--line", help="the notes are on this line (default: all)")
+    ] = None,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
     """Speak a script onto a silent clip: the picture is untouched, every line fits its slot."""
     from redub.pipeline.stages import run_dub
 
+    notes = _notes(more, less, like, unlike, film)
+    if line and not notes:
+        raise UsageError("--line goes with --more, --less, --like, --not or --film")
     with progress_bar("dub", "lines") as bar:
         summary = run_dub(
             project_of(project),
@@ -769,6 +834,8 @@ def dub(
             output=output,
             voice=voice,
             run=run_name,
+            notes=notes,
+            lines=line or (),
             progress=bar,
         )
     if as_json:
@@ -778,6 +845,7 @@ def dub(
     for note in summary.notes:
         say(f"note: {note}")
     say(f"{summary.dubbed} lines dubbed with {summary.voice} into {output}")
+    say(f"how: {summary.take}")
     raise typer.Exit(QUARANTINED if summary.faults else OK)
 
 

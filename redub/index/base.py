@@ -33,6 +33,9 @@ R = TypeVar("R")
 FORMAT = 1
 """Raised when the files of an index change their meaning; a record of a later format is refused."""
 
+RECALL_FLOOR = 0.99
+"""Share of the right hits that an approximate index must find before it may serve."""
+
 LARGEST_NORM = 1e15
 SMALLEST_NORM = 1e-15
 """Bounds on a vector's length, so that float32 squares neither overflow nor vanish."""
@@ -87,9 +90,26 @@ class Backend(Protocol):
     @property
     def count(self) -> int: ...
 
+    @property
+    def vectors(self) -> FloatArray:
+        """(N, D) the rows as they were given; not to be written into."""
+        ...
+
     @classmethod
-    def build(cls, vectors: FloatArray, *, metric: Metric, seed: int = 0) -> Self:
-        """Index (N, D) float32 rows, N >= 0; raises :class:`IndexInputError`."""
+    def build(
+        cls,
+        vectors: FloatArray,
+        *,
+        metric: Metric,
+        seed: int = 0,
+        recall_floor: float = RECALL_FLOOR,
+    ) -> Self:
+        """Index (N, D) float32 rows, N >= 0.
+
+        Raises:
+            IndexInputError: a row that may not be indexed.
+            RecallBelowFloor: an approximate index does not find ``recall_floor`` of the right rows.
+        """
         ...
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from redub.core.errors import IntegrityError
 from redub.core.types import FloatArray
 from redub.index.base import (
+    RECALL_FLOOR,
     BoolArray,
     Hits,
     IndexRecord,
@@ -61,8 +62,15 @@ class ExactBackend:
         return len(self.vectors)
 
     @classmethod
-    def build(cls, vectors: FloatArray, *, metric: Metric, seed: int = 0) -> Self:
-        """Check (N, D) float32 rows and measure them; N may be 0."""
+    def build(
+        cls,
+        vectors: FloatArray,
+        *,
+        metric: Metric,
+        seed: int = 0,
+        recall_floor: float = RECALL_FLOOR,
+    ) -> Self:
+        """Check (N, D) float32 rows and measure them; N may be 0. Recall is 1 by definition."""
         rows = checked_vectors(vectors, metric=metric, what="library")
         return cls(metric, rows, row_norms(rows), seed)
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from redub.core.errors import IntegrityError
 from redub.core.types import FloatArray
 from redub.index.base import (
+    RECALL_FLOOR,
     BoolArray,
     GraphFacts,
     Hits,
@@ -80,6 +81,10 @@ class HnswBackend:
     def count(self) -> int:
         return self.exact.count
 
+    @property
+    def vectors(self) -> FloatArray:
+        return self.exact.vectors
+
     @classmethod
     def build(
         cls,
@@ -90,7 +95,7 @@ class HnswBackend:
         m: int = M,
         ef_construction: int = EF_CONSTRUCTION,
         recall_at: int = 10,
-        recall_floor: float = 0.99,
+        recall_floor: float = RECALL_FLOOR,
     ) -> Self:
         """Build the graph and widen its beam until recall at K reaches the floor.
 

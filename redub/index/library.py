@@ -10,37 +10,21 @@ Letters: N table rows, n indexed rows, Q queries, D width, K neighbours.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redub.core.errors import ConfigError, IntegrityError
+from redub.core.errors import ConfigError
 from redub.core.types import Clip, FloatArray
-from redub.index.base import (
-    FORMAT,
-    Backend,
-    BoolArray,
-    FileEntry,
-    Hits,
-    IndexInputError,
-    IndexRecord,
-    IntArray,
-    Metric,
-    no_hits,
-    read_record,
-    record_json,
-    save_vectors,
-    verify_file,
-)
+from redub.index.base import BoolArray, Hits, IndexInputError, IntArray, no_hits
 from redub.index.policy import ClipFacts, Policy
-from redub.index.registry import build_backend, load_backend
-from redub.index.similarity import prepare_halves
+from redub.index.segments import LiveSegments, Segment
+from redub.index.selection import Chosen, Selection, choose
+from redub.index.similarity import SIMILARITIES, prepare_halves
 
-ROWS = "rows.npy"
 MASK_BYTES = 1 << 26  # 64 MiB of (Q, N) eligibility at a time
 WORDS = ("clip_id", "film", "scene", "speaker", "split", "emotion", "rights", "source_digest")
 NUMBERS = ("position", "start_frame", "end_frame")
@@ -107,6 +91,7 @@ class LibraryTable:
             clip_id=str(self.clip_id[row]),
             film=str(self.film[row]),
             scene=str(self.scene[row]),
+            position=int(self.position[row]),
             speaker=str(self.speaker[row]),
             source_digest=str(self.source_digest[row]),
             start_frame=int(self.start_frame[row]),
@@ -162,41 +147,43 @@ class LibraryTable:
         return total.hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModalityRecord:
-    """The authority on one saved modality: of which table, which feature, which index."""
-
-    modality: str
-    feature_key: str
-    table_digest: str
-    halves: bool
-    rows: FileEntry
-    index: IndexRecord
-    format: int = FORMAT
-
-    def to_json(self) -> str:
-        return record_json(self)
-
-    @classmethod
-    def from_json(cls, text: str) -> ModalityRecord:
-        """Read :meth:`to_json` back; raises IntegrityError for anything it cannot have written."""
-        return read_record(cls, text)
-
-
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ModalityIndex:
-    """One modality of a library: a backend over the rows that have a vector.
+    """One modality of a library: an index over the clips that have a vector.
 
     ``rows`` ascends, so that a tie broken by index row is broken by clip id. With ``halves`` the
     score is the mean of the cosines of the two halves of a vector (the text modality).
     """
 
     modality: str
-    feature_key: str
-    table_digest: str
     rows: IntArray  # (n,) table row of every index row
-    backend: Backend
+    backend: LiveSegments
     halves: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        modality: str,
+        table: LibraryTable,
+        segments: Sequence[Segment],
+        wanted: Mapping[str, str],
+    ) -> Self:
+        """Segments as the index of a table's clips.
+
+        Args:
+            wanted: clip id to input digest of every clip that has a vector; others are ignored.
+
+        Raises:
+            IntegrityError: a wanted clip of the table is in no segment.
+        """
+        ids: list[str] = table.clip_id.tolist()
+        rows = np.array([row for row, clip_id in enumerate(ids) if clip_id in wanted], np.int64)
+        return cls(
+            modality=modality,
+            rows=rows,
+            backend=LiveSegments.of(segments, wanted, [ids[row] for row in rows]),
+            halves=bool(segments) and segments[0].halves,
+        )
 
     @classmethod
     def build(
@@ -205,27 +192,19 @@ class ModalityIndex:
         table: LibraryTable,
         vectors: FloatArray,
         rows: IntArray,
-        *,
-        metric: Metric = "cosine",
-        halves: bool = False,
-        backend: str = "auto",
-        seed: int = 0,
-        feature_key: str = "",
+        **options: Any,
     ) -> Self:
-        """Index the rows of a table that have a vector.
+        """Index the rows of a table that have a vector, in one segment.
 
         Args:
             vectors: (n, D) float32; clips whose value is null are left out, never zeros.
             rows: (n,) table rows of the vectors, strictly ascending.
-            halves: score by the mean of two cosines; ``metric`` must be cosine.
-            backend: ``auto`` or a name of :data:`redub.index.registry.BACKENDS`.
+            options: see :meth:`redub.index.segments.Segment.build`.
 
         Raises:
             ConfigError: rows that are not ascending rows of the table, or vectors that may not be
                 indexed; the message names the row.
         """
-        if halves and metric != "cosine":
-            raise ConfigError(f"'{modality}': halves are a mean of cosines, metric is '{metric}'")
         rows = np.asarray(rows, dtype=np.int64)
         if rows.shape != (len(vectors),) or (rows[1:] <= rows[:-1]).any():
             raise IndexInputError(
@@ -234,16 +213,9 @@ class ModalityIndex:
             )
         if len(rows) and not (rows[0] >= 0 and rows[-1] < len(table)):
             raise IndexInputError(f"'{modality}': rows outside the table of {len(table)} clips")
-        prepared = prepare_halves(vectors) if halves else vectors
-        inner: Metric = "dot" if halves else metric
-        return cls(
-            modality=modality,
-            feature_key=feature_key,
-            table_digest=table.digest(),
-            rows=rows,
-            backend=build_backend(backend, prepared, metric=inner, seed=seed),
-            halves=halves,
-        )
+        ids = [str(table.clip_id[row]) for row in rows]
+        segment = Segment.build(modality, ids, [""] * len(ids), vectors, **options)
+        return cls.of(modality, table, [segment], dict.fromkeys(ids, ""))
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
         """The K best eligible clips of every query, in table rows.
@@ -252,50 +224,21 @@ class ModalityIndex:
             queries: (Q, D) float32 vectors of this modality, as the library's were given.
             eligible: (Q, N) or (N,) bool over the *table* rows.
         """
-        if self.halves:
-            queries = prepare_halves(queries)
+        queries = self.prepared(queries)
         own = None if eligible is None else eligible[..., self.rows]
         hits = self.backend.search(queries, k, own)
         if not len(self.rows):
             return hits
         return Hits(np.where(hits.rows >= 0, self.rows[hits.rows], -1), hits.scores)
 
-    def save(self, folder: Path) -> ModalityRecord:
-        """Write the files into an existing folder; the record must be kept to load them."""
-        return ModalityRecord(
-            modality=self.modality,
-            feature_key=self.feature_key,
-            table_digest=self.table_digest,
-            halves=self.halves,
-            rows=save_vectors(folder, ROWS, self.rows),
-            index=self.backend.save(folder),
-        )
+    def prepared(self, vectors: FloatArray) -> FloatArray:
+        """(n, D) vectors of this modality as the backend holds and scores them."""
+        return prepare_halves(vectors) if self.halves else vectors
 
-    @classmethod
-    def load(cls, folder: Path, record: ModalityRecord, table: LibraryTable) -> Self:
-        """Open a saved modality for the table it was built on.
-
-        Raises:
-            IntegrityError: another table, or any byte of any file differs.
-        """
-        if record.table_digest != table.digest():
-            raise IntegrityError(
-                f"{folder}: the index was built on another clip table; build it again",
-                code="E-INT-STALE",
-            )
-        path = verify_file(folder, (record.rows,), ROWS)
-        rows: IntArray = np.load(path, allow_pickle=False)
-        backend = load_backend(folder, record.index)
-        if rows.shape != (backend.count,):
-            raise IntegrityError(f"{path}: {rows.shape} rows for {backend.count} vectors")
-        return cls(
-            modality=record.modality,
-            feature_key=record.feature_key,
-            table_digest=record.table_digest,
-            rows=rows,
-            backend=backend,
-            halves=record.halves,
-        )
+    def alike(self, rows: IntArray) -> FloatArray:
+        """(n, n) similarities between table rows that have a vector here."""
+        own = self.backend.vectors[np.searchsorted(self.rows, rows)]
+        return SIMILARITIES[self.backend.metric](own, own)
 
 
 def retrieve(
@@ -304,28 +247,29 @@ def retrieve(
     policy: Policy,
     queries: FloatArray,
     query_facts: Sequence[ClipFacts],
-    k: int,
-) -> Hits:
-    """Ask one modality for the K most alike clips that the policy allows.
+    selection: Selection,
+) -> Chosen:
+    """Ask one modality for the most alike clips that the policy allows, and choose the hits.
 
     Args:
         index: built on this table.
         queries: (Q, D) float32 vectors of the query clips.
         query_facts: who asks, one per query.
+        selection: how many hits, and which of the candidates.
 
     Returns:
-        Hits in rows of ``table``; -1 and NaN where fewer than K clips may be retrieved.
+        Hits in rows of ``table``; -1 and NaN where there are fewer than K.
 
     Raises:
         IndexInputError: queries and facts differ in number, or a vector may not be searched.
     """
     if len(queries) != len(query_facts):
         raise IndexInputError(f"{len(queries)} query vectors for {len(query_facts)} clips")
-    hits = no_hits(len(queries), k)
+    hits = no_hits(len(queries), selection.pool if selection.k else 0)
     for some in _blocks(len(queries), max(1, MASK_BYTES // max(1, len(table)))):
         masks = np.stack([policy.eligible(facts, table) for facts in query_facts[some]])
-        hits.rows[some], hits.scores[some] = index.search(queries[some], k, masks)
-    return hits
+        hits.rows[some], hits.scores[some] = index.search(queries[some], hits.rows.shape[1], masks)
+    return choose(hits, selection, index.alike)
 
 
 def _blocks(count: int, size: int) -> Iterator[slice]:

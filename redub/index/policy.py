@@ -38,6 +38,9 @@ class Reason(IntFlag):
     SCENE = 16
     FILM = 32
     RIGHTS = 64
+    NEIGHBOUR = 128  # a line next to the query in its own scene
+    EXCLUDED = 256  # named in ``exclude``
+    NOT_INCLUDED = 512  # ``include`` names others only
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,11 +50,15 @@ class Reason(IntFlag):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFacts:
-    """What a policy must know of a query clip; frames count 1/25 s, the end is exclusive."""
+    """What a policy must know of a query clip; frames count 1/25 s, the end is exclusive.
+
+    ``position``: place of the line in its scene.
+    """
 
     clip_id: str
     film: str
     scene: str
+    position: int
     speaker: str
     source_digest: str
     start_frame: int
@@ -63,6 +70,7 @@ class ClipFacts:
             clip_id=clip.clip_id,
             film=clip.film,
             scene=clip.scene,
+            position=clip.position,
             speaker=clip.speaker,
             source_digest=clip.source_digest,
             start_frame=clip.start_frame,
@@ -81,16 +89,22 @@ class Policy:
         allow_held_out: must be set to name a held-out split in ``splits``.
         speaker: ``same`` and ``other`` need both speakers known; an unknown speaker is neither.
         exclude_same_scene: no row of the query's own scene of its own film.
+        neighbour_lines: no row of that scene whose place is at most so many lines away; 0 for all.
         films: films that may be retrieved; empty for all.
         rights_required: the row's rights must be one of these; empty for any.
+        include: clip ids; if any are named, no other clip may be retrieved.
+        exclude: clip ids that may never be retrieved.
     """
 
     exclude_self: bool = True
     splits: tuple[str, ...] = ("train",)
     speaker: Literal["any", "same", "other"] = "any"
     exclude_same_scene: bool = False
+    neighbour_lines: int = 0
     films: tuple[str, ...] = ()
     rights_required: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     allow_held_out: bool = False
 
     def __post_init__(self) -> None:
@@ -104,6 +118,10 @@ class Policy:
                 )
         if not self.splits:
             raise ConfigError("policy: no split may be retrieved; name at least one")
+        if self.neighbour_lines < 0:
+            raise ConfigError(
+                f"policy: neighbour_lines is {self.neighbour_lines}; wanted 0 or more"
+            )
         if self.speaker not in ("any", "same", "other"):
             raise ConfigError(f"policy: speaker '{self.speaker}'; legal: any, same, other")
 
@@ -112,32 +130,39 @@ class Policy:
         eligible: BoolArray = self.reasons(query, library) == 0
         return eligible
 
-    def reasons(self, query: ClipFacts, library: LibraryTable) -> NDArray[np.uint8]:
-        """(N,) uint8, the :class:`Reason` flags of every row; read one with ``Reason(code)``."""
+    def reasons(self, query: ClipFacts, library: LibraryTable) -> NDArray[np.uint16]:
+        """(N,) uint16, the :class:`Reason` flags of every row; read one with ``Reason(code)``."""
         reasons = self.standing_reasons(library)
         if self.exclude_self:
-            reasons[library.is_value("clip_id", query.clip_id)] |= np.uint8(Reason.ITSELF)
+            reasons[library.is_value("clip_id", query.clip_id)] |= Reason.ITSELF.value
             overlaps = library.is_value("source_digest", query.source_digest)
             overlaps &= library.start_frame < query.end_frame
             overlaps &= library.end_frame > query.start_frame
             if query.source_digest:  # two unknown sources are not one source
-                reasons[overlaps] |= np.uint8(Reason.OVERLAP)
+                reasons[overlaps] |= Reason.OVERLAP.value
         if self.speaker != "any":
             is_same = library.is_value("speaker", query.speaker)
             is_wrong = ~is_same if self.speaker == "same" else is_same
             is_unknown = library.is_value("speaker", "") | (query.speaker == "")
-            reasons[is_wrong | is_unknown] |= np.uint8(Reason.SPEAKER)
-        if self.exclude_same_scene:
+            reasons[is_wrong | is_unknown] |= Reason.SPEAKER.value
+        if self.exclude_same_scene or self.neighbour_lines:
             is_same = library.is_value("film", query.film) & library.is_value("scene", query.scene)
-            reasons[is_same] |= np.uint8(Reason.SCENE)
+            if self.exclude_same_scene:
+                reasons[is_same] |= Reason.SCENE.value
+            if self.neighbour_lines:
+                apart = np.abs(library.position - query.position)
+                reasons[is_same & (apart <= self.neighbour_lines)] |= Reason.NEIGHBOUR.value
         return reasons
 
-    def standing_reasons(self, library: LibraryTable) -> NDArray[np.uint8]:
-        """(N,) uint8, the reasons that hold whatever is asked: split, film, rights."""
-        reasons = np.zeros(len(library), dtype=np.uint8)
-        reasons[~library.is_one_of("split", self.splits)] |= np.uint8(Reason.SPLIT)
+    def standing_reasons(self, library: LibraryTable) -> NDArray[np.uint16]:
+        """(N,) uint16, the reasons that hold whatever is asked: split, film, rights, lists."""
+        reasons = np.zeros(len(library), dtype=np.uint16)
+        reasons[~library.is_one_of("split", self.splits)] |= Reason.SPLIT.value
         if self.films:
-            reasons[~library.is_one_of("film", self.films)] |= np.uint8(Reason.FILM)
+            reasons[~library.is_one_of("film", self.films)] |= Reason.FILM.value
         if self.rights_required:
-            reasons[~library.is_one_of("rights", self.rights_required)] |= np.uint8(Reason.RIGHTS)
+            reasons[~library.is_one_of("rights", self.rights_required)] |= Reason.RIGHTS.value
+        if self.include:
+            reasons[~library.is_one_of("clip_id", self.include)] |= Reason.NOT_INCLUDED.value
+        reasons[library.is_one_of("clip_id", self.exclude)] |= Reason.EXCLUDED.value
         return reasons

@@ -9,7 +9,7 @@ from redub.core.config import nearest
 from redub.core.errors import ConfigError
 from redub.core.registry import load
 from redub.core.types import FloatArray
-from redub.index.base import Backend, IndexRecord, Metric, RecallBelowFloor
+from redub.index.base import RECALL_FLOOR, Backend, IndexRecord, Metric, RecallBelowFloor
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,14 @@ def auto(count: int) -> str:
     return "exact" if count <= EXACT_UP_TO else "hnsw"
 
 
-def build_backend(name: str, vectors: FloatArray, *, metric: Metric, seed: int = 0) -> Backend:
+def build_backend(
+    name: str,
+    vectors: FloatArray,
+    *,
+    metric: Metric,
+    seed: int = 0,
+    recall_floor: float = RECALL_FLOOR,
+) -> Backend:
     """Build the named backend, or with ``auto`` the one that fits the number of rows.
 
     A graph that ``auto`` chose and that misses the recall floor is replaced by exact search, with
@@ -48,10 +55,14 @@ def build_backend(name: str, vectors: FloatArray, *, metric: Metric, seed: int =
         if name not in BACKENDS:
             hint = nearest(name, [*BACKENDS, "auto"])
             raise ConfigError(f"unknown index backend '{name}'; {hint}", code="E-CFG-NAME")
-        return backend_class(name).build(vectors, metric=metric, seed=seed)
+        return backend_class(name).build(
+            vectors, metric=metric, seed=seed, recall_floor=recall_floor
+        )
     chosen = auto(len(vectors))
     try:
-        return backend_class(chosen).build(vectors, metric=metric, seed=seed)
+        return backend_class(chosen).build(
+            vectors, metric=metric, seed=seed, recall_floor=recall_floor
+        )
     except RecallBelowFloor as error:
         log.warning("%s; searching exactly", error)
         return backend_class("exact").build(vectors, metric=metric, seed=seed)

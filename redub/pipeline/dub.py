@@ -1,39 +1,46 @@
 """Dub one video: words from a script, voice from the library, picture untouched.
 
 Reads the video, the script, a trained run and the index. Writes one mp4: every line fills its
-slot to the sample, the sound between lines is silence, the picture is copied bit for bit.
+slot to the sample, the sound between lines is silence, the picture is copied bit for bit. Beside it
+``<name>.take.json`` says how every line was made: its slot, voice, director's notes and hits.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from redub.core.errors import ClipError, ConfigError
+from redub.core.config import nearest
+from redub.core.errors import ClipError, ConfigError, UsageError
 from redub.core.types import MODALITIES, Clip, FloatArray, Value, Waveform
 from redub.features.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.encode import write_dubbed
 from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import read_subtitles
+from redub.index.notes import Notes
 from redub.pipeline.decoders import close_decoders, limits_of
 from redub.pipeline.extract import ClipWork, Toolbox, run_works
-from redub.pipeline.files import file_digest
+from redub.pipeline.files import commit_json, file_digest
 from redub.pipeline.index import FEATURE_OF
 from redub.pipeline.ingest import with_version
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.lines import LineMaker, Voice, hits_of, make_line, silenced, voice_name
 from redub.pipeline.project import Project
-from redub.pipeline.retrieve import neighbour_rows
+from redub.pipeline.retrieve import check_notes, neighbour_rows
 from redub.pipeline.synthesize import check_features, make_vocoder, open_dubber
 from redub.training.lines import DubbingLine
 from redub.training.synthesis import SpokenLine, synthesise
 
 NEEDED = ("phonemes", "lips", "scene_emotion", "face_emotion", "text_emotion")
+Neighbours = dict[str, list[tuple[str, float]]]
+"""Modality to (library clip, score), best first."""
+
 FADE_S = 0.005
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
 QUIETEST_ORIGINAL = -45.0  # LUFS; below it the original is noise, not something to match
@@ -61,6 +68,18 @@ class DubSummary:
     loudness_lufs: float | None = None
     original_lufs: float | None = None
     notes: list[str] = field(default_factory=list)
+    take: str = ""  # the record's path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """A director's notes and the script lines they are on (1 …); no lines mean all."""
+
+    notes: Notes = field(default_factory=Notes)
+    lines: tuple[int, ...] = ()
+
+    def on(self, line: int) -> Notes:
+        return self.notes if not self.lines or line in self.lines else Notes()
 
 
 def dub(
@@ -71,15 +90,18 @@ def dub(
     output: Path,
     voice: str | None = None,
     run: str = "authentic",
+    direction: Direction | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DubSummary:
     """Dub a video.
 
     Args:
+        direction: what the hits of some lines should be more or less like.
         voice: speaker or clip id of the library; without it, each line's own speaker tag, and
             the library's most recorded voice where the tag is unknown.
 
     Raises:
+        UsageError: notes on a clip, film, emotion or line that is not there.
         ConfigError: no run, no index, or a script without one usable line.
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
@@ -89,11 +111,15 @@ def dub(
     maker = LineMaker(project)
     dubber = open_dubber(project, run)
     check_features(dubber, project, maker.keys())
+    direction = direction or Direction()
+    check_notes(maker.index, direction.notes)
     summary = DubSummary(str(output), "")
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
         clips = script_clips(project, video, script, info, summary, cast=list(maker.voices))
-        lines = _lines(project, maker, video, clips, voice, summary, progress)
+        _check_lines(direction, clips)
+        found: dict[str, Neighbours] = {}
+        lines = _lines(project, maker, video, clips, voice, direction, found, summary, progress)
         if not lines:
             reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
             raise ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
@@ -108,7 +134,53 @@ def dub(
     summary.dubbed = len(lines)
     summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
     summary.notes = list(write_dubbed(video, output, track).notes)
+    take = output.with_suffix(".take.json")
+    summary.take = str(take)
+    commit_json(take, _take(maker, run, voice, direction, lines, found))
     return summary
+
+
+def _take(
+    maker: LineMaker,
+    run: str,
+    voice: str | None,
+    direction: Direction,
+    lines: Sequence[tuple[Clip, DubbingLine]],
+    found: Mapping[str, Neighbours],
+) -> dict[str, Any]:
+    fps = maker.project.config.video.fps
+    return {
+        "schema": "redub.take/1",
+        "run": run,
+        "index": maker.index.build,
+        "voice_asked": voice,
+        "lines": [
+            {
+                "line": _number(clip),
+                "text": clip.text,
+                "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
+                "voice": line.speaker,
+                "notes": direction.on(_number(clip)).to_json(),
+                "hits": {
+                    modality: [{"clip_id": hit, "score": score} for hit, score in hits]
+                    for modality, hits in found[clip.clip_id].items()
+                },
+            }
+            for clip, line in lines
+        ],
+    }
+
+
+def _check_lines(direction: Direction, clips: Sequence[Clip]) -> None:
+    known = [str(_number(clip)) for clip in clips]
+    for line in direction.lines:
+        if str(line) not in known:
+            raise UsageError(f"the script has no line {line}; {nearest(str(line), known)}")
+
+
+def _number(clip: Clip) -> int:
+    """The line of the script that a clip was cut for."""
+    return int(clip.clip_id.rpartition("-")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +253,15 @@ def _lines(
     video: Path,
     clips: Sequence[Clip],
     voice: str | None,
+    direction: Direction,
+    found: dict[str, Neighbours],
     summary: DubSummary,
     progress: Callable[[int, int], None],
 ) -> list[tuple[Clip, DubbingLine]]:
-    """Extract what a line needs, retrieve for it, and join it with its voice."""
+    """Extract what a line needs, retrieve for it, and join it with its voice.
+
+    ``found`` is filled with each line's hits, by clip id.
+    """
     asked = None if voice is None else maker.named_voice(voice)
     tools = Toolbox(project, root=video.parent)
     lines = []
@@ -192,10 +269,12 @@ def _lines(
         for done, clip in enumerate(clips, start=1):
             spoken_by = asked or _own_voice(maker, clip)
             try:
-                lines.append((clip, _one_line(project, maker, tools, clip, spoken_by)))
+                notes = direction.on(_number(clip))
+                line, hits = _one_line(project, maker, tools, clip, spoken_by, notes)
+                lines.append((clip, line))
+                found[clip.clip_id] = hits
             except ClipError as error:
-                number = int(clip.clip_id.rpartition("-")[2])
-                summary.faults.append(LineFault(number, error.code, error.message))
+                summary.faults.append(LineFault(_number(clip), error.code, error.message))
             progress(done, len(clips))
     finally:
         close_decoders()
@@ -208,8 +287,8 @@ def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
 
 
 def _one_line(
-    project: Project, maker: LineMaker, tools: Toolbox, clip: Clip, voice: Voice
-) -> DubbingLine:
+    project: Project, maker: LineMaker, tools: Toolbox, clip: Clip, voice: Voice, notes: Notes
+) -> tuple[DubbingLine, Neighbours]:
     work = ClipWork(clip, with_reads(tools.keys, NEEDED), {}, {})
     run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
@@ -223,24 +302,28 @@ def _one_line(
         if FEATURE_OF[m] in work.values
     }
     lips = work.values.get("lips")
-    return make_line(
+    found = _neighbours(project, maker, clip, vectors, notes)
+    line = make_line(
         project,
         clip,
         silenced(np.asarray(work.values["phonemes"])[:, 0]),
         voice,
         vectors=vectors,
-        hits=hits_of(maker.index, vectors, _neighbours(project, maker, clip, vectors)),
+        hits=hits_of(maker.index, vectors, found),
         lips=None if lips is None else np.asarray(lips),
     )
+    return line, found
 
 
 def _neighbours(
-    project: Project, maker: LineMaker, clip: Clip, vectors: dict[str, FloatArray]
-) -> dict[str, list[tuple[str, float]]]:
-    found: dict[str, list[tuple[str, float]]] = {}
+    project: Project, maker: LineMaker, clip: Clip, vectors: dict[str, FloatArray], notes: Notes
+) -> Neighbours:
+    found: Neighbours = {}
     for modality, vector in vectors.items():
         asked: dict[str, Value] = {clip.clip_id: vector}
-        rows = neighbour_rows(maker.index, project, modality, [clip], asked).to_pylist()
+        rows = neighbour_rows(
+            maker.index, project, modality, [clip], asked, notes=notes
+        ).to_pylist()
         found[modality] = [(row["hit"], row["score"]) for row in rows]
     return found
 

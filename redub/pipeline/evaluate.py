@@ -42,6 +42,7 @@ from redub.pipeline.index import open_index
 from redub.pipeline.keys import FeatureKeys
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.project import Project
+from redub.pipeline.retrieve import retrieval_key
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import make_vocoder, read_samples, take_inputs
 from redub.pipeline.train import run_folder
@@ -192,9 +193,9 @@ def evaluate(
     recorded = set(store.read("mel")) & set(store.read("f0")) & set(store.read("waveform"))
     spoken = set.intersection(*(set(s) for s in samples.values()))
     clips = [c for c in store.clips() if c.split == split and c.clip_id in recorded & spoken]
-    build = open_index(project).build
+    retrieval = retrieval_key(project, open_index(project))
     for clip in clips:
-        inputs = take_inputs(clip, build)
+        inputs = take_inputs(clip, retrieval)
         for run in names:
             if samples[run][clip.clip_id].inputs != inputs:
                 raise ConfigError(

@@ -1,15 +1,17 @@
 """Stage 3 of 7: build the reference footage library and one emotion index per modality.
 
-Reads the committed emotion vectors of the training split. Writes ``index/<modality>/<build>/``
+Reads the committed emotion vectors of the training split. Writes ``index/<modality>/<segment>/``
 with its record, ``index/library/<build>/`` (clip rows, audio vectors, audio transform), and then
-one commit that names the build. Readers keep the build they opened; nothing is overwritten.
+one commit that names the build and its segments. Builds share segments, so adding a few clips to
+many is quick. Readers keep the build they opened; nothing is overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ import pyarrow.parquet as pq
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
-from redub.index.library import LibraryTable, ModalityIndex, ModalityRecord
+from redub.index.library import LibraryTable, ModalityIndex
 from redub.index.policy import Policy
+from redub.index.segments import Segment, SegmentRecord, read_names
+from redub.index.selection import Selection
 from redub.index.transform import fit_chain
 from redub.pipeline.files import (
     check_folder,
@@ -36,7 +40,12 @@ from redub.pipeline.store import Store, clip_table, clips_of
 
 log = logging.getLogger(__name__)
 
-BUILD_VERSION = 1
+BUILD_VERSION = 2
+BUILT_WITH = ("backend", "metric", "audio_transform", "recall_floor", "seed", "segment_rows")
+SEGMENT_WITH = ("backend", "metric", "recall_floor", "seed")
+MOST_SEGMENTS = 16  # each costs every query a search
+MOST_DEAD = 0.5  # dead rows per live one, that searches still pass by
+RECORD = "record.json"
 FEATURE_OF = {modality: f"{modality}_emotion" for modality in (*MODALITIES, "audio")}
 LIBRARY = "library"
 
@@ -73,17 +82,45 @@ class OpenIndex:
     clips: tuple[Clip, ...]  # sorted by clip id, like the table's rows
     table: LibraryTable
     modalities: Mapping[str, ModalityIndex]
-    vectors: Mapping[str, FloatArray]  # (n, D) raw vectors, rows as modalities[…].rows
     audio: FloatArray  # (N, D) transformed audio emotion vectors, one per library row
+
+    @property
+    def vectors(self) -> dict[str, FloatArray]:
+        """Modality to (n, D) vectors as the extractor gave them, rows as ``modalities[…].rows``."""
+        return {name: own.backend.raw for name, own in self.modalities.items()}
 
 
 def policy_of(config: IndexConfig) -> Policy:
     """The project's retrieval policy: training split only, never the clip itself."""
-    return Policy(speaker=config.speaker, exclude_same_scene=config.exclude_same_scene)
+    return Policy(
+        speaker=config.speaker,
+        exclude_same_scene=config.exclude_same_scene,
+        neighbour_lines=config.neighbour_lines,
+        films=config.films,
+        rights_required=config.rights,
+        include=config.include,
+        exclude=config.exclude,
+    )
 
 
-def build_index(project: Project) -> IndexSummary:
+def selection_of(config: IndexConfig, k: int | None = None) -> Selection:
+    """The project's choice of hits among the candidates, or the same for another K."""
+    return Selection(
+        k=config.k if k is None else k,
+        min_score=config.min_score,
+        adaptive=config.adaptive,
+        diversity=config.diversity,
+    )
+
+
+def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
     """Build and commit the index over the training split, unless it is up to date.
+
+    Only clips that are new or changed are indexed: the segments of the last build are kept for the
+    others, until there are too many segments or too many dead rows in them.
+
+    Args:
+        compact: index all clips anew, in as few segments as possible.
 
     Raises:
         ConfigError: no training clip has an audio emotion vector yet (names the stage to run).
@@ -92,33 +129,42 @@ def build_index(project: Project) -> IndexSummary:
     library, left_out = _library(store)
     document = _document(store, library)
     build = digest_of(document)
-    record = current_build(project)
-    if record is not None and record["build"] == build and _is_whole(project, record):
+    try:
+        record = current_build(project)
+    except IntegrityError as error:
+        log.warning("%s", error)
+        record = None
+    up_to_date = record is not None and record["build"] == build and not compact
+    if record is not None and up_to_date and _is_whole(project, record):
         counts = {m: record["rows"][m] for m in MODALITIES}
         return IndexSummary(build, False, len(library), counts, left_out, record["recall"])
     table = LibraryTable.from_clips(library)
     root = project.root / "index"
-    files = {LIBRARY: _write_library(store, root, build, library)}
+    committed = _committed(project)
+    place = f"{LIBRARY}/{build}"
+    if not _is_kept(root / place, committed.get(place)):
+        _write_library(store, root / place, library)
+    files = {place: folder_digests(root / place)}
     rows: dict[str, int] = {}
     recall: dict[str, float | None] = {}
+    segments: dict[str, list[str]] = {}
     for modality in MODALITIES:
-        index, vectors = _modality(store, modality, table)
-        with new_folder(root / modality / build) as folder:
-            saved = index.save(folder)
-            (folder / "record.json").write_text(saved.to_json() + "\n", encoding="utf-8")
-            np.save(folder / "raw.npy", vectors, allow_pickle=False)
-        files[modality] = folder_digests(root / modality / build)
+        wanted = _wanted(store, modality, library)
+        names = [] if record is None or compact else record["segments"].get(modality, [])
+        segments[modality] = _segments(store, modality, wanted, names, committed)
+        for name in segments[modality]:
+            files[f"{modality}/{name}"] = folder_digests(root / modality / name)
+        index = _opened(root, modality, segments[modality], table, wanted)
         rows[modality] = len(index.rows)
-        graph = saved.index.graph
-        recall[modality] = None if graph is None else graph.recall
-    _commit(project, build, document, files, rows, recall)
+        recall[modality] = index.backend.recall
+    _commit(project, build, document, files, segments, rows, recall)
     return IndexSummary(build, True, len(library), rows, left_out, recall)
 
 
 def check_build(project: Project, record: dict[str, Any]) -> None:
     """Raise IntegrityError unless every file of a build has its committed bytes."""
-    for name, digests in record["files"].items():
-        check_folder(project.root / "index" / name / record["build"], digests)
+    for folder, digests in record["files"].items():
+        check_folder(project.root / "index" / folder, digests)
 
 
 def _is_whole(project: Project, record: dict[str, Any]) -> bool:
@@ -158,47 +204,150 @@ def _document(store: Store, library: list[Clip]) -> dict[str, Any]:
         "version": BUILD_VERSION,
         "features": {name: keys[name].key for name in names},
         "clips": rows.hexdigest(),
-        "config": asdict(store.project.config.index),
+        "config": {name: getattr(store.project.config.index, name) for name in BUILT_WITH},
     }
 
 
-def _write_library(store: Store, root: Path, build: str, library: list[Clip]) -> dict[str, str]:
+def _write_library(store: Store, target: Path, library: list[Clip]) -> None:
     values = store.read(FEATURE_OF["audio"], [clip.clip_id for clip in library])
     raw = np.stack([np.asarray(values[clip.clip_id]) for clip in library])
     speakers = [clip.speaker for clip in library]
     name = store.project.config.index.audio_transform
     transform = fit_chain((name,), raw, speakers)
-    with new_folder(root / LIBRARY / build) as folder:
+    with new_folder(target) as folder:
         fps = store.project.config.video.fps
-        pq.write_table(clip_table(library, [build] * len(library), fps), folder / "clips.parquet")
+        pq.write_table(
+            clip_table(library, [target.name] * len(library), fps), folder / "clips.parquet"
+        )
         np.save(folder / "audio.npy", transform.apply(raw, speakers), allow_pickle=False)
         arrays: dict[str, Any] = transform.to_arrays()
         np.savez(folder / "audio_transform.npz", **arrays)
-    return folder_digests(root / LIBRARY / build)
 
 
-def _modality(store: Store, modality: str, table: LibraryTable) -> tuple[ModalityIndex, FloatArray]:
+def _wanted(store: Store, modality: str, library: Sequence[Clip]) -> dict[str, str]:
+    """Clip id to input digest of every library clip that has a vector of a modality."""
     name = FEATURE_OF[modality]
-    ids = [str(clip_id) for clip_id in table.clip_id]
-    values = store.read(name, ids)
-    rows = np.array([row for row, clip_id in enumerate(ids) if clip_id in values], dtype=np.int64)
-    width = store.keys.by_name[name].schema.width
-    vectors = np.zeros((len(rows), width), dtype=np.float32)
-    for place, row in enumerate(rows):
-        vectors[place] = values[ids[row]]
+    valid = set(store.live_features(name).filter(pl.col("valid"))["clip_id"].to_list())
+    key = store.keys.by_name[name]
+    return {c.clip_id: key.input_digest(c) for c in library if c.clip_id in valid}
+
+
+def _segments(
+    store: Store,
+    modality: str,
+    wanted: Mapping[str, str],
+    old: Sequence[str],
+    committed: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Names of the segments that hold all wanted rows; those that are missing are built.
+
+    A segment's name says all that it depends on: the settings, and its clips with their digests.
+
+    Args:
+        old: segments that may be kept. committed: files of all folders of the last build.
+    """
+    root = store.project.root / "index" / modality
     config = store.project.config.index
-    index = ModalityIndex.build(
+    key = store.keys.by_name[FEATURE_OF[modality]].key
+    settings = digest_of([BUILD_VERSION, key, *(getattr(config, name) for name in SEGMENT_WITH)])
+    kept: list[str] = []
+    left = dict(wanted)
+    rows = 0
+    for name in old:
+        is_like_new = name.startswith(f"{settings}-")
+        if not is_like_new or not _is_kept(root / name, committed.get(f"{modality}/{name}")):
+            continue
+        ids, digests = read_names(root / name, _segment_record(root / name))
+        live = [i for i, d in zip(ids, digests, strict=True) if left.get(i) == d]
+        if live:
+            kept.append(name)
+            rows += len(ids)
+            for clip_id in live:
+                del left[clip_id]
+    dead = rows - (len(wanted) - len(left))
+    if len(kept) + bool(left) > MOST_SEGMENTS or dead > MOST_DEAD * max(1, len(wanted)):
+        kept, left = [], dict(wanted)
+    for part in _shards(left, config):
+        name = f"{settings}-{digest_of(sorted(part.items()))}"
+        if not _is_kept(root / name, committed.get(f"{modality}/{name}")):
+            _build_segment(store, modality, root / name, part)
+        kept.append(name)
+    return kept
+
+
+def _committed(project: Project) -> dict[str, dict[str, str]]:
+    """File digests of every folder that a commit names, of any build."""
+    files: dict[str, dict[str, str]] = {}
+    for path in records_of_builds(project):
+        with contextlib.suppress(IntegrityError):  # `redub index verify` names it
+            files |= read_build(path)["files"]
+    return files
+
+
+def _is_kept(folder: Path, digests: Mapping[str, str] | None) -> bool:
+    """Whether a folder stays as it is: one that a commit names and that is whole.
+
+    It is then what would be written again, and some reader may have it open.
+    """
+    if digests is None:
+        return False
+    try:
+        check_folder(folder, digests)
+    except IntegrityError as error:
+        log.warning("%s; it is made again", error)
+        return False
+    return True
+
+
+def _shards(rows: Mapping[str, str], config: IndexConfig) -> list[dict[str, str]]:
+    """Rows cut into parts of at most about ``segment_rows``, by the digest of the clip id."""
+    count = -(-len(rows) // config.segment_rows)
+    parts: list[dict[str, str]] = [{} for _ in range(count)]
+    for clip_id in sorted(rows):
+        place = int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16) % count
+        parts[place][clip_id] = rows[clip_id]
+    return [part for part in parts if part]
+
+
+def _build_segment(store: Store, modality: str, target: Path, rows: Mapping[str, str]) -> None:
+    """Index some rows and write them."""
+    feature = FEATURE_OF[modality]
+    config = store.project.config.index
+    values = store.read(feature, list(rows))
+    vectors = np.empty((len(rows), store.keys.by_name[feature].schema.width), dtype=np.float32)
+    for place, clip_id in enumerate(rows):
+        vectors[place] = values[clip_id]
+    segment = Segment.build(
         modality,
-        table,
+        list(rows),
+        list(rows.values()),
         vectors,
-        rows,
         metric=config.metric,
         halves=modality == "text" and config.metric == "cosine",
         backend=config.backend,
+        recall_floor=config.recall_floor,
         seed=config.seed,
-        feature_key=store.keys.by_name[name].key,
+        feature_key=store.keys.by_name[feature].key,
     )
-    return index, vectors
+    with new_folder(target) as folder:
+        saved = segment.save(folder)
+        (folder / RECORD).write_text(saved.to_json() + "\n", encoding="utf-8")
+
+
+def _segment_record(folder: Path) -> SegmentRecord:
+    return SegmentRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))
+
+
+def _opened(
+    root: Path,
+    modality: str,
+    names: Sequence[str],
+    table: LibraryTable,
+    wanted: Mapping[str, str],
+) -> ModalityIndex:
+    folders = [root / modality / name for name in names]
+    segments = [Segment.load(folder, _segment_record(folder)) for folder in folders]
+    return ModalityIndex.of(modality, table, segments, wanted)
 
 
 # -- the builds
@@ -209,6 +358,7 @@ def _commit(
     build: str,
     document: dict[str, Any],
     files: dict[str, dict[str, str]],
+    segments: dict[str, list[str]],
     rows: dict[str, int],
     recall: dict[str, float | None],
 ) -> None:
@@ -219,9 +369,11 @@ def _commit(
         "build": build,
         "document": document,
         "files": files,
+        "segments": segments,
         "rows": rows,
         "recall": recall,
     }
+    record["digest"] = digest_of(record, digits=64)
     commit_json(project.root / "index" / "commits" / f"{number:08d}.json", record)
 
 
@@ -242,13 +394,24 @@ def current_build(project: Project) -> dict[str, Any] | None:
     records = records_of_builds(project)
     if not records:
         return None
-    record: Any = read_json(records[-1])
-    if not isinstance(record, dict) or {"build", "files", "rows", "recall"} - set(record):
+    return read_build(records[-1])
+
+
+def read_build(path: Path) -> dict[str, Any]:
+    """One commit record, after its own digest was found to be right.
+
+    Raises:
+        IntegrityError: E-INT-JSON, it is damaged, or of an earlier redub.
+    """
+    record: Any = read_json(path)
+    digest = record.pop("digest", "") if isinstance(record, dict) else ""
+    if not digest or digest != digest_of(record, digits=64):
         raise IntegrityError(
-            f"{records[-1]} is damaged; move it away and run `redub index build`",
+            f"{path} is damaged or of an earlier redub; `redub index build` makes a new build",
             code="E-INT-JSON",
         )
-    return record
+    found: dict[str, Any] = record
+    return found
 
 
 def is_fresh(store: Store, record: dict[str, Any]) -> bool:
@@ -287,11 +450,12 @@ def open_index(project: Project) -> OpenIndex:
         raise IntegrityError(f"{folder}: not a table", code="E-INT-INDEX")
     clips = clips_of(frame)
     table = LibraryTable.from_clips(clips)
-    modalities, vectors = {}, {}
-    for modality in MODALITIES:
-        place = root / modality / build
-        saved = ModalityRecord.from_json((place / "record.json").read_text(encoding="utf-8"))
-        modalities[modality] = ModalityIndex.load(place, saved, table)
-        vectors[modality] = np.load(place / "raw.npy", allow_pickle=False)
+    store = Store(project)
+    modalities = {
+        modality: _opened(
+            root, modality, record["segments"][modality], table, _wanted(store, modality, clips)
+        )
+        for modality in MODALITIES
+    }
     audio = np.load(folder / "audio.npy", allow_pickle=False)
-    return OpenIndex(build, tuple(clips), table, modalities, vectors, audio)
+    return OpenIndex(build, tuple(clips), table, modalities, audio)

@@ -18,7 +18,7 @@ from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
 from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index
 from redub.pipeline.project import Project
-from redub.pipeline.retrieve import neighbours_of, stack_hits
+from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store import Store
 from redub.training.lines import DubbingLine, Hits, with_silence
 
@@ -73,6 +73,7 @@ class LineMaker:
         self.values: dict[str, dict[str, Value]] = {
             name: self.store.read(name) for name in LINE_FEATURES
         }
+        self.retrieval = retrieval_key(project, self.index)
         self.neighbours = neighbours_of(self.store, self.index)
         self._reasons: dict[str, dict[str, str]] = {}
         self.voices = self._voices()

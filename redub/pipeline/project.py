@@ -61,20 +61,48 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
-    """The reference footage library and who may be retrieved (design §5, paper 1 ESRG)."""
+    """The reference footage library, who may be retrieved, and what becomes a hit.
+
+    ``backend`` to ``segment_rows`` (rows at most in one piece) make the index; the rest is asked
+    at every search, so a change of it needs no new build. See :class:`redub.index.policy.Policy`
+    for who may be retrieved and :class:`redub.index.selection.Selection` for the choice among them.
+    """
 
     backend: Literal["auto", "exact", "hnsw"] = "auto"
     metric: Literal["cosine", "dot", "negative_euclidean"] = "cosine"
-    k: int = 3
-    speaker: Literal["any", "same", "other"] = "any"
-    exclude_same_scene: bool = False
     audio_transform: Literal["identity", "speaker_zscore"] = "speaker_zscore"
     recall_floor: float = 0.99
     seed: int = 0
+    segment_rows: int = 1_000_000
+    k: int = 3
+    min_score: float | None = None
+    adaptive: Literal["fixed", "gap"] = "fixed"
+    diversity: float = 0.0
+    speaker: Literal["any", "same", "other"] = "any"
+    exclude_same_scene: bool = False
+    neighbour_lines: int = 0
+    films: tuple[str, ...] = ()
+    rights: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.k <= 100:
             raise ConfigError(f"index.k is {self.k}; legal: 0 to 100", code="E-CFG-VALUE")
+        for name, most in (("recall_floor", 1.0), ("diversity", 0.999)):
+            if not 0.0 <= getattr(self, name) <= most:
+                raise ConfigError(
+                    f"index.{name} is {getattr(self, name)}; legal: 0 to {most}", code="E-CFG-VALUE"
+                )
+        if self.segment_rows < 1:
+            raise ConfigError(
+                f"index.segment_rows is {self.segment_rows}; wanted at least 1", code="E-CFG-VALUE"
+            )
+        if self.neighbour_lines < 0:
+            raise ConfigError(
+                f"index.neighbour_lines is {self.neighbour_lines}; wanted 0 or more",
+                code="E-CFG-VALUE",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

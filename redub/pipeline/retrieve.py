@@ -7,7 +7,7 @@ per query, modality and rank. A clip without a vector in a modality has no rows 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -17,8 +17,9 @@ from redub.core.config import digest_of, nearest
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Clip, FloatArray, Value
 from redub.index.library import retrieve as search
-from redub.index.policy import ClipFacts
-from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of
+from redub.index.notes import Notes, directed
+from redub.index.policy import ClipFacts, Reason
+from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of, selection_of
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
@@ -28,11 +29,16 @@ QUERIES_PER_PART = 4096
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One hit of one query, as people read it."""
+    """One hit of one query, as people read it.
+
+    ``margin``: how far its score lies above the best eligible clip that was passed over; NaN where
+    none was.
+    """
 
     rank: int
     clip_id: str
     score: float
+    margin: float
     speaker: str
     emotion: str
     text: str
@@ -67,10 +73,15 @@ def retrieve(project: Project) -> RetrieveSummary:
 
 
 def neighbour_parts(store: Store, index: OpenIndex) -> PartTable:
-    """The neighbours of one build under one policy and K."""
-    config = store.project.config.index
-    key = digest_of([index.build, asdict(policy_of(config)), config.k])
-    return PartTable(store.project.root / "neighbours" / key, NEIGHBOUR_SCHEMA)
+    """The neighbours of one build under one policy and choice of hits."""
+    place = store.project.root / "neighbours" / retrieval_key(store.project, index)
+    return PartTable(place, NEIGHBOUR_SCHEMA)
+
+
+def retrieval_key(project: Project, index: OpenIndex) -> str:
+    """All that the hits of a clip depend on beside the clip: build, policy and choice of hits."""
+    config = project.config.index
+    return digest_of([index.build, asdict(policy_of(config)), asdict(selection_of(config))])
 
 
 def neighbour_rows(
@@ -78,31 +89,77 @@ def neighbour_rows(
     project: Project,
     modality: str,
     clips: Sequence[Clip],
-    vectors: dict[str, Value],
+    vectors: Mapping[str, Value],
     *,
     k: int | None = None,
+    notes: Notes | None = None,
 ) -> pa.Table:
-    """Neighbours of some clips in one modality, as rows of the neighbour table."""
+    """Neighbours of some clips in one modality, as rows of the neighbour table.
+
+    Args:
+        vectors: of this modality, by clip id; clips without one have no neighbours.
+        k: instead of the project's. notes: a director's, on each of the clips.
+    """
+    config = project.config.index
+    policy = policy_of(config)
     asking = [clip for clip in clips if clip.clip_id in vectors]
     columns: dict[str, list[object]] = {name: [] for name in NEIGHBOUR_SCHEMA.names}
     if asking and len(index.modalities[modality].rows):
-        queries = np.stack([np.asarray(vectors[clip.clip_id]) for clip in asking])
-        hits = search(
+        queries = np.stack([np.asarray(vectors[c.clip_id]) for c in asking]).astype(np.float32)
+        if notes:
+            policy = notes.applied_to(policy)
+            queries = np.stack([_directed(index, modality, query, notes) for query in queries])
+        chosen = search(
             index.modalities[modality],
             index.table,
-            policy_of(project.config.index),
-            queries.astype(np.float32),
+            policy,
+            queries,
             [ClipFacts.of(clip) for clip in asking],
-            project.config.index.k if k is None else k,
+            selection_of(config, k),
         )
-        for clip, rows, scores in zip(asking, hits.rows, hits.scores, strict=True):
-            for rank, (row, score) in enumerate(zip(rows, scores, strict=True)):
+        for clip, *found in zip(asking, *chosen, strict=True):
+            for rank, (row, score, margin) in enumerate(zip(*found, strict=True)):
                 if row >= 0:
                     hit = index.clips[row].clip_id
-                    line = (clip.clip_id, modality, rank, hit, float(score))
+                    line = (clip.clip_id, modality, rank, hit, float(score), float(margin))
                     for name, value in zip(NEIGHBOUR_SCHEMA.names, line, strict=True):
                         columns[name].append(value)
     return pa.table(columns, schema=NEIGHBOUR_SCHEMA)
+
+
+def _directed(index: OpenIndex, modality: str, query: FloatArray, notes: Notes) -> FloatArray:
+    """A query as a director's notes want it; its two halves weigh the same before and after."""
+    own = index.modalities[modality]
+
+    def vector_of(clip_id: str) -> FloatArray | None:
+        row = index.table.row_of(clip_id)
+        place = -1 if row is None else int(np.searchsorted(own.rows, row))
+        found = 0 <= place < len(own.rows) and own.rows[place] == row
+        return own.backend.vectors[place] if found else None
+
+    return directed(
+        own.prepared(query[None])[0],
+        notes,
+        library=own.backend.vectors,
+        emotions=[index.clips[row].emotion for row in own.rows],
+        vector_of=vector_of,
+    )
+
+
+def check_notes(index: OpenIndex, notes: Notes) -> None:
+    """Refuse notes that name clips or films the library does not have.
+
+    Raises:
+        UsageError: with the nearest known name.
+    """
+    known = [clip.clip_id for clip in index.clips]
+    for clip_id in (*notes.like, *notes.unlike):
+        if index.table.row_of(clip_id) is None:
+            raise UsageError(f"the library has no clip '{clip_id}'; {nearest(clip_id, known)}")
+    films = sorted({clip.film for clip in index.clips})
+    for film in notes.films:
+        if film not in films:
+            raise UsageError(f"the library has no film '{film}'; {nearest(film, films)}")
 
 
 def _chunks(store: Store, clips: Sequence[Clip]) -> Iterator[tuple[str, Sequence[Clip]]]:
@@ -131,18 +188,24 @@ def neighbours_of(store: Store, index: OpenIndex) -> dict[str, dict[str, list[tu
     found: dict[str, dict[str, list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
     rows = table.read(shards=wanted)
     columns = [rows.column(name).to_pylist() for name in NEIGHBOUR_SCHEMA.names]
-    for clip_id, modality, _, hit, score in zip(*columns, strict=True):
+    for clip_id, modality, _, hit, score, _ in zip(*columns, strict=True):
         found[clip_id][modality].append((hit, score))
     return found
 
 
 def query_clip(
-    project: Project, clip_id: str, *, modality: str = "all", k: int | None = None
+    project: Project,
+    clip_id: str,
+    *,
+    modality: str = "all",
+    k: int | None = None,
+    notes: Notes | None = None,
 ) -> dict[str, list[Neighbour]]:
-    """Search now for one clip, with the project's policy.
+    """Search now for one clip, with the project's policy and a director's notes, if any.
 
     Raises:
-        UsageError: an unknown clip or modality, with the nearest known one.
+        UsageError: an unknown clip, modality or film, with the nearest known one; an emotion that
+            no library clip has.
     """
     if modality != "all" and modality not in MODALITIES:
         hint = nearest(modality, [*MODALITIES, "all"])
@@ -151,26 +214,59 @@ def query_clip(
         raise UsageError(f"-k is {k}; wanted at least 1")
     store = Store(project)
     index = open_index(project)
-    clips = {clip.clip_id: clip for clip in store.clips()}
-    if clip_id not in clips:
-        raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, clips)}")
+    clip = known_clip(store, clip_id)
+    check_notes(index, notes or Notes())
     library = {clip.clip_id: clip for clip in index.clips}
     answer: dict[str, list[Neighbour]] = {}
     for name in MODALITIES if modality == "all" else (modality,):
         vectors = store.read(FEATURE_OF[name], [clip_id])
-        rows = neighbour_rows(index, project, name, [clips[clip_id]], vectors, k=k).to_pylist()
+        found = neighbour_rows(index, project, name, [clip], vectors, k=k, notes=notes)
         answer[name] = [
             Neighbour(
                 row["rank"] + 1,
                 row["hit"],
                 row["score"],
+                row["margin"],
                 library[row["hit"]].speaker,
                 library[row["hit"]].emotion,
                 library[row["hit"]].text,
             )
-            for row in rows
+            for row in found.to_pylist()
         ]
     return answer
+
+
+def known_clip(store: Store, clip_id: str) -> Clip:
+    """A live clip by its id.
+
+    Raises:
+        UsageError: there is none, with the nearest known id.
+    """
+    clips = {clip.clip_id: clip for clip in store.clips()}
+    if clip_id not in clips:
+        raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, clips)}")
+    return clips[clip_id]
+
+
+def excluded_clips(
+    project: Project, clip_id: str, *, notes: Notes | None = None
+) -> dict[str, list[str]]:
+    """Every library clip that may not be retrieved for a clip, and why.
+
+    Returns:
+        Library clip id to the names of :class:`redub.index.policy.Reason`, sorted by clip id.
+
+    Raises:
+        UsageError: an unknown clip, with the nearest known one.
+    """
+    index = open_index(project)
+    clip = known_clip(Store(project), clip_id)
+    policy = (notes or Notes()).applied_to(policy_of(project.config.index))
+    reasons = policy.reasons(ClipFacts.of(clip), index.table)
+    return {
+        index.clips[row].clip_id: list(Reason(int(reasons[row])).names)
+        for row in np.flatnonzero(reasons)
+    }
 
 
 def stack_hits(

@@ -24,6 +24,7 @@ from redub.pipeline.project import Project
 from redub.pipeline.timings import note_features, note_stage
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
+    from redub.index.notes import Notes
     from redub.pipeline.dub import DubSummary
     from redub.pipeline.evaluate import Evaluation
     from redub.pipeline.extract import ExtractSummary
@@ -81,12 +82,12 @@ def run_extract(
         return summary
 
 
-def run_index(project: Project) -> IndexSummary:
+def run_index(project: Project, *, compact: bool = False) -> IndexSummary:
     """Stage 3."""
     from redub.pipeline.index import build_index
 
     with writing(project, "index"):
-        return build_index(project)
+        return build_index(project, compact=compact)
 
 
 def run_retrieve(project: Project) -> RetrieveSummary:
@@ -198,10 +199,12 @@ def run_dub(
     output: Path,
     voice: str | None,
     run: str,
+    notes: Notes,
+    lines: Sequence[int],
     progress: Progress,
 ) -> DubSummary:
-    """Dub one video; reads the store and writes only the output file."""
-    from redub.pipeline.dub import dub
+    """Dub one video; reads the store and writes the output and the record beside it."""
+    from redub.pipeline.dub import Direction, dub
 
     return dub(
         project,
@@ -210,6 +213,7 @@ def run_dub(
         output=output,
         voice=voice,
         run=run,
+        direction=Direction(notes=notes, lines=tuple(lines)),
         progress=progress,
     )
 

@@ -64,6 +64,7 @@ NEIGHBOUR_SCHEMA = pa.schema(
         ("rank", pa.int32()),
         ("hit", pa.string()),
         ("score", pa.float32()),
+        ("margin", pa.float32()),
     ]
 )
 

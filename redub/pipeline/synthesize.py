@@ -129,7 +129,7 @@ def synthesize(
         )
     folder = run_folder(project, run) / "samples" / split
     wanted = {
-        line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.index.build)
+        line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.retrieval)
         for line in report.lines
     }
     if _is_spoken(folder, _made_from(project, run), wanted):
@@ -156,9 +156,9 @@ def synthesize(
     return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
 
 
-def take_inputs(clip: Clip, build: str) -> str:
-    """What a take depends on beside the checkpoint: the clip's row and the index build."""
-    return digest_of([asdict(clip), build])
+def take_inputs(clip: Clip, retrieval: str) -> str:
+    """What a take depends on beside the checkpoint: the clip's row and who was retrieved."""
+    return digest_of([asdict(clip), retrieval])
 
 
 def _is_spoken(folder: Path, made_from: str, wanted: dict[str, str]) -> bool:

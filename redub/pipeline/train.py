@@ -96,9 +96,9 @@ def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
 
 
 def run_keys(maker: LineMaker) -> dict[str, str]:
-    """What a run's lines are made from: features, index build, and which clips are in it."""
+    """What a run's lines are made from: features, retrieval, and which clips are in it."""
     ids = sorted((c.clip_id, c.split, c.text, c.emotion, c.speaker) for c in maker.clips)
-    return {**maker.keys(), "index": maker.index.build, "clips": digest_of(ids)}
+    return {**maker.keys(), "retrieval": maker.retrieval, "clips": digest_of(ids)}
 
 
 def trained_on(project: Project, run: str) -> set[str]:

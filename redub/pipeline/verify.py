@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from redub.core.errors import IntegrityError
-from redub.pipeline.files import check_folder, read_json, storage_errors
-from redub.pipeline.index import check_build, neighbour_tables, records_of_builds
+from redub.pipeline.files import check_folder, storage_errors
+from redub.pipeline.index import check_build, neighbour_tables, read_build, records_of_builds
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store, feature_schema
@@ -34,7 +34,7 @@ def verify_store(project: Project) -> tuple[int, list[str]]:
             wrong.append(str(error))
     for path in records_of_builds(project):
         try:
-            record = read_json(path)
+            record = read_build(path)
             files += sum(map(len, record["files"].values()))
             check_build(project, record)
         except IntegrityError as error:

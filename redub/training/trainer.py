@@ -353,7 +353,7 @@ class _Run:
 
 
 def differing(run_dir: Path, wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What a run's newest checkpoint was trained with that is not so now: ``keys.index a → b``.
+    """What a run's newest checkpoint was trained with that is not so now: ``keys.retrieval a → b``.
 
     Args:
         wanted: settings by section (``model``, ``training``, ``keys``); sections that are left

@@ -134,6 +134,26 @@ def test_films_and_rights_are_lists_of_what_is_allowed():
     assert found == {"a": (), "b": ("film",), "c": ("rights",), "d": (), "e": ("film", "rights")}
 
 
+def test_lines_next_to_the_query_can_be_left_out():
+    lines = [clip(f"at {k}", start_frame=400, end_frame=450, position=k) for k in range(6)]
+    away = clip("other scene", start_frame=400, end_frame=450, position=2, scene="s2")
+    query = ClipFacts.of(clip("query", start_frame=100, end_frame=150, position=2))
+    found = reasons_of(Policy(neighbour_lines=2), *lines, away, query=query)
+    near, far = ("neighbour",), ()
+    assert found == {
+        "at 0": near, "at 1": near, "at 2": near, "at 3": near, "at 4": near, "at 5": far,
+        "other scene": far,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="neighbour_lines"):
+        Policy(neighbour_lines=-1)
+
+
+def test_single_clips_can_be_let_in_or_kept_out():
+    rows = [clip(name, source_digest=name) for name in ("a", "b", "c")]
+    policy = Policy(include=("a", "b", "gone"), exclude=("b",))
+    assert reasons_of(policy, *rows) == {"a": (), "b": ("excluded",), "c": ("not_included",)}
+
+
 words = st.sampled_from(["", "a", "b", "c"])
 clips = st.builds(
     clip,
@@ -143,6 +163,7 @@ clips = st.builds(
     end_frame=st.integers(21, 40),
     film=words,
     scene=words,
+    position=st.integers(0, 9),
     speaker=words,
     rights=words,
     split=st.sampled_from(["train", "validation", "test", "none"]),
@@ -156,6 +177,9 @@ policies = st.builds(
     exclude_same_scene=st.booleans(),
     films=st.sampled_from([(), ("a",), ("a", "b")]),
     rights_required=st.sampled_from([(), ("a",)]),
+    neighbour_lines=st.integers(0, 3),
+    include=st.sampled_from([(), ("x", "yy", "z"), ("xyz",)]),
+    exclude=st.sampled_from([(), ("x",), ("yy", "zz")]),
 )
 
 
@@ -174,6 +198,14 @@ def may_be_retrieved(policy, query, row):
     if policy.speaker == "other" and row.speaker == query.speaker:
         return False
     if policy.exclude_same_scene and (row.film, row.scene) == (query.film, query.scene):
+        return False
+    in_scene = (row.film, row.scene) == (query.film, query.scene)
+    apart = abs(row.position - query.position)
+    if in_scene and policy.neighbour_lines and apart <= policy.neighbour_lines:
+        return False
+    if policy.include and row.clip_id not in policy.include:
+        return False
+    if row.clip_id in policy.exclude:
         return False
     if policy.films and row.film not in policy.films:
         return False

@@ -4,18 +4,20 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
 import polars as pl
 import pytest
 
-from redub.core.errors import ConfigError, IntegrityError
+from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Waveform
 from redub.features.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
+from redub.index.notes import Notes
 from redub.pipeline.demo import run_demo
-from redub.pipeline.dub import at_loudness, dub
+from redub.pipeline.dub import Direction, at_loudness, dub
 from redub.pipeline.evaluate import (
     GROUND_TRUTH,
     MEAN_MEL,
@@ -31,7 +33,7 @@ from redub.pipeline.ingest import ingest
 from redub.pipeline.lines import LineMaker
 from redub.pipeline.project import open_project
 from redub.pipeline.report import write_report
-from redub.pipeline.retrieve import neighbours_of, query_clip, retrieve
+from redub.pipeline.retrieve import excluded_clips, neighbours_of, query_clip, retrieve
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import read_samples, synthesize
 from redub.pipeline.train import next_run, train_run
@@ -77,7 +79,8 @@ def test_the_demo_says_where_to_look(walked):
     assert str(root / "report.html") in text
     assert (root / "report.html").stat().st_size > 100_000
     scenes = {c.source for c in Store(open_project(root)).clips() if c.split == "test"}
-    assert {p.name for p in (root / "dubbed").iterdir()} == scenes
+    assert {p.name for p in (root / "dubbed").glob("*.mp4")} == scenes
+    assert len(list((root / "dubbed").glob("*.take.json"))) == len(scenes)
 
 
 def test_nobody_retrieves_themselves_or_a_held_out_line(finished):
@@ -200,17 +203,16 @@ def test_samples_of_an_older_checkpoint_are_refused(project):
     assert read_samples(project, "authentic", "test")
 
 
-def test_a_run_does_not_go_on_under_another_index(project):
+def test_a_run_does_not_go_on_under_another_retrieval(project):
     config = project.root / "redub.toml"
     config.write_text(config.read_text().replace("[index]\n", "[index]\nk = 2\n"))
     other = open_project(project.root)
-    build_index(other)
+    assert not build_index(other).fresh  # K is asked at every search
     retrieve(other)
-    with pytest.raises(ConfigError, match=r"trained with other settings: keys\.index"):
+    with pytest.raises(ConfigError, match=r"trained with other settings: keys\.retrieval"):
         train_run(other, run="authentic", max_steps=40)
     assert next_run(other, "authentic") == "authentic-2"
-    with pytest.raises(ConfigError, match="redub index build"):
-        next_run(project, "authentic")  # under the old settings the new index is out of date
+    assert next_run(project, "authentic") == "authentic"  # its own neighbours are still there
 
 
 def test_a_run_that_can_go_on_keeps_its_name(finished):
@@ -243,7 +245,7 @@ def test_what_was_spoken_and_measured_is_not_done_again(project):
 
 def test_a_damaged_index_and_lost_neighbours_are_made_again(project):
     build = current_build(project)["build"]
-    (project.root / "index" / "face" / build / "vectors.npy").unlink()
+    next((project.root / "index" / "face").rglob("vectors.npy")).unlink()
     with pytest.raises(IntegrityError):
         open_index(project)
     assert build_index(project).fresh
@@ -282,8 +284,7 @@ def test_damaged_weights_and_takes_are_found(project):
 
 
 def test_a_damaged_index_file_is_refused_before_it_is_parsed(project):
-    build = current_build(project)["build"]
-    path = project.root / "index" / "face" / build / "vectors.npy"
+    path = next((project.root / "index" / "face").rglob("vectors.npy"))
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(bytes(content))
@@ -369,6 +370,41 @@ def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, 
     loud = np.abs(samples)
     assert loud[inside].max() > 0.05
     assert loud[~inside].max() < 0.02
+
+
+def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, tmp_path):
+    video = finished.footage_root / "scene_06.mp4"
+    script = video.with_suffix(".srt")
+
+    def lines(name, direction=None):
+        out = tmp_path / name
+        summary = dub(finished, video=video, script=script, output=out, direction=direction)
+        return json.loads(Path(summary.take).read_text())["lines"]
+
+    plain = lines("plain.mp4")
+    assert all(line["notes"] == {} and line["hits"] for line in plain)
+    unwanted = plain[1]["hits"]["text"][0]["clip_id"]
+    notes = Notes.parse(unlike=[unwanted], more=["anger:0.4"])
+    noted = lines("noted.mp4", Direction(notes=notes, lines=(plain[1]["line"],)))
+    assert noted[1]["notes"] == notes.to_json()
+    assert unwanted not in {hit["clip_id"] for hit in noted[1]["hits"]["text"]}
+    assert [noted[k] for k in (0, 2, 3)] == [plain[k] for k in (0, 2, 3)]
+    with pytest.raises(UsageError, match="no line 99"):
+        lines("x.mp4", Direction(notes=notes, lines=(99,)))
+    with pytest.raises(UsageError, match="the library has no film 'Jaws'"):
+        lines("x.mp4", Direction(notes=Notes.parse(films=["Jaws"])))
+
+
+def test_every_exclusion_of_a_clip_is_named(finished):
+    index = open_index(finished)
+    clip = index.clips[3]
+    found = excluded_clips(
+        finished, clip.clip_id, notes=Notes.parse(unlike=[index.clips[0].clip_id])
+    )
+    assert "itself" in found[clip.clip_id]
+    assert found[index.clips[0].clip_id] == ["excluded"]
+    hits = query_clip(finished, clip.clip_id, k=100)
+    assert len(found) == 1 + len(index.clips) - len(hits["text"]) == 2
 
 
 def test_the_voice_can_be_a_speaker_or_a_clip(finished, tmp_path):

@@ -1,0 +1,306 @@
+"""An index in segments that never change: clips are added by a new segment, removed by a rule.
+
+A million rows cannot be indexed anew for ten more clips. So a modality's index is a list of
+segments, each built once from rows that are named by clip id and input digest. Which rows count is
+decided when the list is opened, by the library of the day: a row that the library no longer has, or
+has with another digest, is dead. Segments are asked one after the other and their hits merged.
+Scores are made pair by pair, so a merged answer is the answer of one index over all live rows, as
+far as each segment finds its own best (exactly, or with its recall).
+
+Letters: N live rows, n rows of one segment, Q queries, D width, K neighbours.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from redub.core.errors import IntegrityError
+from redub.core.types import FloatArray
+from redub.index.base import (
+    FORMAT,
+    RECALL_FLOOR,
+    Backend,
+    BoolArray,
+    FileEntry,
+    Hits,
+    IndexInputError,
+    IndexRecord,
+    IntArray,
+    Metric,
+    checked_search,
+    no_hits,
+    read_record,
+    record_json,
+    save_vectors,
+    verify_file,
+    write_file,
+)
+from redub.index.registry import build_backend, load_backend
+from redub.index.similarity import prepare_halves
+
+NAMES, RAW = "names.parquet", "raw.npy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRecord:
+    """The authority on one saved segment: of which feature, which rows, which index."""
+
+    modality: str
+    feature_key: str
+    halves: bool
+    names: FileEntry
+    index: IndexRecord
+    raw: FileEntry | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return record_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> SegmentRecord:
+        """Read :meth:`to_json` back; raises IntegrityError for anything it cannot have written."""
+        return read_record(cls, text)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Segment:
+    """Rows of one modality, indexed once.
+
+    clip_ids: (n,) strictly ascending. digests: (n,) what each value was computed from. raw: (n, D)
+    the vectors as the extractor gave them; the backend's are prepared where ``halves`` is set, and
+    then one inner product is the mean of two cosines (see ``similarity.prepare_halves``).
+    """
+
+    modality: str
+    feature_key: str
+    clip_ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    backend: Backend
+    raw: FloatArray
+    halves: bool = False
+
+    @classmethod
+    def build(
+        cls,
+        modality: str,
+        clip_ids: Sequence[str],
+        digests: Sequence[str],
+        vectors: FloatArray,
+        *,
+        metric: Metric = "cosine",
+        halves: bool = False,
+        backend: str = "auto",
+        recall_floor: float = RECALL_FLOOR,
+        seed: int = 0,
+        feature_key: str = "",
+    ) -> Self:
+        """Index some rows.
+
+        Args:
+            vectors: (n, D) float32; clips whose value is null are left out, never zeros.
+            halves: score by the mean of two cosines; ``metric`` must be cosine.
+            backend: ``auto`` or a name of :data:`redub.index.registry.BACKENDS`.
+
+        Raises:
+            ConfigError: names that are not ascending or not one per vector, or vectors that may
+                not be indexed; the message names the row.
+        """
+        if halves and metric != "cosine":
+            raise IndexInputError(f"'{modality}': halves are a mean of cosines, not '{metric}'")
+        if not len(clip_ids) == len(digests) == len(vectors):
+            raise IndexInputError(
+                f"'{modality}': {len(vectors)} vectors for {len(clip_ids)} clips and "
+                f"{len(digests)} digests"
+            )
+        if any(b <= a for a, b in itertools.pairwise(clip_ids)):
+            raise IndexInputError(f"'{modality}': clip ids must ascend, none twice")
+        prepared = prepare_halves(vectors) if halves else vectors
+        return cls(
+            modality=modality,
+            feature_key=feature_key,
+            clip_ids=tuple(clip_ids),
+            digests=tuple(digests),
+            backend=build_backend(
+                backend,
+                prepared,
+                metric="dot" if halves else metric,
+                seed=seed,
+                recall_floor=recall_floor,
+            ),
+            raw=vectors,
+            halves=halves,
+        )
+
+    def save(self, folder: Path) -> SegmentRecord:
+        """Write the files into an existing folder; the record must be kept to load them."""
+        table = pa.table({"clip_id": list(self.clip_ids), "digest": list(self.digests)})
+        return SegmentRecord(
+            modality=self.modality,
+            feature_key=self.feature_key,
+            halves=self.halves,
+            names=write_file(
+                folder, NAMES, lambda path: pq.write_table(table, path, compression="zstd")
+            ),
+            raw=save_vectors(folder, RAW, self.raw) if self.halves else None,
+            index=self.backend.save(folder),
+        )
+
+    @classmethod
+    def load(cls, folder: Path, record: SegmentRecord) -> Self:
+        """Open a saved segment.
+
+        Raises:
+            IntegrityError: any byte of any file differs, or the files do not fit together.
+        """
+        clip_ids, digests = read_names(folder, record)
+        backend = load_backend(folder, record.index)
+        raw = backend.vectors
+        if record.raw is not None:
+            path = verify_file(folder, (record.raw,), RAW)
+            mapped = np.load(path, mmap_mode="r" if backend.count else None, allow_pickle=False)
+            raw = np.asarray(mapped)
+        if not len(clip_ids) == backend.count == len(raw):
+            raise IntegrityError(f"{folder}: {len(clip_ids)} names for {backend.count} vectors")
+        return cls(
+            modality=record.modality,
+            feature_key=record.feature_key,
+            clip_ids=clip_ids,
+            digests=digests,
+            backend=backend,
+            raw=raw,
+            halves=record.halves,
+        )
+
+
+def read_names(folder: Path, record: SegmentRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Clip ids and digests of a saved segment's rows, without opening its index.
+
+    Raises:
+        IntegrityError: the file is not the one that was written.
+    """
+    table = pq.read_table(verify_file(folder, (record.names,), NAMES))
+    return tuple(table.column("clip_id").to_pylist()), tuple(table.column("digest").to_pylist())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """A segment and where its rows stand among the N live rows; -1 for a dead one."""
+
+    segment: Segment
+    places: IntArray  # (n,)
+
+    @property
+    def is_live(self) -> BoolArray:
+        return self.places >= 0
+
+
+@dataclass(frozen=True, eq=False)
+class LiveSegments:
+    """Segments as one index over the N rows that a library has today."""
+
+    placed: tuple[Placed, ...]
+    metric: Metric
+    width: int
+    count: int
+
+    @classmethod
+    def of(
+        cls, segments: Sequence[Segment], wanted: Mapping[str, str], order: Sequence[str]
+    ) -> Self:
+        """Place every live row; of a row that two segments hold, the first counts.
+
+        Args:
+            wanted: clip id to the input digest that its value must have.
+            order: the N clip ids that have a value, in the order of the answers' row numbers.
+
+        Raises:
+            IntegrityError: no segment holds a clip of ``order`` as it is wanted.
+        """
+        row_of = {clip_id: row for row, clip_id in enumerate(order)}
+        missing = set(row_of)
+        placed = []
+        for segment in segments:
+            places = np.full(len(segment.clip_ids), -1, dtype=np.int64)
+            for k, (clip_id, digest) in enumerate(
+                zip(segment.clip_ids, segment.digests, strict=True)
+            ):
+                if clip_id in missing and wanted.get(clip_id) == digest:
+                    places[k] = row_of[clip_id]
+                    missing.discard(clip_id)
+            placed.append(Placed(segment, places))
+        if missing:
+            raise IntegrityError(
+                f"no segment of the index holds {min(missing)} as it is now; build the index again",
+                code="E-INT-STALE",
+            )
+        first = segments[0].backend if segments else None
+        return cls(
+            tuple(placed),
+            "cosine" if first is None else first.metric,
+            0 if first is None else first.width,
+            len(order),
+        )
+
+    def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
+        """The K best eligible rows of every query; see :class:`redub.index.base.Backend`."""
+        if not self.placed:
+            return no_hits(len(queries), k)
+        queries = checked_search(
+            queries, k, eligible, metric=self.metric, width=self.width, count=self.count
+        )
+        found = [self._asked(one, queries, k, eligible) for one in self.placed]
+        if len(found) == 1:
+            return found[0]
+        rows = np.concatenate([hits.rows for hits in found], axis=1)
+        scores = np.concatenate([hits.scores for hits in found], axis=1)
+        # Rows without a hit go last, whatever their score says.
+        keys = (rows, -np.where(rows >= 0, scores, -np.inf), rows < 0)
+        best = np.lexsort(keys, axis=1)[:, :k]
+        return Hits(
+            np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        )
+
+    def _asked(self, one: Placed, queries: FloatArray, k: int, eligible: BoolArray | None) -> Hits:
+        live = one.is_live
+        own: BoolArray | None = None if live.all() else live
+        if eligible is not None:
+            own = eligible[..., np.maximum(one.places, 0)] & live
+        hits = one.segment.backend.search(queries, k, own)
+        if not len(one.places):
+            return hits
+        # Segment rows and live rows both ascend by clip id, so equal scores stay in order.
+        return Hits(np.where(hits.rows >= 0, one.places[hits.rows], -1), hits.scores)
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """(N, D) the live rows as the backends hold them; one whole segment is not copied."""
+        return self._gathered([one.segment.backend.vectors for one in self.placed])
+
+    @cached_property
+    def raw(self) -> FloatArray:
+        """(N, D) the live rows as the extractor gave them."""
+        return self._gathered([one.segment.raw for one in self.placed])
+
+    def _gathered(self, arrays: Sequence[FloatArray]) -> FloatArray:
+        in_order = np.arange(self.count)
+        if len(arrays) == 1 and np.array_equal(self.placed[0].places, in_order):
+            return arrays[0]
+        rows = np.empty((self.count, self.width), dtype=np.float32)
+        for one, array in zip(self.placed, arrays, strict=True):
+            rows[one.places[one.is_live]] = array[one.is_live]
+        return rows
+
+    @property
+    def recall(self) -> float | None:
+        """The lowest measured recall of a segment's graph; None where all search exactly."""
+        graphs = [getattr(one.segment.backend, "facts", None) for one in self.placed]
+        return min((graph.recall for graph in graphs if graph is not None), default=None)
