@@ -645,6 +645,48 @@ def _notes(
     )
 
 
+@index_app.command("excluded")
+def index_excluded(
+    clip: Annotated[str, typer.Argument(help="a clip id")],
+    unlike: Unlike = None,
+    film: Films = None,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Every library clip that may not be retrieved for a clip, and why."""
+    from redub.pipeline.retrieve import excluded_clips
+
+    notes = _notes(None, None, None, unlike, film)
+    found = excluded_clips(project_of(project), clip, notes=notes)
+    if as_json:
+        put({"clip": clip, "excluded": found}, schema="index.excluded")
+        return
+    table(["clip", "why"], [[name, ", ".join(why)] for name, why in found.items()])
+
+
+@index_app.command("explain")
+def index_explain(
+    clip: Annotated[str, typer.Argument(help="a clip id")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="the page (default: CLIP.casting.html)")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", "--k", help="how many neighbours")] = None,
+    more: More = None,
+    less: Less = None,
+    like: Like = None,
+    unlike: Unlike = None,
+    film: Films = None,
+    project: ProjectDir = HERE,
+) -> None:
+    """Write the casting sheet of a clip: who was retrieved for it, who was not, and why."""
+    from redub.pipeline.explain import write_casting_sheet
+
+    notes = _notes(more, less, like, unlike, film)
+    opened = project_of(project)
+    page = output or opened.root / f"{clip}.casting.html"
+    say(f"wrote {write_casting_sheet(opened, clip, page, k=k, notes=notes)}")
+
+
 @index_app.command("precision")
 def index_precision(
     modality: Annotated[str, typer.Option(help="scene | face | text | audio")] = "audio",

@@ -1,0 +1,515 @@
+"""The casting sheet: one page that explains what the index answers for one line.
+
+Reads the newest index build, the line's and its neighbours' captions, class shares and sounds as
+they are stored, and their pictures (cut out of the footage through the decoder child). Writes one
+HTML file.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from redub import __version__
+from redub.core.errors import ClipError, UsageError
+from redub.core.types import MODALITIES, ByteArray, Clip, Value, Waveform
+from redub.features.emotion_lexicon import base_forms, lexicon
+from redub.footage.encode import write_clip
+from redub.index.notes import Notes
+from redub.index.policy import ClipFacts, Reason
+from redub.pages.casting import (
+    CastClip,
+    CastHit,
+    CastingSheet,
+    CastModality,
+    CastReason,
+    CastText,
+    LeftOut,
+    Piece,
+    render_casting,
+)
+from redub.pages.contents import Picture, Sound
+from redub.pipeline.decoders import close_decoders
+from redub.pipeline.extract import Toolbox
+from redub.pipeline.files import commit_bytes
+from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of
+from redub.pipeline.ledger import WHOLE_CLIP
+from redub.pipeline.project import Project
+from redub.pipeline.retrieve import check_notes, known_clip, neighbour_rows
+from redub.pipeline.store import Store
+
+CAPTION_OF = {"scene": "scene_caption", "face": "face_caption"}
+SHARES_OF = {modality: f"{modality}_emotion_probs" for modality in MODALITIES}
+MOST_NAMED = 200  # clips listed under one reason; the page says how many more there are
+FILM_CRF = 30  # as in the report: small, and good enough to see a face
+
+WORDS_OF = {
+    Reason.ITSELF: "it is the line itself",
+    Reason.OVERLAP: "cut from the same seconds of the same file as the line",
+    Reason.SPLIT: "its split may not be retrieved",
+    Reason.SPEAKER: "not a speaker that may answer this line, or a speaker who is not known",
+    Reason.SCENE: "it is in the line's own scene",
+    Reason.FILM: "its film may not be retrieved",
+    Reason.RIGHTS: "its rights are not among those that are required",
+    Reason.NEIGHBOUR: "it stands next to the line in its scene",
+    Reason.EXCLUDED: "named as one that must not be retrieved",
+    Reason.NOT_INCLUDED: "only other clips are named as those that may be retrieved",
+}
+"""What a reason says of a clip that was left out."""
+
+
+def write_casting_sheet(
+    project: Project,
+    clip_id: str,
+    output: Path,
+    *,
+    k: int | None = None,
+    notes: Notes | None = None,
+) -> Path:
+    """Explain one line's neighbours in one page.
+
+    Args:
+        k: neighbours per modality; the project's K without it.
+        notes: director's notes; the page then shows what came without and with them.
+
+    Raises:
+        UsageError: an unknown clip, with the nearest known one, or ``k`` below 1.
+        ConfigError: there is no index, or it is out of date (names the stage to run).
+    """
+    page = render_casting(casting_sheet(project, clip_id, k=k, notes=notes))
+    commit_bytes(output, page.encode("utf-8"))
+    return output
+
+
+def casting_sheet(
+    project: Project, clip_id: str, *, k: int | None = None, notes: Notes | None = None
+) -> CastingSheet:
+    """Everything the page shows, gathered from the index, the store and the footage."""
+    if k is not None and k < 1:
+        raise UsageError(f"-k is {k}; wanted at least 1")
+    notes = notes or Notes()
+    asked = _asked(project, clip_id, project.config.index.k if k is None else k)
+    check_notes(asked.index, notes)
+    before = _search(project, asked, Notes())
+    after = _search(project, asked, notes) if notes else None
+    gather = _Gatherer(project, asked, before, after)
+    library, now = len(asked.index.table), after or before
+    return CastingSheet(
+        title=f"{clip_id}: casting sheet",
+        project=project.config.name,
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        line=gather.cast[clip_id],
+        summary=_summary(asked.k, library - len(now.lost)),
+        line_facts=_line_facts(asked.clip, project.config.video.fps),
+        line_texts=gather.captions(),
+        notes=tuple(notes.lines()),
+        modalities=tuple(gather.modality(name) for name in MODALITIES),
+        library=library,
+        eligible=library - len(now.lost),
+        eligible_before=library - len(before.lost) if after else None,
+        reasons=gather.reasons(),
+        outside=gather.outside(),
+        facts=gather.facts(),
+    )
+
+
+# -- asking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The line that asks, with its vectors where it has any, and the index that it asks."""
+
+    store: Store
+    index: OpenIndex
+    clip: Clip
+    k: int
+    vectors: Mapping[str, Mapping[str, Value]]  # modality → clip id → vector
+
+
+class _Answer(NamedTuple):
+    rank: int  # from 1
+    clip_id: str
+    score: float
+    margin: float
+
+
+class _Search(NamedTuple):
+    """Per modality the answers, best first; and who could not answer: clip id → reason names."""
+
+    hits: Mapping[str, Sequence[_Answer]]
+    lost: Mapping[str, Sequence[str]]
+
+
+def _asked(project: Project, clip_id: str, k: int) -> _Asked:
+    store = Store(project)
+    index = open_index(project)
+    clip = known_clip(store, clip_id)
+    vectors = {name: store.read(FEATURE_OF[name], [clip_id]) for name in MODALITIES}
+    return _Asked(store=store, index=index, clip=clip, k=k, vectors=vectors)
+
+
+def _search(project: Project, asked: _Asked, notes: Notes) -> _Search:
+    """What :func:`redub.pipeline.retrieve.query_clip` answers, out of an index opened once."""
+    index = asked.index
+    hits = {}
+    for name, own in asked.vectors.items():
+        found = neighbour_rows(index, project, name, [asked.clip], own, k=asked.k, notes=notes)
+        hits[name] = [
+            _Answer(row["rank"] + 1, row["hit"], row["score"], row["margin"])
+            for row in found.to_pylist()
+        ]
+    policy = notes.applied_to(policy_of(project.config.index))
+    codes = policy.reasons(ClipFacts.of(asked.clip), index.table)
+    lost = {
+        index.clips[row].clip_id: Reason(int(codes[row])).names for row in np.flatnonzero(codes)
+    }
+    return _Search(hits, lost)
+
+
+# -- what the page says
+
+
+def _summary(k: int, eligible: int) -> str:
+    if k == 0:
+        return "K is 0 in this project: no modality asks for anybody."
+    asked = f"the {k} most alike clips" if k > 1 else "the most alike clip"
+    of = f"{eligible} eligible clips" if eligible != 1 else "1 eligible clip"
+    return f"Each of {len(MODALITIES)} modalities asked for {asked}, out of {of}."
+
+
+def _line_facts(clip: Clip, fps: int) -> tuple[tuple[str, str], ...]:
+    facts = (
+        ("speaker", clip.speaker or "not known"),
+        ("film", clip.film),
+        ("scene", clip.scene),
+        ("split", clip.split),
+        ("source", clip.source),
+        ("slot", f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s"),
+    )
+    return tuple((name, value) for name, value in facts if value)
+
+
+class _Gatherer:
+    """Collects what the shown clips need; each feature is read and each clip decoded once."""
+
+    def __init__(
+        self, project: Project, asked: _Asked, before: _Search, after: _Search | None
+    ) -> None:
+        self.project, self.asked, self.before, self.after = project, asked, before, after
+        self.store, self.index, self.clip_id = asked.store, asked.index, asked.clip.clip_id
+        self.lost = (after or before).lost
+        self.clips = {clip.clip_id: clip for clip in self.store.clips()}
+        searches = (before, after) if after else (before,)
+        hits = [hit for search in searches for found in search.hits.values() for hit in found]
+        shown = dict.fromkeys([self.clip_id, *(hit.clip_id for hit in hits)])
+        names = ("waveform", "reaction", *CAPTION_OF.values(), *SHARES_OF.values())
+        self.values: dict[str, dict[str, Value]] = {
+            name: self.store.read(name, shown) for name in names
+        }
+        self.cast = self._cast(shown)
+
+    # -- clips
+
+    def _cast(self, shown: Iterable[str]) -> dict[str, CastClip]:
+        tools = Toolbox(self.project)
+        try:
+            return {clip_id: self._clip(self.clips[clip_id], tools) for clip_id in shown}
+        finally:
+            close_decoders()
+
+    def _clip(self, clip: Clip, tools: Toolbox) -> CastClip:
+        sound, picture, trouble = self._sound(clip.clip_id), None, ""
+        if clip.has_video:
+            try:
+                frames = tools.decode(clip, frames=True, sound=False).frames
+            except ClipError as error:
+                frames, trouble = None, str(error)
+            if frames is not None:
+                picture = self._film(clip, frames, sound)
+        return CastClip(
+            clip_id=clip.clip_id,
+            text=clip.text,
+            speaker=clip.speaker,
+            emotion=clip.emotion,
+            film=clip.film,
+            scene=clip.scene,
+            picture=picture,
+            sound=None if sound is None else Sound(waveform=sound),
+            trouble=trouble,
+        )
+
+    def _sound(self, clip_id: str) -> Waveform | None:
+        stored = self.values["waveform"].get(clip_id)
+        if stored is None:
+            return None
+        samples = np.asarray(stored)[:, 0].astype(np.float32) / 32768.0
+        return Waveform(samples, self.project.config.audio.sample_rate_hz)
+
+    def _film(self, clip: Clip, frames: ByteArray, sound: Waveform | None) -> Picture:
+        config = self.project.config
+        if sound is None:
+            silence = config.audio.sample_count(clip.video_frames, config.video)
+            sound = Waveform(np.zeros(silence, np.float32), config.audio.sample_rate_hz)
+        with tempfile.TemporaryDirectory(prefix="redub-page-") as folder:
+            path = Path(folder) / "clip.mp4"
+            write_clip(path, frames, config.video.fps, sound, crf=FILM_CRF)
+            return Picture(mp4=path.read_bytes(), poster=frames[len(frames) // 2])
+
+    def captions(self) -> tuple[CastText, ...]:
+        """The line's captions, nothing marked; a missing one with its reason."""
+        texts = []
+        for name in CAPTION_OF.values():
+            value = self.values[name].get(self.clip_id)
+            said = f"none: {self._why_not(name)}" if value is None else str(value)
+            texts.append(CastText(title=name.replace("_", " "), pieces=(Piece(said),)))
+        return tuple(texts)
+
+    # -- modalities
+
+    def modality(self, name: str) -> CastModality:
+        before = self.before.hits[name]
+        after = None if self.after is None else self.after.hits[name]
+        asked = self._texts(name, self.clip_id)
+        own = _emotion_words(asked)
+        answers = [hit.clip_id for hit in (*before, *(after or ()))]
+        met = own & set().union(*(_emotion_words(self._texts(name, hit)) for hit in answers))
+        remaining = None if after is None else {hit.clip_id for hit in after}
+        candidates = self._candidates(name)
+        found = len(before if after is None else after)
+        return CastModality(
+            modality=name,
+            similarity=self._similarity(name),
+            texts=_marked(asked, met),
+            labels=self._labels(name),
+            shares=self._shares(name, self.clip_id),
+            hits=tuple(self._hit(name, hit, own, remaining) for hit in before),
+            after=None if after is None else tuple(self._hit(name, hit, own) for hit in after),
+            candidates=candidates,
+            silence=self._silence(name, found, candidates),
+        )
+
+    def _similarity(self, name: str) -> str:
+        of = "the two halves of " if self.index.modalities[name].halves else ""
+        return f"{self.project.config.index.metric.replace('_', ' ')} of {of}{FEATURE_OF[name]}"
+
+    def _hit(
+        self, name: str, hit: _Answer, own: set[str], remaining: set[str] | None = None
+    ) -> CastHit:
+        """``remaining``: who is there with the notes; None where that is not asked."""
+        texts = self._texts(name, hit.clip_id)
+        marked = _marked(texts, own & _emotion_words(texts))
+        if name != "text":
+            marked += (CastText(title="line", pieces=(Piece(self.clips[hit.clip_id].text),)),)
+        is_gone = remaining is not None and hit.clip_id not in remaining
+        return CastHit(
+            rank=hit.rank,
+            clip=self.cast[hit.clip_id],
+            score=hit.score,
+            margin=hit.margin,
+            texts=tuple(text for text in marked if any(piece.text for piece in text.pieces)),
+            shares=self._shares(name, hit.clip_id),
+            why_gone=self._why_gone(hit.clip_id) if is_gone else "",
+        )
+
+    def _why_gone(self, clip_id: str) -> str:
+        names = self.lost.get(clip_id, ())
+        return ", ".join(WORDS_OF[Reason[name.upper()]] for name in names) or "others came first"
+
+    def _texts(self, name: str, clip_id: str) -> tuple[tuple[str, str], ...]:
+        """What a modality's vector is made of: (title, text), leaving out what is not there."""
+        if name in CAPTION_OF:
+            caption = self.values[CAPTION_OF[name]].get(clip_id)
+            return () if caption is None else ((CAPTION_OF[name].replace("_", " "), str(caption)),)
+        line = self.clips[clip_id].text
+        reaction = str(self.values["reaction"].get(clip_id, ""))
+        texts = (("line", line), ("reaction", "" if reaction == line.strip() else reaction))
+        return tuple((title, text) for title, text in texts if text)
+
+    def _labels(self, name: str) -> tuple[str, ...]:
+        extractor: Any = self.store.keys.make(SHARES_OF[name], checked=False)
+        labels: tuple[str, ...] = extractor.labels
+        return labels
+
+    def _shares(self, name: str, clip_id: str) -> tuple[float, ...]:
+        value = self.values[SHARES_OF[name]].get(clip_id)
+        return () if value is None else tuple(float(share) for share in np.asarray(value))
+
+    def _candidates(self, name: str) -> int:
+        """Eligible clips that have a vector in this modality."""
+        ids = self.index.table.clip_id[self.index.modalities[name].rows].tolist()
+        return sum(clip_id not in self.lost for clip_id in ids)
+
+    def _silence(self, name: str, found: int, candidates: int) -> str:
+        """Why fewer than K answered; empty where K did."""
+        feature, k = FEATURE_OF[name], self.asked.k
+        if not self.asked.vectors[name]:
+            return f"The line has no {feature}, so nobody was asked: {self._why_not(feature)}"
+        if k == 0:
+            return "K is 0, so nobody was asked."
+        if found >= k:
+            return ""
+        if candidates == 0:
+            return f"Nobody could answer: no eligible clip has a {feature}."
+        if found == candidates:
+            return f"{found} of {k}: no other eligible clip has a {feature}."
+        config = self.project.config.index
+        cuts = [] if config.min_score is None else [f"the least score of {config.min_score:g}"]
+        cuts += ["the widest gap between scores"] if config.adaptive == "gap" else []
+        return f"{found} of {k}: the rest were cut off by {' and '.join(cuts)}."
+
+    def _why_not(self, feature: str) -> str:
+        """Why the line has no value of a feature, as it is stored."""
+        live = self.store.live_features(feature).filter(pl.col("clip_id") == self.clip_id)
+        if len(live):
+            return str(live["why_not"][0])
+        held = self.store.quarantined().filter(
+            pl.col("clip_id") == self.clip_id, pl.col("feature").is_in([feature, WHOLE_CLIP])
+        )
+        if len(held):
+            return f"{held['code'][0]}: {held['message'][0]}"
+        return "it was not extracted yet; run `redub extract`"
+
+    # -- who was left out
+
+    def reasons(self) -> tuple[CastReason, ...]:
+        """One row per reason that left somebody out, with or without the notes."""
+        under, old = _by_reason(self.lost), None
+        if self.after is not None:
+            old = {name: len(ids) for name, ids in _by_reason(self.before.lost).items()}
+        rows = []
+        for flag, words in WORDS_OF.items():
+            (name,) = flag.names
+            ids = under.get(name, [])
+            if not ids and not (old or {}).get(name):
+                continue
+            rows.append(
+                CastReason(
+                    name=_plain(name),
+                    words=words,
+                    count=len(ids),
+                    count_before=None if old is None else old.get(name, 0),
+                    clips=tuple(
+                        self._left_out(
+                            clip_id, [_plain(x) for x in self.lost[clip_id] if x != name]
+                        )
+                        for clip_id in ids[:MOST_NAMED]
+                    ),
+                )
+            )
+        return tuple(rows)
+
+    def outside(self) -> tuple[CastReason, ...]:
+        """Clips of the project that the library does not have."""
+        library = set(self.index.table.clip_id.tolist())
+        by_split: dict[str, list[str]] = defaultdict(list)
+        for clip in self.clips.values():
+            if clip.clip_id not in library:
+                by_split[clip.split].append(clip.clip_id)
+        rows = []
+        for split, ids in sorted(by_split.items()):
+            name, words = f"{split} split", "the library is made of training clips only"
+            if split == "train":
+                name, words = "no audio vector", "a clip without an audio emotion lends nothing"
+            clips = tuple(self._left_out(clip_id) for clip_id in sorted(ids)[:MOST_NAMED])
+            rows.append(CastReason(name=name, words=words, count=len(ids), clips=clips))
+        return tuple(rows)
+
+    def _left_out(self, clip_id: str, also: Sequence[str] = ()) -> LeftOut:
+        clip = self.clips[clip_id]
+        return LeftOut(
+            clip_id=clip_id,
+            speaker=clip.speaker,
+            film=clip.film,
+            scene=clip.scene,
+            text=clip.text,
+            also=tuple(also),
+        )
+
+    # -- facts
+
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Build, settings and keys: what else would have to be the same to get this page again."""
+        config = self.project.config.index
+        policy = policy_of(config)
+        rules = {field.name: getattr(policy, field.name) for field in fields(policy)}
+        keys = self.store.keys
+        used = [FEATURE_OF[m] for m in (*MODALITIES, "audio")]
+        used += [*CAPTION_OF.values(), "reaction", *SHARES_OF.values()]
+        splits = Counter(clip.split for clip in self.clips.values())
+        return (
+            ("redub", __version__),
+            ("index build", self.index.build),
+            ("library", f"{len(self.index.table)} of {len(self.clips)} clips"),
+            ("clips by split", ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))),
+            ("K", str(self.asked.k)),
+            ("index settings", _spelled(asdict(config))),
+            ("policy", _spelled(rules)),
+            *((name, f"{keys.by_name[name].key} by {keys.maker(name)}") for name in used),
+        )
+
+
+def _by_reason(excluded: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for clip_id, names in excluded.items():
+        for name in names:
+            found[name].append(clip_id)
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _spelled(settings: Mapping[str, Any]) -> str:
+    return "; ".join(f"{_plain(name)} {_word(value)}" for name, value in settings.items())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        more = f" and {len(value) - 5} more" if len(value) > 5 else ""
+        return (", ".join(map(str, value[:5])) + more) or "–"
+    return "–" if value is None else str(value)
+
+
+# -- words
+
+_WORD = re.compile(r"[a-z]+(?:['’‘][a-z]+)*", re.IGNORECASE | re.ASCII)
+
+
+def _entry(word: str) -> str:
+    """The lexicon's entry of a word as it is written, empty where it carries no emotion."""
+    plain = word.lower().replace("’", "'").replace("‘", "'")
+    return next((form for form in base_forms(plain) if form in lexicon()), "")
+
+
+def _emotion_words(texts: Iterable[tuple[str, str]]) -> set[str]:
+    """The entries of the emotion lexicon that some titled texts use."""
+    return {_entry(word) for _, text in texts for word in _WORD.findall(text)} - {""}
+
+
+def _marked(texts: Iterable[tuple[str, str]], shared: set[str]) -> tuple[CastText, ...]:
+    return tuple(CastText(title=title, pieces=pieces(text, shared)) for title, text in texts)
+
+
+def pieces(text: str, shared: set[str]) -> tuple[Piece, ...]:
+    """A text cut at its shared emotion words; together the pieces are the text."""
+    found: list[Piece] = []
+    end = 0
+    for match in _WORD.finditer(text):
+        if _entry(match.group()) in shared:
+            found += [Piece(text[end : match.start()]), Piece(match.group(), shared=True)]
+            end = match.end()
+    found.append(Piece(text[end:]))
+    return tuple(piece for piece in found if piece.text)
