@@ -687,6 +687,24 @@ def index_explain(
     say(f"wrote {write_casting_sheet(opened, clip, page, k=k, notes=notes)}")
 
 
+@index_app.command("map")
+def index_map(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="the page (default: map.html)")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="audio | scene | face | text")] = "audio",
+    media: Annotated[str, typer.Option(help="auto | all | none: what is embedded")] = "auto",
+    count: Annotated[int, typer.Option(help="with auto: clips with sound and picture")] = 400,
+    project: ProjectDir = HERE,
+) -> None:
+    """Write the emotion map: the library drawn flat, playable, with what it lacks named."""
+    from redub.pipeline.emotion_map import write_map
+
+    opened = project_of(project)
+    page = output or opened.root / "map.html"
+    say(f"wrote {write_map(opened, page, modality=modality, media=media, count=count)}")
+
+
 @index_app.command("precision")
 def index_precision(
     modality: Annotated[str, typer.Option(help="scene | face | text | audio")] = "audio",
