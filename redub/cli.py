@@ -705,6 +705,49 @@ def index_map(
     say(f"wrote {write_map(opened, page, modality=modality, media=media, count=count)}")
 
 
+@index_app.command("audit")
+def index_audit(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Leaks: hits on oneself, held-out clips, the same sound or words across splits."""
+    from redub.pipeline.audit import audit_index
+
+    report = audit_index(project_of(project))
+    if as_json:
+        put(report, schema="index.audit")
+    for line in report.lines():
+        say(line)
+    raise typer.Exit(QUARANTINED if report.leaks else OK)
+
+
+@index_app.command("verify")
+def index_verify(
+    queries: Annotated[int, typer.Option(help="so many stored answers are asked again")] = 200,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Every byte of every build against its commit, and stored neighbours against exact search."""
+    from redub.pipeline.index_stats import verify_index
+
+    report = verify_index(project_of(project), queries=queries)
+    if as_json:
+        put(report, schema="index.verify")
+    for line in report.lines():
+        say(line)
+    raise typer.Exit(report.exit_code)
+
+
+@index_app.command("stats")
+def index_stats(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """What the index holds, how it is built, and how evenly it answers."""
+    from redub.pipeline.index_stats import index_stats as measured
+
+    stats = measured(project_of(project))
+    if as_json:
+        put(stats, schema="index.stats")
+        return
+    for line in stats.lines():
+        say(line)
+
+
 @index_app.command("precision")
 def index_precision(
     modality: Annotated[str, typer.Option(help="scene | face | text | audio")] = "audio",
