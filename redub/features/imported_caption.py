@@ -65,6 +65,8 @@ def _parsed(line: str) -> tuple[str, Captions]:
         row = json.loads(line, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error})") from error
+    except RecursionError:
+        raise ValueError("not a row: brackets within brackets") from None
     if not isinstance(row, Mapping):
         raise ValueError("not a JSON object")
     for name, value in row.items():
@@ -72,12 +74,19 @@ def _parsed(line: str) -> tuple[str, Captions]:
             raise ValueError(f"unknown column '{name}'; {nearest(name, COLUMNS)}")
         if not isinstance(value, str) and not (value is None and name != "clip_id"):
             raise ValueError(f"'{name}' is {value!r}; wanted a text")
+        if value and not is_text(value):
+            raise ValueError(f"'{name}' holds half a character (a lone surrogate): {value!r}")
     clip_id = row.get("clip_id", "")
     if not clip_id:
         raise ValueError("no clip_id")
     if not row.keys() & {"scene", "face"}:
         raise ValueError("neither scene nor face")
     return clip_id, Captions(*((row.get(name) or "").strip() for name in ("scene", "face")))
+
+
+def is_text(words: str) -> bool:
+    """Whether a string can be written: JSON lets half of a surrogate pair through."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in words)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

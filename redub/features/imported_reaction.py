@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from redub.core.errors import FeatureAbsent
 from redub.core.types import ClipMedia
 from redub.features.base import FeatureSchema, Media, WeightUser
+from redub.features.imported_caption import is_text
 
 FIELDS = ("clip_id", "reaction")
 
@@ -31,11 +32,15 @@ def read_reactions(text: str) -> dict[str, str]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number} is not JSON: {error}") from None
+        except RecursionError:
+            raise ValueError(f"line {number} is no row: brackets within brackets") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is no JSON object")
         for name in FIELDS:
             if not isinstance(row.get(name), str) or not row[name].strip():
                 raise ValueError(f"line {number}: '{name}' is {row.get(name)!r}, wanted text")
+            if not is_text(row[name]):
+                raise ValueError(f"line {number}: '{name}' holds half a character: {row[name]!r}")
         if row["clip_id"] in reactions:
             raise ValueError(f"line {number}: clip '{row['clip_id']}' a second time")
         reactions[row["clip_id"]] = row["reaction"].strip()

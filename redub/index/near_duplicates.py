@@ -69,6 +69,7 @@ class View(NamedTuple):
 FINE = View(bands=33, low=0.025, high=0.6, smoothing_s=0.05, lag_s=0.04, floor=1e-2)
 """Up to about 2.2 kHz the channels still tell one harmonic of a voice from the next."""
 
+LEAST_CHANNELS = 2 * FINE.bands
 COARSE = View(bands=17, low=0.025, high=0.85, smoothing_s=0.25, lag_s=0.1, floor=1e-2)
 SECOND_HALF_S = 0.12  # a word is 16 signs, and 16 more this much later
 FEW_WORDS = 64  # a clip of about a second; it is also found by words with weak signs turned
@@ -122,9 +123,9 @@ def fingerprint(mel: FloatArray, audio: AudioSpec) -> Fingerprint:
     Raises:
         ConfigError: too few mel channels to tell harmonics apart.
     """
-    if mel.shape[1] < 2 * FINE.bands:
+    if mel.shape[1] < LEAST_CHANNELS:
         raise ConfigError(
-            f"fingerprints need at least {2 * FINE.bands} mel channels, found {mel.shape[1]}",
+            f"fingerprints need at least {LEAST_CHANNELS} mel channels, found {mel.shape[1]}",
             code="E-CFG-VALUE",
         )
     hop_s = audio.hop_samples / audio.sample_rate_hz

@@ -30,7 +30,13 @@ from redub.evaluation.intervals import wilson
 from redub.index.base import BoolArray, IntArray
 from redub.index.exact import ExactBackend
 from redub.index.library import LibraryTable, ModalityIndex
-from redub.index.near_duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
+from redub.index.near_duplicates import (
+    LEAST_CHANNELS,
+    Duplicate,
+    Fingerprint,
+    find_duplicates,
+    fingerprint,
+)
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.index.segments import LiveSegments, Segment, SegmentRecord
 from redub.pipeline.index import (
@@ -500,9 +506,10 @@ def _near_duplicates(look: _Look) -> tuple[KindReport, list[Finding]]:
 
 
 def _same_sound(one: Clip, other: Clip, pair: Duplicate) -> Finding:
+    """A finding about two clips, of which the first is held out if one of them is."""
     severity: Severity = "note"
-    if one.split != other.split:
-        severity = "leak" if "train" in (one.split, other.split) else "warning"
+    if one.split in HELD_OUT and other.split != one.split:
+        severity = "leak" if other.split == "train" else "warning"
     where = f"{one.split} and {other.split}" if one.split != other.split else f"both {one.split}"
     return Finding(
         kind="near_duplicate_audio",
@@ -518,6 +525,11 @@ def _same_sound(one: Clip, other: Clip, pair: Duplicate) -> Finding:
 def _fingerprints(look: _Look) -> dict[str, Fingerprint]:
     """Of every live clip with cached mel frames, part by part: all mel at once may not fit."""
     audio = look.store.project.config.audio
+    if audio.mel_channels < LEAST_CHANNELS:
+        look.gaps.append(
+            f"near-duplicate audio: {audio.mel_channels} mel channels, wanted {LEAST_CHANNELS}"
+        )
+        return {}
     live = look.store.live_features("mel").filter(pl.col("valid"))
     prints: dict[str, Fingerprint] = {}
     for (part,), rows in live.group_by("part", maintain_order=True):
@@ -590,7 +602,11 @@ def _same_words(clip: Clip, trained: Sequence[Clip], words: str) -> Finding:
     """The training line of the same speaker is named, where there is one."""
     other = min(trained, key=lambda t: (t.speaker != clip.speaker, t.clip_id))
     is_sure = word_count(words) >= SURE_WORDS
-    by = "the same speaker" if other.speaker == clip.speaker != "" else "another speaker"
+    by = "another speaker"
+    if "" in (other.speaker, clip.speaker):
+        by = "an unknown speaker"
+    elif other.speaker == clip.speaker:
+        by = "the same speaker"
     more = f", and {len(trained) - 1} more training lines" if len(trained) > 1 else ""
     return Finding(
         kind="duplicate_text",

@@ -31,7 +31,7 @@ FILE_NAME = "models.lock"
 FORMAT = 1
 
 Progress = Callable[[int, int], None]
-Seen = dict[str, dict[str, list[int]]]  # entry → file → size, mtime in ns, inode when last hashed
+Seen = dict[str, dict[str, list[int | str]]]  # entry → file → size, mtime in ns, inode, SHA-256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,8 +260,9 @@ def remove_weights(root: Path, name: str) -> Entry:
 def checked_folder(ledger: Ledger, name: str, kind: str) -> WeightFolder:
     """The folder of an entry, its files being what was recorded.
 
-    A file whose size, time and inode are those of its last hashing is taken to be the same;
-    anything else is hashed again. `redub weights verify` hashes all.
+    A file whose size, time and inode are those of its last hashing is taken to be the same, if it
+    was found to be what the ledger names now; anything else is hashed again. `redub weights
+    verify` hashes all.
 
     Raises:
         ModelRefusedError: E-MODEL-UNLISTED, E-MODEL-FILE (gone), E-MODEL-CHANGED.
@@ -271,7 +272,7 @@ def checked_folder(ledger: Ledger, name: str, kind: str) -> WeightFolder:
     seen = _read_seen(ledger.root).get(name, {})
     fresh = False
     for file in entry.files:
-        if seen.get(file) != _state(folder.file(file)):
+        if seen.get(file) != [*_state(folder.file(file)), entry.files[file]]:
             _check_digest(folder, file)
             fresh = True
     if fresh:
@@ -327,7 +328,10 @@ def _read_seen(root: Path) -> Seen:
 
 
 def _note_seen(root: Path, entry: Entry) -> None:
-    states = {file: _state(Path(entry.path) / file) for file in entry.files}
+    # With the digest it was found to have: the ledger may name another one tomorrow.
+    states = {
+        file: [*_state(Path(entry.path) / file), digest] for file, digest in entry.files.items()
+    }
     # A worker may not be allowed to write here; then it hashes again the next time.
     with contextlib.suppress(OSError, StorageError):
         commit_json(_seen_path(root), {**_read_seen(root), entry.name: states})

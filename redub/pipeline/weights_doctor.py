@@ -168,10 +168,15 @@ def _examined(
             ClipMedia(clip=media.clip, frames=media.frames, waveform=media.waveform, features=reads)
         )
         line.value = _shown(value)
+        if not isinstance(value, str) and not np.isfinite(value).all():
+            line.problem = "its values are not finite: the file is damaged or of another model"
     except FeatureAbsent as error:
         line.value = f"null: {error}"
     except RedubError as error:
         line.problem = str(error)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        # Whatever one strange file does to its library, the other entries are looked at.
+        line.problem = f"{type(e).__name__}: {e}"
     return line
 
 

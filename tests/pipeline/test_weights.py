@@ -60,6 +60,16 @@ def test_an_entry_pins_every_wanted_file_and_nothing_else(tmp_path):
         assert sorted(os.listdir(view)) == sorted(entry.files)
 
 
+def test_another_digest_in_the_ledger_is_noticed_though_the_file_was_hashed_before(tmp_path):
+    weights = make_toy(tmp_path / "w")
+    entry = add_weights(tmp_path, "ge2e", weights / "toy.pt")
+    checked_folder(read_ledger(tmp_path), "ge2e", "ge2e")
+    lock = tmp_path / "models.lock"
+    lock.write_text(lock.read_text().replace(entry.files["toy.pt"], "0" * 64))
+    ledger = read_ledger(tmp_path)
+    assert "toy.pt" in refusal("E-MODEL-CHANGED", checked_folder, ledger, "ge2e", "ge2e")
+
+
 def test_a_changed_bit_is_refused_and_found_by_verify(tmp_path):
     weights = make_toy(tmp_path / "w")
     add_weights(tmp_path, "ge2e", weights / "toy.pt")

@@ -7,11 +7,13 @@ Letters: S samples at 16 kHz, F frames of the network, V entries of the vocabula
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from redub.core.types import FloatArray
 from redub.features.checkpoint_parts import tensor_table
@@ -40,6 +42,10 @@ class CtcNetwork:
         self.model = model
         self.normalise = normalise
         self.device = device
+
+    def parameters(self) -> Iterator[Tensor]:
+        parameters: Iterator[Tensor] = self.model.parameters()
+        return parameters
 
     @torch.inference_mode()
     def log_probabilities(self, speech: FloatArray) -> NDArray[np.float64]:

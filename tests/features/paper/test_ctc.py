@@ -235,6 +235,10 @@ def test_log_probabilities_are_those_of_transformers(tmp_path, tensors):
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, atol=1e-9)
 
 
+def test_the_doctor_is_told_its_size(letters):
+    assert extractor_of(letters).describe()["parameters"].endswith(" M")
+
+
 def test_other_sounds_get_other_answers(letters):
     network = load_network(folder_of(letters, "ctc"), device=torch.device("cpu"))
     answers = [network.log_probabilities(x.astype(np.float32)) for x in (SPEECH, hiss(1.0))]

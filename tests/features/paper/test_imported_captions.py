@@ -193,3 +193,15 @@ def test_the_imported_file_itself_can_be_imported_again(tmp_path):
     first = import_captions(root, tmp_path / "c.jsonl")
     assert import_captions(root, first.path) == first
     assert (first.clips, first.strange) == (0, ("a",))
+
+
+def test_half_a_character_and_endless_brackets_are_faults_of_their_line():
+    rows = [
+        '{"clip_id": "a", "scene": "\\ud83d broken"}',
+        "[" * 9000,
+        '{"clip_id": "b", "face": "calm"}',
+    ]
+    found = parse_captions("\n".join(rows))
+    assert list(found.captions) == ["b"]
+    assert [fault.split(":")[0] for fault in found.faults] == ["line 1", "line 2"]
+    assert "half a character" in found.faults[0]
