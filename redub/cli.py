@@ -66,7 +66,7 @@ DryRun = Annotated[
     bool, typer.Option("-n", "--dry-run", help="say what would be done, write nothing")
 ]
 ProfileName = Annotated[
-    str, typer.Option("--profile", help="builtin | paper; overrides [features] profile")
+    str | None, typer.Option("--profile", help="builtin | paper; overrides [features] profile")
 ]
 HERE = Path()
 More = Annotated[
@@ -186,11 +186,11 @@ def scheduler_of(name: str, workers: int) -> Any:
     return Scheduler(name, workers)
 
 
-def project_of(folder: Path, profile: str = "") -> Any:
+def project_of(folder: Path, profile: str | None = None) -> Any:
     from redub.pipeline.project import open_project, with_profile
 
     project = open_project(folder)
-    return with_profile(project, profile) if profile else project
+    return project if profile is None else with_profile(project, profile)
 
 
 # -- the project
@@ -267,7 +267,7 @@ def _doctor_weights(project: Path, as_json: bool) -> NoReturn:
 
 
 @app.command()
-def status(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json = False) -> None:
+def status(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json = False) -> None:
     """What is committed, set aside and missing, from the logs alone."""
     from redub.pipeline.status import project_status
 
@@ -283,13 +283,19 @@ def status(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json 
             for x in report.ledger
         ],
     )
+    _say_lacking(report.lacking)
     say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
     say(f"runs: {', '.join(report.runs) or 'none'}")
     say(f"next: {report.next_command}")
 
 
+def _say_lacking(lacking: dict[str, str]) -> None:
+    for name, why in lacking.items():
+        say(f"{name} cannot be made: {why}")
+
+
 @app.command()
-def plan(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json = False) -> None:
+def plan(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json = False) -> None:
     """What `redub run` would compute, why, and how long it may take; writes nothing."""
     from redub.pipeline.plan import plan as make_plan
     from redub.pipeline.plan import plan_footage
@@ -298,8 +304,9 @@ def plan(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json = 
     store = Store(project_of(project, profile))
     footage = plan_footage(store)
     lines = make_plan(store)
+    lacking = {name: error.message for name, error in store.keys.lacking.items()}
     if as_json:
-        put({"features": lines, "footage": footage}, schema="plan")
+        put({"features": lines, "lacking": lacking, "footage": footage}, schema="plan")
         return
     say(f"footage: {len(footage.to_read)} sources to read, {len(footage.gone)} gone")
     for source in footage.to_read[:5]:
@@ -320,7 +327,8 @@ def plan(project: ProjectDir = HERE, profile: ProfileName = "", as_json: Json = 
             for x in lines
         ],
     )
-    say("next: redub run")
+    _say_lacking(lacking)
+    say("next: redub run" + (f" --profile {profile}" if profile else ""))
 
 
 # -- stages
@@ -350,7 +358,7 @@ def extract(
         list[str] | None, typer.Option("-f", "--feature", help="only these (and what they read)")
     ] = None,
     project: ProjectDir = HERE,
-    profile: ProfileName = "",
+    profile: ProfileName = None,
     workers: Workers = 2,
     scheduler: SchedulerName = "processes",
     dry_run: DryRun = False,
@@ -493,7 +501,7 @@ def captions_import(
         done = import_captions(root, file)
     if as_json:
         put(done, schema="captions.import")
-    say(f"{done.rows} rows: {done.scenes} scene and {done.faces} face captions")
+    say(f"{done.rows} rows: {done.texts['scene']} scene and {done.texts['face']} face captions")
     say(f"{done.without} of {done.clips} clips have none; {len(done.strange)} ids are not known")
     finish(0, 'redub extract, after by = "import" under [features.scene_caption]')
 
@@ -513,8 +521,8 @@ def reactions_import(
         done = import_reactions(root, file)
     if as_json:
         put(done, schema="reactions.import")
-    say(f"{done.lines} reactions; {done.unknown} of clips that are not known")
-    say(f"{done.without} clips with words have none")
+    say(f"{done.rows} reactions; {len(done.strange)} of clips that are not known")
+    say(f"{done.without} of {done.clips} clips with words have none")
     finish(0, 'redub extract, after by = "import" under [features.reaction]')
 
 
@@ -750,18 +758,65 @@ def index_stats(project: ProjectDir = HERE, as_json: Json = False) -> None:
 
 @index_app.command("precision")
 def index_precision(
-    modality: Annotated[str, typer.Option(help="scene | face | text | audio")] = "audio",
-    scope: Annotated[str, typer.Option(help="any | same | other speakers")] = "other",
+    modality: Annotated[
+        str | None,
+        typer.Option(help="scene | face | text | audio (default: audio; with --table all)"),
+    ] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="any | same | other speakers (default: other; table: all)")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", help="one K (default: index.k; with --table 1 to 10)")
+    ] = None,
     fitted: Annotated[
         bool, typer.Option(help="use a transform fitted with labels on the other speakers only")
     ] = False,
+    as_table: Annotated[
+        bool, typer.Option("--table", help="held-out lines ask the library, in every way")
+    ] = False,
+    similarity: Annotated[
+        str | None,
+        typer.Option(help="table: cosine | dot | negative_euclidean | halves (default: all)"),
+    ] = None,
+    transform: Annotated[
+        str,
+        typer.Option(help="table: settings | identity | speaker_zscore | whiten | lda | all"),
+    ] = "settings",
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
     """How often a neighbour shares the query's emotion label (precision@K, with an interval)."""
+    if as_table:
+        from redub.pipeline.precision_table import precision_table
+
+        if fitted:
+            raise UsageError("--fitted is not for --table; name a --transform")
+        found = precision_table(
+            project_of(project),
+            modality=modality,
+            similarity=similarity,
+            scope=scope,
+            transform=transform,
+            k=k,
+        )
+        if as_json:
+            put(found, schema="index.precision_table")
+            return
+        for line in found.lines():
+            say(line)
+        table(found.columns(), found.cells())
+        return
+    if similarity is not None or transform != "settings":
+        raise UsageError("--similarity and --transform are for --table")
     from redub.pipeline.precision import emotion_precision
 
-    report = emotion_precision(project_of(project), modality=modality, scope=scope, fitted=fitted)
+    report = emotion_precision(
+        project_of(project),
+        modality=modality or "audio",
+        scope=scope or "other",
+        fitted=fitted,
+        k=k,
+    )
     if as_json:
         put(report, schema="index.precision")
         return
@@ -771,6 +826,20 @@ def index_precision(
         f"[{report.low:.3f}, {report.high:.3f}], chance {report.chance:.3f}, "
         f"{report.queries} queries"
     )
+
+
+@app.command()
+def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Join clips, features and neighbours into the files a training run reads (`train` does it)."""
+    from redub.pipeline.stages import run_pack
+
+    summary = run_pack(project_of(project))
+    if as_json:
+        put(summary, schema="pack")
+        return
+    for line in summary.lines():
+        say(line)
+    finish(0, "redub train")
 
 
 @app.command()
@@ -873,7 +942,7 @@ def report(
 @app.command()
 def run(
     project: ProjectDir = HERE,
-    profile: ProfileName = "",
+    profile: ProfileName = None,
     workers: Workers = 2,
     scheduler: SchedulerName = "processes",
     start: Annotated[str, typer.Option("--from", help="first stage")] = "ingest",
@@ -1049,7 +1118,7 @@ def cache_why(
     as_json: Json = False,
 ) -> None:
     """What a clip's rows depend on: source bytes, span, decoder, settings, versions."""
-    from redub.pipeline.why import explain_rows
+    from redub.pipeline.why import FACTS, explain_rows
 
     rows = explain_rows(project_of(project), clip, feature)
     if as_json:
@@ -1057,7 +1126,7 @@ def cache_why(
         return
     for row in rows:
         say(f"{row['feature']}: {row['state']}")
-        for key in ("key", "input_digest", "source", "span", "decoder", "part"):
+        for key in FACTS if row["key"] else ():
             say(f"  {key:14} {row[key]}")
 
 

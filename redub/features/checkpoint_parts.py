@@ -40,9 +40,14 @@ def tensor_table(value: Any, weights: WeightFolder, where: str) -> dict[str, Ten
         raise weights.refused(
             f"{where} is a {type(value).__name__}, wanted a table of tensors", code="E-MODEL-FILE"
         )
-    others = [str(name) for name, entry in value.items() if not isinstance(entry, torch.Tensor)]
+    others = [
+        str(name)
+        for name, entry in value.items()
+        if not (isinstance(name, str) and isinstance(entry, torch.Tensor))
+    ]
     if others:
         raise weights.refused(
-            f"{where} holds more than tensors ({', '.join(others[:3])})", code="E-MODEL-FILE"
+            f"{where} holds more than tensors by name ({', '.join(others[:3])})",
+            code="E-MODEL-FILE",
         )
     return without_prefix(value, "module.")

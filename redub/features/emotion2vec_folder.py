@@ -155,8 +155,14 @@ def _whole(weights: WeightFolder, key: str, value: Any, low: int, high: int) -> 
 
 def _yaml(weights: WeightFolder, name: str) -> dict[str, Any]:
     yaml: Any = importlib.import_module("yaml")
+    text = weights.text(name)
     try:
-        values = yaml.safe_load(weights.text(name))
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            # Nine lines of references to references make a table of 10⁹ entries.
+            raise weights.refused(
+                f"{name} refers to its own parts; write them out", code="E-MODEL-FILE"
+            )
+        values = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         wants_code = isinstance(error, yaml.constructor.ConstructorError)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

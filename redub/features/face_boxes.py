@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -30,6 +31,11 @@ from redub.features.weights import WeightFolder
 KIND = "face_boxes"
 WANTED = ("clip_id", "frame", "x", "y", "w", "h")
 PICTURE = ("width", "height")
+FRAME_DIGITS = 9  # a year at 25 per second
+FURTHEST = 1_000_000  # pixels; no picture is so large, and sums with it stay exact
+
+_SHORT = reprlib.Repr()  # a message quotes a cell, but not a page of it
+_SHORT.maxstring = 60
 
 
 class GivenBox(NamedTuple):
@@ -60,7 +66,8 @@ class UserBoxes:
                 boxes = given.setdefault(clip_id, {})
                 if box.frame in boxes:
                     first = boxes[box.frame].place
-                    wrong.append(f"{box.place}: frame {box.frame} of {clip_id} again ({first})")
+                    again = f"frame {box.frame} of {_SHORT.repr(clip_id)} again ({first})"
+                    wrong.append(f"{box.place}: {again}")
                 boxes.setdefault(box.frame, box)
         if wrong:
             more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
@@ -125,7 +132,7 @@ def _read(weights: WeightFolder, name: str, wrong: list[str]) -> Iterator[tuple[
         missing = [column for column in WANTED if column not in header]
         if missing or (len(set(PICTURE) & set(header)) == 1) or len(set(header)) < len(header):
             wrong.append(
-                f"{name} line 1: the header is '{','.join(header)}', wanted "
+                f"{name} line 1: the header is {_SHORT.repr(','.join(header))}, wanted "
                 f"{','.join(WANTED)} and at will {','.join(PICTURE)}"
             )
             return
@@ -149,16 +156,24 @@ def _given(row: Mapping[str, str], place: str) -> GivenBox:
     """Raises ValueError with what is wrong in one cell."""
     if not row["clip_id"]:
         raise ValueError("clip_id is empty")
-    if not (row["frame"].isascii() and row["frame"].isdigit()):
-        raise ValueError(f"frame is '{row['frame']}', wanted a whole number from 0")
+    frame = row["frame"]
+    if not (frame.isascii() and frame.isdigit()):
+        raise ValueError(f"frame is {_SHORT.repr(frame)}, wanted a whole number from 0")
+    if len(frame) > FRAME_DIGITS:
+        raise ValueError(
+            f"frame is {_SHORT.repr(frame)}, wanted a number of at most {FRAME_DIGITS} digits"
+        )
     x, y, w, h = (_number(row, column) for column in ("x", "y", "w", "h"))
     picture = None
     if PICTURE[0] in row:
         picture = (_number(row, "width"), _number(row, "height"))
-    for column in ("w", "h", *(PICTURE if picture else ())):
-        if float(row[column]) <= 0:
-            raise ValueError(f"{column} is {row[column]}, wanted above 0")
-    return GivenBox(int(row["frame"]), x, y, w, h, picture, place)
+    for column, size in (("w", w), ("h", h)):
+        if size <= 0:
+            raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted above 0")
+    for column, size in zip(PICTURE, picture, strict=True) if picture else ():
+        if size < 1:  # a tiny one would make every box of it endless
+            raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted at least 1")
+    return GivenBox(int(frame), x, y, w, h, picture, place)
 
 
 def _number(row: Mapping[str, str], column: str) -> float:
@@ -166,6 +181,7 @@ def _number(row: Mapping[str, str], column: str) -> float:
         value = float(row[column])
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{column} is '{row[column]}', wanted a number")
+    if not abs(value) <= FURTHEST:  # NaN is not, either
+        wanted = f"at most {FURTHEST} pixels" if math.isfinite(value) else "a number"
+        raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted {wanted}")
     return value

@@ -10,7 +10,9 @@ Source: the formats of openslr.org/11 (``WORD<tab>P1 P2``), cmudict 0.7b (``;;;`
 
 from __future__ import annotations
 
+import codecs
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -41,8 +43,8 @@ def read_lexicon(folder: WeightFolder) -> Entries:
     """Word in lower case → phones of its first entry.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, not exactly one file is recorded, or a line is not a word
-            with ARPAbet phones.
+        ModelRefusedError: E-MODEL-FILE, not exactly one file is recorded, it is UTF-16, or a line
+            is not a word with ARPAbet phones.
     """
     if len(folder.files) != 1:
         raise folder.refused(
@@ -62,7 +64,8 @@ def read_lexicon(folder: WeightFolder) -> Entries:
         phones = [plain_phone(symbol) for symbol in symbols]
         bad = [symbol for symbol, phone in zip(symbols, phones, strict=True) if phone is None]
         if bad or not symbols:
-            what = f"the phone '{bad[0]}' of '{word}'" if bad else f"no phones for '{word}'"
+            of = reprlib.repr(word)
+            what = f"the phone {reprlib.repr(bad[0])} of {of}" if bad else f"no phones for {of}"
             raise folder.refused(
                 f"{name} line {number} has {what}; wanted a word and its ARPAbet phones",
                 code="E-MODEL-FILE",
@@ -75,6 +78,12 @@ def read_lexicon(folder: WeightFolder) -> Entries:
 
 def _lines(folder: WeightFolder, name: str) -> list[str]:
     data = folder.file(name).read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
+        # Without this it would be read as Latin-1, and the sentence be about phones nobody wrote.
+        raise folder.refused(
+            f"{name} looks like UTF-16 (Notepad calls it Unicode); save it as UTF-8",
+            code="E-MODEL-FILE",
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

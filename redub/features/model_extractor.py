@@ -18,7 +18,7 @@ from redub.core.errors import ClipError
 from redub.core.types import ClipMedia, Value
 from redub.features.base import FeatureSchema, Media, WeightUser
 from redub.features.runtime import Runtime
-from redub.features.weights import WeightFolder
+from redub.features.weights import WeightFolder, understood
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -84,7 +84,8 @@ class ModelExtractor(WeightUser, ABC):
     def network(self) -> Any:
         """The loaded network; loaded once per process, at the first value."""
         if self._network is None:
-            self._network = self.load()
+            with understood(self.weights):
+                self._network = self.load()
         return self._network
 
     def describe(self) -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from redub.core.errors import ConfigError
+
+_DEVICE = re.compile(r"auto|cpu|cuda(?::[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,30 +26,48 @@ class Runtime:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+        if not _DEVICE.fullmatch(self.device):
             raise ConfigError(
-                f"compute.device is '{self.device}'; legal: auto, cpu, cuda, cuda:N",
+                f"compute.device is {self.device!r}; legal: auto, cpu, cuda, cuda:N (N from 0)",
                 code="E-CFG-VALUE",
             )
         if self.batch < 0:
-            raise ConfigError(f"compute.batch is {self.batch}; wanted 0 or more")
+            raise ConfigError(
+                f"compute.batch is {self.batch}; wanted 0 or more", code="E-CFG-VALUE"
+            )
         if self.threads < 1:
-            raise ConfigError(f"compute.threads is {self.threads}; wanted at least 1")
+            raise ConfigError(
+                f"compute.threads is {self.threads}; wanted at least 1", code="E-CFG-VALUE"
+            )
 
     def torch_device(self) -> Any:
         """The device to compute on.
 
         Raises:
-            ConfigError: a GPU was asked for by name and there is none.
+            ConfigError: E-CFG-DEVICE, a GPU was asked for by name that this machine does not have.
         """
         import torch
 
-        has_gpu = torch.cuda.is_available()
+        if self.device == "cpu":
+            return torch.device("cpu")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if self.device == "auto":
-            return torch.device("cuda" if has_gpu else "cpu")
-        if self.device != "cpu" and not has_gpu:
+            return torch.device("cuda" if count else "cpu")
+        if count == 0:
             raise ConfigError(
                 f"compute.device is '{self.device}' and no GPU is usable; set it to auto or cpu",
                 code="E-CFG-DEVICE",
             )
-        return torch.device(self.device)
+        if self.device == "cuda":
+            return torch.device("cuda")
+        number = int(self.device.removeprefix("cuda:"))
+        # Asked here: torch finds out when the first tensor goes there, with a RuntimeError that
+        # would be taken for a fault of the clip.
+        if number >= count:
+            usable = ", ".join(f"cuda:{n}" for n in range(count))
+            raise ConfigError(
+                f"compute.device is '{self.device}', which this machine does not have; set it to "
+                f"auto, cpu or one of {usable}",
+                code="E-CFG-DEVICE",
+            )
+        return torch.device("cuda", number)

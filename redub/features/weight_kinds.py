@@ -21,12 +21,14 @@ _TENSORS = ("pytorch_model.bin", *_SHARDS)
 class WeightKind:
     """``wanted``: groups of glob patterns; of every group at least one file must be there.
 
-    ``optional``: patterns of files that are recorded where they exist.
+    ``optional``: patterns of files that are recorded where they exist. ``single``: just one file
+    may fit ``wanted``, because publishers name it freely and two could not be told apart.
     """
 
     title: str
     wanted: tuple[tuple[str, ...], ...]
     optional: tuple[str, ...] = ()
+    single: bool = False
     licence: str = "not stated"
     terms: str = ""
     source: str = ""
@@ -78,6 +80,7 @@ KINDS: dict[str, WeightKind] = {
     "mae_dfer": WeightKind(
         title="MAE-DFER fine-tuned on DFEW",
         wanted=(("*.pth", "*.pt", "*.safetensors"),),
+        single=True,
         licence="MIT (code)",
         terms="DFEW is licensed for academic use",
         source="github.com/sunlicai/MAE-DFER",
@@ -85,6 +88,7 @@ KINDS: dict[str, WeightKind] = {
     "emonet": WeightKind(
         title="EmoNet (EmoFAN)",
         wanted=(("*.pth", "*.pt", "*.safetensors"),),
+        single=True,
         licence="CC-BY-NC-ND-4.0",
         terms="non-commercial, no derivatives",
         source="github.com/face-analysis/emonet",
@@ -103,6 +107,7 @@ KINDS: dict[str, WeightKind] = {
     "npc": WeightKind(
         title="NPC frame-level speech features (s3prl layout)",
         wanted=(("*.ckpt", "*.pth", "*.pt", "*.safetensors"),),
+        single=True,
         optional=("config.json",),
         licence="MIT (code)",
         terms="npc_360hr and npc_960hr are trained on LibriSpeech and are not emotion-aware",
@@ -111,12 +116,14 @@ KINDS: dict[str, WeightKind] = {
     "ge2e": WeightKind(
         title="GE2E speaker encoder (Resemblyzer layout)",
         wanted=(("*.pt", "*.pth", "*.safetensors"),),
+        single=True,
         licence="Apache-2.0",
         source="github.com/resemble-ai/Resemblyzer (pretrained.pt)",
     ),
     "lrw_lips": WeightKind(
         title="LRW lip reader, ResNet-18 front end",
         wanted=(("*.pth", "*.pth.tar", "*.pt", "*.safetensors"),),
+        single=True,
         optional=("*.json",),
         licence="non-commercial (repository's own licence)",
         terms="LRW is licensed by the BBC for academic use",
@@ -125,6 +132,7 @@ KINDS: dict[str, WeightKind] = {
     "yunet": WeightKind(
         title="YuNet face detector",
         wanted=(("*.onnx",),),
+        single=True,
         licence="MIT",
         source="github.com/opencv/opencv_zoo (face_detection_yunet)",
     ),

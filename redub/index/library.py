@@ -19,11 +19,21 @@ from numpy.typing import NDArray
 
 from redub.core.errors import ConfigError
 from redub.core.types import Clip, FloatArray
-from redub.index.base import BoolArray, Hits, IndexInputError, IntArray, no_hits
+from redub.index.base import (
+    SMALLEST_NORM,
+    BoolArray,
+    Hits,
+    IndexInputError,
+    IntArray,
+    Metric,
+    no_hits,
+    row_norms,
+)
 from redub.index.policy import ClipFacts, Policy
 from redub.index.segments import LiveSegments, Segment
 from redub.index.selection import Chosen, Selection, choose
 from redub.index.similarity import SIMILARITIES, prepare_halves
+from redub.index.transform import Transform, said_of
 
 MASK_BYTES = 1 << 26  # 64 MiB of (Q, N) eligibility at a time
 WORDS = ("clip_id", "film", "scene", "speaker", "split", "emotion", "rights", "source_digest")
@@ -152,13 +162,16 @@ class ModalityIndex:
     """One modality of a library: an index over the clips that have a vector.
 
     ``rows`` ascends, so that a tie broken by index row is broken by clip id. With ``halves`` the
-    score is the mean of the cosines of the two halves of a vector (the text modality).
+    score is the mean of the cosines of the two halves of a vector (the text modality). Where there
+    is a ``transform``, the segments hold transformed vectors, and everything here but
+    :meth:`transformed` is about those.
     """
 
     modality: str
     rows: IntArray  # (n,) table row of every index row
     backend: LiveSegments
     halves: bool = False
+    transform: Transform | None = None
 
     @classmethod
     def of(
@@ -167,11 +180,13 @@ class ModalityIndex:
         table: LibraryTable,
         segments: Sequence[Segment],
         wanted: Mapping[str, str],
+        transform: Transform | None = None,
     ) -> Self:
         """Segments as the index of a table's clips.
 
         Args:
             wanted: clip id to input digest of every clip that has a vector; others are ignored.
+            transform: what the segments' vectors went through; None for none.
 
         Raises:
             IntegrityError: a wanted clip of the table is in no segment.
@@ -183,6 +198,7 @@ class ModalityIndex:
             rows=rows,
             backend=LiveSegments.of(segments, wanted, [ids[row] for row in rows]),
             halves=bool(segments) and segments[0].halves,
+            transform=transform,
         )
 
     @classmethod
@@ -221,7 +237,7 @@ class ModalityIndex:
         """The K best eligible clips of every query, in table rows.
 
         Args:
-            queries: (Q, D) float32 vectors of this modality, as the library's were given.
+            queries: (Q, D) float32, transformed as the library's were (:meth:`transformed`).
             eligible: (Q, N) or (N,) bool over the *table* rows.
         """
         queries = self.prepared(queries)
@@ -231,6 +247,27 @@ class ModalityIndex:
             return hits
         return Hits(np.where(hits.rows >= 0, self.rows[hits.rows], -1), hits.scores)
 
+    def transformed(self, vectors: FloatArray, speakers: Sequence[str]) -> FloatArray:
+        """(n, W) vectors as they are searched, from (n, D) as extracted and who speaks in each."""
+        if self.transform is None or not len(vectors):
+            return vectors
+        return self.transform.apply(vectors, speakers)
+
+    @property
+    def transform_name(self) -> str:
+        """What the vectors went through, in words; ``identity`` where nothing was done."""
+        return "identity" if self.transform is None else said_of(self.transform)
+
+    def can_ask(self, vectors: FloatArray) -> BoolArray:
+        """(n,) bool: whether transformed vectors may be searched for.
+
+        A transform may leave a vector without a direction. As extracted none is expected to be, and
+        :meth:`search` refuses one that is.
+        """
+        if self.transform is None:
+            return np.ones(len(vectors), dtype=np.bool_)
+        return has_direction(vectors, "cosine" if self.halves else self.backend.metric)
+
     def prepared(self, vectors: FloatArray) -> FloatArray:
         """(n, D) vectors of this modality as the backend holds and scores them."""
         return prepare_halves(vectors) if self.halves else vectors
@@ -239,6 +276,14 @@ class ModalityIndex:
         """(n, n) similarities between table rows that have a vector here."""
         own = self.backend.vectors[np.searchsorted(self.rows, rows)]
         return SIMILARITIES[self.backend.metric](own, own)
+
+
+def has_direction(vectors: FloatArray, metric: Metric) -> BoolArray:
+    """(n,) bool: a vector of no length has no cosine; the other metrics take any."""
+    if metric != "cosine":
+        return np.ones(len(vectors), dtype=np.bool_)
+    has: BoolArray = row_norms(vectors) >= SMALLEST_NORM
+    return has
 
 
 def retrieve(
@@ -253,7 +298,7 @@ def retrieve(
 
     Args:
         index: built on this table.
-        queries: (Q, D) float32 vectors of the query clips.
+        queries: (Q, D) float32 vectors of the query clips, transformed as the library's were.
         query_facts: who asks, one per query.
         selection: how many hits, and which of the candidates.
 

@@ -32,10 +32,11 @@ MEL_BYTES = 15_000
 MEL_FLOOR = 8.0  # nepers below the loudest that are still drawn (about 70 dB)
 
 
-def encode_sound(waveform: Waveform, codec: Codec) -> bytes:
+def encode_sound(waveform: Waveform, codec: Codec, *, bits_per_s: int = AAC_BITS_PER_S) -> bytes:
     """Encode mono sound for browsers.
 
-    FLAC is what the system made, to the sample (16 bit). AAC in MP4 is about a third of its size.
+    FLAC is what the system made, to the sample (16 bit). AAC in MP4 is about a third of its size
+    at the usual ``bits_per_s``.
     Samples beyond full scale are clipped. The same samples give the same bytes.
     """
     pcm = np.clip(np.round(waveform.samples * 32767.0), -32768, 32767).astype(np.int16)
@@ -50,7 +51,7 @@ def encode_sound(waveform: Waveform, codec: Codec) -> bytes:
         stream.layout = "mono"
         stream.format = "s16" if codec == "flac" else "fltp"
         if codec == "aac":
-            stream.bit_rate = AAC_BITS_PER_S
+            stream.bit_rate = bits_per_s
         frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
         frame.sample_rate = waveform.sample_rate_hz
         frame.pts = 0

@@ -12,6 +12,7 @@ Letters: N library rows, Q queries, K neighbours.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -49,6 +50,7 @@ from redub.pipeline.index import (
     is_fresh,
     open_index,
     policy_of,
+    spaces_of,
 )
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbour_parts
@@ -298,16 +300,17 @@ def newest_build(project: Project) -> OpenIndex:
         raise IntegrityError(f"{folder}: not a table", code="E-INT-INDEX")
     clips = clips_of(frame)
     table = LibraryTable.from_clips(clips)
-    modalities = {}
+    modalities, spaces = {}, spaces_of(project, record, clips)
     for modality in MODALITIES:
         segments = [
             Segment.load(root / modality / name, segment_record(root / modality / name))
             for name in record["segments"][modality]
         ]
         wanted = _indexed(store, modality, clips, segments)
-        modalities[modality] = ModalityIndex.of(modality, table, segments, wanted)
+        transform = spaces[modality].transform if modality in spaces else None
+        modalities[modality] = ModalityIndex.of(modality, table, segments, wanted, transform)
     audio = np.load(folder / "audio.npy", allow_pickle=False)
-    return OpenIndex(record["build"], tuple(clips), table, modalities, audio)
+    return OpenIndex(record["build"], tuple(clips), table, modalities, audio, spaces)
 
 
 def segment_record(folder: Path) -> SegmentRecord:
@@ -868,6 +871,11 @@ def _search(
     for start in range(0, len(asking), SEARCH_BLOCK):
         some = asking[start : start + SEARCH_BLOCK]
         queries = np.stack([np.asarray(values[clip.clip_id]) for clip in some]).astype(np.float32)
+        queries = own.transformed(queries, [clip.speaker for clip in some])
+        can_ask = own.can_ask(queries)
+        some, queries = list(itertools.compress(some, can_ask)), queries[can_ask]
+        if not some:
+            continue
         hits = own.search(queries, k, np.stack([~forbidden(clip) for clip in some]))
         for clip, rows in zip(some, hits.rows, strict=True):
             answers[clip.clip_id] = [look.index.clips[row].clip_id for row in rows if row >= 0]

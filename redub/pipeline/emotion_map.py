@@ -114,7 +114,9 @@ def emotion_map(project: Project, *, modality: str, media: str, count: int) -> E
     trust = trustworthiness(shown, layout.places, TRUST_K)
     near = _nearest(space, vectors, drawn, len(index.table))
     embedded = _embedded(project, store, clips, media, count)
-    similarity = f"{_metric(project, space)} of {FEATURE_OF[modality]}"
+    used = project.config.index.audio_transform if modality == "audio" else space.transform_name
+    after = "" if used == "identity" else f" after {used}"
+    similarity = f"{_metric(project, space)} of {FEATURE_OF[modality]}{after}"
     return EmotionMap(
         title=f"{project.config.name}: emotion map",
         project=project.config.name,
@@ -140,9 +142,10 @@ def _metric(project: Project, space: ModalityIndex) -> str:
 
 
 def _space(project: Project, index: OpenIndex, modality: str) -> tuple[ModalityIndex, FloatArray]:
-    """How the drawn vectors are searched, and the vectors (n, D) themselves, a row each."""
+    """How the drawn vectors are searched, and these (n, W), transformed, a row each."""
     if modality != "audio":
-        return index.modalities[modality], index.vectors[modality]
+        space = index.modalities[modality]
+        return space, space.backend.raw
     config = project.config.index
     rows = np.flatnonzero(_usable(index.audio, config.metric))
     space = ModalityIndex.build(
@@ -378,6 +381,9 @@ def _queries(
         with np.load(path, allow_pickle=False) as arrays:
             transform = Chain.from_arrays(dict(arrays))
         queries = transform.apply(queries, [clip.speaker for clip in asking])
+    elif modality != "audio":
+        own = index.modalities[modality]
+        queries = own.transformed(queries, [clip.speaker for clip in asking])
     usable = _usable(queries, project.config.index.metric)
     return list(itertools.compress(asking, usable)), queries[usable]
 

@@ -631,7 +631,7 @@ def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
         file_digest(run_folder(project, run) / "samples" / split / "index.json") for run in runs
     ]
     store = Store(project)
-    keys = {name: key.key for name, key in store.keys.by_name.items()}
+    keys = {name: store.keys.by_name[name].key for name in store.keys.usable}
     clips = [asdict(clip) for clip in store.clips()]
     return digest_of([takes, keys, clips, asdict(project.config.evaluate), list(runs)])
 

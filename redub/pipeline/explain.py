@@ -300,7 +300,10 @@ class _Gatherer:
 
     def _similarity(self, name: str) -> str:
         of = "the two halves of " if self.index.modalities[name].halves else ""
-        return f"{self.project.config.index.metric.replace('_', ' ')} of {of}{FEATURE_OF[name]}"
+        own = self.index.modalities[name]
+        after = "" if own.transform is None else f" after {own.transform_name}"
+        metric = self.project.config.index.metric.replace("_", " ")
+        return f"{metric} of {of}{FEATURE_OF[name]}{after}"
 
     def _hit(
         self, name: str, hit: _Answer, own: set[str], remaining: set[str] | None = None

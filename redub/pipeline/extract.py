@@ -23,7 +23,13 @@ import pyarrow as pa
 
 from redub import __version__
 from redub.core.config import digest_of
-from redub.core.errors import ClipError, ConfigError, FeatureAbsent, RedubError
+from redub.core.errors import (
+    ClipError,
+    ConfigError,
+    FeatureAbsent,
+    ModelRefusedError,
+    RedubError,
+)
 from redub.core.threads import torch_threads
 from redub.core.types import Clip, ClipMedia, SharedWork, Value
 from redub.features.base import Extractor, FeatureSchema
@@ -384,12 +390,13 @@ class ClipWork:
         except FeatureAbsent as error:
             self._null(tools, name, str(error))
         except ClipError as error:
-            self._hold(name, error)
+            self._hold(name, error, tools)
         except RedubError:
             raise  # about the model, the project or the machine, not about this clip
         except Exception as error:  # the one place: a bug in one extractor costs one row, by name
             kind = f"{type(error).__name__}: {error}"
-            self._hold(name, ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR"))
+            failed = ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR")
+            self._hold(name, failed, tools)
 
     def _has_reads(self, tools: Toolbox, name: str) -> bool:
         """Whether all upstream values are there; settles the feature where one is not."""
@@ -401,7 +408,9 @@ class ClipWork:
                 self._null(tools, name, f"{read}: {self.nulls[read]}")
             else:
                 self._hold(
-                    name, ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM")
+                    name,
+                    ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM"),
+                    tools,
                 )
             return False
         return True
@@ -426,8 +435,9 @@ class ClipWork:
         length_s = clip.video_frames / tools.keys.config.video.fps
         self.rows[name] = FeatureRow(clip.clip_id, key.input_digest(clip), value, why, length_s)
 
-    def _hold(self, feature: str, error: ClipError) -> None:
-        self.quarantine.append(quarantine_row(self.clip, "extract", feature, error))
+    def _hold(self, feature: str, error: ClipError, tools: Toolbox | None = None) -> None:
+        key = "" if tools is None else tools.keys.by_name[feature].key
+        self.quarantine.append(quarantine_row(self.clip, "extract", feature, error, key=key))
 
 
 def checked_value(value: Value, schema: FeatureSchema) -> Value:
@@ -453,14 +463,21 @@ def checked_value(value: Value, schema: FeatureSchema) -> Value:
     return value
 
 
-def quarantine_row(clip: Clip, stage: str, feature: str, error: ClipError) -> dict[str, Any]:
-    """One row of the quarantine table about a clip that exists in the clip table."""
+def quarantine_row(
+    clip: Clip, stage: str, feature: str, error: ClipError, *, key: str = ""
+) -> dict[str, Any]:
+    """One row of the quarantine table about a clip that exists in the clip table.
+
+    Args:
+        key: of the feature; under another one (other weights, other settings) the row does not
+            hold. Empty for faults of the clip itself.
+    """
     return {
         "clip_id": clip.clip_id,
         "stage": stage,
         "feature": feature,
         "source": clip.source,
-        "input_digest": f"{media_digest(clip)}+{text_digest(clip)}",
+        "input_digest": f"{media_digest(clip)}+{text_digest(clip)}" + (f"@{key}" if key else ""),
         "state": "held",
         "code": error.code,
         "message": error.message,
@@ -560,7 +577,7 @@ def extract(
     store = Store(project)
     summary = ExtractSummary()
     finish_interrupted(store, summary)
-    names = list(features) if features else list(store.keys.by_name)
+    names = list(features) if features else all_features(store)
     for name in with_reads(store.keys, names):
         store.keys.folders(name, checked=True)  # refused before anything is computed
     if not store.sources.commits():
@@ -581,6 +598,22 @@ def extract(
         close_decoders()
     check_ledger(store, names)
     return summary
+
+
+def all_features(store: Store) -> list[str]:
+    """Every feature of the project.
+
+    Raises:
+        ModelRefusedError: weights of some are not recorded or not there; all are named.
+    """
+    lacking = store.keys.lacking
+    for first in lacking.values():
+        raise ModelRefusedError(
+            f"{first.message}. Features that cannot be made: {', '.join(lacking)}; name others "
+            "with `redub extract -f FEATURE`",
+            code=first.code,
+        )
+    return list(store.keys.by_name)
 
 
 def commit_shard(store: Store, outcome: ShardOutcome, summary: ExtractSummary) -> None:
@@ -623,7 +656,7 @@ def _lost(store: Store, failure: Failure[ShardOrder]) -> ShardOutcome:
     )
     rows = [quarantine_row(clip, "extract", WHOLE_CLIP, error) for clip in order.clips]
     rows += [
-        quarantine_row(clip, "extract", name, error)
+        quarantine_row(clip, "extract", name, error, key=store.keys.by_name[name].key)
         for clip in order.clips
         for name in order.pending[clip.clip_id]
         if not store.keys.by_name[name].uses_media

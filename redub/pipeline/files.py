@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # both decoders' errors are ValueErrors
         raise IntegrityError(f"{path} is damaged: {error}", code="E-INT-JSON") from error
 
 

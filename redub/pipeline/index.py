@@ -1,9 +1,10 @@
 """Stage 3 of 7: build the reference footage library and one emotion index per modality.
 
 Reads the committed emotion vectors of the training split. Writes ``index/<modality>/<segment>/``
-with its record, ``index/library/<build>/`` (clip rows, audio vectors, audio transform), and then
+with its record, ``index/library/<build>/`` (clip rows, audio vectors, fitted transforms), and then
 one commit that names the build and its segments. Builds share segments, so adding a few clips to
-many is quick. Readers keep the build they opened; nothing is overwritten.
+many is quick; only where a modality has a fitted transform, a changed library is another transform,
+and all its rows are indexed anew. Readers keep the build they opened; nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,32 @@ from redub.pipeline.files import (
     read_json,
 )
 from redub.pipeline.project import IndexConfig, Project
+from redub.pipeline.spaces import (
+    PLAIN,
+    Space,
+    committed_spaces,
+    fit_space,
+    has_halves,
+    read_spaces,
+    transform_of,
+    write_space,
+)
 from redub.pipeline.store import Store, clip_table, clips_of
 
 log = logging.getLogger(__name__)
 
 BUILD_VERSION = 2
-BUILT_WITH = ("backend", "metric", "audio_transform", "recall_floor", "seed", "segment_rows")
+BUILT_WITH = (
+    "backend",
+    "metric",
+    "audio_transform",
+    "scene_transform",
+    "face_transform",
+    "text_transform",
+    "recall_floor",
+    "seed",
+    "segment_rows",
+)
 SEGMENT_WITH = ("backend", "metric", "recall_floor", "seed")
 MOST_SEGMENTS = 16  # each costs every query a search
 MOST_DEAD = 0.5  # dead rows per live one, that searches still pass by
@@ -83,11 +104,15 @@ class OpenIndex:
     table: LibraryTable
     modalities: Mapping[str, ModalityIndex]
     audio: FloatArray  # (N, D) transformed audio emotion vectors, one per library row
+    spaces: Mapping[str, Space] = field(default_factory=dict)  # of transformed modalities only
 
     @property
     def vectors(self) -> dict[str, FloatArray]:
         """Modality to (n, D) vectors as the extractor gave them, rows as ``modalities[…].rows``."""
-        return {name: own.backend.raw for name, own in self.modalities.items()}
+        return {
+            name: self.spaces[name].raw_of(own.rows) if name in self.spaces else own.backend.raw
+            for name, own in self.modalities.items()
+        }
 
 
 def policy_of(config: IndexConfig) -> Policy:
@@ -123,7 +148,8 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
         compact: index all clips anew, in as few segments as possible.
 
     Raises:
-        ConfigError: no training clip has an audio emotion vector yet (names the stage to run).
+        ConfigError: no training clip has an audio emotion vector yet (names the stage to run), or
+            a transform cannot be fitted.
     """
     store = Store(project)
     library, left_out = _library(store)
@@ -144,20 +170,24 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
     place = f"{LIBRARY}/{build}"
     if not _is_kept(root / place, committed.get(place)):
         _write_library(store, root / place, library)
+    spaces = read_spaces(root / place, library)
     files = {place: folder_digests(root / place)}
     rows: dict[str, int] = {}
     recall: dict[str, float | None] = {}
     segments: dict[str, list[str]] = {}
     for modality in MODALITIES:
-        wanted = _wanted(store, modality, library)
+        space = spaces.get(modality)
+        wanted = _wanted(store, modality, library, space)
         names = [] if record is None or compact else record["segments"].get(modality, [])
-        segments[modality] = _segments(store, modality, wanted, names, committed)
+        new = _NewRows(store, modality, library, space)
+        segments[modality] = _segments(new, wanted, names, committed)
         for name in segments[modality]:
             files[f"{modality}/{name}"] = folder_digests(root / modality / name)
-        index = _opened(root, modality, segments[modality], table, wanted)
+        index = _opened(root, modality, segments[modality], table, wanted, space)
         rows[modality] = len(index.rows)
         recall[modality] = index.backend.recall
-    _commit(project, build, document, files, segments, rows, recall)
+    digests = {modality: space.digest for modality, space in spaces.items()}
+    _commit(project, build, document, files, segments, rows, recall, digests)
     return IndexSummary(build, True, len(library), rows, left_out, recall)
 
 
@@ -175,6 +205,15 @@ def _is_whole(project: Project, record: dict[str, Any]) -> bool:
         log.warning("%s; building the index again", error)
         return False
     return True
+
+
+def library_of(store: Store) -> list[Clip]:
+    """The clips that a build would hold now, sorted by clip id.
+
+    Raises:
+        ConfigError: no training clip has an audio emotion vector yet (names the stage to run).
+    """
+    return _library(store)[0]
 
 
 def _library(store: Store) -> tuple[list[Clip], int]:
@@ -222,34 +261,81 @@ def _write_library(store: Store, target: Path, library: list[Clip]) -> None:
         np.save(folder / "audio.npy", transform.apply(raw, speakers), allow_pickle=False)
         arrays: dict[str, Any] = transform.to_arrays()
         np.savez(folder / "audio_transform.npz", **arrays)
+        for modality, space in _fitted_spaces(store, library):
+            write_space(folder, modality, space)
 
 
-def _wanted(store: Store, modality: str, library: Sequence[Clip]) -> dict[str, str]:
-    """Clip id to input digest of every library clip that has a vector of a modality."""
+def _fitted_spaces(store: Store, library: Sequence[Clip]) -> Iterator[tuple[str, Space]]:
+    config = store.project.config.index
+    ids = [clip.clip_id for clip in library]
+    for modality in MODALITIES:
+        if transform_of(config, modality) == PLAIN:
+            continue  # nothing is read: a large library stays on the disk
+        space = fit_space(config, modality, library, store.read(FEATURE_OF[modality], ids))
+        if space is not None:
+            yield modality, space
+
+
+def _wanted(
+    store: Store, modality: str, library: Sequence[Clip], space: Space | None
+) -> dict[str, str]:
+    """Clip id to input digest of every library clip that has a vector to be searched for."""
     name = FEATURE_OF[modality]
     valid = set(store.live_features(name).filter(pl.col("valid"))["clip_id"].to_list())
+    if space is not None:
+        valid &= {library[row].clip_id for row in space.rows}
     key = store.keys.by_name[name]
     return {c.clip_id: key.input_digest(c) for c in library if c.clip_id in valid}
 
 
+@dataclass(frozen=True, slots=True)
+class _NewRows:
+    """What the rows of a modality are indexed from."""
+
+    store: Store
+    modality: str
+    library: Sequence[Clip]
+    space: Space | None
+
+    @property
+    def settings(self) -> str:
+        """Digest of all that an indexed row depends on beside the clip; heads a segment's name."""
+        config = self.store.project.config.index
+        key = self.store.keys.by_name[FEATURE_OF[self.modality]].key
+        built = [BUILD_VERSION, key, *(getattr(config, name) for name in SEGMENT_WITH)]
+        return digest_of(built if self.space is None else [*built, self.space.digest])
+
+    def vectors(self, clip_ids: Sequence[str]) -> FloatArray:
+        """(n, W) float32 vectors as they are searched."""
+        feature = FEATURE_OF[self.modality]
+        values = self.store.read(feature, clip_ids)
+        width = self.store.keys.by_name[feature].schema.width
+        vectors = np.empty((len(clip_ids), width), dtype=np.float32)
+        for place, clip_id in enumerate(clip_ids):
+            vectors[place] = values[clip_id]
+        if self.space is None:
+            return vectors
+        speaker_of = {clip.clip_id: clip.speaker for clip in self.library}
+        return self.space.transform.apply(vectors, [speaker_of[c] for c in clip_ids])
+
+
 def _segments(
-    store: Store,
-    modality: str,
+    new: _NewRows,
     wanted: Mapping[str, str],
     old: Sequence[str],
     committed: Mapping[str, Mapping[str, str]],
 ) -> list[str]:
     """Names of the segments that hold all wanted rows; those that are missing are built.
 
-    A segment's name says all that it depends on: the settings, and its clips with their digests.
+    A segment's name says all that it depends on: the settings, the fitted transform if there is
+    one, and its clips with their digests.
 
     Args:
         old: segments that may be kept. committed: files of all folders of the last build.
     """
-    root = store.project.root / "index" / modality
-    config = store.project.config.index
-    key = store.keys.by_name[FEATURE_OF[modality]].key
-    settings = digest_of([BUILD_VERSION, key, *(getattr(config, name) for name in SEGMENT_WITH)])
+    modality = new.modality
+    root = new.store.project.root / "index" / modality
+    config, settings = new.store.project.config.index, new.settings
     kept: list[str] = []
     left = dict(wanted)
     rows = 0
@@ -270,7 +356,7 @@ def _segments(
     for part in _shards(left, config):
         name = f"{settings}-{digest_of(sorted(part.items()))}"
         if not _is_kept(root / name, committed.get(f"{modality}/{name}")):
-            _build_segment(store, modality, root / name, part)
+            _build_segment(new, root / name, part)
         kept.append(name)
     return kept
 
@@ -309,25 +395,20 @@ def _shards(rows: Mapping[str, str], config: IndexConfig) -> list[dict[str, str]
     return [part for part in parts if part]
 
 
-def _build_segment(store: Store, modality: str, target: Path, rows: Mapping[str, str]) -> None:
+def _build_segment(new: _NewRows, target: Path, rows: Mapping[str, str]) -> None:
     """Index some rows and write them."""
-    feature = FEATURE_OF[modality]
-    config = store.project.config.index
-    values = store.read(feature, list(rows))
-    vectors = np.empty((len(rows), store.keys.by_name[feature].schema.width), dtype=np.float32)
-    for place, clip_id in enumerate(rows):
-        vectors[place] = values[clip_id]
+    config = new.store.project.config.index
     segment = Segment.build(
-        modality,
+        new.modality,
         list(rows),
         list(rows.values()),
-        vectors,
+        new.vectors(list(rows)),
         metric=config.metric,
-        halves=modality == "text" and config.metric == "cosine",
+        halves=has_halves(new.modality, config.metric),
         backend=config.backend,
         recall_floor=config.recall_floor,
         seed=config.seed,
-        feature_key=store.keys.by_name[feature].key,
+        feature_key=new.store.keys.by_name[FEATURE_OF[new.modality]].key,
     )
     with new_folder(target) as folder:
         saved = segment.save(folder)
@@ -344,10 +425,12 @@ def _opened(
     names: Sequence[str],
     table: LibraryTable,
     wanted: Mapping[str, str],
+    space: Space | None,
 ) -> ModalityIndex:
     folders = [root / modality / name for name in names]
     segments = [Segment.load(folder, _segment_record(folder)) for folder in folders]
-    return ModalityIndex.of(modality, table, segments, wanted)
+    transform = None if space is None else space.transform
+    return ModalityIndex.of(modality, table, segments, wanted, transform)
 
 
 # -- the builds
@@ -361,6 +444,7 @@ def _commit(
     segments: dict[str, list[str]],
     rows: dict[str, int],
     recall: dict[str, float | None],
+    spaces: dict[str, str],
 ) -> None:
     paths = records_of_builds(project)
     number = int(paths[-1].stem) + 1 if paths else 1
@@ -372,6 +456,7 @@ def _commit(
         "segments": segments,
         "rows": rows,
         "recall": recall,
+        "spaces": spaces,
     }
     record["digest"] = digest_of(record, digits=64)
     commit_json(project.root / "index" / "commits" / f"{number:08d}.json", record)
@@ -451,11 +536,20 @@ def open_index(project: Project) -> OpenIndex:
     clips = clips_of(frame)
     table = LibraryTable.from_clips(clips)
     store = Store(project)
-    modalities = {
-        modality: _opened(
-            root, modality, record["segments"][modality], table, _wanted(store, modality, clips)
-        )
-        for modality in MODALITIES
-    }
+    spaces = spaces_of(project, record, clips)
+    modalities = {}
+    for modality in MODALITIES:
+        space = spaces.get(modality)
+        wanted = _wanted(store, modality, clips, space)
+        names = record["segments"][modality]
+        modalities[modality] = _opened(root, modality, names, table, wanted, space)
     audio = np.load(folder / "audio.npy", allow_pickle=False)
-    return OpenIndex(build, tuple(clips), table, modalities, audio)
+    return OpenIndex(build, tuple(clips), table, modalities, audio, spaces)
+
+
+def spaces_of(
+    project: Project, record: Mapping[str, Any], library: Sequence[Clip]
+) -> dict[str, Space]:
+    """The fitted transforms of a committed build; builds of an earlier redub have none."""
+    folder = project.root / "index" / LIBRARY / record["build"]
+    return committed_spaces(folder, library, record.get("spaces", {}))

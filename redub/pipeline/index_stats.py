@@ -90,13 +90,17 @@ class SegmentStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModalityStats:
-    """One modality of the build; ``rows`` are live ones, ``size_bytes`` is of all segments."""
+    """One modality of the build; ``rows`` are live ones, ``size_bytes`` is of all segments.
+
+    ``width`` is that of the vectors as they are searched, after ``transform``.
+    """
 
     modality: str
     rows: int
     width: int
     metric: str
     halves: bool
+    transform: str
     size_bytes: int
     segments: tuple[SegmentStats, ...]
     hits: HitStats | None
@@ -128,7 +132,8 @@ class IndexStats:
         for own in self.modalities:
             said.append(
                 f"{own.modality}: {own.rows} rows of width {own.width}, "
-                f"{own.metric}{' of two halves' if own.halves else ''}, {_on_disk(own.size_bytes)} "
+                f"{own.metric}{' of two halves' if own.halves else ''}, transform {own.transform}, "
+                f"{_on_disk(own.size_bytes)} "
                 f"in {len(own.segments)} segments"
             )
             said += [f"  {_segment_line(segment)}" for segment in own.segments]
@@ -240,6 +245,7 @@ def _modality(
         width=own.backend.width,
         metric=own.backend.metric,
         halves=own.halves,
+        transform=own.transform_name,
         size_bytes=sum(segment.size_bytes for segment in segments),
         segments=segments,
         hits=_hit_stats(
@@ -380,7 +386,7 @@ class VerifyReport:
         if not self.is_whole:
             said.append(
                 "`redub index build`, `redub cache repair` and `redub retrieve` make again what is "
-                "damaged; a damaged commit record must be moved away first"
+                "damaged"
             )
         elif not self.is_right:
             said.append(f"move {self.stored_in} away, then `redub retrieve` asks again")
@@ -496,10 +502,12 @@ def _compared(
     exact = replace(index, modalities={modality: exact_search(index, modality)})
     truth = _by_query(neighbour_rows(exact, project, modality, sample, vectors).to_pylist())
     mine = _by_query(stored.filter(pl.col("modality") == modality).iter_rows(named=True))
+    speaker_of = {clip.clip_id: clip.speaker for clip in sample}
     expected = right = wrong = 0
     for clip_id, best in truth.items():
         found = mine.get(clip_id, {})
-        scores = _pair_scores(index, own, np.asarray(vectors[clip_id]), list(found))
+        query = own.transformed(np.asarray(vectors[clip_id])[None], [speaker_of[clip_id]])[0]
+        scores = _pair_scores(index, own, query, list(found))
         least = min(best.values())
         good = sum(hit in best or score >= least for hit, score in scores.items())
         expected += len(best)

@@ -8,12 +8,16 @@ Batch size, worker count, scheduler and device are in neither.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from redub.core.config import digest_of, settings_of
+from redub.core.errors import ModelRefusedError
 from redub.core.types import Clip
 from redub.features.base import Extractor, FeatureSchema, WeightUser
 from redub.features.model_extractor import ModelExtractor
@@ -25,7 +29,8 @@ from redub.features.registry import (
     maker_of,
     weights_wanted,
 )
-from redub.features.weights import WeightFolder
+from redub.features.weights import WeightFolder, understood
+from redub.pipeline.files import read_json
 from redub.pipeline.project import Project, ProjectConfig
 from redub.pipeline.weights import Ledger, checked_folder, read_ledger
 
@@ -41,6 +46,14 @@ COMPUTING_LIBRARIES = (
 )
 
 NETWORK_LIBRARIES = ("torch", "transformers", "tokenizers", "funasr", "kaldi-native-fbank")
+
+
+SCHEMA = "schema.json"
+
+
+def key_folder(project: Project, name: str, key: str) -> Path:
+    """Where the rows of a feature under one key lie."""
+    return project.root / "features" / name / key
 
 
 @dataclass(frozen=True)
@@ -90,22 +103,34 @@ class FeatureKeys:
         return read_ledger(self.project.root)
 
     @cached_property
-    def by_name(self) -> dict[str, FeatureKey]:
-        """Raises:
-        ModelRefusedError: E-MODEL-UNLISTED, a feature needs weights that are not recorded.
-        """
+    def by_name(self) -> KeyTable:
+        """Every feature's key, worked out when it is asked for."""
         config = self.config
         ledger = {name: asdict(entry) for name, entry in self.ledger.entries.items()}
         settings = digest_of(
             [asdict(config.audio), asdict(config.video), config.profile, config.features, ledger]
         )
+        settings = f"{self.project.root} {settings}"  # where committed shapes lie
         if settings not in _KEYS:
             _KEYS.clear()
-            keys: dict[str, FeatureKey] = {}
-            for name in EXTRACTORS:
-                keys[name] = self._key(name, keys)
-            _KEYS[settings] = keys
-        return _KEYS[settings]
+            _KEYS[settings] = {}
+        return KeyTable(self, _KEYS[settings])
+
+    @cached_property
+    def lacking(self) -> dict[str, ModelRefusedError]:
+        """Features that cannot be made yet, with what says what to record."""
+        lacking = {}
+        for name in EXTRACTORS:
+            try:
+                _ = self.by_name[name]
+            except ModelRefusedError as error:
+                lacking[name] = error
+        return lacking
+
+    @property
+    def usable(self) -> list[str]:
+        """Features whose weights, and those of all they read, are recorded; reads first."""
+        return [name for name in EXTRACTORS if name not in self.lacking]
 
     @property
     def has_networks(self) -> bool:
@@ -153,7 +178,12 @@ class FeatureKeys:
             runtime=config.compute,
         )
 
-    def _key(self, name: str, above: dict[str, FeatureKey]) -> FeatureKey:
+    def key(self, name: str, above: Mapping[str, FeatureKey]) -> FeatureKey:
+        """One feature's key, made from the keys of what it reads.
+
+        Raises:
+            ModelRefusedError: E-MODEL-UNLISTED, it needs weights that are not recorded.
+        """
         extractor = self.make(name, checked=False)
         folders = extractor.folders if isinstance(extractor, WeightUser) else {}
         reads = {read: above[read].key for read in extractor.reads}
@@ -171,17 +201,58 @@ class FeatureKeys:
             "reads": reads,
         }
         media = set(extractor.media)
+        key = digest_of(document)
         return FeatureKey(
             feature=name,
-            key=digest_of(document),
+            key=key,
             document=document,
-            schema=extractor.schema,
+            schema=self._schema(extractor, key_folder(self.project, name, key)),
             reads=tuple(extractor.reads),
             optional=frozenset(extractor.optional),
             uses_media=bool(media & {"frames", "waveform"})
             or any(above[read].uses_media for read in reads),
             uses_text="text" in media or any(above[read].uses_text for read in reads),
         )
+
+    def _schema(self, extractor: Extractor, committed: Path) -> FeatureSchema:
+        """The shape of a feature's values, as its rows have it where there are rows."""
+        folders = extractor.folders if isinstance(extractor, WeightUser) else {}
+        try:
+            with contextlib.ExitStack() as stack:  # a width may be read from a configuration there
+                for folder in folders.values():
+                    stack.enter_context(understood(folder))
+                return extractor.schema
+        except ModelRefusedError:  # moved or gone since: what was committed is there all the same
+            if not (committed / SCHEMA).is_file():
+                raise
+        return FeatureSchema(**read_json(committed / SCHEMA))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyTable(Mapping[str, FeatureKey]):
+    """Feature to key, in registry order; a key is made the first time it is asked for.
+
+    So a project in which one network of a profile is recorded can extract what that one gives.
+    """
+
+    keys_of: FeatureKeys
+    made: dict[str, FeatureKey]
+
+    def __getitem__(self, name: str) -> FeatureKey:
+        if name not in self.made:
+            if name not in EXTRACTORS:
+                raise KeyError(name)
+            self.made[name] = self.keys_of.key(name, self)
+        return self.made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in EXTRACTORS  # also where its key cannot be made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(EXTRACTORS)
+
+    def __len__(self) -> int:
+        return len(EXTRACTORS)
 
 
 def media_settings(extractor: Extractor, config: ProjectConfig) -> dict[str, int]:

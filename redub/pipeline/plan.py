@@ -58,11 +58,12 @@ def plan_footage(store: Store) -> FootagePlan:
 
 
 def plan(store: Store) -> list[PlanLine]:
-    """One line per feature, in the order they are computed."""
-    pending = pending_features(store, list(store.keys.by_name))
+    """One line per feature that can be made, in the order they are computed."""
+    names = store.keys.usable
+    pending = pending_features(store, names)
     lines = []
     rates = seconds_per_clip(store.project)
-    for line in ledger(store, list(store.keys.by_name), pending=pending):
+    for line in ledger(store, names, pending=pending):
         waiting = [clip_id for clip_id, names in pending.items() if line.feature in names]
         reasons = _reasons(store, line.feature, waiting)
         changed = sum(count for why, count in reasons.items() if why != "new")

@@ -1,5 +1,8 @@
 """How well a modality's neighbours share an emotion: precision@K with labels used only to count.
 
+Every labelled clip asks all others here; :mod:`redub.pipeline.precision_table` asks the library
+with held-out lines, as retrieval does.
+
 Unfitted: each speaker's vectors are normalised by that speaker's own clips, without labels.
 Fitted: on top of that, discriminant axes are fitted on the labels of all *other* speakers, for
 each query speaker anew, so no label of the query's speaker is ever used before counting.
@@ -40,23 +43,30 @@ class PrecisionReport:
 
 
 def emotion_precision(
-    project: Project, *, modality: str = "audio", scope: str = "other", fitted: bool = False
+    project: Project,
+    *,
+    modality: str = "audio",
+    scope: str = "other",
+    fitted: bool = False,
+    k: int | None = None,
 ) -> PrecisionReport:
-    """Measure precision@K over all clips with an emotion label.
+    """Measure precision@K over all clips with an emotion label; K is the project's if not given.
 
     Raises:
-        UsageError: an unknown modality or scope.
+        UsageError: an unknown modality or scope, or ``k`` below 1.
         ConfigError: too few labelled clips.
     """
     if modality not in FEATURE_OF:
         raise UsageError(f"unknown modality '{modality}'; {nearest(modality, FEATURE_OF)}")
     if scope not in ("any", "same", "other"):
         raise UsageError(f"unknown scope '{scope}'; {nearest(scope, ['any', 'same', 'other'])}")
+    k = project.config.index.k if k is None else k
+    if k < 1:
+        raise UsageError(f"K is {k}; wanted at least 1")
     store = Store(project)
     clips = store.clip_frame().filter(pl.col("emotion") != "")
     values = store.read(FEATURE_OF[modality], clips["clip_id"])
     clips = clips.filter(pl.col("clip_id").is_in(list(values))).sort("clip_id")
-    k = project.config.index.k
     if len(clips) <= k:
         raise ConfigError(
             f"{len(clips)} labelled clips have a {modality} vector; wanted more than {k}. "

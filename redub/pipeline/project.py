@@ -21,6 +21,7 @@ from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, maker_of
 from redub.features.runtime import Runtime
 
 FILE_NAME = "redub.toml"
+SearchTransform = Literal["identity", "speaker_zscore", "whiten", "lda"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +65,18 @@ class IndexConfig:
     """The reference footage library, who may be retrieved, and what becomes a hit.
 
     ``backend`` to ``segment_rows`` (rows at most in one piece) make the index; the rest is asked
-    at every search, so a change of it needs no new build. See :class:`redub.index.policy.Policy`
-    for who may be retrieved and :class:`redub.index.selection.Selection` for the choice among them.
+    at every search, so a change of it needs no new build. Transforms are fitted on the library:
+    that of ``audio`` changes what models are given, the others only what is searched. See
+    :class:`redub.index.policy.Policy` for who may be retrieved and
+    :class:`redub.index.selection.Selection` for the choice among them.
     """
 
     backend: Literal["auto", "exact", "hnsw"] = "auto"
     metric: Literal["cosine", "dot", "negative_euclidean"] = "cosine"
     audio_transform: Literal["identity", "speaker_zscore"] = "speaker_zscore"
+    scene_transform: SearchTransform = "identity"
+    face_transform: SearchTransform = "identity"
+    text_transform: SearchTransform = "identity"
     recall_floor: float = 0.99
     seed: int = 0
     segment_rows: int = 1_000_000
@@ -111,7 +117,8 @@ class TrainConfig:
 
     ``system`` overrides single keys of the model's preset, ``training`` of the training preset;
     both are checked against their dataclasses before anything runs. ``timbres`` is how many other
-    lines of the same voice a line may take its timbre prompt from.
+    lines of the same voice a line may take its timbre prompt from. ``frames``: how a pack stores
+    features with many rows per clip (vectors are kept as extracted).
     """
 
     model: str = "authentic_dubber"
@@ -120,6 +127,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 2
     timbres: int = 4
+    frames: Literal["float16", "float32"] = "float16"
     system: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 

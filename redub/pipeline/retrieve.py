@@ -6,6 +6,7 @@ per query, modality and rank. A clip without a vector in a modality has no rows 
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -97,15 +98,14 @@ def neighbour_rows(
     """Neighbours of some clips in one modality, as rows of the neighbour table.
 
     Args:
-        vectors: of this modality, by clip id; clips without one have no neighbours.
+        vectors: of this modality as extracted, by clip id; clips without one have no neighbours.
         k: instead of the project's. notes: a director's, on each of the clips.
     """
     config = project.config.index
     policy = policy_of(config)
-    asking = [clip for clip in clips if clip.clip_id in vectors]
+    asking, queries = _queries(index, modality, clips, vectors)
     columns: dict[str, list[object]] = {name: [] for name in NEIGHBOUR_SCHEMA.names}
     if asking and len(index.modalities[modality].rows):
-        queries = np.stack([np.asarray(vectors[c.clip_id]) for c in asking]).astype(np.float32)
         if notes:
             policy = notes.applied_to(policy)
             queries = np.stack([_directed(index, modality, query, notes) for query in queries])
@@ -127,8 +127,25 @@ def neighbour_rows(
     return pa.table(columns, schema=NEIGHBOUR_SCHEMA)
 
 
+def _queries(
+    index: OpenIndex, modality: str, clips: Sequence[Clip], vectors: Mapping[str, Value]
+) -> tuple[list[Clip], FloatArray]:
+    """The clips that can ask in a modality, and their (Q, W) vectors as they are searched.
+
+    A clip whose vector the fitted transform leaves without a direction cannot ask.
+    """
+    own = index.modalities[modality]
+    having = [clip for clip in clips if clip.clip_id in vectors]
+    if not having:
+        return [], np.empty((0, own.backend.width), dtype=np.float32)
+    raw = np.stack([np.asarray(vectors[clip.clip_id]) for clip in having]).astype(np.float32)
+    queries = own.transformed(raw, [clip.speaker for clip in having])
+    can_ask = own.can_ask(queries)
+    return list(itertools.compress(having, can_ask)), queries[can_ask]
+
+
 def _directed(index: OpenIndex, modality: str, query: FloatArray, notes: Notes) -> FloatArray:
-    """A query as a director's notes want it; its two halves weigh the same before and after."""
+    """A transformed query as a director's notes want it; its halves weigh the same as before."""
     own = index.modalities[modality]
 
     def vector_of(clip_id: str) -> FloatArray | None:

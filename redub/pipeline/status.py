@@ -14,11 +14,14 @@ from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
 
 @dataclass(frozen=True, slots=True)
 class Status:
+    """``lacking``: features whose weights are not recorded, with what to type."""
+
     sources: int
     clips: int
     splits: dict[str, int]
     quarantined: int
     ledger: list[LedgerLine]
+    lacking: dict[str, str]
     index: str | None
     neighbours: int
     runs: list[str]
@@ -29,13 +32,15 @@ def project_status(project: Project) -> Status:
     """Count rows where they lie and say what to type next."""
     store = Store(project)
     clips = store.clip_frame()
-    lines = ledger(store, list(store.keys.by_name))
+    lines = ledger(store, store.keys.usable)
     build = current_build(project)
     tables = [PartTable(path, NEIGHBOUR_SCHEMA) for path in neighbour_tables(project)]
     neighbours = sum(part.rows for table in tables for part in table.parts())
     runs = [run.name for run in list_runs(project)]
     if clips.is_empty():
         following = "redub ingest"
+    elif store.keys.lacking:
+        following = "redub weights add KIND PATH"
     elif any(line.pending for line in lines):
         following = "redub extract"
     elif build is None:
@@ -53,6 +58,7 @@ def project_status(project: Project) -> Status:
         splits=splits,
         quarantined=len(store.quarantined()),
         ledger=lines,
+        lacking={name: error.message for name, error in store.keys.lacking.items()},
         index=None if build is None else str(build["build"]),
         neighbours=neighbours,
         runs=runs,

@@ -7,7 +7,7 @@ the same thing the latest commit's is live, and `gc` may remove what no live row
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from redub.core.types import Clip, Value
 from redub.features.base import FeatureSchema
 from redub.pipeline.files import commit_json
-from redub.pipeline.keys import FeatureKey, FeatureKeys, media_digest, text_digest
+from redub.pipeline.keys import (
+    SCHEMA,
+    FeatureKey,
+    FeatureKeys,
+    key_folder,
+    media_digest,
+    text_digest,
+)
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 
@@ -207,7 +214,7 @@ class Store:
         return clips_of(self.clip_frame())
 
     def quarantined(self) -> pl.DataFrame:
-        """Quarantine rows that still hold: not released, and about the clip as it is now."""
+        """Quarantine rows that still hold: not released, about the clip and the key as they are."""
         rows = _frame(self.quarantine.read())
         last = rows.unique(
             subset=["clip_id", "stage", "feature"], keep="last", maintain_order=True
@@ -219,7 +226,17 @@ class Store:
         )
         at_ingest = (pl.col("stage") == "ingest") & (pl.col("input_digest") == pl.col("current"))
         whole = pl.col("media_digest") + "+" + pl.col("text_digest")
-        at_extract = (pl.col("stage") != "ingest") & (pl.col("input_digest") == whole)
+        made_from = pl.col("input_digest").str.split_exact("@", 1)
+        found = pl.DataFrame(
+            [(name, self.keys.by_name[name].key) for name in self.keys.usable],
+            schema={"feature": pl.String, "present": pl.String},
+            orient="row",
+        )
+        joined = joined.join(found, on="feature", how="left", maintain_order="left").with_columns(
+            whole=made_from.struct.field("field_0"), under=made_from.struct.field("field_1")
+        )
+        is_present = pl.col("under").eq(pl.col("present")).fill_null(value=True)
+        at_extract = (pl.col("stage") != "ingest") & (pl.col("whole") == whole) & is_present
         return joined.filter(at_ingest | at_extract).select(QUARANTINE_SCHEMA.names)
 
     def live_features(self, name: str, *, clips: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -249,16 +266,20 @@ class Store:
         """The part table of a feature under the project's present settings."""
         if name not in self._features:
             key = self.keys.by_name[name]
-            folder = self.project.root / "features" / name / key.key
+            folder = key_folder(self.project, name, key.key)
             self._features[name] = PartTable(folder, feature_schema(key.schema))
         return self._features[name]
 
     def describe_key(self, name: str) -> None:
-        """Write the key's document beside its parts, so that a later plan can say what differs."""
+        """Write what a key is made of, and its values' shape, beside its parts.
+
+        A later plan can then say what differs, and rows are readable when their weights are gone.
+        """
         key = self.keys.by_name[name]
-        path = self.project.root / "features" / name / key.key / "key.json"
-        if not path.exists():
-            commit_json(path, key.document)
+        folder = key_folder(self.project, name, key.key)
+        for file, content in (("key.json", key.document), (SCHEMA, asdict(key.schema))):
+            if not (folder / file).exists():
+                commit_json(folder / file, content)
 
     def read(self, name: str, clip_ids: Iterable[str] | None = None) -> dict[str, Value]:
         """Values of one feature by clip id; clips whose value is null are left out."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_js
 
 FILE_NAME = "models.lock"
 FORMAT = 1
+SHA256 = re.compile(r"[0-9a-f]{64}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Progress = Callable[[int, int], None]
 Seen = dict[str, dict[str, list[int | str]]]  # entry → file → size, mtime in ns, inode, SHA-256
@@ -95,16 +98,39 @@ def read_ledger(root: Path) -> Ledger:
         return Ledger(root, {})
     value = read_json(path)
     try:
+        if type(value["format"]) is not int or value["format"] < 1:
+            raise ValueError(f"'format' is {value['format']!r}, wanted a number")
         if value["format"] > FORMAT:
             raise IntegrityError(
                 f"{path} was written by a newer redub (format {value['format']}, this one reads "
                 f"up to {FORMAT}); update redub",
                 code="E-INT-NEWER",
             )
-        entries = {name: Entry(name=name, **line) for name, line in value["weights"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path} is damaged: {error!r}", code="E-INT-LEDGER") from error
+        entries = {name: _entry(name, line) for name, line in value["weights"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise IntegrityError(
+            f"{path} is damaged: {error}. Mend the line, or remove it and record the weights again",
+            code="E-INT-LEDGER",
+        ) from error
     return Ledger(root, entries)
+
+
+def _entry(name: str, line: Mapping[str, Any]) -> Entry:
+    """Raises TypeError or ValueError with what is wrong in a line that somebody edited."""
+    for key in ("kind", "path", "licence", "terms", "source"):
+        if not isinstance(line.get(key, ""), str):
+            raise ValueError(f"'{key}' of '{name}' is {line[key]!r}, wanted text")
+    if missing := {"kind", "path", "files"} - line.keys():
+        raise ValueError(f"'{name}' has no '{min(missing)}'")
+    files = line["files"]
+    if not isinstance(files, dict):
+        raise ValueError(f"'files' of '{name}' is {files!r}, wanted names with their SHA-256")
+    for file, digest in files.items():
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise ValueError(f"'{file[:80]}' of '{name}' leads out of its folder")
+        if not (isinstance(digest, str) and SHA256.fullmatch(digest)):
+            raise ValueError(f"'{file}' of '{name}' has the digest {digest!r}, wanted a SHA-256")
+    return Entry(name=name, **line)
 
 
 def _write_ledger(root: Path, entries: Mapping[str, Entry]) -> None:
@@ -145,12 +171,17 @@ def add_weights(
     if kind not in KINDS:
         raise UsageError(f"unknown kind of weights '{kind}'; {nearest(kind, KINDS)}")
     name = name or kind
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name[:80]}' cannot name weights; use up to 64 letters, digits, '-', '_' and '.'"
+        )
     base, names = files_of(KINDS[kind], kind, path)
     ledger = read_ledger(root)
     total = sum((base / file).stat().st_size for file in names)
-    done, digests = 0, {}
+    done, digests, states = 0, {}, {}
     progress(0, total)
     for file in names:
+        states[file] = _state(base / file)
         digests[file] = file_digest(base / file)
         done += (base / file).stat().st_size
         progress(done, total)
@@ -166,7 +197,7 @@ def add_weights(
     folder = entry.folder()
     for file in names:
         if file.endswith(".json"):
-            refuse_code_in(folder, file)
+            folder.any_json(file)  # vocabularies and lists pass, what asks for code does not
     old = ledger.entries.get(name)
     if old is not None and (old.kind, old.files) != (kind, digests) and not replace:
         raise ConfigError(
@@ -176,7 +207,7 @@ def add_weights(
             code="E-CFG-EXISTS",
         )
     _write_ledger(root, {**ledger.entries, name: entry})
-    _note_seen(root, entry)
+    _note_seen(root, entry, states)
     return entry
 
 
@@ -198,6 +229,13 @@ def files_of(kind: WeightKind, kind_name: str, path: Path) -> tuple[Path, list[s
     else:
         raise ModelRefusedError(
             f"{path} does not exist; name the local folder or file that you downloaded",
+            code="E-MODEL-FILE",
+        )
+    fitting = [n for n in present if any(_fits(n, p) for group in kind.wanted for p in group)]
+    if kind.single and len(fitting) > 1:
+        raise ModelRefusedError(
+            f"{path} holds {len(fitting)} files that could be meant ({', '.join(fitting[:3])}); "
+            f"name the file itself: `redub weights add {kind_name} {path / fitting[0]}`",
             code="E-MODEL-FILE",
         )
     for group in kind.wanted:
@@ -223,7 +261,7 @@ def _fits(name: str, pattern: str) -> bool:
 def _check_shards(base: Path, index: str, present: list[str]) -> None:
     try:
         shards = set(json.loads((base / index).read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelRefusedError(
             f"{base / index} is no index of shards: {error!r}", code="E-MODEL-FILE"
         ) from error
@@ -234,15 +272,6 @@ def _check_shards(base: Path, index: str, present: list[str]) -> None:
             "download",
             code="E-MODEL-FILE",
         )
-
-
-def refuse_code_in(folder: WeightFolder, name: str) -> None:
-    """Refuse a JSON file that asks for code; other JSON (vocabularies, lists) passes."""
-    try:
-        value = json.loads(folder.text(name))
-    except json.JSONDecodeError as error:
-        raise folder.refused(f"{name} is not JSON: {error}", code="E-MODEL-FILE") from error
-    folder.refuse_code(value, name)
 
 
 def remove_weights(root: Path, name: str) -> Entry:
@@ -270,13 +299,12 @@ def checked_folder(ledger: Ledger, name: str, kind: str) -> WeightFolder:
     folder = ledger.folder(name, kind)
     entry = ledger.entries[name]
     seen = _read_seen(ledger.root).get(name, {})
-    fresh = False
-    for file in entry.files:
-        if seen.get(file) != [*_state(folder.file(file)), entry.files[file]]:
-            _check_digest(folder, file)
-            fresh = True
+    states = {file: _state(folder.file(file)) for file in entry.files}
+    fresh = [f for f in entry.files if seen.get(f) != [*states[f], entry.files[f]]]
+    for file in fresh:
+        _check_digest(folder, file)
     if fresh:
-        _note_seen(ledger.root, entry)
+        _note_seen(ledger.root, entry, states)
     return folder
 
 
@@ -287,14 +315,15 @@ def verify_weights(
     for done, name in enumerate(names):
         progress(done, len(names))
         entry = ledger.entries[name]
-        folder, wrong = entry.folder(), []
+        folder, wrong, states = entry.folder(), [], {}
         for file in entry.files:
             try:
+                states[file] = _state(folder.file(file))
                 _check_digest(folder, file)
             except ModelRefusedError as error:
                 wrong.append(str(error))
         if not wrong:
-            _note_seen(ledger.root, entry)
+            _note_seen(ledger.root, entry, states)
         yield entry, wrong
     progress(len(names), len(names))
 
@@ -327,11 +356,14 @@ def _read_seen(root: Path) -> Seen:
     return seen if isinstance(seen, dict) else {}
 
 
-def _note_seen(root: Path, entry: Entry) -> None:
+def _note_seen(root: Path, entry: Entry, states: Mapping[str, list[int]]) -> None:
+    """Remember files that were found to be as recorded.
+
+    Args:
+        states: of each file *before* it was hashed: one that is swapped meanwhile has another.
+    """
     # With the digest it was found to have: the ledger may name another one tomorrow.
-    states = {
-        file: [*_state(Path(entry.path) / file), digest] for file, digest in entry.files.items()
-    }
+    noted = {file: [*states[file], digest] for file, digest in entry.files.items()}
     # A worker may not be allowed to write here; then it hashes again the next time.
     with contextlib.suppress(OSError, StorageError):
-        commit_json(_seen_path(root), {**_read_seen(root), entry.name: states})
+        commit_json(_seen_path(root), {**_read_seen(root), entry.name: noted})

@@ -12,16 +12,15 @@ import numpy as np
 
 from redub.core.errors import ClipError, FeatureAbsent, RedubError
 from redub.core.types import Clip, ClipMedia, Value, Waveform
-from redub.features import yunet
-from redub.features.base import WeightUser
+from redub.features import face_boxes, yunet
 from redub.features.face_track import FaceTrackConfig
 from redub.features.model_extractor import ModelExtractor
 from redub.features.registry import (
     EXTRACTORS,
     MAKERS,
-    extractor_class,
     extractor_config,
     make_extractor,
+    weights_wanted,
 )
 from redub.pipeline.project import Project
 from redub.pipeline.weights import Ledger, checked_folder, read_ledger
@@ -44,7 +43,12 @@ class WeightsLine:
 
 
 def examine_weights(project: Project) -> list[WeightsLine]:
-    """Every entry of the ledger with every feature it can make, loaded and run once."""
+    """Every entry of the ledger with every feature it can make, loaded and run once.
+
+    Raises:
+        ConfigError: E-CFG-DEVICE, the project's device is not there; no entry is to blame.
+    """
+    project.config.compute.torch_device()
     ledger = read_ledger(project.root)
     media = made_clip(project)
     known = _builtin_values(project, media)
@@ -108,18 +112,21 @@ def _builtin_values(project: Project, media: ClipMedia) -> dict[str, Value]:
 
 
 def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, str]]:
-    """(feature, maker) of every network that an entry's files can fill."""
+    """(feature, maker) of everything that an entry's files can make alone."""
     kind = ledger.entries[name].kind
-    return [
-        (feature, maker)
-        for feature in EXTRACTORS
-        for maker in MAKERS.get(feature, {})
-        if getattr(extractor_class(feature, maker), "kind", "") == kind
-    ]
+    specs = {"audio": project.config.audio, "video": project.config.video}
+    users = []
+    for feature in EXTRACTORS:
+        for maker in MAKERS.get(feature, {}):
+            defaults = extractor_config(feature, **specs, maker=maker)  # type: ignore[arg-type]
+            wanted = weights_wanted(feature, defaults, maker).values()
+            if [of for _, of in wanted] == [kind]:
+                users.append((feature, maker))
+    return users
 
 
 def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
-    """An entry that makes no feature alone: its bytes are checked, and YuNet is run."""
+    """An entry that makes no feature alone: YuNet is run, boxes are read."""
     kind = ledger.entries[name].kind
     line = WeightsLine(name, "–", kind, {"files": "as recorded"})
     try:
@@ -131,6 +138,10 @@ def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
             )
             line.feature = "face_track"
             line.value = f"{len(detector.faces(media.frames[0]))} faces in a made picture"
+        if kind == face_boxes.KIND:
+            boxes = face_boxes.UserBoxes(folder)
+            line.feature = "face_track"
+            line.value = f"boxes of {len(boxes.by_clip)} clips"
     except RedubError as error:
         line.says, line.problem = {}, str(error)
     return line
@@ -150,8 +161,7 @@ def _examined(
     specs = {"audio": project.config.audio, "video": project.config.video}
     try:
         config = extractor_config(feature, **specs, overrides=overrides, maker=maker)  # type: ignore[arg-type]
-        kind = extractor_class(feature, maker)
-        wanted = kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
+        wanted = weights_wanted(feature, config, maker)
         folders = {role: checked_folder(ledger, *entry) for role, entry in wanted.items()}
         extractor = make_extractor(
             feature,

@@ -12,6 +12,8 @@ from redub.pipeline.ledger import WHOLE_CLIP
 from redub.pipeline.project import Project
 from redub.pipeline.store import Store, clips_of
 
+FACTS = ("key", "input_digest", "source", "span", "decoder", "part")
+
 
 def explain_rows(project: Project, clip_id: str, feature: str | None) -> list[dict[str, Any]]:
     """One dictionary per feature of a clip: state, key and its document, input digest, part.
@@ -33,8 +35,12 @@ def explain_rows(project: Project, clip_id: str, feature: str | None) -> list[di
     held = store.quarantined().filter(pl.col("clip_id") == clip_id)
     reasons = {row["feature"]: f"{row['code']}: {row['message']}" for row in held.to_dicts()}
     fps = project.config.video.fps
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in names:
+        if name in store.keys.lacking:
+            state = f"cannot be made: {store.keys.lacking[name].message}"
+            rows.append({"feature": name, "state": state, "document": {}, **dict.fromkeys(FACTS)})
+            continue
         key = store.keys.by_name[name]
         live = store.live_features(name).filter(pl.col("clip_id") == clip_id).to_dicts()
         if live:

@@ -181,14 +181,43 @@ def test_v2c_as_the_dubbing_papers_name_it(tmp_path, film, sound, decoder):
     )
 
 
-@pytest.mark.parametrize("labels", [b"[1, 2]", b'{"a": 8}', b'{"a": true}', b'{"a": "sad"}', b"{"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        b"[1, 2]", b'{"a": 8}', b'{"a": true}', b'{"a": "sad"}', b"{", b"\xff", b"[" * 9000,
+        b'{"a": "' + b"s" * 5000 + b'"}', b'{"a": ' + b"9" * 4000 + b"}",
+    ],
+    ids=range(9),
+)  # fmt: skip
 def test_labels_that_are_no_emotions_are_skipped_with_a_reason(tmp_path, film, labels):
     root = v2c(tmp_path / "V2C", film)
     (root / "emotions.json").write_bytes(labels)
     summary = prepare_corpus("v2c", root, tmp_path / "out")
-    assert report(tmp_path / "out")["emotions.json"][0] == "skipped"
+    became, why = report(tmp_path / "out")["emotions.json"]
+    assert (became, why in summary.skipped) == ("skipped", True)
+    assert len(why) < 200
     assert summary.emotions == {}
     assert not (tmp_path / "out" / "emotions.csv").exists()
+    # The file is there: to say "no emotions.json" would send people looking for it.
+    assert summary.notes == (f"emotions.json was not used ({why})", "no line has an emotion")
+
+
+def test_what_is_said_of_emotions_is_true_of_the_files(tmp_path, film):
+    root = v2c(tmp_path / "V2C", film)
+    (root / "more").mkdir()
+    (root / "more" / "emotions.json").write_text('{"x": 99}')
+    notes = prepare_corpus("v2c", root, tmp_path / "both").notes
+    assert notes == (
+        "more/emotions.json was not used (no table of names and emotions 0–7: found 99 for 'x')",
+        "1 lines are not in emotions.json",
+    )
+    (root / "more" / "emotions.json").write_text("{}")
+    (root / "emotions.json").unlink()
+    notes = prepare_corpus("v2c", root, tmp_path / "empty").notes
+    assert notes == ("5 lines are not in emotions.json",)
+    (root / "more" / "emotions.json").unlink()
+    notes = prepare_corpus("v2c", root, tmp_path / "none").notes
+    assert notes == ("no emotions.json: no line has an emotion",)
 
 
 # -- Chem
@@ -435,15 +464,30 @@ def test_links_share_the_file_and_copies_do_not(small, tmp_path):
     assert (tmp_path / "b" / name).read_bytes() == (small / name).read_bytes()
 
 
-def test_a_linked_file_of_the_corpus_is_followed(small, tmp_path, film):
-    elsewhere = tmp_path / "store.mp4"
+def test_a_link_inside_the_corpus_is_followed_and_one_out_of_it_is_counted(small, tmp_path, film):
+    (small / "store.bin").write_bytes(film)
+    inside = small / "Actor_01" / "01-01-05-01-01-01-01.mp4"
+    inside.symlink_to(small / "store.bin")
+    elsewhere = tmp_path / "private.mp4"
     elsewhere.write_bytes(film)
-    link = small / "Actor_01" / "01-01-05-01-01-01-01.mp4"
-    link.symlink_to(elsewhere)
-    prepare_corpus("ravdess", small, tmp_path / "out")
-    placed = tmp_path / "out" / "Actor_01" / link.name
+    outside = small / "Actor_01" / "01-01-06-01-01-01-01.mp4"
+    outside.symlink_to(elsewhere)
+    by_way = small / "Actor_01" / "01-01-04-01-01-01-01.mp4"
+    by_way.symlink_to(outside)  # inside at first, outside at last
+    (tmp_path / "alias").symlink_to(small)  # the corpus itself may be reached by a link
+    summary = prepare_corpus("ravdess", tmp_path / "alias", tmp_path / "out")
+    placed = tmp_path / "out" / "Actor_01" / inside.name
     assert placed.read_bytes() == film
     assert not placed.is_symlink()  # the ingest refuses links that lead out of its folder
+    [(why, count)] = [(w, n) for w, n in summary.skipped.items() if "out of the corpus" in w]
+    assert (count, why) == (
+        2,
+        "a link that leads out of the corpus is not followed; put a copy there",
+    )
+    heaps = report(tmp_path / "out")
+    for link in (outside, by_way):
+        assert heaps[f"Actor_01/{link.name}"] == ("skipped", why)
+        assert not (tmp_path / "out" / "Actor_01" / link.name).exists()
 
 
 def refusing(error: int):

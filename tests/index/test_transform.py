@@ -11,9 +11,13 @@ from redub.index.transform import (
     TRANSFORMS,
     Chain,
     DiscriminantAxes,
+    Halves,
     SpeakerZScore,
     Whiten,
     fit_chain,
+    fit_for_search,
+    fitted_digest,
+    said_of,
 )
 
 RNG = np.random.default_rng(7)
@@ -85,6 +89,14 @@ def test_a_dimension_that_never_varies_comes_out_zero():
 def test_full_whitening_makes_the_covariance_the_identity():
     white = Whiten.fit(VECTORS, PEOPLE, width=12, shrinkage=0.0).apply(VECTORS, PEOPLE)
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(12), atol=1e-4)
+
+
+def test_shrunk_whitening_leaves_the_variance_that_its_formula_says():
+    # v becomes v / (v + 3 · mean v): strong axes come near 1, weak ones stay weak.
+    white = Whiten.fit(VECTORS, PEOPLE, width=12, shrinkage=3.0).apply(VECTORS, PEOPLE)
+    before = np.linalg.eigvalsh(np.cov(VECTORS.T, bias=True))[::-1]
+    wanted = before / (before + 3.0 * before.mean())
+    np.testing.assert_allclose(np.cov(white.T, bias=True), np.diag(wanted), atol=1e-4)
 
 
 def test_whitening_keeps_the_strongest_axes_in_order():
@@ -188,3 +200,63 @@ def test_a_stored_chain_with_a_missing_array_is_refused():
     del stored["0.matrix"]
     with pytest.raises(IntegrityError, match="lacks 'matrix'"):
         Chain.from_arrays(stored)
+
+
+# -- halves
+
+
+@pytest.mark.parametrize("name", ["identity", "speaker_zscore", "whiten", "lda"])
+def test_each_half_is_what_it_would_be_alone(name):
+    whole = fit_for_search(name, VECTORS, PEOPLE, LABELS, halves=True).apply(VECTORS, PEOPLE)
+    for place, half in enumerate(np.split(VECTORS, 2, axis=1)):
+        alone = fit_chain((name,), half, PEOPLE, LABELS).apply(half, PEOPLE)
+        np.testing.assert_allclose(np.split(whole, 2, axis=1)[place], alone, atol=1e-6)
+
+
+def test_the_narrower_half_is_filled_with_zeros():
+    flat = VECTORS.copy()
+    flat[:, 7:] = 0.0
+    flat[:, 6] += 1000.0  # one dimension that varies, never zero
+    moved = Halves.fit(flat, PEOPLE, names=("whiten",)).apply(flat, PEOPLE)
+    assert moved.shape == (90, 12)
+    assert moved[:, 6].any()
+    assert not moved[:, 7:].any()
+
+
+def test_a_half_that_says_nothing_is_not_fitted_on_and_stays_zero():
+    silent = VECTORS.copy()
+    silent[::3, 6:] = 0.0
+    fitted = Halves.fit(silent, PEOPLE, LABELS, names=("whiten",))
+    moved = fitted.apply(silent, PEOPLE)
+    assert not moved[::3, 6:].any()
+    said = np.arange(90) % 3 > 0
+    people = [who for who, is_said in zip(PEOPLE, said, strict=True) if is_said]
+    alone = Whiten.fit(VECTORS[said, 6:], people).apply(VECTORS[said, 6:], people)
+    np.testing.assert_allclose(moved[said, 6:], alone, atol=1e-6)
+    silent[:, 6:] = 0.0
+    assert not Halves.fit(silent, PEOPLE, names=("whiten",)).apply(silent, PEOPLE)[:, 6:].any()
+
+
+def test_halves_of_an_odd_width_are_refused():
+    with pytest.raises(ConfigError, match="odd"):
+        Halves.fit(VECTORS[:, :11], PEOPLE)
+
+
+def test_halves_survive_storage_and_say_what_they_are():
+    chain = fit_for_search("speaker_zscore", VECTORS, PEOPLE, halves=True)
+    again = Chain.from_arrays(chain.to_arrays())
+    assert np.array_equal(again.apply(VECTORS, PEOPLE), chain.apply(VECTORS, PEOPLE))
+    assert said_of(again) == "speaker_zscore of each half"
+    assert said_of(fit_chain(("speaker_zscore", "whiten"), VECTORS, PEOPLE)) == (
+        "speaker_zscore, whiten"
+    )
+
+
+def test_a_digest_is_of_what_was_fitted():
+    one, same, moved = (
+        fit_chain(("whiten",), vectors, PEOPLE) for vectors in (VECTORS, VECTORS, VECTORS + 1e-9)
+    )
+    assert fitted_digest(one) == fitted_digest(same)
+    assert fitted_digest(one) == fitted_digest(Chain.from_arrays(one.to_arrays()))
+    assert fitted_digest(one) != fitted_digest(moved)
+    assert fitted_digest(one) != fitted_digest(fit_chain(("identity",), VECTORS, PEOPLE))

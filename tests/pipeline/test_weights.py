@@ -12,10 +12,14 @@ from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, Us
 from redub.features.registry import MAKERS
 from redub.pipeline.executor import Scheduler
 from redub.pipeline.extract import _EXTRACTORS, extract
+from redub.pipeline.files import file_digest
 from redub.pipeline.ingest import ingest
 from redub.pipeline.keys import _KEYS
+from redub.pipeline.plan import plan
 from redub.pipeline.project import open_project, parse_config, with_profile
+from redub.pipeline.status import project_status
 from redub.pipeline.store import Store
+from redub.pipeline.verify import verify_store
 from redub.pipeline.weights import (
     add_weights,
     checked_folder,
@@ -23,6 +27,7 @@ from redub.pipeline.weights import (
     remove_weights,
     verify_weights,
 )
+from redub.pipeline.why import explain_rows
 from tests.features.paper.ledgers import Payload
 from tests.features.paper.toy import ToyExtractor, make_toy
 from tests.pipeline.films import make_project, tree_digest
@@ -166,13 +171,88 @@ def test_other_files_under_an_old_name_need_replace(tmp_path):
         remove_weights(tmp_path, "ge2e")
 
 
+GOOD_LINE = {"kind": "ge2e", "path": "/w", "files": {"x.pt": "0" * 64}}
+
+
 @pytest.mark.parametrize(
-    "text", ["not json", "[]", '{"format": 1, "weights": {"a": {"x": 1}}}', '{"format": 99}']
+    "text",
+    [
+        "not json",
+        "[]",
+        '{"format": 1, "weights": {"a": {"x": 1}}}',
+        '{"format": 99}',
+        '{"format": "1", "weights": {}}',
+        '{"format": NaN, "weights": {}}',
+        '{"format": 1, "weights": {"a": {"kind": "ge2e", "files": {}}}}',
+        '{"format": ' + "9" * 5000 + "}",
+        "[" * 20_000,
+        '{"format": 1, "weights": {"a": 3}}',
+        *(
+            json.dumps({"format": 1, "weights": {"ge2e": {**GOOD_LINE, **change}}})
+            for change in (
+                {"files": None},
+                {"files": ["x.pt"]},
+                {"files": {"x.pt": 7}},
+                {"files": {"x.pt": "7"}},
+                {"path": 3},
+                {"kind": None},
+                {"licence": 1},
+                {"speed": "fast"},
+                {"files": {"../x.pt": "0" * 64}},
+                {"files": {"/etc/x.pt": "0" * 64}},
+            )
+        ),
+    ],
 )
 def test_a_damaged_ledger_is_an_integrity_error(tmp_path, text):
     (tmp_path / "models.lock").write_text(text)
     with pytest.raises(IntegrityError):
         read_ledger(tmp_path)
+
+
+def test_a_good_line_is_read(tmp_path):
+    lock = json.dumps({"format": 1, "weights": {"ge2e": GOOD_LINE}})
+    (tmp_path / "models.lock").write_text(lock)
+    assert read_ledger(tmp_path).entries["ge2e"].files == GOOD_LINE["files"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "-x", "x" * 65, "x\n", "ü"])
+def test_a_name_that_cannot_be_typed_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match="cannot name weights"):
+        add_weights(tmp_path, "ge2e", make_toy(tmp_path / "w"), name=name)
+
+
+def test_of_two_checkpoints_in_a_folder_one_must_be_named(tmp_path):
+    weights = make_toy(tmp_path / "w")
+    shutil.copy(weights / "toy.pt", weights / "last.pt")
+    assert "name the file itself" in refusal("E-MODEL-FILE", add_weights, tmp_path, "ge2e", weights)
+    assert list(add_weights(tmp_path, "ge2e", weights / "last.pt").files) == ["last.pt"]
+
+
+def test_a_moved_folder_is_called_that(tmp_path):
+    weights = make_toy(tmp_path / "w")
+    add_weights(tmp_path, "ge2e", weights)
+    weights.rename(tmp_path / "v")
+    message = refusal("E-MODEL-FILE", checked_folder, read_ledger(tmp_path), "ge2e", "ge2e")
+    assert "moved" in message
+    assert "listed" not in message
+    add_weights(tmp_path, "ge2e", tmp_path / "v")  # the same files elsewhere: no --replace
+    checked_folder(read_ledger(tmp_path), "ge2e", "ge2e")
+
+
+def test_a_file_that_is_swapped_while_it_is_hashed_is_hashed_again(tmp_path, monkeypatch):
+    weights = make_toy(tmp_path / "w")
+    file = weights / "toy.pt"
+
+    def swapping(path):
+        found = file_digest(path)
+        file.write_bytes(b"other bytes")
+        return found
+
+    monkeypatch.setattr("redub.pipeline.weights.file_digest", swapping)
+    add_weights(tmp_path, "ge2e", weights)
+    monkeypatch.undo()
+    refusal("E-MODEL-CHANGED", checked_folder, read_ledger(tmp_path), "ge2e", "ge2e")
 
 
 # -- networks in the pipeline
@@ -181,8 +261,8 @@ def test_a_damaged_ledger_is_an_integrity_error(tmp_path, text):
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A project whose audio emotion is made by the toy network."""
-    monkeypatch.setitem(MAKERS, "audio_emotion", {"toy": TOY + "ToyExtractor"})
-    monkeypatch.setitem(MAKERS, "scene_caption", {"toy": TOY + "CaptionToy"})
+    for feature, toy in (("audio_emotion", "ToyExtractor"), ("scene_caption", "CaptionToy")):
+        monkeypatch.setitem(MAKERS, feature, {**MAKERS[feature], "toy": TOY + toy})
     for table in (_KEYS, _EXTRACTORS):
         table.clear()
     ToyExtractor.passes.clear()
@@ -303,8 +383,83 @@ def test_a_caption_waits_only_for_readers_that_need_no_picture(small):
 
 def test_without_an_entry_the_sentence_says_what_to_type(small):
     remove_weights(small, "ge2e")
-    message = refusal("E-MODEL-UNLISTED", lambda: Store(open_project(small)).keys.by_name)
+    keys = Store(open_project(small)).keys
+    message = refusal("E-MODEL-UNLISTED", keys.by_name.__getitem__, "audio_emotion")
     assert "redub weights add ge2e PATH" in message
+    assert {name: str(error) for name, error in keys.lacking.items()} == {"audio_emotion": message}
+    assert "audio_emotion" in keys.by_name
+    assert "audio_emotion" not in keys.usable
+
+
+def test_features_whose_weights_are_there_can_be_made_without_the_others(small):
+    """One network of the paper profile is recorded; its feature is extracted."""
+    before = {n: k.key for n, k in Store(open_project(small)).keys.by_name.items()}
+    paper = with_profile(open_project(small), "paper")
+    done = extract(paper, scheduler=SYNC, features=["audio_emotion", "mel"])
+    assert (done.rows, done.quarantined) == (12, 0)
+    keys = Store(paper).keys
+    assert {name: keys.by_name[name].key for name in ("audio_emotion", "mel")} == {
+        name: before[name] for name in ("audio_emotion", "mel")
+    }
+    # Captions lack their network, and so does what reads them.
+    assert {"scene_caption", "scene_emotion", "lips"} <= keys.lacking.keys()
+    assert {"mel", "audio_emotion", "face_track"} <= set(keys.usable)
+    message = refusal("E-MODEL-UNLISTED", extract, paper, scheduler=SYNC)
+    assert all(name in message for name in keys.lacking)
+    refusal("E-MODEL-UNLISTED", extract, paper, scheduler=SYNC, features=["scene_emotion"])
+
+
+def test_what_was_set_aside_under_other_weights_is_tried_again(small, tmp_path):
+    bad = Store(open_project(small)).clips()[0].clip_id
+    ToyExtractor.spoilt.add(bad)
+    first = extract(open_project(small), scheduler=SYNC, features=["audio_emotion"])
+    assert (first.rows, first.quarantined) == (5, 1)
+    again = extract(open_project(small), scheduler=SYNC, features=["audio_emotion"])
+    assert (again.rows, again.quarantined) == (0, 0)  # still held
+    ToyExtractor.spoilt.clear()
+    add_weights(small, "ge2e", make_toy(tmp_path / "other", seed=1), replace=True)
+    assert Store(open_project(small)).quarantined().is_empty()
+    mended = extract(open_project(small), scheduler=SYNC, features=["audio_emotion"])
+    assert (mended.rows, mended.quarantined) == (6, 0)
+
+
+def test_rows_stay_readable_and_are_verified_when_their_weights_are_gone(small, monkeypatch):
+    project = open_project(small)
+    extract(project, scheduler=SYNC, features=["audio_emotion"])
+    before = Store(project).read("audio_emotion")
+    schema = Store(project).keys.by_name["audio_emotion"].schema
+
+    def moved(self):
+        raise ModelRefusedError("the folder is gone", code="E-MODEL-FILE")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ToyExtractor, "schema", property(moved))
+        _KEYS.clear()
+        store = Store(open_project(small))
+        assert store.keys.by_name["audio_emotion"].schema == schema
+        assert store.read("audio_emotion").keys() == before.keys()
+    remove_weights(small, "ge2e")
+    part = next((small / "features" / "audio_emotion").rglob("part-*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    assert verify_store(open_project(small))[1] == []
+    part.write_bytes(bytes(content))
+    assert part.name in verify_store(open_project(small))[1][0]
+
+
+def test_status_plan_and_why_go_round_what_lacks_its_weights(small):
+    paper = with_profile(open_project(small), "paper")
+    extract(paper, scheduler=SYNC, features=["mel"])
+    status = project_status(paper)
+    assert "lips" in status.lacking
+    assert "redub weights add" in status.next_command
+    assert {line.feature: line.committed for line in status.ledger}["mel"] == 6
+    assert "lips" not in {line.feature for line in plan(Store(paper))}
+    clip = Store(paper).clips()[0].clip_id
+    rows = {row["feature"]: row for row in explain_rows(paper, clip, None)}
+    assert rows["mel"]["state"] == "committed"
+    assert rows["lips"]["state"].startswith("cannot be made: ")
+    assert verify_store(paper)[1] == []
 
 
 def test_unknown_makers_and_profiles_name_the_nearest():

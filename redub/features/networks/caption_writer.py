@@ -55,6 +55,7 @@ def strict_model(
         ConfigError: E-CFG-DEVICE, the weights do not fit into the GPU's memory.
     """
     weights.one_of(SINGLE, INDEX)
+    refuse_odd_types(weights)
     if weights.has("generation_config.json"):
         weights.json("generation_config.json")  # refuses code
     with weights.view() as folder:
@@ -83,6 +84,12 @@ def strict_model(
                 code="E-MODEL-FILE",
             ) from error
     _refuse_unaccounted(weights, report)
+    for name, value in model.named_parameters():
+        if not torch.isfinite(value).all():
+            raise weights.refused(
+                f"{name} holds values that are not numbers; the file is damaged, copy it again",
+                code="E-MODEL-FILE",
+            )
     return model.eval()
 
 
@@ -114,25 +121,46 @@ def library_config(weights: WeightFolder, config_class: Any, fields: Mapping[str
         raise weights.refused(f"config.json: {_first_line(error)}", code="E-MODEL-FILE") from error
 
 
+def refuse_odd_types(weights: WeightFolder) -> None:
+    """Look at the headers before the library casts what it finds.
+
+    Raises:
+        ModelRefusedError: E-MODEL-DTYPE, a tensor is quantised; E-MODEL-FILE.
+    """
+    for file, shard in _shards(weights):
+        for name in shard.keys():  # noqa: SIM118 (an open file, no mapping)
+            kind = shard.get_slice(name).get_dtype()
+            is_table = kind in ("I32", "I64") and name.endswith("position_ids")
+            if kind not in ("F64", "F32", "F16", "BF16") and not is_table:
+                raise weights.refused(
+                    f"{name} in {file} is {kind}, wanted floating point. Quantised weights mean "
+                    "nothing without their scales; take the unquantised ones",
+                    code="E-MODEL-DTYPE",
+                )
+
+
 def tensor_names(weights: WeightFolder) -> set[str]:
     """The names of all tensors in the listed shards, from their headers.
 
     Raises:
         ModelRefusedError: E-MODEL-FILE, a shard is damaged or cut off.
     """
-    names: set[str] = set()
+    return {name for _, shard in _shards(weights) for name in shard.keys()}  # noqa: SIM118
+
+
+def _shards(weights: WeightFolder) -> Iterator[tuple[str, Any]]:
+    """Every listed file of tensors, opened; raises ModelRefusedError E-MODEL-FILE."""
     for file in weights.files:
         if file.endswith(".safetensors"):
             path = weights.file(file)
             try:
                 with safe_open(path, framework="pt") as shard:
-                    names |= set(shard.keys())
+                    yield file, shard
             except (SafetensorError, OSError) as error:
                 raise weights.refused(
                     f"{file} is damaged or cut off ({_first_line(error)}); copy it again",
                     code="E-MODEL-FILE",
                 ) from error
-    return names
 
 
 def read_tokenizer(weights: WeightFolder, fallback: str, *files: str) -> Any:

@@ -97,7 +97,7 @@ def load_writer(weights: WeightFolder, device: torch.device) -> ReactionWriter:
             f"config.json says model_type '{family}', wanted an encoder-decoder such as bart or t5",
             code="E-MODEL-FILE",
         )
-    config = configured(known[family], weights)
+    config = configured(known[family], weights, is_encoder_decoder=True)
     network_class = transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[known[family]]
     state = tensors_of(weights)
     module = built(network_class, config, weights)

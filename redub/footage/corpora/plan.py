@@ -59,8 +59,8 @@ class CorpusPlan:
 class CorpusTree:
     """The files of a corpus, and what it was told about splits.
 
-    files: posix paths below ``root``, sorted; hidden ones, links to folders and what is no file
-    are in ``skipped`` already.
+    files: posix paths below ``root``, sorted; hidden ones, links to folders or out of ``root`` and
+    what is no file are in ``skipped`` already.
     """
 
     root: Path
@@ -92,13 +92,14 @@ class CorpusTree:
 
 
 def list_corpus(root: Path, lists: SplitLists) -> CorpusTree:
-    """Walk the corpus; links to folders are not followed.
+    """Walk the corpus; links to folders, or to files outside of it, are not followed.
 
     Raises:
         ConfigError: ``root`` is no folder that can be listed.
     """
     if not root.is_dir():
         raise ConfigError(f"'{shown(str(root))}' is no folder; wanted the folder of a corpus")
+    home = root.resolve()
     files: list[str] = []
     skipped: dict[str, str] = {}
 
@@ -115,6 +116,10 @@ def list_corpus(root: Path, lists: SplitLists) -> CorpusTree:
                 skipped[path] = "a link to a folder is not followed"
             elif not (Path(folder) / name).is_file():
                 skipped[path] = "no regular file, or a link that leads nowhere"
+            elif is_link(folder, name) and not (Path(folder) / name).resolve().is_relative_to(home):
+                skipped[path] = (
+                    "a link that leads out of the corpus is not followed; put a copy there"
+                )
             else:
                 files.append(path)
         folders[:] = [n for n in folders if not n.startswith(".")]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -74,7 +75,7 @@ def read_v2c(tree: CorpusTree) -> CorpusPlan:
                 number=name.number,
             )
         )
-    _note(plan, emotions, subtitles)
+    _note(tree, plan, emotions, subtitles)
     return plan
 
 
@@ -121,7 +122,7 @@ def _texts(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, str]:
         for row in rows:
             key, _, said = row.strip().partition(" ")
             number = key.rpartition("-")[2]
-            if number.isdigit():
+            if number.isascii() and number.isdigit() and len(number) < 10:
                 texts.setdefault(Name(found[1].lower(), found[2], int(number)), one_line(said))
         plan.facts[path] = "the words of a speaker"
     return texts
@@ -156,18 +157,22 @@ def _emotions(tree: CorpusTree, plan: CorpusPlan) -> dict[str, str]:
         if PurePosixPath(path).name != _EMOTIONS:
             continue
         try:
-            table = json.loads(tree.text(path))
-            emotions |= {str(key): EMOTIONS[_label(value)] for key, value in table.items()}
+            emotions |= _emotion_table(tree.text(path))
             plan.facts[path] = "the emotions"
-        except (ValueError, AttributeError) as error:
-            plan.skipped[path] = f"no table of names and emotions 0–7: {error}"
+        except (ValueError, RecursionError) as error:
+            plan.skipped[path] = f"no table of names and emotions 0–7: {one_line(str(error))}"
     return emotions
 
 
-def _label(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(EMOTIONS):
-        raise ValueError(f"found {value!r}")
-    return value
+def _emotion_table(text: str) -> dict[str, str]:
+    """Raises ValueError with what was found instead."""
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise ValueError(f"found {reprlib.repr(table)}")
+    for name, label in table.items():
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(EMOTIONS):
+            raise ValueError(f"found {reprlib.repr(label)} for {reprlib.repr(name)}")
+    return {name: EMOTIONS[label] for name, label in table.items()}
 
 
 def _spellings(
@@ -190,11 +195,23 @@ def _written(chosen: dict[Name, PurePosixPath]) -> Iterator[str]:
             yield f"{found[1]}@x"
 
 
-def _note(plan: CorpusPlan, emotions: dict[str, str], subtitles: dict[str, list[str]]) -> None:
+def _note(
+    tree: CorpusTree,
+    plan: CorpusPlan,
+    emotions: dict[str, str],
+    subtitles: dict[str, list[str]],
+) -> None:
     without = sum(not line.emotion for line in plan.lines)
-    if emotions and without:
+    unread = {
+        path: why
+        for path, why in {**tree.skipped, **plan.skipped}.items()
+        if PurePosixPath(path).name == _EMOTIONS
+    }
+    plan.notes += [f"{path} was not used ({why})" for path, why in sorted(unread.items())]
+    if without and any(PurePosixPath(path).name == _EMOTIONS for path in plan.facts):
         plan.notes.append(f"{without} lines are not in {_EMOTIONS}")
     elif without:
-        plan.notes.append(f"no {_EMOTIONS}: no line has an emotion")
+        why = "" if unread else f"no {_EMOTIONS}: "
+        plan.notes.append(f"{why}no line has an emotion")
     if not subtitles:
         plan.notes.append("no .srt of a film: words have the punctuation of the corpus, often none")

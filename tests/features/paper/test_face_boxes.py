@@ -81,10 +81,13 @@ def test_spreadsheets_may_have_written_the_file(tmp_path):
         (f"{CLIP},1,left,2,3,4", "line 3: x is 'left', wanted a number"),
         (f"{CLIP},1,nan,2,3,4", "line 3: x is 'nan', wanted a number"),
         (f"{CLIP},1,1,2,inf,4", "line 3: w is 'inf', wanted a number"),
-        (f"{CLIP},1,1,2,0,4", "line 3: w is 0, wanted above 0"),
-        (f"{CLIP},1,1,2,3,-4", "line 3: h is -4, wanted above 0"),
+        (f"{CLIP},1,1,2,0,4", "line 3: w is '0', wanted above 0"),
+        (f"{CLIP},1,1,2,3,-4", "line 3: h is '-4', wanted above 0"),
+        (f"{CLIP},0000000001,1,2,3,4", "line 3: frame is '0000000001', wanted a number of at most"),
+        (f"{CLIP},1,1e300,2,3,4", "line 3: x is '1e300', wanted at most 1000000 pixels"),
+        (f"{CLIP},1,1,-1000001,3,4", "line 3: y is '-1000001', wanted at most 1000000 pixels"),
         (",1,1,2,3,4", "line 3: clip_id is empty"),
-        (f"{CLIP},0,1,2,3,4", "line 3: frame 0 of film/scene/0 again (boxes.csv line 2)"),
+        (f"{CLIP},0,1,2,3,4", "line 3: frame 0 of 'film/scene/0' again (boxes.csv line 2)"),
     ],
 )
 def test_a_wrong_row_is_refused_with_its_line(tmp_path, row, said):
@@ -92,6 +95,46 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path, row, said):
     assert f"boxes.csv {said}" in message
     assert "line 2:" not in message
     assert "line 4:" not in message
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (f"{CLIP},{'7' * 5000},1,2,3,4", "wanted a number of at most 9 digits"),
+        (f"{CLIP},{'seven' * 900},1,2,3,4", "wanted a whole number from 0"),
+        (f"{CLIP},1,{'4' * 300},2,3,4", "wanted at most 1000000 pixels"),
+        (f"{CLIP},1,1,2,{'4' * 600},4", "wanted a number"),
+        (f"{CLIP},1,1,2,3,{'0' * 600}", "wanted above 0"),
+        (f"{'f' * 5000},1,1,2,3,4\n{'f' * 5000},1,1,2,3,4", "line 4: frame 1 of 'fff"),
+    ],
+    ids=range(6),
+)
+def test_a_long_cell_is_not_quoted_in_full(tmp_path, row, said):
+    message = refusal(tmp_path, f"{CLIP},0,1,2,3,4", row)
+    assert said in message
+    assert len(message) < 300
+
+
+def test_a_long_header_is_not_quoted_in_full(tmp_path):
+    assert len(refusal(tmp_path, header="x," * 5000 + "\n")) < 300
+
+
+@pytest.mark.parametrize("size", ["0", "1e-300", "-1920", "0.5"])
+def test_a_picture_is_at_least_a_pixel_wide(tmp_path, size):
+    header = "clip_id,frame,x,y,w,h,width,height\n"
+    message = refusal(tmp_path, f"{CLIP},0,1,2,3,4,{size},1080", header=header)
+    assert f"line 2: width is '{size}', wanted at least 1" in message
+
+
+def test_what_is_said_of_the_furthest_box_is_short(tmp_path):
+    header = "clip_id,frame,x,y,w,h,width,height\n"
+    row = f"{CLIP},999999999,1000000,1000000,1000000,1000000,1,1"
+    boxes = boxes_of(tmp_path, row, header=header)
+    with pytest.raises(ClipError, match="frame 999999999, but"):
+        boxes.rows(CLIP, 9, (384, 216))
+    with pytest.raises(ClipError, match="the box's middle") as refused:
+        boxes_of(tmp_path, row.replace("999999999", "0"), header=header).rows(CLIP, 9, (384, 216))
+    assert len(refused.value.message) < 200
 
 
 def test_many_wrong_rows_are_counted(tmp_path):

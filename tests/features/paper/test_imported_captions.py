@@ -1,27 +1,23 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
+from redub.core.errors import FeatureAbsent, ModelRefusedError
 from redub.features.imported_caption import (
-    Captions,
     ImportedCaptionConfig,
     ImportedFaceCaption,
     ImportedSceneCaption,
-    parse_captions,
 )
-from redub.pipeline.captions import PLACE, import_captions
+from redub.pipeline.captions import import_captions
 from redub.pipeline.executor import Scheduler
 from redub.pipeline.extract import extract
 from redub.pipeline.ingest import ingest
 from redub.pipeline.project import open_project
 from redub.pipeline.store import Store
-from redub.pipeline.weights import FILE_NAME, read_ledger
+from redub.pipeline.weights import add_weights, read_ledger
 from tests.features.drawn_faces import media_of
 from tests.features.paper.ledgers import CPU, folder_of
-from tests.pipeline.films import make_project, tree_digest
+from tests.pipeline.films import make_project
 
 SYNC = Scheduler("sync", 1)
 CLIP = "film/scene/0"  # the id that media_of gives
@@ -35,48 +31,6 @@ def extractors(folder):
     weights = {"captions": folder_of(folder, "captions")}
     config = ImportedCaptionConfig()
     return [kind(config, weights, CPU) for kind in (ImportedSceneCaption, ImportedFaceCaption)]
-
-
-# -- the file
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("{", "not JSON"),
-        ("[1]", "not a JSON object"),
-        ('{"clip_id": "a", "scene": "x", "mood": "y"}', "unknown column 'mood'"),
-        ('{"clip_id": "a", "scenes": "x"}', "did you mean 'scene'"),
-        ('{"scene": "x"}', "no clip_id"),
-        ('{"clip_id": "", "scene": "x"}', "no clip_id"),
-        ('{"clip_id": "a"}', "neither scene nor face"),
-        ('{"clip_id": 3, "scene": "x"}', "'clip_id' is 3"),
-        ('{"clip_id": "a", "scene": ["x"]}', "'scene' is ['x']"),
-        ('{"clip_id": null, "scene": "x"}', "'clip_id' is None"),
-        ('{"clip_id": "a", "clip_id": "b", "scene": "x"}', "comes twice"),
-        ('{"clip_id": "ok", "scene": "again"}', "'ok' has a row already, in line 1"),
-    ],
-)
-def test_a_faulty_line_is_named_by_number(line, words):
-    found = parse_captions(f'{{"clip_id": "ok", "scene": "dark"}}\n\n{line}\n')
-    assert found.captions == {"ok": Captions("dark", "")}
-    [fault] = found.faults
-    assert fault.startswith("line 3: ")
-    assert words in fault
-
-
-def test_blank_lines_line_ends_and_a_mark_are_no_faults():
-    rows = ['{"clip_id": "a", "face": " glad "}', "", '{"clip_id": "b", "scene": null, "face": ""}']
-    text = "\ufeff" + "\r\n".join(rows)
-    assert parse_captions(text) == ({"a": Captions("", "glad"), "b": Captions("", "")}, [])
-
-
-@given(st.dictionaries(st.text(min_size=1), st.tuples(st.text(), st.text()), max_size=5))
-def test_what_json_writes_is_read_back(rows):
-    text = lines(*({"clip_id": k, "scene": s, "face": f} for k, (s, f) in rows.items()))
-    found = parse_captions(text)
-    assert found.faults == []
-    assert found.captions == {k: Captions(s.strip(), f.strip()) for k, (s, f) in rows.items()}
 
 
 # -- the features
@@ -135,10 +89,10 @@ def test_captions_become_features_and_new_ones_replace_them(project, tmp_path):
         lines({"clip_id": first, "scene": "warm", "face": ""}, {"clip_id": "who", "scene": "x"})
     )
     done = import_captions(project, file)
-    assert (done.rows, done.scenes, done.faces) == (2, 2, 0)
+    assert (done.rows, done.texts) == (2, {"scene": 2, "face": 0})
     assert (done.clips, done.without, done.strange) == (2, 1, ("who",))
-    assert (project / PLACE).read_bytes() == file.read_bytes()
-    assert list(read_ledger(project).entries["captions"].files) == ["captions.jsonl"]
+    assert read_ledger(project).entries["captions"] == done.entry
+    assert list(done.entry.files) == ["captions.jsonl"]
 
     features = ["scene_caption", "face_caption"]
     summary = extract(open_project(project), scheduler=SYNC, features=features)
@@ -157,51 +111,22 @@ def test_captions_become_features_and_new_ones_replace_them(project, tmp_path):
     assert store.read("face_caption") == {second: "weeps"}
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "holds no captions"),
-        (b'{"clip_id": "a", "scene": "\xff"}\n', "line 1 is not UTF-8"),
-        (b'{"clip_id": "a", "scene": "x"}\n{}\n{"clip_id": "a", "face": "y"}\n', "2 lines cannot"),
-        (b"{\n" * 14, "and 4 more"),
-    ],
-)
-def test_a_bad_file_changes_nothing(tmp_path, content, words):
-    root = tmp_path / "p"
-    root.mkdir()
-    (root / "redub.toml").write_text('name = "p"\n')
-    file = tmp_path / "bad.jsonl"
-    file.write_bytes(content)
-    before = tree_digest(root)
-    with pytest.raises(ConfigError, match="E-CFG-CAPTIONS") as refusal:
-        import_captions(root, file)
-    assert words in str(refusal.value)
-    assert tree_digest(root) == before
-    assert not (root / FILE_NAME).exists()
+def test_the_licence_is_in_the_key_and_the_place_is_not(project, tmp_path):
+    # docs/extractors/README.md says so.
+    (tmp_path / "captions.jsonl").write_text(lines({"clip_id": ids_of(project)[0], "scene": "x"}))
+    copy = import_captions(project, tmp_path / "captions.jsonl").path
 
+    def keys():
+        by_name = Store(open_project(project)).keys.by_name
+        return {name: by_name[name].key for name in ("scene_caption", "scene_emotion", "mel")}
 
-def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="is not there"):
-        import_captions(tmp_path, tmp_path / "none.jsonl")
-
-
-def test_the_imported_file_itself_can_be_imported_again(tmp_path):
-    root = tmp_path / "p"
-    root.mkdir()
-    (root / "redub.toml").write_text('name = "p"\n')
-    (tmp_path / "c.jsonl").write_text(lines({"clip_id": "a", "scene": "x"}))
-    first = import_captions(root, tmp_path / "c.jsonl")
-    assert import_captions(root, first.path) == first
-    assert (first.clips, first.strange) == (0, ("a",))
-
-
-def test_half_a_character_and_endless_brackets_are_faults_of_their_line():
-    rows = [
-        '{"clip_id": "a", "scene": "\\ud83d broken"}',
-        "[" * 9000,
-        '{"clip_id": "b", "face": "calm"}',
-    ]
-    found = parse_captions("\n".join(rows))
-    assert list(found.captions) == ["b"]
-    assert [fault.split(":")[0] for fault in found.faults] == ["line 1", "line 2"]
-    assert "half a character" in found.faults[0]
+    before = keys()
+    (tmp_path / "captions.jsonl").write_bytes(copy.read_bytes())
+    add_weights(project, "captions", tmp_path / "captions.jsonl")
+    assert keys() == before
+    add_weights(project, "captions", copy, licence="CC0-1.0")
+    after = keys()
+    assert {name for name in before if before[name] != after[name]} == {
+        "scene_caption",
+        "scene_emotion",
+    }

@@ -79,6 +79,21 @@ def test_a_file_that_is_no_lexicon_is_refused_with_its_line(tmp_path, text, says
     assert (refusal.value.code, refusal.value.exit_code) == ("E-MODEL-FILE", 8)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_called_by_its_name(tmp_path, encoding):
+    make_lexicon(tmp_path, text="DOOR\tD AO1 R\n", encoding=encoding)
+    with pytest.raises(ModelRefusedError, match=r"looks like UTF-16 .*; save it as UTF-8") as no:
+        read_lexicon(folder_of(tmp_path, "lexicon"))
+    assert no.value.code == "E-MODEL-FILE"
+
+
+def test_a_page_without_blanks_is_not_quoted_in_full(tmp_path):
+    for line in ("x" * 100_000, f"DOOR {'x' * 100_000}"):
+        with pytest.raises(ModelRefusedError, match="line 1 has") as no:
+            read_lexicon(folder_of(make_lexicon(tmp_path, text=line), "lexicon"))
+        assert len(no.value.message) < 400
+
+
 def test_two_files_are_one_too_many(tmp_path):
     (make_lexicon(tmp_path) / "readme.txt").write_text("about this lexicon\n")
     with pytest.raises(ModelRefusedError, match=r"holds 2 files .*add lexicon FILE"):

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
-from redub.features.imported_reaction import read_reactions
 from redub.features.offline import quiet_transformers
 from redub.features.reaction import ReactionConfig, ReactionExtractor
 from redub.features.registry import EXTRACTORS, MAKERS, PROFILES, extractor_class, make_extractor
@@ -236,29 +235,6 @@ def test_damage_pointers_and_code_are_refused(tmp_path):
 # -- a file
 
 
-def test_lines_are_read_by_clip_and_a_separator_inside_a_text_is_text():
-    text = '{"clip_id": "a", "reaction": " glad\u2028now ", "score": 1}\n\n'
-    text += '{"clip_id": "b", "reaction": "sad"}\r\n'
-    assert read_reactions(text) == {"a": "glad\u2028now", "b": "sad"}
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "no line"),
-        ("glad", "line 1 is not JSON"),
-        ("[1]", "line 1 is no JSON object"),
-        ('{"clip_id": "a"}', "line 1: 'reaction'"),
-        ('{"clip_id": "a", "reaction": " "}', "line 1: 'reaction'"),
-        ('{"clip_id": 7, "reaction": "glad"}', "line 1: 'clip_id'"),
-        ('{"clip_id": "a", "reaction": "x"}\n{"clip_id": "a", "reaction": "y"}', "line 2: clip"),
-    ],
-)
-def test_a_mistake_in_a_file_names_its_line(text, says):
-    with pytest.raises(ValueError, match=says):
-        read_reactions(text)
-
-
 def test_an_imported_reaction_is_the_clips_own_or_absent_with_a_reason(tmp_path):
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "mine.jsonl").write_text('{"clip_id": "film/0001", "reaction": "glad"}\n')
@@ -269,9 +245,19 @@ def test_an_imported_reaction_is_the_clips_own_or_absent_with_a_reason(tmp_path)
     with pytest.raises(FeatureAbsent) as caught:
         extractor.extract(media_of(text="No."))
     assert caught.value.code == "E-FEAT-NOREACTION"
-    (tmp_path / "w" / "mine.jsonl").write_text("glad")
-    with pytest.raises(ModelRefusedError):
-        maker_of("import", tmp_path / "w", "reactions", role="file").extract(media_of(text="No."))
+    for wrong in ("glad", "\n"):
+        (tmp_path / "w" / "mine.jsonl").write_text(wrong)
+        extractor = maker_of("import", tmp_path / "w", "reactions", role="file")
+        with pytest.raises(ModelRefusedError, match="redub reactions import FILE"):
+            extractor.extract(media_of(text="No."))
+
+
+def test_of_several_files_of_reactions_none_is_passed_over_in_silence(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"clip_id": "x", "reaction": "glad"}\n')
+    (tmp_path / "b.jsonl").write_text('{"clip_id": "film/0001", "reaction": "sad"}\n')
+    extractor = maker_of("import", tmp_path, "reactions", role="file")
+    with pytest.raises(ModelRefusedError, match=r"holds 2 files \(a\.jsonl, b\.jsonl\)"):
+        extractor.extract(media_of(text="No."))
 
 
 # -- in a project
@@ -330,7 +316,8 @@ def test_imported_reactions_are_the_second_half(root, tmp_path):
     clips = Store(open_project(root)).clips()
     reactions = {clip.clip_id: CORPUS[i] for i, clip in enumerate(clips[:3])}
     found = import_reactions(root, write_lines(tmp_path / "r.jsonl", {**reactions, "else": "x"}))
-    assert (found.lines, found.unknown, found.without) == (4, 1, 1)
+    assert (found.rows, found.strange, found.texts) == (4, ("else",), {"reaction": 4})
+    assert (found.clips, found.without) == (4, 1)
     assert read_ledger(root).entries["reactions"] == found.entry
     by_import(root)
     extract(open_project(root), scheduler=SYNC, features=["text_emotion", "global_text"])
