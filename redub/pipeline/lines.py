@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,8 @@ class Voice:
     @property
     def speaker_vector(self) -> FloatArray:
         """The mean over the voice's lines."""
-        mean: FloatArray = np.mean(self.speaker_vectors, axis=0).astype(np.float32)
+        exact: Any = np.mean(self.speaker_vectors, axis=0, dtype=np.float64)
+        mean: FloatArray = exact.astype(np.float32)
         return mean
 
 
@@ -140,8 +141,8 @@ class LineMaker:
         kept = [i for i, clip_id in enumerate(voice.clip_ids) if clip_id != clip.clip_id]
         if not kept:
             return None
-        wanted = self.project.config.train.timbres
-        order = sorted(kept, key=lambda i: _shuffle(clip.clip_id, voice.clip_ids[i]))[:wanted]
+        lent = lent_to(clip.clip_id, voice.clip_ids, self.project.config.train.timbres)
+        order = [voice.clip_ids.index(clip_id) for clip_id in lent]
         return Voice(
             voice.name,
             tuple(voice.speaker_vectors[i] for i in kept),
@@ -172,11 +173,7 @@ class LineMaker:
         raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
 
     def _voices(self) -> dict[str, Voice]:
-        members: dict[str, list[str]] = defaultdict(list)
-        for clip in self.clips:
-            has_all = all(clip.clip_id in self.values[name] for name in ("mel", "speaker"))
-            if clip.split == "train" and has_all:
-                members[voice_name(clip)].append(clip.clip_id)
+        members = lenders(self.clips, self.values)
         return {
             name: Voice(
                 name,
@@ -267,6 +264,21 @@ def hits_of(
             own, audio, scores = stack_hits(index, modality, neighbours[modality])
             found[modality] = Hits(vectors=own, audio=audio, scores=scores)
     return found
+
+
+def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[str, list[str]]:
+    """Voice to the training lines that can lend it: those with a mel and a speaker vector."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        if clip.split == "train" and all(clip.clip_id in has[n] for n in ("mel", "speaker")):
+            members[voice_name(clip)].append(clip.clip_id)
+    return dict(members)
+
+
+def lent_to(clip_id: str, members: Sequence[str], most: int) -> list[str]:
+    """Other lines of a voice that lend a clip their timbre, drawn by the clip's name."""
+    others = (other for other in members if other != clip_id)
+    return sorted(others, key=lambda other: _shuffle(clip_id, other))[:most]
 
 
 def silenced(phonemes: Any) -> Any:

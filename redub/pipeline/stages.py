@@ -30,12 +30,23 @@ if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no t
     from redub.pipeline.extract import ExtractSummary
     from redub.pipeline.index import IndexSummary
     from redub.pipeline.ingest import IngestSummary
+    from redub.pipeline.pack import PackSummary
     from redub.pipeline.retrieve import RetrieveSummary
     from redub.pipeline.synthesize import SynthesisSummary
     from redub.pipeline.train import TrainSummary
 
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
-WRITTEN = ("sources", "clips", "features", "quarantine", "index", "neighbours", "runs", ".redub")
+WRITTEN = (
+    "sources",
+    "clips",
+    "features",
+    "quarantine",
+    "index",
+    "neighbours",
+    "packs",
+    "runs",
+    ".redub",
+)
 
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
@@ -98,6 +109,16 @@ def run_retrieve(project: Project) -> RetrieveSummary:
         return retrieve(project)
 
 
+def run_pack(project: Project) -> PackSummary:
+    """First half of stage 5."""
+    from redub.pipeline.pack import build_pack, open_pack
+
+    with writing(project, "pack"):
+        summary = build_pack(project)
+        open_pack(project)  # every byte is checked, and made again where it is damaged
+        return summary
+
+
 def run_train(
     project: Project,
     *,
@@ -127,10 +148,12 @@ def run_train_beside(
     project: Project, runs: Mapping[str, bool], scheduler: Scheduler
 ) -> list[TrainSummary]:
     """Stage 5 for several runs at once (name → is it the baseline), one worker each."""
+    from redub.pipeline.pack import build_pack
     from redub.pipeline.train import TrainOrder, train_order
 
     orders = [TrainOrder(project, run, baseline) for run, baseline in runs.items()]
     with writing(project, "train " + " and ".join(runs)):
+        build_pack(project)  # once, or every worker would
         return [_done(result) for result in scheduler.run(train_order, orders)]
 
 

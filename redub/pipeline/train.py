@@ -1,6 +1,6 @@
 """Stage 5 of 7: train a dubber from cached features.
 
-Reads features, neighbours and the index; never media. Writes ``runs/<name>/``: ``config.toml``,
+Reads a pack (:mod:`redub.pipeline.pack`), never media. Writes ``runs/<name>/``: ``config.toml``,
 ``metrics.jsonl``, ``checkpoints/``, ``card.md``.
 """
 
@@ -14,13 +14,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from redub.core.config import digest_of, from_mapping, settings_of
+from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.threads import torch_threads
 from redub.model.registry import configured
 from redub.pipeline.files import commit_bytes, commit_json, read_json
-from redub.pipeline.lines import LineMaker
+from redub.pipeline.index import FEATURE_OF, open_index
+from redub.pipeline.pack import open_pack, pack_keys
 from redub.pipeline.project import Project
+from redub.pipeline.store import Store
+from redub.training.pack import Pack
 from redub.training.trainer import (
     TRAINING_PRESETS,
     TrainingConfig,
@@ -86,19 +89,13 @@ def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
     wanted = {
         "model": settings_of(model_config)["fields"],
         "training": settings_of(config)["fields"],
-        "keys": run_keys(LineMaker(project)),
+        "keys": pack_keys(Store(project), open_index(project)),
     }
     name, number = base, 1
     while differing(run_folder(project, name), wanted):
         number += 1
         name = f"{base}-{number}"
     return name
-
-
-def run_keys(maker: LineMaker) -> dict[str, str]:
-    """What a run's lines are made from: features, retrieval, and which clips are in it."""
-    ids = sorted((c.clip_id, c.split, c.text, c.emotion, c.speaker) for c in maker.clips)
-    return {**maker.keys(), "retrieval": maker.retrieval, "clips": digest_of(ids)}
 
 
 def trained_on(project: Project, run: str) -> set[str]:
@@ -159,66 +156,73 @@ def train_run(
     steps = project.config.train.max_steps if max_steps is None else max_steps
     if steps < 1:
         raise UsageError(f"--max-steps is {steps}; wanted at least 1")
-    maker = LineMaker(project)
-    lines, validation = maker.recorded("train"), maker.recorded("validation")
-    if not lines.lines:
+    pack = open_pack(project)
+    lines, validation = pack.lines("train"), pack.lines("validation")
+    left_out = pack.record.left_out
+    if not len(lines):
         raise ConfigError(
-            f"no line can be trained on: {lines.reasons() or 'the training split is empty'}",
+            f"no line can be trained on: {_reasons(left_out) or 'the training split is empty'}",
             code="E-STAGE-LINES",
         )
-    seen = {
-        "train": [line.clip_id for line in lines.lines],
-        "validation": [line.clip_id for line in validation.lines],
-    }
+    seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
     if not (folder / LINES).is_file() or not resume:
         commit_json(folder / LINES, seen)
     with torch_threads(project.config.train.threads):
         report = train(
-            lines.lines,
-            validation.lines,
+            lines,
+            validation,
             config,
             folder,
             model_config=model_config,
             audio=project.config.audio,
-            keys=run_keys(maker),
+            keys=pack.record.keys,
             max_steps=steps,
             progress=lambda step: progress(step.step, steps),
             resume=resume,
+            guard=pack.check_unchanged,
         )
-    _describe(maker, folder, name, model_config, config, report, len(lines.lines))
-    left_out = len(lines.left_out) + len(validation.left_out)
-    return TrainSummary(folder, report, left_out, lines.reasons())
+    _describe(project, pack, folder, name, model_config, config, report)
+    missing = sum(len(left_out.get(split, ())) for split in ("train", "validation"))
+    return TrainSummary(folder, report, missing, _reasons(left_out))
+
+
+def _reasons(left_out: Mapping[str, Mapping[str, str]]) -> str:
+    """The three commonest reasons why training clips are no lines."""
+    counts = Counter(left_out.get("train", {}).values()).most_common(3)
+    return "; ".join(f"{count} × {why}" for why, count in counts)
 
 
 def _describe(
-    maker: LineMaker,
+    project: Project,
+    pack: Pack,
     folder: Path,
     name: str,
     model_config: Any,
     config: TrainingConfig,
     report: TrainReport,
-    lines: int,
 ) -> None:
     """Write ``config.toml`` and the run's card: data, splits, licences, features, figures."""
     settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
     settings["training"] = dataclasses.asdict(config)
     commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
-    feature_names = sorted(maker.keys())
-    rights = Counter(clip.rights or "not stated" for clip in maker.clips)
-    splits = Counter(clip.split for clip in maker.clips)
+    store = Store(project)
+    clips = store.clips()
+    rights = Counter(clip.rights or "not stated" for clip in clips)
+    splits = Counter(clip.split for clip in clips)
+    voices = sorted({line.speaker for line in pack.lines("train")})
     card = [
         f"# {folder.name}",
         "",
         f"A {name} with {report.trained_parameters:,} trained parameters, trained by redub for "
-        f"{report.last_step} steps on {lines} lines.",
+        f"{report.last_step} steps on {report.lines} lines.",
         "",
         "| | |",
         "| --- | --- |",
-        f"| project | {maker.project.config.name} |",
+        f"| project | {project.config.name} |",
         f"| clips by split | {', '.join(f'{k} {v}' for k, v in sorted(splits.items()))} |",
         f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
-        f"| voices | {', '.join(sorted(maker.voices))} |",
-        f"| index build | {maker.index.build} |",
+        f"| voices | {', '.join(voices)} |",
+        f"| pack | {pack.record.pack} |",
         f"| validation loss | {report.validation_loss} |",
         "",
         "## Features",
@@ -226,8 +230,8 @@ def _describe(
         "| feature | key | made by | licence |",
         "| --- | --- | --- | --- |",
     ]
-    for feature in feature_names:
-        key = maker.store.keys.by_name[feature]
+    for feature in sorted(pack.record.features.keys() | {FEATURE_OF["audio"]}):
+        key = store.keys.by_name[feature]
         made_by = f"{key.document['maker']} {key.document['settings']['config']}"
         card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")
     card += [

@@ -5,7 +5,7 @@ The order of an epoch follows from (seed, epoch) alone, so a run can go on in th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,15 @@ from torch import Tensor
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
-from redub.training.lines import DubbingLine, FeatureScaler, log_energy, pitch_of
+from redub.training.lines import (
+    DubbingLine,
+    FeatureScaler,
+    IntArray,
+    Scale,
+    log_energy,
+    pitch_of,
+)
+from redub.training.pack import PackedLines
 
 SHORTEST_TIMBRE = 16
 """Frames the voice summary needs; a shorter reference is played in a loop."""
@@ -43,12 +51,23 @@ class BatchingConfig:
             raise ConfigError(f"timbre_frames wants >= {SHORTEST_TIMBRE}")
 
 
+def recorded_frames(lines: Sequence[DubbingLine]) -> list[int]:
+    """Mel frames of every line, 0 where it was not recorded."""
+    if isinstance(lines, PackedLines):  # it knows without making a line
+        known: list[int] = lines.mel_frames.tolist()
+        return known
+    return [line.mel_frames if line.is_recorded else 0 for line in lines]
+
+
 def widths_of(
-    lines: Sequence[DubbingLine], sound: AudioSpec, *, phonemes: int = 88
+    lines: Iterable[DubbingLine], sound: AudioSpec, *, phonemes: int = 88
 ) -> FeatureWidths:
     """The widths of the training features; a feature that no line has gets width 1."""
+    names = ("lips", "speaker", "audio", *MODALITIES)
     found: dict[str, int] = {}
     for line in lines:
+        if len(found) == len(names):
+            break
         found.setdefault("speaker", line.speaker_vector.shape[-1])
         if line.lips is not None:
             found.setdefault("lips", line.lips.shape[-1])
@@ -57,7 +76,6 @@ def widths_of(
                 found.setdefault(modality, line.vectors[modality].shape[-1])
             if modality in line.hits and len(line.hits[modality].scores):
                 found.setdefault("audio", line.hits[modality].audio.shape[-1])
-    names = ("lips", "speaker", "audio", *MODALITIES)
     widths = {name: found.get(name, 1) for name in names}
     return FeatureWidths(sound=sound, phonemes=phonemes, **widths)
 
@@ -114,80 +132,89 @@ def collate(
     What only recorded lines have is in the batch if all of its lines have it. ``epoch`` chooses
     among a line's timbre mels and where to cut them.
     """
-    phonemes = [torch.as_tensor(np.asarray(line.phonemes, np.int64)) for line in lines]
-    lips = [
-        np.zeros((0, widths.lips), np.float32) if line.lips is None else line.lips for line in lines
-    ]
-    timbres = [_timbre(line, timbre_frames, epoch) for line in lines]
-    mel_frames = torch.tensor([line.mel_frames for line in lines])
-    hits = {modality: _padded_hits(lines, modality, scaler, widths) for modality in MODALITIES}
+    recorded = all(line.mel is not None for line in lines)
+    lips, lips_valid = _frames(
+        [line.lips for line in lines], scaler.scales.get("lips"), widths.lips, at_least=1
+    )
+    timbre, timbre_valid = _frames(
+        [_timbre(line, timbre_frames, epoch) for line in lines],
+        scaler.scales.get("mel"),
+        widths.mel,
+    )
+    mel_frames = [line.mel_frames for line in lines]
+    phonemes, phonemes_valid = _numbers([line.phonemes for line in lines])
+    hits = [_hits(lines, modality, scaler, widths) for modality in MODALITIES]
     scene, face, text = (_vectors(lines, modality, scaler, widths) for modality in MODALITIES)
     return DubbingBatch(
         clip_ids=tuple(line.clip_id for line in lines),
-        phonemes=_pad(phonemes),
-        phonemes_valid=_real([len(row) for row in phonemes]),
-        mel_frames=mel_frames,
-        frames_valid=_real([line.mel_frames for line in lines]),
-        lips=_pad([torch.from_numpy(scaler.apply("lips", row)) for row in lips], at_least=1),
-        lips_valid=_real([len(row) for row in lips], at_least=1),
+        phonemes=phonemes,
+        phonemes_valid=phonemes_valid,
+        mel_frames=torch.tensor(mel_frames),
+        frames_valid=_real(mel_frames),
+        lips=lips,
+        lips_valid=lips_valid,
         speaker=torch.from_numpy(
             scaler.apply("speaker", np.stack([line.speaker_vector for line in lines]))
         ),
-        timbre=_pad([torch.from_numpy(scaler.apply("mel", row)) for row in timbres]),
-        timbre_valid=_real([len(row) for row in timbres]),
+        timbre=timbre,
+        timbre_valid=timbre_valid,
         modalities=(scene, face, text),
         modalities_valid=torch.tensor([[m in line.vectors for m in MODALITIES] for line in lines]),
-        hits=(hits["scene"].vectors, hits["face"].vectors, hits["text"].vectors),
-        hits_audio=torch.stack([hits[modality].audio for modality in MODALITIES], dim=1),
-        hits_score=torch.stack([hits[modality].score for modality in MODALITIES], dim=1),
-        hits_valid=torch.stack([hits[modality].valid for modality in MODALITIES], dim=1),
+        hits=(hits[0].vectors, hits[1].vectors, hits[2].vectors),
+        hits_audio=torch.stack([own.audio for own in hits], dim=1),
+        hits_score=torch.stack([own.score for own in hits], dim=1),
+        hits_valid=torch.stack([own.valid for own in hits], dim=1),
         emotions=torch.tensor([line.emotion for line in lines]),
         durations=_durations(lines),
-        mel=_mel(lines, scaler),
+        mel=_frames([line.mel for line in lines], scaler.scales.get("mel"), widths.mel)[0]
+        if recorded
+        else None,
         prosody=_prosody(lines, scaler),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _PaddedHits:
+class _Hits:
     vectors: Tensor  # (B, K, modality width)
     audio: Tensor  # (B, K, audio)
     score: Tensor  # (B, K)
     valid: Tensor  # (B, K) bool
 
 
-def _padded_hits(
+def _hits(
     lines: Sequence[DubbingLine], modality: str, scaler: FeatureScaler, widths: FeatureWidths
-) -> _PaddedHits:
+) -> _Hits:
     most = max(
         (len(hits.scores) for line in lines for hits in line.hits.values()), default=0
     )  # K is the same for all modalities, so that their graphs line up
     width = widths.modalities[MODALITIES.index(modality)]
-    vectors = torch.zeros(len(lines), most, width)
-    audio = torch.zeros(len(lines), most, widths.audio)
-    score = torch.zeros(len(lines), most)
-    valid = torch.zeros(len(lines), most, dtype=torch.bool)
+    vectors = np.zeros((len(lines), most, width), np.float32)
+    audio = np.zeros((len(lines), most, widths.audio), np.float32)
+    score = np.zeros((len(lines), most), np.float32)
+    counts = np.zeros(len(lines), np.int64)
     for row, line in enumerate(lines):
         hits = line.hits.get(modality)
-        if hits is None or not len(hits.scores):
-            continue
-        count = len(hits.scores)
-        vectors[row, :count] = torch.from_numpy(scaler.apply(modality, hits.vectors))
-        audio[row, :count] = torch.from_numpy(scaler.apply("audio", hits.audio))
-        score[row, :count] = torch.as_tensor(hits.scores)
-        valid[row, :count] = True
-    return _PaddedHits(vectors, audio, score, valid)
+        if hits is not None and len(hits.scores):
+            count = counts[row] = len(hits.scores)
+            vectors[row, :count], audio[row, :count] = hits.vectors, hits.audio
+            score[row, :count] = hits.scores
+    valid = np.arange(most) < counts[:, None]
+    vectors[valid] = scaler.apply(modality, vectors[valid])  # the rest stays zero
+    audio[valid] = scaler.apply("audio", audio[valid])
+    return _Hits(*(torch.from_numpy(array) for array in (vectors, audio, score, valid)))
 
 
 def _vectors(
     lines: Sequence[DubbingLine], modality: str, scaler: FeatureScaler, widths: FeatureWidths
 ) -> Tensor:
     width = widths.modalities[MODALITIES.index(modality)]
-    rows = torch.zeros(len(lines), width)
-    for row, line in enumerate(lines):
-        if modality in line.vectors:
-            rows[row] = torch.from_numpy(scaler.apply(modality, line.vectors[modality]))
-    return rows
+    rows = np.zeros((len(lines), width), np.float32)
+    having = [row for row, line in enumerate(lines) if modality in line.vectors]
+    if having:
+        rows[having] = scaler.apply(
+            modality, np.stack([lines[row].vectors[modality] for row in having])
+        )
+    return torch.from_numpy(rows)
 
 
 def _timbre(line: DubbingLine, most: int, epoch: int) -> FloatArray:
@@ -202,16 +229,7 @@ def _timbre(line: DubbingLine, most: int, epoch: int) -> FloatArray:
 
 def _durations(lines: Sequence[DubbingLine]) -> Tensor | None:
     rows = [line.durations for line in lines if line.durations is not None]
-    if len(rows) < len(lines):
-        return None
-    return _pad([torch.as_tensor(np.asarray(row, np.int64)) for row in rows])
-
-
-def _mel(lines: Sequence[DubbingLine], scaler: FeatureScaler) -> Tensor | None:
-    rows = [line.mel for line in lines if line.mel is not None]
-    if len(rows) < len(lines):
-        return None
-    return _pad([torch.from_numpy(scaler.apply("mel", row)) for row in rows])
+    return _numbers(rows)[0] if len(rows) == len(lines) else None
 
 
 def _prosody(lines: Sequence[DubbingLine], scaler: FeatureScaler) -> Prosody | None:
@@ -222,14 +240,15 @@ def _prosody(lines: Sequence[DubbingLine], scaler: FeatureScaler) -> Prosody | N
     ]
     if len(rows) < len(lines):
         return None
-    pitch, voiced, energy = [], [], []
-    for f0_hz, loudness in rows:
-        octaves, is_voiced = pitch_of(f0_hz)
-        pitch.append(torch.from_numpy(octaves))
-        voiced.append(torch.from_numpy(is_voiced))
-        loud = scaler.apply("log_energy", log_energy(loudness)[:, None])[:, 0]
-        energy.append(torch.from_numpy(loud))
-    return Prosody(_pad(pitch), _pad(voiced), _pad(energy))
+    longest = max(len(f0_hz) for f0_hz, _ in rows)
+    pitch = np.zeros((len(lines), longest), np.float32)
+    voiced = np.zeros((len(lines), longest), np.bool_)
+    energy = np.zeros((len(lines), longest), np.float32)
+    for place, (f0_hz, loudness) in enumerate(rows):
+        own = (place, slice(len(f0_hz)))
+        pitch[own], voiced[own] = pitch_of(f0_hz)
+        energy[own] = scaler.apply("log_energy", log_energy(loudness)[:, None])[:, 0]
+    return Prosody(*(torch.from_numpy(array) for array in (pitch, voiced, energy)))
 
 
 def _real(lengths: Sequence[int], *, at_least: int = 0) -> Tensor:
@@ -237,9 +256,26 @@ def _real(lengths: Sequence[int], *, at_least: int = 0) -> Tensor:
     return torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
 
 
-def _pad(rows: Sequence[Tensor], *, at_least: int = 0) -> Tensor:
-    longest = max(at_least, *(len(row) for row in rows))
-    padded = torch.zeros(len(rows), longest, *rows[0].shape[1:], dtype=rows[0].dtype)
+def _frames(
+    rows: Sequence[FloatArray | None], scale: Scale | None, width: int, *, at_least: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Rows (n, W) of any float type as standardised float32 (B, longest, W), and what is real."""
+    lengths = [0 if row is None else len(row) for row in rows]
+    padded = np.zeros((len(rows), max(at_least, *lengths), width), np.float32)
+    for place, row in enumerate(rows):
+        if row is not None:
+            own = padded[place, : len(row)]
+            if scale is None:
+                own[:] = row
+            else:
+                scale.apply(row, into=own)
+    return torch.from_numpy(padded), _real(lengths, at_least=at_least)
+
+
+def _numbers(rows: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
+    """Whole numbers (n,) as int64 (B, longest), and what is real."""
+    lengths = [len(row) for row in rows]
+    padded = np.zeros((len(rows), max(lengths)), np.int64)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
-    return padded
+    return torch.from_numpy(padded), _real(lengths)

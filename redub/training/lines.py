@@ -114,10 +114,12 @@ class Scale:
     mean: FloatArray
     deviation: FloatArray
 
-    def apply(self, values: FloatArray) -> FloatArray:
-        """Standardise (..., width), ending at ±10."""
-        scaled = (values - self.mean) / self.deviation
-        ended: FloatArray = np.clip(scaled, -CLIP_AT, CLIP_AT).astype(np.float32)
+    def apply(self, values: FloatArray, *, into: FloatArray | None = None) -> FloatArray:
+        """Standardise (..., width) of any float type, ending at ±10; ``into`` float32 rows."""
+        scaled = np.empty(values.shape, np.float32) if into is None else into
+        np.subtract(values, self.mean, out=scaled, casting="same_kind")
+        np.divide(scaled, self.deviation, out=scaled)
+        ended: FloatArray = np.clip(scaled, -CLIP_AT, CLIP_AT, out=scaled)
         return ended
 
     def undo(self, values: FloatArray) -> FloatArray:
@@ -200,6 +202,7 @@ class FeatureScaler:
 
 def pitch_of(f0_hz: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Octaves from ``PITCH_CENTRE_HZ`` (T,), 0 where unvoiced, and which frames are voiced."""
+    f0_hz = f0_hz.astype(np.float32, copy=False)
     voiced = f0_hz > 0
     octaves = np.log2(np.where(voiced, f0_hz, PITCH_CENTRE_HZ) / PITCH_CENTRE_HZ)
     return octaves.astype(np.float32), voiced
@@ -212,7 +215,8 @@ def f0_of(octaves: FloatArray, voiced: NDArray[np.bool_]) -> FloatArray:
 
 def log_energy(energy: FloatArray) -> FloatArray:
     """Natural log of linear energy (T,), with a floor for silence."""
-    logarithm: FloatArray = np.log(energy + ENERGY_FLOOR).astype(np.float32)
+    exact = energy.astype(np.float32, copy=False)
+    logarithm: FloatArray = np.log(exact + np.float32(ENERGY_FLOOR)).astype(np.float32)
     return logarithm
 
 

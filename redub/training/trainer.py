@@ -24,7 +24,14 @@ from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
 from redub.model.registry import SYSTEMS, system
 from redub.training import checkpoint
-from redub.training.batching import BatchingConfig, collate, epoch_batches, plain_batches, widths_of
+from redub.training.batching import (
+    BatchingConfig,
+    collate,
+    epoch_batches,
+    plain_batches,
+    recorded_frames,
+    widths_of,
+)
 from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.schedule import NoamSchedule
@@ -33,6 +40,7 @@ from redub.training.step import Learner, OptimiserConfig, StepReport, train_step
 log = logging.getLogger(__name__)
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+MOST_MEASURED = 20_000  # lines that the scales are fitted on, spread evenly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +125,7 @@ def train(
     progress: Progress | None = None,
     resume: bool = True,
     device: str = "cpu",
+    guard: Callable[[], None] = lambda: None,
 ) -> TrainReport:
     """Train until a number of steps or seconds is reached, whichever comes first.
 
@@ -129,6 +138,7 @@ def train(
         max_seconds: wall time of this call.
         progress: called after every step.
         resume: go on from the newest whole checkpoint; False removes what is there.
+        guard: called before each epoch and each checkpoint; raises where the data changed.
 
     Raises:
         ConfigError: nothing to train on, no limit, or ``run_dir`` belongs to another config.
@@ -139,7 +149,7 @@ def train(
     # The caller's random state is left as it was: a run depends on its seed and nothing else.
     devices = [torch.device(device)] if device != "cpu" else []
     with torch.random.fork_rng(devices=devices):
-        run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {})
+        run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {}, guard)
         run.start(model_config, audio, resume=resume)
         return run.until(max_steps, max_seconds, progress)
 
@@ -155,12 +165,16 @@ class _Run:
         run_dir: Path,
         device: str,
         keys: Mapping[str, str],
+        guard: Callable[[], None],
     ) -> None:
-        frames = [line.mel_frames if line.is_recorded else 0 for line in lines_train]
+        frames = recorded_frames(lines_train)
+        self.guard = guard
         self.numbers = [number for number, count in enumerate(frames) if count]
         self.frames = [frames[number] for number in self.numbers]
         self.lines, self.config, self.device = lines_train, config, device
-        self.validation = [line for line in lines_validation if line.is_recorded]
+        spoken = recorded_frames(lines_validation)
+        self.validation = [number for number, count in enumerate(spoken) if count]
+        self.lines_validation = lines_validation
         self.run_dir, self.keys = run_dir, dict(keys)
         if not self.numbers:
             raise ConfigError(
@@ -183,9 +197,9 @@ class _Run:
                 checkpoint.remove(directory)
         torch.manual_seed(self.config.seed)
         if snapshot is None:
-            recorded = [self.lines[number] for number in self.numbers]
-            self.widths = widths_of(recorded, audio)
-            self.scaler = FeatureScaler.fit(recorded)
+            self.widths = widths_of((self.lines[number] for number in self.numbers), audio)
+            step = -(-len(self.numbers) // MOST_MEASURED)
+            self.scaler = FeatureScaler.fit(self.lines[n] for n in self.numbers[::step])
         else:
             self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
             self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
@@ -261,6 +275,7 @@ class _Run:
 
     def _batches_of_epoch(self) -> list[list[int]]:
         if self.planned_epoch != self.epoch:
+            self.guard()
             config = self.config
             self.planned = epoch_batches(
                 self.frames, config.batching, seed=config.seed, epoch=self.epoch
@@ -274,11 +289,12 @@ class _Run:
         if not self.validation:
             return {"step": self.learner.step, "validation_lines": 0}
         config, sums = self.config, dict.fromkeys(("loss", *Losses._fields), 0.0)
-        frames = [line.mel_frames for line in self.validation]
+        frames = recorded_frames(self.lines_validation)
+        frames = [frames[number] for number in self.validation]
         with self.learner.averaged() as model, torch.no_grad():
             for numbers in plain_batches(frames, config.batching):
                 batch = collate(
-                    [self.validation[number] for number in numbers],
+                    [self.lines_validation[self.validation[number]] for number in numbers],
                     self.scaler,
                     self.widths,
                     timbre_frames=config.batching.timbre_frames,
@@ -293,6 +309,7 @@ class _Run:
         return {"step": self.learner.step, **measured}
 
     def _save(self) -> Path:
+        self.guard()
         raw = self.learner.model.state_dict()
         weights = {**raw, **self.learner.average}
         snapshot = checkpoint.Snapshot(

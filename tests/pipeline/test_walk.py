@@ -16,7 +16,6 @@ from redub.core.types import MODALITIES, Waveform
 from redub.features.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
-from redub.pipeline.demo import run_demo
 from redub.pipeline.dub import Direction, at_loudness, dub
 from redub.pipeline.evaluate import (
     GROUND_TRUTH,
@@ -42,35 +41,11 @@ from redub.pipeline.verify import repair_store, verify_store
 SYNC = Scheduler("sync", 1)
 
 
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory):
-    """The quick demo, made once: six scenes of four lines, two runs of a few steps."""
-    root = tmp_path_factory.mktemp("walk") / "demo"
-    from contextlib import nullcontext
-
-    said: list[str] = []
-    held = run_demo(
-        root,
-        workers=2,
-        seed=3,
-        quick=True,
-        say=said.append,
-        bar=lambda *words: nullcontext(lambda done, total: None),
-    )
-    assert held == 0
-    return root, said
-
-
 @pytest.fixture
 def project(walked, tmp_path):
     root = tmp_path / "demo"
     shutil.copytree(walked[0], root)
     return open_project(root)
-
-
-@pytest.fixture(scope="module")
-def finished(walked):
-    return open_project(walked[0])
 
 
 def test_the_demo_says_where_to_look(walked):

@@ -1,0 +1,367 @@
+"""A pack: all that a training run reads, in Arrow files that are mapped into memory, not loaded.
+
+    pack.json      what it is: keys of all it was made from, files with SHA-256, lines left out
+    <part>.arrow   the features of some clips, each clip once; never changed once it is written
+    links.arrow    one row per clip: split, voice, and every reference to others as row numbers
+
+Hits, the context and the lines that lend a timbre are row numbers of the links, whose column
+``row`` leads on to the parts (counted through them in the order of ``pack.json``), so nothing is
+stored twice. Rows of parts that no link names belong to clips that are gone. Frame features may be
+float16 (``pack.json`` says how far that moves each of them); all others are as extracted.
+
+Letters: N clips, n frames, W width, K hits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from redub.core.errors import IntegrityError
+from redub.core.types import MODALITIES
+from redub.training.lines import DubbingLine, Hits
+
+FORMAT = 1
+RECORD, LINKS = "pack.json", "links.arrow"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackFile:
+    """One Arrow file, relative to the folder that holds all packs."""
+
+    name: str
+    rows: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRecord:
+    """The authority on one pack.
+
+    keys: what the lines were made from, as a checkpoint keeps it. features: name to width, kind
+    and the largest change that float16 made. left_out: split to clip id to why there is no line.
+    """
+
+    pack: str
+    keys: Mapping[str, str]
+    features: Mapping[str, Mapping[str, Any]]
+    parts: tuple[PackFile, ...]
+    links: PackFile
+    splits: Mapping[str, int]
+    left_out: Mapping[str, Mapping[str, str]]
+    format: int = FORMAT
+
+
+class Column:
+    """One feature of all clips, as views of the mapped files; absent where a clip has no value."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Array] = []
+        self._block: list[NDArray[np.int64]] = []
+        self._ends: list[NDArray[np.int64]] = []
+
+    def add(self, array: pa.Array) -> None:
+        """Take in the rows of one record batch, without copying their values."""
+        rows = len(array)
+        if pa.types.is_large_list(array.type):
+            inner = array.values
+            offsets = np.asarray(array.offsets)
+        else:
+            inner, offsets = array, np.arange(rows + 1, dtype=np.int64) + array.offset
+        width = inner.type.list_size
+        values = inner.values.to_numpy(zero_copy_only=True).reshape(-1, width)
+        known = np.asarray(array.is_valid())
+        ends = np.stack([offsets[:-1], offsets[1:]], axis=1)
+        ends[~known] = -1
+        self._block.append(np.full(rows, len(self._blocks), dtype=np.int64))
+        self._blocks.append(values)
+        self._ends.append(ends)
+
+    def sealed(self) -> Column:
+        """All batches are in; rows can be asked for."""
+        self.block = np.concatenate(self._block) if self._block else np.zeros(0, np.int64)
+        self.ends = np.concatenate(self._ends) if self._ends else np.zeros((0, 2), np.int64)
+        return self
+
+    def has(self, row: int) -> bool:
+        return bool(self.ends[row, 0] >= 0)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) frames of every clip, -1 where it has no value."""
+        spans: NDArray[np.int64] = np.where(
+            self.ends[:, 0] >= 0, self.ends[:, 1] - self.ends[:, 0], -1
+        )
+        return spans
+
+    def frames(self, row: int) -> Array | None:
+        """(n, W) as stored, a view; None where the clip has no value."""
+        start, end = self.ends[row]
+        return None if start < 0 else self._blocks[self.block[row]][start:end]
+
+    def vector(self, row: int) -> Array | None:
+        """(W,) of a feature with one row per clip."""
+        start = self.ends[row, 0]
+        return None if start < 0 else self._blocks[self.block[row]][start]
+
+
+class Links:
+    """Every clip's relations, in row numbers; all columns are views of one mapped batch."""
+
+    def __init__(self, table: pa.Table) -> None:
+        table = table.combine_chunks()
+        self.clip_ids: list[str] = table.column("clip_id").to_pylist()
+        self.splits: list[str] = table.column("split").to_pylist()
+        self.voices: list[str] = table.column("voice").to_pylist()
+        self.rows = np.asarray(table.column("row"))
+        self.is_line = np.asarray(table.column("is_line"))
+        self.mel_frames = np.asarray(table.column("mel_frames"))
+        self.emotions = np.asarray(table.column("emotion"))
+        self.previous = np.asarray(table.column("previous"))
+        self.following = np.asarray(table.column("following"))
+        self.timbres = _Lists(table.column("timbres"))
+        self.hits = {m: _Lists(table.column(f"{m}_hits")) for m in MODALITIES}
+        self.scores = {m: _Lists(table.column(f"{m}_scores")) for m in MODALITIES}
+        self.speaker = Column()
+        self.audio = Column()
+        for name, column in (("speaker_vector", self.speaker), ("audio", self.audio)):
+            for chunk in table.column(name).chunks:
+                column.add(chunk)
+            column.sealed()
+
+
+class _Lists:
+    """Rows of a list column as views."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        array = column.combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+        self.values = array.values.to_numpy(zero_copy_only=True)
+        self.offsets = np.asarray(array.offsets)
+
+    def __getitem__(self, row: int) -> Array:
+        found: Array = self.values[self.offsets[row] : self.offsets[row + 1]]
+        return found
+
+
+class Pack:
+    """An opened pack; its arrays live as long as this object."""
+
+    def __init__(self, folder: Path, record: PackRecord) -> None:
+        self.folder = folder
+        self.record = record
+        self.columns: dict[str, Column] = {name: Column() for name in record.features}
+        self._states: dict[Path, tuple[int, int, int]] = {}
+        for part in record.parts:
+            reader = self._mapped(part)
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                for name, column in self.columns.items():
+                    column.add(batch.column(name))
+        for column in self.columns.values():
+            column.sealed()
+        self.links = Links(self._mapped(record.links).read_all())
+
+    @classmethod
+    def open(cls, root: Path, name: str) -> Pack:
+        """Map a pack and check every byte of it.
+
+        Raises:
+            IntegrityError: a file is gone or is not what was written.
+        """
+        record = read_record(root / name / RECORD)
+        for file in (*record.parts, record.links):
+            path = root / file.name
+            if (
+                not path.is_file()
+                or path.stat().st_size != file.size
+                or _sha256(path) != file.sha256
+            ):
+                raise IntegrityError(
+                    f"{path} is not the file that the pack was made of; run `redub pack` again",
+                    code="E-INT-PACK",
+                )
+        return cls(root, record)
+
+    def check_unchanged(self) -> None:
+        """Raise where a file was replaced or cut while it is in use.
+
+        Raises:
+            IntegrityError: E-INT-PACK. (A file that is cut while it is read kills the process, as
+            any mapped file does; parts are therefore never written in place.)
+        """
+        for path, state in self._states.items():
+            if not path.is_file() or _state(path) != state:
+                raise IntegrityError(
+                    f"{path} changed while it was in use; what was learned since the last "
+                    "checkpoint is not kept. Run `redub pack`, then train again",
+                    code="E-INT-PACK",
+                )
+
+    def lines(self, split: str) -> PackedLines:
+        """The recorded lines of a split, in row order."""
+        rows = [
+            row
+            for row, (own, is_line) in enumerate(
+                zip(self.links.splits, self.links.is_line, strict=True)
+            )
+            if own == split and is_line
+        ]
+        return PackedLines(self, rows)
+
+    def _mapped(self, file: PackFile) -> Any:
+        path = self.folder / file.name
+        self._states[path] = _state(path)
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(path)))
+        except (OSError, pa.ArrowException) as error:
+            raise IntegrityError(
+                f"{path} cannot be read: {error}; run `redub pack` again", code="E-INT-PACK"
+            ) from error
+
+
+class PackedLines(Sequence[DubbingLine]):
+    """Lines of a pack; one is made of views when it is asked for, and nothing is kept."""
+
+    def __init__(self, pack: Pack, rows: Any) -> None:
+        self.pack = pack
+        self.rows = np.asarray(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> DubbingLine: ...
+    @overload
+    def __getitem__(self, place: slice) -> PackedLines: ...
+    def __getitem__(self, place: int | slice) -> DubbingLine | PackedLines:
+        if isinstance(place, slice):
+            return PackedLines(self.pack, self.rows[place])
+        return self._line(int(self.rows[place]))
+
+    def __iter__(self) -> Iterator[DubbingLine]:
+        return (self._line(int(row)) for row in self.rows)
+
+    @property
+    def clip_ids(self) -> list[str]:
+        return [self.pack.links.clip_ids[row] for row in self.rows]
+
+    @property
+    def mel_frames(self) -> NDArray[np.int64]:
+        """(N,) frames of every line, without making it."""
+        frames: NDArray[np.int64] = self.pack.links.mel_frames[self.rows]
+        return frames
+
+    def _line(self, link: int) -> DubbingLine:
+        links, columns = self.pack.links, self.pack.columns
+        row = links.rows[link]
+        aligned = _there(columns["durations"].frames(row))
+        vectors, hits = {}, {}
+        for modality in MODALITIES:
+            own = columns[f"{modality}_emotion"].vector(row)
+            if own is None:
+                continue
+            vectors[modality] = own
+            found = links.hits[modality][link]
+            if len(found):
+                hits[modality] = self._hits(modality, link, found)
+        return DubbingLine(
+            clip_id=links.clip_ids[link],
+            speaker=links.voices[link],
+            phonemes=aligned[:, 0],
+            mel_frames=int(links.mel_frames[link]),
+            speaker_vector=_there(links.speaker.vector(link)),
+            timbres=[_there(columns["mel"].frames(links.rows[n])) for n in links.timbres[link]],
+            lips=columns["lips"].frames(row),
+            durations=aligned[:, 1],
+            mel=_there(columns["mel"].frames(row)),
+            f0_hz=_there(columns["f0"].frames(row))[:, 0],
+            energy=_there(columns["energy"].frames(row))[:, 0],
+            emotion=int(links.emotions[link]),
+            vectors=vectors,
+            hits=hits,
+        )
+
+    def _hits(self, modality: str, link: int, found: Array) -> Hits:
+        links, column = self.pack.links, self.pack.columns[f"{modality}_emotion"]
+        return Hits(
+            vectors=np.stack([_there(column.vector(links.rows[hit])) for hit in found]),
+            audio=np.stack([_there(links.audio.vector(hit)) for hit in found]),
+            scores=links.scores[modality][link],
+        )
+
+
+def _there(value: Array | None) -> Array:
+    assert value is not None  # the packer wrote only lines that have it
+    return value
+
+
+def damaged_files(root: Path, record: PackRecord) -> Iterator[PackFile]:
+    """Files of a pack that are gone or hold other bytes than were written."""
+    for file in (*record.parts, record.links):
+        path = root / file.name
+        is_sized = path.is_file() and path.stat().st_size == file.size
+        if not is_sized or _sha256(path) != file.sha256:
+            yield file
+
+
+def names_in(part: Path) -> tuple[list[str], list[str]]:
+    """Clip ids of a part's rows, and digests of what their values were made from.
+
+    Raises:
+        IntegrityError: the file is gone or no Arrow file.
+    """
+    ids, contents = [], []
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(part)))
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            ids += batch.column("clip_id").to_pylist()
+            contents += batch.column("content").to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(
+            f"{part} cannot be read: {error}; remove it and its .json, then run `redub pack`",
+            code="E-INT-PACK",
+        ) from error
+    return ids, contents
+
+
+def read_record(path: Path) -> PackRecord:
+    """Read ``pack.json``.
+
+    Raises:
+        IntegrityError: it is not there, damaged, or a newer redub wrote it.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["format"] > FORMAT:
+            raise IntegrityError(
+                f"{path} was written by a newer redub; update redub", code="E-INT-NEWER"
+            )
+        value["parts"] = tuple(PackFile(**part) for part in value["parts"])
+        value["links"] = PackFile(**value["links"])
+        return PackRecord(**value)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{path} cannot be read ({error!r}); run `redub pack` again", code="E-INT-PACK"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ino
