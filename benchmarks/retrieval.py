@@ -1,13 +1,17 @@
-"""Exact against graph retrieval: build time, queries per second, recall. Prints a table.
+"""Retrieval speed: exact search, the graph, and both under masks. Prints tables.
 
-    python benchmarks/retrieval.py                      # 10,000 rows
-    python benchmarks/retrieval.py --rows 100000 --widths 256 --kinds clustered
-    python benchmarks/retrieval.py --large              # 10,000 and 100,000 rows
+    python benchmarks/retrieval.py                               # 10,000 rows, some minutes
+    python benchmarks/retrieval.py --rows 10000 100000 --kinds embeddings clustered gaussian
+    python benchmarks/retrieval.py --rows 1000000 --keep DIR     # builds once, then loads
 
-Clustered rows stand for embeddings, Gaussian rows for the hard end, where a graph may miss its
-recall floor; the refusal is printed. Queries are drawn like the library but are not in it.
-"product" is the bare float32 matrix product with numpy's argpartition, which neither checks nor
-breaks ties. "5%" repeats the search with a mask under which 1 row in 20 may be retrieved.
+Milliseconds per query, K = 3, the fastest of some rounds in which the compared searches take turns.
+"batch" is 256 queries in one call, "alone" one query per call. "product" is what exact search
+cannot do without: the bare float32 matrix product with the same rows in blocks, and the top K of
+every block by ``argpartition``, merged; it divides by no length, checks nothing and breaks no ties.
+
+"all rows" asks every row once, as ``redub retrieve`` does: for the graph its build counts, too.
+
+    --clock cpu   processor time instead of the wall's: on a busy machine, with one thread
 """
 
 from __future__ import annotations
@@ -15,117 +19,202 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from retrieval_rows import (
+    CENTRES,
+    KINDS,
+    LIBRARY,
+    QUERIES,
+    Built,
+    clusters_of,
+    draw_rows,
+    exact_of,
+    kept_index,
+    race,
+    random_mask,
+)
+from threadpoolctl import threadpool_limits
 
 from redub.core.types import FloatArray
-from redub.index.base import Backend, BoolArray, Hits, RecallBelowFloor
-from redub.index.exact import ExactBackend
+from redub.index.base import Backend, BoolArray, Hits, IntArray
 from redub.index.hnsw import HnswBackend
 
 K = 3
-QUERIES = 256
-ROW = "{:>9} {:>5} {:>9} {:>8} {:>8} {:>6} {:>9} {:>9} {:>11} {:>11}"
+BATCH = 256
+PRODUCT_ROWS = 16_384
+SHARES = (0.001, 0.01, 0.1, 0.5, 1.0)
+SPEED = "{:>9} {:>10} {:>7} {:>6} {:>9} {:>9} {:>7} {:>9} {:>8} {:>8} {:>10} {:>10}"
+MASKS = "{:>9} {:>10} {:>16} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}"
 
 
-def draw_rows(count: int, width: int, kind: str, seed: int) -> FloatArray:
-    """Unit-variance rows, or rows close to one of 200 centres that depend on the width only."""
-    draw = np.random.default_rng(seed)
-    rows = draw.standard_normal((count, width), dtype=np.float32)
-    if kind == "gaussian":
-        return rows
-    centres = np.random.default_rng(width).standard_normal((200, width), dtype=np.float32)
-    clustered: FloatArray = centres[draw.integers(0, 200, count)] + np.float32(0.5) * rows
-    return clustered
+def product(library: FloatArray, queries: FloatArray) -> IntArray:
+    """(Q, K) rows of the largest inner products, in no order."""
+    best = np.full((len(queries), K), -np.inf, dtype=np.float32)
+    rows = np.zeros((len(queries), K), dtype=np.int64)
+    for start in range(0, len(library), PRODUCT_ROWS):
+        values = queries @ library[start : start + PRODUCT_ROWS].T
+        column = np.argpartition(values, -K, axis=1)[:, -K:]
+        best = np.concatenate([best, np.take_along_axis(values, column, axis=1)], axis=1)
+        rows = np.concatenate([rows, column + start], axis=1)
+        kept = np.argpartition(best, -K, axis=1)[:, -K:]
+        best = np.take_along_axis(best, kept, axis=1)
+        rows = np.take_along_axis(rows, kept, axis=1)
+    return rows
 
 
-def queries_per_second(index: Backend, queries: FloatArray, mask: BoolArray | None) -> float:
-    return len(queries) / fastest(lambda: index.search(queries, K, mask))
-
-
-def fastest(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of five runs: the least disturbed one on a shared machine."""
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def product_per_second(library: FloatArray, queries: FloatArray) -> float:
-    units = library / np.linalg.norm(library, axis=1, keepdims=True)
-    asked = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    parts = np.array_split(asked, max(1, len(asked) * len(units) // (1 << 25)))
-    return len(queries) / fastest(
-        lambda: [np.argpartition(some @ units.T, -K, axis=1) for some in parts]
-    )
+def one_by_one(search: Callable[[FloatArray], object], queries: FloatArray) -> None:
+    for line in range(len(queries)):
+        search(queries[line : line + 1])
 
 
 def recall(hits: Hits, truth: Hits) -> float:
+    """The share of hits that score at least as high as the exact K-th."""
     return float((hits.scores >= truth.scores[:, -1:]).mean())
 
 
-def measure(count: int, width: int, kind: str) -> None:
-    library = draw_rows(count, width, kind, 1)
-    queries = draw_rows(QUERIES, width, kind, 2)
-    mask = np.random.default_rng(3).random(count) < 0.05
-    exact = ExactBackend.build(library, metric="cosine")
-    truth = exact.search(queries, K)
-    rates = [queries_per_second(exact, queries, m) for m in (None, mask)]
-    product = product_per_second(library, queries)
-    print(
-        ROW.format(
-            kind, width, "exact", "-", "-", "1.000", f"{rates[0]:.0f}", f"{rates[1]:.0f}", "1.0", ""
-        )
-    )
-    print(ROW.format(kind, width, "product", "-", "-", "-", f"{product:.0f}", "-", "", ""))
-    start = time.perf_counter()
-    try:
-        graph = HnswBackend.build(library, metric="cosine")
-    except RecallBelowFloor as error:
-        built = time.perf_counter() - start
+def speed(
+    index: Backend, built: Built, kind: str, threads: int, rounds: int, clock: Callable[[], float]
+) -> None:
+    exact = exact_of(index)
+    queries = draw_rows(BATCH, index.width, kind, QUERIES)
+    graph = index.with_threads(threads) if isinstance(index, HnswBackend) else None
+    found = "-"
+    if graph is not None:
+        found = f"{recall(graph.search(queries, K), exact.search(queries, K)):.4f}"
+    few = queries[: max(4, min(64, 4_000_000 // index.count))]  # alone, each scans all rows
+    for way in ("batch", "alone"):
+        runs: dict[str, Callable[[], object]]
+        if way == "batch":
+            runs = {
+                "product": partial(product, index.vectors, queries),
+                "exact": partial(exact.search, queries, K),
+            }
+            if graph is not None:
+                runs["hnsw"] = partial(graph.search, queries, K)
+        else:
+            runs = {
+                "product": partial(one_by_one, partial(product, index.vectors), few),
+                "exact": partial(one_by_one, partial(exact.search, k=K), few),
+            }
+            if graph is not None:
+                runs["hnsw"] = partial(one_by_one, partial(graph.search, k=K), queries)
+        asked = {name: BATCH if way == "batch" or name == "hnsw" else len(few) for name in runs}
+        best = race(runs, rounds=rounds, clock=clock)
+        ms = {name: seconds / asked[name] * 1e3 for name, seconds in best.items()}
+        own = ms.get("hnsw", float("nan"))
+        of_all = [ms["exact"] * index.count / 1e3, built.cpu_s + own * index.count / 1e3]
         print(
-            ROW.format(
-                kind, width, "hnsw", f"{built:.1f}", "refused", f"{error.recall:.3f}", *("-" * 4)
-            )
+            SPEED.format(
+                index.count,
+                kind,
+                threads,
+                way,
+                f"{ms['product']:.3f}",
+                f"{ms['exact']:.3f}",
+                f"{ms['exact'] / ms['product']:.2f}",
+                f"{own:.3f}",
+                f"{ms['exact'] / own:.1f}",
+                found,
+                *((f"{seconds:.0f}" for seconds in of_all) if way == "batch" else ("", "")),
+            ),
+            flush=True,
         )
-        return
-    built = time.perf_counter() - start
-    found = graph.search(queries, K)
-    fast = [queries_per_second(graph, queries, m) for m in (None, mask)]
-    masked = recall(graph.search(queries, K, mask), exact.search(queries, K, mask))
-    print(
-        ROW.format(
-            kind,
-            width,
-            "hnsw",
-            f"{built:.1f}",
-            str(graph.facts.ef),
-            f"{recall(found, truth):.3f}",
-            f"{fast[0]:.0f}",
-            f"{fast[1]:.0f}",
-            f"{fast[0] / rates[0]:.1f}",
-            f"{masked:.3f}",
-        ),
-        flush=True,
-    )
+
+
+def masks(
+    index: HnswBackend, kind: str, threads: int, rounds: int, clock: Callable[[], float]
+) -> None:
+    queries = draw_rows(BATCH, index.width, kind, QUERIES)
+    graph, count = index.with_threads(threads), index.count
+    kinds: list[tuple[str, BoolArray | None]] = [("none", None)]
+    kinds += [(f"{share:.1%}", random_mask(count, share)) for share in SHARES]
+    if kind != "gaussian":
+        inside = clusters_of(count, LIBRARY) < CENTRES // 100
+        kinds.append(("1% of clusters", inside))
+    own = np.stack([np.random.default_rng([4, q]).random(count) < 0.01 for q in range(BATCH // 4)])
+    kinds.append(("1%, each its own", own))
+    base = dict.fromkeys(("batch", "alone"), 0.0)
+    for name, mask in kinds:
+        some = queries if mask is None or mask.ndim == 1 else queries[: len(mask)]
+        truth, hits = (one.search(some, K, mask) for one in (graph.exact, graph))
+        runs: dict[str, Callable[[], object]] = {"batch": partial(graph.search, some, K, mask)}
+        few = some[:64]
+        if mask is None or mask.ndim == 1:
+            runs["alone"] = partial(one_by_one, partial(graph.search, k=K, eligible=mask), few)
+        slow = race(
+            {"exact": partial(graph.exact.search, some, K, mask)},
+            rounds=min(2, rounds),
+            clock=clock,
+        )["exact"]
+        best = race(runs, rounds=rounds, clock=clock)
+        ms = {"batch": best["batch"] / len(some) * 1e3}
+        ms["alone"] = best["alone"] / len(few) * 1e3 if "alone" in best else float("nan")
+        base = base if mask is not None else ms
+        eligible = count if mask is None else round(np.count_nonzero(mask) * count / mask.size)
+        wanted = min(K, eligible)
+        print(
+            MASKS.format(
+                count,
+                kind,
+                name,
+                eligible,
+                f"{slow / len(some) * 1e3:.3f}",
+                f"{ms['batch']:.3f}",
+                f"{ms['batch'] / base['batch']:.1f}",
+                f"{ms['alone']:.3f}",
+                f"{ms['alone'] / base['alone']:.1f}",
+                f"{recall(hits, truth):.4f}",
+                "yes" if ((hits.rows >= 0).sum(axis=1) == wanted).all() else "NO",
+            ),
+            flush=True,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="*", default=[10_000])
-    parser.add_argument("--widths", type=int, nargs="*", default=[256, 1024])
-    parser.add_argument("--kinds", nargs="*", default=["clustered", "gaussian"])
-    parser.add_argument("--large", action="store_true", help="add 100,000 rows")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--kinds", nargs="+", default=["embeddings", "gaussian"], choices=KINDS)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--keep", type=Path, help="folder for indexes that later runs load")
+    parser.add_argument("--tables", nargs="+", choices=("speed", "masks"))
     options = parser.parse_args()
-    for count in options.rows + ([100_000] if options.large else []):
-        print(f"\n{count} rows, K = {K}, {QUERIES} queries in one batch, best of 5")
-        titles = ("rows", "D", "backend", "build s", "ef", "recall", "q/s", "q/s 5%")
-        print(ROW.format(*titles, "x exact", "recall 5%"))
-        for width in options.widths:
-            for kind in options.kinds:
-                measure(count, width, kind)
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    tables = options.tables or ["speed", "masks"]
+    for count in options.rows:
+        for kind in options.kinds:
+            index, built = kept_index(count, options.width, kind, options.keep)
+            facts = f"ef {index.facts.ef}" if isinstance(index, HnswBackend) else "no graph"
+            print(
+                f"\n{count} {kind} rows x {options.width}: {facts}, built in {built.seconds:.0f} s "
+                f"({built.cpu_s:.0f} s of CPU)"
+                + (f"; the graph was refused at recall {built.refused}" if built.refused else "")
+            )
+            for threads in options.threads:
+                with threadpool_limits(limits=threads):
+                    if "speed" in tables:
+                        print(
+                            SPEED.format(
+                                *("rows", "kind", "threads", "way", "product", "exact", "x prod"),
+                                *("hnsw", "x hnsw", "recall", "all: ex s", "all: gr s"),
+                            )
+                        )
+                        speed(index, built, kind, threads, options.rounds, clock)
+                    if "masks" in tables and isinstance(index, HnswBackend):
+                        print(
+                            MASKS.format(
+                                *("rows", "kind", "mask", "eligible", "exact", "hnsw", "x none"),
+                                *("alone", "x none", "recall", "K hits"),
+                            )
+                        )
+                        masks(index, kind, threads, options.rounds, clock)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Letters: N library rows, Q queries, D width, K neighbours.
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -35,9 +36,12 @@ from redub.index.base import (
 from redub.index.similarity import pair_scores
 
 VECTORS = "vectors.npy"
-BLOCK_QUERIES = 128
-BLOCK_SCORES = 1 << 22  # 16 MiB of float32 scores at a time
-BLOCK_VALUES = 1 << 25  # 128 MiB of gathered rows at a time
+BLOCK_QUERIES = 256
+BLOCK_SCORES = 1 << 21  # 8 MiB of float32 scores at a time: they stay in the cache
+BLOCK_VALUES = 1 << 25  # 128 MiB of rows at a time, where they need no copy
+GATHERED_VALUES = 1 << 18  # 1 MiB of copied rows per query: the copy is read from the cache
+ALONE = 10  # a row costs a query asked alone about so many times what it costs in a batch
+LOWEST = np.finfo(np.float32).min  # below every value, above the -inf of a row not eligible
 ROUNDING = 2.0**-24  # half a unit in the last place of 1.0 in float32
 
 
@@ -80,60 +84,91 @@ class ExactBackend:
             queries, k, eligible, metric=self.metric, width=self.width, count=self.count
         )
         hits = no_hits(len(queries), k)
-        allowed = np.arange(self.count)
-        if eligible is not None and eligible.ndim == 1:
-            allowed, eligible = np.flatnonzero(eligible), None
-        found = min(k, len(allowed))
-        if not found:
+        if not k:
+            return hits
+        if eligible is None or eligible.ndim == 1:
+            allowed = np.arange(self.count) if eligible is None else np.flatnonzero(eligible)
+            for start in range(0, len(queries), BLOCK_QUERIES):
+                some = slice(start, start + BLOCK_QUERIES)
+                self._fill(hits, some, queries, allowed, None)
             return hits
         for start in range(0, len(queries), BLOCK_QUERIES):
             some = slice(start, start + BLOCK_QUERIES)
-            masks = None
-            if eligible is not None:
-                masks = eligible[some]
-                allowed = np.flatnonzero(masks.any(axis=0))
-                if not len(allowed):
-                    continue
-            query, row = self._contenders(queries[some], found, allowed, masks)
+            masks = eligible[some]
+            allowed = np.flatnonzero(masks.any(axis=0))
+            if np.count_nonzero(masks) * ALONE >= len(masks) * len(allowed):
+                self._fill(hits, some, queries, allowed, masks)
+                continue
+            for line, own in enumerate(masks, start):
+                self._fill(hits, slice(line, line + 1), queries, np.flatnonzero(own), None)
+        return hits
+
+    def _fill(
+        self,
+        hits: Hits,
+        some: slice,
+        queries: FloatArray,
+        allowed: IntArray,
+        eligible: BoolArray | None,
+    ) -> None:
+        """Answer a few of the queries from the allowed rows; ``eligible`` is (q, N) of them."""
+        found = min(hits.rows.shape[1], len(allowed))
+        if found:
+            query, row = self._contenders(queries[some], found, allowed, eligible)
             best = rank(self.metric, queries[some], self.vectors, query, row, found)
             hits.rows[some, :found], hits.scores[some, :found] = best
-        return hits
 
     def _contenders(
         self, queries: FloatArray, k: int, allowed: IntArray, eligible: BoolArray | None
     ) -> tuple[IntArray, IntArray]:
         """All (query, row) pairs that rounding cannot exclude from the K best of their query."""
-        query_norms = row_norms(queries)
-        error = self._largest_error(query_norms)  # (Q,)
+        norms = row_norms(queries)
+        error = self._largest_error(norms)  # (Q,)
+        asked = queries
+        if self.metric == "cosine":
+            asked = (queries / norms[:, None]).astype(np.float32)
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)  # K best values so far
+        kth = best[:, 0].copy()  # (Q,) the lowest of them
+        floor = np.full(len(queries), LOWEST)  # (Q,) what a value must reach to be looked at
         kept: list[tuple[IntArray, IntArray, FloatArray]] = []
-        step = max(1, min(BLOCK_SCORES // len(queries), BLOCK_VALUES // self.width))
+        is_run = len(allowed) == allowed[-1] - allowed[0] + 1  # a view instead of a copy
+        values_at_once = BLOCK_VALUES if is_run else GATHERED_VALUES * len(queries)
+        step = max(1, min(BLOCK_SCORES // len(queries), values_at_once // self.width))
         for start in range(0, len(allowed), step):
             rows = allowed[start : start + step]
-            values = self._values(queries, query_norms, rows)  # (Q, n)
+            span = slice(rows[0], rows[-1] + 1) if is_run else rows
+            values = self._values(asked, span)  # (Q, n)
             if eligible is not None:
-                values[~eligible[:, rows]] = -np.inf
-            improved = np.flatnonzero((values > best.min(axis=1)[:, None]).any(axis=1))
-            merged = np.concatenate([best[improved], values[improved]], axis=1)
-            best[improved] = np.partition(merged, -k, axis=1)[:, -k:]
-            floor = best.min(axis=1) - 2 * error
-            query, column = np.nonzero((values >= floor[:, None]) & (values > -np.inf))
-            kept.append((query, rows[column], values[query, column]))
+                np.copyto(values, -np.inf, where=~eligible[:, span])
+            highest = values.max(axis=1)  # most lines of most blocks hold nothing of interest
+            better = np.flatnonzero(highest > kth)
+            if len(better):
+                top = values[better]
+                if top.shape[1] > k:
+                    top.partition(-k, axis=1)
+                merged = np.concatenate([best[better], top[:, -k:]], axis=1)
+                best[better] = np.partition(merged, -k, axis=1)[:, -k:]
+                kth = best.min(axis=1)
+                floor = np.maximum(kth - 2 * error, LOWEST)
+            lines = np.flatnonzero(highest >= floor)
+            some = values if len(lines) == len(values) else values[lines]
+            place = np.flatnonzero(some >= floor[lines, None])
+            line, column = np.divmod(place, len(rows))
+            kept.append((lines[line], rows[column], some.ravel()[place]))
         query, row, value = (np.concatenate(part) for part in zip(*kept, strict=True))
-        still = value >= (best.min(axis=1) - 2 * error)[query]
+        still = value >= floor[query]
         return query[still], row[still]
 
-    def _values(
-        self, queries: FloatArray, query_norms: NDArray[np.float64], rows: IntArray
-    ) -> FloatArray:
-        """(Q, n) float32 values in the order of the metric, within ``_largest_error`` of it."""
-        is_run = len(rows) == rows[-1] - rows[0] + 1  # a view instead of a copy
-        block = self.vectors[rows[0] : rows[-1] + 1] if is_run else self.vectors[rows]
-        products: FloatArray = queries @ block.T
+    def _values(self, asked: FloatArray, rows: IntArray | slice) -> FloatArray:
+        """(Q, n) float32 values in the order of the metric, within ``_largest_error`` of it.
+
+        Args:
+            asked: (Q, D) the queries, of length 1 for cosine.
+        """
+        products: FloatArray = asked @ self.vectors[rows].T
         norms = self.norms[rows]
         if self.metric == "cosine":
             products *= (1.0 / norms).astype(np.float32)
-            products *= (1.0 / query_norms).astype(np.float32)[:, None]
         elif self.metric == "negative_euclidean":  # |q|² is the same for all rows of a query
             products -= (norms * norms / 2).astype(np.float32)
         return products
@@ -144,13 +179,12 @@ class ExactBackend:
         D products summed in any order err by at most D half units of |q||v|; the rest is for the
         few operations around the sum.
         """
-        longest = float(self.norms.max())
         if self.metric == "cosine":
             scale = np.ones_like(query_norms)
         elif self.metric == "dot":
-            scale = query_norms * longest
+            scale = query_norms * self.norms.max()
         else:
-            scale = (query_norms + longest) ** 2
+            scale = (query_norms + self.norms.max()) ** 2
         return ((self.width + 10) * ROUNDING * scale).astype(np.float32)
 
     def save(self, folder: Path) -> IndexRecord:
@@ -167,11 +201,23 @@ class ExactBackend:
 
     @classmethod
     def load(cls, folder: Path, record: IndexRecord) -> Self:
-        """Open a saved index; raises IntegrityError when a byte or the record's kind differs."""
+        """Open a saved index; raises IntegrityError when a byte or the record's kind differs.
+
+        The rows stay in their file and enter memory as they are searched.
+        """
         if record.backend != "exact":
             raise IntegrityError(f"{folder}: the record is of backend '{record.backend}'")
         vectors = load_vectors(folder, record, VECTORS)
-        return cls(record.metric, vectors, row_norms(vectors), record.seed)
+        norms = row_norms(vectors)
+        _let_go(vectors)
+        return cls(record.metric, vectors, norms, record.seed)
+
+
+def _let_go(vectors: FloatArray) -> None:
+    """Unmap the pages that measuring the rows brought in: under a graph few are used again."""
+    mapped = getattr(vectors.base, "base", None)  # an array of a memmap of a mmap
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def rank(
@@ -185,8 +231,9 @@ def rank(
     """
     hits = no_hits(len(queries), k)
     scores = np.empty(len(row), dtype=np.float32)
-    for start in range(0, len(row), 4096):  # gathered rows are copies; ties may be many
-        some = slice(start, start + 4096)
+    step = max(1, GATHERED_VALUES // vectors.shape[1])
+    for start in range(0, len(row), step):  # gathered rows are copies; ties may be many
+        some = slice(start, start + step)
         scores[some] = pair_scores(metric, queries[query[some]], vectors[row[some]])
     order = np.lexsort((row, -scores, query))
     query, row, scores = query[order], row[order], scores[order]

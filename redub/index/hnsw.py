@@ -53,6 +53,7 @@ EF_CONSTRUCTION = 200
 SMALLEST_EF = 50
 LARGEST_EF = 3200
 RECALL_QUERIES = 200
+JOINED_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,12 +133,11 @@ class HnswBackend:
         graph.init_index(
             max_elements=exact.count, M=m, ef_construction=ef_construction, random_seed=seed
         )
-        # One thread: with more, every build is another graph.
-        graph.add_items(_graph_rows(metric, exact.vectors[rest]), rest, num_threads=1)
+        _join(graph, exact, rest)
         index = cls(exact, graph, facts)
         if unseen:
             index = index._proven(sample)
-            graph.add_items(_graph_rows(metric, exact.vectors[sample]), sample, num_threads=1)
+            _join(graph, exact, sample)
         return index
 
     def _proven(self, sample: IntArray) -> Self:
@@ -184,7 +184,8 @@ class HnswBackend:
         allowed = np.full(len(queries), self.count)  # (Q,) rows that each may retrieve
         fetch = np.full(len(queries), float(k))
         if eligible is not None:
-            allowed[:] = np.count_nonzero(eligible, axis=-1)
+            # Line by line: with an axis, numpy sums booleans and takes as long as the search.
+            allowed[:] = [np.count_nonzero(line) for line in np.atleast_2d(eligible)]
             wanted = 1.5 * k * self.count / np.maximum(allowed, 1)
             fetch = 2.0 ** np.ceil(np.log2(np.maximum(wanted, 1)))  # few different beams
         pending = np.flatnonzero(np.minimum(allowed, k) > 0)
@@ -203,8 +204,13 @@ class HnswBackend:
         return hits
 
     def _beam(self, fetch: FloatArray64) -> FloatArray64:
-        """The beam for ``fetch`` neighbours: as many times them as the measured one was of K."""
-        return np.maximum(self.facts.ef, fetch * self.facts.ef / self.facts.recall_at)
+        """The beam for ``fetch`` neighbours: the measured one, and two for each one beyond its K.
+
+        Measured on masks of 2 to 50 %: recall@3 stays within 0.003 of the unmasked search, where
+        one for each loses up to 0.01, and the measured beam's own share of K takes up to five times
+        as long.
+        """
+        return self.facts.ef + 2 * np.maximum(0, fetch - self.facts.recall_at)
 
     def _visited(self, fetch: FloatArray64) -> FloatArray64:
         """Rows the graph scores, roughly: each of the beam's rows brings M of its links."""
@@ -320,6 +326,16 @@ class HnswBackend:
 def _empty_graph(metric: Metric, width: int) -> Any:
     space = "l2" if metric == "negative_euclidean" else "ip"
     return hnswlib.Index(space=space, dim=width)
+
+
+def _join(graph: Any, exact: ExactBackend, rows: IntArray) -> None:
+    """Add rows to a graph, some at a time: whole copies would triple the memory of a build.
+
+    One thread: with more, every build is another graph.
+    """
+    for start in range(0, len(rows), JOINED_ROWS):
+        some = rows[start : start + JOINED_ROWS]
+        graph.add_items(_graph_rows(exact.metric, exact.vectors[some]), some, num_threads=1)
 
 
 def _graph_rows(metric: Metric, vectors: FloatArray) -> FloatArray:

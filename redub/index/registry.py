@@ -18,9 +18,11 @@ BACKENDS: dict[str, str] = {
     "hnsw": "redub.index.hnsw:HnswBackend",
 }
 
-EXACT_UP_TO = 1_000_000
-"""Rows up to which ``auto`` searches exactly: one query over them costs tens of milliseconds, while
-a graph over them takes an hour to build by the one thread that makes it reproducible."""
+EXACT_UP_TO = 100_000
+"""Rows up to which ``auto`` searches exactly. At this size and width 1024 a query takes 4 ms in a
+batch and 40 ms alone, and asking every row once takes as long as building a graph and asking that.
+The first grows with the square of the rows, the second hardly faster than they do (figures in
+docs/benchmarks.md)."""
 
 
 def backend_class(name: str) -> type[Backend]:
