@@ -619,7 +619,7 @@ def all_features(store: Store) -> list[str]:
 def commit_shard(store: Store, outcome: ShardOutcome, summary: ExtractSummary) -> None:
     """Commit a shard's quarantine rows and parts, skipping what a killed run already committed."""
     name = f"part-{outcome.shard}.parquet"
-    if outcome.quarantine and name not in {p.name for p in store.quarantine.parts()}:
+    if outcome.quarantine and not store.quarantine.ends_with(name):
         table = pa.Table.from_pylist(outcome.quarantine, schema=QUARANTINE_SCHEMA)
         store.quarantine.commit([store.quarantine.write_part(name, table, shard=outcome.shard)])
     for feature, part in sorted(outcome.parts.items()):

@@ -222,7 +222,7 @@ def _commit(
         ),
     ]
     for parts, table in tables:
-        if table.num_rows and name not in {part.name for part in parts.parts()}:
+        if table.num_rows and not parts.ends_with(name):
             parts.commit([parts.write_part(name, table, shard=shard)])
     summary.clips += len(clips)
     summary.quarantined += len(faults)

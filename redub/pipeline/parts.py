@@ -94,11 +94,21 @@ class PartTable:
         return self._commits
 
     def parts(self) -> list[PartRecord]:
-        """Committed parts in order; one that was lost and made again counts once, as it is now."""
+        """Committed parts in order; one that was committed again counts once, at its last place."""
         latest: dict[str, PartRecord] = {}
         for commit in self.commits():
-            latest.update({part.name: part for part in commit.parts})
+            for part in commit.parts:
+                latest.pop(part.name, None)
+                latest[part.name] = part
         return list(latest.values())
+
+    def ends_with(self, name: str) -> bool:
+        """Whether the newest commit is of this part: a killed run had come as far as that.
+
+        An older commit of the same rows says nothing: what came after it may have undone them.
+        """
+        commits = self.commits()
+        return bool(commits) and any(part.name == name for part in commits[-1].parts)
 
     def read(
         self, columns: Sequence[str] | None = None, *, shards: Iterable[str] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,10 @@ class IndexConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.k <= 100:
             raise ConfigError(f"index.k is {self.k}; legal: 0 to 100", code="E-CFG-VALUE")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise ConfigError(
+                f"index.min_score is {self.min_score}; wanted a number", code="E-CFG-VALUE"
+            )
         for name, most in (("recall_floor", 1.0), ("diversity", 0.999)):
             if not 0.0 <= getattr(self, name) <= most:
                 raise ConfigError(

@@ -22,7 +22,7 @@ from redub.index.notes import Notes, directed
 from redub.index.policy import ClipFacts, Reason
 from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of, selection_of
 from redub.pipeline.parts import PartTable
-from redub.pipeline.project import Project
+from redub.pipeline.project import IndexConfig, Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
 
 QUERIES_PER_PART = 4096
@@ -52,15 +52,20 @@ class RetrieveSummary:
 
 
 def retrieve(project: Project) -> RetrieveSummary:
-    """Query every live clip that has not been queried under these settings."""
+    """Query every live clip that has not been queried under these settings.
+
+    Raises:
+        ConfigError: the policy names films, rights or clips that the library does not have.
+    """
     store = Store(project)
     index = open_index(project)
+    check_policy(index, project.config.index)
     table = neighbour_parts(store, index)
     clips = store.clips()
     vectors = {m: store.read(FEATURE_OF[m]) for m in MODALITIES}
     known = {part.name for part in table.parts() if table.is_whole(part)}
     rows = queries = 0
-    for shard, chunk in _chunks(store, clips):
+    for shard, chunk in _chunks(store, index, clips):
         name = f"part-{shard}.parquet"
         if name in known:
             continue
@@ -71,6 +76,27 @@ def retrieve(project: Project) -> RetrieveSummary:
         queries += len(chunk)
         rows += found.num_rows
     return RetrieveSummary(queries, rows)
+
+
+def check_policy(index: OpenIndex, config: IndexConfig) -> None:
+    """Refuse a policy that nobody can meet because of a name that nothing bears.
+
+    Raises:
+        ConfigError: with the nearest known name.
+    """
+    known = {
+        "films": {clip.film for clip in index.clips},
+        "rights": {clip.rights for clip in index.clips},
+        "include": {clip.clip_id for clip in index.clips},
+    }
+    for key, names in known.items():
+        for name in getattr(config, key):
+            if name not in names:
+                raise ConfigError(
+                    f"index.{key} names '{name}', which no library clip has; "
+                    f"{nearest(name, names)}",
+                    code="E-CFG-VALUE",
+                )
 
 
 def neighbour_parts(store: Store, index: OpenIndex) -> PartTable:
@@ -179,13 +205,16 @@ def check_notes(index: OpenIndex, notes: Notes) -> None:
             raise UsageError(f"the library has no film '{film}'; {nearest(film, films)}")
 
 
-def _chunks(store: Store, clips: Sequence[Clip]) -> Iterator[tuple[str, Sequence[Clip]]]:
-    """The queries cut into parts, each named by all that its answers depend on but the index."""
+def _chunks(
+    store: Store, index: OpenIndex, clips: Sequence[Clip]
+) -> Iterator[tuple[str, Sequence[Clip]]]:
+    """The queries cut into parts, each named by all that its answers depend on."""
+    asking = retrieval_key(store.project, index)
     keys = [store.keys.by_name[FEATURE_OF[m]] for m in MODALITIES]
     for start in range(0, len(clips), QUERIES_PER_PART):
         chunk = clips[start : start + QUERIES_PER_PART]
         asked = [[asdict(c), [key.input_digest(c) for key in keys]] for c in chunk]
-        yield digest_of([[key.key for key in keys], asked], digits=16), chunk
+        yield digest_of([asking, [key.key for key in keys], asked], digits=16), chunk
 
 
 def neighbours_of(store: Store, index: OpenIndex) -> dict[str, dict[str, list[tuple[str, float]]]]:
@@ -195,7 +224,7 @@ def neighbours_of(store: Store, index: OpenIndex) -> dict[str, dict[str, list[tu
         ConfigError: clips were added or changed since the last retrieval (names the stage).
     """
     table = neighbour_parts(store, index)
-    wanted = [shard for shard, _ in _chunks(store, store.clips())]
+    wanted = [shard for shard, _ in _chunks(store, index, store.clips())]
     if missing := set(wanted) - {part.shard for part in table.parts()}:
         raise ConfigError(
             f"{len(missing)} of {len(wanted)} parts of the clip table were not asked yet; "

@@ -330,3 +330,38 @@ def test_settings_that_only_change_how_it_is_run_are_not_in_the_key(finished):
     assert {
         n: k.key for n, k in FeatureKeys(dataclasses.replace(project, config=other)).by_name.items()
     } == {n: k.key for n, k in FeatureKeys(project).by_name.items()}
+
+
+def test_footage_that_leaves_and_comes_back_again_and_again_is_there(project):
+    """The rows of its first reading are committed already, and were taken out since."""
+    project = open_project(project)
+    scene = project.footage_root / "scene_1.mp4"
+    kept = {path: path.read_bytes() for path in scene.parent.glob("scene_1.*")}
+    before = {clip.clip_id for clip in Store(project).clips()}
+    for _ in range(3):
+        for path in kept:
+            path.unlink()
+        assert ingest(project, scheduler=SYNC).gone == 1
+        assert len(Store(project).clips()) < len(before)
+        for path, content in kept.items():
+            path.write_bytes(content)
+        assert ingest(project, scheduler=SYNC).sources == 1
+        assert {clip.clip_id for clip in Store(project).clips()} == before
+        assert ingest(project, scheduler=SYNC).sources == 0
+
+
+def test_a_clip_that_fails_again_after_its_release_is_held_again(project, monkeypatch):
+    def broken(self, media):
+        raise ClipError("no", code="E-FEAT-ERROR")
+
+    project = open_project(project)
+    shutil.rmtree(project.root / "features" / "mel")
+    monkeypatch.setattr("redub.features.mel.MelExtractor.extract", broken)
+    for _ in range(3):
+        extract(project, scheduler=SYNC, features=["mel"])
+        held = Store(project).quarantined()
+        assert set(held["feature"]) == {"mel"}
+        assert len(held) == len(Store(project).clips())
+        assert extract(project, scheduler=SYNC, features=["mel"]).clips == 0
+        release(project, [])
+        assert Store(project).quarantined().is_empty()
