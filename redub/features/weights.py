@@ -29,9 +29,12 @@ NUMBERS: tuple[tuple[str, tuple[float, float, type]], ...] = (
     (r".*layers", (0, 1000, int)),
     (r".*heads", (1, 1024, int)),
     (r".*(kernel|stride)(_size)?", (1, 4096, int)),
-    (r".*(hidden|intermediate|vocab|patch|image)_size|d_model|.*_ffn_dim|conv_dim", (1, 1e7, int)),
+    (
+        r".*(hidden|intermediate|vocab|patch|image)_size|d_model|.*_ffn_dim|conv_dim",
+        (1, 10_000_000, int),
+    ),
     (r".*_?eps(ilon)?", (0.0, 1.0, float)),
-    (r".*_token_id", (-1, 1e7, int)),
+    (r".*_token_id", (-1, 10_000_000, int)),
 )
 """Least, most and type of the numbers of a ``config.json`` that a network is built from."""
 
@@ -131,7 +134,8 @@ class WeightFolder:
                     continue
                 if type(entry) not in (int, kind) or not least <= entry <= most:
                     raise self.refused(
-                        f"config.json: {key} is {entry!r}, wanted {least} to {most}",
+                        f"config.json: {key} is {entry!r}, wanted a "
+                        f"{'whole ' if kind is int else ''}number, {least} to {most}",
                         code="E-MODEL-FILE",
                     )
 

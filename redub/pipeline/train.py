@@ -6,11 +6,14 @@ Reads a pack (:mod:`redub.pipeline.pack`), never media. Writes ``runs/<name>/``:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+import signal
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +170,7 @@ def train_run(
     seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
     if not (folder / LINES).is_file() or not resume:
         commit_json(folder / LINES, seen)
-    with torch_threads(project.config.train.threads):
+    with torch_threads(project.config.train.threads), stopping() as stop:
         report = train(
             lines,
             validation,
@@ -180,10 +183,30 @@ def train_run(
             progress=lambda step: progress(step.step, steps),
             resume=resume,
             guard=pack.check_unchanged,
+            stop=stop,
         )
     _describe(project, pack, folder, name, model_config, config, report)
     missing = sum(len(left_out.get(split, ())) for split in ("train", "validation"))
     return TrainSummary(folder, report, missing, _reasons(left_out))
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """SIGTERM asks for an end after the step at hand; it is delivered again on leaving.
+
+    Training then leaves a checkpoint first. In a worker's thread signals are not ours to take.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if asked:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _reasons(left_out: Mapping[str, Mapping[str, str]]) -> str:

@@ -16,6 +16,7 @@ from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
 from redub.training.lines import (
+    CLIP_AT,
     DubbingLine,
     FeatureScaler,
     IntArray,
@@ -188,20 +189,22 @@ def _hits(
         (len(hits.scores) for line in lines for hits in line.hits.values()), default=0
     )  # K is the same for all modalities, so that their graphs line up
     width = widths.modalities[MODALITIES.index(modality)]
-    vectors = np.zeros((len(lines), most, width), np.float32)
-    audio = np.zeros((len(lines), most, widths.audio), np.float32)
-    score = np.zeros((len(lines), most), np.float32)
-    counts = np.zeros(len(lines), np.int64)
+    vectors = torch.empty(len(lines), most, width)
+    audio = torch.empty(len(lines), most, widths.audio)
+    score = torch.zeros(len(lines), most)
+    counts = [0] * len(lines)
+    own, heard = scaler.scales.get(modality), scaler.scales.get("audio")
     for row, line in enumerate(lines):
         hits = line.hits.get(modality)
-        if hits is not None and len(hits.scores):
+        if hits is not None:
             count = counts[row] = len(hits.scores)
-            vectors[row, :count], audio[row, :count] = hits.vectors, hits.audio
-            score[row, :count] = hits.scores
-    valid = np.arange(most) < counts[:, None]
-    vectors[valid] = scaler.apply(modality, vectors[valid])  # the rest stays zero
-    audio[valid] = scaler.apply("audio", audio[valid])
-    return _Hits(*(torch.from_numpy(array) for array in (vectors, audio, score, valid)))
+            _standardise(hits.vectors, own, vectors[row, :count])
+            _standardise(hits.audio, heard, audio[row, :count])
+            score[row, :count] = torch.from_numpy(hits.scores)
+        for padded in (vectors, audio):
+            padded[row, counts[row] :] = 0.0
+    valid = torch.arange(most) < torch.tensor(counts).unsqueeze(1)
+    return _Hits(vectors, audio, score, valid)
 
 
 def _vectors(
@@ -261,15 +264,24 @@ def _frames(
 ) -> tuple[Tensor, Tensor]:
     """Rows (n, W) of any float type as standardised float32 (B, longest, W), and what is real."""
     lengths = [0 if row is None else len(row) for row in rows]
-    padded = np.zeros((len(rows), max(at_least, *lengths), width), np.float32)
+    padded = torch.empty(len(rows), max(at_least, *lengths), width)
     for place, row in enumerate(rows):
         if row is not None:
-            own = padded[place, : len(row)]
-            if scale is None:
-                own[:] = row
-            else:
-                scale.apply(row, into=own)
-    return torch.from_numpy(padded), _real(lengths, at_least=at_least)
+            _standardise(row, scale, padded[place, : len(row)])
+        padded[place, lengths[place] :] = 0.0
+    return padded, _real(lengths, at_least=at_least)
+
+
+def _standardise(rows: FloatArray, scale: Scale | None, into: Tensor) -> None:
+    """:meth:`Scale.apply` to (n, W) rows of any float type, written where they belong.
+
+    By torch: numpy takes thirty times as long to widen float16.
+    """
+    if scale is None:
+        into.copy_(torch.from_numpy(rows))
+        return
+    torch.sub(torch.from_numpy(rows), torch.from_numpy(scale.mean), out=into)
+    into.div_(torch.from_numpy(scale.deviation)).clamp_(-CLIP_AT, CLIP_AT)
 
 
 def _numbers(rows: Sequence[IntArray]) -> tuple[Tensor, Tensor]:

@@ -114,12 +114,10 @@ class Scale:
     mean: FloatArray
     deviation: FloatArray
 
-    def apply(self, values: FloatArray, *, into: FloatArray | None = None) -> FloatArray:
-        """Standardise (..., width) of any float type, ending at ±10; ``into`` float32 rows."""
-        scaled = np.empty(values.shape, np.float32) if into is None else into
-        np.subtract(values, self.mean, out=scaled, casting="same_kind")
-        np.divide(scaled, self.deviation, out=scaled)
-        ended: FloatArray = np.clip(scaled, -CLIP_AT, CLIP_AT, out=scaled)
+    def apply(self, values: FloatArray) -> FloatArray:
+        """Standardise (..., width), ending at ±10."""
+        scaled = (values - self.mean) / self.deviation
+        ended: FloatArray = np.clip(scaled, -CLIP_AT, CLIP_AT).astype(np.float32)
         return ended
 
     def undo(self, values: FloatArray) -> FloatArray:

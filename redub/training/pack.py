@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from redub.core.errors import IntegrityError
@@ -158,6 +161,7 @@ class Pack:
     """An opened pack; its arrays live as long as this object."""
 
     def __init__(self, folder: Path, record: PackRecord) -> None:
+        _warn_no_more()
         self.folder = folder
         self.record = record
         self.columns: dict[str, Column] = {name: Column() for name in record.features}
@@ -295,10 +299,18 @@ class PackedLines(Sequence[DubbingLine]):
     def _hits(self, modality: str, link: int, found: Array) -> Hits:
         links, column = self.pack.links, self.pack.columns[f"{modality}_emotion"]
         return Hits(
-            vectors=np.stack([_there(column.vector(links.rows[hit])) for hit in found]),
-            audio=np.stack([_there(links.audio.vector(hit)) for hit in found]),
+            vectors=_together([_there(column.vector(links.rows[hit])) for hit in found]),
+            audio=_together([_there(links.audio.vector(hit)) for hit in found]),
             scores=links.scores[modality][link],
         )
+
+
+def _together(rows: Sequence[Array]) -> Array:
+    """(K, W) of K vectors; ``np.stack`` takes longer to look at them than to copy them."""
+    stacked = np.empty((len(rows), len(rows[0])), rows[0].dtype)
+    for place, row in enumerate(rows):
+        stacked[place] = row
+    return stacked
 
 
 def _there(value: Array | None) -> Array:
@@ -334,6 +346,13 @@ def names_in(part: Path) -> tuple[list[str], list[str]]:
             code="E-INT-PACK",
         ) from error
     return ids, contents
+
+
+@cache
+def _warn_no_more() -> None:
+    """Views of a mapped file are read-only, which torch warns about once per process."""
+    with warnings.catch_warnings(action="ignore"):
+        torch.from_numpy(np.broadcast_to(np.zeros(1, np.float32), 1))
 
 
 def read_record(path: Path) -> PackRecord:

@@ -6,10 +6,10 @@ The parameters that are optimised, clipped and averaged are the same mapping, ``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,9 @@ class OptimiserConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.average_decay < 1 or self.clip_norm <= 0:
             raise ConfigError("the optimiser wants 0 <= average_decay < 1 and clip_norm > 0")
+
+
+Precision = Literal["float32", "bfloat16"]
 
 
 class StepReport(NamedTuple):
@@ -106,31 +109,59 @@ class Learner:
             self.model.train()
 
 
-def train_step(learner: Learner, batch: DubbingBatch, weights: LossWeights) -> StepReport:
-    """Learn from one batch.
+def train_step(
+    learner: Learner,
+    batches: Sequence[DubbingBatch],
+    weights: LossWeights,
+    *,
+    precision: Precision = "float32",
+) -> StepReport:
+    """Learn from one or several batches: their gradients are averaged, then applied once.
+
+    Args:
+        precision: of the network; losses, gradients and parameters are float32 in any case.
 
     Raises:
         RedubError: a loss or a gradient is not finite; the message names the clips, and the
             parameters are as they were.
     """
     learner.optimizer.zero_grad(set_to_none=True)
-    losses: Losses = losses_of(learner.model(batch), batch, weights)
-    total = losses.total(weights)
-    loss, *values = torch.stack((total, *losses)).tolist()
-    terms = dict(zip(losses._fields, values, strict=True))
-    if not math.isfinite(loss):
-        bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
-        raise _diverged(f"the loss is {loss} ({bad})", learner, batch)
-    total.backward()  # type: ignore[no-untyped-call]
+    sums: list[float] = [0.0] * (1 + len(Losses._fields))
+    for batch in batches:
+        device = batch.mel_frames.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            output = learner.model(batch)
+        losses: Losses = losses_of(in_float32(output), batch, weights)
+        total = losses.total(weights)
+        values = torch.stack((total, *losses)).tolist()
+        if not math.isfinite(values[0]):
+            named = zip(Losses._fields, values[1:], strict=True)
+            bad = ", ".join(name for name, value in named if not math.isfinite(value))
+            raise _diverged(f"the loss is {values[0]} ({bad})", learner, [batch])
+        (total / len(batches)).backward()  # type: ignore[no-untyped-call]
+        sums = [old + value / len(batches) for old, value in zip(sums, values, strict=True)]
     norm, rate = learner.apply_gradients()
     if not math.isfinite(norm):
-        raise _diverged(f"the gradient norm is {norm}", learner, batch)
-    return StepReport(learner.step, loss, terms, norm, rate, int(batch.mel_frames.sum()))
+        raise _diverged(f"the gradient norm is {norm}", learner, batches)
+    terms = dict(zip(Losses._fields, sums[1:], strict=True))
+    frames = sum(int(batch.mel_frames.sum()) for batch in batches)
+    return StepReport(learner.step, sums[0], terms, norm, rate, frames)
 
 
-def _diverged(what: str, learner: Learner, batch: DubbingBatch) -> RedubError:
+def in_float32(output: Any) -> Any:
+    """A system's output with every number in float32, however deep it lies."""
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, tuple):
+        parts = [in_float32(part) for part in output]
+        return type(output)._make(parts) if hasattr(output, "_make") else tuple(parts)
+    return output
+
+
+def _diverged(what: str, learner: Learner, batches: Sequence[DubbingBatch]) -> RedubError:
+    clips = ", ".join(clip_id for batch in batches for clip_id in batch.clip_ids)
     return RedubError(
-        f"{what} after step {learner.step}; clips of the batch: {', '.join(batch.clip_ids)}; "
+        f"{what} after step {learner.step}; clips of the batch: {clips}; "
         "look at their features, or lower the schedule's multiplier",
         code="E-TRAIN-NAN",
     )

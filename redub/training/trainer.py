@@ -35,7 +35,7 @@ from redub.training.batching import (
 from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.schedule import NoamSchedule
-from redub.training.step import Learner, OptimiserConfig, StepReport, train_step
+from redub.training.step import Learner, OptimiserConfig, Precision, StepReport, train_step
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ MOST_MEASURED = 20_000  # lines that the scales are fitted on, spread evenly
 class TrainingConfig:
     """How a system is trained; the defaults are the published ones.
 
-    ``validate_every`` and ``checkpoint_every`` count steps; ``keep_last`` checkpoints are kept
-    beside the best one.
+    ``accumulate``: batches whose gradients are averaged into one step. ``precision``: in which the
+    network computes; losses and parameters are float32. ``validate_every`` and
+    ``checkpoint_every`` count steps; ``keep_last`` checkpoints are kept beside the best one.
     """
 
     system: str = "authentic_dubber"
@@ -56,6 +57,8 @@ class TrainingConfig:
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     losses: LossWeights = field(default_factory=LossWeights)
+    accumulate: int = 1
+    precision: Precision = "float32"
     validate_every: int = 5000
     checkpoint_every: int = 5000
     keep_last: int = 3
@@ -63,8 +66,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             load(SYSTEMS, self.system, kind="system")  # answers with the nearest known name
-        if min(self.validate_every, self.checkpoint_every, self.keep_last) < 1:
-            raise ConfigError("validate_every, checkpoint_every and keep_last want >= 1")
+        counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise ConfigError(f"{', '.join(counts)} want >= 1")
 
 
 TRAINING_PRESETS = {
@@ -126,6 +130,7 @@ def train(
     resume: bool = True,
     device: str = "cpu",
     guard: Callable[[], None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainReport:
     """Train until a number of steps or seconds is reached, whichever comes first.
 
@@ -138,6 +143,7 @@ def train(
         max_seconds: wall time of this call.
         progress: called after every step.
         resume: go on from the newest whole checkpoint; False removes what is there.
+        stop: asked after every step; True ends the call with a checkpoint, as a limit does.
         guard: called before each epoch and each checkpoint; raises where the data changed.
 
     Raises:
@@ -151,7 +157,7 @@ def train(
     with torch.random.fork_rng(devices=devices):
         run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {}, guard)
         run.start(model_config, audio, resume=resume)
-        return run.until(max_steps, max_seconds, progress)
+        return run.until(max_steps, max_seconds, progress, stop)
 
 
 class _Run:
@@ -213,11 +219,16 @@ class _Run:
         _cut_back(self.run_dir / METRICS, self.learner.step)
 
     def until(
-        self, max_steps: int | None, max_seconds: float | None, progress: Progress | None
+        self,
+        max_steps: int | None,
+        max_seconds: float | None,
+        progress: Progress | None,
+        stop: Callable[[], bool],
     ) -> TrainReport:
         """Step until a limit is reached, then leave a checkpoint."""
         began = time.monotonic()
         report: StepReport | None = None
+        stopped = False  # whoever ends us waits for the checkpoint, not for a validation
         with (self.run_dir / METRICS).open("a", encoding="utf-8") as metrics:
             while not self._done(began, max_steps, max_seconds):
                 report = self._next_step()
@@ -231,7 +242,9 @@ class _Run:
                     self._save()
                 if progress is not None:
                     progress(report)
-            if report is not None and self.validated_step != report.step:
+                if stopped := stop():
+                    break
+            if report is not None and self.validated_step != report.step and not stopped:
                 _append(metrics, self._validate())
         root = self.run_dir / CHECKPOINTS
         last = checkpoint.directory_of(root, self.learner.step)
@@ -258,18 +271,21 @@ class _Run:
         return max_seconds is not None and time.monotonic() - began >= max_seconds
 
     def _next_step(self) -> StepReport:
-        config, batches = self.config, self._batches_of_epoch()
-        chosen = [self.lines[self.numbers[place]] for place in batches[self.batch_in_epoch]]
-        batch = collate(
-            chosen,
-            self.scaler,
-            self.widths,
-            timbre_frames=config.batching.timbre_frames,
-            epoch=self.epoch,
-        )
-        report = train_step(self.learner, batch.to(self.device), config.losses)
-        self.batch_in_epoch += 1
-        if self.batch_in_epoch == len(batches):
+        config, planned = self.config, self._batches_of_epoch()
+        some = planned[self.batch_in_epoch : self.batch_in_epoch + config.accumulate]
+        batches = [
+            collate(
+                [self.lines[self.numbers[place]] for place in places],
+                self.scaler,
+                self.widths,
+                timbre_frames=config.batching.timbre_frames,
+                epoch=self.epoch,
+            ).to(self.device)
+            for places in some
+        ]
+        report = train_step(self.learner, batches, config.losses, precision=config.precision)
+        self.batch_in_epoch += len(some)
+        if self.batch_in_epoch == len(planned):
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
         return report
 

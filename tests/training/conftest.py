@@ -1,104 +1,28 @@
-"""Lines of random features with a planted order: the mel follows from phoneme and pitch."""
-
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
-from redub.core.types import AudioSpec
-from redub.model.authentic_dubber import TINY
-from redub.training.batching import BatchingConfig
-from redub.training.lines import DubbingLine, Hits
-from redub.training.schedule import NoamSchedule
-from redub.training.step import OptimiserConfig
-from redub.training.trainer import TrainingConfig
-
-SOUND = AudioSpec(mel_channels=12)
-WIDTH = {"scene": 4, "face": 5, "text": 6}
-
-SMALL = replace(
-    TINY,
-    width=16,
-    filter_width=16,
-    dropout=0.1,
-    phoneme_layers=1,
-    voice_channels=(4, 4, 4, 4),
-    cross_width=8,
-    cross_filter_width=8,
-    lip_width=8,
-    decoder_layers=1,
-    postnet_channels=4,
-)
+from tests.training import made
 
 
 @pytest.fixture
 def sound():
-    return SOUND
+    return made.SOUND
 
 
 @pytest.fixture
 def small():
-    return SMALL
+    return made.SMALL
 
 
 @pytest.fixture
 def make_line():
-    def build(number, *, pictures=4, phoneme_count=5, hit_count=2, timbre_frames=20, **changes):
-        random = np.random.default_rng(number)
-
-        def normal(*shape):
-            return random.normal(3.0, 2.0, shape).astype(np.float32)
-
-        frames = 4 * pictures
-        durations = np.full(phoneme_count, frames // phoneme_count)
-        durations[0] += frames - durations.sum()
-        ids = random.integers(1, 20, phoneme_count)
-        emotion = int(random.integers(8))
-        mel = np.repeat(np.sin(np.outer(ids, np.arange(1, 13))), durations, axis=0) - 5
-        values = {
-            "clip_id": f"clip{number}",
-            "speaker": f"speaker{number % 2}",
-            "phonemes": ids,
-            "mel_frames": frames,
-            "speaker_vector": normal(3),
-            "timbres": [normal(timbre_frames, 12), normal(timbre_frames + 7, 12)],
-            "lips": normal(pictures, 5),
-            "durations": durations,
-            "mel": mel.astype(np.float32),
-            "f0_hz": (random.uniform(90, 300, frames) * (random.random(frames) > 0.3)).astype(
-                np.float32
-            ),
-            "energy": random.uniform(0, 20, frames).astype(np.float32),
-            "emotion": emotion,
-            "vectors": {name: normal(width) for name, width in WIDTH.items()},
-            "hits": {
-                name: Hits(
-                    vectors=normal(hit_count, width),
-                    audio=normal(hit_count, 7),
-                    scores=np.linspace(0.9, 0.5, hit_count).astype(np.float32),
-                )
-                for name, width in WIDTH.items()
-            },
-        }
-        return DubbingLine(**{**values, **changes})
-
-    return build
+    return made.make_line
 
 
 @pytest.fixture
-def lines(make_line):
-    return [make_line(number, pictures=3 + number % 4) for number in range(10)]
+def lines():
+    return made.make_lines()
 
 
 @pytest.fixture
 def quick():
-    """Settings under which a few steps change something."""
-    return TrainingConfig(
-        batching=BatchingConfig(frames_per_batch=60, lines_per_batch=4, timbre_frames=16),
-        optimiser=OptimiserConfig(
-            schedule=NoamSchedule(multiplier=0.02, warmup_steps=10), average_decay=0.9
-        ),
-        validate_every=4,
-        checkpoint_every=5,
-        keep_last=2,
-    )
+    return made.QUICK

@@ -42,7 +42,7 @@ def test_a_frozen_parameter_is_in_none_of_them(lines, sound, small, quick):
 
 def test_steps_lower_the_loss_and_report_what_they_did(learning, quick):
     learner, batch = learning
-    reports = [train_step(learner, batch, LossWeights()) for _ in range(40)]
+    reports = [train_step(learner, [batch], LossWeights()) for _ in range(40)]
     assert reports[-1].loss < 0.6 * reports[0].loss
     assert [report.step for report in reports] == list(range(1, 41))
     assert reports[4].learning_rate == quick.optimiser.schedule.learning_rate(5)
@@ -63,7 +63,7 @@ def test_a_clipped_step_does_not_depend_on_the_size_of_the_loss(lines, sound, sm
         batch = collate(lines[:3], FeatureScaler.fit(lines), widths, timbre_frames=16)
         zero = dict.fromkeys(("mel", "duration", "diagonal", "speaker", "emotion"), 0.0)
         weights = LossWeights(**zero, mel_post=factor, pitch=0, voicing=0, energy=0)
-        train_step(learner, batch, weights)
+        train_step(learner, [batch], weights)
         gradients = [p.grad for p in learner.trained.values() if p.grad is not None]
         norms.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
     assert norms == pytest.approx([1e-3, 1e-3], rel=1e-3)
@@ -76,7 +76,7 @@ def test_a_loss_that_is_not_a_number_names_the_clips_and_changes_nothing(learnin
     bad = getattr(batch, poison).clone()
     bad.view(-1)[0] = np.nan
     with pytest.raises(RedubError, match=r"clip0, clip1, clip2") as raised:
-        train_step(learner, batch._replace(**{poison: bad}), LossWeights())
+        train_step(learner, [batch._replace(**{poison: bad})], LossWeights())
     assert raised.value.code == "E-TRAIN-NAN"
     assert learner.step == 0
     for name, parameter in learner.trained.items():
@@ -86,7 +86,7 @@ def test_a_loss_that_is_not_a_number_names_the_clips_and_changes_nothing(learnin
 def test_the_average_lies_between_the_weights_it_averages(learning):
     learner, batch = learning
     start = weights_of(learner)
-    train_step(learner, batch, LossWeights())
+    train_step(learner, [batch], LossWeights())
     name = "decoder.to_mel.bias"
     # First step: decay min(0.9, 2 / 11).
     expected = start[name] * (2 / 11) + learner.model.state_dict()[name] * (9 / 11)
@@ -96,7 +96,7 @@ def test_the_average_lies_between_the_weights_it_averages(learning):
 def test_looking_with_the_average_leaves_no_trace(learning):
     learner, batch = learning
     for _ in range(3):
-        train_step(learner, batch, LossWeights())
+        train_step(learner, [batch], LossWeights())
     before = weights_of(learner)
     with learner.averaged() as model:
         assert not model.training

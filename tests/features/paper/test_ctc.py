@@ -211,7 +211,7 @@ def test_the_blank_is_no_letter_whatever_it_is_called(tmp_path):
     with pytest.raises(ModelRefusedError, match="nor all letters"):
         read_vocabulary(folder_of(folder, "ctc"))
     change_json(folder / "config.json", pad_token_id=99)
-    with pytest.raises(ModelRefusedError, match="the pad token 99"):
+    with pytest.raises(ModelRefusedError, match="pad_token_id is 99"):
         read_vocabulary(folder_of(folder, "ctc"))
 
 
@@ -473,7 +473,7 @@ def test_a_pickle_with_code_is_refused_and_its_code_not_run(tmp_path):
         ({"auto_map": {"AutoModel": "evil.Model"}}, "E-MODEL-CODE"),
         ({"hidden_act": "no_such_thing"}, "E-MODEL-CONFIG"),
         ({"conv_stride": [5]}, "E-MODEL-CONFIG"),
-        ({"hidden_size": "wide"}, "E-MODEL-CONFIG"),
+        ({"hidden_size": "wide"}, "E-MODEL-FILE"),
     ],
 )
 def test_a_configuration_that_asks_for_code_or_nonsense_is_refused(tmp_path, settings, code):

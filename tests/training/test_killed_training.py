@@ -1,0 +1,49 @@
+"""Training that was killed anywhere ends with the bytes of training that was not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from redub.training import checkpoint
+from tests.training.killed_runs import KILLS, STEPS
+
+ROOT = Path(__file__).parents[2]
+
+
+def tensors(value, name=""):
+    """Every tensor and number of nested containers, by its path."""
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in tensors(value[key], f"{name}/{key}").items()}
+    if isinstance(value, list | tuple):
+        pairs = enumerate(value)
+        return {k: v for n, part in pairs for k, v in tensors(part, f"{name}/{n}").items()}
+    return {name: value}
+
+
+def test_ten_killed_runs_end_like_one_that_was_not(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.killed_runs", tmp_path],
+        capture_output=True, text=True, cwd=ROOT, check=True,
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert said["whole"] == 0
+    assert len(said["kills"]) == KILLS
+    whole = checkpoint.newest(tmp_path / "whole" / "checkpoints")
+    wanted = tensors({"weights": dict(whole.weights), "state": dict(whole.state)})
+    assert whole.step == STEPS
+    for number, (first, died, resumed, fault) in enumerate(said["kills"]):
+        assert (first, died, resumed) == (0, -9, 0), fault
+        folder = tmp_path / f"killed_{number}"
+        found = checkpoint.newest(folder / "checkpoints")
+        assert found.step == STEPS
+        assert found.record == whole.record
+        ours = tensors({"weights": dict(found.weights), "state": dict(found.state)})
+        assert ours.keys() == wanted.keys()
+        for name, value in wanted.items():
+            same = torch.equal(value, ours[name]) if torch.is_tensor(value) else value == ours[name]
+            assert same, (fault, name)
+        for name in ("metrics.jsonl",):
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), fault
