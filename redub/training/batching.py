@@ -5,8 +5,10 @@ The order of an epoch follows from (seed, epoch) alone, so a run can go on in th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -133,6 +135,7 @@ def collate(
     What only recorded lines have is in the batch if all of its lines have it. ``epoch`` chooses
     among a line's timbre mels and where to cut them.
     """
+    _warn_no_more()
     recorded = all(line.mel is not None for line in lines)
     lips, lips_valid = _frames(
         [line.lips for line in lines], scaler.scales.get("lips"), widths.lips, at_least=1
@@ -172,6 +175,13 @@ def collate(
         else None,
         prosody=_prosody(lines, scaler),
     )
+
+
+@cache
+def _warn_no_more() -> None:
+    """Values out of Arrow are read-only views, which torch warns about once per process."""
+    with warnings.catch_warnings(action="ignore"):
+        torch.from_numpy(np.broadcast_to(np.zeros(1, np.float32), 1))
 
 
 @dataclass(frozen=True, slots=True)

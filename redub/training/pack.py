@@ -16,16 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from redub.core.errors import IntegrityError
@@ -161,7 +158,6 @@ class Pack:
     """An opened pack; its arrays live as long as this object."""
 
     def __init__(self, folder: Path, record: PackRecord) -> None:
-        _warn_no_more()
         self.folder = folder
         self.record = record
         self.columns: dict[str, Column] = {name: Column() for name in record.features}
@@ -346,13 +342,6 @@ def names_in(part: Path) -> tuple[list[str], list[str]]:
             code="E-INT-PACK",
         ) from error
     return ids, contents
-
-
-@cache
-def _warn_no_more() -> None:
-    """Views of a mapped file are read-only, which torch warns about once per process."""
-    with warnings.catch_warnings(action="ignore"):
-        torch.from_numpy(np.broadcast_to(np.zeros(1, np.float32), 1))
 
 
 def read_record(path: Path) -> PackRecord:
