@@ -145,13 +145,16 @@ def build_pack(project: Project) -> PackSummary:
     return _summary(root, record, fresh=True, written=written + target.stat().st_size)
 
 
-def open_pack(project: Project) -> Pack:
+def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
     """The pack of the project's present footage and settings, built where it is not there.
 
     A pack whose bytes are damaged is made again.
+
+    Args:
+        built: what :func:`build_pack` just said, so that nothing is looked up twice.
     """
     root = project.root / FOLDER
-    name = build_pack(project).pack
+    name = (built or build_pack(project)).pack
     try:
         return Pack.open(root, name)
     except IntegrityError as error:

@@ -115,7 +115,7 @@ def run_pack(project: Project) -> PackSummary:
 
     with writing(project, "pack"):
         summary = build_pack(project)
-        open_pack(project)  # every byte is checked, and made again where it is damaged
+        open_pack(project, summary)  # every byte is checked, and made again where it is damaged
         return summary
 
 
