@@ -19,13 +19,17 @@ from redub.core.errors import ConfigError
 T = TypeVar("T")
 
 
+NAMED_AT_MOST = 40  # more would be a page of clip ids
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word: its nearest known spelling, or all known words if few."""
+    """A hint for an unknown word: its nearest known spelling, or the first of the known words."""
     options = sorted(known)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return "known: " + ", ".join(options)
+    more = f" … and {len(options) - NAMED_AT_MOST} more" if len(options) > NAMED_AT_MOST else ""
+    return "known: " + ", ".join(options[:NAMED_AT_MOST]) + more
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -> T:

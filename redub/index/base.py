@@ -41,6 +41,10 @@ SMALLEST_NORM = 1e-15
 """Bounds on a vector's length, so that float32 squares neither overflow nor vanish."""
 
 
+NORM_BLOCK = 1 << 20
+"""Numbers that :func:`row_norms` holds in float64 at a time (8 MiB)."""
+
+
 class IndexInputError(ConfigError):
     """A vector, mask or K that no backend may be given; the message names the row."""
 
@@ -242,8 +246,9 @@ def checked_vectors(
 def row_norms(vectors: FloatArray) -> NDArray[np.float64]:
     """(N,) float64 Euclidean lengths, in blocks so that a large library is not doubled."""
     norms = np.empty(len(vectors), dtype=np.float64)
-    for start in range(0, len(vectors), 16_384):
-        block = vectors[start : start + 16_384].astype(np.float64)
+    size = max(1, NORM_BLOCK // max(1, vectors.shape[1]))
+    for start in range(0, len(vectors), size):
+        block = vectors[start : start + size].astype(np.float64)
         norms[start : start + len(block)] = np.sqrt((block * block).sum(axis=1))
     return norms
 
@@ -315,7 +320,8 @@ def write_file(
         temporary.replace(target)
         _sync_folder(folder)
     except OSError as error:
-        raise StorageError(f"{target}: cannot be written: {error}") from error
+        why = "the disk took only a part of it" if error.errno is None else error.strerror
+        raise StorageError(f"{target}: cannot be written: {why} ({error})") from error
     finally:
         temporary.unlink(missing_ok=True)
     return entry

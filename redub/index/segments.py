@@ -65,6 +65,12 @@ class SegmentRecord:
     def to_json(self) -> str:
         return record_json(self)
 
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file of the segment but the record itself."""
+        raw = () if self.raw is None else (self.raw,)
+        return (self.names, *raw, *self.index.files)
+
     @classmethod
     def from_json(cls, text: str) -> SegmentRecord:
         """Read :meth:`to_json` back; raises IntegrityError for anything it cannot have written."""
@@ -187,8 +193,13 @@ def read_names(folder: Path, record: SegmentRecord) -> tuple[tuple[str, ...], tu
     Raises:
         IntegrityError: the file is not the one that was written.
     """
-    table = pq.read_table(verify_file(folder, (record.names,), NAMES))
+    table = names_table(folder, record)
     return tuple(table.column("clip_id").to_pylist()), tuple(table.column("digest").to_pylist())
+
+
+def names_table(folder: Path, record: SegmentRecord) -> pa.Table:
+    """:func:`read_names` as a table of ``clip_id`` and ``digest``."""
+    return pq.read_table(verify_file(folder, (record.names,), NAMES))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from redub import __version__
-from redub.core.errors import ClipError, UsageError
+from redub.core.errors import ClipError
 from redub.core.types import MODALITIES, ByteArray, Clip, Value, Waveform
 from redub.features.emotion_lexicon import base_forms, lexicon
 from redub.footage.encode import write_clip
@@ -44,7 +44,7 @@ from redub.pipeline.files import commit_bytes
 from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of
 from redub.pipeline.ledger import WHOLE_CLIP
 from redub.pipeline.project import Project
-from redub.pipeline.retrieve import check_notes, known_clip, neighbour_rows
+from redub.pipeline.retrieve import check_k, check_notes, known_clip, neighbour_rows
 from redub.pipeline.store import Store
 
 CAPTION_OF = {"scene": "scene_caption", "face": "face_caption"}
@@ -94,8 +94,7 @@ def casting_sheet(
     project: Project, clip_id: str, *, k: int | None = None, notes: Notes | None = None
 ) -> CastingSheet:
     """Everything the page shows, gathered from the index, the store and the footage."""
-    if k is not None and k < 1:
-        raise UsageError(f"-k is {k}; wanted at least 1")
+    check_k(k)
     notes = notes or Notes()
     asked = _asked(project, clip_id, project.config.index.k if k is None else k)
     check_notes(asked.index, notes)

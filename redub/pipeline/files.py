@@ -41,6 +41,8 @@ def storage_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0)
+        if reason is None and error.errno is None and "requested and" in str(error):
+            reason = f"the disk took only a part of it ({error})"  # numpy drops the errno
         if reason is None:
             raise
         free = ""
@@ -126,7 +128,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # both decoders' errors are ValueErrors
+    except (ValueError, RecursionError, IsADirectoryError) as error:  # decoders raise ValueErrors
         raise IntegrityError(f"{path} is damaged: {error}", code="E-INT-JSON") from error
 
 

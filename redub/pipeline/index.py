@@ -5,6 +5,10 @@ with its record, ``index/library/<build>/`` (clip rows, audio vectors, fitted tr
 one commit that names the build and its segments. Builds share segments, so adding a few clips to
 many is quick; only where a modality has a fitted transform, a changed library is another transform,
 and all its rows are indexed anew. Readers keep the build they opened; nothing is overwritten.
+
+A kept segment is not read again: its record has its committed bytes and its files their sizes.
+Whoever opens a build, and ``index verify``, hashes every byte; what they refuse, the next build
+finds and makes again.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +30,13 @@ from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
 from redub.index.library import LibraryTable, ModalityIndex
 from redub.index.policy import Policy
-from redub.index.segments import Segment, SegmentRecord, read_names
+from redub.index.segments import Segment, SegmentRecord, names_table
 from redub.index.selection import Selection
 from redub.index.transform import fit_chain
 from redub.pipeline.files import (
     check_folder,
     commit_json,
+    file_digest,
     folder_digests,
     new_folder,
     read_json,
@@ -47,11 +52,17 @@ from redub.pipeline.spaces import (
     transform_of,
     write_space,
 )
-from redub.pipeline.store import Store, clip_table, clips_of
+from redub.pipeline.store import (
+    CLIP_SCHEMA,
+    Store,
+    clips_of,
+    digest_column,
+    frame_digest,
+)
 
 log = logging.getLogger(__name__)
 
-BUILD_VERSION = 2
+BUILD_VERSION = 3
 BUILT_WITH = (
     "backend",
     "metric",
@@ -69,6 +80,7 @@ MOST_DEAD = 0.5  # dead rows per live one, that searches still pass by
 RECORD = "record.json"
 FEATURE_OF = {modality: f"{modality}_emotion" for modality in (*MODALITIES, "audio")}
 LIBRARY = "library"
+CLIP_COLUMNS = [own.name for own in fields(Clip)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +176,29 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
     if record is not None and up_to_date and _is_whole(project, record):
         counts = {m: record["rows"][m] for m in MODALITIES}
         return IndexSummary(build, False, len(library), counts, left_out, record["recall"])
-    table = LibraryTable.from_clips(library)
     root = project.root / "index"
-    committed = _committed(project)
+    is_grown = record is not None and not up_to_date and not compact
+    kept = _Kept(root, _committed(project), every_byte=not is_grown)
     place = f"{LIBRARY}/{build}"
-    if not _is_kept(root / place, committed.get(place)):
+    if not kept.is_whole(place):
         _write_library(store, root / place, library)
-    spaces = read_spaces(root / place, library)
     files = {place: folder_digests(root / place)}
+    spaces = {}
+    if _has_spaces(project.config.index):
+        spaces = read_spaces(root / place, clips_of(library))
     rows: dict[str, int] = {}
     recall: dict[str, float | None] = {}
     segments: dict[str, list[str]] = {}
     for modality in MODALITIES:
-        space = spaces.get(modality)
-        wanted = _wanted(store, modality, library, space)
+        new = _NewRows(store, modality, library, spaces.get(modality))
+        wanted = _wanted(store, modality, library, new.space)
         names = [] if record is None or compact else record["segments"].get(modality, [])
-        new = _NewRows(store, modality, library, space)
-        segments[modality] = _segments(new, wanted, names, committed)
-        for name in segments[modality]:
-            files[f"{modality}/{name}"] = folder_digests(root / modality / name)
-        index = _opened(root, modality, segments[modality], table, wanted, space)
-        rows[modality] = len(index.rows)
-        recall[modality] = index.backend.recall
+        segments[modality] = _segments(new, wanted, names, kept)
+        rows[modality] = len(wanted)
+        folders = [new.root / name for name in segments[modality]]
+        files |= {f"{modality}/{folder.name}": _segment_digests(folder) for folder in folders}
+        graphs = [_segment_record(folder).index.graph for folder in folders]
+        recall[modality] = min((g.recall for g in graphs if g is not None), default=None)
     digests = {modality: space.digest for modality, space in spaces.items()}
     _commit(project, build, document, files, segments, rows, recall, digests)
     return IndexSummary(build, True, len(library), rows, left_out, recall)
@@ -213,17 +226,15 @@ def library_of(store: Store) -> list[Clip]:
     Raises:
         ConfigError: no training clip has an audio emotion vector yet (names the stage to run).
     """
-    return _library(store)[0]
+    return clips_of(_library(store)[0])
 
 
-def _library(store: Store) -> tuple[list[Clip], int]:
-    """Training clips that can answer: those with an audio vector; and how many cannot."""
-    clips = clips_of(store.clip_frame().filter(pl.col("split") == "train"))
-    sounding = set(
-        store.live_features(FEATURE_OF["audio"]).filter(pl.col("valid"))["clip_id"].to_list()
-    )
-    library = sorted((c for c in clips if c.clip_id in sounding), key=lambda c: c.clip_id)
-    if not library:
+def _library(store: Store) -> tuple[pl.DataFrame, int]:
+    """Training clips that can answer, sorted by id: those with an audio vector; how many cannot."""
+    clips = store.clip_frame().filter(pl.col("split") == "train")
+    sounding = store.live_features(FEATURE_OF["audio"]).filter(pl.col("valid"))
+    library = clips.join(sounding, on="clip_id", how="semi").sort("clip_id")
+    if library.is_empty():
         raise ConfigError(
             f"none of {len(clips)} training clips has an audio emotion vector; "
             "run `redub extract` first",
@@ -232,37 +243,39 @@ def _library(store: Store) -> tuple[list[Clip], int]:
     return library, len(clips) - len(library)
 
 
-def _document(store: Store, library: list[Clip]) -> dict[str, Any]:
-    keys = store.keys.by_name
-    names = sorted(FEATURE_OF.values())
-    rows = hashlib.sha256()
-    for clip in library:
-        facts = [asdict(clip), [keys[name].input_digest(clip) for name in names]]
-        rows.update(digest_of(facts, digits=64).encode())
+def _document(store: Store, library: pl.DataFrame) -> dict[str, Any]:
+    keys = {name: store.keys.by_name[name] for name in sorted(FEATURE_OF.values())}
+    facts = library.select(
+        *CLIP_COLUMNS, **{f"digest of {name}": digest_column(key) for name, key in keys.items()}
+    )
     return {
         "version": BUILD_VERSION,
-        "features": {name: keys[name].key for name in names},
-        "clips": rows.hexdigest(),
+        "features": {name: key.key for name, key in keys.items()},
+        "clips": frame_digest(facts),
         "config": {name: getattr(store.project.config.index, name) for name in BUILT_WITH},
     }
 
 
-def _write_library(store: Store, target: Path, library: list[Clip]) -> None:
-    values = store.read(FEATURE_OF["audio"], [clip.clip_id for clip in library])
-    raw = np.stack([np.asarray(values[clip.clip_id]) for clip in library])
-    speakers = [clip.speaker for clip in library]
+def _write_library(store: Store, target: Path, library: pl.DataFrame) -> None:
+    raw = store.read_rows(FEATURE_OF["audio"], library["clip_id"])
+    speakers = library["speaker"].to_list()
     name = store.project.config.index.audio_transform
     transform = fit_chain((name,), raw, speakers)
+    rows = library.with_columns(fingerprint=pl.lit(target.name)).select(CLIP_SCHEMA.names)
     with new_folder(target) as folder:
-        fps = store.project.config.video.fps
-        pq.write_table(
-            clip_table(library, [target.name] * len(library), fps), folder / "clips.parquet"
-        )
+        table = rows.rechunk().to_arrow().cast(CLIP_SCHEMA)
+        pq.write_table(table, folder / "clips.parquet")
         np.save(folder / "audio.npy", transform.apply(raw, speakers), allow_pickle=False)
         arrays: dict[str, Any] = transform.to_arrays()
         np.savez(folder / "audio_transform.npz", **arrays)
-        for modality, space in _fitted_spaces(store, library):
-            write_space(folder, modality, space)
+        if _has_spaces(store.project.config.index):
+            for modality, space in _fitted_spaces(store, clips_of(library)):
+                write_space(folder, modality, space)
+
+
+def _has_spaces(config: IndexConfig) -> bool:
+    """Whether any modality is searched in a fitted space."""
+    return any(transform_of(config, modality) != PLAIN for modality in MODALITIES)
 
 
 def _fitted_spaces(store: Store, library: Sequence[Clip]) -> Iterator[tuple[str, Space]]:
@@ -277,15 +290,15 @@ def _fitted_spaces(store: Store, library: Sequence[Clip]) -> Iterator[tuple[str,
 
 
 def _wanted(
-    store: Store, modality: str, library: Sequence[Clip], space: Space | None
-) -> dict[str, str]:
-    """Clip id to input digest of every library clip that has a vector to be searched for."""
+    store: Store, modality: str, library: pl.DataFrame, space: Space | None
+) -> pl.DataFrame:
+    """``clip_id, digest`` of every library clip that has a vector to be searched for, sorted."""
     name = FEATURE_OF[modality]
-    valid = set(store.live_features(name).filter(pl.col("valid"))["clip_id"].to_list())
-    if space is not None:
-        valid &= {library[row].clip_id for row in space.rows}
-    key = store.keys.by_name[name]
-    return {c.clip_id: key.input_digest(c) for c in library if c.clip_id in valid}
+    own = library if space is None else library[space.rows]
+    valid = store.live_features(name).filter(pl.col("valid"))
+    return own.join(valid, on="clip_id", how="semi", maintain_order="left").select(
+        "clip_id", digest=digest_column(store.keys.by_name[name])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +307,12 @@ class _NewRows:
 
     store: Store
     modality: str
-    library: Sequence[Clip]
+    library: pl.DataFrame
     space: Space | None
+
+    @property
+    def root(self) -> Path:
+        return self.store.project.root / "index" / self.modality
 
     @property
     def settings(self) -> str:
@@ -307,58 +324,52 @@ class _NewRows:
 
     def vectors(self, clip_ids: Sequence[str]) -> FloatArray:
         """(n, W) float32 vectors as they are searched."""
-        feature = FEATURE_OF[self.modality]
-        values = self.store.read(feature, clip_ids)
-        width = self.store.keys.by_name[feature].schema.width
-        vectors = np.empty((len(clip_ids), width), dtype=np.float32)
-        for place, clip_id in enumerate(clip_ids):
-            vectors[place] = values[clip_id]
+        vectors = self.store.read_rows(FEATURE_OF[self.modality], clip_ids)
         if self.space is None:
             return vectors
-        speaker_of = {clip.clip_id: clip.speaker for clip in self.library}
+        speaker_of = dict(self.library.select("clip_id", "speaker").iter_rows())
         return self.space.transform.apply(vectors, [speaker_of[c] for c in clip_ids])
 
 
-def _segments(
-    new: _NewRows,
-    wanted: Mapping[str, str],
-    old: Sequence[str],
-    committed: Mapping[str, Mapping[str, str]],
-) -> list[str]:
+def _segments(new: _NewRows, wanted: pl.DataFrame, old: Sequence[str], known: _Kept) -> list[str]:
     """Names of the segments that hold all wanted rows; those that are missing are built.
 
     A segment's name says all that it depends on: the settings, the fitted transform if there is
     one, and its clips with their digests.
 
     Args:
-        old: segments that may be kept. committed: files of all folders of the last build.
+        old: segments that may be kept. known: folders that stay as they are.
     """
-    modality = new.modality
-    root = new.store.project.root / "index" / modality
     config, settings = new.store.project.config.index, new.settings
     kept: list[str] = []
-    left = dict(wanted)
+    left = wanted
     rows = 0
     for name in old:
-        is_like_new = name.startswith(f"{settings}-")
-        if not is_like_new or not _is_kept(root / name, committed.get(f"{modality}/{name}")):
+        if not name.startswith(f"{settings}-") or not known.is_segment(f"{new.modality}/{name}"):
             continue
-        ids, digests = read_names(root / name, _segment_record(root / name))
-        live = [i for i, d in zip(ids, digests, strict=True) if left.get(i) == d]
-        if live:
+        names = _names(new.root / name)
+        live = names.join(left, on=["clip_id", "digest"], how="semi")
+        if len(live):
             kept.append(name)
-            rows += len(ids)
-            for clip_id in live:
-                del left[clip_id]
+            rows += len(names)
+            left = left.join(live, on="clip_id", how="anti", maintain_order="left")
     dead = rows - (len(wanted) - len(left))
-    if len(kept) + bool(left) > MOST_SEGMENTS or dead > MOST_DEAD * max(1, len(wanted)):
-        kept, left = [], dict(wanted)
-    for part in _shards(left, config):
+    if len(kept) + bool(len(left)) > MOST_SEGMENTS or dead > MOST_DEAD * max(1, len(wanted)):
+        kept, left = [], wanted
+    for part in _shards(dict(left.iter_rows()), config):
         name = f"{settings}-{digest_of(sorted(part.items()))}"
-        if not _is_kept(root / name, committed.get(f"{modality}/{name}")):
-            _build_segment(new, root / name, part)
+        if not known.is_segment(f"{new.modality}/{name}"):
+            _build_segment(new, new.root / name, part)
         kept.append(name)
     return kept
+
+
+def _names(segment: Path) -> pl.DataFrame:
+    """``clip_id, digest`` of a saved segment's rows, dead ones too."""
+    names = pl.from_arrow(names_table(segment, _segment_record(segment)))
+    if not isinstance(names, pl.DataFrame):
+        raise IntegrityError(f"{segment}: its names are not a table", code="E-INT-INDEX")
+    return names
 
 
 def _committed(project: Project) -> dict[str, dict[str, str]]:
@@ -370,19 +381,53 @@ def _committed(project: Project) -> dict[str, dict[str, str]]:
     return files
 
 
-def _is_kept(folder: Path, digests: Mapping[str, str] | None) -> bool:
-    """Whether a folder stays as it is: one that a commit names and that is whole.
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Which folders stay as they are: those that a commit names and that are whole.
 
-    It is then what would be written again, and some reader may have it open.
+    They are then what would be written again, and some reader may have them open.
+
+    committed: files and digests by folder, of all builds. every_byte: whether segments are hashed;
+    else the bytes of their records and the sizes of their files have to do.
     """
-    if digests is None:
-        return False
-    try:
-        check_folder(folder, digests)
-    except IntegrityError as error:
-        log.warning("%s; it is made again", error)
-        return False
-    return True
+
+    root: Path
+    committed: Mapping[str, Mapping[str, str]]
+    every_byte: bool
+
+    def is_whole(self, place: str) -> bool:
+        """Whether a folder has the committed bytes."""
+        return place in self.committed and self._holds(place, self.committed[place])
+
+    def is_segment(self, place: str) -> bool:
+        """Whether a segment is, or looks, as it was committed."""
+        digests = self.committed.get(place, {})
+        if self.every_byte or RECORD not in digests:
+            return self.is_whole(place)
+        return self._holds(place, {RECORD: digests[RECORD]}) and all(
+            self._has_size(self.root / place / entry.name, entry.size)
+            for entry in _segment_record(self.root / place).files
+        )
+
+    def _holds(self, place: str, digests: Mapping[str, str]) -> bool:
+        try:
+            check_folder(self.root / place, digests)
+        except IntegrityError as error:
+            log.warning("%s; it is made again", error)
+            return False
+        return True
+
+    def _has_size(self, path: Path, size: int) -> bool:
+        found = path.stat().st_size if path.is_file() else -1
+        if found != size:
+            log.warning("%s is gone or has another size than was committed; it is made again", path)
+        return found == size
+
+
+def _segment_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of a segment's files, as its record has them; nothing but that is read."""
+    entries = {entry.name: entry.sha256 for entry in _segment_record(folder).files}
+    return {**entries, RECORD: file_digest(folder / RECORD)}
 
 
 def _shards(rows: Mapping[str, str], config: IndexConfig) -> list[dict[str, str]]:
@@ -424,13 +469,13 @@ def _opened(
     modality: str,
     names: Sequence[str],
     table: LibraryTable,
-    wanted: Mapping[str, str],
+    wanted: pl.DataFrame,
     space: Space | None,
 ) -> ModalityIndex:
     folders = [root / modality / name for name in names]
     segments = [Segment.load(folder, _segment_record(folder)) for folder in folders]
     transform = None if space is None else space.transform
-    return ModalityIndex.of(modality, table, segments, wanted, transform)
+    return ModalityIndex.of(modality, table, segments, dict(wanted.iter_rows()), transform)
 
 
 # -- the builds
@@ -540,7 +585,7 @@ def open_index(project: Project) -> OpenIndex:
     modalities = {}
     for modality in MODALITIES:
         space = spaces.get(modality)
-        wanted = _wanted(store, modality, clips, space)
+        wanted = _wanted(store, modality, frame, space)
         names = record["segments"][modality]
         modalities[modality] = _opened(root, modality, names, table, wanted, space)
     audio = np.load(folder / "audio.npy", allow_pickle=False)

@@ -343,7 +343,8 @@ class Violation:
 class VerifyReport:
     """``is_whole``: every committed byte is there. ``is_right``: the neighbours are the right ones.
 
-    ``stored_in`` is the folder of the neighbours that were asked again, relative to the project.
+    ``superseded``: damage to older builds only. ``stored_in`` is the folder of the
+    neighbours that were asked again, relative to the project.
     ``exit_code`` is 0, or that of an IntegrityError where either does not hold.
     """
 
@@ -351,6 +352,7 @@ class VerifyReport:
     tables: int
     files: int
     damaged: tuple[str, ...]
+    superseded: tuple[str, ...]
     newest: str
     is_fresh: bool
     asked_again: tuple[AskedAgain, ...]
@@ -367,6 +369,7 @@ class VerifyReport:
             f"{len(self.damaged)} damaged"
         ]
         said += [f"damaged: {sentence}" for sentence in self.damaged]
+        said += [f"damaged, of an older build only: {sentence}" for sentence in self.superseded]
         if self.newest:
             state = "up to date" if self.is_fresh else "out of date; run `redub index build`"
             said.append(f"newest build {self.newest}: {state}")
@@ -395,16 +398,19 @@ class VerifyReport:
 
 def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyReport:
     """Check every committed byte, then a sample of the stored neighbours against exact search."""
-    damaged = list[str]()
+    damaged, superseded = list[str](), list[str]()
     records = records_of_builds(project)
-    named: dict[tuple[str, str, str], None] = {}  # builds share folders: each file counts once
-    for path in records:
+    named: dict[tuple[str, str, str], list[str]] = {}  # builds share folders: a file counts once
+    for path in reversed(records):
+        wrong = damaged if path == records[-1] else superseded
         try:
             for folder, digests in read_build(path)["files"].items():
-                named |= {(folder, name, digest): None for name, digest in digests.items()}
+                for name, digest in digests.items():
+                    named.setdefault((folder, name, digest), wrong)
         except IntegrityError as error:
-            damaged.append(str(error))
-    damaged += _damaged_files(project, named)
+            wrong.append(str(error))
+    for (folder, name, digest), wrong in named.items():
+        wrong += _damage(project, folder, name, digest)
     files = len(records) + len(named)
     tables = neighbour_tables(project)
     for place in tables:
@@ -435,6 +441,7 @@ def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyRepor
         tables=len(tables),
         files=files,
         damaged=tuple(damaged),
+        superseded=tuple(superseded),
         newest=newest,
         is_fresh=fresh,
         asked_again=again,
@@ -454,15 +461,13 @@ def _newest_name(path: Path) -> str:
         return ""
 
 
-def _damaged_files(project: Project, files: Iterable[tuple[str, str, str]]) -> list[str]:
-    """A sentence for every damaged file, not only for the first; given as folder, name, digest."""
-    wrong = []
-    for folder, name, digest in files:
-        try:
-            check_folder(project.root / "index" / folder, {name: digest})
-        except IntegrityError as error:
-            wrong.append(str(error))
-    return wrong
+def _damage(project: Project, folder: str, name: str, digest: str) -> list[str]:
+    """A sentence if a file is damaged."""
+    try:
+        check_folder(project.root / "index" / folder, {name: digest})
+    except IntegrityError as error:
+        return [str(error)]
+    return []
 
 
 def _ask_again(
@@ -472,7 +477,11 @@ def _ask_again(
     clips = {clip.clip_id: clip for clip in store.clips()}
     stored = stored_hits(store, index).filter(pl.col("clip_id").is_in(list(clips)))
     if not stored.height:
-        gaps.append("neighbours: none are stored for this build; run `redub retrieve`")
+        is_asked = bool(neighbour_parts(store, index).parts())
+        why = (
+            "nobody has any" if is_asked else "none are stored for this build; run `redub retrieve`"
+        )
+        gaps.append(f"neighbours: {why}")
         return "", (), ()
     ids = sorted(set(stored["clip_id"]))
     places = np.linspace(0, len(ids) - 1, min(queries, len(ids))).round().astype(int)

@@ -26,6 +26,7 @@ from redub.core.errors import IntegrityError
 from redub.pipeline.files import commit_file, commit_json, file_digest, read_json
 
 FORMAT = 1
+REPAIR = "`redub cache repair` has it computed again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class PartTable:
                     raise IntegrityError(
                         f"{path} holds other bytes than were committed "
                         f"(found {found[:12]}, committed {part.sha256[:12]}, "
-                        f"shard {part.shard}); `redub cache repair` has it computed again"
+                        f"shard {part.shard}); {REPAIR}"
                     )
                 self._verified.add(part.name)
             table = pq.read_table(
@@ -174,14 +175,15 @@ class PartTable:
             )
         except FileNotFoundError:
             raise IntegrityError(
-                f"{path} was committed but is gone (shard {part.shard}); "
-                "`redub cache repair` has it computed again",
+                f"{path} was committed but is gone (shard {part.shard}); {REPAIR}",
                 code="E-INT-GONE",
             ) from None
         except (OSError, pa.ArrowException) as error:
-            raise IntegrityError(f"{path} cannot be read: {error}") from error
+            raise IntegrityError(f"{path} cannot be read: {error}; {REPAIR}") from error
         if table.num_rows != part.rows:
-            raise IntegrityError(f"{path} has {table.num_rows} rows, committed were {part.rows}")
+            raise IntegrityError(
+                f"{path} has {table.num_rows} rows, committed were {part.rows}; {REPAIR}"
+            )
         return table
 
     def _record_path(self, number: int) -> Path:
@@ -196,12 +198,20 @@ class PartTable:
             path = folder / name
             if path != self._record_path(number):
                 raise IntegrityError(
-                    f"{folder}: commit {number} is missing, found {name}", code="E-INT-LOG"
+                    f"{folder}: commit {number} is missing, found {name}; {REPAIR}",
+                    code="E-INT-LOG",
                 )
             content = path.read_bytes()
-            records.append(_parse(path, read_json(path), number, previous))
+            records.append(_parse(path, _record(path), number, previous))
             previous = hashlib.sha256(content).hexdigest()
         return records, previous
+
+
+def _record(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error.message}; {REPAIR}", code=error.code) from error
 
 
 def _parse(path: Path, value: Any, number: int, previous: str) -> CommitRecord:
@@ -215,7 +225,11 @@ def _parse(path: Path, value: Any, number: int, previous: str) -> CommitRecord:
         parts = tuple(PartRecord(**part) for part in value["parts"])
         record = CommitRecord(value["number"], parts, value["previous"])
     except (KeyError, TypeError) as error:
-        raise IntegrityError(f"{path} is damaged: {error!r}", code="E-INT-LOG") from error
+        raise IntegrityError(
+            f"{path} is damaged ({error!r}); {REPAIR}", code="E-INT-LOG"
+        ) from error
     if record.number != number or record.previous != previous:
-        raise IntegrityError(f"{path} does not follow the commit before it", code="E-INT-LOG")
+        raise IntegrityError(
+            f"{path} does not follow the commit before it; {REPAIR}", code="E-INT-LOG"
+        )
     return record

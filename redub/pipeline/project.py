@@ -61,6 +61,9 @@ class StoreConfig:
                 raise ConfigError(f"store.{name} must be at least 1", code="E-CFG-VALUE")
 
 
+MOST_NEIGHBOURS = 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
     """The reference footage library, who may be retrieved, and what becomes a hit.
@@ -94,8 +97,10 @@ class IndexConfig:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.k <= 100:
-            raise ConfigError(f"index.k is {self.k}; legal: 0 to 100", code="E-CFG-VALUE")
+        if not 0 <= self.k <= MOST_NEIGHBOURS:
+            raise ConfigError(
+                f"index.k is {self.k}; legal: 0 to {MOST_NEIGHBOURS}", code="E-CFG-VALUE"
+            )
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise ConfigError(
                 f"index.min_score is {self.min_score}; wanted a number", code="E-CFG-VALUE"

@@ -22,7 +22,7 @@ from redub.index.notes import Notes, directed
 from redub.index.policy import ClipFacts, Reason
 from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of, selection_of
 from redub.pipeline.parts import PartTable
-from redub.pipeline.project import IndexConfig, Project
+from redub.pipeline.project import MOST_NEIGHBOURS, IndexConfig, Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
 
 QUERIES_PER_PART = 4096
@@ -101,14 +101,22 @@ def check_policy(index: OpenIndex, config: IndexConfig) -> None:
 
 def neighbour_parts(store: Store, index: OpenIndex) -> PartTable:
     """The neighbours of one build under one policy and choice of hits."""
-    place = store.project.root / "neighbours" / retrieval_key(store.project, index)
-    return PartTable(place, NEIGHBOUR_SCHEMA)
+    return neighbours_of_build(store.project, index.build)
+
+
+def neighbours_of_build(project: Project, build: str) -> PartTable:
+    """:func:`neighbour_parts` by the build's name: nothing is opened."""
+    return PartTable(project.root / "neighbours" / _key(project, build), NEIGHBOUR_SCHEMA)
 
 
 def retrieval_key(project: Project, index: OpenIndex) -> str:
     """All that the hits of a clip depend on beside the clip: build, policy and choice of hits."""
+    return _key(project, index.build)
+
+
+def _key(project: Project, build: str) -> str:
     config = project.config.index
-    return digest_of([index.build, asdict(policy_of(config)), asdict(selection_of(config))])
+    return digest_of([build, asdict(policy_of(config)), asdict(selection_of(config))])
 
 
 def neighbour_rows(
@@ -256,8 +264,7 @@ def query_clip(
     if modality != "all" and modality not in MODALITIES:
         hint = nearest(modality, [*MODALITIES, "all"])
         raise UsageError(f"unknown modality '{modality}'; {hint}")
-    if k is not None and k < 1:
-        raise UsageError(f"-k is {k}; wanted at least 1")
+    check_k(k)
     store = Store(project)
     index = open_index(project)
     clip = known_clip(store, clip_id)
@@ -280,6 +287,16 @@ def query_clip(
             for row in found.to_pylist()
         ]
     return answer
+
+
+def check_k(k: int | None) -> None:
+    """Refuse another number of neighbours than the settings may name.
+
+    Raises:
+        UsageError: not in 1 to 100.
+    """
+    if k is not None and not 1 <= k <= MOST_NEIGHBOURS:
+        raise UsageError(f"-k is {k}; wanted 1 to {MOST_NEIGHBOURS}")
 
 
 def known_clip(store: Store, clip_id: str) -> Clip:

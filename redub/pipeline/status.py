@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from redub.pipeline.index import current_build, neighbour_tables
+from redub.pipeline.index import current_build
 from redub.pipeline.ledger import LedgerLine, ledger
-from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
+from redub.pipeline.retrieve import neighbours_of_build
 from redub.pipeline.runs import list_runs
-from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
+from redub.pipeline.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """``lacking``: features whose weights are not recorded, with what to type."""
+    """``lacking``: features whose weights are not recorded, with what to type.
+
+    ``neighbours``: rows of the newest build under the settings of now.
+    """
 
     sources: int
     clips: int
@@ -34,8 +37,7 @@ def project_status(project: Project) -> Status:
     clips = store.clip_frame()
     lines = ledger(store, store.keys.usable)
     build = current_build(project)
-    tables = [PartTable(path, NEIGHBOUR_SCHEMA) for path in neighbour_tables(project)]
-    neighbours = sum(part.rows for table in tables for part in table.parts())
+    asked = [] if build is None else neighbours_of_build(project, build["build"]).parts()
     runs = [run.name for run in list_runs(project)]
     if clips.is_empty():
         following = "redub ingest"
@@ -45,7 +47,7 @@ def project_status(project: Project) -> Status:
         following = "redub extract"
     elif build is None:
         following = "redub index build"
-    elif not neighbours:
+    elif not asked:
         following = "redub retrieve"
     elif not runs:
         following = "redub train"
@@ -60,7 +62,7 @@ def project_status(project: Project) -> Status:
         ledger=lines,
         lacking={name: error.message for name, error in store.keys.lacking.items()},
         index=None if build is None else str(build["build"]),
-        neighbours=neighbours,
+        neighbours=sum(part.rows for part in asked),
         runs=runs,
         next_command=following,
     )

@@ -6,6 +6,7 @@ the same thing the latest commit's is live, and `gc` may remove what no live row
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from redub.core.types import Clip, Value
+from redub.core.errors import IntegrityError
+from redub.core.types import Clip, FloatArray, Value
 from redub.features.base import FeatureSchema
 from redub.pipeline.files import commit_json
 from redub.pipeline.keys import (
@@ -307,15 +309,41 @@ class Store:
                 values[clip_id] = value
         return values
 
-    def read_vectors(self, name: str) -> tuple[list[str], np.ndarray[Any, Any]]:
+    def read_vectors(self, name: str) -> tuple[list[str], FloatArray]:
         """All vectors of a feature: clip ids sorted, and (N, W) float32 in the same order."""
-        values = self.read(name)
-        ids = sorted(values)
-        width = self.keys.by_name[name].schema.width
-        matrix = np.zeros((len(ids), width), dtype=np.float32)
-        for row, clip_id in enumerate(ids):
-            matrix[row] = values[clip_id]
-        return ids, matrix
+        live = self.live_features(name).filter(pl.col("valid"))
+        ids = live["clip_id"].sort().to_list()
+        return ids, self.read_rows(name, ids)
+
+    def read_rows(self, name: str, clip_ids: Sequence[str] | pl.Series) -> FloatArray:
+        """(N, W) float32 vectors of a feature, one per clip id, in their order.
+
+        Raises:
+            IntegrityError: a clip has no value.
+        """
+        places = pl.DataFrame({"clip_id": clip_ids}, schema={"clip_id": pl.String})
+        live = self.live_features(name).filter(pl.col("valid"))
+        found = places.with_row_index("place").join(live, on="clip_id", how="inner")
+        if len(found) != len(places):
+            lacking = places.join(live, on="clip_id", how="anti")["clip_id"][0]
+            raise IntegrityError(f"no committed {name} of {lacking} has a value")
+        rows = np.empty((len(places), self.keys.by_name[name].schema.width), dtype=np.float32)
+        for (part,), own in found.group_by("part", maintain_order=True):
+            there, values = self._rows_of_part(name, str(part))
+            own = own.join(there, on="clip_id", how="inner", maintain_order="left")
+            rows[own["place"].to_numpy()] = values[own["at"].to_numpy()]
+        return rows
+
+    def _rows_of_part(self, name: str, part: str) -> tuple[pl.DataFrame, NDArray[Any]]:
+        """One part's ``clip_id, at`` and its (n, W) values; rows without one hold anything."""
+        schema = self.keys.by_name[name].schema
+        table = self.feature_parts(name)
+        record = next(p for p in table.parts() if p.name == part)
+        rows = table.read_one(record, ["clip_id", "value"])
+        column = rows.column("value").combine_chunks()
+        values: NDArray[Any] = column.values.to_numpy(zero_copy_only=False)
+        there = _frame(rows.select(["clip_id"])).with_row_index("at")
+        return there.unique(subset="clip_id", keep="last"), values.reshape(-1, schema.width)
 
 
 def digest_column(key: FeatureKey) -> pl.Expr:
@@ -343,6 +371,24 @@ def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> 
     columns["text_digest"] = [text_digest(clip) for clip in clips]
     columns["fingerprint"] = list(fingerprints)
     return pa.table(columns, schema=CLIP_SCHEMA)
+
+
+def frame_digest(frame: pl.DataFrame) -> str:
+    """SHA-256 of a frame of strings, whole numbers and booleans: names, order and every value."""
+    total = hashlib.sha256()
+    for column in frame.get_columns():
+        total.update(f"{column.name}\n{column.dtype}\n{len(column)}\n".encode())
+        total.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String:
+            text = column.fill_null("").rechunk()
+            total.update(text.str.len_bytes().to_numpy().astype("<u8").tobytes())
+            words = text.to_arrow().cast(pa.large_string())
+            _, ends, letters = words.buffers()
+            first, last = np.frombuffer(ends, dtype="<i8")[[words.offset, words.offset + len(text)]]
+            total.update(memoryview(letters)[first:last] if letters is not None else b"")
+        else:
+            total.update(column.fill_null(0).cast(pl.Int64).to_numpy().astype("<i8").tobytes())
+    return total.hexdigest()
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

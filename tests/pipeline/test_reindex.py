@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 
 from redub.core.errors import ConfigError, IntegrityError
@@ -13,7 +14,7 @@ from redub.pipeline.index import build_index, current_build, open_index, records
 from redub.pipeline.ingest import ingest
 from redub.pipeline.project import open_project
 from redub.pipeline.retrieve import query_clip
-from redub.pipeline.store import Store
+from redub.pipeline.store import Store, frame_digest
 from tests.pipeline.films import add_source, make_project
 
 SYNC = Scheduler("sync", 1)
@@ -133,6 +134,32 @@ def test_a_damaged_segment_is_made_again(root):
     assert open_index(project).modalities["scene"].backend.count == 6
 
 
+def test_a_kept_segment_is_not_read_again_but_readers_and_the_next_build_see_damage(root):
+    name = current_build(open_project(root))["segments"]["scene"][0]
+    file = root / "index" / "scene" / name / "vectors.npy"
+    right = file.read_bytes()
+    file.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    add(root, 3)
+    project, summary = brought_up_to_date(root)
+    assert summary.fresh
+    assert name in current_build(project)["segments"]["scene"]
+    with pytest.raises(IntegrityError, match="other bytes"):
+        open_index(project)
+    assert build_index(project).fresh
+    assert file.read_bytes() == right
+    assert open_index(project).modalities["scene"].backend.count == 8
+
+
+def test_a_kept_segment_that_was_cut_short_is_made_again_at_once(root):
+    name = current_build(open_project(root))["segments"]["scene"][0]
+    file = root / "index" / "scene" / name / "vectors.npy"
+    right = file.read_bytes()
+    file.write_bytes(right[:-1])
+    add(root, 3)
+    project, _ = brought_up_to_date(root)
+    assert open_index(project).modalities["scene"].backend.count == 8
+
+
 def test_a_damaged_record_is_refused_and_a_new_build_mends_it(root):
     project = open_project(root)
     (path,) = records_of_builds(project)
@@ -163,3 +190,33 @@ def test_rows_per_segment_must_be_at_least_one(root):
 
 def test_modalities_are_all_there(root):
     assert set(current_build(open_project(root))["segments"]) == set(MODALITIES)
+
+
+def test_the_digest_of_a_frame_tells_every_cell_and_column_apart():
+    frame = pl.DataFrame({"a": ["x", "yz", ""], "b": [1, 2, 3], "c": [True, False, True]})
+    others = [
+        frame.with_columns(a=pl.Series(["xy", "z", ""])),
+        frame.with_columns(a=pl.Series(["x", "yz", None])),
+        frame.with_columns(b=pl.Series([1, 3, 2])),
+        frame.with_columns(c=pl.Series([True, True, True])),
+        frame.rename({"a": "d"}),
+        frame.select("b", "a", "c"),
+        frame[:2],
+        frame.reverse(),
+    ]
+    found = {frame_digest(one) for one in (frame, *others)}
+    assert len(found) == 1 + len(others)
+    pieces = pl.concat([frame[:1], frame[1:]], rechunk=False)
+    assert frame_digest(pieces) == frame_digest(frame)
+    assert frame_digest(pl.concat([frame, frame])[3:]) == frame_digest(frame)
+
+
+def test_rows_are_read_in_the_order_asked_for(root):
+    store = Store(open_project(root))
+    values = store.read("text_emotion")
+    ids = sorted(values, reverse=True)
+    ids = [*ids, ids[0]]
+    rows = store.read_rows("text_emotion", ids)
+    np.testing.assert_array_equal(rows, np.stack([values[clip_id] for clip_id in ids]))
+    with pytest.raises(IntegrityError, match="no committed text_emotion of nobody"):
+        store.read_rows("text_emotion", ["nobody"])
