@@ -40,6 +40,8 @@ BLOCK_QUERIES = 256
 BLOCK_SCORES = 1 << 21  # 8 MiB of float32 scores at a time: they stay in the cache
 BLOCK_VALUES = 1 << 25  # 128 MiB of rows at a time, where they need no copy
 GATHERED_VALUES = 1 << 18  # 1 MiB of copied rows per query: the copy is read from the cache
+COPIED_ROWS = 64
+SAMPLED_COLUMNS = 1000
 ALONE = 10  # a row costs a query asked alone about so many times what it costs in a batch
 LOWEST = np.finfo(np.float32).min  # below every value, above the -inf of a row not eligible
 ROUNDING = 2.0**-24  # half a unit in the last place of 1.0 in float32
@@ -84,10 +86,10 @@ class ExactBackend:
             queries, k, eligible, metric=self.metric, width=self.width, count=self.count
         )
         hits = no_hits(len(queries), k)
-        if not k:
+        if not k or not self.count:
             return hits
         if eligible is None or eligible.ndim == 1:
-            allowed = np.arange(self.count) if eligible is None else np.flatnonzero(eligible)
+            allowed = np.arange(self.count) if eligible is None else true_places(eligible)
             for start in range(0, len(queries), BLOCK_QUERIES):
                 some = slice(start, start + BLOCK_QUERIES)
                 self._fill(hits, some, queries, allowed, None)
@@ -95,12 +97,13 @@ class ExactBackend:
         for start in range(0, len(queries), BLOCK_QUERIES):
             some = slice(start, start + BLOCK_QUERIES)
             masks = eligible[some]
-            allowed = np.flatnonzero(masks.any(axis=0))
-            if np.count_nonzero(masks) * ALONE >= len(masks) * len(allowed):
-                self._fill(hits, some, queries, allowed, masks)
+            # Looked at in a few columns: reading all of every mask takes as long as a search.
+            union = masks[:, :: 1 + self.count // SAMPLED_COLUMNS].any(axis=0).mean() * self.count
+            if np.count_nonzero(masks) * ALONE >= len(masks) * union:
+                self._fill(hits, some, queries, np.flatnonzero(masks.any(axis=0)), masks)
                 continue
             for line, own in enumerate(masks, start):
-                self._fill(hits, slice(line, line + 1), queries, np.flatnonzero(own), None)
+                self._fill(hits, slice(line, line + 1), queries, true_places(own), None)
         return hits
 
     def _fill(
@@ -165,12 +168,26 @@ class ExactBackend:
         Args:
             asked: (Q, D) the queries, of length 1 for cosine.
         """
-        products: FloatArray = asked @ self.vectors[rows].T
+        products = self._products(asked, rows)
         norms = self.norms[rows]
         if self.metric == "cosine":
             products *= (1.0 / norms).astype(np.float32)
         elif self.metric == "negative_euclidean":  # |q|² is the same for all rows of a query
             products -= (norms * norms / 2).astype(np.float32)
+        return products
+
+    def _products(self, asked: FloatArray, rows: IntArray | slice) -> FloatArray:
+        """(Q, n) inner products; for one query rows are copied a few at a time, into the cache."""
+        if isinstance(rows, slice) or len(asked) > 1:
+            together: FloatArray = asked @ self.vectors[rows].T
+            return together
+        products = np.empty((1, len(rows)), dtype=np.float32)
+        copied = np.empty((min(COPIED_ROWS, len(rows)), self.width), dtype=np.float32)
+        for start in range(0, len(rows), COPIED_ROWS):
+            some = rows[start : start + COPIED_ROWS]
+            own = copied[: len(some)]
+            np.take(self.vectors, some, axis=0, out=own, mode="clip")  # "raise" copies twice
+            np.dot(own, asked[0], out=products[0, start : start + len(some)])
         return products
 
     def _largest_error(self, query_norms: NDArray[np.float64]) -> FloatArray:
@@ -211,6 +228,16 @@ class ExactBackend:
         norms = row_norms(vectors)
         _let_go(vectors)
         return cls(record.metric, vectors, norms, record.seed)
+
+
+def true_places(mask: BoolArray) -> IntArray:
+    """``np.flatnonzero`` of a mask (n,), eight at a time: several times as fast where few are."""
+    whole = len(mask) // 8 * 8
+    eights = np.ascontiguousarray(mask[:whole])
+    some = np.flatnonzero(eights.view(np.uint64))
+    places = (8 * some[:, None] + np.arange(8))[eights.reshape(-1, 8)[some]]
+    found: IntArray = np.concatenate([places, whole + np.flatnonzero(mask[whole:])])
+    return found
 
 
 def _let_go(vectors: FloatArray) -> None:

@@ -225,7 +225,9 @@ class HnswBackend:
         hits: Hits,
     ) -> None:
         if len(which):
-            mask = eligible[which] if eligible is not None and eligible.ndim == 2 else eligible
+            mask = eligible
+            if eligible is not None and eligible.ndim == 2 and len(which) < len(queries):
+                mask = eligible[which]
             hits.rows[which], hits.scores[which] = self.exact.search(queries[which], k, mask)
 
     def _over_fetched(

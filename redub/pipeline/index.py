@@ -232,7 +232,7 @@ def library_of(store: Store) -> list[Clip]:
 def _library(store: Store) -> tuple[pl.DataFrame, int]:
     """Training clips that can answer, sorted by id: those with an audio vector; how many cannot."""
     clips = store.clip_frame().filter(pl.col("split") == "train")
-    sounding = store.live_features(FEATURE_OF["audio"]).filter(pl.col("valid"))
+    sounding = store.live_features(FEATURE_OF["audio"], clips=clips).filter(pl.col("valid"))
     library = clips.join(sounding, on="clip_id", how="semi").sort("clip_id")
     if library.is_empty():
         raise ConfigError(
@@ -257,7 +257,7 @@ def _document(store: Store, library: pl.DataFrame) -> dict[str, Any]:
 
 
 def _write_library(store: Store, target: Path, library: pl.DataFrame) -> None:
-    raw = store.read_rows(FEATURE_OF["audio"], library["clip_id"])
+    raw = store.read_rows(FEATURE_OF["audio"], library["clip_id"], clips=library)
     speakers = library["speaker"].to_list()
     name = store.project.config.index.audio_transform
     transform = fit_chain((name,), raw, speakers)
@@ -295,7 +295,7 @@ def _wanted(
     """``clip_id, digest`` of every library clip that has a vector to be searched for, sorted."""
     name = FEATURE_OF[modality]
     own = library if space is None else library[space.rows]
-    valid = store.live_features(name).filter(pl.col("valid"))
+    valid = store.live_features(name, clips=own).filter(pl.col("valid"))
     return own.join(valid, on="clip_id", how="semi", maintain_order="left").select(
         "clip_id", digest=digest_column(store.keys.by_name[name])
     )
@@ -324,7 +324,8 @@ class _NewRows:
 
     def vectors(self, clip_ids: Sequence[str]) -> FloatArray:
         """(n, W) float32 vectors as they are searched."""
-        vectors = self.store.read_rows(FEATURE_OF[self.modality], clip_ids)
+        name = FEATURE_OF[self.modality]
+        vectors = self.store.read_rows(name, clip_ids, clips=self.library)
         if self.space is None:
             return vectors
         speaker_of = dict(self.library.select("clip_id", "speaker").iter_rows())

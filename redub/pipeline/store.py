@@ -315,14 +315,23 @@ class Store:
         ids = live["clip_id"].sort().to_list()
         return ids, self.read_rows(name, ids)
 
-    def read_rows(self, name: str, clip_ids: Sequence[str] | pl.Series) -> FloatArray:
+    def read_rows(
+        self,
+        name: str,
+        clip_ids: Sequence[str] | pl.Series,
+        *,
+        clips: pl.DataFrame | None = None,
+    ) -> FloatArray:
         """(N, W) float32 vectors of a feature, one per clip id, in their order.
+
+        Args:
+            clips: rows of :meth:`clip_frame` with at least these clips, where it was read before.
 
         Raises:
             IntegrityError: a clip has no value.
         """
         places = pl.DataFrame({"clip_id": clip_ids}, schema={"clip_id": pl.String})
-        live = self.live_features(name).filter(pl.col("valid"))
+        live = self.live_features(name, clips=clips).filter(pl.col("valid"))
         found = places.with_row_index("place").join(live, on="clip_id", how="inner")
         if len(found) != len(places):
             lacking = places.join(live, on="clip_id", how="anti")["clip_id"][0]

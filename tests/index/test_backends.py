@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from redub.core.errors import ConfigError, IntegrityError, StorageError
 from redub.index.base import IndexInputError, IndexRecord, RecallBelowFloor
-from redub.index.exact import ExactBackend
+from redub.index.exact import ExactBackend, true_places
 from redub.index.hnsw import HnswBackend
 from redub.index.registry import BACKENDS, backend_class
 
@@ -453,3 +453,10 @@ def test_a_missing_folder_is_a_storage_error(backend, tmp_path):
 
 def test_index_errors_are_config_errors():
     assert issubclass(IndexInputError, ConfigError)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.6, 1.0])
+def test_places_of_a_mask_are_all_of_it_in_order(count, share):
+    mask = np.random.default_rng(count).random(2 * count)[::2] < share
+    np.testing.assert_array_equal(true_places(mask), np.flatnonzero(mask))
