@@ -36,6 +36,7 @@ from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.schedule import NoamSchedule
 from redub.training.step import Learner, OptimiserConfig, Precision, StepReport, train_step
+from redub.training.synthesis import TrainedDubber
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class TrainReport:
 
 
 Progress = Callable[[StepReport], None]
+Show = Callable[[int, TrainedDubber], None]
 
 
 def train(
@@ -131,6 +133,7 @@ def train(
     device: str = "cpu",
     guard: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
+    show: Show | None = None,
 ) -> TrainReport:
     """Train until a number of steps or seconds is reached, whichever comes first.
 
@@ -144,6 +147,7 @@ def train(
         progress: called after every step.
         resume: go on from the newest whole checkpoint; False removes what is there.
         stop: asked after every step; True ends the call with a checkpoint, as a limit does.
+        show: called at each validation with the step and the averaged model; changes nothing.
         guard: called before each epoch and each checkpoint; raises where the data changed.
 
     Raises:
@@ -155,7 +159,7 @@ def train(
     # The caller's random state is left as it was: a run depends on its seed and nothing else.
     devices = [torch.device(device)] if device != "cpu" else []
     with torch.random.fork_rng(devices=devices):
-        run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {}, guard)
+        run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {}, guard, show)
         run.start(model_config, audio, resume=resume)
         return run.until(max_steps, max_seconds, progress, stop)
 
@@ -172,9 +176,10 @@ class _Run:
         device: str,
         keys: Mapping[str, str],
         guard: Callable[[], None],
+        show: Show | None,
     ) -> None:
         frames = recorded_frames(lines_train)
-        self.guard = guard
+        self.guard, self.show = guard, show
         self.numbers = [number for number, count in enumerate(frames) if count]
         self.frames = [frames[number] for number in self.numbers]
         self.lines, self.config, self.device = lines_train, config, device
@@ -302,6 +307,7 @@ class _Run:
     def _validate(self) -> dict[str, Any]:
         """Mean losses over the validation lines, with the averaged weights."""
         self.validated_step = self.learner.step
+        self._show()
         if not self.validation:
             return {"step": self.learner.step, "validation_lines": 0}
         config, sums = self.config, dict.fromkeys(("loss", *Losses._fields), 0.0)
@@ -323,6 +329,23 @@ class _Run:
         self.validation_losses = {name: sums[name] for name in Losses._fields}
         measured = {f"validation_{name}": value for name, value in sums.items()}
         return {"step": self.learner.step, **measured}
+
+    def _show(self) -> None:
+        if self.show is None:
+            return
+        kept = checkpoint.random_states()
+        with self.learner.averaged() as model:
+            dubber = TrainedDubber(
+                model=model,
+                scaler=self.scaler,
+                widths=self.widths,
+                system=self.config.system,
+                step=self.learner.step,
+                batching=self.config.batching,
+                keys=self.keys,
+            )
+            self.show(self.learner.step, dubber)
+        checkpoint.restore_random_states(kept)
 
     def _save(self) -> Path:
         self.guard()
