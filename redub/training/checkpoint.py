@@ -51,11 +51,15 @@ def directory_of(root: Path, step: int) -> Path:
     return root / f"step_{step:08d}"
 
 
-def write(root: Path, snapshot: Snapshot, *, keep: int) -> Path:
+def step_of(directory: Path) -> int:
+    return int(directory.name.removeprefix("step_"))
+
+
+def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> Path:
     """Write a checkpoint beside its final place, then rename it there.
 
-    Afterwards only the newest ``keep`` checkpoints and the one with the lowest validation loss
-    are left.
+    Afterwards only the newest ``keep`` checkpoints and the ``keep_best`` with the lowest validation
+    losses are left.
 
     Raises:
         StorageError: the disk is full, read-only or gone.
@@ -88,7 +92,7 @@ def write(root: Path, snapshot: Snapshot, *, keep: int) -> Path:
         _flush_directory(root)
     except OSError as error:
         raise StorageError(f"cannot write checkpoint {target}: {error}") from error
-    _thin_out(root, keep)
+    _thin_out(root, keep, keep_best)
     return target
 
 
@@ -140,12 +144,14 @@ def newest(root: Path) -> Snapshot | None:
 
 def best(root: Path) -> Path | None:
     """The checkpoint with the lowest validation loss, the newest one if none was validated."""
-    scored = [
-        (loss, directory) for directory in steps_in(root) if (loss := _loss(directory)) is not None
-    ]
-    if scored:
-        return min(scored, key=lambda pair: pair[0])[1]
-    return next(iter(steps_in(root)), None)
+    return next(iter([*_ranked(root), *steps_in(root)]), None)
+
+
+def _ranked(root: Path) -> list[Path]:
+    """Validated checkpoints, lowest loss first; of equal ones the newest."""
+    losses = {directory: _loss(directory) for directory in steps_in(root)}
+    scored = {directory: loss for directory, loss in losses.items() if loss is not None}
+    return sorted(scored, key=scored.__getitem__)
 
 
 def remove(directory: Path) -> None:
@@ -185,10 +191,10 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(numbers), gauss))
 
 
-def _thin_out(root: Path, keep: int) -> None:
-    champion = best(root)
+def _thin_out(root: Path, keep: int, keep_best: int) -> None:
+    champions = _ranked(root)[:keep_best]
     for directory in steps_in(root)[keep:]:
-        if directory != champion:
+        if directory not in champions:
             remove(directory)
 
 

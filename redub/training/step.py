@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from redub.core.errors import ConfigError, RedubError
+from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import DubbingBatch
 from redub.training.losses import Losses, LossWeights, losses_of
+from redub.training.replicas import ALONE, Replicas
 from redub.training.schedule import NoamSchedule
 
 
@@ -42,6 +43,15 @@ class OptimiserConfig:
 
 
 Precision = Literal["float32", "bfloat16"]
+NO_ROOM = "can't allocate memory"  # what torch says where a processor's memory is full
+RUNNING = ("running_mean", "running_var")
+BAD = 1000.0  # more than there are processes
+
+
+class OutOfMemoryError(RedubError):
+    """A batch does not fit into the memory there is."""
+
+    default_code = "E-TRAIN-MEMORY"
 
 
 class StepReport(NamedTuple):
@@ -58,8 +68,11 @@ class StepReport(NamedTuple):
 class Learner:
     """A model together with everything that training changes about it."""
 
-    def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
+    def __init__(
+        self, model: nn.Module, config: OptimiserConfig, *, compiled: bool = False
+    ) -> None:
         self.model, self.config, self.step = model, config, 0
+        self.forward: Any = torch.compile(model, dynamic=True) if compiled else model
         self.trained = {
             name: parameter
             for name, parameter in model.named_parameters()
@@ -74,6 +87,21 @@ class Learner:
             fused=True,
         )
         self.average: dict[str, Tensor] = _copied(self.trained) if config.average_decay else {}
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from a model's weights: all of them, none besides.
+
+        Raises:
+            ModelRefusedError: E-MODEL-KEYS, names or shapes differ.
+        """
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ModelRefusedError(
+                f"the weights do not fit: {error}", code="E-MODEL-KEYS"
+            ) from error
+        for name, value in self.average.items():
+            value.copy_(weights[name])
 
     def apply_gradients(self) -> tuple[float, float]:
         """Clip, step, average; returns the gradient norm before clipping and the rate used."""
@@ -115,37 +143,99 @@ def train_step(
     weights: LossWeights,
     *,
     precision: Precision = "float32",
+    seeds: Sequence[int] = (),
+    share: int | None = None,
+    replicas: Replicas = ALONE,
 ) -> StepReport:
     """Learn from one or several batches: their gradients are averaged, then applied once.
 
+    Every batch starts from the same running statistics of the model's normalisations, which are
+    averaged like the gradients; so neither their order nor the process they are in matters.
+
     Args:
+        batches: this process's own, of all ``share`` batches of the step; may be none.
         precision: of the network; losses, gradients and parameters are float32 in any case.
+        seeds: one per batch, for what the model draws; left out, it draws on.
 
     Raises:
         RedubError: a loss or a gradient is not finite; the message names the clips, and the
             parameters are as they were.
+        OutOfMemoryError: E-TRAIN-MEMORY, a batch does not fit; the parameters are as they were.
     """
+    share = len(batches) if share is None else share
     learner.optimizer.zero_grad(set_to_none=True)
-    sums: list[float] = [0.0] * (1 + len(Losses._fields))
-    for batch in batches:
-        device = batch.mel_frames.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-            output = learner.model(batch)
-        losses: Losses = losses_of(in_float32(output), batch, weights)
-        total = losses.total(weights)
-        values = torch.stack((total, *losses)).tolist()
-        if not math.isfinite(values[0]):
-            named = zip(Losses._fields, values[1:], strict=True)
-            bad = ", ".join(name for name, value in named if not math.isfinite(value))
-            raise _diverged(f"the loss is {values[0]} ({bad})", learner, [batch])
-        (total / len(batches)).backward()  # type: ignore[no-untyped-call]
-        sums = [old + value / len(batches) for old, value in zip(sums, values, strict=True)]
+    statistics = _Statistics(learner.model, share)
+    sums = torch.zeros(3 + len(Losses._fields), dtype=torch.float64)
+    trouble: RedubError | None = None
+    try:
+        for place, batch in enumerate(batches):
+            if seeds:
+                torch.manual_seed(seeds[place])
+            values = _learn(learner, batch, weights, precision, share)
+            statistics.add()
+            sums[3:] += torch.tensor(values[1:], dtype=torch.float64) / share
+            sums[2] += values[0] / share
+            sums[1] += int(batch.mel_frames.sum())
+    except RedubError as error:
+        trouble = error
+    except RuntimeError as error:  # torch's own on a GPU is one, too
+        if not isinstance(error, torch.OutOfMemoryError) and NO_ROOM not in str(error):
+            raise
+        trouble = OutOfMemoryError(f"no memory for a batch of {_named(batches)}: {error}")
+    sums[0] = 0 if trouble is None else 1 if isinstance(trouble, OutOfMemoryError) else BAD
+    sums = replicas.sum_(sums.to(replicas.device, torch.float64)).cpu()
+    if float(sums[0]):
+        statistics.undo()
+        raise trouble or _of_another(float(sums[0]))
+    replicas.sum_gradients(list(learner.trained.values()))
     norm, rate = learner.apply_gradients()
     if not math.isfinite(norm):
         raise _diverged(f"the gradient norm is {norm}", learner, batches)
-    terms = dict(zip(Losses._fields, sums[1:], strict=True))
-    frames = sum(int(batch.mel_frames.sum()) for batch in batches)
-    return StepReport(learner.step, sums[0], terms, norm, rate, frames)
+    statistics.apply(replicas)
+    terms = dict(zip(Losses._fields, sums[3:].tolist(), strict=True))
+    return StepReport(learner.step, float(sums[2]), terms, norm, rate, int(sums[1]))
+
+
+def _learn(
+    learner: Learner, batch: DubbingBatch, weights: LossWeights, precision: Precision, share: int
+) -> list[float]:
+    """Add a batch's part to the gradients; returns its loss and the unweighted terms."""
+    device = batch.mel_frames.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        output = learner.forward(batch)
+    losses: Losses = losses_of(in_float32(output), batch, weights)
+    total = losses.total(weights)
+    values: list[float] = torch.stack((total, *losses)).tolist()
+    if not math.isfinite(values[0]):
+        named = zip(Losses._fields, values[1:], strict=True)
+        bad = ", ".join(name for name, value in named if not math.isfinite(value))
+        raise _diverged(f"the loss is {values[0]} ({bad})", learner, [batch])
+    (total / share).backward()  # type: ignore[no-untyped-call]
+    return values
+
+
+class _Statistics:
+    """Running means and variances of a model's batch normalisations over the batches of a step."""
+
+    def __init__(self, model: nn.Module, share: int) -> None:
+        named = model.named_buffers()
+        self.buffers = [buffer for name, buffer in named if name.endswith(RUNNING)]
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.sums = [torch.zeros_like(buffer) for buffer in self.buffers]
+        self.share = share
+
+    def add(self) -> None:
+        for buffer, before, total in zip(self.buffers, self.before, self.sums, strict=True):
+            total += buffer / self.share
+            buffer.copy_(before)
+
+    def undo(self) -> None:
+        for buffer, before in zip(self.buffers, self.before, strict=True):
+            buffer.copy_(before)
+
+    def apply(self, replicas: Replicas) -> None:
+        for buffer, total in zip(self.buffers, self.sums, strict=True):
+            buffer.copy_(replicas.sum_(total))
 
 
 def in_float32(output: Any) -> Any:
@@ -159,12 +249,22 @@ def in_float32(output: Any) -> Any:
 
 
 def _diverged(what: str, learner: Learner, batches: Sequence[DubbingBatch]) -> RedubError:
-    clips = ", ".join(clip_id for batch in batches for clip_id in batch.clip_ids)
     return RedubError(
-        f"{what} after step {learner.step}; clips of the batch: {clips}; "
+        f"{what} after step {learner.step}; clips of the batch: {_named(batches)}; "
         "look at their features, or lower the schedule's multiplier",
         code="E-TRAIN-NAN",
     )
+
+
+def _of_another(codes: float) -> RedubError:
+    """What another process met; it says more itself."""
+    if codes >= BAD:
+        return RedubError("the loss of another process is not finite", code="E-TRAIN-NAN")
+    return OutOfMemoryError("another process has no memory for its batch")
+
+
+def _named(batches: Sequence[DubbingBatch]) -> str:
+    return ", ".join(clip_id for batch in batches for clip_id in batch.clip_ids)
 
 
 def _copied(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

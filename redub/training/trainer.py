@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 
 from redub.core.config import from_mapping, settings_of
@@ -34,23 +36,36 @@ from redub.training.batching import (
 )
 from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, LossWeights, losses_of
+from redub.training.pretrained import Pretrained
+from redub.training.replicas import ALONE, Replicas
 from redub.training.schedule import NoamSchedule
-from redub.training.step import Learner, OptimiserConfig, Precision, StepReport, train_step
+from redub.training.step import (
+    Learner,
+    OptimiserConfig,
+    OutOfMemoryError,
+    Precision,
+    StepReport,
+    train_step,
+)
 from redub.training.synthesis import TrainedDubber
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 MOST_MEASURED = 20_000  # lines that the scales are fitted on, spread evenly
+MOST_COMPARED = 500  # lines that are looked at for drift
+MOST_SHIFT, MOST_SPREAD = 0.5, 2.0  # beyond these a feature has drifted
+HARMLESS = ("keep_last", "keep_best", "checkpoint_every")  # a run goes on when these change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
     """How a system is trained; the defaults are the published ones.
 
-    ``accumulate``: batches whose gradients are averaged into one step. ``precision``: in which the
-    network computes; losses and parameters are float32. ``validate_every`` and
-    ``checkpoint_every`` count steps; ``keep_last`` checkpoints are kept beside the best one.
+    ``accumulate``: batches whose gradients are averaged into one step, over all processes.
+    ``precision``: in which the network computes; losses and parameters are float32. ``compile``:
+    let torch compile the network. ``validate_every`` and ``checkpoint_every`` count steps; the
+    newest ``keep_last`` and the best ``keep_best`` checkpoints are kept.
     """
 
     system: str = "authentic_dubber"
@@ -60,14 +75,16 @@ class TrainingConfig:
     losses: LossWeights = field(default_factory=LossWeights)
     accumulate: int = 1
     precision: Precision = "float32"
+    compile: bool = False
     validate_every: int = 5000
     checkpoint_every: int = 5000
     keep_last: int = 3
+    keep_best: int = 1
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             load(SYSTEMS, self.system, kind="system")  # answers with the nearest known name
-        counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last")
+        counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last", "keep_best")
         if min(getattr(self, name) for name in counts) < 1:
             raise ConfigError(f"{', '.join(counts)} want >= 1")
 
@@ -129,11 +146,13 @@ def train(
     max_steps: int | None = None,
     max_seconds: float | None = None,
     progress: Progress | None = None,
-    resume: bool = True,
+    resume: bool | Path = True,
     device: str = "cpu",
     guard: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
     show: Show | None = None,
+    replicas: Replicas = ALONE,
+    start_from: Pretrained | None = None,
 ) -> TrainReport:
     """Train until a number of steps or seconds is reached, whichever comes first.
 
@@ -145,10 +164,13 @@ def train(
         max_steps: total steps, those before a resume included.
         max_seconds: wall time of this call.
         progress: called after every step.
-        resume: go on from the newest whole checkpoint; False removes what is there.
+        resume: go on from the newest whole checkpoint; False removes what is there; a checkpoint's
+            folder goes on from that one, and what came later in this run is removed.
         stop: asked after every step; True ends the call with a checkpoint, as a limit does.
         show: called at each validation with the step and the averaged model; changes nothing.
         guard: called before each epoch and each checkpoint; raises where the data changed.
+        replicas: the processes that train together; only the first writes.
+        start_from: weights of another run that a new one starts with; no part in a resumed one.
 
     Raises:
         ConfigError: nothing to train on, no limit, or ``run_dir`` belongs to another config.
@@ -156,11 +178,27 @@ def train(
     """
     if max_steps is None and max_seconds is None:
         raise ConfigError("training wants max_steps or max_seconds, or it would never end")
+    if config.accumulate < replicas.count:
+        raise ConfigError(
+            f"training.accumulate is {config.accumulate}, with {replicas.count} processes it must "
+            f"be at least {replicas.count}: each learns from one or more of a step's batches",
+            code="E-TRAIN-REPLICAS",
+        )
     # The caller's random state is left as it was: a run depends on its seed and nothing else.
     devices = [torch.device(device)] if device != "cpu" else []
     with torch.random.fork_rng(devices=devices):
-        run = _Run(lines_train, lines_validation, config, run_dir, device, keys or {}, guard, show)
-        run.start(model_config, audio, resume=resume)
+        run = _Run(
+            lines_train,
+            lines_validation,
+            config,
+            run_dir,
+            device,
+            keys or {},
+            guard,
+            show,
+            replicas,
+        )
+        run.start(model_config, audio, resume=resume, start_from=start_from)
         return run.until(max_steps, max_seconds, progress, stop)
 
 
@@ -177,9 +215,10 @@ class _Run:
         keys: Mapping[str, str],
         guard: Callable[[], None],
         show: Show | None,
+        replicas: Replicas,
     ) -> None:
         frames = recorded_frames(lines_train)
-        self.guard, self.show = guard, show
+        self.guard, self.show, self.replicas = guard, show, replicas
         self.numbers = [number for number, count in enumerate(frames) if count]
         self.frames = [frames[number] for number in self.numbers]
         self.lines, self.config, self.device = lines_train, config, device
@@ -194,34 +233,69 @@ class _Run:
         self.epoch, self.batch_in_epoch = 0, 0
         self.planned: list[list[int]] = []
         self.planned_epoch = -1
+        self.halved_at: tuple[int, int] | None = None  # (epoch, batch), where memory ran out
         self.validation_losses: dict[str, float] = {}
         self.validation_loss: float | None = None
         self.validated_step = -1
 
-    def start(self, model_config: Any, audio: AudioSpec, *, resume: bool) -> None:
-        """Build the model, or take up the newest checkpoint."""
+    def start(
+        self,
+        model_config: Any,
+        audio: AudioSpec,
+        *,
+        resume: bool | Path,
+        start_from: Pretrained | None,
+    ) -> None:
+        """Build the model, or take up a checkpoint."""
         self.model_config = model_config
-        root = self.run_dir / CHECKPOINTS
-        snapshot = checkpoint.newest(root) if resume else None
-        if not resume:
-            for directory in checkpoint.steps_in(root):
-                checkpoint.remove(directory)
+        snapshot = self._snapshot(resume)
         torch.manual_seed(self.config.seed)
         if snapshot is None:
             self.widths = widths_of((self.lines[number] for number in self.numbers), audio)
-            step = -(-len(self.numbers) // MOST_MEASURED)
-            self.scaler = FeatureScaler.fit(self.lines[n] for n in self.numbers[::step])
+            self.scaler = self._fitted()
         else:
             self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
             self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
+        if snapshot is None and start_from is not None:
+            start_from.check(self.config.system, self.model_config, self.widths, self.keys)
+            self.scaler = start_from.scaler
+            self._warn_of_drift(f"the weights of {start_from.name}")
+        if snapshot is not None:
+            self._warn_of_drift(f"step {snapshot.step} of this run")
         model = system(self.config.system)(self.model_config, self.widths).to(self.device)
         model.train()
-        self.learner = Learner(model, self.config.optimiser)
+        self.learner = Learner(model, self.config.optimiser, compiled=self.config.compile)
         if snapshot is not None:
             self._take_up(snapshot)
+        elif start_from is not None:
+            self.learner.load(start_from.weights)
         self.first_step = self.learner.step
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        _cut_back(self.run_dir / METRICS, self.learner.step)
+        if self.replicas.is_first:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            _cut_back(self.run_dir / METRICS, self.learner.step)
+        self.replicas.wait()  # nobody writes before everybody has read
+
+    def _snapshot(self, resume: bool | Path) -> checkpoint.Snapshot | None:
+        """The checkpoint to go on from; those that are given up are removed."""
+        root = self.run_dir / CHECKPOINTS
+        if resume is True:
+            return checkpoint.newest(root)
+        snapshot = checkpoint.read(resume) if resume else None
+        if self.replicas.is_first:
+            kept = -1 if snapshot is None else snapshot.step
+            for directory in checkpoint.steps_in(root):
+                if directory != resume and checkpoint.step_of(directory) >= kept:
+                    checkpoint.remove(directory)
+        return snapshot
+
+    def _fitted(self, most: int = MOST_MEASURED) -> FeatureScaler:
+        """The scale of the training lines, measured on at most so many, spread evenly."""
+        step = -(-len(self.numbers) // most)
+        return FeatureScaler.fit(self.lines[number] for number in self.numbers[::step])
+
+    def _warn_of_drift(self, trained: str) -> None:
+        for sentence in drift(self.scaler, self._fitted(MOST_COMPARED)):
+            log.warning("%s, against %s", sentence, trained)
 
     def until(
         self,
@@ -234,7 +308,7 @@ class _Run:
         began = time.monotonic()
         report: StepReport | None = None
         stopped = False  # whoever ends us waits for the checkpoint, not for a validation
-        with (self.run_dir / METRICS).open("a", encoding="utf-8") as metrics:
+        with self._metrics() as metrics:
             while not self._done(began, max_steps, max_seconds):
                 report = self._next_step()
                 row = {"step": report.step, "epoch": self.epoch, "loss": report.loss}
@@ -247,7 +321,7 @@ class _Run:
                     self._save()
                 if progress is not None:
                     progress(report)
-                if stopped := stop():
+                if stopped := self.replicas.any_(stop()):
                     break
             if report is not None and self.validated_step != report.step and not stopped:
                 _append(metrics, self._validate())
@@ -255,6 +329,7 @@ class _Run:
         last = checkpoint.directory_of(root, self.learner.step)
         if report is not None or not last.exists():
             last = self._save()
+        self.replicas.wait()
         return TrainReport(
             first_step=self.first_step,
             last_step=self.learner.step,
@@ -273,40 +348,93 @@ class _Run:
     def _done(self, began: float, max_steps: int | None, max_seconds: float | None) -> bool:
         if max_steps is not None and self.learner.step >= max_steps:
             return True
-        return max_seconds is not None and time.monotonic() - began >= max_seconds
+        if max_seconds is None:
+            return False
+        return self.replicas.any_(time.monotonic() - began >= max_seconds)
+
+    def _metrics(self) -> IO[str]:
+        """Where rows go; the first process alone keeps them."""
+        path = self.run_dir / METRICS if self.replicas.is_first else Path(os.devnull)
+        return path.open("a", encoding="utf-8")
 
     def _next_step(self) -> StepReport:
+        try:
+            return self._step()
+        except OutOfMemoryError as error:
+            self._halve(error)
+            return self._step()
+
+    def _step(self) -> StepReport:
         config, planned = self.config, self._batches_of_epoch()
-        some = planned[self.batch_in_epoch : self.batch_in_epoch + config.accumulate]
+        start = self.batch_in_epoch
+        some = planned[start : start + config.accumulate]
+        own = self.replicas.own(len(some))
         batches = [
             collate(
-                [self.lines[self.numbers[place]] for place in places],
+                [self.lines[self.numbers[place]] for place in some[number]],
                 self.scaler,
                 self.widths,
                 timbre_frames=config.batching.timbre_frames,
                 epoch=self.epoch,
             ).to(self.device)
-            for places in some
+            for number in own
         ]
-        report = train_step(self.learner, batches, config.losses, precision=config.precision)
+        report = train_step(
+            self.learner,
+            batches,
+            config.losses,
+            precision=config.precision,
+            seeds=[batch_seed(config.seed, self.epoch, start + number) for number in own],
+            share=len(some),
+            replicas=self.replicas,
+        )
         self.batch_in_epoch += len(some)
         if self.batch_in_epoch == len(planned):
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
         return report
 
+    def _halve(self, error: OutOfMemoryError) -> None:
+        """From here on, and after every resume, batches have half the frames and lines."""
+        if self.halved_at is not None:
+            raise error
+        budget = self.config.batching.frames_per_batch
+        log.warning(
+            "%s. From here on a batch holds at most %d frames instead of %d; set "
+            "training.batching.frames_per_batch to start with that",
+            error.message,
+            budget // 2,
+            budget,
+        )
+        self.halved_at = (self.epoch, self.batch_in_epoch)
+        self.planned_epoch = -1
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def _batches_of_epoch(self) -> list[list[int]]:
         if self.planned_epoch != self.epoch:
             self.guard()
             config = self.config
-            self.planned = epoch_batches(
-                self.frames, config.batching, seed=config.seed, epoch=self.epoch
-            )
-            self.planned_epoch = self.epoch
+            batching = config.batching
+            halved, place = self.halved_at or (self.epoch, None)
+            if halved < self.epoch:
+                batching = replace(
+                    batching,
+                    frames_per_batch=max(1, batching.frames_per_batch // 2),
+                    lines_per_batch=max(1, batching.lines_per_batch // 2),
+                )
+            planned = epoch_batches(self.frames, batching, seed=config.seed, epoch=self.epoch)
+            if halved == self.epoch and place is not None:
+                planned = planned[:place] + [
+                    half for batch in planned[place:] for half in halves(batch)
+                ]
+            self.planned, self.planned_epoch = planned, self.epoch
         return self.planned
 
     def _validate(self) -> dict[str, Any]:
         """Mean losses over the validation lines, with the averaged weights."""
         self.validated_step = self.learner.step
+        if not self.replicas.is_first:
+            return {}
         self._show()
         if not self.validation:
             return {"step": self.learner.step, "validation_lines": 0}
@@ -349,6 +477,8 @@ class _Run:
 
     def _save(self) -> Path:
         self.guard()
+        if not self.replicas.is_first:
+            return checkpoint.directory_of(self.run_dir / CHECKPOINTS, self.learner.step)
         raw = self.learner.model.state_dict()
         weights = {**raw, **self.learner.average}
         snapshot = checkpoint.Snapshot(
@@ -360,6 +490,7 @@ class _Run:
                 "random": checkpoint.random_states(),
                 "epoch": self.epoch,
                 "batch_in_epoch": self.batch_in_epoch,
+                "halved_at": list(self.halved_at or ()),
             },
             record={
                 **self._settings(),
@@ -371,7 +502,12 @@ class _Run:
             if self.validated_step == self.learner.step
             else None,
         )
-        return checkpoint.write(self.run_dir / CHECKPOINTS, snapshot, keep=self.config.keep_last)
+        return checkpoint.write(
+            self.run_dir / CHECKPOINTS,
+            snapshot,
+            keep=self.config.keep_last,
+            keep_best=self.config.keep_best,
+        )
 
     def _settings(self) -> dict[str, Any]:
         widths = settings_of(self.widths)["fields"]
@@ -404,6 +540,8 @@ class _Run:
         self.learner.step = snapshot.step
         self.epoch = snapshot.state["epoch"]
         self.batch_in_epoch = snapshot.state["batch_in_epoch"]
+        if halved_at := snapshot.state["halved_at"]:
+            self.halved_at = (halved_at[0], halved_at[1])
         checkpoint.restore_random_states(snapshot.state["random"])
         log.info("Training goes on from step %d", snapshot.step)
 
@@ -429,9 +567,44 @@ def _differences(record: Mapping[str, Any], wanted: Mapping[str, Mapping[str, An
         found += [
             f"{section}.{name} {old.get(name)} → {values.get(name)}"
             for name in sorted({*old, *values})
-            if old.get(name) != values.get(name)
+            if old.get(name) != values.get(name) and name not in HARMLESS
         ]
     return found
+
+
+def batch_seed(seed: int, epoch: int, batch: int) -> int:
+    """What a model's random numbers start from in one batch of one epoch.
+
+    So they depend neither on the process that has the batch nor on what was drawn before.
+    """
+    words = np.random.SeedSequence((seed, epoch, batch)).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def halves(batch: list[int]) -> list[list[int]]:
+    """A batch in two; of one line there is no half."""
+    middle = (len(batch) + 1) // 2
+    return [half for half in (batch[:middle], batch[middle:]) if half]
+
+
+def drift(trained: FeatureScaler, now: FeatureScaler) -> list[str]:
+    """Sentences about features that lie or spread otherwise than those a model was trained on.
+
+    A shift is counted in trained deviations per dimension, a spread as the ratio of deviations; the
+    median over the dimensions is judged.
+    """
+    found = []
+    for name in sorted(trained.scales.keys() & now.scales.keys()):
+        old, new = trained.scales[name], now.scales[name]
+        shift = float(np.median(np.abs(new.mean - old.mean) / old.deviation))
+        spread = float(np.median(new.deviation / old.deviation))
+        if shift > MOST_SHIFT or not 1 / MOST_SPREAD <= spread <= MOST_SPREAD:
+            found.append(
+                f"feature '{name}' drifted: its values lie {shift:.2f} deviations off and spread "
+                f"{spread:.2f} times as far"
+            )
+    missing = sorted(trained.scales.keys() - now.scales.keys())
+    return found + [f"feature '{name}' is missing now" for name in missing]
 
 
 def _append(metrics: IO[str], row: Mapping[str, Any]) -> None:

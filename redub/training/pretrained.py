@@ -1,0 +1,110 @@
+"""Weights on their own: taken out of one run, given strictly to another (pre-training).
+
+One safetensors file. Its metadata says what the weights mean: system, settings, widths, the scale
+of every feature, the keys of the features, and which run and step they are of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from redub.core.config import settings_of
+from redub.core.errors import ModelRefusedError
+from redub.model.batch import FeatureWidths
+from redub.training import checkpoint
+from redub.training.lines import FeatureScaler
+
+META = "redub"
+FORMAT = 1
+OF_THE_DATA = ("clips", "retrieval", "frames", "overfit")
+"""Keys of what a run was trained on, not of how its features are made; a new corpus has others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrained:
+    """A model's weights and what they mean; ``name`` is for messages."""
+
+    name: str
+    system: str
+    model: Mapping[str, Any]
+    widths: Mapping[str, Any]
+    scaler: FeatureScaler
+    keys: Mapping[str, str]
+    weights: Mapping[str, Tensor]
+
+    def check(
+        self, system: str, model_config: Any, widths: FeatureWidths, keys: Mapping[str, str]
+    ) -> None:
+        """Refuse to start a run whose model or features are others.
+
+        Raises:
+            ModelRefusedError: E-MODEL-OTHER, names every setting and feature key that differs.
+        """
+        wanted = settings_of(model_config)["fields"]
+        pairs: list[tuple[str, Any, Any]] = [("system", self.system, system)]
+        pairs += [(f"model.{n}", self.model.get(n), v) for n, v in sorted(wanted.items())]
+        here = settings_of(widths)["fields"]
+        pairs += [(f"widths.{n}", self.widths.get(n), v) for n, v in sorted(here.items())]
+        ours = {name: key for name, key in keys.items() if name not in OF_THE_DATA}
+        pairs += [(f"keys.{n}", self.keys[n], v) for n, v in sorted(ours.items()) if n in self.keys]
+        differing = [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
+        if differing:
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise ModelRefusedError(
+                f"{self.name} does not fit this run: {'; '.join(differing[:3])}{more}",
+                code="E-MODEL-OTHER",
+            )
+
+
+def export_weights(directory: Path, target: Path) -> None:
+    """Write a checkpoint's weights (the averaged ones, where a run has them) as one file.
+
+    Raises:
+        IntegrityError: the checkpoint is damaged.
+    """
+    snapshot = checkpoint.read(directory)
+    record = snapshot.record
+    meaning = {
+        "format": FORMAT,
+        "of": f"{directory.parents[1].name} {directory.name}",
+        **{name: record[name] for name in ("system", "model", "widths", "scaler", "keys")},
+    }
+    weights = {name: value.contiguous() for name, value in snapshot.weights.items()}
+    safetensors.torch.save_file(weights, target, metadata={META: json.dumps(meaning)})
+
+
+def read_weights(path: Path) -> Pretrained:
+    """Read what :func:`export_weights` wrote.
+
+    Raises:
+        ModelRefusedError: no such file, not safetensors, or without redub's metadata.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            meaning = json.loads((file.metadata() or {})[META])
+        weights = safetensors.torch.load_file(path)
+        if meaning["format"] > FORMAT:
+            raise ModelRefusedError(f"{path} was written by a newer redub; update redub")
+        return Pretrained(
+            name=f"{path.name} ({meaning['of']})",
+            system=meaning["system"],
+            model=meaning["model"],
+            widths=meaning["widths"],
+            scaler=FeatureScaler.from_json(meaning["scaler"]),
+            keys=meaning["keys"],
+            weights=weights,
+        )
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise ModelRefusedError(
+            f"{path} holds no weights of a redub run ({error!r}); write some with "
+            "`redub runs export RUN FILE`",
+            code="E-MODEL-FILE",
+        ) from error

@@ -1,0 +1,27 @@
+"""One process of a run with several; started by test_replicas.py under torchrun.
+
+    torchrun --nproc-per-node N -m tests.training.replicated_runs FOLDER STEPS ACCUMULATE
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from redub.training.replicas import Replicas
+from redub.training.trainer import train
+from tests.training.made import QUICK, SMALL, SOUND, make_lines
+
+
+def main(folder, steps, accumulate):
+    torch.set_num_threads(1)
+    lines = make_lines()
+    train(
+        lines[:8], lines[8:], replace(QUICK, accumulate=accumulate), folder,
+        model_config=SMALL, audio=SOUND, max_steps=steps, replicas=Replicas.joined(),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
