@@ -1,22 +1,34 @@
 """Items per second into collated batches: from a pack, and from one file per feature and clip.
 
-    python benchmarks/packs.py [--clips 600] [--seconds 4] [--workers 0]
+    python benchmarks/packs.py [--clips 600] [--seconds 4] [--rounds 5] [--large 8000]
 
-The reference layout is how the dubbing repositories keep their data: of every item 8 arrays of its
-own, 3 query vectors and 18 vectors of its hits as separate ``.npy`` files, and 3 JSON lists of 100
-hits. Both ways hold the same numbers at the paper's widths and end in the same batches, made by the
-same code; what differs is how the numbers are kept. Both are read once before the clock starts.
+The reference layout is how the dubbing repositories keep and read their data. Per item: 8 arrays of
+its own and 3 query vectors, ``.npy`` files in a folder per feature; 3 JSON lists of 100 hits, of
+which the first 3 are looked up by file name: 18 vectors more. Both ways hold the same numbers at the
+paper's widths (the pack's frames are float16) and end in the same batches, made by the same code;
+"padded by numpy" leaves the standardising out, as the repositories do. Batches are dropped when the
+next one is made. Ways take turns; the fastest round counts, in wall time and in processor time.
+
+Warm: everything was read before. Cold: before each round the kernel is asked to forget every file
+(``posix_fadvise``, DONTNEED), the pack is mapped anew, and the disk's reads are counted. Large: a
+pack of ``--large`` clips, read cold in a process that may allocate 256 MiB more than it has when it
+starts (``RLIMIT_DATA``; the page cache is not limited).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +37,12 @@ from numpy.typing import NDArray
 
 from redub.core.types import MODALITIES, AudioSpec
 from redub.model.batch import DubbingBatch
+from redub.pipeline.files import commit_json
 from redub.pipeline.pack import (
     FOLDER,
     LINKS,
     PARTS,
+    RECORD,
     Stored,
     _file,
     _link_schema,
@@ -36,12 +50,13 @@ from redub.pipeline.pack import (
     _write_ipc,
     _write_part,
 )
-from redub.training.batching import BatchingConfig, collate, epoch_batches, widths_of
+from redub.training.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
 from redub.training.lines import DubbingLine, FeatureScaler, Hits
-from redub.training.pack import Pack, PackRecord
+from redub.training.pack import Pack, PackedLines, PackRecord, read_record
 
 HITS, LISTED, BATCH = 3, 100, 16
 WIDTHS = {"scene": 1024, "face": 1024, "text": 2048, "audio": 1024}
+SOUND = Stored(kind="vector", width=WIDTHS["audio"], dtype="float32")
 KINDS = {
     "mel": Stored(kind="frames", width=80, dtype="float16"),
     "f0": Stored(kind="frames", width=1, dtype="float16"),
@@ -55,13 +70,17 @@ KINDS = {
 
 
 class Made:
-    """Random features of clips between 1 and ``seconds`` seconds, as the packer asks for them."""
+    """Random features of clips of 1 to ``seconds`` seconds, as the packer asks for them.
 
-    def __init__(self, clips: int, seconds: float) -> None:
-        self.kinds = KINDS
+    After ``distinct`` clips the features start again from the first: what is stored of a large
+    library is as much as of a real one, what is kept here is not.
+    """
+
+    def __init__(self, clips: int, seconds: float, *, distinct: int = 600) -> None:
+        self.kinds, self.clips = KINDS, clips
         draw = np.random.default_rng(0)
         self.features: list[dict[str, NDArray[Any]]] = []
-        for _ in range(clips):
+        for _ in range(min(clips, distinct)):
             pictures = int(draw.integers(25, round(25 * seconds) + 1))
             frames, phones = 4 * pictures, max(2, pictures // 3)
             durations = np.full(phones, frames // phones)
@@ -81,20 +100,23 @@ class Made:
                     "lips": normal(pictures, 512),
                     "speaker": normal(256),
                     **{f"{m}_emotion": normal(WIDTHS[m]) for m in MODALITIES},
+                    "audio": normal(WIDTHS["audio"]),
                 }
             )
-        self.audio = draw.standard_normal((clips, WIDTHS["audio"]), dtype=np.float32)
         self.hits = {m: draw.integers(0, clips, (clips, LISTED)) for m in MODALITIES}
         self.scores = np.sort(draw.random((clips, LISTED), dtype=np.float32), axis=1)[:, ::-1]
         self.lender = draw.integers(0, clips, clips)
 
+    def of(self, number: int) -> dict[str, NDArray[Any]]:
+        return self.features[number % len(self.features)]
+
     def values(self, name: str, clip_ids: Sequence[str]) -> list[NDArray[Any] | None]:
-        return [self.features[int(clip_id)][name] for clip_id in clip_ids]
+        return [self.of(int(clip_id))[name] for clip_id in clip_ids]
 
 
-def packed(root: Path, made: Made) -> Pack:
-    """The clips as a pack."""
-    ids = [f"{n:06d}" for n in range(len(made.features))]
+def write_pack(root: Path, made: Made) -> None:
+    """The clips as a pack, by the packer's own functions."""
+    ids = [f"{n:06d}" for n in range(made.clips)]
     parts = root / FOLDER / PARTS
     (root / FOLDER / "bench").mkdir(parents=True)
     parts.mkdir()
@@ -113,13 +135,13 @@ def packed(root: Path, made: Made) -> Pack:
         "split": ["train"] * len(ids),
         "voice": ["voice"] * len(ids),
         "is_line": [True] * len(ids),
-        "mel_frames": [len(own["mel"]) for own in made.features],
+        "mel_frames": [len(made.of(n)["mel"]) for n in range(made.clips)],
         "emotion": [0] * len(ids),
         "previous": [-1] * len(ids),
         "following": [-1] * len(ids),
         "timbres": [[int(n)] for n in made.lender],
-        "speaker_vector": _vectors([own["speaker"] for own in made.features], KINDS["speaker"]),
-        "audio": _vectors(list(made.audio), Stored(kind="vector", width=1024, dtype="float32")),
+        "speaker_vector": _vectors(made.values("speaker", ids), KINDS["speaker"]),
+        "audio": _vectors(made.values("audio", ids), SOUND),
     }
     for m in MODALITIES:
         columns[f"{m}_hits"] = [row[:HITS].tolist() for row in made.hits[m]]
@@ -136,46 +158,44 @@ def packed(root: Path, made: Made) -> Pack:
         splits={"train": len(ids)},
         left_out={},
     )
-    return Pack(root / FOLDER, record)
+    commit_json(root / FOLDER / "bench" / RECORD, asdict(record))
 
 
 def write_reference(root: Path, made: Made) -> None:
-    """The clips as the dubbing repositories keep them: 29 arrays and 3 lists per item."""
-    for number, own in enumerate(made.features):
-        folder = root / f"{number:06d}"
-        folder.mkdir(parents=True)
-        np.save(folder / "timbre.npy", made.features[made.lender[number]]["mel"])
-        for name in ("mel", "f0", "energy", "phonemes", "durations", "lips", "speaker"):
-            np.save(folder / f"{name}.npy", own[name])
+    """The clips as the dubbing repositories keep them: a folder per feature, a file per clip."""
+    for name in (*made.features[0], "timbre", *(f"{m}_top100" for m in MODALITIES)):
+        (root / name).mkdir(parents=True)
+    for number in range(made.clips):
+        own = made.of(number)
+        for name, value in own.items():
+            is_emotion = name.endswith("_emotion") or name == "audio"
+            np.save(root / name / f"{number:06d}.npy", value[None] if is_emotion else value)
+        np.save(root / "timbre" / f"{number:06d}.npy", made.of(made.lender[number])["mel"])
         for m in MODALITIES:
-            np.save(folder / f"{m}.npy", own[f"{m}_emotion"])
-            listed = made.hits[m][number]
-            for rank, hit in enumerate(listed[:HITS]):
-                np.save(folder / f"{m}_hit{rank}.npy", made.features[hit][f"{m}_emotion"])
-                np.save(folder / f"{m}_hit{rank}_audio.npy", made.audio[hit])
-            rows = [
-                {"clip": f"{hit:06d}", "score": float(score)}
-                for hit, score in zip(listed, made.scores[number], strict=True)
-            ]
-            (folder / f"{m}.json").write_text(json.dumps(rows))
+            listed = zip(made.hits[m][number], made.scores[number], strict=True)
+            rows = [{"file_name": f"{hit:06d}.npy", "score": float(score)} for hit, score in listed]
+            (root / f"{m}_top100" / f"{number:06d}.json").write_text(json.dumps(rows))
 
 
-def reference_line(folder: Path) -> DubbingLine:
-    """One item of the reference layout, every file of it opened."""
+def reference_line(root: Path, clip: str) -> DubbingLine:
+    """One item of the reference layout: 29 arrays and 3 lists are opened and read."""
     own = {
-        name: np.load(folder / f"{name}.npy")
+        name: np.load(f"{root}/{name}/{clip}.npy")
         for name in ("timbre", "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker")
     }
-    hits = {}
+    vectors, hits = {}, {}
     for m in MODALITIES:
-        listed = json.loads((folder / f"{m}.json").read_text())
+        vectors[m] = np.load(f"{root}/{m}_emotion/{clip}.npy")[0]
+        with open(f"{root}/{m}_top100/{clip}.json") as file:  # noqa: PTH123
+            best = json.load(file)[:HITS]
+        names = [row["file_name"] for row in best]
         hits[m] = Hits(
-            vectors=np.stack([np.load(folder / f"{m}_hit{rank}.npy") for rank in range(HITS)]),
-            audio=np.stack([np.load(folder / f"{m}_hit{rank}_audio.npy") for rank in range(HITS)]),
-            scores=np.array([row["score"] for row in listed[:HITS]], dtype=np.float32),
+            vectors=np.vstack([np.load(f"{root}/{m}_emotion/{name}") for name in names]),
+            audio=np.vstack([np.load(f"{root}/audio/{name}") for name in names]),
+            scores=np.array([row["score"] for row in best], dtype=np.float32),
         )
     return DubbingLine(
-        clip_id=folder.name,
+        clip_id=clip,
         speaker="voice",
         phonemes=own["durations"][:, 0],
         mel_frames=len(own["mel"]),
@@ -187,66 +207,213 @@ def reference_line(folder: Path) -> DubbingLine:
         f0_hz=own["f0"][:, 0],
         energy=own["energy"][:, 0],
         emotion=0,
-        vectors={m: np.load(folder / f"{m}.npy") for m in MODALITIES},
+        vectors=vectors,
         hits=hits,
     )
 
 
+def padded_by_numpy(lines: Sequence[DubbingLine]) -> list[torch.Tensor]:
+    """What the repositories' own collate does: ``np.pad`` per item, stack, to torch."""
+
+    def together(rows: Sequence[NDArray[Any]]) -> torch.Tensor:
+        longest = max(map(len, rows))
+        padded = [np.pad(r, [(0, longest - len(r)), *[(0, 0)] * (r.ndim - 1)]) for r in rows]
+        return torch.from_numpy(np.stack(padded))
+
+    names = ("phonemes", "durations", "mel", "lips", "f0_hz", "energy", "speaker_vector")
+    batch = [together([getattr(line, name) for line in lines]) for name in names]
+    batch.append(together([line.timbres[0] for line in lines]))
+    for m in MODALITIES:
+        batch.append(together([line.vectors[m] for line in lines]))
+        batch.append(together([line.hits[m].vectors for line in lines]))
+        batch.append(together([line.hits[m].audio for line in lines]))
+    return batch
+
+
+class Took(NamedTuple):
+    """Seconds of one round, and MiB that it made the disk read."""
+
+    wall_s: float
+    cpu_s: float
+    read_mib: float
+
+
+def took(run: Callable[[], object]) -> Took:
+    blocks = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    run()
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    blocks = resource.getrusage(resource.RUSAGE_SELF).ru_inblock - blocks
+    return Took(wall_s, cpu_s, blocks * 512 / 2**20)
+
+
+def forget(root: Path) -> None:
+    """Ask the kernel to drop the pages of every file; only pages that nobody maps can go."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+def size_mib(root: Path) -> float:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 2**20
+
+
+class Reader:
+    """Both layouts of the same clips, and the batches to read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        lines = self.mapped()
+        config = BatchingConfig(frames_per_batch=10**9, lines_per_batch=BATCH)
+        self.items = len(lines)
+        self.batches = epoch_batches(lines.mel_frames.tolist(), config, seed=0, epoch=0)
+        self.scaler = FeatureScaler.fit(lines[:600])
+        self.widths = widths_of(lines, AudioSpec())
+        self.clip_ids = lines.clip_ids
+
+    def mapped(self) -> PackedLines:
+        place = self.root / "pack" / FOLDER
+        return Pack(place, read_record(place / "bench" / RECORD)).lines("train")
+
+    def from_files(self, numbers: Sequence[int]) -> list[DubbingLine]:
+        return [reference_line(self.root / "files", self.clip_ids[n]) for n in numbers]
+
+    def batch(self, lines: Sequence[DubbingLine]) -> DubbingBatch:
+        return collate(lines, self.scaler, self.widths, timbre_frames=400)
+
+    def each(self, make: Callable[[list[int]], object]) -> None:
+        """Make every batch; one is alive while the next is made, as in training."""
+        kept = None
+        for numbers in self.batches:
+            kept = make(numbers)
+        del kept
+
+    def check_same(self, lines: PackedLines) -> None:
+        """Both ways end in the same batch, but for what float16 takes from the frames."""
+        numbers = self.batches[0]
+        one, other = self.batch(chosen(lines, numbers)), self.batch(self.from_files(numbers))
+        for packed, read in zip(one, other, strict=True):
+            if isinstance(packed, torch.Tensor):
+                torch.testing.assert_close(packed, read, atol=0.02, rtol=0.02)
+
+
+ROW = "{:36} {:>9} {:>7} {:>9} {:>7} {:>9}"
+
+
+def show(table: dict[str, Took], against: str, items: int) -> None:
+    """One line per way: items per second and ratio, by wall time and by processor time."""
+    base = table[against]
+    print(ROW.format("", "items/s", "ratio", "per CPU s", "ratio", "MiB read"))
+    for name, own in table.items():
+        wall, cpu = base.wall_s / own.wall_s, base.cpu_s / own.cpu_s
+        row = (f"{items / own.wall_s:.0f}", f"{wall:.1f}", f"{items / own.cpu_s:.0f}", f"{cpu:.1f}")
+        print(ROW.format(name, *row, f"{own.read_mib:.0f}"))
+    print(flush=True)
+
+
+def fastest(ways: dict[str, Callable[[], Took]], rounds: int) -> dict[str, Took]:
+    """Rounds of all ways in turn; of each, the least wall and the least processor time."""
+    rows: dict[str, list[Took]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            rows[name].append(run())
+    return {name: Took(*map(min, zip(*own, strict=True))) for name, own in rows.items()}
+
+
+def warm(reader: Reader, rounds: int) -> None:
+    lines = reader.mapped()
+    reader.check_same(lines)
+    ways: dict[str, Callable[[list[int]], object]] = {
+        "files, opened and read": reader.from_files,
+        "files, as batches": lambda n: reader.batch(reader.from_files(n)),
+        "files, padded by numpy": lambda n: padded_by_numpy(reader.from_files(n)),
+        "pack, lines of views": lambda n: [lines[place] for place in n],
+        "pack, as batches": lambda n: reader.batch(chosen(lines, n)),
+    }
+
+    def round_of(make: Callable[[list[int]], object]) -> Callable[[], Took]:
+        return lambda: took(lambda: reader.each(make))
+
+    print(f"warm cache, {reader.items} clips, batches of {BATCH}")
+    table = fastest({name: round_of(make) for name, make in ways.items()}, rounds)
+    show(table, "files, as batches", reader.items)
+
+
+def cold(reader: Reader, rounds: int) -> None:
+    def files() -> Took:
+        forget(reader.root)
+        return took(lambda: reader.each(lambda n: reader.batch(reader.from_files(n))))
+
+    def pack() -> Took:
+        forget(reader.root)
+        lines = reader.mapped()
+        return took(lambda: reader.each(lambda n: reader.batch(chosen(lines, n))))
+
+    print(f"cold cache, {reader.items} clips, batches of {BATCH}")
+    table = fastest({"files, as batches": files, "pack, as batches": pack}, rounds)
+    show(table, "files, as batches", reader.items)
+
+
+def large(root: Path) -> None:
+    """Read every batch of a pack under a limit on memory of the process's own."""
+    reader = Reader(root)
+    forget(root)
+    room = _status_mib("VmData") + 256
+    resource.setrlimit(resource.RLIMIT_DATA, (int(room * 2**20),) * 2)
+    peaks = []
+    lines = reader.mapped()
+    forget(root)
+
+    def make(numbers: list[int]) -> DubbingBatch:
+        peaks.append(_status_mib("RssAnon"))
+        return reader.batch(chosen(lines, numbers))
+
+    own = took(lambda: reader.each(make))
+    print(f"large pack, cold, {reader.items} clips, {size_mib(root):.0f} MiB")
+    print(
+        f"{reader.items / own.wall_s:.0f} items/s, {own.read_mib:.0f} MiB read; anonymous memory "
+        f"{peaks[0]:.0f} MiB at the start, {max(peaks):.0f} MiB at most",
+        flush=True,
+    )
+
+
+def _status_mib(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise KeyError(name)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=int, default=600)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--large", type=int, default=8000, help="clips of the large pack")
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    made = Made(options.clips, options.seconds)
+    if options.read is not None:
+        large(options.read)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        pack = packed(root / "pack", made)
+        made = Made(options.clips, options.seconds)
+        write_pack(root / "pack", made)
         write_reference(root / "files", made)
-        lines = pack.lines("train")
-        frames = lines.mel_frames.tolist()
-        config = BatchingConfig(frames_per_batch=10**9, lines_per_batch=BATCH)
-        batches = epoch_batches(frames, config, seed=0, epoch=0)
-        scaler, widths = FeatureScaler.fit(lines), widths_of(lines, AudioSpec())
-        folders = [root / "files" / clip_id for clip_id in lines.clip_ids]
-
-        def of_pack(numbers: Sequence[int]) -> list[DubbingLine]:
-            return [lines[n] for n in numbers]
-
-        def of_files(numbers: Sequence[int]) -> list[DubbingLine]:
-            return [reference_line(folders[n]) for n in numbers]
-
-        def batch(some: list[DubbingLine]) -> DubbingBatch:
-            return collate(some, scaler, widths, timbre_frames=400)
-
-        near = zip(batch(of_pack(batches[0])), batch(of_files(batches[0])), strict=True)
-        for one, other in near:
-            if isinstance(one, torch.Tensor):
-                torch.testing.assert_close(one, other, atol=0.02, rtol=0.02)  # float16 frames
-
-        def seconds(run: Callable[[], object]) -> float:
-            start = time.perf_counter()
-            run()
-            return time.perf_counter() - start
-
-        ways: dict[str, Callable[[], object]] = {
-            "files, opened and read": lambda: [of_files(b) for b in batches],
-            "files, as batches": lambda: [batch(of_files(b)) for b in batches],
-            "pack, lines of views": lambda: [of_pack(b) for b in batches],
-            "pack, as batches": lambda: [batch(of_pack(b)) for b in batches],
-        }
-        best = dict.fromkeys(ways, float("inf"))
-        for _ in range(options.rounds):
-            for name, run in ways.items():
-                best[name] = min(best[name], seconds(run))
-        size = sum(f.stat().st_size for f in (root / "files").rglob("*") if f.is_file())
-        own = sum(f.stat().st_size for f in (root / "pack").rglob("*") if f.is_file())
-        print(f"{len(lines)} clips of 1 to {options.seconds} s, batches of {BATCH}, warm cache")
-        print(f"files: {size / 2**20:.0f} MiB; pack: {own / 2**20:.0f} MiB\n")
-        for name, time_s in best.items():
-            ratio = best["files, as batches"] / time_s
-            print(f"{name:24} {len(lines) / time_s:9.0f} items/s {ratio:6.1f}×")
+        files, pack = size_mib(root / "files"), size_mib(root / "pack")
+        print(f"clips of 1 to {options.seconds} s; files {files:.0f} MiB, pack {pack:.0f} MiB\n")
+        reader = Reader(root)
+        warm(reader, options.rounds)
+        cold(reader, options.rounds)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_pack(Path(scratch) / "pack", Made(options.large, options.seconds))
+        subprocess.run([sys.executable, __file__, "--read", scratch], check=True)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 
     python -m tests.training.killed_runs FOLDER
 
-Torch is imported once and used in children only, so forking is safe and cheap.
+Torch is used on one thread only, which a fork keeps.
 """
 
 import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +22,8 @@ from redub.training import checkpoint
 from redub.training.trainer import train
 from tests.training.made import QUICK, SMALL, SOUND, make_lines
 
-HALF, STEPS, KILLS = 8, 14, 10
+HALF, STEPS, KILLS = 50, 100, 10
+CONFIG = replace(QUICK, validate_every=25, checkpoint_every=7)
 
 
 def trained(folder, steps, *, at_step=None, at_flush=None):
@@ -27,7 +31,13 @@ def trained(folder, steps, *, at_step=None, at_flush=None):
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    torch.set_num_threads(1)
+    with contextlib.suppress(BaseException):
+        train_here(folder, steps, at_step=at_step, at_flush=at_flush)
+        os._exit(0)
+    os._exit(1)
+
+
+def train_here(folder, steps, *, at_step=None, at_flush=None):
     random.seed(0)  # Python seeds anew in every child; a checkpoint keeps this state, too
     flush, left = checkpoint._flush, [at_flush]
 
@@ -44,25 +54,27 @@ def trained(folder, steps, *, at_step=None, at_flush=None):
 
     checkpoint._flush = flushed
     lines = make_lines()
-    with contextlib.suppress(BaseException):
-        train(lines[:8], lines[8:], QUICK, folder, model_config=SMALL, audio=SOUND,
-              max_steps=steps, progress=progress)  # fmt: skip
-        os._exit(0)
-    os._exit(1)
+    train(lines[:8], lines[8:], CONFIG, folder, model_config=SMALL, audio=SOUND,
+          max_steps=steps, progress=progress)  # fmt: skip
 
 
 def main(root):
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        train_here(Path(folder), 1)  # what torch loads at a first step, children have from here
     draw = random.Random(0)
-    said = {"whole": trained(root / "whole", STEPS), "kills": []}
+    said = {"whole": trained(root / "whole", STEPS), "half": trained(root / "half", HALF)}
+    said["kills"] = []
     for number in range(KILLS):
         folder = root / f"killed_{number}"
+        shutil.copytree(root / "half", folder)
         if number % 2:  # during a save: each flushes four files, of which the last is the manifest
-            fault = {"at_flush": draw.randrange(4 * STEPS // QUICK.checkpoint_every)}
+            saves = STEPS // CONFIG.checkpoint_every - HALF // CONFIG.checkpoint_every
+            fault = {"at_flush": draw.randrange(4 * saves)}
         else:  # after any step, which is mid-epoch for most
-            fault = {"at_step": draw.randrange(1, STEPS)}
-        first = trained(folder, HALF) if number == 0 else 0
-        died = trained(folder, STEPS, **({"at_step": 11} if number == 0 else fault))
-        said["kills"].append([first, died, trained(folder, STEPS), fault])
+            fault = {"at_step": draw.randrange(HALF + 1, STEPS)}
+        died = trained(folder, STEPS, **fault)
+        said["kills"].append([died, trained(folder, STEPS), fault])
     print(json.dumps(said))
 
 

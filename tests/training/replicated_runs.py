@@ -1,6 +1,6 @@
 """One process of a run with several; started by test_replicas.py under torchrun.
 
-    torchrun --nproc-per-node N -m tests.training.replicated_runs FOLDER STEPS ACCUMULATE
+torchrun --nproc-per-node N -m tests.training.replicated_runs FOLDER STEPS ACCUMULATE
 """
 
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from redub.training import checkpoint
-from tests.training.killed_runs import KILLS, STEPS
+from tests.training.killed_runs import HALF, KILLS, STEPS
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,19 +23,20 @@ def tensors(value, name=""):
     return {name: value}
 
 
-def test_ten_killed_runs_end_like_one_that_was_not(tmp_path):
+def test_50_and_50_steps_killed_at_ten_places_end_like_100(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.killed_runs", tmp_path],
         capture_output=True, text=True, cwd=ROOT, check=True,
     )  # fmt: skip
     said = json.loads(done.stdout)
-    assert said["whole"] == 0
+    assert (said["whole"], said["half"]) == (0, 0)
     assert len(said["kills"]) == KILLS
     whole = checkpoint.newest(tmp_path / "whole" / "checkpoints")
     wanted = tensors({"weights": dict(whole.weights), "state": dict(whole.state)})
     assert whole.step == STEPS
-    for number, (first, died, resumed, fault) in enumerate(said["kills"]):
-        assert (first, died, resumed) == (0, -9, 0), fault
+    assert checkpoint.newest(tmp_path / "half" / "checkpoints").step == HALF
+    for number, (died, resumed, fault) in enumerate(said["kills"]):
+        assert (died, resumed) == (-9, 0), fault
         folder = tmp_path / f"killed_{number}"
         found = checkpoint.newest(folder / "checkpoints")
         assert found.step == STEPS
@@ -45,5 +46,5 @@ def test_ten_killed_runs_end_like_one_that_was_not(tmp_path):
         for name, value in wanted.items():
             same = torch.equal(value, ours[name]) if torch.is_tensor(value) else value == ours[name]
             assert same, (fault, name)
-        for name in ("metrics.jsonl",):
-            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), fault
+        rows = (folder / "metrics.jsonl").read_bytes()
+        assert rows == (tmp_path / "whole" / "metrics.jsonl").read_bytes(), fault

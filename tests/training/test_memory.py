@@ -1,4 +1,4 @@
-"""Memory runs out once: batches are halved, no line is lost, and a resumed run goes on like that."""
+"""Memory runs out once: batches are halved, no line is lost, a resumed run goes on like that."""
 
 import logging
 from collections import Counter
