@@ -139,10 +139,10 @@ def _is_number(cell: str) -> bool:
 
 
 @contextlib.contextmanager
-def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and ETA on a terminal; nothing when stderr is piped."""
+def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[..., None]]:
+    """A bar with rate, ETA and a note on a terminal; nothing when stderr is piped."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, note="": None
         return
     from rich.console import Console
     from rich.progress import (
@@ -163,11 +163,14 @@ def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[[int, int
     console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(label, total=None, rate="")
-        started = time.monotonic()
+        started, before = time.monotonic(), [-1]
 
-        def update(done: int, total: int) -> None:
-            rate = done / max(time.monotonic() - started, 1e-9)
-            bars.update(task, completed=done, total=total, rate=f"{rate:.1f} {unit}/s")
+        def update(done: int, total: int, note: str = "") -> None:
+            if before[0] < 0:
+                before[0] = max(0, done - 1)  # what an earlier run did took no time of ours
+            rate = (done - before[0]) / max(time.monotonic() - started, 1e-9)
+            words = f"{rate:.1f} {unit}/s" + (f", {note}" if note else "")
+            bars.update(task, completed=done, total=total, rate=words)
 
         yield update
 
@@ -846,29 +849,88 @@ def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
 def train(
     model: Annotated[str | None, typer.Argument(help="a model of `redub doctor`")] = None,
     run: Annotated[str, typer.Option(help="name of the run")] = "authentic",
+    preset: Annotated[str | None, typer.Option(help="tiny | paper")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="a TOML file with keys of [train]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of [train], as training.seed=3")
+    ] = None,
+    resume: Annotated[
+        str, typer.Option(help="auto (the newest checkpoint) | none | a checkpoint's folder")
+    ] = "auto",
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="weights of `redub runs export`, for a new run")
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="stop after this many steps")] = None,
+    overfit: Annotated[
+        int | None, typer.Option(help="learn the first so many lines by heart: a test")
+    ] = None,
+    devices: Annotated[int, typer.Option(help="processes that train together, a GPU each")] = 1,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="print size, memory and time; train nothing")
+    ] = False,
     baseline: Annotated[
         bool, typer.Option(help="the same model without retrieval and graphs")
     ] = False,
-    resume: Annotated[bool, typer.Option(help="go on from the run's last checkpoint")] = True,
     project: ProjectDir = HERE,
 ) -> None:
     """Stage 5: train a dubber from cached features; no media is opened."""
+    from redub.pipeline.project import with_training
+
+    chosen = with_training(project_of(project), preset=preset, file=config, settings=settings or ())
+    if estimate:
+        from redub.pipeline.stages import run_estimate
+
+        found = run_estimate(
+            chosen, model=model, max_steps=max_steps, baseline=baseline, overfit=overfit
+        )
+        for line in found.text():
+            say(line)
+        finish(0, f"redub train --run {run}")
+    if devices < 1:
+        raise UsageError(f"--devices is {devices}; wanted at least 1")
+    if devices > 1 and "WORLD_SIZE" not in os.environ:
+        from redub.pipeline.replicate import replicate
+        from redub.pipeline.train import training_settings
+        from redub.training.trainer import check_replicas
+
+        check_replicas(training_settings(chosen, model=model, baseline=baseline)[2], devices)
+        raise typer.Exit(replicate(sys.argv[1:], devices))
     from redub.pipeline.stages import run_train
 
-    with progress_bar("train", "steps") as bar:
+    is_first = os.environ.get("RANK", "0") == "0"
+    with progress_bar("train", "steps") if is_first else _no_bar() as bar:
         summary = run_train(
-            project_of(project),
+            chosen,
             run=run,
             model=model,
             max_steps=max_steps,
             baseline=baseline,
-            resume=resume,
+            resume=_resumed(resume),
+            overfit=overfit,
+            start_from=start_from,
             progress=bar,
         )
+    if not is_first:
+        raise typer.Exit(OK)
     for line in summary.lines():
         say(line)
     finish(0, f"redub synthesize {run}")
+
+
+def _resumed(resume: str) -> bool | Path:
+    """What `--resume` says."""
+    if resume in ("auto", "none"):
+        return resume == "auto"
+    if not Path(resume).is_dir():
+        raise UsageError(f"--resume {resume}: wanted auto, none or a checkpoint's folder")
+    return Path(resume)
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[Callable[..., None]]:
+    yield lambda done, total, note="": None
 
 
 @app.command()
@@ -1140,6 +1202,91 @@ def runs_ls(project: ProjectDir = HERE, as_json: Json = False) -> None:
         put({"runs": rows}, schema="runs")
         return
     table(["run", "model", "step", "validation"], [[r.name, r.model, r.step, r.loss] for r in rows])
+
+
+@runs_app.command("show")
+def runs_show(
+    run: Annotated[str, typer.Argument(help="name of the run")],
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Everything known about one run: losses, checkpoints, what it was trained on."""
+    from redub.pipeline.runs import show_run
+
+    facts = show_run(project_of(project), run)
+    if as_json:
+        put(facts, schema="runs.show")
+        return
+    for line in facts.lines():
+        say(line)
+    say()
+    table(["", "first", "best", "last"], facts.loss_rows())
+    say()
+    table(["checkpoint", "MiB", "validation", "", "bytes"], facts.checkpoint_rows())
+    for fault in facts.faults:
+        say(f"note: {fault}")
+    finish(0, f"redub evaluate {run}" if facts.spoken else f"redub synthesize {run}")
+
+
+@runs_app.command("compare")
+def runs_compare(
+    run: Annotated[list[str], typer.Argument(help="names of two runs or more")],
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """The settings that differ between runs, and their losses at equal steps."""
+    from redub.pipeline.runs import compare_runs
+
+    found = compare_runs(project_of(project), run)
+    if as_json:
+        put(found, schema="runs.compare")
+        return
+    if found.settings:
+        table(["setting", *found.runs], found.setting_rows())
+    else:
+        say("no setting that can be read differs")
+    say()
+    table(["loss", *found.runs], found.loss_rows())
+    if found.step is None:
+        say("no step was measured in all of them, so nothing is compared at equal steps")
+    for fault in found.faults:
+        say(f"note: {fault}")
+    finish(0, f"redub runs show {found.runs[0]}")
+
+
+@runs_app.command("export")
+def runs_export(
+    run: Annotated[str, typer.Argument(help="name of the run")],
+    target: Annotated[Path, typer.Argument(help="the file: NAME.safetensors")],
+    project: ProjectDir = HERE,
+) -> None:
+    """Write a run's weights as one file, for `redub train --from`; its card goes with them."""
+    from redub.pipeline.synthesize import export_run
+
+    say(f"{target}: {export_run(project_of(project), run, target)}")
+    finish(OK, f"redub train --run NAME --from {target}")
+
+
+@runs_app.command("rm")
+def runs_rm(
+    run: Annotated[str, typer.Argument(help="name of the run")],
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+    project: ProjectDir = HERE,
+) -> None:
+    """Remove a run with its checkpoints and samples; evaluations that name it stay."""
+    from redub.pipeline.runs import removal_of, remove_run
+
+    opened = project_of(project)
+    removal = removal_of(opened, run)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"{removal} was not removed: nobody to ask; say --yes to remove it")
+        if not typer.confirm(printable(f"remove {removal}?"), err=True):
+            say("nothing was removed")
+            raise typer.Exit(ERROR)
+    remove_run(opened, removal)
+    say(f"removed {removal}")
+    finish(0, "redub runs ls")
 
 
 def version_callback(value: bool) -> None:

@@ -83,7 +83,7 @@ class DubbingBatch(NamedTuple):
     prosody: Prosody | None
 
     def to(self, device: torch.device | str) -> DubbingBatch:
-        """The same batch on another device."""
+        """The same batch on another device; to a GPU it is copied while the host goes on."""
         return DubbingBatch._make(_moved(value, device) for value in self)
 
     def without_recording(self) -> DubbingBatch:
@@ -93,9 +93,11 @@ class DubbingBatch(NamedTuple):
 
 def _moved(value: object, device: torch.device | str) -> object:
     if isinstance(value, Tensor):
+        if torch.device(device).type == "cuda" and value.device.type == "cpu":
+            return value.pin_memory().to(device, non_blocking=True)
         return value.to(device)
     if isinstance(value, Prosody):
-        return Prosody(*(part.to(device) for part in value))
+        return Prosody._make(_moved(part, device) for part in value)
     if isinstance(value, tuple):
         return tuple(_moved(part, device) for part in value)
     return value

@@ -40,8 +40,12 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """Normalise (B, T, C) by channel; padded frames (``valid`` False) come back as 0."""
+        """Normalise (B, T, C) by channel; padded frames (``valid`` False) come back as 0.
+
+        The answer is float32 under autocast, too.
+        """
         real = valid.unsqueeze(-1)  # (B, T, 1)
+        states = states.float()  # sums over a batch are too long for half precision
         if self.training:
             count = real.sum().clamp(min=1)
             mean = (states * real).sum((0, 1)) / count  # (C,)

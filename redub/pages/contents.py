@@ -235,6 +235,32 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSample:
+    """One line as a run spoke it at one step of its training.
+
+    picture: PNG bytes. figures: (name, formatted value). problem: why there is nothing to show.
+    """
+
+    step: int
+    picture: bytes = b""
+    sound: Sound | None = None
+    figures: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStrip:
+    """The same line at several steps of one run; ``recorded`` is how it should sound."""
+
+    run: str
+    samples: tuple[TrainingSample, ...]
+    clip_id: str = ""
+    text: str = ""
+    split: str = ""
+    recorded: Sound | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
     """The whole page. Empty parts are left out, not drawn empty.
 
@@ -250,6 +276,7 @@ class ReportData:
     results: MetricTable | None = None
     emotion: EmotionTable | None = None
     charts: tuple[Chart, ...] = ()
+    strips: tuple[TrainingStrip, ...] = ()
     lines: tuple[Line, ...] = ()
     footage: tuple[Table, ...] = ()
     timings: tuple[StageTiming, ...] = ()

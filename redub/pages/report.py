@@ -38,6 +38,8 @@ from redub.pages.contents import (
     SystemRow,
     Table,
     Take,
+    TrainingSample,
+    TrainingStrip,
 )
 from redub.pages.figures import (
     Estimate,
@@ -90,6 +92,8 @@ __all__ = [
     "SystemRow",
     "Table",
     "Take",
+    "TrainingSample",
+    "TrainingStrip",
     "render_report",
 ]
 
@@ -177,6 +181,7 @@ class _Page:
             "marked": marked,
             "measure": measure_text,
             "number": number,
+            "picture": _picture,
             "player": self._player,
             "seconds": seconds_text,
             "thumbnail": self._thumbnail,
@@ -216,6 +221,10 @@ class _Page:
                     yield self._sound(neighbour.sound)
                 if neighbour.picture and self.economy.library_pictures:
                     yield neighbour.picture.mp4, "video/mp4"
+        for strip in self.data.strips:
+            for sound in (strip.recorded, *(sample.sound for sample in strip.samples)):
+                if sound:
+                    yield self._sound(sound)
 
     def _sound(self, sound: Sound) -> tuple[bytes, str]:
         if id(sound) not in self._encoded:  # the data outlive this object, so ids are unique
@@ -262,8 +271,8 @@ class _Page:
         drawn = []
         for chart in self.data.charts:
             series = [
-                Series(c.name, self.colours.get(c.name, SYSTEM_COLOURS[i % 6]), c.steps, c.values)
-                for i, c in enumerate(chart.curves)
+                Series(curve.name, self.colours[curve.name], curve.steps, curve.values)
+                for curve in chart.curves
             ]
             found = line_chart(
                 series, title=chart.title, x_label=chart.x_label, y_label=chart.y_label
@@ -367,6 +376,15 @@ class _Page:
         )
 
 
+def _picture(sample: TrainingSample, name: str) -> Markup:
+    """A training picture with its figures said for those who do not see it."""
+    figures = ", ".join(f"{figure} {value}" for figure, value in sample.figures)
+    said = f"{name}: predicted and recorded mel, pitch and phoneme durations. {figures}".strip()
+    return Markup('<img src="{}" alt="{}" width="840" height="900" loading="lazy">').format(
+        Markup(data_address(sample.picture, "image/png")), visible(said)
+    )
+
+
 def _frames(take: Take) -> int:
     tracks = (take.mel, take.f0_hz)
     return max((len(t) for t in tracks if t is not None), default=sum(n for _, n in take.durations))
@@ -379,6 +397,8 @@ def _colours(data: ReportData) -> dict[str, int]:
     rows += data.emotion.rows if data.emotion else ()
     names = [(row.system, row.role == "reference") for row in rows]
     names += [(take.system, False) for line in data.lines for take in line.takes]
+    names += [(curve.name, False) for chart in data.charts for curve in chart.curves]
+    names += [(strip.run, False) for strip in data.strips]
     chosen: dict[str, int] = {}
     counts = {True: 0, False: 0}
     for name, is_reference in names:

@@ -114,7 +114,8 @@ def build_pack(project: Project) -> PackSummary:
     keys = pack_keys(store, index)
     kinds = _kinds(store, project)
     clips = store.clip_frame()
-    contents = _contents(store, clips)
+    live = {name: store.live_features(name, clips=clips) for name in LINE_FEATURES}
+    contents = _contents(store, clips, live)
     document = {
         "version": PACK_VERSION,
         "keys": keys,
@@ -127,9 +128,10 @@ def build_pack(project: Project) -> PackSummary:
     if found := _usable(root, name):
         return _summary(root, found, fresh=False, written=0)
     settings = digest_of([PACK_VERSION, {n: (keys[n], asdict(k)) for n, k in kinds.items()}])
-    parts, losses, written = _parts(store, root, settings, kinds, contents)
+    source = _Source(store, kinds, live)
+    parts, losses, written = _parts(source, root, settings, contents)
     rows = {clip_id: row for row, clip_id in enumerate(_rows_of(root, parts, contents))}
-    links, left_out, splits = _links(store, index, clips, rows)
+    links, left_out, splits = _links(store, index, clips, rows, live)
     target = root / name / LINKS
     commit_file(target, lambda temp: _write_ipc(temp, links.schema, links.to_batches()))
     record = PackRecord(
@@ -180,15 +182,17 @@ def _kinds(store: Store, project: Project) -> dict[str, Stored]:
     return kinds
 
 
-def _contents(store: Store, clips: pl.DataFrame) -> dict[str, str]:
+def _contents(
+    store: Store, clips: pl.DataFrame, live: Mapping[str, pl.DataFrame]
+) -> dict[str, str]:
     """Clip id to a digest of all its packed values: of what each was computed from, and if it is.
 
     A clip that gets a value that was missing has other contents then.
     """
     columns = clips.select("clip_id", "media_digest", "text_digest")
     for name in LINE_FEATURES:
-        live = store.live_features(name, clips=clips).select("clip_id", has="valid")
-        columns = columns.join(live, on="clip_id", how="left", maintain_order="left")
+        known = live[name].select("clip_id", has="valid")
+        columns = columns.join(known, on="clip_id", how="left", maintain_order="left")
         digest = pl.when(pl.col("has")).then(digest_column(store.keys.by_name[name]))
         columns = columns.with_columns(digest.otherwise(pl.lit("")).alias(f"of {name}")).drop("has")
     parts = [pl.col(f"of {name}") for name in LINE_FEATURES]
@@ -233,10 +237,9 @@ def _part_schema(kinds: Mapping[str, Stored]) -> pa.Schema:
 
 
 def _parts(
-    store: Store,
+    source: _Source,
     root: Path,
     settings: str,
-    kinds: Mapping[str, Stored],
     contents: Mapping[str, str],
 ) -> tuple[list[PackFile], dict[str, float], int]:
     """The parts that together hold every clip as it is now; those that are missing are written.
@@ -260,7 +263,6 @@ def _parts(
     if len(kept) + bool(left) > MOST_PARTS or total > (1 + MOST_DEAD) * max(1, len(contents)):
         kept, left, losses = [], dict(contents), defaultdict(float)
     written = 0
-    source = _Source(store, kinds)
     waiting = sorted(left)
     for start in range(0, len(waiting), PART_CLIPS):
         some = waiting[start : start + PART_CLIPS]
@@ -309,14 +311,16 @@ def _rows_of(root: Path, parts: Sequence[PackFile], contents: Mapping[str, str])
 class _Source:
     """Cached values by clip, read a part of the store at a time."""
 
-    def __init__(self, store: Store, kinds: Mapping[str, Stored]) -> None:
+    def __init__(
+        self, store: Store, kinds: Mapping[str, Stored], live: Mapping[str, pl.DataFrame]
+    ) -> None:
         self.store, self.kinds = store, kinds
         self.place: dict[str, dict[str, str]] = {}
         self.records: dict[str, dict[str, PartRecord]] = {}
         self._open: dict[str, tuple[str, _Columns]] = {}
         for name in kinds:
-            live = store.live_features(name).filter(pl.col("valid"))
-            self.place[name] = dict(live.select("clip_id", "part").iter_rows())
+            valid = live[name].filter(pl.col("valid"))
+            self.place[name] = dict(valid.select("clip_id", "part").iter_rows())
             self.records[name] = {part.name: part for part in store.feature_parts(name).parts()}
 
     def values(self, name: str, clip_ids: Sequence[str]) -> list[NDArray[Any] | None]:
@@ -414,14 +418,19 @@ def _packed(
             code="E-FEAT-NONFINITE",
         )
     is_half = kind.dtype == "float16" and flat.size > 0
-    if is_half and float(np.abs(flat).max()) > HALF_MOST:
+    most = max(float(flat.max()), -float(flat.min())) if is_half else 0.0
+    if most > HALF_MOST:
         raise ConfigError(
-            f"{name} reaches {np.abs(flat).max():.0f}, too large for float16; set "
+            f"{name} reaches {most:.0f}, too large for float16; set "
             'frames = "float32" under [train]',
             code="E-CFG-VALUE",
         )
-    stored = flat.astype(kind.dtype)
-    far = float(np.abs(flat - stored).max()) if is_half else 0.0
+    stored = flat.astype(kind.dtype, copy=False)
+    far = 0.0
+    if is_half:
+        moved = stored.astype(np.float32)
+        moved -= flat
+        far = max(float(moved.max()), -float(moved.min()))
     if kind.kind == "vector":
         rows = iter(stored)
         return _vectors([None if v is None else next(rows) for v in values], kind), far
@@ -454,14 +463,18 @@ def _vectors(rows: Sequence[NDArray[Any] | None], kind: Stored) -> pa.Array:
 
 
 def _links(
-    store: Store, index: OpenIndex, frame: pl.DataFrame, rows: Mapping[str, int]
+    store: Store,
+    index: OpenIndex,
+    frame: pl.DataFrame,
+    rows: Mapping[str, int],
+    live: Mapping[str, pl.DataFrame],
 ) -> tuple[pa.Table, dict[str, dict[str, str]], dict[str, int]]:
     """One row per clip: split, voice, and every reference to other clips as link row numbers."""
     project = store.project
     clips = clips_of(frame)
     place = {clip.clip_id: number for number, clip in enumerate(clips)}
     splits = {clip.clip_id: clip.split for clip in clips}
-    has, why = _held(store, frame)
+    has, why = _held(live)
     members = lenders(clips, has)
     speaker = store.read("speaker")
     voices = {name: _Voice(ids, speaker) for name, ids in members.items()}
@@ -554,14 +567,14 @@ class _Voice:
 
 
 def _held(
-    store: Store, clips: pl.DataFrame
+    live: Mapping[str, pl.DataFrame],
 ) -> tuple[dict[str, set[str]], dict[str, dict[str, str]]]:
     """Of the features that make a line: who has a value, and why others have none."""
     has, why = {}, {}
     for name in (*RECORDED, "speaker"):
-        live = store.live_features(name, clips=clips)
-        has[name] = set(live.filter(pl.col("valid"))["clip_id"])
-        why[name] = dict(live.filter(~pl.col("valid")).select("clip_id", "why_not").iter_rows())
+        rows = live[name]
+        has[name] = set(rows.filter(pl.col("valid"))["clip_id"])
+        why[name] = dict(rows.filter(~pl.col("valid")).select("clip_id", "why_not").iter_rows())
     return has, why
 
 

@@ -10,13 +10,13 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from redub.core.config import from_mapping, nearest
-from redub.core.errors import ConfigError
+from redub.core.errors import ConfigError, UsageError
 from redub.core.types import AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, maker_of
 from redub.features.runtime import Runtime
@@ -128,7 +128,8 @@ class TrainConfig:
     ``system`` overrides single keys of the model's preset, ``training`` of the training preset;
     both are checked against their dataclasses before anything runs. ``timbres`` is how many other
     lines of the same voice a line may take its timbre prompt from. ``frames``: how a pack stores
-    features with many rows per clip (vectors are kept as extracted).
+    features with many rows per clip (vectors are kept as extracted). ``samples``: lines that are
+    spoken and drawn at every validation. ``tensorboard``: write its event files beside the metrics.
     """
 
     model: str = "authentic_dubber"
@@ -138,6 +139,8 @@ class TrainConfig:
     threads: int = 2
     timbres: int = 4
     frames: Literal["float16", "float32"] = "float16"
+    samples: int = 2
+    tensorboard: bool = False
     system: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -147,6 +150,10 @@ class TrainConfig:
                 raise ConfigError(
                     f"train.{name} is {getattr(self, name)}; wanted at least 1", code="E-CFG-VALUE"
                 )
+        if self.samples < 0:
+            raise ConfigError(
+                f"train.samples is {self.samples}; wanted 0 or more", code="E-CFG-VALUE"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +266,66 @@ def with_profile(project: Project, profile: str) -> Project:
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
     return Project(project.root, dataclasses.replace(project.config, profile=profile))
+
+
+def with_training(
+    project: Project,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    settings: Sequence[str] = (),
+) -> Project:
+    """The project with other settings of ``[train]``, later ones before earlier ones.
+
+    Args:
+        preset: ``tiny`` or ``paper``.
+        file: TOML with keys of ``[train]`` (``max_steps = 9``, ``[training.batching]``).
+        settings: ``key=value`` with dotted keys.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), or a value of another type.
+        UsageError: a setting without ``=``.
+    """
+    values = dataclasses.asdict(project.config.train)
+    if file is not None:
+        try:
+            values = merged(values, tomllib.loads(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}", code="E-CFG-TOML") from error
+    if preset is not None:
+        values["preset"] = preset
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {setting}: wanted key=value, as training.seed=3")
+        nested: Any = _toml_value(text.strip())
+        for name in reversed(key.strip().split(".")):
+            nested = {name: nested}
+        values = merged(values, nested)
+    tables = {name: values.pop(name, {}) for name in ("system", "training")}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"'train.{name}' wants a table", code="E-CFG-TYPE")
+    train = dataclasses.replace(from_mapping(TrainConfig, values, where="train"), **tables)
+    return Project(project.root, dataclasses.replace(project.config, train=train))
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them changed."""
+    both = dict(values)
+    for key, change in changes.items():
+        old = both.get(key)
+        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
+        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
+    return both
+
+
+def _toml_value(text: str) -> Any:
+    """A value as in TOML; bare words are strings."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.

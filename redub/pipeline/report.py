@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from redub import __version__
-from redub.core.errors import ClipError
+from redub.core.errors import ClipError, IntegrityError
 from redub.core.phonemes import symbol_of
 from redub.core.types import MODALITIES, Clip, Value, Waveform
 from redub.features.emotion_lexicon import weights_of, words_of
@@ -46,6 +46,8 @@ from redub.pages.contents import (
     SystemRow,
     Table,
     Take,
+    TrainingSample,
+    TrainingStrip,
 )
 from redub.pages.report import render_report
 from redub.pipeline.decoders import close_decoders
@@ -60,6 +62,7 @@ from redub.pipeline.evaluate import (
 from redub.pipeline.extract import Toolbox
 from redub.pipeline.files import commit_bytes
 from redub.pipeline.index import FEATURE_OF, open_index
+from redub.pipeline.progress import Distances, read_sample, sampled_steps
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of
 from redub.pipeline.runs import read_metrics
@@ -68,7 +71,7 @@ from redub.pipeline.synthesize import Sample, make_vocoder, read_samples
 from redub.pipeline.timings import read_timings
 from redub.pipeline.train import run_folder
 
-LINES_SHOWN = 24
+LINES_SHOWN, STEPS_SHOWN = 24, 4
 HIGHER = ("emo_acc", "emo_acc_all", "macro_f1", "f0_correlation")
 EXPLAINED = {
     "emo_acc": "share of lines in which a recogniser trained on the recorded training lines hears "
@@ -116,6 +119,7 @@ def report_data(project: Project, evaluation: dict[str, Any]) -> ReportData:
         results=_results(evaluation),
         emotion=_emotion(evaluation),
         charts=_charts(project, runs),
+        strips=tuple(strip for run in runs if (strip := training_strip(project, store, run))),
         lines=_lines(project, store, evaluation),
         footage=_footage(store),
         timings=tuple(
@@ -269,6 +273,54 @@ def _curve(name: str, rows: list[dict[str, Any]], key: str) -> Curve:
     )
 
 
+def training_strip(project: Project, store: Store, run: str) -> TrainingStrip | None:
+    """The first fixed line at up to STEPS_SHOWN steps; None for a run that left no samples."""
+    folder = run_folder(project, run)
+    steps = sampled_steps(folder)
+    if not steps:
+        return None
+    last, places = len(steps) - 1, min(STEPS_SHOWN, len(steps))
+    shown = sorted({steps[round(place * last / max(places - 1, 1))] for place in range(places)})
+    samples, line = [], None
+    for step in shown:
+        try:
+            line = read_sample(folder, step)
+        except IntegrityError as error:
+            samples.append(TrainingSample(step=step, problem=f"Not shown: {error.message}."))
+        else:
+            sound = Sound(waveform=line.waveform)
+            figures = _distance_texts(line.distances)
+            samples.append(
+                TrainingSample(step=step, picture=line.picture, sound=sound, figures=figures)
+            )
+    if line is None:
+        return TrainingStrip(run=run, samples=tuple(samples))
+    texts = {clip.clip_id: clip.text for clip in store.clips()}
+    recorded = store.read("waveform", {line.clip_id} & texts.keys()).get(line.clip_id)
+    return TrainingStrip(
+        run=run,
+        samples=tuple(samples),
+        clip_id=line.clip_id,
+        text=texts.get(line.clip_id, ""),
+        split=line.split,
+        recorded=None if recorded is None else _stored_sound(project, recorded),
+    )
+
+
+def _distance_texts(distances: Distances) -> tuple[tuple[str, str], ...]:
+    texts = (
+        ("mel L1", distances.mel_l1, "{:.2f}"),
+        ("F0", distances.f0_rmse_cents, "{:.0f} cents"),
+        ("durations", distances.duration_error_ms, "{:.1f} ms"),
+    )
+    return tuple((name, form.format(value)) for name, value, form in texts if value is not None)
+
+
+def _stored_sound(project: Project, stored: Value) -> Sound:
+    samples = np.asarray(stored)[:, 0].astype(np.float32) / 32768.0
+    return Sound(waveform=Waveform(samples, project.config.audio.sample_rate_hz))
+
+
 def _footage(store: Store) -> tuple[Table, ...]:
     clips = store.clips()
     fps = store.project.config.video.fps
@@ -378,9 +430,7 @@ class _Gatherer:
             stored = self.values["waveform"].get(clip_id)
             if stored is None:
                 return None
-            samples = np.asarray(stored)[:, 0].astype(np.float32) / 32768.0
-            rate = self.project.config.audio.sample_rate_hz
-            self._sounds[clip_id] = Sound(waveform=Waveform(samples, rate))
+            self._sounds[clip_id] = _stored_sound(self.project, stored)
         return self._sounds[clip_id]
 
     def line(self, clip: Clip, takes: tuple[Take, ...], dubbed: Waveform) -> Line:

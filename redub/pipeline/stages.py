@@ -26,6 +26,7 @@ from redub.pipeline.timings import note_features, note_stage
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
     from redub.index.notes import Notes
     from redub.pipeline.dub import DubSummary
+    from redub.pipeline.estimate import Estimate
     from redub.pipeline.evaluate import Evaluation
     from redub.pipeline.extract import ExtractSummary
     from redub.pipeline.index import IndexSummary
@@ -126,13 +127,18 @@ def run_train(
     model: str | None,
     max_steps: int | None,
     baseline: bool,
-    resume: bool,
-    progress: Progress,
+    resume: bool | Path,
+    progress: Callable[..., None],
+    overfit: int | None = None,
+    start_from: Path | None = None,
 ) -> TrainSummary:
-    """Stage 5."""
+    """Stage 5; of several processes that ``torchrun`` started the first holds the project."""
     from redub.pipeline.train import train_run
+    from redub.training.replicas import Replicas
 
-    with writing(project, f"train {run}"):
+    replicas = Replicas.joined(project.config.compute.torch_device().type)
+    held = writing(project, f"train {run}") if replicas.is_first else contextlib.nullcontext()
+    with held:
         return train_run(
             project,
             run=run,
@@ -140,7 +146,27 @@ def run_train(
             max_steps=max_steps,
             baseline=baseline,
             resume=resume,
+            overfit=overfit,
+            start_from=start_from,
             progress=progress,
+            replicas=replicas,
+        )
+
+
+def run_estimate(
+    project: Project,
+    *,
+    model: str | None,
+    max_steps: int | None,
+    baseline: bool,
+    overfit: int | None,
+) -> Estimate:
+    """What stage 5 would take; it makes the pack, if there is none, and no run."""
+    from redub.pipeline.train import estimate_run
+
+    with writing(project, "estimate"):
+        return estimate_run(
+            project, model=model, max_steps=max_steps, baseline=baseline, overfit=overfit
         )
 
 

@@ -21,11 +21,12 @@ from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import AudioSpec, Clip, FloatArray, Waveform
 from redub.model.vocoder.registry import vocoder
-from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_json
+from redub.pipeline.files import commit_bytes, commit_file, commit_json, file_digest, read_json
 from redub.pipeline.lines import LineMaker
 from redub.pipeline.project import Project
 from redub.pipeline.train import run_folder, trained_on
 from redub.training import checkpoint
+from redub.training.pretrained import export_weights
 from redub.training.synthesis import SpokenLine, TrainedDubber, load_dubber, synthesise
 from redub.training.trainer import CHECKPOINTS
 
@@ -71,6 +72,21 @@ def spoken_checkpoint(project: Project, run: str) -> Path:
             code="E-STAGE-TRAIN",
         )
     return place
+
+
+def export_run(project: Project, run: str, target: Path) -> str:
+    """Write the weights that a run speaks with as one file, and say which they are.
+
+    Raises:
+        ConfigError: no checkpoint yet. UsageError: the file is there already.
+    """
+    place = spoken_checkpoint(project, run)
+    if target.exists():
+        raise UsageError(f"{target} exists already; choose another name")
+    card = run_folder(project, run) / "card.md"
+    said = card.read_text(encoding="utf-8") if card.is_file() else ""
+    commit_file(target, lambda temp: export_weights(place, temp, card=said))
+    return f"{run} {place.name}, {target.stat().st_size / 2**20:.1f} MiB"
 
 
 def _made_from(project: Project, run: str) -> str:

@@ -8,34 +8,42 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import re
+import shutil
 import signal
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from redub.core.config import from_mapping, settings_of
-from redub.core.errors import ConfigError, IntegrityError, UsageError
+from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
 from redub.core.threads import torch_threads
 from redub.model.registry import configured
+from redub.pipeline.estimate import Estimate, estimate
 from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.index import FEATURE_OF, open_index
 from redub.pipeline.pack import open_pack, pack_keys
-from redub.pipeline.project import Project
+from redub.pipeline.project import Project, merged
 from redub.pipeline.store import Store
-from redub.training.pack import Pack
+from redub.training.pack import Pack, PackedLines
+from redub.training.pretrained import Pretrained, read_weights
+from redub.training.replicas import ALONE, Replicas
+from redub.training.step import StepReport
 from redub.training.trainer import (
     TRAINING_PRESETS,
+    Show,
     TrainingConfig,
     TrainReport,
     differing,
     train,
 )
 
-LINES = "lines.json"
+LINES, PROGRESS = "lines.json", "progress"
 BASELINE = {"graph": "none", "retrieval": False}
 """The same model without retrieval and graphs: rows 7 and 10 of paper 1's ablation, together."""
 
@@ -123,19 +131,8 @@ def training_settings(
     model_config = configured(name, settings.preset, overrides)
     preset = TRAINING_PRESETS[settings.preset]
     values = {**dataclasses.asdict(preset), "system": name, "seed": settings.seed}
-    config = from_mapping(
-        TrainingConfig, _merged(values, settings.training), where="train.training"
-    )
+    config = from_mapping(TrainingConfig, merged(values, settings.training), where="train.training")
     return name, model_config, config
-
-
-def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, change in changes.items():
-        old = merged.get(key)
-        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
-        merged[key] = _merged(old, change) if is_table else change  # type: ignore[arg-type]
-    return merged
 
 
 def train_run(
@@ -145,32 +142,52 @@ def train_run(
     model: str | None = None,
     baseline: bool = False,
     max_steps: int | None = None,
-    resume: bool = True,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    resume: bool | Path = True,
+    overfit: int | None = None,
+    start_from: Path | None = None,
+    progress: Callable[..., None] = lambda done, total, note="": None,
+    replicas: Replicas = ALONE,
 ) -> TrainSummary:
     """Train or go on training one run.
 
+    Args:
+        resume: see :func:`redub.training.trainer.train`.
+        overfit: learn the first so many lines by heart, and validate on them.
+        start_from: weights that ``redub runs export`` wrote, for a new run.
+        progress: given step, steps wanted, and words about loss and speed.
+        replicas: the processes that train together.
+
     Raises:
         ConfigError: no index yet, nothing to train on, or the run was made with other settings.
+        ModelRefusedError: ``start_from`` is of another model or other features.
     """
-
     folder = run_folder(project, run)
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
-    steps = project.config.train.max_steps if max_steps is None else max_steps
-    if steps < 1:
-        raise UsageError(f"--max-steps is {steps}; wanted at least 1")
+    steps = _steps(project, max_steps)
+    pretrained = None if start_from is None else read_weights(start_from)
+    if not replicas.is_first:
+        replicas.wait()  # the first has packed by then
     pack = open_pack(project)
-    lines, validation = pack.lines("train"), pack.lines("validation")
+    if replicas.is_first:
+        replicas.wait()
+    lines, validation = _lines(pack, overfit)
     left_out = pack.record.left_out
-    if not len(lines):
-        raise ConfigError(
-            f"no line can be trained on: {_reasons(left_out) or 'the training split is empty'}",
-            code="E-STAGE-LINES",
-        )
-    seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
-    if not (folder / LINES).is_file() or not resume:
-        commit_json(folder / LINES, seen)
-    with torch_threads(project.config.train.threads), stopping() as stop:
+    if replicas.is_first:
+        if not resume and (folder / PROGRESS).is_dir():
+            shutil.rmtree(folder / PROGRESS)
+        seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
+        if not (folder / LINES).is_file() or not resume:
+            commit_json(folder / LINES, seen)
+    settings, speed = project.config.train, Speed()
+    samples = settings.samples if replicas.is_first else 0
+    keys = dict(pack.record.keys)
+    if overfit is not None:
+        keys["overfit"] = str(overfit)
+    with (
+        torch_threads(settings.threads),
+        stopping() as stop,
+        event_files(folder, wanted=settings.tensorboard and replicas.is_first) as observe,
+    ):
         report = train(
             lines,
             validation,
@@ -178,16 +195,131 @@ def train_run(
             folder,
             model_config=model_config,
             audio=project.config.audio,
-            keys=pack.record.keys,
+            keys=keys,
             max_steps=steps,
-            progress=lambda step: progress(step.step, steps),
+            progress=lambda step: progress(step.step, steps, speed.after(step)),
             resume=resume,
+            device=_device(project, replicas),
             guard=pack.check_unchanged,
             stop=stop,
+            show=_shown(project, pack, folder, samples, overfit),
+            observe=observe,
+            replicas=replicas,
+            start_from=pretrained,
         )
-    _describe(project, pack, folder, name, model_config, config, report)
+    if replicas.is_first:
+        _describe(project, pack, folder, name, model_config, config, report, pretrained)
     missing = sum(len(left_out.get(split, ())) for split in ("train", "validation"))
     return TrainSummary(folder, report, missing, _reasons(left_out))
+
+
+def estimate_run(
+    project: Project,
+    *,
+    model: str | None = None,
+    baseline: bool = False,
+    max_steps: int | None = None,
+    overfit: int | None = None,
+) -> Estimate:
+    """What :func:`train_run` would take; a pack is made where there is none, but no run.
+
+    Raises:
+        ConfigError: no index yet, or nothing to train on.
+    """
+    _, model_config, config = training_settings(project, model=model, baseline=baseline)
+    lines, _ = _lines(open_pack(project), overfit)
+    with torch_threads(project.config.train.threads):
+        return estimate(
+            lines,
+            config,
+            model_config=model_config,
+            audio=project.config.audio,
+            steps=_steps(project, max_steps),
+            device=_device(project, ALONE),
+        )
+
+
+def _steps(project: Project, max_steps: int | None) -> int:
+    steps = project.config.train.max_steps if max_steps is None else max_steps
+    if steps < 1:
+        raise UsageError(f"--max-steps is {steps}; wanted at least 1")
+    return steps
+
+
+def _device(project: Project, replicas: Replicas) -> str:
+    """Where to train; of several processes each has its own GPU."""
+    return replicas.device if replicas.count > 1 else str(project.config.compute.torch_device())
+
+
+def _lines(pack: Pack, overfit: int | None) -> tuple[PackedLines, PackedLines]:
+    """Lines to learn and lines to validate on."""
+    lines, validation = pack.lines("train"), pack.lines("validation")
+    if not len(lines):
+        raise ConfigError(
+            "no line can be trained on: "
+            f"{_reasons(pack.record.left_out) or 'the training split is empty'}",
+            code="E-STAGE-LINES",
+        )
+    if overfit is None:
+        return lines, validation
+    if overfit < 1:
+        raise UsageError(f"--overfit is {overfit}; wanted at least 1")
+    return lines[:overfit], lines[:overfit]
+
+
+def _shown(
+    project: Project, pack: Pack, folder: Path, count: int, overfit: int | None
+) -> Show | None:
+    if not count:
+        return None
+    from redub.pipeline.progress import sample_writer  # draws: `redub runs ls` need not load that
+
+    return sample_writer(project, pack, folder, count=count, overfit=overfit)
+
+
+class Speed:
+    """Loss and lines per second over the last steps, in words."""
+
+    def __init__(self) -> None:
+        self.recent: deque[tuple[float, int]] = deque(maxlen=20)
+
+    def after(self, step: StepReport) -> str:
+        self.recent.append((time.monotonic(), step.lines))
+        seconds = self.recent[-1][0] - self.recent[0][0]
+        done = sum(lines for _, lines in itertools.islice(self.recent, 1, None))
+        speed = f", {done / seconds:.0f} lines/s" if seconds > 0 else ""
+        return f"loss {step.loss:.3f}{speed}"
+
+
+@contextlib.contextmanager
+def event_files(
+    folder: Path, *, wanted: bool
+) -> Iterator[Callable[[Mapping[str, Any]], None] | None]:
+    """What writes rows of the metrics as TensorBoard's event files, where that is wanted.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+    if not wanted:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError(
+            "train.tensorboard is on and tensorboard is not installed; "
+            "run `pip install 'redub[tensorboard]'` or turn it off"
+        ) from error
+    with SummaryWriter(folder / "tensorboard") as writer:  # type: ignore[no-untyped-call]
+
+        def observe(row: Mapping[str, Any]) -> None:
+            for name, value in row.items():
+                if name not in ("step", "epoch") and isinstance(value, int | float):
+                    kind = "validation" if name.startswith("validation_") else "train"
+                    tag = f"{kind}/{name.removeprefix('validation_')}"
+                    writer.add_scalar(tag, value, row["step"])  # type: ignore[no-untyped-call]
+
+        yield observe
 
 
 @contextlib.contextmanager
@@ -223,6 +355,7 @@ def _describe(
     model_config: Any,
     config: TrainingConfig,
     report: TrainReport,
+    pretrained: Pretrained | None,
 ) -> None:
     """Write ``config.toml`` and the run's card: data, splits, licences, features, figures."""
     settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
@@ -246,6 +379,7 @@ def _describe(
         f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
         f"| voices | {', '.join(voices)} |",
         f"| pack | {pack.record.pack} |",
+        f"| started from | {pretrained.name if pretrained else 'random weights'} |",
         f"| validation loss | {report.validation_loss} |",
         "",
         "## Features",

@@ -17,6 +17,7 @@ from torch import Tensor
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
+from redub.training.columns import SHORTEST_TIMBRE, LineColumns, Vectors, columns_of
 from redub.training.lines import (
     CLIP_AT,
     DubbingLine,
@@ -26,10 +27,7 @@ from redub.training.lines import (
     log_energy,
     pitch_of,
 )
-from redub.training.pack import PackedLines
-
-SHORTEST_TIMBRE = 16
-"""Frames the voice summary needs; a shorter reference is played in a loop."""
+from redub.training.pack import Array, PackedLines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +120,13 @@ def _filled(
         yield batch
 
 
+def chosen(lines: Sequence[DubbingLine], numbers: Sequence[int]) -> Sequence[DubbingLine]:
+    """The lines with these numbers, for :func:`collate`; of packed lines none is made."""
+    if isinstance(lines, PackedLines):
+        return lines.take(numbers)
+    return [lines[number] for number in numbers]
+
+
 def collate(
     lines: Sequence[DubbingLine],
     scaler: FeatureScaler,
@@ -136,44 +141,41 @@ def collate(
     among a line's timbre mels and where to cut them.
     """
     _warn_no_more()
-    recorded = all(line.mel is not None for line in lines)
-    lips, lips_valid = _frames(
-        [line.lips for line in lines], scaler.scales.get("lips"), widths.lips, at_least=1
+    rows = columns_of(lines, timbre_frames=timbre_frames, epoch=epoch)
+    scales = scaler.scales
+    frames_valid = _real(rows.mel_frames)
+    counts = torch.from_numpy(rows.hit_counts)  # (B, M)
+    most = int(counts.max())  # K is the same for all modalities, so that their graphs line up
+    hits_valid = torch.arange(most) < counts.unsqueeze(2)  # (B, M, K)
+    scene, face, text = (
+        _vectors(rows.modalities[modality], len(lines), scales.get(modality), width)
+        for modality, width in zip(MODALITIES, widths.modalities, strict=True)
     )
-    timbre, timbre_valid = _frames(
-        [_timbre(line, timbre_frames, epoch) for line in lines],
-        scaler.scales.get("mel"),
-        widths.mel,
+    hits_of_scene, hits_of_face, hits_of_text = (
+        _hits(rows.modalities[modality].hits, hits_valid[:, m], scales.get(modality), width)
+        for m, (modality, width) in enumerate(zip(MODALITIES, widths.modalities, strict=True))
     )
-    mel_frames = [line.mel_frames for line in lines]
-    phonemes, phonemes_valid = _numbers([line.phonemes for line in lines])
-    hits = [_hits(lines, modality, scaler, widths) for modality in MODALITIES]
-    scene, face, text = (_vectors(lines, modality, scaler, widths) for modality in MODALITIES)
     return DubbingBatch(
-        clip_ids=tuple(line.clip_id for line in lines),
-        phonemes=phonemes,
-        phonemes_valid=phonemes_valid,
-        mel_frames=torch.tensor(mel_frames),
-        frames_valid=_real(mel_frames),
-        lips=lips,
-        lips_valid=lips_valid,
-        speaker=torch.from_numpy(
-            scaler.apply("speaker", np.stack([line.speaker_vector for line in lines]))
-        ),
-        timbre=timbre,
-        timbre_valid=timbre_valid,
+        clip_ids=rows.clip_ids,
+        phonemes=_numbers(rows.phonemes),
+        phonemes_valid=_real(_lengths(rows.phonemes)),
+        mel_frames=torch.tensor(rows.mel_frames),
+        frames_valid=frames_valid,
+        lips=_frames(rows.lips, scales.get("lips"), widths.lips, at_least=1),
+        lips_valid=_real(_lengths(rows.lips), at_least=1),
+        speaker=_standardised(rows.speaker, scales.get("speaker")),
+        timbre=_frames(rows.timbres, scales.get("mel"), widths.mel),
+        timbre_valid=_real(_lengths(rows.timbres)),
         modalities=(scene, face, text),
-        modalities_valid=torch.tensor([[m in line.vectors for m in MODALITIES] for line in lines]),
-        hits=(hits[0].vectors, hits[1].vectors, hits[2].vectors),
-        hits_audio=torch.stack([own.audio for own in hits], dim=1),
-        hits_score=torch.stack([own.score for own in hits], dim=1),
-        hits_valid=torch.stack([own.valid for own in hits], dim=1),
-        emotions=torch.tensor([line.emotion for line in lines]),
-        durations=_durations(lines),
-        mel=_frames([line.mel for line in lines], scaler.scales.get("mel"), widths.mel)[0]
-        if recorded
-        else None,
-        prosody=_prosody(lines, scaler),
+        modalities_valid=_having(rows),
+        hits=(hits_of_scene, hits_of_face, hits_of_text),
+        hits_audio=_hits(rows.audio, hits_valid, scales.get("audio"), widths.audio),
+        hits_score=_hits(rows.scores[:, None], hits_valid, None, 1)[..., 0],
+        hits_valid=hits_valid,
+        emotions=torch.tensor(rows.emotions),
+        durations=None if rows.durations is None else _numbers(rows.durations),
+        mel=None if rows.mel is None else _frames(rows.mel, scales.get("mel"), widths.mel),
+        prosody=_prosody(rows, scales.get("log_energy"), frames_valid),
     )
 
 
@@ -184,120 +186,99 @@ def _warn_no_more() -> None:
         torch.from_numpy(np.broadcast_to(np.zeros(1, np.float32), 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Hits:
-    vectors: Tensor  # (B, K, modality width)
-    audio: Tensor  # (B, K, audio)
-    score: Tensor  # (B, K)
-    valid: Tensor  # (B, K) bool
+def _hits(flat: FloatArray, valid: Tensor, scale: Scale | None, width: int) -> Tensor:
+    """Hits (H, W) in the order of a mask (..., K), standardised where it is True: (..., K, W)."""
+    if len(flat) == valid.numel() > 0:
+        return _standardised(flat, scale).view(*valid.shape, width)
+    spread = torch.zeros(*valid.shape, width)
+    if len(flat):
+        spread[valid] = _standardised(flat, scale)
+    return spread
 
 
-def _hits(
-    lines: Sequence[DubbingLine], modality: str, scaler: FeatureScaler, widths: FeatureWidths
-) -> _Hits:
-    most = max(
-        (len(hits.scores) for line in lines for hits in line.hits.values()), default=0
-    )  # K is the same for all modalities, so that their graphs line up
-    width = widths.modalities[MODALITIES.index(modality)]
-    vectors = torch.empty(len(lines), most, width)
-    audio = torch.empty(len(lines), most, widths.audio)
-    score = torch.zeros(len(lines), most)
-    counts = [0] * len(lines)
-    own, heard = scaler.scales.get(modality), scaler.scales.get("audio")
-    for row, line in enumerate(lines):
-        hits = line.hits.get(modality)
-        if hits is not None:
-            count = counts[row] = len(hits.scores)
-            _standardise(hits.vectors, own, vectors[row, :count])
-            _standardise(hits.audio, heard, audio[row, :count])
-            score[row, :count] = torch.from_numpy(hits.scores)
-        for padded in (vectors, audio):
-            padded[row, counts[row] :] = 0.0
-    valid = torch.arange(most) < torch.tensor(counts).unsqueeze(1)
-    return _Hits(vectors, audio, score, valid)
+def _vectors(own: Vectors, lines: int, scale: Scale | None, width: int) -> Tensor:
+    """Own vectors (B, W), standardised; zeros for lines without one."""
+    if len(own.lines) == lines:
+        return _standardised(own.own, scale)
+    rows = torch.zeros(lines, width)
+    if len(own.lines):
+        rows[own.lines] = _standardised(own.own, scale)
+    return rows
 
 
-def _vectors(
-    lines: Sequence[DubbingLine], modality: str, scaler: FeatureScaler, widths: FeatureWidths
-) -> Tensor:
-    width = widths.modalities[MODALITIES.index(modality)]
-    rows = np.zeros((len(lines), width), np.float32)
-    having = [row for row, line in enumerate(lines) if modality in line.vectors]
-    if having:
-        rows[having] = scaler.apply(
-            modality, np.stack([lines[row].vectors[modality] for row in having])
-        )
-    return torch.from_numpy(rows)
+def _having(rows: LineColumns) -> Tensor:
+    """(B, M) bool, whether a line has an own vector of each modality."""
+    has = np.zeros((len(rows.clip_ids), len(MODALITIES)), np.bool_)
+    for m, modality in enumerate(MODALITIES):
+        has[rows.modalities[modality].lines, m] = True
+    return torch.from_numpy(has)
 
 
-def _timbre(line: DubbingLine, most: int, epoch: int) -> FloatArray:
-    """One of the line's reference mels, cut to ``most`` frames or looped to the shortest legal."""
-    mel = line.timbres[epoch % len(line.timbres)]
-    if len(mel) < SHORTEST_TIMBRE:
-        return np.take(mel, np.arange(SHORTEST_TIMBRE), axis=0, mode="wrap")
-    # Successive epochs start at places spread by the golden ratio, so all of a long mel is heard.
-    start = int((epoch * 0.6180339887) % 1.0 * max(len(mel) - most, 0))
-    return mel[start : start + most]
-
-
-def _durations(lines: Sequence[DubbingLine]) -> Tensor | None:
-    rows = [line.durations for line in lines if line.durations is not None]
-    return _numbers(rows)[0] if len(rows) == len(lines) else None
-
-
-def _prosody(lines: Sequence[DubbingLine], scaler: FeatureScaler) -> Prosody | None:
-    rows = [
-        (line.f0_hz, line.energy)
-        for line in lines
-        if line.f0_hz is not None and line.energy is not None
-    ]
-    if len(rows) < len(lines):
+def _prosody(rows: LineColumns, scale: Scale | None, frames_valid: Tensor) -> Prosody | None:
+    if rows.f0_hz is None or rows.energy is None:
         return None
-    longest = max(len(f0_hz) for f0_hz, _ in rows)
-    pitch = np.zeros((len(lines), longest), np.float32)
-    voiced = np.zeros((len(lines), longest), np.bool_)
-    energy = np.zeros((len(lines), longest), np.float32)
-    for place, (f0_hz, loudness) in enumerate(rows):
-        own = (place, slice(len(f0_hz)))
-        pitch[own], voiced[own] = pitch_of(f0_hz)
-        energy[own] = scaler.apply("log_energy", log_energy(loudness)[:, None])[:, 0]
-    return Prosody(*(torch.from_numpy(array) for array in (pitch, voiced, energy)))
+    pitch, voiced = pitch_of(_float32(_padded(rows.f0_hz, 1))[..., 0])  # padding is unvoiced
+    energy = _standardised(log_energy(_float32(_padded(rows.energy, 1))), scale)[..., 0]
+    return Prosody(
+        torch.from_numpy(pitch),
+        torch.from_numpy(voiced),
+        energy.masked_fill_(~frames_valid, 0.0),
+    )
+
+
+def _lengths(rows: Sequence[Array | None]) -> list[int]:
+    return [0 if row is None else len(row) for row in rows]
 
 
 def _real(lengths: Sequence[int], *, at_least: int = 0) -> Tensor:
-    longest = max(at_least, *lengths)
-    return torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+    clock = np.arange(max(at_least, *lengths))
+    return torch.from_numpy(clock < np.array(lengths)[:, None])
 
 
 def _frames(
     rows: Sequence[FloatArray | None], scale: Scale | None, width: int, *, at_least: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Rows (n, W) of any float type as standardised float32 (B, longest, W), and what is real."""
-    lengths = [0 if row is None else len(row) for row in rows]
-    padded = torch.empty(len(rows), max(at_least, *lengths), width)
-    for place, row in enumerate(rows):
+) -> Tensor:
+    """Rows (n, W) of any float type, standardised, with zeros behind: (B, longest, W) float32."""
+    frames = _standardised(_padded(rows, width, at_least=at_least), scale)
+    values = frames.numpy()
+    for place, length in enumerate(_lengths(rows)):
+        values[place, length:] = 0.0
+    return frames
+
+
+def _padded(rows: Sequence[Array | None], width: int, *, at_least: int = 0) -> Array:
+    """Rows (n, W) in the type that they are stored in, with zeros behind: (B, longest, W)."""
+    lengths = _lengths(rows)
+    kinds = {row.dtype for row in rows if row is not None} or {np.dtype(np.float32)}
+    padded = np.empty((len(rows), max(at_least, *lengths), width), np.result_type(*kinds))
+    for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         if row is not None:
-            _standardise(row, scale, padded[place, : len(row)])
-        padded[place, lengths[place] :] = 0.0
-    return padded, _real(lengths, at_least=at_least)
+            padded[place, :length] = row
+        padded[place, length:] = 0
+    return padded
 
 
-def _standardise(rows: FloatArray, scale: Scale | None, into: Tensor) -> None:
-    """:meth:`Scale.apply` to (n, W) rows of any float type, written where they belong.
+def _standardised(values: FloatArray, scale: Scale | None) -> Tensor:
+    """:meth:`Scale.apply` to (..., W) of any float type; float32 is overwritten.
 
     By torch: numpy takes thirty times as long to widen float16.
     """
+    scaled = torch.from_numpy(values).to(torch.float32)
     if scale is None:
-        into.copy_(torch.from_numpy(rows))
-        return
-    torch.sub(torch.from_numpy(rows), torch.from_numpy(scale.mean), out=into)
-    into.div_(torch.from_numpy(scale.deviation)).clamp_(-CLIP_AT, CLIP_AT)
+        return scaled
+    scaled.sub_(torch.from_numpy(scale.mean)).div_(torch.from_numpy(scale.deviation))
+    return scaled.clamp_(-CLIP_AT, CLIP_AT)
 
 
-def _numbers(rows: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
-    """Whole numbers (n,) as int64 (B, longest), and what is real."""
-    lengths = [len(row) for row in rows]
+def _float32(values: FloatArray) -> FloatArray:
+    widened: FloatArray = torch.from_numpy(values).to(torch.float32).numpy()
+    return widened
+
+
+def _numbers(rows: Sequence[IntArray]) -> Tensor:
+    """Whole numbers (n,) as int64 (B, longest), with zeros behind."""
+    lengths = _lengths(rows)
     padded = np.zeros((len(rows), max(lengths)), np.int64)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return torch.from_numpy(padded), _real(lengths)
+    for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        padded[place, :length] = row
+    return torch.from_numpy(padded)

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import safetensors.torch
@@ -74,9 +74,7 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
             name: value.detach().cpu().contiguous() for name, value in snapshot.weights.items()
         }
         _write_bytes(partial / WEIGHTS, safetensors.torch.save(weights))
-        with (partial / STATE).open("wb") as file:
-            torch.save(dict(snapshot.state), file)
-            _flush(file.fileno())
+        _write_state(partial / STATE, snapshot.state)
         _write_bytes(partial / RECORD, _json(snapshot.record))
         sums = {name: _sha256(partial / name) for name in (WEIGHTS, STATE, RECORD)}
         manifest = {
@@ -91,7 +89,11 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         partial.rename(target)
         _flush_directory(root)
     except OSError as error:
-        raise StorageError(f"cannot write checkpoint {target}: {error}") from error
+        shutil.rmtree(partial, ignore_errors=True)  # whatever room it took is needed
+        raise StorageError(
+            f"cannot write checkpoint {target}: {error}; the checkpoints before it are whole. Make "
+            "room, then run the same command again"
+        ) from error
     _thin_out(root, keep, keep_best)
     return target
 
@@ -223,6 +225,36 @@ def _loaded_state(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise IntegrityError(f"{path} cannot be loaded: {error}") from error
     return state
+
+
+def _write_state(path: Path, state: Mapping[str, Any]) -> None:
+    with path.open("wb") as file:
+        kept = _Refusals(file)
+        try:
+            torch.save(dict(state), cast(BinaryIO, kept))
+        except RuntimeError:
+            if kept.refusal is not None:
+                raise kept.refusal from None
+            raise
+        _flush(file.fileno())
+
+
+class _Refusals:
+    """A file that remembers what the disk said: torch reports a full disk as a wrong position."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.refusal: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.refusal = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def _json(value: object) -> bytes:

@@ -96,6 +96,28 @@ class Column:
     def has(self, row: int) -> bool:
         return bool(self.ends[row, 0] >= 0)
 
+    def has_value(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(B,) whether each of these clips has a value."""
+        known: NDArray[np.bool_] = self.ends[rows, 0] >= 0
+        return known
+
+    def views(self, rows: NDArray[np.int64]) -> list[Array | None]:
+        """:meth:`frames` of several clips."""
+        spans = zip(self.block[rows].tolist(), self.ends[rows].tolist(), strict=True)
+        return [None if at < 0 else self._blocks[block][at:end] for block, (at, end) in spans]
+
+    def stacked(self, rows: NDArray[np.int64]) -> Array:
+        """(B, W) copies of :meth:`vector` of several clips, all of which have one."""
+        starts, blocks = self.ends[rows, 0], self.block[rows]
+        if len(self._blocks) == 1:
+            together: Array = self._blocks[0][starts]
+            return together
+        width = self._blocks[0].shape[1] if self._blocks else 0
+        stacked = np.empty((len(rows), width), self._blocks[0].dtype if self._blocks else None)
+        for place, (block, start) in enumerate(zip(blocks.tolist(), starts.tolist(), strict=True)):
+            stacked[place] = self._blocks[block][start]
+        return stacked
+
     def lengths(self) -> NDArray[np.int64]:
         """(N,) frames of every clip, -1 where it has no value."""
         spans: NDArray[np.int64] = np.where(
@@ -152,6 +174,13 @@ class _Lists:
     def __getitem__(self, row: int) -> Array:
         found: Array = self.values[self.offsets[row] : self.offsets[row + 1]]
         return found
+
+    def joined(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+        """The values of several rows one after another, and how many each of them has."""
+        starts, ends = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
+        found = [self.values[at:end] for at, end in zip(starts, ends, strict=True)]
+        counts = np.array([len(own) for own in found], np.int64)
+        return np.concatenate(found) if found else self.values[:0], counts
 
 
 class Pack:
@@ -249,6 +278,10 @@ class PackedLines(Sequence[DubbingLine]):
             return PackedLines(self.pack, self.rows[place])
         return self._line(int(self.rows[place]))
 
+    def take(self, places: Sequence[int]) -> PackedLines:
+        """The lines at these places, in this order; none is made."""
+        return PackedLines(self.pack, self.rows[list(places)])
+
     def __iter__(self) -> Iterator[DubbingLine]:
         return (self._line(int(row)) for row in self.rows)
 
@@ -265,7 +298,7 @@ class PackedLines(Sequence[DubbingLine]):
     def _line(self, link: int) -> DubbingLine:
         links, columns = self.pack.links, self.pack.columns
         row = links.rows[link]
-        aligned = _there(columns["durations"].frames(row))
+        aligned = there(columns["durations"].frames(row))
         vectors, hits = {}, {}
         for modality in MODALITIES:
             own = columns[f"{modality}_emotion"].vector(row)
@@ -280,13 +313,13 @@ class PackedLines(Sequence[DubbingLine]):
             speaker=links.voices[link],
             phonemes=aligned[:, 0],
             mel_frames=int(links.mel_frames[link]),
-            speaker_vector=_there(links.speaker.vector(link)),
-            timbres=[_there(columns["mel"].frames(links.rows[n])) for n in links.timbres[link]],
+            speaker_vector=there(links.speaker.vector(link)),
+            timbres=[there(columns["mel"].frames(links.rows[n])) for n in links.timbres[link]],
             lips=columns["lips"].frames(row),
             durations=aligned[:, 1],
-            mel=_there(columns["mel"].frames(row)),
-            f0_hz=_there(columns["f0"].frames(row))[:, 0],
-            energy=_there(columns["energy"].frames(row))[:, 0],
+            mel=there(columns["mel"].frames(row)),
+            f0_hz=there(columns["f0"].frames(row))[:, 0],
+            energy=there(columns["energy"].frames(row))[:, 0],
             emotion=int(links.emotions[link]),
             vectors=vectors,
             hits=hits,
@@ -295,8 +328,8 @@ class PackedLines(Sequence[DubbingLine]):
     def _hits(self, modality: str, link: int, found: Array) -> Hits:
         links, column = self.pack.links, self.pack.columns[f"{modality}_emotion"]
         return Hits(
-            vectors=_together([_there(column.vector(links.rows[hit])) for hit in found]),
-            audio=_together([_there(links.audio.vector(hit)) for hit in found]),
+            vectors=_together([there(column.vector(links.rows[hit])) for hit in found]),
+            audio=_together([there(links.audio.vector(hit)) for hit in found]),
             scores=links.scores[modality][link],
         )
 
@@ -309,7 +342,8 @@ def _together(rows: Sequence[Array]) -> Array:
     return stacked
 
 
-def _there(value: Array | None) -> Array:
+def there(value: Array | None) -> Array:
+    """A value that every line of a pack has."""
     assert value is not None  # the packer wrote only lines that have it
     return value
 

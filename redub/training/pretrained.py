@@ -64,8 +64,11 @@ class Pretrained:
             )
 
 
-def export_weights(directory: Path, target: Path) -> None:
+def export_weights(directory: Path, target: Path, *, card: str = "") -> None:
     """Write a checkpoint's weights (the averaged ones, where a run has them) as one file.
+
+    Args:
+        card: whose voices and under what terms; it stays with the weights.
 
     Raises:
         IntegrityError: the checkpoint is damaged.
@@ -75,6 +78,7 @@ def export_weights(directory: Path, target: Path) -> None:
     meaning = {
         "format": FORMAT,
         "of": f"{directory.parents[1].name} {directory.name}",
+        "card": card,
         **{name: record[name] for name in ("system", "model", "widths", "scaler", "keys")},
     }
     weights = {name: value.contiguous() for name, value in snapshot.weights.items()}

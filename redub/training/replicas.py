@@ -44,11 +44,13 @@ class Replicas:
             return cls(device=device)
         from accelerate import PartialState  # type: ignore[import-untyped]
 
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the run's own setting comes later
         if os.environ.get("MASTER_ADDR") in {"127.0.0.1", "localhost"}:
             for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
                 os.environ.setdefault(name, "lo")  # nothing leaves this machine
         state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
-        return cls(state.process_index, state.num_processes, str(state.device))
+        own = "cpu" if state.device.type == "cpu" else str(state.device)
+        return cls(state.process_index, state.num_processes, own)
 
     @property
     def is_first(self) -> bool:

@@ -63,6 +63,7 @@ class StepReport(NamedTuple):
     gradient_norm: float
     learning_rate: float
     frames: int
+    lines: int
 
 
 class Learner:
@@ -165,7 +166,7 @@ def train_step(
     share = len(batches) if share is None else share
     learner.optimizer.zero_grad(set_to_none=True)
     statistics = _Statistics(learner.model, share)
-    sums = torch.zeros(3 + len(Losses._fields), dtype=torch.float64)
+    sums = torch.zeros(4 + len(Losses._fields), dtype=torch.float64)
     trouble: RedubError | None = None
     try:
         for place, batch in enumerate(batches):
@@ -173,8 +174,9 @@ def train_step(
                 torch.manual_seed(seeds[place])
             values = _learn(learner, batch, weights, precision, share)
             statistics.add()
-            sums[3:] += torch.tensor(values[1:], dtype=torch.float64) / share
-            sums[2] += values[0] / share
+            sums[4:] += torch.tensor(values[1:], dtype=torch.float64) / share
+            sums[3] += values[0] / share
+            sums[2] += len(batch.clip_ids)
             sums[1] += int(batch.mel_frames.sum())
     except RedubError as error:
         trouble = error
@@ -192,8 +194,9 @@ def train_step(
     if not math.isfinite(norm):
         raise _diverged(f"the gradient norm is {norm}", learner, batches)
     statistics.apply(replicas)
-    terms = dict(zip(Losses._fields, sums[3:].tolist(), strict=True))
-    return StepReport(learner.step, float(sums[2]), terms, norm, rate, int(sums[1]))
+    terms = dict(zip(Losses._fields, sums[4:].tolist(), strict=True))
+    frames, lines = int(sums[1]), int(sums[2])
+    return StepReport(learner.step, float(sums[3]), terms, norm, rate, frames, lines)
 
 
 def _learn(

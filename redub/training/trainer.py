@@ -151,6 +151,7 @@ def train(
     guard: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
     show: Show | None = None,
+    observe: Callable[[Mapping[str, Any]], None] | None = None,
     replicas: Replicas = ALONE,
     start_from: Pretrained | None = None,
 ) -> TrainReport:
@@ -168,6 +169,7 @@ def train(
             folder goes on from that one, and what came later in this run is removed.
         stop: asked after every step; True ends the call with a checkpoint, as a limit does.
         show: called at each validation with the step and the averaged model; changes nothing.
+        observe: given every row that goes into ``metrics.jsonl``.
         guard: called before each epoch and each checkpoint; raises where the data changed.
         replicas: the processes that train together; only the first writes.
         start_from: weights of another run that a new one starts with; no part in a resumed one.
@@ -178,12 +180,7 @@ def train(
     """
     if max_steps is None and max_seconds is None:
         raise ConfigError("training wants max_steps or max_seconds, or it would never end")
-    if config.accumulate < replicas.count:
-        raise ConfigError(
-            f"training.accumulate is {config.accumulate}, with {replicas.count} processes it must "
-            f"be at least {replicas.count}: each learns from one or more of a step's batches",
-            code="E-TRAIN-REPLICAS",
-        )
+    check_replicas(config, replicas.count)
     # The caller's random state is left as it was: a run depends on its seed and nothing else.
     devices = [torch.device(device)] if device != "cpu" else []
     with torch.random.fork_rng(devices=devices):
@@ -196,10 +193,26 @@ def train(
             keys or {},
             guard,
             show,
+            observe,
             replicas,
         )
         run.start(model_config, audio, resume=resume, start_from=start_from)
         return run.until(max_steps, max_seconds, progress, stop)
+
+
+def check_replicas(config: TrainingConfig, count: int) -> None:
+    """Refuse more processes than a step has batches.
+
+    Raises:
+        ConfigError: E-TRAIN-REPLICAS.
+    """
+    if config.accumulate < count:
+        raise ConfigError(
+            f"training.accumulate is {config.accumulate}, with {count} processes it must be at "
+            f"least {count} (--set training.accumulate={count}): each learns from one or more of a "
+            "step's batches",
+            code="E-TRAIN-REPLICAS",
+        )
 
 
 class _Run:
@@ -215,10 +228,11 @@ class _Run:
         keys: Mapping[str, str],
         guard: Callable[[], None],
         show: Show | None,
+        observe: Callable[[Mapping[str, Any]], None] | None,
         replicas: Replicas,
     ) -> None:
         frames = recorded_frames(lines_train)
-        self.guard, self.show, self.replicas = guard, show, replicas
+        self.guard, self.show, self.observe, self.replicas = guard, show, observe, replicas
         self.numbers = [number for number, count in enumerate(frames) if count]
         self.frames = [frames[number] for number in self.numbers]
         self.lines, self.config, self.device = lines_train, config, device
@@ -314,9 +328,9 @@ class _Run:
                 row = {"step": report.step, "epoch": self.epoch, "loss": report.loss}
                 row |= {"learning_rate": report.learning_rate, "frames": report.frames}
                 row |= {"gradient_norm": report.gradient_norm, **report.terms}
-                _append(metrics, row)
+                self._note(metrics, row)
                 if report.step % self.config.validate_every == 0:
-                    _append(metrics, self._validate())
+                    self._note(metrics, self._validate())
                 if report.step % self.config.checkpoint_every == 0:
                     self._save()
                 if progress is not None:
@@ -324,7 +338,7 @@ class _Run:
                 if stopped := self.replicas.any_(stop()):
                     break
             if report is not None and self.validated_step != report.step and not stopped:
-                _append(metrics, self._validate())
+                self._note(metrics, self._validate())
         root = self.run_dir / CHECKPOINTS
         last = checkpoint.directory_of(root, self.learner.step)
         if report is not None or not last.exists():
@@ -356,6 +370,11 @@ class _Run:
         """Where rows go; the first process alone keeps them."""
         path = self.run_dir / METRICS if self.replicas.is_first else Path(os.devnull)
         return path.open("a", encoding="utf-8")
+
+    def _note(self, metrics: IO[str], row: Mapping[str, Any]) -> None:
+        _append(metrics, row)
+        if self.observe is not None and self.replicas.is_first:
+            self.observe(row)
 
     def _next_step(self) -> StepReport:
         try:

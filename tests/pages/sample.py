@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from redub.core.types import EMOTIONS, Waveform
+from redub.pages.media import palette_png
 from redub.pages.report import (
     Casting,
     Chart,
@@ -28,6 +29,8 @@ from redub.pages.report import (
     SystemRow,
     Table,
     Take,
+    TrainingSample,
+    TrainingStrip,
 )
 
 RATE, HOP = 16_000, 160
@@ -325,6 +328,34 @@ def charts(rng):
             ("Emotion loss", "cross-entropy, nats", 0.8, 1.2),
         )
     )
+
+
+def strip_of(run, rng, steps):
+    """A line of a run at some steps; the last one's files are damaged."""
+    samples = [
+        TrainingSample(
+            step=step,
+            picture=palette_png(rng.integers(0, 64, (90, 84), np.uint8), 64),
+            sound=Sound(waveform=Waveform(sound_of(pitch_of(rng, 60, 180.0), rng), RATE)),
+            figures=(("mel L1", f"{rng.uniform(0.3, 2):.2f}"), ("F0", "312 cents")),
+        )
+        for step in steps[:-1]
+    ]
+    problem = "Not shown: line_00.png is gone or is not what training wrote."
+    return TrainingStrip(
+        run=run,
+        clip_id="pilot/scene-09/line-002",
+        text=SENTENCES[2],
+        split="validation",
+        recorded=Sound(waveform=Waveform(sound_of(pitch_of(rng, 60, 180.0), rng), RATE)),
+        samples=(*samples, TrainingSample(step=steps[-1], problem=problem)),
+    )
+
+
+def sample_strips(seed=1):
+    rng = np.random.default_rng(seed)
+    strips = (("Authentic-Dubber", (100, 700, 1400, 2000)), ("without graphs", (100, 2000)))
+    return tuple(strip_of(run, rng, steps) for run, steps in strips)
 
 
 def sample_report(lines=6, seed=0):

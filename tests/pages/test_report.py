@@ -5,14 +5,17 @@ import math
 import re
 from html.parser import HTMLParser
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from redub.pages.contents import Line, Measure, Metric, MetricTable, ReportData, SystemRow
 from redub.pages.report import render_report, standing
+from redub.pages.sample_picture import PICTURE_BYTES, Reading, comparison_png
 from redub.pages.spelling import interval_text, marked, measure_text, seconds_text, visible
-from tests.pages.sample import sample_report
+from tests.pages.sample import sample_report, sample_strips
 
 VOID = {"meta", "link", "img", "input", "br"}
 HOSTILE = (
@@ -56,9 +59,13 @@ class Tree(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def whole_report(lines):
+    return dataclasses.replace(sample_report(lines), strips=sample_strips())
+
+
 @pytest.fixture(scope="module")
 def data():
-    return sample_report(2)
+    return whole_report(2)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +143,8 @@ def test_every_line_take_and_neighbour_is_there(data, tree):
         for take in line.takes:
             assert players.count(f"{take.system}, line {number}") == 1
     hits = sum(len(c.neighbours) for line in data.lines for c in line.casting)
-    assert len(players) == hits + sum(len(line.takes) for line in data.lines)
+    learnt = sum(1 + sum(s.sound is not None for s in strip.samples) for strip in data.strips)
+    assert len(players) == hits + sum(len(line.takes) for line in data.lines) + learnt
     assert all(a["preload"] == "none" for a in tree.all("audio") + tree.all("video"))
 
 
@@ -159,8 +167,8 @@ def test_every_table_goal_curve_and_quarantined_clip_is_there(data, tree):
 
 
 def test_hostile_text_everywhere_changes_no_element():
-    plain = Tree(render_report(replaced(sample_report(1), lambda t: t and "no harm")))
-    hostile_page = render_report(replaced(sample_report(1), lambda t: t and HOSTILE))
+    plain = Tree(render_report(replaced(whole_report(1), lambda t: t and "no harm")))
+    hostile_page = render_report(replaced(whole_report(1), lambda t: t and HOSTILE))
     hostile = Tree(hostile_page)
     assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in plain.elements]
     names = {(tag, name) for tag, attributes in hostile.elements for name in attributes}
@@ -206,6 +214,77 @@ def test_sixty_lines_that_share_a_library_fit_forty_mebibytes(data):
     page = render_report(many)
     assert len(page.encode()) < 40 * 2**20
     assert page.count('<details class="line"') == 60
+
+
+def test_training_samples_stand_in_their_order_with_picture_sound_and_figures(data, tree):
+    pictures = [a for a in tree.all("img") if " at step " in a["alt"]]
+    wanted = [
+        (f"{strip.run} at step {sample.step}:", base64.b64encode(sample.picture).decode())
+        for strip in data.strips
+        for sample in strip.samples
+        if sample.picture
+    ]
+    assert len(wanted) == 4
+    for attributes, (name, content) in zip(pictures, wanted, strict=True):
+        assert attributes["alt"].startswith(name)
+        assert "mel L1" in attributes["alt"]
+        assert attributes["src"] == f"data:image/png;base64,{content}"
+    players = [a["aria-label"] for a in tree.all("audio")]
+    assert [p for p in players if " at step " in p] == [name[:-1] for name, _ in wanted]
+    for strip in data.strips:
+        assert f"Recording of the line that {strip.run} speaks in training" in players
+        assert strip.text in tree.said
+        for sample in strip.samples:
+            assert sample.problem in tree.said
+            assert all(value in tree.said for _, value in sample.figures)
+
+
+def test_training_samples_without_a_curve_are_a_section_too(data):
+    bare = ReportData(title="t", project="p", created="c", strips=data.strips)
+    tree = Tree(render_report(bare))
+    assert [a["id"] for a in tree.all("section")] == ["training"]
+    assert "#training" in [a["href"] for a in tree.all("a")]
+
+
+FRAMES, SYMBOLS = 200, ("sil", "HH", "AH0", "L", "OW1", "sil")
+
+
+def reading_of(*, louder=0.0, seed=0, pitch=True):
+    rng = np.random.default_rng(seed)
+    lengths = np.diff([0, *np.sort(rng.choice(np.arange(1, FRAMES), 5, replace=False)), FRAMES])
+    f0 = np.where(rng.random(FRAMES) > 0.3, rng.uniform(90, 300, FRAMES), 0).astype(np.float32)
+    mel = rng.uniform(-6, 0, (FRAMES, 80)).astype(np.float32) + np.float32(louder)
+    return Reading(mel, f0 if pitch else None, lengths)
+
+
+def drawn(predicted, recorded, title="step 7"):
+    png = comparison_png(predicted, recorded, SYMBOLS, title=title, hop_s=0.01)
+    return png, cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_a_training_picture_is_small_and_the_same_bytes_again():
+    png, pixels = drawn(reading_of(), reading_of(seed=1))  # noise is the worst to compress
+    assert pixels.shape == (900, 840, 3)
+    assert len(png) <= PICTURE_BYTES
+    assert drawn(reading_of(), reading_of(seed=1))[0] == png
+    assert drawn(reading_of(), reading_of(seed=2))[0] != png
+
+
+def test_both_mels_of_a_training_picture_share_one_colour_scale():
+    # The recorded mel is the same in both; it must look darker beside a louder prediction.
+    recorded = slice(320, 450)  # rows of its panel
+    _, even = drawn(reading_of(), reading_of())
+    _, beside_louder = drawn(reading_of(louder=4.0), reading_of())
+    assert beside_louder[recorded].mean() < even[recorded].mean() - 20
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3000])
+def test_a_training_picture_of_any_length_without_pitch_and_a_hostile_title_is_drawn(frames):
+    rng = np.random.default_rng(0)
+    short = Reading(rng.normal(-4, 1, (frames, 12)).astype(np.float32), None, np.array([frames]))
+    png = comparison_png(short, short, ["AA"], title="$\\frac{x \u202e $$ \u4e2d", hop_s=0.01)
+    assert png.startswith(b"\x89PNG")
+    assert len(png) <= PICTURE_BYTES
 
 
 def table(direction, *rows):

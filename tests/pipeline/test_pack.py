@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from redub.core.errors import ClipError, ConfigError, IntegrityError
-from redub.core.types import MODALITIES, Clip
+from redub.core.types import MODALITIES, AudioSpec, Clip
 from redub.pipeline.executor import Scheduler
 from redub.pipeline.index import build_index
 from redub.pipeline.ingest import ingest
@@ -18,6 +19,7 @@ from redub.pipeline.pack import (
     _context,
     _packed,
     _refuse_held_out,
+    _vectors,
     build_pack,
     open_pack,
 )
@@ -26,7 +28,9 @@ from redub.pipeline.retrieve import retrieve
 from redub.pipeline.store import Store
 from redub.pipeline.train import run_folder, train_run
 from redub.training import checkpoint
-from redub.training.pack import Pack
+from redub.training.batching import chosen, collate, widths_of
+from redub.training.lines import FeatureScaler
+from redub.training.pack import Column, Pack, PackedLines
 
 SYNC = Scheduler("sync", 1)
 FRAMES = ("mel", "lips", "f0_hz", "energy")
@@ -236,3 +240,62 @@ def test_one_modality_that_is_missing_is_left_out_of_the_line(project):
     column.ends[row] = -1
     assert "face" not in lines[0].vectors
     assert set(lines[0].vectors) == set(MODALITIES) - {"face"}
+
+
+def tensors_of(value):
+    """Every tensor of a batch, however deep it lies, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [one for part in value for one in tensors_of(part)] if isinstance(value, tuple) else []
+
+
+def assert_same_bits(one, other):
+    first, second = tensors_of(one), tensors_of(other)
+    assert one.clip_ids == other.clip_ids
+    assert len(first) == len(second) > 20
+    for left, right in zip(first, second, strict=True):
+        assert (left.dtype, left.shape) == (right.dtype, right.shape)
+        assert left.numpy().tobytes() == right.numpy().tobytes()
+
+
+@pytest.mark.parametrize("frames", ["float16", "float32"])
+@pytest.mark.parametrize("epoch", [0, 1, 5])
+def test_a_batch_drawn_from_a_pack_is_that_of_its_lines_to_the_bit(project, frames, epoch):
+    pack = open_pack(project if frames == "float16" else in_full(project))
+    asked = pack.lines("validation")  # nobody retrieves these
+    rows = pack.links.rows[asked.rows]
+    pack.columns["face_emotion"].ends[rows[0]] = -1  # one line lacks a modality, one has no face
+    pack.columns["lips"].ends[rows[1]] = -1
+    lines = PackedLines(pack, [*asked.rows, *pack.lines("train").rows])
+    scaler, widths = FeatureScaler.fit(lines), widths_of(lines, AudioSpec())
+    for numbers in ([0, 1, 2, 5], [0], [6], [5, 2, 5]):
+        drawn = collate(chosen(lines, numbers), scaler, widths, timbre_frames=40, epoch=epoch)
+        made = [lines[number] for number in numbers]
+        assert_same_bits(drawn, collate(made, scaler, widths, timbre_frames=40, epoch=epoch))
+
+
+def test_a_packed_line_that_does_not_fit_itself_is_named(project):
+    pack = open_pack(project)
+    lines = pack.lines("train")
+    scaler, widths = FeatureScaler.fit(lines), widths_of(lines, AudioSpec())
+    bad = int(lines.rows[1])
+    frames = pack.links.mel_frames.copy()
+    frames[bad] += 1
+    pack.links.mel_frames = frames
+    with pytest.raises(ClipError, match=pack.links.clip_ids[bad]):
+        collate(chosen(lines, [0, 1]), scaler, widths, timbre_frames=40)
+
+
+def test_rows_of_several_record_batches_are_found():
+    blocks = [np.arange(6, dtype=np.float32).reshape(3, 2) + 10 * n for n in range(2)]
+    kind = Stored(kind="vector", width=2, dtype="float32")
+    column = Column()
+    for block in blocks:
+        column.add(_vectors([*block[:2], None, block[2]], kind))
+    rows = np.array([7, 0, 5])
+    assert column.sealed().stacked(rows).tolist() == [[14, 15], [0, 1], [12, 13]]
+    assert column.has_value(np.array([2, 3])).tolist() == [False, True]
+    assert [None if v is None else v.tolist() for v in column.views(np.array([6, 4]))] == [
+        None,
+        [[10, 11]],
+    ]

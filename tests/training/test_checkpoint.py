@@ -1,4 +1,6 @@
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,6 +95,43 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
         checkpoint.write(tmp_path, snapshot(step, loss=loss), keep=2)
     assert steps(tmp_path) == [5, 4, 2]
     assert checkpoint.best(tmp_path).name == "step_00000002"
+
+
+def test_as_many_of_the_best_are_kept_as_asked_for(tmp_path):
+    for step, loss in ((1, 0.2), (2, 0.3), (3, 0.5), (4, 0.4), (5, 0.6)):
+        checkpoint.write(tmp_path, snapshot(step, loss=loss), keep=1, keep_best=2)
+    assert steps(tmp_path) == [5, 2, 1]
+    assert checkpoint.best(tmp_path).name == "step_00000001"
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from redub.core.errors import StorageError
+from redub.training import checkpoint
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+for weights, state in ((100_000, 10), (10, 100_000)):
+    snapshot = checkpoint.Snapshot(
+        step=2, weights={"a": torch.zeros(weights)}, state={"b": torch.zeros(state)}, record={}
+    )
+    try:
+        checkpoint.write(Path(sys.argv[1]), snapshot, keep=2)
+    except StorageError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_last_checkpoint_and_nothing_else(tmp_path):
+    checkpoint.write(tmp_path, snapshot(1), keep=3)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("cannot write checkpoint") == done.stdout.count("File too large") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+    assert checkpoint.newest(tmp_path).step == 1
 
 
 def test_without_validation_the_newest_is_the_best(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,65 @@ def test_looking_with_the_average_leaves_no_trace(learning):
 def test_settings_that_cannot_learn_are_refused(bad):
     with pytest.raises(ConfigError):
         OptimiserConfig(schedule=NoamSchedule(), **bad)
+
+
+def test_accumulated_batches_are_one_step_with_their_mean_gradient(lines, sound, small, quick):
+    widths, scaler = widths_of(lines, sound), FeatureScaler.fit(lines)
+    pair = [collate(lines[k : k + 3], scaler, widths, timbre_frames=16) for k in (0, 3)]
+    gradients = []
+    for batches in ([pair[0]], [pair[1]], pair, pair[::-1]):
+        torch.manual_seed(0)
+        learner = Learner(system("authentic_dubber")(small, widths).train(), quick.optimiser)
+        clipped = replace(learner.config, clip_norm=1e9)
+        learner.config = clipped
+        seeds = [pair.index(batch) for batch in batches]
+        report = train_step(learner, batches, LossWeights(), seeds=seeds)
+        found = {n: p.grad.clone() for n, p in learner.trained.items() if p.grad is not None}
+        gradients.append((report, found, weights_of(learner)))
+    (one, a, _), (two, b, _), (both, mean, after), (turned, _, same) = gradients
+    assert both.loss == pytest.approx((one.loss + two.loss) / 2, rel=1e-6)
+    assert both.frames == one.frames + two.frames
+    assert both.lines == 6
+    assert both.step == 1
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (a[name] + b[name]) / 2, rtol=1e-4, atol=1e-5)
+    assert turned.loss == pytest.approx(both.loss, rel=1e-6)
+    for name, value in after.items():  # running statistics do not know the order, either
+        if value.is_floating_point() and "running" in name:
+            torch.testing.assert_close(value, same[name], rtol=1e-6, atol=1e-7)
+
+
+def test_bfloat16_learns_like_float32_and_keeps_float32_parameters(lines, sound, small, quick):
+    widths, scaler = widths_of(lines, sound), FeatureScaler.fit(lines)
+    batch = collate(lines[:3], scaler, widths, timbre_frames=16)
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        learner = Learner(system("authentic_dubber")(small, widths).train(), quick.optimiser)
+        losses[precision] = [
+            train_step(learner, [batch], LossWeights(), precision=precision, seeds=[k]).loss
+            for k in range(40)
+        ]
+        assert all(p.dtype == torch.float32 for p in learner.trained.values())
+        assert all(
+            p.grad.dtype == torch.float32 for p in learner.trained.values() if p.grad is not None
+        )
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"][0] == pytest.approx(losses["float32"][0], rel=0.03)
+    assert losses["bfloat16"][-1] < 0.6 * losses["bfloat16"][0]
+
+
+def test_a_compiled_learner_runs_what_torch_compiled(lines, sound, small, quick, monkeypatch):
+    widths, scaler = widths_of(lines, sound), FeatureScaler.fit(lines)
+    asked = []
+
+    def compiled(model, **options):
+        asked.append(options)
+        return lambda batch: asked.append(batch.clip_ids) or model(batch)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    model = system("authentic_dubber")(small, widths).train()
+    learner = Learner(model, quick.optimiser, compiled=True)
+    batch = collate(lines[:2], scaler, widths, timbre_frames=16)
+    train_step(learner, [batch], LossWeights())
+    assert asked == [{"dynamic": True}, batch.clip_ids]

@@ -1,0 +1,142 @@
+"""What a training run will take, measured on a few steps before it starts; nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redub.core.types import AudioSpec
+from redub.model.registry import system
+from redub.training.batching import collate, epoch_batches, recorded_frames, widths_of
+from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.step import Learner, train_step
+from redub.training.trainer import TrainingConfig
+
+TIMED = 3
+MEASURED_LINES = 200  # whose features set the scales: enough for numbers of the right size
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Sizes in MiB, times in seconds; ``kept`` is what the largest batch holds for its gradients.
+
+    ``step_s`` is of a typical batch, the fastest of three; the other times follow from it.
+    """
+
+    parameters: int
+    lines: int
+    weights_mib: float
+    training_mib: float
+    kept_mib: float
+    largest_batch: tuple[int, int]
+    steps_per_epoch: int
+    step_s: float
+    steps: int
+    device: str
+
+    @property
+    def epoch_s(self) -> float:
+        return self.step_s * self.steps_per_epoch
+
+    @property
+    def run_s(self) -> float:
+        return self.step_s * self.steps
+
+    def text(self) -> list[str]:
+        lines, frames = self.largest_batch
+        total = self.training_mib + self.kept_mib
+        return [
+            f"{self.parameters / 1e6:.2f} M parameters, {self.weights_mib:.0f} MiB of weights",
+            f"memory: {total:.0f} MiB = {self.training_mib:.0f} for weights, gradients, optimiser "
+            f"and average + {self.kept_mib:.0f} for the largest batch "
+            f"({lines} lines of at most {frames} frames), without what torch itself takes",
+            f"time on {self.device}: {self.step_s:.2f} s a step, {self.epoch_s:.0f} s an epoch "
+            f"({self.steps_per_epoch} steps, {self.lines} lines), "
+            f"{duration(self.run_s)} for {self.steps} steps",
+        ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a wall clock."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def estimate(
+    lines: Sequence[DubbingLine],
+    config: TrainingConfig,
+    *,
+    model_config: Any,
+    audio: AudioSpec,
+    steps: int,
+    device: str,
+) -> Estimate:
+    """Build the model and take a few steps with it."""
+    frames = recorded_frames(lines)
+    numbers = [number for number, count in enumerate(frames) if count]
+    counts = [frames[number] for number in numbers]
+    planned = epoch_batches(counts, config.batching, seed=config.seed, epoch=0)
+    padded = [len(batch) * max(counts[place] for place in batch) for batch in planned]
+    some = numbers[:: -(-len(numbers) // MEASURED_LINES)]
+    widths = widths_of((lines[number] for number in numbers), audio)
+    scaler = FeatureScaler.fit(lines[number] for number in some)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = system(config.system)(model_config, widths).to(device).train()
+        learner = Learner(model, config.optimiser, compiled=config.compile)
+
+        def step(which: int) -> float:
+            began = time.perf_counter()
+            batch = collate(
+                [lines[numbers[place]] for place in planned[which]],
+                scaler,
+                widths,
+                timbre_frames=config.batching.timbre_frames,
+            ).to(device)
+            train_step(learner, [batch], config.losses, precision=config.precision)
+            return time.perf_counter() - began
+
+        largest = int(np.argmax(padded))
+        kept = _Kept()
+        with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            step(largest)
+        typical = int(np.argsort(padded)[len(padded) // 2])
+        step_s = min(step(typical) for _ in range(TIMED)) * config.accumulate
+    trained = sum(p.numel() * p.element_size() for p in learner.trained.values())
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    copies = 4 + bool(learner.average)  # themselves, gradients, two moments, the average
+    return Estimate(
+        parameters=sum(parameter.numel() for parameter in learner.trained.values()),
+        lines=len(numbers),
+        weights_mib=weights / MIB,
+        training_mib=(copies * trained + weights - trained) / MIB,
+        kept_mib=kept.total / MIB,
+        largest_batch=(len(planned[largest]), max(counts[place] for place in planned[largest])),
+        steps_per_epoch=-(-len(planned) // config.accumulate),
+        step_s=step_s,
+        steps=steps,
+        device=device,
+    )
+
+
+class _Kept:
+    """Bytes of the different tensors that a forward pass keeps for its gradients."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.total = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.seen:
+            self.seen.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor

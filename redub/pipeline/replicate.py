@@ -1,0 +1,46 @@
+"""Start a command as several processes that train together, on this machine."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import uuid
+from collections.abc import Sequence
+
+from redub.core.errors import RedubError
+
+
+def replicate(words: Sequence[str], count: int) -> int:
+    """Run ``redub WORDS`` in ``count`` processes under torch's launcher.
+
+    Sockets stay on the loopback interface. A signal is passed on to all processes, which save
+    before they end.
+
+    Returns:
+        The exit code: 0, that of the first process that failed, or 128 + the signal's number.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # redub says it
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "redub.cli", *words)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    except ValueError as error:
+        raise RedubError(f"{count} processes could not be started: {error}") from error
+    return 0

@@ -1,0 +1,187 @@
+"""Lines as columns: every feature of the lines of a batch, before it is standardised and padded.
+
+From a pack the columns are drawn at once, without making a line of each row; hits of all lines are
+copied together. Whatever the lines come from, equal lines give equal columns.
+
+Letters: B lines, M modalities, H hits of one modality over all lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redub.core.types import MODALITIES, FloatArray
+from redub.training.lines import DubbingLine, IntArray
+from redub.training.pack import Array, PackedLines, there
+
+SHORTEST_TIMBRE = 16
+"""Frames the voice summary needs; a shorter reference is played in a loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """One modality of the lines: own vectors, and those of the hits, line by line, best first."""
+
+    lines: Sequence[int]  # which of the B lines have an own vector
+    own: FloatArray  # (len(lines), W), a copy
+    hits: FloatArray  # (H, W), a copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineColumns:
+    """What B lines hold, as :class:`DubbingLine` says it; views unless a copy is promised.
+
+    ``timbres`` are those of the epoch, cut. What only recorded lines have is None unless all have
+    it. ``audio`` and ``scores`` are of all hits: line by line, in a line by modality, best first.
+    """
+
+    clip_ids: tuple[str, ...]
+    mel_frames: list[int]
+    emotions: list[int]
+    phonemes: Sequence[IntArray]
+    durations: Sequence[IntArray] | None
+    lips: Sequence[FloatArray | None]
+    timbres: Sequence[FloatArray]
+    mel: Sequence[FloatArray] | None
+    f0_hz: Sequence[FloatArray] | None  # (T, 1)
+    energy: Sequence[FloatArray] | None  # (T, 1)
+    speaker: FloatArray  # (B, W), a copy
+    modalities: Mapping[str, Vectors]
+    hit_counts: NDArray[np.int64]  # (B, M)
+    audio: FloatArray  # (sum of counts, W), a copy
+    scores: FloatArray  # (sum of counts,)
+
+
+def columns_of(lines: Sequence[DubbingLine], *, timbre_frames: int, epoch: int = 0) -> LineColumns:
+    """The columns of at least one line; ``epoch`` chooses among timbre mels and where to cut them.
+
+    Raises:
+        ClipError: a packed line's features do not fit each other.
+    """
+    if isinstance(lines, PackedLines):
+        return _of_pack(lines, timbre_frames, epoch)
+    return _of_lines(lines, timbre_frames, epoch)
+
+
+def _of_lines(lines: Sequence[DubbingLine], timbre_frames: int, epoch: int) -> LineColumns:
+    hits = [[line.hits.get(modality) for modality in MODALITIES] for line in lines]
+    found = [one for row in hits for one in row if one is not None]
+    modalities = {}
+    for m, modality in enumerate(MODALITIES):
+        having = [row for row, line in enumerate(lines) if modality in line.vectors]
+        modalities[modality] = Vectors(
+            lines=having,
+            own=_joined([lines[row].vectors[modality][None] for row in having]),
+            hits=_joined([one.vectors for row in hits if (one := row[m]) is not None]),
+        )
+    return LineColumns(
+        clip_ids=tuple(line.clip_id for line in lines),
+        mel_frames=[line.mel_frames for line in lines],
+        emotions=[line.emotion for line in lines],
+        phonemes=[line.phonemes for line in lines],
+        durations=_all_or_none([line.durations for line in lines]),
+        lips=[line.lips for line in lines],
+        timbres=[
+            _cut(line.timbres[epoch % len(line.timbres)], timbre_frames, epoch) for line in lines
+        ],
+        mel=_all_or_none([line.mel for line in lines]),
+        f0_hz=_all_or_none([_upright(line.f0_hz) for line in lines]),
+        energy=_all_or_none([_upright(line.energy) for line in lines]),
+        speaker=np.stack([line.speaker_vector for line in lines]),
+        modalities=modalities,
+        hit_counts=np.array(
+            [[0 if one is None else len(one.scores) for one in row] for row in hits], np.int64
+        ),
+        audio=_joined([one.audio for one in found]),
+        scores=_joined([one.scores for one in found]),
+    )
+
+
+def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int) -> LineColumns:
+    links, columns, numbers = lines.pack.links, lines.pack.columns, lines.rows
+    rows = links.rows[numbers]  # (B,)
+    aligned, mels, f0s, energies = (
+        [there(view) for view in columns[name].views(rows)]
+        for name in ("durations", "mel", "f0", "energy")
+    )
+    timbres = [links.timbres[link] for link in numbers.tolist()]
+    if not _fit(lines.mel_frames, aligned, (mels, f0s, energies), timbres):
+        list(lines)  # a line that is made says what is wrong with it
+    lent = links.rows[[own[epoch % len(own)] for own in timbres]]  # (B,)
+    counts = np.zeros((len(rows), len(MODALITIES)), np.int64)
+    modalities, heard, scores, owners = {}, [], [], []
+    for m, modality in enumerate(MODALITIES):
+        column = columns[f"{modality}_emotion"]
+        having = np.flatnonzero(column.has_value(rows))
+        hits, counts[having, m] = links.hits[modality].joined(numbers[having])  # (H,) links
+        modalities[modality] = Vectors(
+            lines=having.tolist(),
+            own=column.stacked(rows[having]),
+            hits=column.stacked(links.rows[hits]),
+        )
+        heard.append(hits)
+        scores.append(links.scores[modality].joined(numbers[having])[0])
+        owners.append(np.repeat(np.arange(len(rows)), counts[:, m]))
+    by_line = np.argsort(np.concatenate(owners), kind="stable")
+    return LineColumns(
+        clip_ids=tuple(lines.clip_ids),
+        mel_frames=lines.mel_frames.tolist(),
+        emotions=links.emotions[numbers].tolist(),
+        phonemes=[own[:, 0] for own in aligned],
+        durations=[own[:, 1] for own in aligned],
+        lips=columns["lips"].views(rows),
+        timbres=[_cut(there(mel), timbre_frames, epoch) for mel in columns["mel"].views(lent)],
+        mel=mels,
+        f0_hz=f0s,
+        energy=energies,
+        speaker=links.speaker.stacked(numbers),
+        modalities=modalities,
+        hit_counts=counts,
+        audio=links.audio.stacked(np.concatenate(heard)[by_line]),
+        scores=np.concatenate(scores)[by_line],
+    )
+
+
+def _fit(
+    mel_frames: NDArray[np.int64],
+    aligned: Sequence[Array],
+    frames: Sequence[Sequence[Array]],
+    timbres: Sequence[Array],
+) -> bool:
+    """Whether packed lines pass what :class:`DubbingLine` asks of a line, all of them together."""
+    phonemes = [len(row) for row in aligned]
+    if 0 in phonemes or 0 in map(len, timbres) or mel_frames.min() < 1:
+        return False
+    wanted: list[int] = mel_frames.tolist()
+    if any([len(row) for row in rows] != wanted for rows in frames):
+        return False
+    starts = np.cumsum([0, *phonemes[:-1]])
+    spoken: list[int] = np.add.reduceat(np.concatenate(aligned)[:, 1], starts).tolist()
+    return spoken == wanted
+
+
+def _cut(mel: FloatArray, most: int, epoch: int) -> FloatArray:
+    """A reference mel, cut to ``most`` frames or looped to the shortest legal."""
+    if len(mel) < SHORTEST_TIMBRE:
+        return np.take(mel, np.arange(SHORTEST_TIMBRE), axis=0, mode="wrap")
+    # Successive epochs start at places spread by the golden ratio, so all of a long mel is heard.
+    start = int((epoch * 0.6180339887) % 1.0 * max(len(mel) - most, 0))
+    return mel[start : start + most]
+
+
+def _joined(rows: Sequence[Array]) -> Array:
+    """Rows one after another, copied; no rows are none of width 0."""
+    return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+
+def _upright(values: Array | None) -> Array | None:
+    return None if values is None else values[:, None]
+
+
+def _all_or_none(rows: Sequence[Array | None]) -> list[Array] | None:
+    known = [row for row in rows if row is not None]
+    return known if len(known) == len(rows) else None

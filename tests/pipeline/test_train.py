@@ -1,0 +1,225 @@
+"""`redub train` as it is typed: settings, samples, other runs' weights, processes, signals."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+from dataclasses import replace
+
+import pytest
+
+from redub.core.errors import ConfigError, MissingExtraError, ModelRefusedError, UsageError
+from redub.pipeline.project import open_project, with_training
+from redub.pipeline.synthesize import export_run
+from redub.pipeline.train import Speed, estimate_run, run_folder, train_run, trained_on
+from redub.training import checkpoint
+from redub.training.step import StepReport
+
+QUICK = ("training.validate_every=2", "training.checkpoint_every=2", "samples=1")
+
+
+@pytest.fixture(scope="module")
+def root(walked, tmp_path_factory):
+    """The walked project without its runs."""
+    place = tmp_path_factory.mktemp("train") / "demo"
+    shutil.copytree(walked[0], place, ignore=shutil.ignore_patterns("runs"))
+    return place
+
+
+@pytest.fixture(scope="module")
+def project(root):
+    return with_training(open_project(root), settings=QUICK)
+
+
+@pytest.fixture(scope="module")
+def trained(project):
+    """A run of four steps that others start from."""
+    return train_run(project, run="first", max_steps=4)
+
+
+def rows(folder):
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def typed(root, *words):
+    command = [sys.executable, "-m", "redub.cli", "train", *words, "-C", root]
+    return [*command, *(part for setting in QUICK for part in ("--set", setting))]
+
+
+def test_samples_are_spoken_at_every_validation_and_the_run_goes_on_from_any_checkpoint(
+    project, trained
+):
+    folder = run_folder(project, "first")
+    assert [path.name for path in sorted((folder / "progress").iterdir())] == [
+        "step_00000002",
+        "step_00000004",
+    ]
+    assert {path.suffix for path in (folder / "progress" / "step_00000002").iterdir()} == {
+        ".png",
+        ".wav",
+        ".json",
+    }
+    whole = rows(folder)
+    earlier = checkpoint.directory_of(folder / "checkpoints", 2)
+    report = train_run(project, run="first", max_steps=4, resume=earlier).report
+    assert (report.first_step, report.last_step) == (2, 4)
+    assert rows(folder) == whole  # steps 3 and 4 came out as before
+    assert "| started from | random weights |" in (folder / "card.md").read_text()
+
+
+def test_weights_of_a_run_start_another(project, trained, tmp_path):
+    file = tmp_path / "first.safetensors"
+    assert "first step_0000000" in export_run(project, "first", file)
+    with pytest.raises(UsageError, match="exists already"):
+        export_run(project, "first", file)
+    summary = train_run(project, run="second", max_steps=1, start_from=file)
+    card = (summary.run / "card.md").read_text()
+    assert "| started from | first.safetensors (first step_0000000" in card
+    wider = with_training(project, settings=["system.width=48"])
+    with pytest.raises(ModelRefusedError, match=r"model\.width"):
+        train_run(wider, run="third", max_steps=1, start_from=file)
+
+
+def test_learning_by_heart_takes_the_first_lines_only(project):
+    summary = train_run(project, run="byheart", max_steps=2, overfit=3)
+    assert summary.report.lines == 3
+    assert len(trained_on(project, "byheart")) == 3
+    with pytest.raises(ConfigError, match=r"keys\.overfit 3 → None"):
+        train_run(project, run="byheart", max_steps=3)
+    with pytest.raises(UsageError, match="--overfit is 0"):
+        train_run(project, run="byheart", max_steps=3, overfit=0)
+
+
+def test_an_estimate_makes_no_run_and_adds_up(project):
+    runs = sorted((project.root / "runs").iterdir()) if (project.root / "runs").is_dir() else []
+    small = estimate_run(project, max_steps=100)
+    assert (sorted((project.root / "runs").iterdir()) if runs else []) == runs
+    assert small.run_s == pytest.approx(100 * small.step_s)
+    assert small.epoch_s == pytest.approx(small.steps_per_epoch * small.step_s)
+    lines, frames = small.largest_batch
+    budget = 2400  # of the tiny preset
+    assert lines >= 1
+    assert lines * frames <= budget or lines == 1
+    # Weights, gradients, two moments and the average are 5 times 4 bytes a parameter.
+    assert small.training_mib >= 20 * small.parameters / 2**20
+    half = with_training(project, settings=["training.batching.frames_per_batch=1200"])
+    assert estimate_run(half, max_steps=100).kept_mib < 0.8 * small.kept_mib
+    assert f"{small.parameters / 1e6:.2f} M parameters" in small.text()[0]
+
+
+def test_settings_come_from_file_preset_and_command_line_in_this_order(project, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('preset = "paper"\nmax_steps = 7\n[training.batching]\nlines_per_batch = 3\n')
+    chosen = with_training(
+        project, preset="tiny", file=file, settings=["max_steps=9", "training.precision=bfloat16"]
+    ).config.train
+    assert (chosen.preset, chosen.max_steps) == ("tiny", 9)
+    assert chosen.training["batching"] == {"lines_per_batch": 3}
+    assert chosen.training["precision"] == "bfloat16"
+    assert chosen.training["validate_every"] == 2  # of the project itself
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["max_step=3"], "did you mean 'max_steps'"),
+        (["max_steps=many"], "max_steps"),
+        (["training=3"], "wants a table"),
+        (["max_steps"], "wanted key=value"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(project, settings, named):
+    with pytest.raises((ConfigError, UsageError), match=named):
+        with_training(project, settings=settings)
+
+
+def test_unknown_keys_of_the_training_are_named_before_anything_is_read(project):
+    wrong = with_training(project, settings=["training.validate_evry=3"])
+    with pytest.raises(ConfigError, match="did you mean 'validate_every'"):
+        train_run(wrong, run="wrong", max_steps=1)
+    assert not run_folder(project, "wrong").exists()
+
+
+@pytest.mark.parametrize("text", ["max_steps = ", "\x00"])
+def test_a_file_that_is_no_toml_is_named(project, tmp_path, text):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.toml cannot be read"):
+        with_training(project, file=file)
+
+
+def test_speed_is_counted_over_the_last_steps():
+    speed = Speed()
+    step = StepReport(1, 2.5, {}, 1.0, 0.1, 100, 8)
+    assert speed.after(step) == "loss 2.500"
+    time.sleep(0.01)
+    loss, lines = speed.after(step._replace(loss=1.25)).split(", ")
+    assert loss == "loss 1.250"
+    assert 0 < int(lines.removesuffix(" lines/s")) <= 800
+
+
+def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
+    wanted = replace(
+        project,
+        config=replace(project.config, train=replace(project.config.train, tensorboard=True)),
+    )
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r"redub\[tensorboard\]"):
+        train_run(wanted, run="board", max_steps=2)
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            written.append("closed")
+
+        def add_scalar(self, name, value, step):
+            written.append((name, step))
+
+    stub = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
+    train_run(wanted, run="board", max_steps=2)
+    assert ("train/loss", 1) in written
+    assert ("train/mel", 2) in written
+    assert ("validation/loss", 2) in written
+    assert written[-1] == "closed"
+
+
+def test_two_processes_train_one_run(root):
+    one = typed(root, "--run", "pair", "--max-steps", "2", "--set", "training.accumulate=2")
+    refused = subprocess.run(
+        typed(root, "--run", "pair", "--devices", "2"), capture_output=True, text=True
+    )
+    assert refused.returncode == 4
+    assert "--set training.accumulate=2" in refused.stderr
+    done = subprocess.run([*one, "--devices", "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("next: redub synthesize pair") == 1  # only the first one talks
+    again = subprocess.run([*one, "--max-steps", "3"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr  # alone it goes on
+    assert [row["step"] for row in rows(root / "runs" / "pair") if "loss" in row] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("more", [[], ["--devices", "2", "--set", "training.accumulate=2"]])
+def test_a_terminated_run_leaves_a_checkpoint_and_exits_143(root, more):
+    name = f"ended{len(more)}"
+    running = subprocess.Popen(
+        typed(root, "--run", name, "--max-steps", "5000", *more), stderr=subprocess.PIPE, text=True
+    )
+    metrics = root / "runs" / name / "metrics.jsonl"
+    while running.poll() is None and not (metrics.is_file() and metrics.stat().st_size):
+        time.sleep(0.1)
+    running.send_signal(signal.SIGTERM)
+    said = running.communicate()[1]
+    assert running.returncode == 143, said
+    newest = checkpoint.newest(root / "runs" / name / "checkpoints")
+    steps = [row["step"] for row in rows(root / "runs" / name) if "loss" in row]
+    assert newest.step == steps[-1] >= 1
