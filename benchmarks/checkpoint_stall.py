@@ -47,7 +47,7 @@ def weights(millions: float) -> dict[str, Tensor]:
 def snapshot_of(raw: dict[str, Tensor], step: int) -> checkpoint.Snapshot:
     """As the trainer makes it: nothing is copied yet."""
     moments = {
-        number: {"step": torch.tensor(float(step)), "exp_avg": value, "exp_avg_sq": value.abs()}
+        number: {"step": torch.tensor(float(step)), "exp_avg": -value, "exp_avg_sq": value.abs()}
         for number, value in enumerate(raw.values())
     }
     return checkpoint.Snapshot(
