@@ -16,7 +16,8 @@ import pickle
 import random
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -96,6 +97,63 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         ) from error
     _thin_out(root, keep, keep_best)
     return target
+
+
+class Saver:
+    """Writes checkpoints beside the loop, one at a time; the loop waits for a copy only.
+
+    What fails is raised in the loop: at the next :meth:`check`, :meth:`write` or :meth:`wait`. Left
+    by an error, it still lets the checkpoint at hand be finished.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[Path] | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True)
+
+    def write(self, root: Path, snapshot: Snapshot, *, keep: int, keep_best: int) -> None:
+        """Copy a snapshot and have it written by :func:`write`, after the one before."""
+        self.wait()
+        copied = _copied(snapshot)
+        self._writing = self._thread.submit(write, root, copied, keep=keep, keep_best=keep_best)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def check(self) -> None:
+        """Raise what the last write met, if it is over."""
+        if not self.is_busy:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+
+def _copied(snapshot: Snapshot) -> Snapshot:
+    """The same values in memory of their own; tensors that stand twice are copied once."""
+    known: dict[int, Tensor] = {}
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if id(value) not in known:
+                known[id(value)] = value.detach().to("cpu", copy=True)
+            return known[id(value)]
+        if isinstance(value, Mapping):
+            return {key: copy(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(copy(part) for part in value)
+        return value
+
+    return replace(snapshot, weights=copy(snapshot.weights), state=copy(snapshot.state))
 
 
 def read(directory: Path) -> Snapshot:

@@ -28,6 +28,7 @@ from redub.model.registry import SYSTEMS, system
 from redub.training import checkpoint
 from redub.training.batching import (
     BatchingConfig,
+    chosen,
     collate,
     epoch_batches,
     plain_batches,
@@ -196,8 +197,9 @@ def train(
             observe,
             replicas,
         )
-        run.start(model_config, audio, resume=resume, start_from=start_from)
-        return run.until(max_steps, max_seconds, progress, stop)
+        with run.saver:
+            run.start(model_config, audio, resume=resume, start_from=start_from)
+            return run.until(max_steps, max_seconds, progress, stop)
 
 
 def check_replicas(config: TrainingConfig, count: int) -> None:
@@ -247,6 +249,7 @@ class _Run:
         self.epoch, self.batch_in_epoch = 0, 0
         self.planned: list[list[int]] = []
         self.planned_epoch = -1
+        self.saver = checkpoint.Saver()
         self.halved_at: tuple[int, int] | None = None  # (epoch, batch), where memory ran out
         self.validation_losses: dict[str, float] = {}
         self.validation_loss: float | None = None
@@ -335,6 +338,7 @@ class _Run:
                     self._save()
                 if progress is not None:
                     progress(report)
+                self.saver.check()
                 if stopped := self.replicas.any_(stop()):
                     break
             if report is not None and self.validated_step != report.step and not stopped:
@@ -343,6 +347,7 @@ class _Run:
         last = checkpoint.directory_of(root, self.learner.step)
         if report is not None or not last.exists():
             last = self._save()
+        self.saver.wait()
         self.replicas.wait()
         return TrainReport(
             first_step=self.first_step,
@@ -390,7 +395,7 @@ class _Run:
         own = self.replicas.own(len(some))
         batches = [
             collate(
-                [self.lines[self.numbers[place]] for place in some[number]],
+                chosen(self.lines, [self.numbers[place] for place in some[number]]),
                 self.scaler,
                 self.widths,
                 timbre_frames=config.batching.timbre_frames,
@@ -463,7 +468,7 @@ class _Run:
         with self.learner.averaged() as model, torch.no_grad():
             for numbers in plain_batches(frames, config.batching):
                 batch = collate(
-                    [self.lines_validation[self.validation[number]] for number in numbers],
+                    chosen(self.lines_validation, [self.validation[n] for n in numbers]),
                     self.scaler,
                     self.widths,
                     timbre_frames=config.batching.timbre_frames,
@@ -521,12 +526,9 @@ class _Run:
             if self.validated_step == self.learner.step
             else None,
         )
-        return checkpoint.write(
-            self.run_dir / CHECKPOINTS,
-            snapshot,
-            keep=self.config.keep_last,
-            keep_best=self.config.keep_best,
-        )
+        root, config = self.run_dir / CHECKPOINTS, self.config
+        self.saver.write(root, snapshot, keep=config.keep_last, keep_best=config.keep_best)
+        return checkpoint.directory_of(root, snapshot.step)
 
     def _settings(self) -> dict[str, Any]:
         widths = settings_of(self.widths)["fields"]
