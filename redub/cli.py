@@ -26,6 +26,7 @@ from redub.core.errors import RedubError, UsageError
 if TYPE_CHECKING:  # `redub --help` loads nothing that it does not show
     from redub.index.notes import Notes
 
+PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Connection refused")
 OK, ERROR, USAGE, QUARANTINED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 8, 130, 143
 
 app = typer.Typer(
@@ -890,7 +891,7 @@ def train(
         finish(0, f"redub train --run {run}")
     if devices < 1:
         raise UsageError(f"--devices is {devices}; wanted at least 1")
-    if devices > 1 and "WORLD_SIZE" not in os.environ:
+    if devices > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         from redub.pipeline.replicate import replicate
         from redub.pipeline.train import training_settings
         from redub.training.trainer import check_replicas
@@ -1326,8 +1327,13 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except RedubError as error:
-        say(str(error))
+        if type(error).__name__ != "AnotherFailed":  # of several processes one speaks
+            say(str(error))
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        if "WORLD_SIZE" in os.environ and any(words in str(error) for words in PEER_LEFT):
+            sys.exit(ERROR)  # the process that left has said why
+        raise
     except KeyboardInterrupt:
         say("interrupted; what was committed is safe, run the same command again")
         sys.exit(INTERRUPTED)

@@ -90,15 +90,30 @@ class PackSummary:
         ]
 
 
-def pack_keys(store: Store, index: OpenIndex) -> dict[str, str]:
-    """What lines are made from: features, retrieval, and the clips; a checkpoint keeps the same."""
+def pack_keys(
+    store: Store, index: OpenIndex, contents: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What lines are made from; a checkpoint keeps the same.
+
+    Features, retrieval, the clips, which values each clip has of what bytes and words, and how many
+    timbre prompts a line may have.
+
+    Args:
+        contents: of :func:`_contents`, where they are known.
+    """
     names = (*LINE_FEATURES, FEATURE_OF["audio"])
+    if contents is None:
+        frame = store.clip_frame()
+        live = {name: store.live_features(name, clips=frame) for name in LINE_FEATURES}
+        contents = _contents(store, frame, live)
     ids = sorted((c.clip_id, c.split, c.text, c.emotion, c.speaker) for c in store.clips())
     return {
         **{name: store.keys.by_name[name].key for name in names},
         "retrieval": retrieval_key(store.project, index),
         "frames": store.project.config.train.frames,
         "clips": digest_of(ids),
+        "values": digest_of(contents),
+        "timbres": str(store.project.config.train.timbres),
     }
 
 
@@ -111,17 +126,15 @@ def build_pack(project: Project) -> PackSummary:
         IntegrityError: a training line retrieves a clip that is held out now.
     """
     store, index = Store(project), open_index(project)
-    keys = pack_keys(store, index)
     kinds = _kinds(store, project)
     clips = store.clip_frame()
     live = {name: store.live_features(name, clips=clips) for name in LINE_FEATURES}
     contents = _contents(store, clips, live)
+    keys = pack_keys(store, index, contents)
     document = {
         "version": PACK_VERSION,
         "keys": keys,
         "features": {name: asdict(kind) for name, kind in kinds.items()},
-        "timbres": project.config.train.timbres,
-        "rows": digest_of(contents),
     }
     name = digest_of(document)
     root = project.root / FOLDER

@@ -30,11 +30,13 @@ from redub.pipeline.index import FEATURE_OF, open_index
 from redub.pipeline.pack import open_pack, pack_keys
 from redub.pipeline.project import Project, merged
 from redub.pipeline.store import Store
+from redub.training.checkpoint import steps_in
 from redub.training.pack import Pack, PackedLines
-from redub.training.pretrained import Pretrained, read_weights
+from redub.training.pretrained import read_weights
 from redub.training.replicas import ALONE, Replicas
 from redub.training.step import StepReport
 from redub.training.trainer import (
+    CHECKPOINTS,
     TRAINING_PRESETS,
     Show,
     TrainingConfig,
@@ -111,14 +113,24 @@ def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
 
 def trained_on(project: Project, run: str) -> set[str]:
     """The clips a run has seen, in training or in choosing its checkpoint."""
-    path = run_folder(project, run) / LINES
+    folder = run_folder(project, run)
+    path = folder / LINES
     if not path.is_file():
-        return set()
+        if not steps_in(folder / CHECKPOINTS):
+            return set()
+        raise IntegrityError(
+            f"{path} is gone: which lines '{run}' has seen is not known; `redub train --run {run}` "
+            "writes it again",
+            code="E-INT-GONE",
+        )
     try:
         seen = read_json(path)
         return {*seen["train"], *seen["validation"]}
     except (KeyError, TypeError) as error:
-        raise IntegrityError(f"{path} is damaged: {error!r}", code="E-INT-JSON") from error
+        raise IntegrityError(
+            f"{path} is damaged ({error!r}); `redub train --run {run}` writes it again",
+            code="E-INT-JSON",
+        ) from error
 
 
 def training_settings(
@@ -172,12 +184,6 @@ def train_run(
         replicas.wait()
     lines, validation = _lines(pack, overfit)
     left_out = pack.record.left_out
-    if replicas.is_first:
-        if not resume and (folder / PROGRESS).is_dir():
-            shutil.rmtree(folder / PROGRESS)
-        seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
-        if not (folder / LINES).is_file() or not resume:
-            commit_json(folder / LINES, seen)
     settings, speed = project.config.train, Speed()
     samples = settings.samples if replicas.is_first else 0
     keys = dict(pack.record.keys)
@@ -204,13 +210,30 @@ def train_run(
             stop=stop,
             show=_shown(project, pack, folder, samples, overfit),
             observe=observe,
+            began=lambda step: _note_lines(folder, step, lines, validation),
             replicas=replicas,
             start_from=pretrained,
         )
     if replicas.is_first:
-        _describe(project, pack, folder, name, model_config, config, report, pretrained)
+        _describe(project, pack, folder, name, model_config, config, report)
     missing = sum(len(left_out.get(split, ())) for split in ("train", "validation"))
     return TrainSummary(folder, report, missing, _reasons(left_out))
+
+
+def _note_lines(folder: Path, step: int, lines: PackedLines, validation: PackedLines) -> None:
+    """Keep which clips a run sees, and drop samples of steps that are done again.
+
+    Those that it saw before stay noted: what was learnt is not unlearnt.
+    """
+    for sampled in (folder / PROGRESS).glob("step_*"):
+        if not sampled.name[5:].isdigit() or int(sampled.name[5:]) > step or not step:
+            shutil.rmtree(sampled, ignore_errors=True)
+    seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
+    if step:
+        with contextlib.suppress(OSError, IntegrityError, KeyError, TypeError):
+            before = read_json(folder / LINES)
+            seen = {name: sorted({*seen[name], *before[name]}) for name in seen}
+    commit_json(folder / LINES, seen)
 
 
 def estimate_run(
@@ -355,7 +378,6 @@ def _describe(
     model_config: Any,
     config: TrainingConfig,
     report: TrainReport,
-    pretrained: Pretrained | None,
 ) -> None:
     """Write ``config.toml`` and the run's card: data, splits, licences, features, figures."""
     settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
@@ -379,7 +401,7 @@ def _describe(
         f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
         f"| voices | {', '.join(voices)} |",
         f"| pack | {pack.record.pack} |",
-        f"| started from | {pretrained.name if pretrained else 'random weights'} |",
+        f"| started from | {report.started_from or 'random weights'} |",
         f"| validation loss | {report.validation_loss} |",
         "",
         "## Features",

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import pickle
 import random
+import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +32,7 @@ from redub.core.errors import IntegrityError, StorageError
 
 log = logging.getLogger(__name__)
 
+PARTIAL = ".partial_"
 WEIGHTS, STATE, RECORD, MANIFEST = "weights.safetensors", "state.pt", "config.json", "manifest.json"
 
 
@@ -66,7 +69,7 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         StorageError: the disk is full, read-only or gone.
     """
     target = directory_of(root, snapshot.step)
-    partial = root / f".partial_{target.name}_{os.getpid()}"
+    partial = root / f"{PARTIAL}{target.name}_{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,9 +88,11 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         }
         _write_bytes(partial / MANIFEST, _json(manifest))
         _flush_directory(partial)
-        if target.exists():
-            remove(target)
+        old = root / f"{PARTIAL}{target.name}_old"
+        if target.exists():  # out of the way first: at no moment are both gone
+            target.rename(old)
         partial.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
         _flush_directory(root)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)  # whatever room it took is needed
@@ -178,7 +183,14 @@ def read(directory: Path) -> Snapshot:
 
 def steps_in(root: Path) -> list[Path]:
     """Checkpoint directories, newest first, whether or not they are whole."""
-    return sorted((path for path in root.glob("step_*") if path.is_dir()), reverse=True)
+    named = (path for path in root.glob("step_*") if re.fullmatch(r"step_\d{8,12}", path.name))
+    return sorted((path for path in named if path.is_dir()), reverse=True)
+
+
+def remove_partial(root: Path) -> None:
+    """Remove what killed writes left behind."""
+    for path in root.glob(f"{PARTIAL}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(root: Path) -> Snapshot | None:
@@ -270,11 +282,14 @@ def _manifest(directory: Path) -> dict[str, Any]:
     path = directory / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if set(manifest["sha256"]) == {WEIGHTS, STATE, RECORD} and "validation_loss" in manifest:
+        loss = manifest["validation_loss"]
+        is_loss = loss is None or (type(loss) in (int, float) and math.isfinite(loss))
+        is_named = manifest["step"] == step_of(directory) and is_loss
+        if set(manifest["sha256"]) == {WEIGHTS, STATE, RECORD} and is_named:
             return manifest
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} cannot be read ({error}); use another checkpoint") from error
-    raise IntegrityError(f"{path} does not list the files of a checkpoint; use another checkpoint")
+    raise IntegrityError(f"{path} does not describe this checkpoint; use another checkpoint")
 
 
 def _loaded_state(path: Path) -> dict[str, Any]:

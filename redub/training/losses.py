@@ -7,14 +7,15 @@ Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from redub.core.errors import RedubError
+from redub.core.errors import ConfigError, RedubError
 from redub.model.batch import DubbingBatch, Prosody
 from redub.model.output import DubbingOutput, ProsodyEstimate
 
@@ -37,6 +38,16 @@ class LossWeights:
     pitch: float = 1.0
     voicing: float = 1.0
     energy: float = 1.0
+
+    def __post_init__(self) -> None:
+        for own in fields(self):
+            if not 0 <= getattr(self, own.name) < math.inf:
+                raise ConfigError(
+                    f"losses.{own.name} is {getattr(self, own.name)}; wanted a number from 0",
+                    code="E-CFG-VALUE",
+                )
+        if self.diagonal_bands == 0:
+            raise ConfigError("losses.diagonal_bands wants > 0", code="E-CFG-VALUE")
 
 
 class Losses(NamedTuple):

@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
-from redub.core.config import settings_of
-from redub.core.errors import ModelRefusedError
+from redub.core.config import from_mapping, settings_of
+from redub.core.errors import ConfigError, ModelRefusedError
+from redub.core.types import MODALITIES
 from redub.model.batch import FeatureWidths
 from redub.training import checkpoint
 from redub.training.lines import FeatureScaler
 
 META = "redub"
 FORMAT = 1
-OF_THE_DATA = ("clips", "retrieval", "frames", "overfit")
+OF_THE_DATA = ("clips", "retrieval", "frames", "values", "timbres", "overfit")
 """Keys of what a run was trained on, not of how its features are made; a new corpus has others."""
 
 
@@ -82,7 +85,8 @@ def export_weights(directory: Path, target: Path, *, card: str = "") -> None:
         **{name: record[name] for name in ("system", "model", "widths", "scaler", "keys")},
     }
     weights = {name: value.contiguous() for name, value in snapshot.weights.items()}
-    safetensors.torch.save_file(weights, target, metadata={META: json.dumps(meaning)})
+    # Not save_file, which reports a full disk as an error of its own.
+    target.write_bytes(safetensors.torch.save(weights, metadata={META: json.dumps(meaning)}))
 
 
 def read_weights(path: Path) -> Pretrained:
@@ -97,18 +101,57 @@ def read_weights(path: Path) -> Pretrained:
         weights = safetensors.torch.load_file(path)
         if meaning["format"] > FORMAT:
             raise ModelRefusedError(f"{path} was written by a newer redub; update redub")
+        widths = from_mapping(FeatureWidths, meaning["widths"])
+        scaler = FeatureScaler.from_json(meaning["scaler"])
+        _check(widths, scaler, meaning["keys"], weights)
         return Pretrained(
             name=f"{path.name} ({meaning['of']})",
             system=meaning["system"],
-            model=meaning["model"],
-            widths=meaning["widths"],
-            scaler=FeatureScaler.from_json(meaning["scaler"]),
+            model=dict(meaning["model"]),
+            widths=settings_of(widths)["fields"],
+            scaler=scaler,
             keys=meaning["keys"],
             weights=weights,
         )
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        ConfigError,
+        safetensors.SafetensorError,
+    ) as error:
         raise ModelRefusedError(
             f"{path} holds no weights of a redub run ({error!r}); write some with "
             "`redub runs export RUN FILE`",
             code="E-MODEL-FILE",
         ) from error
+
+
+def _check(
+    widths: FeatureWidths, scaler: FeatureScaler, keys: Any, weights: Mapping[str, Tensor]
+) -> None:
+    """Raise ValueError for what no run writes."""
+    if not isinstance(keys, dict) or not keys:
+        raise ValueError("it names no keys of features")
+    wide = {
+        "mel": widths.mel,
+        "lips": widths.lips,
+        "speaker": widths.speaker,
+        "audio": widths.audio,
+        "log_energy": 1,
+        **dict(zip(MODALITIES, widths.modalities, strict=True)),
+    }
+    for name, scale in scaler.scales.items():
+        for values in (scale.mean, scale.deviation):
+            if values.shape != (wide.get(name),) or not np.isfinite(values).all():
+                raise ValueError(f"the scale of '{name}' is not {wide.get(name)} finite numbers")
+        if not (scale.deviation > 0).all():
+            raise ValueError(f"the scale of '{name}' has deviations of 0 or less")
+    for name, value in weights.items():
+        if value.is_floating_point() and value.dtype != torch.float32:
+            raise ValueError(f"'{name}' is {value.dtype}, a run writes float32")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"'{name}' holds NaN or infinite values")

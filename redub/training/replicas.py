@@ -12,7 +12,10 @@ and under ablations.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +24,7 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+PR_SET_PDEATHSIG = 1
 BUCKET = 1 << 24  # numbers that are added up at a time
 PATIENCE = timedelta(hours=2)  # the first process validates and saves while the others wait
 
@@ -44,6 +48,7 @@ class Replicas:
             return cls(device=device)
         from accelerate import PartialState  # type: ignore[import-untyped]
 
+        _end_with_parent()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the run's own setting comes later
         if os.environ.get("MASTER_ADDR") in {"127.0.0.1", "localhost"}:
             for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
@@ -94,6 +99,12 @@ class Replicas:
 
 
 ALONE = Replicas()
+
+
+def _end_with_parent() -> None:
+    """Be told to stop (SIGTERM) when the launcher dies, however it does; Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

@@ -7,6 +7,7 @@ peak with 4000 warm-up steps is 9.88e-5; it is not a learning rate.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from redub.core.errors import ConfigError
@@ -22,8 +23,10 @@ class NoamSchedule:
     cut: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.multiplier <= 0 or self.warmup_steps < 1:
-            raise ConfigError("the schedule wants multiplier > 0 and warmup_steps >= 1")
+        if not 0 < self.multiplier < math.inf or self.warmup_steps < 1:
+            raise ConfigError("the schedule wants a finite multiplier > 0 and warmup_steps >= 1")
+        if not 0 < self.cut <= 1:
+            raise ConfigError(f"the schedule's cut is {self.cut}; wanted above 0, at most 1")
 
     def learning_rate(self, step: int) -> float:
         """The rate of step 1, 2, …"""

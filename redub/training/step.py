@@ -38,8 +38,12 @@ class OptimiserConfig:
     average_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.average_decay < 1 or self.clip_norm <= 0:
-            raise ConfigError("the optimiser wants 0 <= average_decay < 1 and clip_norm > 0")
+        if not 0 <= self.average_decay < 1 or not 0 < self.clip_norm < math.inf:
+            raise ConfigError("the optimiser wants 0 <= average_decay < 1, finite clip_norm > 0")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ConfigError("the optimiser wants 0 <= beta1, beta2 < 1")
+        if not (0 < self.epsilon < 1 and 0 <= self.weight_decay < math.inf):
+            raise ConfigError("the optimiser wants 0 < epsilon < 1 and a finite weight_decay >= 0")
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -52,6 +56,10 @@ class OutOfMemoryError(RedubError):
     """A batch does not fit into the memory there is."""
 
     default_code = "E-TRAIN-MEMORY"
+
+
+class AnotherFailed(RedubError):
+    """Another process met what ends all of them; it says so itself."""
 
 
 class StepReport(NamedTuple):
@@ -262,7 +270,7 @@ def _diverged(what: str, learner: Learner, batches: Sequence[DubbingBatch]) -> R
 def _of_another(codes: float) -> RedubError:
     """What another process met; it says more itself."""
     if codes >= BAD:
-        return RedubError("the loss of another process is not finite", code="E-TRAIN-NAN")
+        return AnotherFailed("the loss of another process is not finite", code="E-TRAIN-NAN")
     return OutOfMemoryError("another process has no memory for its batch")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from redub.core.config import from_mapping, settings_of
-from redub.core.errors import ConfigError, ModelRefusedError
+from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, RedubError
 from redub.core.registry import load
 from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
@@ -88,6 +89,8 @@ class TrainingConfig:
         counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last", "keep_best")
         if min(getattr(self, name) for name in counts) < 1:
             raise ConfigError(f"{', '.join(counts)} want >= 1")
+        if self.seed < 0:
+            raise ConfigError(f"train.seed is {self.seed}; wanted 0 or more", code="E-CFG-VALUE")
 
 
 TRAINING_PRESETS = {
@@ -127,6 +130,7 @@ class TrainReport:
     losses: Mapping[str, float]
     validation_loss: float | None
     validation_losses: Mapping[str, float]
+    started_from: str
     checkpoint: Path
     best_checkpoint: Path
 
@@ -153,6 +157,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     show: Show | None = None,
     observe: Callable[[Mapping[str, Any]], None] | None = None,
+    began: Callable[[int], None] = lambda step: None,
     replicas: Replicas = ALONE,
     start_from: Pretrained | None = None,
 ) -> TrainReport:
@@ -170,6 +175,7 @@ def train(
             folder goes on from that one, and what came later in this run is removed.
         stop: asked after every step; True ends the call with a checkpoint, as a limit does.
         show: called at each validation with the step and the averaged model; changes nothing.
+        began: called once with the step it goes on from, when nothing can be refused any more.
         observe: given every row that goes into ``metrics.jsonl``.
         guard: called before each epoch and each checkpoint; raises where the data changed.
         replicas: the processes that train together; only the first writes.
@@ -196,10 +202,16 @@ def train(
             show,
             observe,
             replicas,
+            began,
         )
-        with run.saver:
-            run.start(model_config, audio, resume=resume, start_from=start_from)
-            return run.until(max_steps, max_seconds, progress, stop)
+        try:
+            with run.saver:
+                run.start(model_config, audio, resume=resume, start_from=start_from)
+                return run.until(max_steps, max_seconds, progress, stop)
+        except torch.OutOfMemoryError as error:  # elsewhere than in a step, which tries again
+            raise OutOfMemoryError(
+                f"no memory left: {error}; set training.batching.frames_per_batch lower"
+            ) from error
 
 
 def check_replicas(config: TrainingConfig, count: int) -> None:
@@ -232,9 +244,11 @@ class _Run:
         show: Show | None,
         observe: Callable[[Mapping[str, Any]], None] | None,
         replicas: Replicas,
+        began: Callable[[int], None],
     ) -> None:
         frames = recorded_frames(lines_train)
         self.guard, self.show, self.observe, self.replicas = guard, show, observe, replicas
+        self.began = began
         self.numbers = [number for number, count in enumerate(frames) if count]
         self.frames = [frames[number] for number in self.numbers]
         self.lines, self.config, self.device = lines_train, config, device
@@ -265,7 +279,7 @@ class _Run:
     ) -> None:
         """Build the model, or take up a checkpoint."""
         self.model_config = model_config
-        snapshot = self._snapshot(resume)
+        snapshot = self._snapshot(resume, start_from)
         torch.manual_seed(self.config.seed)
         if snapshot is None:
             self.widths = widths_of((self.lines[number] for number in self.numbers), audio)
@@ -273,6 +287,10 @@ class _Run:
         else:
             self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
             self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
+        self.started_from = "" if start_from is None else start_from.name
+        if snapshot is not None:
+            self.started_from = snapshot.record["started_from"]
+            self.validation_loss = snapshot.validation_loss
         if snapshot is None and start_from is not None:
             start_from.check(self.config.system, self.model_config, self.widths, self.keys)
             self.scaler = start_from.scaler
@@ -287,23 +305,38 @@ class _Run:
         elif start_from is not None:
             self.learner.load(start_from.weights)
         self.first_step = self.learner.step
+        # All that could be refused was: from here on what is given up may go.
+        self.replicas.wait()  # nobody writes before everybody has read
         if self.replicas.is_first:
             self.run_dir.mkdir(parents=True, exist_ok=True)
+            if resume is not True:
+                self._give_up(-1 if snapshot is None else snapshot.step, resume)
+            checkpoint.remove_partial(self.run_dir / CHECKPOINTS)
             _cut_back(self.run_dir / METRICS, self.learner.step)
-        self.replicas.wait()  # nobody writes before everybody has read
+            self.began(self.learner.step)
 
-    def _snapshot(self, resume: bool | Path) -> checkpoint.Snapshot | None:
-        """The checkpoint to go on from; those that are given up are removed."""
+    def _snapshot(
+        self, resume: bool | Path, start_from: Pretrained | None
+    ) -> checkpoint.Snapshot | None:
+        """The checkpoint to go on from."""
         root = self.run_dir / CHECKPOINTS
-        if resume is True:
-            return checkpoint.newest(root)
-        snapshot = checkpoint.read(resume) if resume else None
-        if self.replicas.is_first:
-            kept = -1 if snapshot is None else snapshot.step
-            for directory in checkpoint.steps_in(root):
-                if directory != resume and checkpoint.step_of(directory) >= kept:
-                    checkpoint.remove(directory)
+        if resume is False:
+            return None
+        snapshot = checkpoint.newest(root) if resume is True else checkpoint.read(Path(resume))
+        if snapshot is not None and start_from is not None:
+            raise ConfigError(
+                f"{self.run_dir.name} has learnt for {snapshot.step} steps already; weights of "
+                "another run are for a new one. Give it another name, or do not resume",
+                code="E-RUN-STARTED",
+            )
         return snapshot
+
+    def _give_up(self, step: int, kept: bool | Path) -> None:
+        """Remove what came after a step; ``kept`` is the checkpoint that the run goes on from."""
+        for directory in checkpoint.steps_in(self.run_dir / CHECKPOINTS):
+            is_kept = isinstance(kept, Path) and directory.samefile(kept)
+            if not is_kept and checkpoint.step_of(directory) >= step:
+                checkpoint.remove(directory)
 
     def _fitted(self, most: int = MOST_MEASURED) -> FeatureScaler:
         """The scale of the training lines, measured on at most so many, spread evenly."""
@@ -328,7 +361,7 @@ class _Run:
         with self._metrics() as metrics:
             while not self._done(began, max_steps, max_seconds):
                 report = self._next_step()
-                row = {"step": report.step, "epoch": self.epoch, "loss": report.loss}
+                row = {"step": report.step, "epoch": self.planned_epoch, "loss": report.loss}
                 row |= {"learning_rate": report.learning_rate, "frames": report.frames}
                 row |= {"gradient_norm": report.gradient_norm, **report.terms}
                 self._note(metrics, row)
@@ -360,6 +393,7 @@ class _Run:
             losses={} if report is None else report.terms,
             validation_loss=self.validation_loss,
             validation_losses=self.validation_losses,
+            started_from=self.started_from,
             checkpoint=last,
             best_checkpoint=checkpoint.best(root) or last,
         )
@@ -392,6 +426,12 @@ class _Run:
         config, planned = self.config, self._batches_of_epoch()
         start = self.batch_in_epoch
         some = planned[start : start + config.accumulate]
+        if not some:
+            raise IntegrityError(
+                f"batch {start} of an epoch of {len(planned)} does not exist: the lines are not "
+                "those that the checkpoint was trained on",
+                code="E-RUN-CHANGED",
+            )
         own = self.replicas.own(len(some))
         batches = [
             collate(
@@ -477,6 +517,12 @@ class _Run:
                 values = {"loss": losses.total(config.losses), **losses._asdict()}
                 for name, value in values.items():
                     sums[name] += float(value) * len(numbers) / len(frames)
+        if not math.isfinite(sums["loss"]):
+            raise RedubError(
+                f"the validation loss is {sums['loss']} after step {self.learner.step}; the last "
+                "checkpoint is as it was. Lower the schedule's multiplier",
+                code="E-TRAIN-NAN",
+            )
         self.validation_loss = sums["loss"]
         self.validation_losses = {name: sums[name] for name in Losses._fields}
         measured = {f"validation_{name}": value for name, value in sums.items()}
@@ -504,6 +550,12 @@ class _Run:
         if not self.replicas.is_first:
             return checkpoint.directory_of(self.run_dir / CHECKPOINTS, self.learner.step)
         raw = self.learner.model.state_dict()
+        if bad := [n for n, value in raw.items() if not bool(torch.isfinite(value).all())]:
+            raise RedubError(
+                f"{len(bad)} tensors of the model are not finite after step {self.learner.step} "
+                f"({bad[0]}, …); nothing was saved. Lower the schedule's multiplier",
+                code="E-TRAIN-NAN",
+            )
         weights = {**raw, **self.learner.average}
         snapshot = checkpoint.Snapshot(
             step=self.learner.step,
@@ -520,6 +572,7 @@ class _Run:
                 **self._settings(),
                 "scaler": self.scaler.to_json(),
                 "trained_parameters": list(self.learner.trained),
+                "started_from": self.started_from,
                 "code_version": version("redub"),
             },
             validation_loss=self.validation_loss
@@ -636,15 +689,21 @@ def _append(metrics: IO[str], row: Mapping[str, Any]) -> None:
 def _cut_back(path: Path, step: int) -> None:
     """Drop rows later than ``step``: they belong to work that was lost and is done again."""
     if not path.exists():
+        if step:
+            log.warning("%s is gone; its rows up to step %d are lost", path, step)
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    kept, damaged = [], 0
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-        except ValueError:
-            break  # the process was killed while writing this row
-        if row["step"] <= step:
+            is_kept = int(json.loads(line)["step"]) <= step
+        except (ValueError, KeyError, TypeError):
+            damaged += number < len(lines)  # the last one was cut by a kill
+            continue
+        if is_kept:
             kept.append(line + "\n")
+    if damaged:
+        log.warning("%s: %d damaged rows were dropped", path, damaged)
     beside = path.with_suffix(".partial")
     beside.write_text("".join(kept), encoding="utf-8")
     beside.replace(path)

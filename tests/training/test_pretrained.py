@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from redub.core.errors import ModelRefusedError
+from redub.core.errors import ConfigError, ModelRefusedError
 from redub.training import checkpoint
 from redub.training.lines import FeatureScaler
 from redub.training.pretrained import export_weights, read_weights
@@ -69,8 +69,9 @@ def test_another_run_starts_with_them_and_on_their_scale(file, tmp_path):
 
 def test_a_resumed_run_does_not_start_again(file, tmp_path):
     go(tmp_path, 4)
-    report = go(tmp_path, 5, start_from=read_weights(file))
-    assert (report.first_step, report.last_step) == (4, 5)
+    with pytest.raises(ConfigError, match="has learnt for 4 steps already") as raised:
+        go(tmp_path, 5, start_from=read_weights(file))
+    assert raised.value.code == "E-RUN-STARTED"
 
 
 @pytest.mark.parametrize(
