@@ -19,6 +19,25 @@ SYSTEMS = {
     "authentic_dubber": "redub.model.authentic_dubber:AuthenticDubber",
 }
 
+READS = {
+    "authentic_dubber": (
+        "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker",
+        "scene_emotion", "face_emotion", "text_emotion",
+    ),
+}  # fmt: skip
+"""The features that each system reads: what a pack for it holds."""
+
+
+def reads_of(name: str) -> tuple[str, ...]:
+    """The features that a system declares.
+
+    Raises:
+        ConfigError: there is no such system, with the nearest known name.
+    """
+    if name not in READS:
+        raise ConfigError(f"unknown system '{name}'; {nearest(name, READS)}", code="E-CFG-NAME")
+    return READS[name]
+
 
 def system(name: str) -> Any:
     """The class of a system; an unknown name answers with the known ones."""

@@ -6,6 +6,7 @@ Reads the committed features, the neighbours and the index. Opens no media.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +17,12 @@ import numpy as np
 from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
+from redub.model.registry import reads_of
 from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store import Store
 from redub.training.lines import DubbingLine, Hits, with_silence
-
-LINE_FEATURES = (
-    "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker",
-    "scene_emotion", "face_emotion", "text_emotion",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class LineMaker:
         self.clips = self.store.clips()
         self.by_id = {clip.clip_id: clip for clip in self.clips}
         self.values: dict[str, dict[str, Value]] = {
-            name: self.store.read(name) for name in LINE_FEATURES
+            name: self.store.read(name) for name in reads_of(project.config.train.model)
         }
         self.retrieval = retrieval_key(project, self.index)
         self.neighbours = neighbours_of(self.store, self.index)
@@ -82,7 +79,7 @@ class LineMaker:
     def keys(self) -> dict[str, str]:
         """What a checkpoint trained on these lines was made from."""
         by_name = self.store.keys.by_name
-        return {name: by_name[name].key for name in (*LINE_FEATURES, FEATURE_OF["audio"])}
+        return {name: by_name[name].key for name in (*self.values, FEATURE_OF["audio"])}
 
     def recorded(self, split: str) -> LineReport:
         """Lines of a split with everything that was recorded: mel, durations, F0, energy."""
@@ -277,14 +274,16 @@ def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[st
 
 def lent_to(clip_id: str, members: Sequence[str], most: int) -> list[str]:
     """Other lines of a voice that lend a clip their timbre, drawn by the clip's name."""
-    others = (other for other in members if other != clip_id)
-    return sorted(others, key=lambda other: _shuffle(clip_id, other))[:most]
+    drawn = hashlib.sha256(f"{clip_id}\0".encode())
+
+    def place(other: str) -> bytes:
+        own = drawn.copy()
+        own.update(other.encode())
+        return own.digest()
+
+    return heapq.nsmallest(most, (other for other in members if other != clip_id), key=place)
 
 
 def silenced(phonemes: Any) -> Any:
     """Phonemes to speak: silence before and after, as in every aligned line."""
     return with_silence(phonemes, silence=id_of("sil"))
-
-
-def _shuffle(clip_id: str, other: str) -> str:
-    return hashlib.sha256(f"{clip_id}\0{other}".encode()).hexdigest()

@@ -27,9 +27,10 @@ from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, IntegrityError
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.features.base import FeatureSchema
+from redub.model.registry import reads_of
 from redub.pipeline.files import commit_file, commit_json, file_digest, read_json
 from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index
-from redub.pipeline.lines import LINE_FEATURES, lenders, lent_to, voice_name
+from redub.pipeline.lines import lenders, lent_to, voice_name
 from redub.pipeline.parts import PartRecord
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key
@@ -101,10 +102,11 @@ def pack_keys(
     Args:
         contents: of :func:`_contents`, where they are known.
     """
-    names = (*LINE_FEATURES, FEATURE_OF["audio"])
+    reads = reads_of(store.project.config.train.model)
+    names = (*reads, FEATURE_OF["audio"])
     if contents is None:
         frame = store.clip_frame()
-        live = {name: store.live_features(name, clips=frame) for name in LINE_FEATURES}
+        live = {name: store.live_features(name, clips=frame) for name in reads}
         contents = _contents(store, frame, live)
     ids = sorted((c.clip_id, c.split, c.text, c.emotion, c.speaker) for c in store.clips())
     return {
@@ -128,7 +130,7 @@ def build_pack(project: Project) -> PackSummary:
     store, index = Store(project), open_index(project)
     kinds = _kinds(store, project)
     clips = store.clip_frame()
-    live = {name: store.live_features(name, clips=clips) for name in LINE_FEATURES}
+    live = {name: store.live_features(name, clips=clips) for name in kinds}
     contents = _contents(store, clips, live)
     keys = pack_keys(store, index, contents)
     document = {
@@ -187,7 +189,7 @@ def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
 def _kinds(store: Store, project: Project) -> dict[str, Stored]:
     """The features with the types that a part stores; frames of numbers may be float16."""
     kinds = {}
-    for name in LINE_FEATURES:
+    for name in reads_of(project.config.train.model):
         schema = store.keys.by_name[name].schema
         is_frames = schema.kind == "frames" and schema.dtype == "float32"
         dtype = project.config.train.frames if is_frames else schema.dtype
@@ -203,12 +205,12 @@ def _contents(
     A clip that gets a value that was missing has other contents then.
     """
     columns = clips.select("clip_id", "media_digest", "text_digest")
-    for name in LINE_FEATURES:
+    for name in live:
         known = live[name].select("clip_id", has="valid")
         columns = columns.join(known, on="clip_id", how="left", maintain_order="left")
         digest = pl.when(pl.col("has")).then(digest_column(store.keys.by_name[name]))
         columns = columns.with_columns(digest.otherwise(pl.lit("")).alias(f"of {name}")).drop("has")
-    parts = [pl.col(f"of {name}") for name in LINE_FEATURES]
+    parts = [pl.col(f"of {name}") for name in live]
     joined = columns.select("clip_id", content=pl.concat_str(parts, separator="|"))
     return {clip_id: digest_of(content) for clip_id, content in joined.iter_rows()}
 

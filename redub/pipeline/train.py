@@ -175,6 +175,7 @@ def train_run(
     """
     folder = run_folder(project, run)
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
+    project = _of_model(project, name)
     steps = _steps(project, max_steps)
     pretrained = None if start_from is None else read_weights(start_from)
     if not replicas.is_first:
@@ -249,7 +250,8 @@ def estimate_run(
     Raises:
         ConfigError: no index yet, or nothing to train on.
     """
-    _, model_config, config = training_settings(project, model=model, baseline=baseline)
+    name, model_config, config = training_settings(project, model=model, baseline=baseline)
+    project = _of_model(project, name)
     lines, _ = _lines(open_pack(project), overfit)
     with torch_threads(project.config.train.threads):
         return estimate(
@@ -260,6 +262,12 @@ def estimate_run(
             steps=_steps(project, max_steps),
             device=_device(project, ALONE),
         )
+
+
+def _of_model(project: Project, name: str) -> Project:
+    """The project with another model: a pack holds what that one reads."""
+    train = dataclasses.replace(project.config.train, model=name)
+    return dataclasses.replace(project, config=dataclasses.replace(project.config, train=train))
 
 
 def _steps(project: Project, max_steps: int | None) -> int:

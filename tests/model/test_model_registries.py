@@ -2,7 +2,8 @@ import pytest
 
 from redub.core.errors import ConfigError
 from redub.core.types import AudioSpec
-from redub.model.registry import SYSTEMS, configured, system
+from redub.features.registry import EXTRACTORS
+from redub.model.registry import READS, SYSTEMS, configured, reads_of, system
 from redub.model.vocoder.registry import VOCODERS, vocoder
 
 
@@ -12,6 +13,13 @@ def test_every_system_resolves_and_its_presets_are_its_own_configs(name):
     assert kind.__name__ == SYSTEMS[name].partition(":")[2]
     assert {"tiny", "paper"} <= set(kind.PRESETS)
     assert all(isinstance(preset, kind.Config) for preset in kind.PRESETS.values())
+
+
+def test_every_system_declares_features_that_there_are():
+    assert READS.keys() == SYSTEMS.keys()
+    assert all(set(reads) <= set(EXTRACTORS) for reads in READS.values())
+    with pytest.raises(ConfigError, match="did you mean 'authentic_dubber'"):
+        reads_of("authentic_duber")
 
 
 @pytest.mark.parametrize("name", VOCODERS)

@@ -1,5 +1,6 @@
 """Packs: the same lines as from the store, kept part by part, refused where bytes differ."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from redub.core.types import MODALITIES, AudioSpec, Clip
 from redub.pipeline.executor import Scheduler
 from redub.pipeline.index import build_index
 from redub.pipeline.ingest import ingest
-from redub.pipeline.lines import LineMaker
+from redub.pipeline.lines import LineMaker, lent_to
 from redub.pipeline.pack import (
     FOLDER,
     Stored,
@@ -299,3 +300,12 @@ def test_rows_of_several_record_batches_are_found():
         None,
         [[10, 11]],
     ]
+
+
+def test_timbres_are_drawn_by_the_hash_of_both_names():
+    members = [f"line{number}" for number in range(40)]
+    for clip_id in members[:5]:
+        others = [other for other in members if other != clip_id]
+        hashes = {o: hashlib.sha256(f"{clip_id}\0{o}".encode()).hexdigest() for o in others}
+        assert lent_to(clip_id, members, 4) == sorted(others, key=hashes.__getitem__)[:4]
+    assert lent_to("line0", ["line0"], 4) == []
