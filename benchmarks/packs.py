@@ -28,7 +28,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +54,7 @@ from redub.pipeline.pack import (
 from redub.training.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
 from redub.training.columns import columns_of
 from redub.training.lines import DubbingLine, FeatureScaler, Hits
-from redub.training.pack import Pack, PackedLines, PackRecord, read_record
+from redub.training.pack import Pack, PackedLines, PackRecord, read_record, record_document
 
 HITS, LISTED, BATCH = 3, 100, 16
 PAPER = {"lips": 512, "speaker": 256, "scene": 1024, "face": 1024, "text": 2048, "audio": 1024}
@@ -172,7 +171,7 @@ def write_pack(root: Path, made: Made) -> None:
         splits={"train": len(ids)},
         left_out={},
     )
-    commit_json(root / FOLDER / "bench" / RECORD, asdict(record))
+    commit_json(root / FOLDER / "bench" / RECORD, record_document(record))
 
 
 def write_reference(root: Path, made: Made) -> None:

@@ -44,12 +44,13 @@ from redub.training.pack import (
     damaged_files,
     names_in,
     read_record,
+    record_document,
 )
 
 log = logging.getLogger(__name__)
 
 FOLDER, PARTS = "packs", "parts"
-PACK_VERSION = 1
+PACK_VERSION = 2
 CHUNK = 128  # clips in memory at a time
 PART_CLIPS = 8192
 MOST_PARTS = 64
@@ -158,7 +159,7 @@ def build_pack(project: Project) -> PackSummary:
         splits=splits,
         left_out=left_out,
     )
-    commit_json(root / name / RECORD, asdict(record))
+    commit_json(root / name / RECORD, record_document(record))
     return _summary(root, record, fresh=True, written=written + target.stat().st_size)
 
 

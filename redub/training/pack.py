@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -25,11 +25,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from redub.core.config import canonical, digest_of
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
 from redub.training.lines import DubbingLine, Hits
 
-FORMAT = 1
+FORMAT = 2
 RECORD, LINKS = "pack.json", "links.arrow"
 Array = NDArray[Any]
 
@@ -378,6 +379,12 @@ def names_in(part: Path) -> tuple[list[str], list[str]]:
     return ids, contents
 
 
+def record_document(record: PackRecord) -> dict[str, Any]:
+    """What ``pack.json`` holds: the record, and its own digest."""
+    value: dict[str, Any] = json.loads(canonical(asdict(record)))
+    return {**value, "digest": digest_of(value, digits=64)}
+
+
 def read_record(path: Path) -> PackRecord:
     """Read ``pack.json``.
 
@@ -389,6 +396,11 @@ def read_record(path: Path) -> PackRecord:
         if value["format"] > FORMAT:
             raise IntegrityError(
                 f"{path} was written by a newer redub; update redub", code="E-INT-NEWER"
+            )
+        digest = value.pop("digest")
+        if digest != digest_of(value, digits=64):
+            raise IntegrityError(
+                f"{path} is not what was written; run `redub pack` again", code="E-INT-PACK"
             )
         value["parts"] = tuple(PackFile(**part) for part in value["parts"])
         value["links"] = PackFile(**value["links"])
