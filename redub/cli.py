@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from redub.core.errors import RedubError, UsageError
+from redub.core.errors import AnotherFailed, RedubError, UsageError
 
 if TYPE_CHECKING:  # `redub --help` loads nothing that it does not show
     from redub.index.notes import Notes
@@ -1327,7 +1327,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except RedubError as error:
-        if type(error).__name__ != "AnotherFailed":  # of several processes one speaks
+        if not isinstance(error, AnotherFailed):  # of several processes one speaks
             say(str(error))
         sys.exit(error.exit_code)
     except RuntimeError as error:

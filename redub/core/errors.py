@@ -40,6 +40,10 @@ def _rebuild(kind: type[RedubError], message: str, code: str) -> RedubError:
     return kind(message, code=code)
 
 
+class AnotherFailed(RedubError):
+    """Another of several processes met what ends all of them; that one says so."""
+
+
 class UsageError(RedubError):
     exit_code = 2
     default_code = "E-USAGE"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from redub.evaluation.duration_error import phoneme_error_ms
 from redub.pages.sample_picture import Reading, comparison_png
 from redub.pipeline.files import commit_bytes, commit_json, file_digest, new_folder, read_json
 from redub.pipeline.project import Project
-from redub.pipeline.train import PROGRESS
+from redub.pipeline.train import step_folder
 from redub.training.lines import DubbingLine
 from redub.training.pack import Pack
 from redub.training.synthesis import SpokenLine, TrainedDubber, synthesise
@@ -166,16 +165,6 @@ def _picture(line: DubbingLine, spoken: SpokenLine, step: int, audio: AudioSpec)
 
 
 # -- read back
-
-
-def step_folder(folder: Path, step: int) -> Path:
-    return folder / PROGRESS / f"step_{step:08d}"
-
-
-def sampled_steps(folder: Path) -> list[int]:
-    """Steps of a run that have samples, in order; nothing is opened."""
-    names = (path.name for path in (folder / PROGRESS).glob("step_*"))
-    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step_\d{8}", name))
 
 
 def read_sample(folder: Path, step: int, number: int = 0) -> ProgressSample:

@@ -62,14 +62,14 @@ from redub.pipeline.evaluate import (
 from redub.pipeline.extract import Toolbox
 from redub.pipeline.files import commit_bytes
 from redub.pipeline.index import FEATURE_OF, open_index
-from redub.pipeline.progress import Distances, read_sample, sampled_steps
+from redub.pipeline.progress import Distances, read_sample
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of
 from redub.pipeline.runs import read_metrics
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import Sample, make_vocoder, read_samples
 from redub.pipeline.timings import read_timings
-from redub.pipeline.train import run_folder
+from redub.pipeline.train import run_folder, sampled_steps
 
 LINES_SHOWN, STEPS_SHOWN = 24, 4
 HIGHER = ("emo_acc", "emo_acc_all", "macro_f1", "f0_correlation")

@@ -32,11 +32,10 @@ from redub.pipeline.files import (
 from redub.pipeline.index import open_index
 from redub.pipeline.lock import project_lock
 from redub.pipeline.pack import pack_keys
-from redub.pipeline.progress import sampled_steps
 from redub.pipeline.project import Project
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import read_index
-from redub.pipeline.train import LINES
+from redub.pipeline.train import LINES, sampled_steps
 from redub.training import checkpoint
 from redub.training.losses import Losses
 from redub.training.trainer import CHECKPOINTS, METRICS, TRAINING_PRESETS

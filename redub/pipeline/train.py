@@ -221,14 +221,25 @@ def train_run(
     return TrainSummary(folder, report, missing, _reasons(left_out))
 
 
+def step_folder(folder: Path, step: int) -> Path:
+    """Where a run keeps the samples of a step."""
+    return folder / PROGRESS / f"step_{step:08d}"
+
+
+def sampled_steps(folder: Path) -> list[int]:
+    """Steps of a run that have samples, in order; nothing is opened."""
+    names = (path.name for path in (folder / PROGRESS).glob("step_*"))
+    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step_\d{8}", name))
+
+
 def _note_lines(folder: Path, step: int, lines: PackedLines, validation: PackedLines) -> None:
     """Keep which clips a run sees, and drop samples of steps that are done again.
 
     Those that it saw before stay noted: what was learnt is not unlearnt.
     """
-    for sampled in (folder / PROGRESS).glob("step_*"):
-        if not sampled.name[5:].isdigit() or int(sampled.name[5:]) > step or not step:
-            shutil.rmtree(sampled, ignore_errors=True)
+    for sampled in sampled_steps(folder):
+        if sampled > step:
+            shutil.rmtree(step_folder(folder, sampled), ignore_errors=True)
     seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
     if step:
         with contextlib.suppress(OSError, IntegrityError, KeyError, TypeError):

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from redub.core.errors import ConfigError, ModelRefusedError, RedubError
+from redub.core.errors import AnotherFailed, ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import DubbingBatch
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.replicas import ALONE, Replicas
@@ -56,10 +56,6 @@ class OutOfMemoryError(RedubError):
     """A batch does not fit into the memory there is."""
 
     default_code = "E-TRAIN-MEMORY"
-
-
-class AnotherFailed(RedubError):
-    """Another process met what ends all of them; it says so itself."""
 
 
 class StepReport(NamedTuple):

@@ -25,12 +25,10 @@ from redub.pipeline.progress import (
     f0_rmse_cents,
     read_sample,
     sample_writer,
-    sampled_steps,
-    step_folder,
 )
 from redub.pipeline.project import open_project
 from redub.pipeline.report import training_strip
-from redub.pipeline.train import toml_text
+from redub.pipeline.train import sampled_steps, step_folder, toml_text
 from redub.training import checkpoint
 from redub.training.synthesis import SpokenLine, load_dubber
 from redub.training.trainer import METRICS, TRAINING_PRESETS, train
