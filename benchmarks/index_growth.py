@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from redub.core.types import Clip
 from redub.index.segments import Segment
-from redub.pipeline.index import FEATURE_OF, build_index
+from redub.pipeline.index import build_index, features_of
 from redub.pipeline.project import init_project, open_project
 from redub.pipeline.store import SOURCE_SCHEMA, Store, clip_table
 
@@ -81,7 +81,7 @@ def add(store: Store, start: int, count: int) -> None:
         }
         _commit(store.sources, name, pa.table(source, schema=SOURCE_SCHEMA))
         _commit(store.clip_parts, name, clip_table(some, [name] * len(some), 25))
-        for feature in FEATURE_OF.values():
+        for feature in features_of(store).values():
             key = store.keys.by_name[feature]
             values = rng.standard_normal(len(some) * key.schema.width, dtype=np.float32)
             columns = {

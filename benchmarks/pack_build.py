@@ -34,8 +34,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from redub.core.types import Clip
-from redub.model.registry import READS
-from redub.pipeline.index import FEATURE_OF, build_index
+from redub.pipeline.index import build_index, features_of
+from redub.pipeline.lines import features_read
 from redub.pipeline.pack import build_pack
 from redub.pipeline.project import Project, init_project, open_project
 from redub.pipeline.retrieve import retrieve
@@ -135,7 +135,7 @@ def fill(store: Store, count: int) -> None:
         }
         _commit(store.sources, name, pa.table(source, schema=SOURCE_SCHEMA))
         _commit(store.clip_parts, name, clip_table(some, [name] * len(some), 25))
-        for feature in (*READS["authentic_dubber"], FEATURE_OF["audio"]):
+        for feature in (*features_read(store.project.config), features_of(store)["audio"]):
             key = store.keys.by_name[feature]
             rows = [
                 FeatureRow(clip.clip_id, key.input_digest(clip), own[feature], "", 0.0)

@@ -166,6 +166,7 @@ def write_pack(root: Path, made: Made) -> None:
         pack="bench",
         keys={},
         features={name: {} for name in made.kinds},
+        modalities={m: f"{m}_emotion" for m in MODALITIES},
         parts=(_file(root / FOLDER, parts / "part.arrow", len(ids)),),
         links=_file(root / FOLDER, place, len(ids)),
         splits={"train": len(ids)},

@@ -47,6 +47,7 @@ weights_app = typer.Typer(
 captions_app = typer.Typer(no_args_is_help=True, help="Captions that were written elsewhere.")
 reactions_app = typer.Typer(no_args_is_help=True, help="Reactions that were written elsewhere.")
 corpus_app = typer.Typer(no_args_is_help=True, help="Published corpora as footage folders.")
+vocoder_app = typer.Typer(no_args_is_help=True, help="Vocoders: what makes mels audible.")
 app.add_typer(index_app, name="index")
 app.add_typer(bad_app, name="bad")
 app.add_typer(cache_app, name="cache")
@@ -55,6 +56,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(captions_app, name="captions")
 app.add_typer(reactions_app, name="reactions")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(vocoder_app, name="vocoder")
 ProjectDir = Annotated[
     Path, typer.Option("-C", "--project", help="the project folder (found upwards from here)")
 ]
@@ -920,6 +922,39 @@ def train(
     finish(0, f"redub synthesize {run}")
 
 
+@vocoder_app.command("train")
+def vocoder_train(
+    run: Annotated[str, typer.Option(help="name of the vocoder run")] = "hifi_gan",
+    preset: Annotated[str, typer.Option(help="tiny | paper")] = "tiny",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, as training.batch=4")
+    ] = None,
+    resume: Annotated[
+        str, typer.Option(help="auto (the newest checkpoint) | none (start over)")
+    ] = "auto",
+    max_steps: Annotated[int | None, typer.Option(help="stop after this many steps")] = None,
+    project: ProjectDir = HERE,
+) -> None:
+    """Train a HiFi-GAN on the training split's cached mels and sound; no media is opened."""
+    from redub.pipeline.stages import run_vocoder_train
+
+    if resume not in ("auto", "none"):
+        raise UsageError(f"--resume {resume}: wanted auto or none")
+    with progress_bar("vocoder", "steps") as bar:
+        summary = run_vocoder_train(
+            project_of(project),
+            run=run,
+            preset=preset,
+            settings=settings or (),
+            max_steps=max_steps,
+            resume=resume == "auto",
+            progress=bar,
+        )
+    for line in summary.lines():
+        say(line)
+    finish(0, f'redub synthesize, after name = "hifi_gan" and run = "{run}" under [vocoder]')
+
+
 def _resumed(resume: str) -> bool | Path:
     """What `--resume` says."""
     if resume in ("auto", "none"):
@@ -1049,18 +1084,52 @@ def dub(
     like: Like = None,
     unlike: Unlike = None,
     film: Films = None,
+    pitch: Annotated[
+        str | None, typer.Option(help="higher or lower by so many semitones: +2st")
+    ] = None,
+    pitch_range: Annotated[
+        str | None, typer.Option("--range", help="livelier or flatter: 1.3, or 70%")
+    ] = None,
+    energy: Annotated[str | None, typer.Option(help="louder or softer: +3dB")] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="faster or slower within the line's slot: 0.9, or 110%")
+    ] = None,
+    emotion: Annotated[
+        str | None, typer.Option(help="an emotion and how much of it: sad:0.7")
+    ] = None,
     line: Annotated[
-        list[int] | None, typer.Option("--line", help="the notes are on this line (default: all)")
+        list[int] | None,
+        typer.Option("--line", help="what is asked is asked of this line (default: all)"),
+    ] = None,
+    direct: Annotated[
+        Path | None,
+        typer.Option(help="a TOML file that asks something of each line: [all], [line.3]"),
     ] = None,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
     """Speak a script onto a silent clip: the picture is untouched, every line fits its slot."""
+    from redub.pipeline.direction import (
+        Direction,
+        Feeling,
+        LineDirection,
+        parse_control,
+        read_direction,
+    )
     from redub.pipeline.stages import run_dub
 
-    notes = _notes(more, less, like, unlike, film)
-    if line and not notes:
-        raise UsageError("--line goes with --more, --less, --like, --not or --film")
+    asked = LineDirection(
+        notes=_notes(more, less, like, unlike, film),
+        control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
+        feeling=None if emotion is None else Feeling.parse(emotion),
+    )
+    if line and not asked:
+        raise UsageError("--line goes with what is asked of it, as --pitch +2st or --more sad")
+    if direct is not None and asked:
+        raise UsageError("--direct says what is asked of each line; give either it or the options")
+    direction = Direction.of_lines(asked, line or ())
+    if direct is not None:
+        direction = read_direction(direct)
     with progress_bar("dub", "lines") as bar:
         summary = run_dub(
             project_of(project),
@@ -1069,8 +1138,7 @@ def dub(
             output=output,
             voice=voice,
             run=run_name,
-            notes=notes,
-            lines=line or (),
+            direction=direction,
             progress=bar,
         )
     if as_json:

@@ -9,7 +9,12 @@ from xdist.scheduler import LoadScopeScheduling
 hypothesis.settings.register_profile("redub", deadline=None)
 hypothesis.settings.load_profile("redub")
 
-TOGETHER = {"test_walk.py": "walk", "test_pack.py": "walk", "test_train.py": "walk"}
+TOGETHER = {
+    "test_walk.py": "walk",
+    "test_pack.py": "walk",
+    "test_train.py": "walk",
+    "test_vocoder.py": "walk",
+}
 """Files that share a costly session fixture."""
 
 

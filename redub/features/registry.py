@@ -49,6 +49,7 @@ EXTRACTORS: dict[str, str] = {
     "face_emotion_probs": "redub.features.emotion_probs:FaceEmotionShares",
     "text_emotion_probs": "redub.features.emotion_probs:TextEmotionShares",
     # context features, sentence level and frame level
+    "global_scene": "redub.features.global_scene:GlobalSceneExtractor",
     "global_face": "redub.features.global_face:GlobalFaceExtractor",
     "local_face": "redub.features.local_face:LocalFaceExtractor",
     "global_audio": "redub.features.global_audio:GlobalAudioExtractor",

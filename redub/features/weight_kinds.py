@@ -23,12 +23,15 @@ class WeightKind:
 
     ``optional``: patterns of files that are recorded where they exist. ``single``: just one file
     may fit ``wanted``, because publishers name it freely and two could not be told apart.
+    ``beside``: names of files that belong to a file and are recorded with it, where the file alone
+    is named and they lie beside it.
     """
 
     title: str
     wanted: tuple[tuple[str, ...], ...]
     optional: tuple[str, ...] = ()
     single: bool = False
+    beside: tuple[str, ...] = ()
     licence: str = "not stated"
     terms: str = ""
     source: str = ""
@@ -135,6 +138,26 @@ KINDS: dict[str, WeightKind] = {
         single=True,
         licence="MIT",
         source="github.com/opencv/opencv_zoo (face_detection_yunet)",
+    ),
+    "hifi_gan": WeightKind(
+        title="HiFi-GAN vocoder (V1, V2, V3; the dubbing repositories' 16 and 22 kHz)",
+        wanted=(("g_*", "generator*", "*.pt", "*.pth", "*.ckpt", "*.safetensors"),),
+        single=True,
+        optional=("config.json",),
+        beside=("config.json",),
+        licence="MIT (code); of the weights what their publisher states",
+        terms="vocoders imitate the voices they were trained on; ask what those were",
+        source="github.com/jik876/hifi-gan, github.com/GalaxyCong/HPMDubbing_Vocoder",
+    ),
+    "bigvgan": WeightKind(
+        title="BigVGAN v2 vocoder (generator)",
+        wanted=(("bigvgan_generator*.pt", "g_*", "*.safetensors"),),
+        single=True,
+        optional=("config.json",),
+        beside=("config.json",),
+        licence="MIT",
+        terms="vocoders imitate the voices they were trained on; ask what those were",
+        source="huggingface.co/nvidia/bigvgan_v2_22khz_80band_fmax8k_256x",
     ),
     "ctc": WeightKind(
         title="wav2vec 2.0 with a CTC head, for forced alignment",

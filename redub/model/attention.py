@@ -40,7 +40,8 @@ class MultiHeadAttention(nn.Module):
         Args:
             query: (B, Q, D).
             memory: (B, M, memory width).
-            memory_valid: (B, M) bool; a row with nothing real is read as a context of zeros.
+            memory_valid: (B, M) bool, or (B, Q, M) where queries may read different parts; a query
+                with nothing to read is given a context of zeros.
 
         Returns:
             (B, Q, D).
@@ -51,18 +52,30 @@ class MultiHeadAttention(nn.Module):
             query_BHQd,
             key_BHMd,
             value_BHMd,
-            attn_mask=readable[:, None, None, :],
+            attn_mask=readable.unsqueeze(1),
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self._joined(context, anything)
 
-    def with_weights(self, query: Tensor, memory: Tensor, memory_valid: Tensor) -> Attended:
-        """Like calling the module, but returns the attention weights as well."""
+    def with_weights(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        memory_valid: Tensor,
+        memory_bias: Tensor | None = None,
+    ) -> Attended:
+        """Like calling the module, but returns the attention weights as well.
+
+        Args:
+            memory_bias: (B, M) added to the scores of a memory, for every query and head.
+        """
         query_BHQd, key_BHMd, value_BHMd = self._projected(query, memory)
         anything, readable = _readable(memory_valid)
         scores = query_BHQd @ key_BHMd.transpose(-1, -2) * query_BHQd.size(-1) ** -0.5
-        scores = scores.masked_fill(~readable[:, None, None, :], float("-inf"))
-        weights = scores.softmax(-1) * anything[:, None, None, None]  # (B, H, Q, M)
+        if memory_bias is not None:
+            scores = scores + memory_bias[:, None, None, :]
+        scores = scores.masked_fill(~readable.unsqueeze(1), float("-inf"))
+        weights = scores.softmax(-1) * anything.unsqueeze(1)  # (B, H, Q, M)
         context = F.dropout(weights, self.dropout, self.training) @ value_BHMd
         return Attended(self._joined(context, anything), weights)
 
@@ -79,12 +92,13 @@ class MultiHeadAttention(nn.Module):
         )  # (B, H, L, D / H)
 
     def _joined(self, context: Tensor, anything: Tensor) -> Tensor:
-        joined = context.transpose(1, 2).flatten(-2) * anything[:, None, None]
+        joined = context.transpose(1, 2).flatten(-2) * anything
         output: Tensor = self.to_output(joined)
         return output
 
 
 def _readable(memory_valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows have anything real, and a mask with at least one True per row (no 0/0)."""
-    anything = memory_valid.any(-1)  # (B,)
-    return anything, torch.where(anything[:, None], memory_valid, True)
+    """(B, 1 or Q, 1) who has anything to read, and a mask with a True in every row (no 0/0)."""
+    mask = memory_valid.unsqueeze(1) if memory_valid.dim() == 2 else memory_valid
+    anything = mask.any(-1, keepdim=True)
+    return anything, torch.where(anything, mask, True)

@@ -22,7 +22,8 @@ class FeatureWidths:
 
     ``phonemes`` counts table rows, the pad row 0 included. ``scene``, ``face`` and ``text`` are
     the emotion vectors of the three query modalities, ``audio`` that of a retrieved recording.
-    ``sound`` describes the mel frames.
+    ``sound`` describes the mel frames. ``expression`` is the frame-level feature of the face (1
+    where lines have none).
     """
 
     sound: AudioSpec
@@ -34,6 +35,7 @@ class FeatureWidths:
     audio: int
     phonemes: int = 88
     emotions: int = 8
+    expression: int = 1
 
     @property
     def mel(self) -> int:
@@ -54,8 +56,18 @@ class Prosody(NamedTuple):
     energy: Tensor  # (B, T) standardised log-energy
 
 
+class Control(NamedTuple):
+    """What is asked of the voice of each line; see :mod:`redub.model.control`."""
+
+    pitch: Tensor  # (B,) octaves up
+    pitch_range: Tensor  # (B,) how much the pitch moves around its mean, 1 = as it would
+    energy: Tensor  # (B,) on the scale of ``Prosody.energy``
+    rate: Tensor  # (B,) how fast, 1 = as it would
+    silence: int  # the phoneme id of a pause: what a faster line gives its time to
+
+
 class DubbingBatch(NamedTuple):
-    """Padded, standardised inputs; the last four fields are what only a recorded line has.
+    """Padded, standardised inputs; durations, mel and prosody are what only a recorded line has.
 
     A line without a face has no valid row in ``lips_valid``; a line without one of the emotion
     vectors has False in ``modalities_valid``. Padding holds zeros, and no system may depend on it.
@@ -78,9 +90,12 @@ class DubbingBatch(NamedTuple):
     hits_score: Tensor  # (B, M, K) similarity, higher is more alike
     hits_valid: Tensor  # (B, M, K) bool
     emotions: Tensor  # (B,) int64, -1 where unknown
+    expression: Tensor  # (B, E, expression) of the face, frame by frame, E >= 4
+    expression_valid: Tensor  # (B, E) bool
     durations: Tensor | None  # (B, P) int64, sums to mel_frames
     mel: Tensor | None  # (B, T, C)
     prosody: Prosody | None
+    control: Control | None = None  # what a director asks of each line; None asks nothing
 
     def to(self, device: torch.device | str) -> DubbingBatch:
         """The same batch on another device; to a GPU it is copied while the host goes on."""
@@ -96,8 +111,8 @@ def _moved(value: object, device: torch.device | str) -> object:
         if torch.device(device).type == "cuda" and value.device.type == "cpu":
             return value.pin_memory().to(device, non_blocking=True)
         return value.to(device)
-    if isinstance(value, Prosody):
-        return Prosody._make(_moved(part, device) for part in value)
+    if isinstance(value, Prosody | Control):
+        return type(value)._make(_moved(part, device) for part in value)
     if isinstance(value, tuple):
         return tuple(_moved(part, device) for part in value)
     return value

@@ -2,7 +2,7 @@
 
 Source: StyleDubber (arXiv:2402.12636), mel decoder with style-adaptive layer norm; post-net of
 Tacotron 2 (arXiv:1712.05884), section 2.2, with one style-adaptive norm shared by its layers.
-Positions are added, which the released decoder lacks.
+Positions are added, which the released decoder lacks (``positions`` False).
 Letters: B batch, T mel frames, C mel channels, D model width, S style width.
 """
 
@@ -32,8 +32,10 @@ class MelDecoder(nn.Module):
         kernel: int,
         dropout: float,
         harmonics: bool,
+        positions: bool = True,
     ) -> None:
         super().__init__()
+        self.positions = positions
         self.blocks = nn.ModuleList(
             FFTBlock(width, heads, filter_width, kernel, dropout, style_width=style_width)
             for _ in range(layers)
@@ -54,7 +56,8 @@ class MelDecoder(nn.Module):
         Returns:
             (B, T, C); padded frames are 0.
         """
-        states = states + count_up(states)
+        if self.positions:
+            states = states + count_up(states)
         for block in self.blocks:
             states = block(states, valid, style)
         mel: Tensor = self.to_mel(states)

@@ -9,6 +9,8 @@ R relation codes (0 = no edge).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,14 +20,18 @@ from torch import Tensor, nn
 from redub.model.batch import FeatureWidths
 
 MODALITY_COUNT = 3
+SHARPNESS = 16.0
 NO_EDGE, BETWEEN_MODALITIES, MODALITY_TO_HIT, MODALITY_TO_SOUND = range(4)
 
 
-def relations(hits: int, *, with_hits: bool, with_sound: bool) -> Tensor:
+def relations(
+    hits: int, *, with_hits: bool, with_sound: bool, sound_on_hits: bool = False
+) -> Tensor:
     """The (N, N) relation codes of one graph: symmetric, 0 on the diagonal.
 
     Node order: scene, face, text; K scene hits, K face hits, K text hits; then the sound of those
-    hits in the same order. A hit and its sound are both tied to the modality that found them.
+    hits in the same order. A hit is tied to the modality that found it. So is its sound, or with
+    ``sound_on_hits`` the sound is tied to its hit.
     """
     blocks = ([MODALITY_TO_HIT] if with_hits else []) + ([MODALITY_TO_SOUND] if with_sound else [])
     modality = torch.arange(MODALITY_COUNT)
@@ -35,6 +41,8 @@ def relations(hits: int, *, with_hits: bool, with_sound: bool) -> Tensor:
     owner = modality.repeat_interleave(hits)  # (3K,) the modality of each node of a block
     for place, code in enumerate(blocks):
         nodes = MODALITY_COUNT * (1 + hits * place) + torch.arange(len(owner))
+        if code == MODALITY_TO_SOUND and sound_on_hits:
+            owner = MODALITY_COUNT + torch.arange(len(owner))
         codes[owner, nodes] = code
         codes[nodes, owner] = code
     return codes
@@ -113,7 +121,7 @@ class GraphEncoder(nn.Module):
         second = self.second(self.drop(F.gelu(first.states)), codes, edges, bias)
         states = self.norm(self.mix(F.gelu(second.states)) + nodes) * valid.unsqueeze(-1)
         attention = torch.cat((first.attention, second.attention), dim=1)
-        return EncodedGraph(states, valid, attention)
+        return EncodedGraph(states, valid, attention, bias[:, 0].expand(len(states), -1))
 
 
 class EncodedGraph(NamedTuple):
@@ -122,6 +130,7 @@ class EncodedGraph(NamedTuple):
     nodes: Tensor  # (B, N, D), 0 where not real
     valid: Tensor  # (B, N) bool
     attention: Tensor  # (B, H + 1, N, N)
+    bias: Tensor  # (B, N) added to the score of a node, whoever looks at it
 
 
 class GraphStage(nn.Module):
@@ -134,8 +143,8 @@ class GraphStage(nn.Module):
         self.projections = nn.ModuleList(nn.Linear(wide, width) for wide in inputs)
         self.encoder = GraphEncoder(width, heads, relation_codes, dropout)
 
-    def project(self, vectors: tuple[Tensor, ...]) -> Tensor:
-        """Three blocks (B, n, inputs) to one (B, 3n, D)."""
+    def project(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Blocks (B, n, inputs), three or more, to one (B, sum of n, D)."""
         pairs = zip(self.projections, vectors, strict=True)
         return torch.cat([projection(block) for projection, block in pairs], dim=1)
 
@@ -149,6 +158,42 @@ class Retrieved(NamedTuple):
     valid: Tensor  # (B, M, K) bool
 
 
+class Stage(NamedTuple):
+    """One graph of a chain: what it adds to the nodes of the graph before it."""
+
+    name: str
+    own: bool  # scene, face and text of the line
+    hits: bool
+    sound: bool
+
+    def relation_codes(self, with_hits: bool) -> int:
+        """How wide the one-hot relation of its scores is; 0, no edge, counts."""
+        return 4 if self.sound else 3 if with_hits else 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphPlan:
+    """Which graphs there are (Authentic-Dubber, ablation rows 8, 9, 11).
+
+    ``staged`` False puts all nodes into one graph that is encoded once. ``indirect`` and ``direct``
+    leave out the hits or their sound. ``sound_on_hits`` ties a sound to its hit, as the paper may
+    be read; the released code ties it to the modality that asked.
+    """
+
+    staged: bool = True
+    indirect: bool = True
+    direct: bool = True
+    sound_on_hits: bool = False
+
+    def stages(self) -> list[Stage]:
+        """The graphs in the order in which they are encoded and read."""
+        if not self.staged:
+            return [Stage("single", True, self.indirect, self.direct)]
+        wanted = [Stage("basic", True, False, False)]
+        wanted += [Stage("indirect", False, True, False)] * self.indirect
+        return wanted + [Stage("direct", False, False, True)] * self.direct
+
+
 class EmotionGraphs(nn.Module):
     """Basic, then indirect, then direct; each stage starts from the encoded stage before."""
 
@@ -160,19 +205,26 @@ class EmotionGraphs(nn.Module):
         heads: int,
         dropout: float,
         score_aware: bool,
+        plan: GraphPlan | None = None,
     ) -> None:
         super().__init__()
         own, sound = widths.modalities, (widths.audio,) * MODALITY_COUNT
-        self.basic = GraphStage(own, width, heads, 2, dropout)
-        self.indirect = GraphStage(own, width, heads, 3, dropout)
-        self.direct = GraphStage(sound, width, heads, 4, dropout)
-        # How much a better score speaks for a hit; 0 is the published graph.
-        self.sharpness = nn.Parameter(torch.ones(1)) if score_aware else None
+        self.plan = plan or GraphPlan()
+        self.stages = nn.ModuleDict()
+        with_hits = False
+        for stage in self.plan.stages():
+            with_hits |= stage.hits
+            inputs = own * stage.own + own * stage.hits + sound * stage.sound
+            codes = stage.relation_codes(with_hits)
+            self.stages[stage.name] = GraphStage(inputs, width, heads, codes, dropout)
+        # How much a better score speaks for a hit; 0 is the published graph. Cosines of hits differ
+        # by hundredths, and so many steps as a small corpus allows do not move it far.
+        self.sharpness = nn.Parameter(torch.full((1,), SHARPNESS)) if score_aware else None
 
     def forward(
         self, modalities: tuple[Tensor, Tensor, Tensor], modalities_valid: Tensor, found: Retrieved
-    ) -> tuple[EncodedGraph, EncodedGraph, EncodedGraph]:
-        """Encode the three graphs.
+    ) -> dict[str, EncodedGraph]:
+        """Encode the graphs.
 
         Args:
             modalities: (B, width) scene, face and text vectors.
@@ -180,29 +232,41 @@ class EmotionGraphs(nn.Module):
             found: what was retrieved for each of them.
 
         Returns:
-            Graphs of 3, 3 + 3K and 3 + 6K nodes.
+            By name; with the published plan graphs of 3, 3 + 3K and 3 + 6K nodes.
         """
-        hits = found.score.size(2)
-        device = modalities_valid.device
-        hits_valid = found.valid.flatten(1)  # (B, 3K)
-        valid = modalities_valid  # (B, N), grows with every stage
+        lines, _, hits = found.score.shape
+        own = tuple(vector.unsqueeze(1) for vector in modalities)
+        nodes = modalities[0].new_zeros(lines, 0, 0)
+        valid = modalities_valid[:, :0]  # (B, N), grows with every stage
+        with_hits = with_sound = False
+        graphs = {}
+        for stage in self.plan.stages():
+            with_hits, with_sound = with_hits or stage.hits, with_sound or stage.sound
+            parts = own if stage.own else ()
+            parts += found.vectors if stage.hits else ()
+            parts += found.sound.unbind(1) if stage.sound else ()
+            grown = self._stage(stage.name)
+            new = grown.project(parts)
+            nodes = new if stage.own else torch.cat((nodes, new), dim=1)
+            added = [modalities_valid] * stage.own + [found.valid.flatten(1)] * (
+                stage.hits + stage.sound
+            )
+            valid = torch.cat((valid, *added), dim=1)
+            codes = relations(
+                hits,
+                with_hits=with_hits,
+                with_sound=with_sound,
+                sound_on_hits=self.plan.sound_on_hits,
+            ).to(valid.device)
+            bias = self._bias(found, blocks=with_hits + with_sound)
+            graphs[stage.name] = grown.encoder(nodes, valid, codes, bias)
+            nodes = graphs[stage.name].nodes
+        return graphs
 
-        own_a, own_b, own_c = (vector.unsqueeze(1) for vector in modalities)
-        nodes = self.basic.project((own_a, own_b, own_c))  # (B, 3, D)
-        codes = relations(hits, with_hits=False, with_sound=False).to(device)
-        basic = self.basic.encoder(nodes, valid, codes, nodes.new_zeros(()).expand(1, 1, 1))
-
-        nodes = torch.cat((basic.nodes, self.indirect.project(found.vectors)), dim=1)
-        valid = torch.cat((valid, hits_valid), dim=1)
-        codes = relations(hits, with_hits=True, with_sound=False).to(device)
-        indirect = self.indirect.encoder(nodes, valid, codes, self._bias(found, blocks=1))
-
-        sound_a, sound_b, sound_c = found.sound.unbind(1)
-        nodes = torch.cat((indirect.nodes, self.direct.project((sound_a, sound_b, sound_c))), dim=1)
-        valid = torch.cat((valid, hits_valid), dim=1)
-        codes = relations(hits, with_hits=True, with_sound=True).to(device)
-        direct = self.direct.encoder(nodes, valid, codes, self._bias(found, blocks=2))
-        return basic, indirect, direct
+    def _stage(self, name: str) -> GraphStage:
+        stage = self.stages[name]
+        assert isinstance(stage, GraphStage)
+        return stage
 
     def _bias(self, found: Retrieved, *, blocks: int) -> Tensor:
         """(B, 1, N): how much less a hit is listened to than the best hit of its query."""

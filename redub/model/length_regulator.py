@@ -41,6 +41,23 @@ def fill(log_durations: Tensor, valid: Tensor, total_frames: Tensor) -> Tensor:
     return whole.long() + (rank < missing)
 
 
+def fill_as_published(log_durations: Tensor, valid: Tensor, total_frames: Tensor) -> Tensor:
+    """Like :func:`fill`, but every duration is rounded by itself, as the released code does.
+
+    What the sum then lacks or has too much is the last phoneme's; the released system lets the line
+    be some frames shorter or longer than asked for.
+    """
+    wanted = log_durations.double().expm1().clamp(min=0) * valid
+    total = total_frames.unsqueeze(1)
+    rounded = (wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6) * total).round().long()
+    last = valid.sum(1, keepdim=True) - 1
+    short = total - rounded.sum(1, keepdim=True)
+    changed = rounded.scatter_add(1, last, short)
+    # A last phoneme with less than it must give back leaves that to the filling above.
+    fits = (changed >= 0).all(1, keepdim=True)
+    return torch.where(fits, changed, fill(log_durations, valid, total_frames))
+
+
 def stretch(states: Tensor, durations: Tensor, frames: int) -> Tensor:
     """Repeat each phoneme's state once per frame it lasts.
 

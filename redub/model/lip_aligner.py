@@ -31,8 +31,9 @@ class LipAligner(nn.Module):
     that the diagonal is close from the first step.
     """
 
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, *, heads: int, dropout: float, positions: bool = True) -> None:
         super().__init__()
+        self.positions = positions
         self.attention = MultiHeadAttention(width, heads)
         self.mix = nn.Linear(width, width)
         self.drop = nn.Dropout(dropout)
@@ -42,8 +43,10 @@ class LipAligner(nn.Module):
         """Align (B, P, D) text states with lip states."""
         rank = torch.arange(text.size(1), device=text.device)  # (P,)
         spacing = lips.valid.sum(1, keepdim=True) / text_valid.sum(1, keepdim=True).clamp(min=1)
-        query = text + sinusoids((rank + 0.5) * spacing, text.size(2))
-        memory = lips.states + count_up(lips.states)
+        query, memory = text, lips.states
+        if self.positions:
+            query = query + sinusoids((rank + 0.5) * spacing, text.size(2))
+            memory = memory + count_up(memory)
         read = self.attention.with_weights(query, memory, lips.valid)
         states = self.norm(self.drop(self.mix(read.context))) * text_valid.unsqueeze(-1)
         weights = read.weights * text_valid[:, None, :, None]  # (B, H, P, V)

@@ -14,7 +14,10 @@ from redub.model.batch import Prosody
 
 
 class ProsodyEstimate(NamedTuple):
-    """Predicted pitch and energy of every mel frame, on the scale of ``Prosody``."""
+    """Predicted pitch and energy of every mel frame, on the scale of ``Prosody``.
+
+    Of a system that predicts them phoneme by phoneme, T is P.
+    """
 
     pitch: Tensor  # (B, T), meaningful where the frame is voiced
     voicing: Tensor  # (B, T) logit, above 0 = voiced
@@ -34,6 +37,7 @@ class GraphReading(NamedTuple):
     which each mel frame reads the graph.
     """
 
+    stage: str  # basic, indirect, direct; or single
     nodes: Tensor  # (B, N, D)
     valid: Tensor  # (B, N) bool
     between_nodes: Tensor  # (B, H + 1, N, N)
@@ -41,16 +45,21 @@ class GraphReading(NamedTuple):
 
 
 class DubbingOutput(NamedTuple):
-    """Mel before and after the post-net, on the standardised scale, and everything losses need."""
+    """Mel before and after the post-net, on the standardised scale, and everything losses need.
+
+    What a system does not estimate is None, and its loss is 0.
+    """
 
     mel: Tensor  # (B, T, C)
     mel_post: Tensor  # (B, T, C)
     frames_valid: Tensor  # (B, T) bool
     log_durations: Tensor  # (B, P) predicted log(frames + 1)
     durations: Tensor  # (B, P) int64, what the length regulator used
-    lip_attention: Tensor  # (B, P, V) of the head that is sharpest over the text
-    lips_present: Tensor  # (B,) bool, False where a line has no face
-    speaker: Tensor  # (B, speaker) voice estimated from the timbre mel
-    emotion_logits: Tensor  # (B, emotions)
-    prosody: ProsodyEstimate | None
-    graphs: tuple[GraphReading, ...]  # basic, indirect, direct; empty without graphs
+    lip_attention: Tensor | None = None  # (B, P, V) of the head that is sharpest over the text
+    lips_present: Tensor | None = None  # (B,) bool, False where a line has no face
+    speaker: Tensor | None = None  # (B, speaker) voice estimated from the timbre mel
+    emotion_logits: Tensor | None = None  # (B, emotions)
+    prosody: ProsodyEstimate | None = None  # of every frame
+    phoneme_prosody: ProsodyEstimate | None = None  # of every phoneme
+    spoken: Prosody | None = None  # (B, T) the prosody that the decoder was given
+    graphs: tuple[GraphReading, ...] = ()

@@ -25,8 +25,10 @@ class PhonemeEncoder(nn.Module):
         filter_width: int,
         kernel: int,
         dropout: float,
+        positions: bool = True,
     ) -> None:
         super().__init__()
+        self.positions = positions
         self.embedding = nn.Embedding(table, width, padding_idx=0)
         self.mix = nn.Linear(width, width, bias=False)
         self.blocks = nn.ModuleList(
@@ -36,7 +38,8 @@ class PhonemeEncoder(nn.Module):
     def forward(self, phonemes: Tensor, valid: Tensor) -> Tensor:
         """Encode (B, P) ids to (B, P, D); padding comes back as 0."""
         states: Tensor = self.mix(self.embedding(phonemes))
-        states = states + count_up(states)
+        if self.positions:
+            states = states + count_up(states)
         for block in self.blocks:
             states = block(states, valid)
         return states * valid.unsqueeze(-1)

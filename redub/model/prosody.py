@@ -51,3 +51,27 @@ class ProsodyEmbedding(nn.Module):
         real = valid.unsqueeze(-1)
         embedded: Tensor = self.convolve(signals * real) + self.from_harmonics(harmonics * real)
         return embedded
+
+
+def on_phonemes(prosody: Prosody, durations: Tensor) -> Prosody:
+    """Prosody of every phoneme: mean pitch of its voiced frames, mean energy of all.
+
+    Args:
+        prosody: (B, T) each.
+        durations: (B, P) int64, summing to at most T.
+
+    Returns:
+        (B, P) each; 0 for a phoneme of no frames, and the pitch of one without voice is 0.
+    """
+    ends = durations.cumsum(1)
+    starts = ends - durations
+    voiced = prosody.voiced
+
+    def total(values: Tensor) -> Tensor:
+        sums = F.pad(values.double().cumsum(1), (1, 0))  # (B, T + 1): float32 would drift
+        return sums.gather(1, ends) - sums.gather(1, starts)
+
+    sounding = total(voiced)
+    pitch = total(prosody.pitch * voiced) / sounding.clamp(min=1)
+    energy = total(prosody.energy) / durations.clamp(min=1)
+    return Prosody(pitch.float(), sounding > 0.5, energy.float())

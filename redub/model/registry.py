@@ -17,14 +17,21 @@ from redub.core.registry import load
 
 SYSTEMS = {
     "authentic_dubber": "redub.model.authentic_dubber:AuthenticDubber",
+    "style_dubber": "redub.model.style_dubber:StyleDubber",
+    "fastspeech2": "redub.model.fastspeech2:FastSpeech2",
 }
 
+LINE = (
+    "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker",
+    "scene_emotion", "face_emotion", "text_emotion",
+)  # fmt: skip
+"""What a line is made of, whoever speaks it: systems that are compared share their packs."""
+
 READS = {
-    "authentic_dubber": (
-        "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker",
-        "scene_emotion", "face_emotion", "text_emotion",
-    ),
-}  # fmt: skip
+    "authentic_dubber": LINE,
+    "style_dubber": (*LINE, "local_face"),
+    "fastspeech2": LINE,
+}
 """The features that each system reads: what a pack for it holds."""
 
 

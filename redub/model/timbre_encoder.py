@@ -59,35 +59,46 @@ class TimbreEncoder(nn.Module):
         return mixed * valid.unsqueeze(-1)
 
 
-class VoiceSummary(nn.Module):
+class Downsample(nn.Module):
+    """Convolutions that halve the clock each, then one layer and a tanh (StyleDubber).
+
+    L rows become floor(L / 2^n) steps; an odd last row is dropped.
+    """
+
+    def __init__(
+        self, inputs: int, channels: tuple[int, ...], width: int, *, dropout: float
+    ) -> None:
+        super().__init__()
+        wide = (inputs, *channels[:-1])
+        self.convolutions = nn.ModuleList(
+            TimeConv(before, after, 3) for before, after in zip(wide, channels, strict=True)
+        )
+        self.norms = nn.ModuleList(MaskedBatchNorm(after) for after in channels)
+        self.drop = nn.Dropout(dropout)
+        self.to_width = nn.Linear(channels[-1], width)
+
+    def steps(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, inputs) to (B, floor(L / 2^n), width) in (-1, 1), and which steps are real."""
+        for convolve, norm in zip(self.convolutions, self.norms, strict=True):
+            states = norm(F.relu(convolve(states * valid.unsqueeze(-1))), valid)
+            states = F.avg_pool1d(self.drop(states).transpose(1, 2), 2).transpose(1, 2)
+            # A pair counts only if both of its rows are real.
+            valid = valid[:, 1::2]
+        return self.to_width(states).tanh(), valid
+
+    @staticmethod
+    def mean(steps: Tensor, valid: Tensor) -> Tensor:
+        """(B, width): the mean of the real steps, 0 where none is."""
+        total = (steps * valid.unsqueeze(-1)).sum(1)
+        return total / valid.sum(1, keepdim=True).clamp(min=1)
+
+
+class VoiceSummary(Downsample):
     """Timbre states to one voice vector: halve the clock four times, then average.
 
     R frames become floor(R / 16) steps, so a reference must have at least 16 frames.
     """
 
-    def __init__(
-        self, width: int, channels: tuple[int, ...], voice_width: int, *, dropout: float
-    ) -> None:
-        super().__init__()
-        inputs = (width, *channels[:-1])
-        self.convolutions = nn.ModuleList(
-            TimeConv(before, after, 3) for before, after in zip(inputs, channels, strict=True)
-        )
-        self.norms = nn.ModuleList(MaskedBatchNorm(after) for after in channels)
-        self.drop = nn.Dropout(dropout)
-        self.to_voice = nn.Linear(channels[-1], voice_width)
-
-    def steps(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, R, D) to (B, floor(R / 16), voice width) in (-1, 1), and which steps are real."""
-        for convolve, norm in zip(self.convolutions, self.norms, strict=True):
-            states = norm(F.relu(convolve(states * valid.unsqueeze(-1))), valid)
-            states = F.avg_pool1d(self.drop(states).transpose(1, 2), 2).transpose(1, 2)
-            # A pair counts only if both of its frames are real: an odd last frame is dropped.
-            valid = valid[:, 1::2]
-        return self.to_voice(states).tanh(), valid
-
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
         """(B, R, D) to (B, voice width): the mean of the real steps."""
-        steps, real = self.steps(states, valid)
-        total = (steps * real.unsqueeze(-1)).sum(1)
-        return total / real.sum(1, keepdim=True).clamp(min=1)
+        return self.mean(*self.steps(states, valid))

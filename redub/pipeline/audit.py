@@ -41,12 +41,13 @@ from redub.index.near_duplicates import (
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.index.segments import LiveSegments, Segment, SegmentRecord
 from redub.pipeline.index import (
-    FEATURE_OF,
     LIBRARY,
     RECORD,
     OpenIndex,
+    built_of,
     check_build,
     current_build,
+    features_of,
     is_fresh,
     open_index,
     policy_of,
@@ -229,9 +230,12 @@ def audit_index(project: Project) -> AuditReport:
 class _Look:
     """Everything an audit reads, opened once."""
 
-    def __init__(self, store: Store, index: OpenIndex, *, fresh: bool) -> None:
+    def __init__(
+        self, store: Store, index: OpenIndex, *, fresh: bool, built: Mapping[str, str]
+    ) -> None:
         config = store.project.config.index
         self.store, self.index, self.is_fresh = store, index, fresh
+        self.features, self.built = features_of(store), built
         self.policy, self.k = policy_of(config), config.k
         self.clips = {clip.clip_id: clip for clip in store.clips()}
         self.library = {clip.clip_id: clip for clip in index.clips}
@@ -253,7 +257,8 @@ class _Look:
         index = newest_build(project)
         store = Store(project)
         record = current_build(project)
-        return cls(store, index, fresh=record is not None and is_fresh(store, record))
+        assert record is not None  # or there had been no index to open
+        return cls(store, index, fresh=is_fresh(store, record), built=built_of(record))
 
     def joined(self) -> pl.DataFrame:
         """Stored rows with the facts of the query and, prefixed ``hit_``, of the hit."""
@@ -266,11 +271,13 @@ class _Look:
         """The modality with exact search; None where queries are not comparable with it."""
         if modality not in self._searchable:
             placed = self.index.modalities[modality].backend.placed
-            key = self.store.keys.by_name[FEATURE_OF[modality]].key
+            feature, built = self.features[modality], self.built[modality]
+            key = self.store.keys.by_name[feature].key
             if any(one.segment.feature_key != key for one in placed):
-                self.gaps.append(
-                    f"effects in {modality}: {FEATURE_OF[modality]} changed since the build"
-                )
+                why = "changed since the build"
+                if feature != built:
+                    why = f"is asked for now, the build is of {built}"
+                self.gaps.append(f"effects in {modality}: {feature} {why}")
                 self._searchable[modality] = None
             else:
                 self._searchable[modality] = exact_search(self.index, modality)
@@ -326,7 +333,7 @@ def _indexed(
     A digest depends on the clip's row alone, and the library keeps that row. Only under another
     extractor may it be made of other parts of the row; then there is one digest to choose from.
     """
-    key = store.keys.by_name[FEATURE_OF[modality]]
+    key = store.keys.by_name[features_of(store)[modality]]
     known: dict[str, list[str]] = defaultdict(list)
     for segment in segments:
         for clip_id, digest in zip(segment.clip_ids, segment.digests, strict=True):
@@ -865,7 +872,7 @@ def _search(
     own = look.searchable(modality)
     if own is None or not clips:
         return {}
-    values = look.store.read(FEATURE_OF[modality], [clip.clip_id for clip in clips])
+    values = look.store.read(look.features[modality], [clip.clip_id for clip in clips])
     asking = [clip for clip in clips if clip.clip_id in values]
     answers: dict[str, list[str]] = {}
     for start in range(0, len(asking), SEARCH_BLOCK):

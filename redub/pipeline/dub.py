@@ -25,19 +25,25 @@ from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import read_subtitles
 from redub.index.notes import Notes
 from redub.pipeline.decoders import close_decoders, limits_of
+from redub.pipeline.direction import (
+    Direction,
+    LineDirection,
+    check_feeling,
+    felt,
+    heard,
+)
 from redub.pipeline.extract import ClipWork, Toolbox, run_works
 from redub.pipeline.files import commit_json, file_digest
-from redub.pipeline.index import FEATURE_OF
 from redub.pipeline.ingest import with_version
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.lines import LineMaker, Voice, hits_of, make_line, silenced, voice_name
-from redub.pipeline.project import Project
+from redub.pipeline.project import Project, feature_of
 from redub.pipeline.retrieve import check_notes, neighbour_rows
 from redub.pipeline.synthesize import check_features, make_vocoder, open_dubber
 from redub.training.lines import DubbingLine
-from redub.training.synthesis import SpokenLine, synthesise
+from redub.training.pack import EXPRESSION
+from redub.training.synthesis import SpokenLine, VoiceControl, synthesise
 
-NEEDED = ("phonemes", "lips", "scene_emotion", "face_emotion", "text_emotion")
 Neighbours = dict[str, list[tuple[str, float]]]
 """Modality to (library clip, score), best first."""
 
@@ -71,17 +77,6 @@ class DubSummary:
     take: str = ""  # the record's path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Direction:
-    """A director's notes and the script lines they are on (1 …); no lines mean all."""
-
-    notes: Notes = field(default_factory=Notes)
-    lines: tuple[int, ...] = ()
-
-    def on(self, line: int) -> Notes:
-        return self.notes if not self.lines or line in self.lines else Notes()
-
-
 def dub(
     project: Project,
     *,
@@ -96,7 +91,8 @@ def dub(
     """Dub a video.
 
     Args:
-        direction: what the hits of some lines should be more or less like.
+        direction: what is asked of all lines or of some: notes on the hits, how to sound, whose
+            voice.
         voice: speaker or clip id of the library; without it, each line's own speaker tag, and
             the library's most recorded voice where the tag is unknown.
 
@@ -108,11 +104,16 @@ def dub(
     """
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
-    maker = LineMaker(project)
     dubber = open_dubber(project, run)
+    maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
     direction = direction or Direction()
-    check_notes(maker.index, direction.notes)
+    for asked in direction.all():
+        check_notes(maker.index, asked.notes)
+        if asked.feeling is not None:
+            check_feeling(maker.index, asked.feeling)
+        if asked.voice is not None:
+            maker.named_voice(asked.voice)
     summary = DubSummary(str(output), "")
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
@@ -123,11 +124,13 @@ def dub(
         if not lines:
             reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
             raise ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
-        spoken = synthesise(dubber, [line for _, line in lines])
+        controls = [direction.on(_number(clip)).control for clip, _ in lines]
+        spoken = synthesise(dubber, [line for _, line in lines], controls)
         track = _track(project, info, [clip for clip, _ in lines], spoken)
         original = _original_loudness(project, decoder, video, info, [c for c, _ in lines])
     summary.original_lufs = original
-    track = at_loudness(track, FALLBACK_LOUDNESS if original is None else original)
+    wanted = FALLBACK_LOUDNESS if original is None else original
+    track = at_loudness(track, wanted + _asked_louder([clip for clip, _ in lines], controls))
     summary.loudness_lufs = integrated_loudness(track)
     fps = project.config.video.fps
     summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
@@ -160,7 +163,8 @@ def _take(
                 "text": clip.text,
                 "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
                 "voice": line.speaker,
-                "notes": direction.on(_number(clip)).to_json(),
+                "notes": direction.on(_number(clip)).notes.to_json(),
+                "asked": direction.on(_number(clip)).to_json(),
                 "hits": {
                     modality: [{"clip_id": hit, "score": score} for hit, score in hits]
                     for modality, hits in found[clip.clip_id].items()
@@ -173,7 +177,7 @@ def _take(
 
 def _check_lines(direction: Direction, clips: Sequence[Clip]) -> None:
     known = [str(_number(clip)) for clip in clips]
-    for line in direction.lines:
+    for line in direction.single:
         if str(line) not in known:
             raise UsageError(f"the script has no line {line}; {nearest(str(line), known)}")
 
@@ -262,15 +266,17 @@ def _lines(
 
     ``found`` is filled with each line's hits, by clip id.
     """
-    asked = None if voice is None else maker.named_voice(voice)
+    named = None if voice is None else maker.named_voice(voice)
     tools = Toolbox(project, root=video.parent)
     lines = []
     try:
         for done, clip in enumerate(clips, start=1):
-            spoken_by = asked or _own_voice(maker, clip)
+            asked = direction.on(_number(clip))
+            spoken_by = named or _own_voice(maker, clip)
+            if asked.voice is not None:
+                spoken_by = maker.named_voice(asked.voice)
             try:
-                notes = direction.on(_number(clip))
-                line, hits = _one_line(project, maker, tools, clip, spoken_by, notes)
+                line, hits = _one_line(project, maker, tools, clip, spoken_by, asked)
                 lines.append((clip, line))
                 found[clip.clip_id] = hits
             except ClipError as error:
@@ -287,9 +293,17 @@ def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
 
 
 def _one_line(
-    project: Project, maker: LineMaker, tools: Toolbox, clip: Clip, voice: Voice, notes: Notes
+    project: Project,
+    maker: LineMaker,
+    tools: Toolbox,
+    clip: Clip,
+    voice: Voice,
+    asked: LineDirection,
 ) -> tuple[DubbingLine, Neighbours]:
-    work = ClipWork(clip, with_reads(tools.keys, NEEDED), {}, {})
+    features = feature_of(project.config.index)
+    needed = ["phonemes", "lips", *(features[m] for m in MODALITIES)]
+    needed += [name for name in (EXPRESSION,) if name in maker.values]
+    work = ClipWork(clip, with_reads(tools.keys, needed), {}, {})
     run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
         raise ClipError(row["message"], code=row["code"])
@@ -297,20 +311,24 @@ def _one_line(
         code, _, message = work.nulls["phonemes"].partition(": ")
         raise ClipError(message, code=code)
     vectors = {
-        m: np.asarray(work.values[FEATURE_OF[m]])
-        for m in MODALITIES
-        if FEATURE_OF[m] in work.values
+        m: np.asarray(work.values[features[m]]) for m in MODALITIES if features[m] in work.values
     }
-    lips = work.values.get("lips")
-    found = _neighbours(project, maker, clip, vectors, notes)
+    if asked.feeling is not None:
+        vectors = {m: felt(maker.index, m, v, asked.feeling) for m, v in vectors.items()}
+    lips, expression = (work.values.get(name) for name in ("lips", EXPRESSION))
+    found = _neighbours(project, maker, clip, vectors, asked.notes)
+    hits = hits_of(maker.index, vectors, found)
+    if asked.feeling is not None:
+        hits = {m: heard(maker.index, own, asked.feeling) for m, own in hits.items()}
     line = make_line(
         project,
         clip,
         silenced(np.asarray(work.values["phonemes"])[:, 0]),
         voice,
         vectors=vectors,
-        hits=hits_of(maker.index, vectors, found),
+        hits=hits,
         lips=None if lips is None else np.asarray(lips),
+        expression=None if expression is None else np.asarray(expression),
     )
     return line, found
 
@@ -336,7 +354,7 @@ def _track(
     rate = config.audio.sample_rate_hz
     total = max(round(info.duration_s * rate), _sample(project, clips[-1].end_frame))
     samples = np.zeros(total, dtype=np.float32)
-    vocoder = make_vocoder(config.audio)
+    vocoder = make_vocoder(project)
     for clip, line in zip(clips, spoken, strict=True):
         waveform = vocoder.vocode(line.mel).samples.copy()
         fade = min(round(FADE_S * rate), len(waveform) // 2)
@@ -382,6 +400,13 @@ def _original_loudness(
         return None
     loudness = integrated_loudness(Waveform(np.concatenate(pieces), config.audio.sample_rate_hz))
     return None if loudness is None or loudness < QUIETEST_ORIGINAL else loudness
+
+
+def _asked_louder(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> float:
+    """By how many decibels a take gets louder if each line does as it was asked."""
+    frames = np.array([clip.end_frame - clip.start_frame for clip in clips], dtype=np.float64)
+    power = 10 ** (np.array([one.energy for one in controls]) / 10)
+    return float(10 * np.log10((frames * power).sum() / frames.sum()))
 
 
 def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:

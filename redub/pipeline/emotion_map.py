@@ -41,7 +41,7 @@ from redub.pages.emotion_map import (
 from redub.pipeline.decoders import close_decoders
 from redub.pipeline.extract import Toolbox
 from redub.pipeline.files import commit_bytes
-from redub.pipeline.index import FEATURE_OF, LIBRARY, OpenIndex, open_index, policy_of
+from redub.pipeline.index import LIBRARY, OpenIndex, features_of, open_index, policy_of
 from redub.pipeline.project import Project
 from redub.pipeline.store import Store
 
@@ -116,12 +116,13 @@ def emotion_map(project: Project, *, modality: str, media: str, count: int) -> E
     embedded = _embedded(project, store, clips, media, count)
     used = project.config.index.audio_transform if modality == "audio" else space.transform_name
     after = "" if used == "identity" else f" after {used}"
-    similarity = f"{_metric(project, space)} of {FEATURE_OF[modality]}{after}"
+    feature = features_of(store)[modality]
+    similarity = f"{_metric(project, space)} of {feature}{after}"
     return EmotionMap(
         title=f"{project.config.name}: emotion map",
         project=project.config.name,
         build=index.build,
-        vectors=f"{FEATURE_OF[modality]}, the vectors of how they {_SAID[modality]}",
+        vectors=f"{feature}, the vectors of how they {_SAID[modality]}",
         similarity=similarity,
         points=tuple(
             _point(clip, layout, number, near[number], embedded.get(number), project)
@@ -370,9 +371,10 @@ def _queries(
     project: Project, store: Store, index: OpenIndex, modality: str, every: Sequence[Clip]
 ) -> tuple[list[Clip], FloatArray]:
     """The clips that have a vector of this kind, and the vectors (Q, D)."""
-    values = store.read(FEATURE_OF[modality])
+    feature = features_of(store)[modality]
+    values = store.read(feature)
     asking = [clip for clip in every if clip.clip_id in values]
-    width = store.keys.by_name[FEATURE_OF[modality]].schema.width
+    width = store.keys.by_name[feature].schema.width
     queries = np.zeros((len(asking), width), dtype=np.float32)
     for row, clip in enumerate(asking):
         queries[row] = values[clip.clip_id]

@@ -46,6 +46,7 @@ from redub.pipeline.retrieve import retrieval_key
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import make_vocoder, read_samples, take_inputs
 from redub.pipeline.train import run_folder
+from redub.pipeline.vocoder_weights import vocoder_key
 
 GROUND_TRUTH, RESYNTHESIS, MEAN_MEL = "ground truth", "vocoder resynthesis", "training-mean mel"
 LINES_PER_TASK = 4
@@ -266,7 +267,7 @@ class _Tools:
         self.project = project
         self.store = Store(project)
         self.keys: FeatureKeys = self.store.keys
-        self.vocoder = make_vocoder(project.config.audio)
+        self.vocoder = make_vocoder(project)
         self.names = with_reads(self.keys, HEARD)
         self.extractors = {name: self.keys.make(name) for name in self.names}
         clips = self.store.clips()
@@ -633,7 +634,10 @@ def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
     store = Store(project)
     keys = {name: store.keys.by_name[name].key for name in store.keys.usable}
     clips = [asdict(clip) for clip in store.clips()]
-    return digest_of([takes, keys, clips, asdict(project.config.evaluate), list(runs)])
+    settings = [asdict(project.config.evaluate), list(runs)]
+    if project.config.vocoder.name != "griffin_lim":  # which was the only one: old digests stand
+        settings.append(vocoder_key(project))
+    return digest_of([takes, keys, clips, *settings])
 
 
 def is_evaluated(project: Project, runs: Sequence[str]) -> bool:

@@ -41,9 +41,9 @@ from redub.pages.contents import Picture, Sound
 from redub.pipeline.decoders import close_decoders
 from redub.pipeline.extract import Toolbox
 from redub.pipeline.files import commit_bytes
-from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of
+from redub.pipeline.index import OpenIndex, features_of, open_index, policy_of
 from redub.pipeline.ledger import WHOLE_CLIP
-from redub.pipeline.project import Project
+from redub.pipeline.project import MODALITY_FEATURES, Project
 from redub.pipeline.retrieve import check_k, check_notes, known_clip, neighbour_rows
 from redub.pipeline.store import Store
 
@@ -153,7 +153,8 @@ def _asked(project: Project, clip_id: str, k: int) -> _Asked:
     store = Store(project)
     index = open_index(project)
     clip = known_clip(store, clip_id)
-    vectors = {name: store.read(FEATURE_OF[name], [clip_id]) for name in MODALITIES}
+    features = features_of(store)
+    vectors = {name: store.read(features[name], [clip_id]) for name in MODALITIES}
     return _Asked(store=store, index=index, clip=clip, k=k, vectors=vectors)
 
 
@@ -206,6 +207,7 @@ class _Gatherer:
     ) -> None:
         self.project, self.asked, self.before, self.after = project, asked, before, after
         self.store, self.index, self.clip_id = asked.store, asked.index, asked.clip.clip_id
+        self.features = features_of(self.store)
         self.lost = (after or before).lost
         self.clips = {clip.clip_id: clip for clip in self.store.clips()}
         searches = (before, after) if after else (before,)
@@ -302,7 +304,7 @@ class _Gatherer:
         own = self.index.modalities[name]
         after = "" if own.transform is None else f" after {own.transform_name}"
         metric = self.project.config.index.metric.replace("_", " ")
-        return f"{metric} of {of}{FEATURE_OF[name]}{after}"
+        return f"{metric} of {of}{self.features[name]}{after}"
 
     def _hit(
         self, name: str, hit: _Answer, own: set[str], remaining: set[str] | None = None
@@ -328,7 +330,12 @@ class _Gatherer:
         return ", ".join(WORDS_OF[Reason[name.upper()]] for name in names) or "others came first"
 
     def _texts(self, name: str, clip_id: str) -> tuple[tuple[str, str], ...]:
-        """What a modality's vector is made of: (title, text), leaving out what is not there."""
+        """What a modality's vector is made of: (title, text), leaving out what is not there.
+
+        What is measured from the picture alone is made of no text.
+        """
+        if not self._is_worded(name):
+            return ()
         if name in CAPTION_OF:
             caption = self.values[CAPTION_OF[name]].get(clip_id)
             return () if caption is None else ((CAPTION_OF[name].replace("_", " "), str(caption)),)
@@ -337,13 +344,17 @@ class _Gatherer:
         texts = (("line", line), ("reaction", "" if reaction == line.strip() else reaction))
         return tuple((title, text) for title, text in texts if text)
 
+    def _is_worded(self, name: str) -> bool:
+        """Whether a modality's vector comes from words, as its class shares do."""
+        return self.features[name] == MODALITY_FEATURES[name][0]
+
     def _labels(self, name: str) -> tuple[str, ...]:
         extractor: Any = self.store.keys.make(SHARES_OF[name], checked=False)
         labels: tuple[str, ...] = extractor.labels
         return labels
 
     def _shares(self, name: str, clip_id: str) -> tuple[float, ...]:
-        value = self.values[SHARES_OF[name]].get(clip_id)
+        value = self.values[SHARES_OF[name]].get(clip_id) if self._is_worded(name) else None
         return () if value is None else tuple(float(share) for share in np.asarray(value))
 
     def _candidates(self, name: str) -> int:
@@ -353,7 +364,7 @@ class _Gatherer:
 
     def _silence(self, name: str, found: int, candidates: int) -> str:
         """Why fewer than K answered; empty where K did."""
-        feature, k = FEATURE_OF[name], self.asked.k
+        feature, k = self.features[name], self.asked.k
         if not self.asked.vectors[name]:
             return f"The line has no {feature}, so nobody was asked: {self._why_not(feature)}"
         if k == 0:
@@ -445,7 +456,7 @@ class _Gatherer:
         policy = policy_of(config)
         rules = {field.name: getattr(policy, field.name) for field in fields(policy)}
         keys = self.store.keys
-        used = [FEATURE_OF[m] for m in (*MODALITIES, "audio")]
+        used = list(self.features.values())
         used += [*CAPTION_OF.values(), "reaction", *SHARES_OF.values()]
         splits = Counter(clip.split for clip in self.clips.values())
         return (

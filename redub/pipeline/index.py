@@ -41,7 +41,13 @@ from redub.pipeline.files import (
     new_folder,
     read_json,
 )
-from redub.pipeline.project import IndexConfig, Project
+from redub.pipeline.project import (
+    FEATURE_SETTINGS,
+    IndexConfig,
+    Project,
+    feature_of,
+    features_among,
+)
 from redub.pipeline.spaces import (
     PLAIN,
     Space,
@@ -78,7 +84,6 @@ SEGMENT_WITH = ("backend", "metric", "recall_floor", "seed")
 MOST_SEGMENTS = 16  # each costs every query a search
 MOST_DEAD = 0.5  # dead rows per live one, that searches still pass by
 RECORD = "record.json"
-FEATURE_OF = {modality: f"{modality}_emotion" for modality in (*MODALITIES, "audio")}
 LIBRARY = "library"
 CLIP_COLUMNS = [own.name for own in fields(Clip)]
 
@@ -148,6 +153,11 @@ def selection_of(config: IndexConfig, k: int | None = None) -> Selection:
         adaptive=config.adaptive,
         diversity=config.diversity,
     )
+
+
+def features_of(store: Store) -> dict[str, str]:
+    """Modality, audio too, to the feature that stands for it in the store's project."""
+    return feature_of(store.project.config.index)
 
 
 def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
@@ -232,7 +242,8 @@ def library_of(store: Store) -> list[Clip]:
 def _library(store: Store) -> tuple[pl.DataFrame, int]:
     """Training clips that can answer, sorted by id: those with an audio vector; how many cannot."""
     clips = store.clip_frame().filter(pl.col("split") == "train")
-    sounding = store.live_features(FEATURE_OF["audio"], clips=clips).filter(pl.col("valid"))
+    audio = features_of(store)["audio"]
+    sounding = store.live_features(audio, clips=clips).filter(pl.col("valid"))
     library = clips.join(sounding, on="clip_id", how="semi").sort("clip_id")
     if library.is_empty():
         raise ConfigError(
@@ -244,7 +255,7 @@ def _library(store: Store) -> tuple[pl.DataFrame, int]:
 
 
 def _document(store: Store, library: pl.DataFrame) -> dict[str, Any]:
-    keys = {name: store.keys.by_name[name] for name in sorted(FEATURE_OF.values())}
+    keys = {name: store.keys.by_name[name] for name in sorted(features_of(store).values())}
     facts = library.select(
         *CLIP_COLUMNS, **{f"digest of {name}": digest_column(key) for name, key in keys.items()}
     )
@@ -257,7 +268,7 @@ def _document(store: Store, library: pl.DataFrame) -> dict[str, Any]:
 
 
 def _write_library(store: Store, target: Path, library: pl.DataFrame) -> None:
-    raw = store.read_rows(FEATURE_OF["audio"], library["clip_id"], clips=library)
+    raw = store.read_rows(features_of(store)["audio"], library["clip_id"], clips=library)
     speakers = library["speaker"].to_list()
     name = store.project.config.index.audio_transform
     transform = fit_chain((name,), raw, speakers)
@@ -284,7 +295,8 @@ def _fitted_spaces(store: Store, library: Sequence[Clip]) -> Iterator[tuple[str,
     for modality in MODALITIES:
         if transform_of(config, modality) == PLAIN:
             continue  # nothing is read: a large library stays on the disk
-        space = fit_space(config, modality, library, store.read(FEATURE_OF[modality], ids))
+        values = store.read(features_of(store)[modality], ids)
+        space = fit_space(config, modality, library, values)
         if space is not None:
             yield modality, space
 
@@ -293,7 +305,7 @@ def _wanted(
     store: Store, modality: str, library: pl.DataFrame, space: Space | None
 ) -> pl.DataFrame:
     """``clip_id, digest`` of every library clip that has a vector to be searched for, sorted."""
-    name = FEATURE_OF[modality]
+    name = features_of(store)[modality]
     own = library if space is None else library[space.rows]
     valid = store.live_features(name, clips=own).filter(pl.col("valid"))
     return own.join(valid, on="clip_id", how="semi", maintain_order="left").select(
@@ -315,17 +327,20 @@ class _NewRows:
         return self.store.project.root / "index" / self.modality
 
     @property
+    def feature(self) -> str:
+        return features_of(self.store)[self.modality]
+
+    @property
     def settings(self) -> str:
         """Digest of all that an indexed row depends on beside the clip; heads a segment's name."""
         config = self.store.project.config.index
-        key = self.store.keys.by_name[FEATURE_OF[self.modality]].key
+        key = self.store.keys.by_name[self.feature].key
         built = [BUILD_VERSION, key, *(getattr(config, name) for name in SEGMENT_WITH)]
         return digest_of(built if self.space is None else [*built, self.space.digest])
 
     def vectors(self, clip_ids: Sequence[str]) -> FloatArray:
         """(n, W) float32 vectors as they are searched."""
-        name = FEATURE_OF[self.modality]
-        vectors = self.store.read_rows(name, clip_ids, clips=self.library)
+        vectors = self.store.read_rows(self.feature, clip_ids, clips=self.library)
         if self.space is None:
             return vectors
         speaker_of = dict(self.library.select("clip_id", "speaker").iter_rows())
@@ -454,7 +469,7 @@ def _build_segment(new: _NewRows, target: Path, rows: Mapping[str, str]) -> None
         backend=config.backend,
         recall_floor=config.recall_floor,
         seed=config.seed,
-        feature_key=new.store.keys.by_name[FEATURE_OF[new.modality]].key,
+        feature_key=new.store.keys.by_name[new.feature].key,
     )
     with new_folder(target) as folder:
         saved = segment.save(folder)
@@ -554,6 +569,22 @@ def is_fresh(store: Store, record: dict[str, Any]) -> bool:
     return bool(digest_of(_document(store, library)) == record["build"])
 
 
+def changed_settings(config: IndexConfig, record: Mapping[str, Any]) -> list[str]:
+    """Settings a build was made with that are others now: ``index.metric dot → cosine``."""
+    features = {FEATURE_SETTINGS[m]: built_of(record)[m] for m in FEATURE_SETTINGS}
+    built = {**record["document"]["config"], **features}
+    return [
+        f"index.{name} {built[name]} → {getattr(config, name)}"
+        for name in (*BUILT_WITH, *features)
+        if name in built and built[name] != getattr(config, name)
+    ]
+
+
+def built_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Modality, audio too, to the feature that a build was made of."""
+    return features_among(record["document"]["features"])
+
+
 def open_index(project: Project) -> OpenIndex:
     """Open the newest build, every file checked against its commit first.
 
@@ -568,9 +599,10 @@ def open_index(project: Project) -> OpenIndex:
     if record is None:
         raise ConfigError("there is no index yet; run `redub index build`", code="E-STAGE-INDEX")
     if not is_fresh(Store(project), record):
+        changed = "; ".join(changed_settings(project.config.index, record))
         raise ConfigError(
-            "the clips, their features or the settings changed since the index was built; "
-            "run `redub index build`",
+            "the clips, their features or the settings changed since the index was built"
+            f"{f' ({changed})' if changed else ''}; run `redub index build`",
             code="E-STAGE-INDEX",
         )
     root, build = project.root / "index", record["build"]

@@ -31,10 +31,11 @@ from redub.index.similarity import pair_scores
 from redub.pipeline.audit import exact_search, newest_build, segment_record, stored_hits
 from redub.pipeline.files import check_folder
 from redub.pipeline.index import (
-    FEATURE_OF,
     LIBRARY,
     OpenIndex,
+    built_of,
     current_build,
+    features_of,
     is_fresh,
     neighbour_tables,
     policy_of,
@@ -92,10 +93,12 @@ class SegmentStats:
 class ModalityStats:
     """One modality of the build; ``rows`` are live ones, ``size_bytes`` is of all segments.
 
-    ``width`` is that of the vectors as they are searched, after ``transform``.
+    ``feature`` is what the build was made of; ``width`` is that of the vectors as they are
+    searched, after ``transform``.
     """
 
     modality: str
+    feature: str
     rows: int
     width: int
     metric: str
@@ -131,7 +134,7 @@ class IndexStats:
             said.append(f"  by {name}: " + ", ".join(f"{k or '–'} {v}" for k, v in counts.items()))
         for own in self.modalities:
             said.append(
-                f"{own.modality}: {own.rows} rows of width {own.width}, "
+                f"{own.modality}: {own.rows} rows of {own.feature}, width {own.width}, "
                 f"{own.metric}{' of two halves' if own.halves else ''}, transform {own.transform}, "
                 f"{_on_disk(own.size_bytes)} "
                 f"in {len(own.segments)} segments"
@@ -241,6 +244,7 @@ def _modality(
     )
     return ModalityStats(
         modality=modality,
+        feature=built_of(record)[modality],
         rows=len(own.rows),
         width=own.backend.width,
         metric=own.backend.metric,
@@ -507,7 +511,7 @@ def _compared(
     stored: pl.DataFrame,
 ) -> AskedAgain:
     own = index.modalities[modality]
-    vectors = store.read(FEATURE_OF[modality], [clip.clip_id for clip in sample])
+    vectors = store.read(features_of(store)[modality], [clip.clip_id for clip in sample])
     exact = replace(index, modalities={modality: exact_search(index, modality)})
     truth = _by_query(neighbour_rows(exact, project, modality, sample, vectors).to_pylist())
     mine = _by_query(stored.filter(pl.col("modality") == modality).iter_rows(named=True))

@@ -18,11 +18,12 @@ from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
 from redub.model.registry import reads_of
-from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index
-from redub.pipeline.project import Project
+from redub.pipeline.index import OpenIndex, open_index
+from redub.pipeline.project import MODALITY_FEATURES, Project, ProjectConfig, feature_of
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store import Store
 from redub.training.lines import DubbingLine, Hits, with_silence
+from redub.training.pack import EXPRESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,30 @@ def voice_name(clip: Clip) -> str:
     return clip.speaker or f"source {clip.source}"
 
 
+def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str, ...]:
+    """The features that lines for a system are made of; the project's system if none is named.
+
+    Systems declare the first feature of each modality; another one that the settings name stands
+    in its place.
+    """
+    chosen = feature_of(config.index)
+    instead = {MODALITY_FEATURES[modality][0]: name for modality, name in chosen.items()}
+    declared = reads_of(system or config.train.model)
+    return tuple(dict.fromkeys(instead.get(name, name) for name in declared))
+
+
 class LineMaker:
     """Joins features into lines; opens the store and the index once."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, system: str | None = None) -> None:
+        """Open what a system reads: the project's, or the one that is named."""
         self.project = project
         self.store = Store(project)
         self.index: OpenIndex = open_index(project)
         self.clips = self.store.clips()
         self.by_id = {clip.clip_id: clip for clip in self.clips}
         self.values: dict[str, dict[str, Value]] = {
-            name: self.store.read(name) for name in reads_of(project.config.train.model)
+            name: self.store.read(name) for name in features_read(project.config, system)
         }
         self.retrieval = retrieval_key(project, self.index)
         self.neighbours = neighbours_of(self.store, self.index)
@@ -79,7 +93,8 @@ class LineMaker:
     def keys(self) -> dict[str, str]:
         """What a checkpoint trained on these lines was made from."""
         by_name = self.store.keys.by_name
-        return {name: by_name[name].key for name in (*self.values, FEATURE_OF["audio"])}
+        names = (*self.values, feature_of(self.project.config.index)["audio"])
+        return {name: by_name[name].key for name in names}
 
     def recorded(self, split: str) -> LineReport:
         """Lines of a split with everything that was recorded: mel, durations, F0, energy."""
@@ -199,12 +214,14 @@ class LineMaker:
                 "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
                 "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
             }
+        features = feature_of(self.project.config.index)
         vectors = {
-            m: np.asarray(self.values[FEATURE_OF[m]][clip_id])
+            m: np.asarray(self.values[features[m]][clip_id])
             for m in MODALITIES
-            if clip_id in self.values[FEATURE_OF[m]]
+            if clip_id in self.values[features[m]]
         }
         lips = self.values["lips"].get(clip_id)
+        expression = self.values.get(EXPRESSION, {}).get(clip_id)
         return make_line(
             self.project,
             clip,
@@ -213,6 +230,7 @@ class LineMaker:
             vectors=vectors,
             hits=hits_of(self.index, vectors, self.neighbours[clip_id]),
             lips=None if lips is None else np.asarray(lips),
+            expression=None if expression is None else np.asarray(expression),
             durations=durations,
             recorded=recorded,
         )
@@ -227,6 +245,7 @@ def make_line(
     vectors: Mapping[str, FloatArray],
     hits: Mapping[str, Hits],
     lips: FloatArray | None,
+    expression: FloatArray | None = None,
     durations: Any = None,
     recorded: Mapping[str, FloatArray] | None = None,
 ) -> DubbingLine:
@@ -241,6 +260,7 @@ def make_line(
         speaker_vector=voice.speaker_vector,
         timbres=voice.timbres,
         lips=lips,
+        expression=expression,
         durations=None if durations is None else np.asarray(durations, dtype=np.int64),
         emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
         vectors=vectors,

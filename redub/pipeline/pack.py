@@ -27,10 +27,9 @@ from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, IntegrityError
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.features.base import FeatureSchema
-from redub.model.registry import reads_of
 from redub.pipeline.files import commit_file, commit_json, file_digest, read_json
-from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index
-from redub.pipeline.lines import lenders, lent_to, voice_name
+from redub.pipeline.index import OpenIndex, features_of, open_index
+from redub.pipeline.lines import features_read, lenders, lent_to, voice_name
 from redub.pipeline.parts import PartRecord
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key
@@ -50,7 +49,7 @@ from redub.training.pack import (
 log = logging.getLogger(__name__)
 
 FOLDER, PARTS = "packs", "parts"
-PACK_VERSION = 2
+PACK_VERSION = 3
 CHUNK = 128  # clips in memory at a time
 PART_CLIPS = 8192
 MOST_PARTS = 64
@@ -103,8 +102,8 @@ def pack_keys(
     Args:
         contents: of :func:`_contents`, where they are known.
     """
-    reads = reads_of(store.project.config.train.model)
-    names = (*reads, FEATURE_OF["audio"])
+    reads = features_read(store.project.config)
+    names = (*reads, features_of(store)["audio"])
     if contents is None:
         frame = store.clip_frame()
         live = {name: store.live_features(name, clips=frame) for name in reads}
@@ -154,6 +153,7 @@ def build_pack(project: Project) -> PackSummary:
         pack=name,
         keys=keys,
         features={n: {**asdict(kind), "moved": losses.get(n, 0.0)} for n, kind in kinds.items()},
+        modalities={m: n for m, n in features_of(store).items() if m in MODALITIES},
         parts=tuple(parts),
         links=_file(root, target, len(links)),
         splits=splits,
@@ -190,7 +190,7 @@ def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
 def _kinds(store: Store, project: Project) -> dict[str, Stored]:
     """The features with the types that a part stores; frames of numbers may be float16."""
     kinds = {}
-    for name in reads_of(project.config.train.model):
+    for name in features_read(project.config):
         schema = store.keys.by_name[name].schema
         is_frames = schema.kind == "frames" and schema.dtype == "float32"
         dtype = project.config.train.frames if is_frames else schema.dtype

@@ -22,8 +22,7 @@ from redub.core.types import FloatArray
 from redub.evaluation.intervals import wilson
 from redub.index.exact import ExactBackend
 from redub.index.transform import Chain, fit_chain
-from redub.pipeline.index import FEATURE_OF
-from redub.pipeline.project import Project
+from redub.pipeline.project import Project, feature_of
 from redub.pipeline.store import Store
 
 
@@ -56,8 +55,9 @@ def emotion_precision(
         UsageError: an unknown modality or scope, or ``k`` below 1.
         ConfigError: too few labelled clips.
     """
-    if modality not in FEATURE_OF:
-        raise UsageError(f"unknown modality '{modality}'; {nearest(modality, FEATURE_OF)}")
+    features = feature_of(project.config.index)
+    if modality not in features:
+        raise UsageError(f"unknown modality '{modality}'; {nearest(modality, features)}")
     if scope not in ("any", "same", "other"):
         raise UsageError(f"unknown scope '{scope}'; {nearest(scope, ['any', 'same', 'other'])}")
     k = project.config.index.k if k is None else k
@@ -65,7 +65,7 @@ def emotion_precision(
         raise UsageError(f"K is {k}; wanted at least 1")
     store = Store(project)
     clips = store.clip_frame().filter(pl.col("emotion") != "")
-    values = store.read(FEATURE_OF[modality], clips["clip_id"])
+    values = store.read(features[modality], clips["clip_id"])
     clips = clips.filter(pl.col("clip_id").is_in(list(values))).sort("clip_id")
     if len(clips) <= k:
         raise ConfigError(

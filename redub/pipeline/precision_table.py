@@ -34,7 +34,7 @@ from redub.index.library import retrieve as search
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.index.selection import Selection
 from redub.index.transform import Chain, fit_for_search
-from redub.pipeline.index import FEATURE_OF, library_of, policy_of
+from redub.pipeline.index import features_of, library_of, policy_of
 from redub.pipeline.project import IndexConfig, Project
 from redub.pipeline.spaces import transform_of
 from redub.pipeline.store import Store
@@ -170,7 +170,7 @@ def precision_table(
     rows: list[PrecisionRow] = []
     notes: list[str] = []
     for name in modalities:
-        values = store.read(FEATURE_OF[name], [c.clip_id for c in (*library, *asking)])
+        values = store.read(features_of(store)[name], [c.clip_id for c in (*library, *asking)])
         for used in _transforms(project.config.index, name, transform):
             for way in similarities:
                 if way == "halves" and name != "text":

@@ -80,7 +80,7 @@ def sample_writer(
 
     split, lines = _fixed_lines(pack, count, overfit)
     audio = project.config.audio
-    voice = make_vocoder(audio)
+    voice = make_vocoder(project)
 
     def write(step: int, dubber: TrainedDubber) -> None:
         try:

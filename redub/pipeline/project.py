@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from redub.core.errors import ConfigError, UsageError
 from redub.core.types import AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, maker_of
 from redub.features.runtime import Runtime
+from redub.model.vocoder.registry import VOCODERS
 
 FILE_NAME = "redub.toml"
 SearchTransform = Literal["identity", "speaker_zscore", "whiten", "lda"]
@@ -63,20 +64,35 @@ class StoreConfig:
 
 MOST_NEIGHBOURS = 100
 
+MODALITY_FEATURES = {
+    "scene": ("scene_emotion", "global_scene"),
+    "face": ("face_emotion", "global_face"),
+    "text": ("text_emotion",),
+    "audio": ("audio_emotion",),
+}
+"""What can stand for a modality: first what the systems are written for, made from words where
+there are two; then what is measured from the picture alone."""
+
+FEATURE_SETTINGS = {"scene": "scene_feature", "face": "face_feature"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
     """The reference footage library, who may be retrieved, and what becomes a hit.
 
     ``backend`` to ``segment_rows`` (rows at most in one piece) make the index; the rest is asked
-    at every search, so a change of it needs no new build. Transforms are fitted on the library:
-    that of ``audio`` changes what models are given, the others only what is searched. See
+    at every search, so a change of it needs no new build. ``scene_feature`` and ``face_feature``
+    are searched, packed and given to models; :data:`MODALITY_FEATURES` lists what they may be.
+    Transforms are fitted on the library: that of ``audio`` changes what models are given, the
+    others only what is searched. See
     :class:`redub.index.policy.Policy` for who may be retrieved and
     :class:`redub.index.selection.Selection` for the choice among them.
     """
 
     backend: Literal["auto", "exact", "hnsw"] = "auto"
     metric: Literal["cosine", "dot", "negative_euclidean"] = "cosine"
+    scene_feature: str = MODALITY_FEATURES["scene"][0]
+    face_feature: str = MODALITY_FEATURES["face"][0]
     audio_transform: Literal["identity", "speaker_zscore"] = "speaker_zscore"
     scene_transform: SearchTransform = "identity"
     face_transform: SearchTransform = "identity"
@@ -97,6 +113,12 @@ class IndexConfig:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for modality, setting in FEATURE_SETTINGS.items():
+            named, known = getattr(self, setting), MODALITY_FEATURES[modality]
+            if named not in known:
+                raise ConfigError(
+                    f"index.{setting} is '{named}'; {nearest(named, known)}", code="E-CFG-NAME"
+                )
         if not 0 <= self.k <= MOST_NEIGHBOURS:
             raise ConfigError(
                 f"index.k is {self.k}; legal: 0 to {MOST_NEIGHBOURS}", code="E-CFG-VALUE"
@@ -119,6 +141,22 @@ class IndexConfig:
                 f"index.neighbour_lines is {self.neighbour_lines}; wanted 0 or more",
                 code="E-CFG-VALUE",
             )
+
+
+def feature_of(config: IndexConfig) -> dict[str, str]:
+    """Modality, audio too, to the feature that stands for it in the project."""
+    chosen = {name: getattr(config, setting) for name, setting in FEATURE_SETTINGS.items()}
+    return {name: chosen.get(name, known[0]) for name, known in MODALITY_FEATURES.items()}
+
+
+def features_among(names: Container[str]) -> dict[str, str]:
+    """The same of something that was made of features with these names: a build, a run.
+
+    The first feature of a modality is among them only where it stands for the modality; the others
+    may be there for another reason.
+    """
+    found = {m: [name for name in known if name in names] for m, known in MODALITY_FEATURES.items()}
+    return {modality: own[0] for modality, own in found.items() if own}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +202,36 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderConfig:
+    """What makes mels audible; ``name`` is a line of ``model/vocoder/registry.py``.
+
+    ``weights``: an entry of ``models.lock``, by default the one called as the vocoder. ``run``: a
+    vocoder that was trained in this project instead. griffin_lim needs neither.
+    """
+
+    name: str = "griffin_lim"
+    weights: str = ""
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in VOCODERS:
+            raise ConfigError(
+                f"'vocoder.name' is {self.name!r}; {nearest(self.name, VOCODERS)}",
+                code="E-CFG-NAME",
+            )
+        wrong = ""
+        if self.weights and self.run:
+            wrong = "vocoder.weights and vocoder.run are both set; keep one of them"
+        elif self.name == "griffin_lim" and (self.weights or self.run):
+            key = "weights" if self.weights else "run"
+            wrong = f"vocoder.{key} is set and griffin_lim has no weights; set vocoder.name too"
+        elif self.run and self.name != "hifi_gan":
+            wrong = f"vocoder.run is set and name is '{self.name}'; hifi_gan alone is trained here"
+        if wrong:
+            raise ConfigError(wrong, code="E-CFG-VALUE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
     name: str = "project"
     audio: AudioSpec = field(default_factory=AudioSpec)
@@ -172,6 +240,7 @@ class ProjectConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compute: Runtime = field(default_factory=Runtime)
     profile: str = BUILTIN
@@ -294,6 +363,22 @@ def with_training(
             raise ConfigError(f"{file} cannot be read: {error}", code="E-CFG-TOML") from error
     if preset is not None:
         values["preset"] = preset
+    values = merged(values, parsed_settings(settings))
+    tables = {name: values.pop(name, {}) for name in ("system", "training")}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"'train.{name}' wants a table", code="E-CFG-TYPE")
+    train = dataclasses.replace(from_mapping(TrainConfig, values, where="train"), **tables)
+    return Project(project.root, dataclasses.replace(project.config, train=train))
+
+
+def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` with dotted keys as nested tables, later ones before earlier ones.
+
+    Raises:
+        UsageError: a setting without ``=``.
+    """
+    values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -302,12 +387,7 @@ def with_training(
         for name in reversed(key.strip().split(".")):
             nested = {name: nested}
         values = merged(values, nested)
-    tables = {name: values.pop(name, {}) for name in ("system", "training")}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"'train.{name}' wants a table", code="E-CFG-TYPE")
-    train = dataclasses.replace(from_mapping(TrainConfig, values, where="train"), **tables)
-    return Project(project.root, dataclasses.replace(project.config, train=train))
+    return values
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

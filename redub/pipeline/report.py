@@ -61,9 +61,9 @@ from redub.pipeline.evaluate import (
 )
 from redub.pipeline.extract import Toolbox
 from redub.pipeline.files import commit_bytes
-from redub.pipeline.index import FEATURE_OF, open_index
+from redub.pipeline.index import features_of, open_index
 from redub.pipeline.progress import Distances, read_sample
-from redub.pipeline.project import Project
+from redub.pipeline.project import MODALITY_FEATURES, Project
 from redub.pipeline.retrieve import neighbours_of
 from redub.pipeline.runs import read_metrics
 from redub.pipeline.store import Store
@@ -380,7 +380,7 @@ class _Gatherer:
     ) -> None:
         self.project, self.store, self.clips = project, store, clips
         self.tools = Toolbox(project)
-        self.vocoder = make_vocoder(project.config.audio)
+        self.vocoder = make_vocoder(project)
         self.neighbours = neighbours_of(store, open_index(project))
         ids = {clip.clip_id for clip in chosen}
         hits = {hit for i in ids for found in self.neighbours[i].values() for hit, _ in found}
@@ -465,10 +465,12 @@ class _Gatherer:
             return Picture(mp4=path.read_bytes(), poster=frames[len(frames) // 2])
 
     def _casting(self, clip: Clip, modality: str) -> Casting:
+        feature = features_of(self.store)[modality]
+        is_worded = feature == MODALITY_FEATURES[modality][0]
         asked = clip.text
         if modality != "text":
             asked = str(self.values[f"{modality}_caption"].get(clip.clip_id, ""))
-        own = set(_feeling_words(asked))
+        own = set(_feeling_words(asked)) if is_worded else set()
         found = []
         for rank, (hit, score) in enumerate(self.neighbours[clip.clip_id][modality], start=1):
             other = self.clips[hit]
@@ -492,7 +494,7 @@ class _Gatherer:
             modality=modality,
             neighbours=tuple(found),
             query=asked,
-            similarity=f"{self.project.config.index.metric} of {FEATURE_OF[modality]}",
+            similarity=f"{self.project.config.index.metric} of {feature}",
         )
 
 

@@ -20,7 +20,7 @@ from redub.core.types import MODALITIES, Clip, FloatArray, Value
 from redub.index.library import retrieve as search
 from redub.index.notes import Notes, directed
 from redub.index.policy import ClipFacts, Reason
-from redub.pipeline.index import FEATURE_OF, OpenIndex, open_index, policy_of, selection_of
+from redub.pipeline.index import OpenIndex, features_of, open_index, policy_of, selection_of
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import MOST_NEIGHBOURS, IndexConfig, Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
@@ -62,7 +62,8 @@ def retrieve(project: Project) -> RetrieveSummary:
     check_policy(index, project.config.index)
     table = neighbour_parts(store, index)
     clips = store.clips()
-    vectors = {m: store.read(FEATURE_OF[m]) for m in MODALITIES}
+    features = features_of(store)
+    vectors = {m: store.read(features[m]) for m in MODALITIES}
     known = {part.name for part in table.parts() if table.is_whole(part)}
     rows = queries = 0
     for shard, chunk in _chunks(store, index, clips):
@@ -218,7 +219,8 @@ def _chunks(
 ) -> Iterator[tuple[str, Sequence[Clip]]]:
     """The queries cut into parts, each named by all that its answers depend on."""
     asking = retrieval_key(store.project, index)
-    keys = [store.keys.by_name[FEATURE_OF[m]] for m in MODALITIES]
+    features = features_of(store)
+    keys = [store.keys.by_name[features[m]] for m in MODALITIES]
     for start in range(0, len(clips), QUERIES_PER_PART):
         chunk = clips[start : start + QUERIES_PER_PART]
         asked = [[asdict(c), [key.input_digest(c) for key in keys]] for c in chunk]
@@ -272,7 +274,7 @@ def query_clip(
     library = {clip.clip_id: clip for clip in index.clips}
     answer: dict[str, list[Neighbour]] = {}
     for name in MODALITIES if modality == "all" else (modality,):
-        vectors = store.read(FEATURE_OF[name], [clip_id])
+        vectors = store.read(features_of(store)[name], [clip_id])
         found = neighbour_rows(index, project, name, [clip], vectors, k=k, notes=notes)
         answer[name] = [
             Neighbour(

@@ -38,7 +38,7 @@ from redub.pipeline.synthesize import read_index
 from redub.pipeline.train import LINES, sampled_steps
 from redub.training import checkpoint
 from redub.training.losses import Losses
-from redub.training.trainer import CHECKPOINTS, METRICS, TRAINING_PRESETS
+from redub.training.trainer import CHECKPOINTS, METRICS, TRAINING_PRESETS, training_preset
 
 CONFIG, CARD, SAMPLES = "config.toml", "card.md", "samples"
 OWN_KEYS = ("overfit",)  # kept among a checkpoint's keys, though no feature and no index
@@ -475,7 +475,9 @@ def _preset(values: Mapping[str, Any]) -> str:
         preset = dotted(
             {
                 "model": settings_of(presets[name])["fields"],
-                "training": settings_of(TRAINING_PRESETS[name])["fields"],
+                "training": settings_of(training_preset(str(values.get("model.name")), name))[
+                    "fields"
+                ],
             }
         )
         own = values.keys() - chosen  # an older run lacks settings that came later

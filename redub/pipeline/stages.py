@@ -24,7 +24,7 @@ from redub.pipeline.project import Project
 from redub.pipeline.timings import note_features, note_stage
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
-    from redub.index.notes import Notes
+    from redub.pipeline.direction import Direction
     from redub.pipeline.dub import DubSummary
     from redub.pipeline.estimate import Estimate
     from redub.pipeline.evaluate import Evaluation
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no t
     from redub.pipeline.retrieve import RetrieveSummary
     from redub.pipeline.synthesize import SynthesisSummary
     from redub.pipeline.train import TrainSummary
+    from redub.pipeline.vocoder import VocoderSummary
 
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
 WRITTEN = (
@@ -46,6 +47,7 @@ WRITTEN = (
     "neighbours",
     "packs",
     "runs",
+    "vocoders",
     ".redub",
 )
 
@@ -170,6 +172,31 @@ def run_estimate(
         )
 
 
+def run_vocoder_train(
+    project: Project,
+    *,
+    run: str,
+    preset: str,
+    settings: Sequence[str],
+    max_steps: int | None,
+    resume: bool,
+    progress: Callable[..., None],
+) -> VocoderSummary:
+    """Train a vocoder on the project's recorded lines."""
+    from redub.pipeline.vocoder import train_project_vocoder
+
+    with writing(project, f"vocoder train {run}"):
+        return train_project_vocoder(
+            project,
+            run=run,
+            preset=preset,
+            settings=settings,
+            max_steps=max_steps,
+            resume=resume,
+            progress=progress,
+        )
+
+
 def run_train_beside(
     project: Project, runs: Mapping[str, bool], scheduler: Scheduler
 ) -> list[TrainSummary]:
@@ -248,12 +275,11 @@ def run_dub(
     output: Path,
     voice: str | None,
     run: str,
-    notes: Notes,
-    lines: Sequence[int],
+    direction: Direction,
     progress: Progress,
 ) -> DubSummary:
     """Dub one video; reads the store and writes the output and the record beside it."""
-    from redub.pipeline.dub import Direction, dub
+    from redub.pipeline.dub import dub
 
     return dub(
         project,
@@ -262,7 +288,7 @@ def run_dub(
         output=output,
         voice=voice,
         run=run,
-        direction=Direction(notes=notes, lines=tuple(lines)),
+        direction=direction,
         progress=progress,
     )
 

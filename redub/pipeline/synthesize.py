@@ -20,18 +20,17 @@ import soundfile
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import AudioSpec, Clip, FloatArray, Waveform
-from redub.model.vocoder.registry import vocoder
 from redub.pipeline.files import commit_bytes, commit_file, commit_json, file_digest, read_json
 from redub.pipeline.lines import LineMaker
-from redub.pipeline.project import Project
+from redub.pipeline.project import FEATURE_SETTINGS, Project, feature_of, features_among
 from redub.pipeline.train import run_folder, trained_on
+from redub.pipeline.vocoder_weights import open_vocoder, vocoder_key
 from redub.training import checkpoint
 from redub.training.pretrained import export_weights
 from redub.training.synthesis import SpokenLine, TrainedDubber, load_dubber, synthesise
 from redub.training.trainer import CHECKPOINTS
 
 LINES_PER_BATCH = 16
-VOCODER = "griffin_lim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,13 @@ class SynthesisSummary:
         return self.seconds / max(self.speech_s, 1e-9)
 
 
-def make_vocoder(audio: AudioSpec) -> Any:
-    """The weight-free vocoder at the project's mel settings."""
-    kind = vocoder(VOCODER)
-    return kind(kind.Config(audio=audio))
+def make_vocoder(project: Project) -> Any:
+    """The vocoder that ``[vocoder]`` names, at the project's mel settings and on its device.
+
+    Raises:
+        ModelRefusedError, ConfigError: see :func:`redub.pipeline.vocoder_weights.open_vocoder`.
+    """
+    return open_vocoder(project)
 
 
 def open_dubber(project: Project, run: str) -> TrainedDubber:
@@ -99,8 +101,17 @@ def check_features(dubber: TrainedDubber, project: Project, maker_keys: dict[str
     """Refuse features made otherwise than those the run was trained on.
 
     Raises:
-        IntegrityError: names the feature whose key differs (exit 6).
+        IntegrityError: names the feature whose key differs, or the setting that chooses another
+            feature (exit 6).
     """
+    learnt, here = features_among(dubber.keys), feature_of(project.config.index)
+    for modality, setting in FEATURE_SETTINGS.items():
+        if learnt.get(modality, here[modality]) != here[modality]:
+            raise IntegrityError(
+                f"the run was trained with index.{setting} = '{learnt[modality]}', this project "
+                f"has '{here[modality]}'; set the project file back or train again",
+                code="E-INT-FEATURES",
+            )
     for name, key in maker_keys.items():
         trained = dubber.keys.get(name)
         if trained is not None and trained != key:
@@ -125,11 +136,12 @@ def synthesize(
         IntegrityError: the run was trained on other features than the project has.
     """
     dubber = open_dubber(project, run)
-    maker = LineMaker(project)
+    maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
     if split not in ("train", "validation", "test"):
         raise UsageError(f"unknown split '{split}'; known: train, validation, test")
-    report = maker.scripted(split)
+    published = "ground_truth_length" in getattr(dubber.model.config, "legacy", ())
+    report = maker.recorded(split) if published else maker.scripted(split)
     seen = trained_on(project, run)
     leaks = [line.clip_id for line in report.lines if line.clip_id in seen]
     if leaks and split == "test":
@@ -148,9 +160,10 @@ def synthesize(
         line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.retrieval)
         for line in report.lines
     }
-    if _is_spoken(folder, _made_from(project, run), wanted):
+    spoken_by = vocoder_key(project)
+    if _is_spoken(folder, _made_from(project, run), spoken_by, wanted):
         return SynthesisSummary(0, len(report.left_out), 0.0, 0.0)
-    voice = make_vocoder(project.config.audio)
+    voice = make_vocoder(project)
     began = time.perf_counter()
     speech = 0.0
     rows: list[dict[str, Any]] = []
@@ -165,7 +178,7 @@ def synthesize(
     index = {
         "checkpoint": _made_from(project, run),
         "keys": dubber.keys,
-        "vocoder": VOCODER,
+        "vocoder": spoken_by,
         "lines": rows,
     }
     commit_json(folder / "index.json", index)
@@ -177,13 +190,14 @@ def take_inputs(clip: Clip, retrieval: str) -> str:
     return digest_of([asdict(clip), retrieval])
 
 
-def _is_spoken(folder: Path, made_from: str, wanted: dict[str, str]) -> bool:
-    """Whether the folder holds exactly these takes of this checkpoint."""
+def _is_spoken(folder: Path, made_from: str, spoken_by: str, wanted: dict[str, str]) -> bool:
+    """Whether the folder holds exactly these takes of this checkpoint by this vocoder."""
     if not (folder / "index.json").is_file():
         return False
     index = read_index(folder)
     known = {row["clip_id"]: row["inputs"] for row in index["lines"]}
-    return index["checkpoint"] == made_from and known == wanted
+    is_same = index["checkpoint"] == made_from and index.get("vocoder") == spoken_by
+    return is_same and known == wanted
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -209,10 +223,10 @@ def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) ->
     arrays: dict[str, Any] = {"mel": spoken.mel, "durations": spoken.durations}
     if spoken.f0_hz is not None:
         arrays["f0_hz"] = spoken.f0_hz
-    for graph, stage in zip(spoken.graphs, ("basic", "indirect", "direct"), strict=False):
-        arrays[f"{stage}_between_nodes"] = graph.between_nodes
-        arrays[f"{stage}_from_frames"] = graph.from_frames.mean(axis=0)
-        arrays[f"{stage}_valid"] = graph.valid
+    for graph in spoken.graphs:
+        arrays[f"{graph.stage}_between_nodes"] = graph.between_nodes
+        arrays[f"{graph.stage}_from_frames"] = graph.from_frames.mean(axis=0)
+        arrays[f"{graph.stage}_valid"] = graph.valid
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     commit_bytes(folder / f"{name}.npz", buffer.getvalue())
@@ -264,6 +278,12 @@ def read_samples(
         raise ConfigError(
             f"run '{run}' was trained on after it spoke split '{split}'; "
             f"run `redub synthesize {run}`",
+            code="E-STAGE-SYNTHESIZE",
+        )
+    if index.get("vocoder") != (wanted := vocoder_key(project)):
+        raise ConfigError(
+            f"run '{run}' spoke split '{split}' with the vocoder {index.get('vocoder')}, the "
+            f"project's is {wanted} now; run `redub synthesize {run}`",
             code="E-STAGE-SYNTHESIZE",
         )
     samples = {}

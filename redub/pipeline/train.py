@@ -26,7 +26,7 @@ from redub.core.threads import torch_threads
 from redub.model.registry import configured
 from redub.pipeline.estimate import Estimate, estimate
 from redub.pipeline.files import commit_bytes, commit_json, read_json
-from redub.pipeline.index import FEATURE_OF, open_index
+from redub.pipeline.index import features_of, open_index
 from redub.pipeline.pack import open_pack, pack_keys
 from redub.pipeline.project import Project, merged
 from redub.pipeline.store import Store
@@ -37,16 +37,16 @@ from redub.training.replicas import ALONE, Replicas
 from redub.training.step import StepReport
 from redub.training.trainer import (
     CHECKPOINTS,
-    TRAINING_PRESETS,
     Show,
     TrainingConfig,
     TrainReport,
     differing,
     train,
+    training_preset,
 )
 
 LINES, PROGRESS = "lines.json", "progress"
-BASELINE = {"graph": "none", "retrieval": False}
+BASELINE = {"graph": "none", "retrieve": ()}
 """The same model without retrieval and graphs: rows 7 and 10 of paper 1's ablation, together."""
 
 
@@ -141,8 +141,8 @@ def training_settings(
     name = model or settings.model
     overrides = {**settings.system, **(BASELINE if baseline else {})}
     model_config = configured(name, settings.preset, overrides)
-    preset = TRAINING_PRESETS[settings.preset]
-    values = {**dataclasses.asdict(preset), "system": name, "seed": settings.seed}
+    preset = training_preset(name, settings.preset)
+    values = {**dataclasses.asdict(preset), "seed": settings.seed}
     config = from_mapping(TrainingConfig, merged(values, settings.training), where="train.training")
     return name, model_config, config
 
@@ -428,7 +428,7 @@ def _describe(
         "| feature | key | made by | licence |",
         "| --- | --- | --- | --- |",
     ]
-    for feature in sorted(pack.record.features.keys() | {FEATURE_OF["audio"]}):
+    for feature in sorted(pack.record.features.keys() | {features_of(store)["audio"]}):
         key = store.keys.by_name[feature]
         made_by = f"{key.document['maker']} {key.document['settings']['config']}"
         card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")

@@ -11,6 +11,7 @@ from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 from redub.pipeline.store import NEIGHBOUR_SCHEMA, Store
 from redub.pipeline.synthesize import read_index
+from redub.pipeline.vocoder_weights import VOCODER_RUNS
 from redub.training import checkpoint
 from redub.training.trainer import CHECKPOINTS
 
@@ -49,9 +50,10 @@ def _feature_tables(project: Project) -> list[PartTable]:
 
 
 def _verify_runs(project: Project) -> tuple[int, list[str]]:
-    """Checkpoints against their manifests, takes against their lists."""
+    """Checkpoints of dubbers and vocoders against their manifests, takes against their lists."""
     files, wrong = 0, []
-    for folder in sorted((project.root / "runs").glob("*")):
+    root = project.root
+    for folder in sorted([*(root / "runs").glob("*"), *(root / VOCODER_RUNS).glob("*")]):
         for place in checkpoint.steps_in(folder / CHECKPOINTS):
             files += 1
             try:

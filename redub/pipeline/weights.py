@@ -219,7 +219,8 @@ def files_of(kind: WeightKind, kind_name: str, path: Path) -> tuple[Path, list[s
     """
     path = path.expanduser().absolute()
     if path.is_file():
-        base, present = path.parent, [path.name]
+        base = path.parent
+        present = [path.name, *(name for name in kind.beside if (base / name).is_file())]
     elif path.is_dir():
         patterns = {p for group in kind.wanted for p in group} | set(kind.optional)
         base = path

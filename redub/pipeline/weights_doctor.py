@@ -14,6 +14,7 @@ from redub.core.errors import ClipError, FeatureAbsent, RedubError
 from redub.core.types import Clip, ClipMedia, Value, Waveform
 from redub.features import face_boxes, yunet
 from redub.features.face_track import FaceTrackConfig
+from redub.features.mel import log_mel
 from redub.features.model_extractor import ModelExtractor
 from redub.features.registry import (
     EXTRACTORS,
@@ -22,6 +23,7 @@ from redub.features.registry import (
     make_extractor,
     weights_wanted,
 )
+from redub.model.vocoder.registry import VOCODERS
 from redub.pipeline.project import Project
 from redub.pipeline.weights import Ledger, checked_folder, read_ledger
 
@@ -57,7 +59,9 @@ def examine_weights(project: Project) -> list[WeightsLine]:
         users = _users_of(project, ledger, name)
         lines += [_examined(project, ledger, name, *user, media, known) for user in users]
         if not users:
-            lines.append(_no_maker(ledger, name, media))
+            is_vocoder = ledger.entries[name].kind in VOCODERS
+            found = _vocoded(project, ledger, name, known) if is_vocoder else None
+            lines.append(found or _no_maker(ledger, name, media))
     return lines
 
 
@@ -123,6 +127,25 @@ def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, st
             if [of for _, of in wanted] == [kind]:
                 users.append((feature, maker))
     return users
+
+
+def _vocoded(project: Project, ledger: Ledger, name: str, known: dict[str, Value]) -> WeightsLine:
+    """A vocoder speaks the made clip's mel, and the line says how far its own mel is from that."""
+    from redub.pipeline.vocoder_weights import load_weights  # torch: only where one is recorded
+
+    kind, config = ledger.entries[name].kind, project.config
+    line = WeightsLine(name, "vocoder", kind)
+    try:
+        vocoder = load_weights(kind, checked_folder(ledger, name, kind), config.audio)
+        parameters = sum(value.numel() for value in vocoder.generator.parameters())
+        line.says = {"parameters": f"{parameters:,}"}
+        compute, mel = config.compute, np.asarray(known["mel"])
+        spoken = vocoder.on(compute.torch_device(), threads=compute.threads).vocode(mel)
+        distance = float(np.abs(log_mel(spoken, config.audio) - mel).mean())
+        line.value = f"{spoken.duration_s:.1f} s of sound, mel distance {distance:.2f}"
+    except RedubError as error:
+        line.says, line.problem = {}, str(error)
+    return line
 
 
 def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:

@@ -29,6 +29,9 @@ from redub.training.lines import (
 )
 from redub.training.pack import Array, PackedLines
 
+SHORTEST_EXPRESSION = 4
+"""Rows that halving a face's clock twice needs; shorter ones are padded."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchingConfig:
@@ -64,7 +67,7 @@ def widths_of(
     lines: Iterable[DubbingLine], sound: AudioSpec, *, phonemes: int = 88
 ) -> FeatureWidths:
     """The widths of the training features; a feature that no line has gets width 1."""
-    names = ("lips", "speaker", "audio", *MODALITIES)
+    names = ("lips", "expression", "speaker", "audio", *MODALITIES)
     found: dict[str, int] = {}
     for line in lines:
         if len(found) == len(names):
@@ -72,6 +75,8 @@ def widths_of(
         found.setdefault("speaker", line.speaker_vector.shape[-1])
         if line.lips is not None:
             found.setdefault("lips", line.lips.shape[-1])
+        if line.expression is not None:
+            found.setdefault("expression", line.expression.shape[-1])
         for modality in MODALITIES:
             if modality in line.vectors:
                 found.setdefault(modality, line.vectors[modality].shape[-1])
@@ -173,6 +178,13 @@ def collate(
         hits_score=_hits(rows.scores[:, None], hits_valid, None, 1)[..., 0],
         hits_valid=hits_valid,
         emotions=torch.tensor(rows.emotions),
+        expression=_frames(
+            rows.expression,
+            scales.get("expression"),
+            widths.expression,
+            at_least=SHORTEST_EXPRESSION,
+        ),
+        expression_valid=_real(_lengths(rows.expression), at_least=SHORTEST_EXPRESSION),
         durations=None if rows.durations is None else _numbers(rows.durations),
         mel=None if rows.mel is None else _frames(rows.mel, scales.get("mel"), widths.mel),
         prosody=_prosody(rows, scales.get("log_energy"), frames_valid),

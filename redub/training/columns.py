@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from redub.core.types import MODALITIES, FloatArray
 from redub.training.lines import DubbingLine, IntArray
-from redub.training.pack import Array, PackedLines, there
+from redub.training.pack import EXPRESSION, Array, PackedLines, there
 
 SHORTEST_TIMBRE = 16
 """Frames the voice summary needs; a shorter reference is played in a loop."""
@@ -45,6 +45,7 @@ class LineColumns:
     phonemes: Sequence[IntArray]
     durations: Sequence[IntArray] | None
     lips: Sequence[FloatArray | None]
+    expression: Sequence[FloatArray | None]
     timbres: Sequence[FloatArray]
     mel: Sequence[FloatArray] | None
     f0_hz: Sequence[FloatArray] | None  # (T, 1)
@@ -85,6 +86,7 @@ def _of_lines(lines: Sequence[DubbingLine], timbre_frames: int, epoch: int) -> L
         phonemes=[line.phonemes for line in lines],
         durations=_all_or_none([line.durations for line in lines]),
         lips=[line.lips for line in lines],
+        expression=[line.expression for line in lines],
         timbres=[
             _cut(line.timbres[epoch % len(line.timbres)], timbre_frames, epoch) for line in lines
         ],
@@ -115,7 +117,7 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int) -> LineColumns:
     counts = np.zeros((len(rows), len(MODALITIES)), np.int64)
     modalities, heard, scores, owners = {}, [], [], []
     for m, modality in enumerate(MODALITIES):
-        column = columns[f"{modality}_emotion"]
+        column = lines.pack.vectors(modality)
         having = np.flatnonzero(column.has_value(rows))
         hits, counts[having, m] = links.hits[modality].joined(numbers[having])  # (H,) links
         modalities[modality] = Vectors(
@@ -134,6 +136,7 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int) -> LineColumns:
         phonemes=[own[:, 0] for own in aligned],
         durations=[own[:, 1] for own in aligned],
         lips=columns["lips"].views(rows),
+        expression=columns[EXPRESSION].views(rows) if EXPRESSION in columns else [None] * len(rows),
         timbres=[_cut(there(mel), timbre_frames, epoch) for mel in columns["mel"].views(lent)],
         mel=mels,
         f0_hz=f0s,

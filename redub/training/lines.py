@@ -42,7 +42,8 @@ class DubbingLine:
         gets them from :func:`with_silence`.
     mel_frames: T, from the video. Recorded lines have ``durations`` (P,) that sum to T, ``mel``
         (T, C) natural log, and for prosody ``f0_hz`` (T,), 0 = unvoiced, and ``energy`` (T,) >= 0.
-    lips: (V, lips) or None without a face. speaker_vector: (speaker,).
+    lips, expression: (V, lips) and (V, expression), or None without a face. speaker_vector:
+        (speaker,).
     timbres: mels (R, C) of other lines in the same voice; training takes turns by epoch.
     vectors, hits: by modality; an absent modality is left out.
     emotion: id, -1 where unknown.
@@ -55,6 +56,7 @@ class DubbingLine:
     speaker_vector: FloatArray
     timbres: Sequence[FloatArray]
     lips: FloatArray | None = None
+    expression: FloatArray | None = None
     durations: IntArray | None = None
     mel: FloatArray | None = None
     f0_hz: FloatArray | None = None
@@ -151,8 +153,8 @@ class _Moments:
 class FeatureScaler:
     """The scale of every feature, fitted on the training lines and kept in the checkpoint.
 
-    Keys: mel, lips, speaker, audio (of the hits), the modalities, and log_energy. A feature that
-    no training line had keeps its values.
+    Keys: mel, lips, expression, speaker, audio (of the hits), the modalities, and log_energy. A
+    feature that no training line had keeps its values.
     """
 
     scales: Mapping[str, Scale]
@@ -228,6 +230,8 @@ def _measured(line: DubbingLine) -> Iterable[tuple[str, FloatArray]]:
     yield "mel", line.timbres[0] if line.mel is None else line.mel
     if line.lips is not None:
         yield "lips", line.lips
+    if line.expression is not None:
+        yield "expression", line.expression
     if line.energy is not None:
         yield "log_energy", log_energy(line.energy)[:, None]
     for modality in MODALITIES:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redub.core.errors import ConfigError, RedubError
-from redub.model.batch import DubbingBatch, Prosody
-from redub.model.output import DubbingOutput, ProsodyEstimate
+from redub.model.batch import DubbingBatch
+from redub.model.output import DubbingOutput
+from redub.model.prosody import on_phonemes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class LossWeights:
 
 
 class Losses(NamedTuple):
-    """Unweighted terms, each a scalar; 0 where a batch has nothing to say about it."""
+    """Unweighted terms, each a scalar; 0 where a system or a batch has nothing to say about it."""
 
     mel: Tensor
     mel_post: Tensor
@@ -78,19 +79,26 @@ def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) 
     if batch.mel is None or batch.durations is None:
         names = ", ".join(batch.clip_ids)
         raise RedubError(f"lines without a recording cannot be trained on: {names}")
-    pitch, voicing, energy = _prosody_terms(output.prosody, batch.prosody, batch.frames_valid)
+    nothing = output.mel.new_zeros(())
+    pitch, voicing, energy = _prosody_terms(output, batch)
     return Losses(
         mel=masked_l1(output.mel, batch.mel, batch.frames_valid),
         mel_post=masked_l1(output.mel_post, batch.mel, batch.frames_valid),
         duration=duration_loss(output.log_durations, batch.durations, batch.phonemes_valid),
-        diagonal=diagonal_loss(
+        diagonal=nothing
+        if output.lip_attention is None
+        else diagonal_loss(
             output.lip_attention,
             batch.phonemes_valid,
             batch.lips_valid,
             bands=weights.diagonal_bands,
         ),
-        speaker=(1 - F.cosine_similarity(output.speaker, batch.speaker, dim=-1)).mean(),
-        emotion=emotion_loss(output.emotion_logits, batch.emotions),
+        speaker=nothing
+        if output.speaker is None
+        else (1 - F.cosine_similarity(output.speaker, batch.speaker, dim=-1)).mean(),
+        emotion=nothing
+        if output.emotion_logits is None
+        else emotion_loss(output.emotion_logits, batch.emotions),
         pitch=pitch,
         voicing=voicing,
         energy=energy,
@@ -145,9 +153,12 @@ def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
-def _prosody_terms(
-    estimate: ProsodyEstimate | None, target: Prosody | None, valid: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _prosody_terms(output: DubbingOutput, batch: DubbingBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every frame, or of every phoneme: as the system predicts it."""
+    estimate, target, valid = output.prosody, batch.prosody, batch.frames_valid
+    if output.phoneme_prosody is not None and target is not None and batch.durations is not None:
+        estimate, valid = output.phoneme_prosody, batch.phonemes_valid
+        target = on_phonemes(target, batch.durations)
     if estimate is None or target is None:
         nothing = torch.zeros((), device=valid.device)
         return nothing, nothing, nothing

@@ -30,7 +30,7 @@ from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
 from redub.training.lines import DubbingLine, Hits
 
-FORMAT = 2
+FORMAT = 3
 RECORD, LINKS = "pack.json", "links.arrow"
 Array = NDArray[Any]
 
@@ -50,17 +50,23 @@ class PackRecord:
     """The authority on one pack.
 
     keys: what the lines were made from, as a checkpoint keeps it. features: name to width, kind
-    and the largest change that float16 made. left_out: split to clip id to why there is no line.
+    and the largest change that float16 made. modalities: scene, face and text to the one of the
+    features that each is. left_out: split to clip id to why there is no line.
     """
 
     pack: str
     keys: Mapping[str, str]
     features: Mapping[str, Mapping[str, Any]]
+    modalities: Mapping[str, str]
     parts: tuple[PackFile, ...]
     links: PackFile
     splits: Mapping[str, int]
     left_out: Mapping[str, Mapping[str, str]]
     format: int = FORMAT
+
+
+EXPRESSION = "local_face"
+"""The frame-level feature of the face; only packs for systems that read it have it."""
 
 
 class Column:
@@ -202,6 +208,10 @@ class Pack:
             column.sealed()
         self.links = Links(self._mapped(record.links).read_all())
 
+    def vectors(self, modality: str) -> Column:
+        """The feature that a modality is."""
+        return self.columns[self.record.modalities[modality]]
+
     @classmethod
     def open(cls, root: Path, name: str) -> Pack:
         """Map a pack and check every byte of it.
@@ -302,7 +312,7 @@ class PackedLines(Sequence[DubbingLine]):
         aligned = there(columns["durations"].frames(row))
         vectors, hits = {}, {}
         for modality in MODALITIES:
-            own = columns[f"{modality}_emotion"].vector(row)
+            own = self.pack.vectors(modality).vector(row)
             if own is None:
                 continue
             vectors[modality] = own
@@ -317,6 +327,7 @@ class PackedLines(Sequence[DubbingLine]):
             speaker_vector=there(links.speaker.vector(link)),
             timbres=[there(columns["mel"].frames(links.rows[n])) for n in links.timbres[link]],
             lips=columns["lips"].frames(row),
+            expression=columns[EXPRESSION].frames(row) if EXPRESSION in columns else None,
             durations=aligned[:, 1],
             mel=there(columns["mel"].frames(row)),
             f0_hz=there(columns["f0"].frames(row))[:, 0],
@@ -327,7 +338,7 @@ class PackedLines(Sequence[DubbingLine]):
         )
 
     def _hits(self, modality: str, link: int, found: Array) -> Hits:
-        links, column = self.pack.links, self.pack.columns[f"{modality}_emotion"]
+        links, column = self.pack.links, self.pack.vectors(modality)
         return Hits(
             vectors=_together([there(column.vector(links.rows[hit])) for hit in found]),
             audio=_together([there(links.audio.vector(hit)) for hit in found]),

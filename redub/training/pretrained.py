@@ -56,8 +56,9 @@ class Pretrained:
         pairs += [(f"model.{n}", self.model.get(n), v) for n, v in sorted(wanted.items())]
         here = settings_of(widths)["fields"]
         pairs += [(f"widths.{n}", self.widths.get(n), v) for n, v in sorted(here.items())]
-        ours = {name: key for name, key in keys.items() if name not in OF_THE_DATA}
-        pairs += [(f"keys.{n}", self.keys[n], v) for n, v in sorted(ours.items()) if n in self.keys]
+        # A feature that only one side reads is another feature in some input's place.
+        features = sorted({*self.keys, *keys} - {*OF_THE_DATA})
+        pairs += [(f"keys.{n}", self.keys.get(n), keys.get(n)) for n in features]
         differing = [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
         if differing:
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -139,6 +140,7 @@ def _check(
     wide = {
         "mel": widths.mel,
         "lips": widths.lips,
+        "expression": widths.expression,
         "speaker": widths.speaker,
         "audio": widths.audio,
         "log_energy": 1,

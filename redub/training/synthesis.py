@@ -5,8 +5,9 @@ Letters: P phonemes, T mel frames, V video frames, N graph nodes, H heads, C mel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from redub.core.config import from_mapping
-from redub.core.errors import ConfigError, ModelRefusedError
+from redub.core.errors import ConfigError, ModelRefusedError, UsageError
+from redub.core.phonemes import id_of
 from redub.core.types import FloatArray
-from redub.model.batch import FeatureWidths
+from redub.model.batch import Control, FeatureWidths
 from redub.model.output import DubbingOutput, GraphReading
 from redub.model.registry import system
 from redub.training import checkpoint
@@ -40,9 +42,49 @@ class TrainedDubber:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceControl:
+    """What is asked of one line's voice; the defaults ask nothing.
+
+    pitch: octaves up. pitch_range: how much it moves around its mean, as a factor. energy: decibels
+    up. rate: how fast, as a factor; the line stays as long as its picture.
+    """
+
+    pitch: float = 0.0
+    pitch_range: float = 1.0
+    energy: float = 0.0
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (abs(self.pitch) <= MOST_OCTAVES and abs(self.energy) <= MOST_DB):
+            raise UsageError(
+                f"pitch {self.pitch:+g} octaves, energy {self.energy:+g} dB: wanted at most "
+                f"{MOST_OCTAVES:g} octaves (12 semitones each) and {MOST_DB:g} dB, up or down"
+            )
+        if not (0 <= self.pitch_range <= MOST_RANGE and 1 / MOST_RATE <= self.rate <= MOST_RATE):
+            raise UsageError(
+                f"range {self.pitch_range:g}, rate {self.rate:g}: wanted a range from 0 to "
+                f"{MOST_RANGE:g} and a rate from {1 / MOST_RATE:g} to {MOST_RATE:g}"
+            )
+
+    def __bool__(self) -> bool:
+        return self != PLAIN
+
+    @property
+    def of_prosody(self) -> bool:
+        """Whether it asks for what only a system with prosody can do."""
+        return (self.pitch, self.pitch_range, self.energy) != (0.0, 1.0, 0.0)
+
+
+SPEECH = math.log(10) * 30 / 20  # frames 30 dB below the loudest are none
+MOST_OCTAVES, MOST_RANGE, MOST_DB, MOST_RATE = 1.5, 4.0, 24.0, 4.0
+PLAIN = VoiceControl()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphView:
     """One emotion graph of one line; N counts real and absent nodes alike (``valid`` tells)."""
 
+    stage: str
     valid: NDArray[np.bool_]  # (N,)
     between_nodes: FloatArray  # (H + 1, N, N)
     from_frames: FloatArray  # (T, N)
@@ -54,8 +96,8 @@ class SpokenLine:
 
     mel: (T, C) natural log, T = ``mel_frames`` of the line. durations: (P,) frames per phoneme.
     f0_hz: (T,) 0 = unvoiced, None from a system that predicts no prosody. lip_attention: (P, V),
-    None for a line without lips. emotion: (emotions,) probabilities. graphs: basic, indirect,
-    direct; empty for a system without graphs.
+    None for a line without lips or a system that sees none. emotion: (emotions,) probabilities,
+    None from a system that does not tell. graphs: empty for a system without graphs.
     """
 
     clip_id: str
@@ -63,7 +105,7 @@ class SpokenLine:
     durations: NDArray[np.int64]
     f0_hz: FloatArray | None
     lip_attention: FloatArray | None
-    emotion: FloatArray
+    emotion: FloatArray | None
     graphs: tuple[GraphView, ...]
 
 
@@ -99,8 +141,26 @@ def load_dubber(directory: Path, *, device: str = "cpu") -> TrainedDubber:
     )
 
 
-def synthesise(dubber: TrainedDubber, lines: Sequence[DubbingLine]) -> list[SpokenLine]:
-    """Speak lines, in their order; whatever was recorded for them is not looked at."""
+def synthesise(
+    dubber: TrainedDubber,
+    lines: Sequence[DubbingLine],
+    controls: Sequence[VoiceControl] | None = None,
+) -> list[SpokenLine]:
+    """Speak lines, in their order; whatever was recorded for them is not looked at.
+
+    Args:
+        controls: what is asked of each line.
+
+    Raises:
+        UsageError: pitch, range or energy is asked of a system that predicts no prosody.
+    """
+    asked = [PLAIN] * len(lines) if controls is None else list(controls)
+    if any(one.of_prosody for one in asked) and not predicts_prosody(dubber.model):
+        raise UsageError(
+            f"this {dubber.system} predicts no pitch and energy, so neither can be asked for; "
+            "train it with `--set train.system.prosody=true`",
+            code="E-MODEL-PROSODY",
+        )
     spoken: dict[int, SpokenLine] = {}
     device = next(dubber.model.parameters()).device
     for numbers in plain_batches([line.mel_frames for line in lines], dubber.batching):
@@ -108,11 +168,54 @@ def synthesise(dubber: TrainedDubber, lines: Sequence[DubbingLine]) -> list[Spok
         batch = collate(
             chosen, dubber.scaler, dubber.widths, timbre_frames=dubber.batching.timbre_frames
         )
+        batch = batch.without_recording()
+        if any(asked[number] for number in numbers):
+            batch = batch._replace(control=_control([asked[n] for n in numbers], dubber.scaler))
         with torch.inference_mode():
-            output = dubber.model(batch.without_recording().to(device))
+            output = dubber.model(batch.to(device))
+            as_before = None
+            if batch.control is not None and bool(batch.control.energy.any()):
+                plain = batch.control._replace(energy=torch.zeros_like(batch.control.energy))
+                as_before = dubber.model(batch._replace(control=plain).to(device))
         for row, number in enumerate(numbers):
-            spoken[number] = _spoken(output, row, lines[number], dubber.scaler)
+            said = _spoken(output, row, lines[number], dubber.scaler)
+            if as_before is not None and asked[number].energy:
+                before = _spoken(as_before, row, lines[number], dubber.scaler)
+                said = _as_loud(said, before.mel, asked[number].energy)
+            spoken[number] = said
     return [spoken[number] for number in range(len(lines))]
+
+
+def predicts_prosody(model: nn.Module) -> bool:
+    """Whether a system decodes along pitch and energy of its own."""
+    return bool(getattr(model.config, "prosody", True))
+
+
+def _as_loud(said: SpokenLine, before: FloatArray, decibels: float) -> SpokenLine:
+    """A line made exactly so much louder than it was: a decoder follows its energy only in part."""
+    speech = level_of(before) > level_of(before).max() - SPEECH
+    moved = float((level_of(said.mel) - level_of(before))[speech].mean())
+    missing = decibels * math.log(10) / 20 - moved
+    return replace(said, mel=(said.mel + np.float32(missing)).astype(np.float32))
+
+
+def level_of(mel: FloatArray) -> FloatArray:
+    """(T,) natural log of the amplitude of log-mel frames (T, C)."""
+    level: FloatArray = np.log(np.square(np.exp(mel.astype(np.float64))).sum(-1)) / 2
+    return level
+
+
+def _control(asked: Sequence[VoiceControl], scaler: FeatureScaler) -> Control:
+    """Controls on the scales on which a system sees pitch and energy."""
+    scale = scaler.scales.get("log_energy")
+    per_db = math.log(10) / 20 / (1.0 if scale is None else float(scale.deviation[0]))
+    return Control(
+        pitch=torch.tensor([one.pitch for one in asked]),
+        pitch_range=torch.tensor([one.pitch_range for one in asked]),
+        energy=torch.tensor([one.energy * per_db for one in asked]),
+        rate=torch.tensor([one.rate for one in asked]),
+        silence=id_of("sil"),
+    )
 
 
 def _spoken(
@@ -120,25 +223,29 @@ def _spoken(
 ) -> SpokenLine:
     frames, phonemes = line.mel_frames, len(line.phonemes)
     lip_attention = None
-    if line.lips is not None:
+    if line.lips is not None and output.lip_attention is not None:
         lip_attention = _array(output.lip_attention[row, :phonemes, : len(line.lips)])
     f0_hz = None
-    if output.prosody is not None:
-        prosody = output.prosody.decided()
-        f0_hz = f0_of(_array(prosody.pitch[row, :frames]), _array(prosody.voiced[row, :frames]))
+    if output.spoken is not None:
+        pitch, voiced, _ = output.spoken
+        f0_hz = f0_of(_array(pitch[row, :frames]), _array(voiced[row, :frames]))
+    emotion = None
+    if output.emotion_logits is not None:
+        emotion = _array(output.emotion_logits[row].softmax(-1))
     return SpokenLine(
         clip_id=line.clip_id,
         mel=scaler.undo("mel", _array(output.mel_post[row, :frames])),
         durations=_array(output.durations[row, :phonemes]),
         f0_hz=f0_hz,
         lip_attention=lip_attention,
-        emotion=_array(output.emotion_logits[row].softmax(-1)),
+        emotion=emotion,
         graphs=tuple(_view(graph, row, frames) for graph in output.graphs),
     )
 
 
 def _view(graph: GraphReading, row: int, frames: int) -> GraphView:
     return GraphView(
+        stage=graph.stage,
         valid=_array(graph.valid[row]),
         between_nodes=_array(graph.between_nodes[row]),
         from_frames=_array(graph.from_frames[row, :frames]),

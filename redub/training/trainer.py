@@ -6,7 +6,6 @@ per step and per validation, under the run's directory.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -40,6 +39,7 @@ from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.pretrained import Pretrained
 from redub.training.replicas import ALONE, Replicas
+from redub.training.run_files import append_row, cut_back, differences
 from redub.training.schedule import NoamSchedule
 from redub.training.step import (
     Learner,
@@ -110,6 +110,23 @@ TRAINING_PRESETS = {
         keep_last=2,
     ),
 }
+
+
+OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
+    ("style_dubber", "paper"): {"losses": LossWeights(emotion=0.1)},
+    ("fastspeech2", "paper"): {
+        "batching": BatchingConfig(lines_per_batch=16),
+        "optimiser": OptimiserConfig(schedule=NoamSchedule(multiplier=0.0625)),
+        "losses": LossWeights(mel=1.0, mel_post=1.0, duration=1.0),
+    },
+}
+"""What the publications of a system set otherwise than Authentic-Dubber's."""
+
+
+def training_preset(system: str, preset: str) -> TrainingConfig:
+    """How a system is trained at a size; ``preset`` is a key of ``TRAINING_PRESETS``."""
+    own = OF_A_SYSTEM.get((system, preset), {})
+    return replace(TRAINING_PRESETS[preset], system=system, **own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +329,7 @@ class _Run:
             if resume is not True:
                 self._give_up(-1 if snapshot is None else snapshot.step, resume)
             checkpoint.remove_partial(self.run_dir / CHECKPOINTS)
-            _cut_back(self.run_dir / METRICS, self.learner.step)
+            cut_back(self.run_dir / METRICS, self.learner.step)
             self.began(self.learner.step)
 
     def _snapshot(
@@ -411,7 +428,7 @@ class _Run:
         return path.open("a", encoding="utf-8")
 
     def _note(self, metrics: IO[str], row: Mapping[str, Any]) -> None:
-        _append(metrics, row)
+        append_row(metrics, row)
         if self.observe is not None and self.replicas.is_first:
             self.observe(row)
 
@@ -594,7 +611,7 @@ class _Run:
         }
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
-        if changed := _differences(snapshot.record, self._settings()):
+        if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise ConfigError(
                 f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
@@ -628,22 +645,9 @@ def differing(run_dir: Path, wanted: Mapping[str, Mapping[str, Any]]) -> list[st
             out are not compared.
     """
     snapshot = checkpoint.newest(run_dir / CHECKPOINTS)
-    return [] if snapshot is None else _differences(snapshot.record, wanted)
-
-
-def _differences(record: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    found = []
-    for section, values in wanted.items():
-        old = record[section]
-        if not isinstance(values, Mapping) or not isinstance(old, Mapping):
-            found += [f"{section} {old} → {values}"] if old != values else []
-            continue
-        found += [
-            f"{section}.{name} {old.get(name)} → {values.get(name)}"
-            for name in sorted({*old, *values})
-            if old.get(name) != values.get(name) and name not in HARMLESS
-        ]
-    return found
+    if snapshot is None:
+        return []
+    return differences(snapshot.record, wanted, harmless=HARMLESS)
 
 
 def batch_seed(seed: int, epoch: int, batch: int) -> int:
@@ -679,31 +683,3 @@ def drift(trained: FeatureScaler, now: FeatureScaler) -> list[str]:
             )
     missing = sorted(trained.scales.keys() - now.scales.keys())
     return found + [f"feature '{name}' is missing now" for name in missing]
-
-
-def _append(metrics: IO[str], row: Mapping[str, Any]) -> None:
-    metrics.write(json.dumps(row) + "\n")
-    metrics.flush()
-
-
-def _cut_back(path: Path, step: int) -> None:
-    """Drop rows later than ``step``: they belong to work that was lost and is done again."""
-    if not path.exists():
-        if step:
-            log.warning("%s is gone; its rows up to step %d are lost", path, step)
-        return
-    kept, damaged = [], 0
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            is_kept = int(json.loads(line)["step"]) <= step
-        except (ValueError, KeyError, TypeError):
-            damaged += number < len(lines)  # the last one was cut by a kill
-            continue
-        if is_kept:
-            kept.append(line + "\n")
-    if damaged:
-        log.warning("%s: %d damaged rows were dropped", path, damaged)
-    beside = path.with_suffix(".partial")
-    beside.write_text("".join(kept), encoding="utf-8")
-    beside.replace(path)

@@ -11,7 +11,7 @@ from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
 
 SOUND = AudioSpec(mel_channels=12)
 WIDTHS = FeatureWidths(
-    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, sound=SOUND
+    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, expression=4, sound=SOUND
 )
 
 SMALL = replace(
@@ -61,6 +61,9 @@ def make_batch():
         generator = torch.Generator().manual_seed(seed)
         lines, frames = len(pictures), [4 * count for count in pictures]
         lips, lips_valid = rows(max(pictures), pictures, WIDTHS.lips, generator)
+        looks = torch.Generator().manual_seed(seed + 100)
+        shown = max(4, *pictures)
+        expression, expression_valid = rows(shown, pictures, WIDTHS.expression, looks)
         reference, reference_valid = rows(max(timbre), timbre, WIDTHS.mel, generator)
         mel, frames_valid = rows(max(frames), frames, WIDTHS.mel, generator)
         phonemes_valid = torch.arange(max(phonemes)) < torch.tensor(phonemes).unsqueeze(1)
@@ -83,6 +86,8 @@ def make_batch():
             frames_valid=frames_valid,
             lips=lips,
             lips_valid=lips_valid,
+            expression=expression,
+            expression_valid=expression_valid,
             speaker=normal(lines, WIDTHS.speaker),
             timbre=reference,
             timbre_valid=reference_valid,

@@ -4,6 +4,7 @@ import torch
 from redub.core.types import AudioSpec
 from redub.model.authentic_dubber import AuthenticDubber
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
+from redub.model.style_backbone import lips_on_mel_clock
 
 PUBLISHED = {
     "prosody": False,
@@ -11,7 +12,7 @@ PUBLISHED = {
     "duration_reads_text": False,
     "lips_in_frames": False,
 }
-VARIANTS = [{}, {"graph": "none"}, {"retrieval": False}, PUBLISHED]
+VARIANTS = [{}, {"graph": "none"}, {"retrieve": ()}, PUBLISHED]
 
 
 def line_of(batch, row, pictures, phonemes, timbre):
@@ -22,6 +23,8 @@ def line_of(batch, row, pictures, phonemes, timbre):
         "frames_valid": 4 * pictures,
         "lips": pictures,
         "lips_valid": pictures,
+        "expression": pictures,
+        "expression_valid": pictures,
         "timbre": timbre,
         "timbre_valid": timbre,
         "durations": phonemes,
@@ -133,7 +136,7 @@ def test_without_graphs_no_emotion_vector_is_read(make_dubber, make_batch):
 
 
 def test_without_retrieval_no_hit_is_read_but_the_line_still_is(make_dubber, make_batch):
-    dubber, batch = make_dubber(retrieval=False).eval(), make_batch()
+    dubber, batch = make_dubber(retrieve=()).eval(), make_batch()
     before = dubber(batch)
     other_hits = batch._replace(hits_audio=batch.hits_audio + 5, hits_score=batch.hits_score * 2)
     assert torch.equal(before.mel_post, dubber(other_hits).mel_post)
@@ -174,7 +177,7 @@ def test_a_line_without_a_face_is_dubbed_beside_one_with(make_dubber, make_batch
 def test_the_mouth_of_a_moment_reaches_the_frames_of_that_moment(make_dubber, make_batch):
     dubber, batch = make_dubber(), make_batch(pictures=(3,), phonemes=(3,), timbre=(20,))
     lips = dubber.lip_encoder(batch.lips, batch.lips_valid)
-    frames = dubber._lips_on_mel_clock(lips, batch)
+    frames = lips_on_mel_clock(lips, batch)
     torch.testing.assert_close(frames, lips.states.repeat_interleave(4, dim=1))
 
 

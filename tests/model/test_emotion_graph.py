@@ -49,9 +49,9 @@ def test_parameter_counts_are_the_published_ones():
         graphs = EmotionGraphs(PAPER, 256, heads=2, dropout=0.2, score_aware=False)
         aggregator = Aggregator(256, 0.1)
     # The released code also counts three frozen R x R one-hot tables per encoder.
-    assert parameters(graphs.basic) + 3 * 2**2 == 1_380_882
-    assert parameters(graphs.indirect) + 3 * 3**2 == 1_380_900
-    assert parameters(graphs.direct) + 3 * 4**2 == 1_118_780
+    assert parameters(graphs.stages.basic) + 3 * 2**2 == 1_380_882
+    assert parameters(graphs.stages.indirect) + 3 * 3**2 == 1_380_900
+    assert parameters(graphs.stages.direct) + 3 * 4**2 == 1_118_780
     assert parameters(aggregator) == 394_240
 
 
@@ -100,13 +100,13 @@ def found():
 
 def test_the_order_of_hits_moves_their_nodes_and_nothing_else(found):
     graphs, own, valid, hits = found
-    before = graphs(own, valid, hits)[2]
+    before = graphs(own, valid, hits)["direct"]
     order = torch.tensor([2, 0, 1])
     face = hits.vectors[1][:, order]
     sound, score = hits.sound.clone(), hits.score.clone()
     sound[:, 1], score[:, 1] = hits.sound[:, 1, order], hits.score[:, 1, order]
     permuted = Retrieved((hits.vectors[0], face, hits.vectors[2]), sound, score, hits.valid)
-    after = graphs(own, valid, permuted)[2]
+    after = graphs(own, valid, permuted)["direct"]
     torch.testing.assert_close(after.nodes[:, :6], before.nodes[:, :6])  # base and scene hits
     torch.testing.assert_close(after.nodes[:, 6:9], before.nodes[:, 6:9][:, order])
     torch.testing.assert_close(after.nodes[:, 15:18], before.nodes[:, 15:18][:, order])
@@ -114,7 +114,7 @@ def test_the_order_of_hits_moves_their_nodes_and_nothing_else(found):
 
 def test_leaves_listen_to_nobody_but_their_base_node(found):
     graphs, own, valid, hits = found
-    direct = graphs(own, valid, hits)[2]
+    direct = graphs(own, valid, hits)["direct"]
     for leaf in range(3, 21):
         expected = torch.zeros(21)
         expected[(leaf - 3) // 3 % 3] = 1.0
@@ -131,7 +131,7 @@ def test_absent_hits_are_as_if_they_had_not_been_there(found):
         hits.valid[:, :, :1],
     )
     for with_mask, without in zip(
-        graphs(own, valid, masked), graphs(own, valid, fewer), strict=True
+        graphs(own, valid, masked).values(), graphs(own, valid, fewer).values(), strict=True
     ):
         torch.testing.assert_close(with_mask.nodes[with_mask.valid], without.nodes[without.valid])
 
@@ -143,7 +143,7 @@ def test_an_absent_modality_neither_speaks_nor_listens(found):
     face = torch.full_like(own[1], 99.0)
     one = graphs(own, no_face, no_face_hits)
     other = graphs((own[0], face, own[2]), no_face, no_face_hits)
-    for before, after in zip(one, other, strict=True):
+    for before, after in zip(one.values(), other.values(), strict=True):
         torch.testing.assert_close(before.nodes, after.nodes)
         assert float(before.nodes[:, 1].detach().abs().max()) == 0.0
         assert float(before.attention[:, :, :, 1].detach().max()) == 0.0
@@ -162,12 +162,13 @@ def test_a_node_without_neighbours_keeps_its_own_content():
 
 def test_a_better_score_is_listened_to_more(found):
     graphs, own, valid, hits = found
+    torch.nn.init.ones_(graphs.sharpness)
     # Three equal scene hits; only the score tells them apart.
     same = hits.vectors[0][:, :1].expand(-1, 3, -1)
     score = hits.score.clone()
     score[:, 0] = torch.tensor([0.9, 0.4, 0.4])
     alike = hits._replace(vectors=(same, *hits.vectors[1:]), score=score)
-    attention = graphs(own, valid, alike)[1].attention[0, 0, 0, 3:6].tolist()
-    # exp(sharpness * (0.4 - 0.9)) with the initial sharpness of 1.
+    attention = graphs(own, valid, alike)["indirect"].attention[0, 0, 0, 3:6].tolist()
+    # exp(sharpness * (0.4 - 0.9)) with a sharpness of 1.
     assert attention[1] / attention[0] == pytest.approx(math.exp(-0.5), rel=1e-5)
     assert attention[1] == pytest.approx(attention[2])

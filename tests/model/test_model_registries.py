@@ -30,9 +30,9 @@ def test_every_vocoder_resolves_and_builds(name):
 
 def test_single_keys_of_a_preset_can_be_changed():
     plain = configured("authentic_dubber", "tiny")
-    changed = configured("authentic_dubber", "tiny", {"graph": "none", "retrieval": False})
-    assert (plain.graph, plain.retrieval) == ("staged", True)
-    assert (changed.graph, changed.retrieval) == ("none", False)
+    changed = configured("authentic_dubber", "tiny", {"graph": "none", "retrieve": ()})
+    assert (plain.graph, plain.retrieve) == ("staged", ("scene", "face", "text"))
+    assert (changed.graph, changed.retrieve) == ("none", ())
     assert changed.width == plain.width
 
 
@@ -40,7 +40,7 @@ def test_single_keys_of_a_preset_can_be_changed():
     ("overrides", "hint"),
     [
         ({"widht": 64}, "did you mean 'width'"),
-        ({"graph": "stages"}, "legal: staged, none"),
+        ({"graph": "stages"}, "legal: staged, single, none"),
         ({"kernel": 4}, "odd"),
         ({"width": 65}, "divisible"),
         ({"voice_channels": [8, 8]}, "four times"),

@@ -47,9 +47,23 @@ def undisturbed(tmp_path_factory):
 
 
 def disturbed(root: Path, film: Path, moments: list[float]) -> tuple[dict[str, str], int]:
-    """Run, kill after each moment, run to the end; the tree and how many kills hit."""
-    shutil.copytree(film / "footage", root / "footage")
-    shutil.copy(film / "redub.toml", root)
+    """Run, kill after each moment, run to the end; the tree and how many kills hit.
+
+    A machine that is faster now than it was may finish before the first moment: then all of it
+    again, with earlier ones.
+    """
+    hits = 0
+    while not hits:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(film / "footage", root / "footage")
+        shutil.copy(film / "redub.toml", root)
+        hits, moments = killed(root, moments), [moment / 2 for moment in moments]
+    finish(start(root))
+    return tree_digest(root), hits
+
+
+def killed(root: Path, moments: list[float]) -> int:
+    """Start and kill after each moment; how many kills hit."""
     hits = 0
     for moment in moments:
         process = start(root)
@@ -59,8 +73,7 @@ def disturbed(root: Path, film: Path, moments: list[float]) -> tuple[dict[str, s
             process.send_signal(signal.SIGKILL)
             hits += 1
         process.communicate()
-    finish(start(root))
-    return tree_digest(root), hits
+    return hits
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,7 +17,8 @@ from redub.core.types import MODALITIES, Waveform
 from redub.features.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
-from redub.pipeline.dub import Direction, at_loudness, dub
+from redub.pipeline.direction import Direction, Feeling, LineDirection
+from redub.pipeline.dub import at_loudness, dub
 from redub.pipeline.evaluate import (
     GROUND_TRUTH,
     MEAN_MEL,
@@ -37,6 +39,7 @@ from redub.pipeline.store import Store
 from redub.pipeline.synthesize import read_samples, synthesize
 from redub.pipeline.train import next_run, train_run
 from redub.pipeline.verify import repair_store, verify_store
+from redub.training.synthesis import VoiceControl
 
 SYNC = Scheduler("sync", 1)
 
@@ -361,14 +364,65 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, tmp_pa
     unwanted = plain[1]["hits"]["text"][0]["clip_id"]
     felt = open_index(finished).clips[0].emotion
     notes = Notes.parse(unlike=[unwanted], more=[f"{felt}:0.4"])
-    noted = lines("noted.mp4", Direction(notes=notes, lines=(plain[1]["line"],)))
+    noted = lines("noted.mp4", Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]]))
     assert Notes.from_json(noted[1]["notes"]) == notes
     assert unwanted not in {hit["clip_id"] for hit in noted[1]["hits"]["text"]}
     assert [noted[k] for k in (0, 2, 3)] == [plain[k] for k in (0, 2, 3)]
     with pytest.raises(UsageError, match="no line 99"):
-        lines("x.mp4", Direction(notes=notes, lines=(99,)))
+        lines("x.mp4", Direction.of_lines(LineDirection(notes=notes), [99]))
     with pytest.raises(UsageError, match="the library has no film 'Jaws'"):
-        lines("x.mp4", Direction(notes=Notes.parse(films=["Jaws"])))
+        lines("x.mp4", Direction(everywhere=LineDirection(notes=Notes.parse(films=["Jaws"]))))
+
+
+def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
+    train = replace(project.config.train, system={"legacy": ["ground_truth_length"]})
+    project = replace(project, config=replace(project.config, train=train))
+    train_run(project, run="legacy", max_steps=1)
+    synthesize(project, run="legacy")
+    spoken = read_samples(project, "legacy", "test")
+    maker = LineMaker(project)
+    recorded = {line.clip_id: len(line.phonemes) for line in maker.recorded("test").lines}
+    assert {i: len(sample.durations) for i, sample in spoken.items()} == recorded
+    words = {line.clip_id: len(line.phonemes) for line in maker.scripted("test").lines}
+    assert any(recorded[i] != words[i] for i in recorded)  # the recording pauses between words
+
+
+def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, tmp_path):
+    video = finished.footage_root / "scene_06.mp4"
+    script = video.with_suffix(".srt")
+    felt = open_index(finished).clips[0].emotion
+    asked = LineDirection(
+        control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
+        feeling=Feeling(emotion=felt, intensity=0.8),
+    )
+    takes, sound = {}, {}
+    for name, direction in (("plain", None), ("asked", Direction.of_lines(asked, [2]))):
+        out = tmp_path / f"{name}.mp4"
+        summary = dub(finished, video=video, script=script, output=out, direction=direction)
+        takes[name] = json.loads(Path(summary.take).read_text())["lines"]
+        _, samples, rate = streams(out)
+        sound[name] = [
+            samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
+        ]
+    assert [line["asked"] for line in takes["plain"]] == [{}] * 4
+    assert [bool(line["asked"]) for line in takes["asked"]] == [False, True, False, False]
+    assert takes["asked"][1]["asked"]["emotion"] == {"emotion": felt, "intensity": 0.8}
+    scores = [takes[name][1]["hits"]["text"] for name in ("plain", "asked")]
+    assert scores[0] != scores[1]  # it asks the library as what it feels
+    alike = [
+        float(np.corrcoef(one, other)[0, 1])
+        for one, other in zip(sound["plain"], sound["asked"], strict=True)
+    ]
+    assert alike[1] < 0.9 < min(alike[0], alike[2], alike[3])
+    unlabelled = LineDirection(feeling=Feeling(emotion="others", intensity=1.0))
+    with pytest.raises(UsageError, match="labels there"):
+        dub(
+            finished,
+            video=video,
+            script=script,
+            output=tmp_path / "x.mp4",
+            direction=Direction(everywhere=unlabelled),
+        )
 
 
 def test_every_exclusion_of_a_clip_is_named(finished):

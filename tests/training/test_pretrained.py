@@ -79,6 +79,8 @@ def test_a_resumed_run_does_not_start_again(file, tmp_path):
     [
         ({"model": replace(SMALL, width=24)}, r"model\.width 16 → 24"),
         ({"keys": {**KEYS, "mel": "m2"}}, r"keys\.mel m1 → m2"),
+        ({"keys": {**KEYS, "global_scene": "g1"}}, r"keys\.global_scene None → g1"),
+        ({"keys": {"mel": "m1", "clips": "these"}}, r"keys\.lips l1 → None"),
         ({"lines": [make_line(n, lips=None) for n in range(10)]}, r"widths\.lips 5 → 1"),
     ],
 )

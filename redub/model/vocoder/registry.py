@@ -13,6 +13,8 @@ from redub.core.registry import load
 
 VOCODERS = {
     "griffin_lim": "redub.model.vocoder.griffin_lim:GriffinLim",
+    "hifi_gan": "redub.model.vocoder.hifi_gan:HifiGan",
+    "bigvgan": "redub.model.vocoder.bigvgan:BigVgan",
 }
 
 

@@ -1,0 +1,426 @@
+"""Train a HiFi-GAN on recorded lines, stop at any moment, go on as if nothing had happened.
+
+Reads arrays only. Writes ``checkpoints/`` (see ``checkpoint.py``) and ``metrics.jsonl`` under the
+run's directory. Source: HiFi-GAN (arXiv:2010.05646), sections 2.4 and 3.3: least-squares critics,
+feature matching times 2, mel distance times 45, AdamW(0.8, 0.99), rate times 0.999 per epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from redub.core.config import settings_of
+from redub.core.errors import ConfigError, ModelRefusedError, RedubError
+from redub.model.vocoder.discriminators import (
+    DiscriminatorConfig,
+    Discriminators,
+    critics_loss,
+    deception_loss,
+    feature_loss,
+)
+from redub.model.vocoder.hifi_gan import HifiGanConfig, HifiGanGenerator
+from redub.model.vocoder.mel_spectrum import MelSpectrum
+from redub.model.vocoder.weight_norm import with_weight_norm
+from redub.training import checkpoint
+from redub.training.recordings import Pieces, Recording, epoch_order, pieces, whole
+from redub.training.run_files import append_row, cut_back, differences
+from redub.training.trainer import CHECKPOINTS, METRICS
+
+log = logging.getLogger(__name__)
+
+MOST_VALIDATED_FRAMES = 1000  # of one held-out line: ten seconds at 16 kHz
+HARMLESS = ("keep_last", "keep_best", "checkpoint_every")  # a run goes on when these change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderTrainingConfig:
+    """How a vocoder is trained; the defaults are the published ones.
+
+    ``segment_samples`` are rounded down to whole frames. ``learning_rate_decay`` is per epoch.
+    ``loss_fmax_hz``: up to where the mel of the loss hears; 0 for half the sample rate, as
+    published. ``validate_every`` and ``checkpoint_every`` count steps.
+    """
+
+    batch: int = 16
+    segment_samples: int = 8192
+    learning_rate: float = 2e-4
+    betas: tuple[float, ...] = (0.8, 0.99)
+    weight_decay: float = 0.01
+    learning_rate_decay: float = 0.999
+    mel_weight: float = 45.0
+    feature_weight: float = 2.0
+    loss_fmax_hz: float = 0.0
+    validate_every: int = 1000
+    checkpoint_every: int = 5000
+    keep_last: int = 2
+    keep_best: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "validate_every", "checkpoint_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} wants at least 1", code="E-CFG-VALUE")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError("training.betas wants two numbers in [0, 1)", code="E-CFG-VALUE")
+        if not (self.learning_rate > 0 and 0 < self.learning_rate_decay <= 1):
+            raise ConfigError(
+                "training wants learning_rate > 0 and learning_rate_decay in (0, 1]",
+                code="E-CFG-VALUE",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderPlan:
+    """All that says what a vocoder run learns; the audio settings are the generator's."""
+
+    generator: HifiGanConfig
+    discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    training: VocoderTrainingConfig = field(default_factory=VocoderTrainingConfig)
+
+    @property
+    def frames(self) -> int:
+        """Mel frames of one piece."""
+        return self.training.segment_samples // self.generator.audio.hop_samples
+
+    def __post_init__(self) -> None:
+        audio = self.generator.audio
+        if self.frames * audio.hop_samples <= audio.n_fft:
+            raise ConfigError(
+                f"training.segment_samples is {self.training.segment_samples}; a piece must be "
+                f"longer than one analysis window of {audio.n_fft}",
+                code="E-CFG-VALUE",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderReport:
+    """What one call of :func:`train_vocoder` did.
+
+    ``first_mel_l1`` and ``last_mel_l1``: mean absolute log-mel difference between vocoded and
+    recorded held-out lines, before the run's first step and last.
+    """
+
+    first_step: int
+    last_step: int
+    seconds: float
+    lines: int
+    held_out: int
+    parameters: int
+    first_mel_l1: float
+    last_mel_l1: float
+    checkpoint: Path
+    best_checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True)
+class VocoderStep:
+    """Figures of one step; ``mel_l1`` is in nepers, not weighted."""
+
+    step: int
+    mel_l1: float
+    features: float
+    deception: float
+    critics: float
+    learning_rate: float
+
+
+Progress = Callable[[VocoderStep], None]
+
+
+def train_vocoder(
+    recordings: Sequence[Recording],
+    held_out: Sequence[Recording],
+    plan: VocoderPlan,
+    run_dir: Path,
+    *,
+    keys: Mapping[str, str],
+    max_steps: int,
+    resume: bool = True,
+    device: str = "cpu",
+    progress: Progress = lambda step: None,
+    stop: Callable[[], bool] = lambda: False,
+    began: Callable[[], None] = lambda: None,
+) -> VocoderReport:
+    """Train, or go on training, until ``max_steps`` in all; a checkpoint is left in any case.
+
+    Args:
+        held_out: lines whose mel distance is measured; nothing is learned from them.
+        keys: what mels and sound were made with; a run is not continued under others.
+        resume: go on from the newest whole checkpoint; False removes what is there.
+        stop: asked after every step; True ends the call with a checkpoint.
+        began: called once when nothing can be refused any more.
+
+    Raises:
+        ConfigError: no line to learn from, or the run was begun with other settings or features.
+        RedubError: E-TRAIN-NAN, a loss is not finite (the message names the clips).
+    """
+    usable = [line for line in recordings if line.frames(plan.generator.audio)]
+    if not usable:
+        raise ConfigError("no training line has both mel and sound", code="E-STAGE-LINES")
+    devices = [torch.device(device)] if device != "cpu" else []
+    with torch.random.fork_rng(devices=devices):  # the caller's random state is left as it was
+        run = _Run(usable, held_out, plan, run_dir, keys, device)
+        with run.saver:
+            run.start(resume, began)
+            return run.until(max_steps, progress, stop)
+
+
+class _Run:
+    """One run: its networks, its optimisers, and where in the data it is."""
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        held_out: Sequence[Recording],
+        plan: VocoderPlan,
+        run_dir: Path,
+        keys: Mapping[str, str],
+        device: str,
+    ) -> None:
+        self.recordings, self.held_out, self.plan = recordings, held_out, plan
+        self.run_dir, self.keys, self.device = run_dir, dict(keys), device
+        training, audio = plan.training, plan.generator.audio
+        torch.manual_seed(training.seed)
+        self.generator = with_weight_norm(HifiGanGenerator(plan.generator)).to(device)
+        self.critics = Discriminators(plan.discriminators).to(device)
+        fmax = training.loss_fmax_hz or audio.sample_rate_hz / 2
+        self.loss_mel = MelSpectrum(audio, fmax_hz=fmax).to(device)
+        self.mel = MelSpectrum(audio).to(device)
+        self.optimisers = {
+            "generator": self._optimiser(self.generator),
+            "critics": self._optimiser(self.critics),
+        }
+        self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
+        self.first_mel_l1, self.validated = math.nan, (-1, math.nan)
+        self.saver = checkpoint.Saver()
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.AdamW:
+        training = self.plan.training
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=training.learning_rate,
+            betas=(training.betas[0], training.betas[1]),
+            weight_decay=training.weight_decay,
+        )
+
+    # -- beginning and ending
+
+    def start(self, resume: bool, began: Callable[[], None]) -> None:
+        """Take up the newest checkpoint, or begin."""
+        root = self.run_dir / CHECKPOINTS
+        snapshot = checkpoint.newest(root) if resume else None
+        if snapshot is not None:
+            self._take_up(snapshot)
+        self.first_step = self.step
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        began()
+        if snapshot is None:
+            for directory in checkpoint.steps_in(root):
+                checkpoint.remove(directory)
+            (self.run_dir / METRICS).unlink(missing_ok=True)
+        else:
+            cut_back(self.run_dir / METRICS, self.step)
+        checkpoint.remove_partial(root)
+
+    def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
+        if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise ConfigError(
+                f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
+                f"{more}; give the run another name, or do not resume",
+                code="E-RUN-CHANGED",
+            )
+        state = snapshot.state
+        try:
+            self.generator.load_state_dict(dict(snapshot.weights))
+            self.critics.load_state_dict(state["critics"])
+        except RuntimeError as error:
+            raise ModelRefusedError(
+                f"the checkpoint does not fit its own settings: {error}"
+            ) from error
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.step, self.epoch = snapshot.step, state["epoch"]
+        self.batch_in_epoch, self.first_mel_l1 = state["batch_in_epoch"], state["first_mel_l1"]
+        if snapshot.validation_loss is not None:
+            self.validated = (snapshot.step, snapshot.validation_loss)
+        log.info("Training goes on from step %d", snapshot.step)
+
+    def until(self, max_steps: int, progress: Progress, stop: Callable[[], bool]) -> VocoderReport:
+        """Step until the limit, then leave a checkpoint."""
+        began = time.monotonic()
+        training, stopped = self.plan.training, False
+        with (self.run_dir / METRICS).open("a", encoding="utf-8") as metrics:
+            if self.step == 0:
+                self._validate(metrics)
+            while self.step < max_steps and not stopped:
+                report = self._next_step(metrics)
+                if self.step % training.validate_every == 0:
+                    self._validate(metrics)
+                if self.step % training.checkpoint_every == 0:
+                    self._save()
+                self.saver.check()
+                progress(report)
+                stopped = stop()
+            if self.validated[0] != self.step and not stopped:
+                self._validate(metrics)
+        root = self.run_dir / CHECKPOINTS
+        place = checkpoint.directory_of(root, self.step)
+        if self.step > self.first_step or not place.exists():
+            place = self._save()
+        self.saver.wait()
+        return VocoderReport(
+            first_step=self.first_step,
+            last_step=self.step,
+            seconds=time.monotonic() - began,
+            lines=len(self.recordings),
+            held_out=len(self.held_out),
+            parameters=sum(value.numel() for value in self.generator.parameters()),
+            first_mel_l1=self.first_mel_l1,
+            last_mel_l1=self.validated[1],
+            checkpoint=place,
+            best_checkpoint=checkpoint.best(root) or place,
+        )
+
+    def _save(self) -> Path:
+        weights = self.generator.state_dict()
+        if bad := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+            raise RedubError(
+                f"{len(bad)} tensors of the generator are not finite after step {self.step} "
+                f"({bad[0]}, …); nothing was saved. Lower training.learning_rate",
+                code="E-TRAIN-NAN",
+            )
+        snapshot = checkpoint.Snapshot(
+            step=self.step,
+            weights=weights,
+            state={
+                "critics": self.critics.state_dict(),
+                "optimisers": {name: own.state_dict() for name, own in self.optimisers.items()},
+                "epoch": self.epoch,
+                "batch_in_epoch": self.batch_in_epoch,
+                "first_mel_l1": self.first_mel_l1,
+            },
+            record={**self._settings(), "code_version": version("redub")},
+            validation_loss=self._measured(),
+        )
+        root, training = self.run_dir / CHECKPOINTS, self.plan.training
+        self.saver.write(root, snapshot, keep=training.keep_last, keep_best=training.keep_best)
+        return checkpoint.directory_of(root, self.step)
+
+    def _measured(self) -> float | None:
+        """The held-out mel distance, if this very step was measured."""
+        step, mel_l1 = self.validated
+        return mel_l1 if step == self.step and math.isfinite(mel_l1) else None
+
+    def _settings(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "generator": settings_of(plan.generator)["fields"],
+            "discriminators": settings_of(plan.discriminators)["fields"],
+            "training": settings_of(plan.training)["fields"],
+            "keys": self.keys,
+        }
+
+    # -- learning
+
+    def _next_step(self, metrics: IO[str]) -> VocoderStep:
+        batch = self._next_batch()
+        rate = self.plan.training.learning_rate * self.plan.training.learning_rate_decay**self.epoch
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        report = self._learn(batch, rate)
+        row = {"step": report.step, "epoch": self.epoch, "learning_rate": rate}
+        row |= {"mel_l1": report.mel_l1, "features": report.features}
+        append_row(metrics, row | {"deception": report.deception, "critics": report.critics})
+        self.batch_in_epoch += 1
+        if self.batch_in_epoch * self.plan.training.batch >= len(self.recordings):
+            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
+        return report
+
+    def _next_batch(self) -> Pieces:
+        training = self.plan.training
+        order = epoch_order(len(self.recordings), seed=training.seed, epoch=self.epoch)
+        start = self.batch_in_epoch * training.batch
+        batch = pieces(
+            self.recordings,
+            order[start : start + training.batch].tolist(),
+            self.plan.generator.audio,
+            frames=self.plan.frames,
+            seed=training.seed,
+            epoch=self.epoch,
+        )
+        return Pieces(batch.mel.to(self.device), batch.samples.to(self.device), batch.clip_ids)
+
+    def _learn(self, batch: Pieces, rate: float) -> VocoderStep:
+        training, real = self.plan.training, batch.samples
+        made = self.generator(batch.mel)  # (B, S)
+        critics = critics_loss(self.critics(real), self.critics(made.detach()))
+        self._check(critics, "critics", batch)
+        self._descend("critics", critics)
+        # The critics only pass gradients on now; theirs would be thrown away.
+        self.critics.requires_grad_(False)
+        with torch.no_grad():
+            true = self.critics(real)
+        judged = self.critics(made)
+        mel = (self.loss_mel(made) - self.loss_mel(real)).abs().mean()
+        features, deception = feature_loss(true, judged), deception_loss(judged)
+        total = deception + training.feature_weight * features + training.mel_weight * mel
+        self._check(total, "generator", batch)
+        self._descend("generator", total)
+        self.critics.requires_grad_(True)
+        self.step += 1
+        return VocoderStep(
+            step=self.step,
+            mel_l1=float(mel.detach()),
+            features=float(features.detach()),
+            deception=float(deception.detach()),
+            critics=float(critics.detach()),
+            learning_rate=rate,
+        )
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    def _check(self, loss: Tensor, name: str, batch: Pieces) -> None:
+        if not math.isfinite(float(loss.detach())):
+            raise RedubError(
+                f"the {name} loss is {float(loss.detach())} in step {self.step + 1} (clips "
+                f"{', '.join(batch.clip_ids[:3])}, …); the last checkpoint is as it was. Lower "
+                "training.learning_rate, or look at these clips",
+                code="E-TRAIN-NAN",
+            )
+
+    def _validate(self, metrics: IO[str]) -> None:
+        """Mean absolute log-mel difference over held-out lines, a line at a time."""
+        audio, distances = self.plan.generator.audio, []
+        lines = [
+            line for line in self.held_out if line.frames(audio) * audio.hop_samples > audio.n_fft
+        ]
+        self.generator.eval()
+        with torch.no_grad():
+            for line in lines:
+                piece = whole(line, audio, most_frames=MOST_VALIDATED_FRAMES)
+                made = self.generator(piece.mel.to(self.device))
+                true = self.mel(piece.samples.to(self.device))
+                distances.append(float((self.mel(made) - true).abs().mean()))
+        self.generator.train()
+        mel_l1 = sum(distances) / len(distances) if distances else math.nan
+        if self.step == 0:
+            self.first_mel_l1 = mel_l1
+        self.validated = (self.step, mel_l1)
+        if distances:
+            append_row(metrics, {"step": self.step, "validation_mel_l1": mel_l1})

@@ -1,0 +1,54 @@
+"""What every system of the line promises, asked of small ones."""
+
+from dataclasses import replace
+
+import torch
+
+from redub.model.authentic_dubber import TINY, AuthenticDubber
+from redub.model.fastspeech2 import FastSpeech2
+from redub.model.style_dubber import StyleDubber
+
+SMALL_SIZES = {
+    "width": 16,
+    "filter_width": 24,
+    "voice_channels": (8, 8, 8, 8),
+    "cross_width": 8,
+    "cross_filter_width": 12,
+    "lip_width": 8,
+    "decoder_layers": 2,
+    "postnet_channels": 8,
+}
+PUBLISHED = {
+    "prosody": False,
+    "duration_reads_text": False,
+    "lips_in_frames": False,
+}
+SMALL = {
+    AuthenticDubber: replace(TINY, **SMALL_SIZES),
+    StyleDubber: replace(StyleDubber.PRESETS["tiny"], **SMALL_SIZES, face_channels=(8, 8)),
+    FastSpeech2: replace(
+        FastSpeech2.PRESETS["tiny"], width=16, filter_width=24, decoder_layers=2, postnet_channels=8
+    ),
+}
+VARIANTS = [
+    (AuthenticDubber, {}),
+    (AuthenticDubber, {"graph": "none"}),
+    (AuthenticDubber, {"graph": "single", "aggregation": "flat"}),
+    (AuthenticDubber, {"retrieve": ()}),
+    (AuthenticDubber, {"retrieve": ("face",), "sound_node": "hit"}),
+    (AuthenticDubber, {**PUBLISHED, "score_aware": False}),
+    (AuthenticDubber, {"legacy": ("double_softmax", "causal_mask", "no_positions")}),
+    (StyleDubber, {}),
+    (StyleDubber, {**PUBLISHED, "legacy": ("causal_mask", "no_positions")}),
+    (FastSpeech2, {}),
+]
+NAMES = [f"{kind.__name__}-{'-'.join(changes) or 'plain'}" for kind, changes in VARIANTS]
+
+
+def build(kind, widths, changes=None):
+    torch.manual_seed(0)
+    return kind(replace(SMALL[kind], **(changes or {})), widths)
+
+
+def difference(one, other):
+    return float((one - other).detach().abs().max())
