@@ -43,6 +43,7 @@ from redub.pipeline.files import (
 )
 from redub.pipeline.project import (
     FEATURE_SETTINGS,
+    MODALITY_FEATURES,
     IndexConfig,
     Project,
     feature_of,
@@ -170,11 +171,12 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
         compact: index all clips anew, in as few segments as possible.
 
     Raises:
-        ConfigError: no training clip has an audio emotion vector yet (names the stage to run), or
-            a transform cannot be fitted.
+        ConfigError: no training clip has an audio emotion vector yet, or any row of a feature that
+            the settings name (names the stage to run), or a transform cannot be fitted.
     """
     store = Store(project)
     library, left_out = _library(store)
+    _check_extracted(store, library)
     document = _document(store, library)
     build = digest_of(document)
     try:
@@ -252,6 +254,23 @@ def _library(store: Store) -> tuple[pl.DataFrame, int]:
             code="E-STAGE-EXTRACT",
         )
     return library, len(clips) - len(library)
+
+
+def _check_extracted(store: Store, library: pl.DataFrame) -> None:
+    """Refuse a feature that the settings ask for by name and that nobody has tried to compute.
+
+    The index would have no row of that modality, and lines no word about it.
+    """
+    wanted = feature_of(store.project.config.index)
+    for modality, setting in FEATURE_SETTINGS.items():
+        name = wanted[modality]
+        is_named = name != MODALITY_FEATURES[modality][0]  # the first may be left out on purpose
+        if is_named and store.live_features(name, clips=library).is_empty():
+            raise ConfigError(
+                f"index.{setting} is '{name}', which no library clip has yet; "
+                "run `redub extract` first",
+                code="E-STAGE-EXTRACT",
+            )
 
 
 def _document(store: Store, library: pl.DataFrame) -> dict[str, Any]:

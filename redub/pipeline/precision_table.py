@@ -34,8 +34,8 @@ from redub.index.library import retrieve as search
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.index.selection import Selection
 from redub.index.transform import Chain, fit_for_search
-from redub.pipeline.index import features_of, library_of, policy_of
-from redub.pipeline.project import IndexConfig, Project
+from redub.pipeline.index import library_of, policy_of
+from redub.pipeline.project import IndexConfig, Project, feature_of
 from redub.pipeline.spaces import transform_of
 from redub.pipeline.store import Store
 
@@ -167,10 +167,11 @@ def precision_table(
             code="E-INDEX-LABELS",
         )
     lines = Lines(asking, LibraryTable.from_clips(known), policy_of(project.config.index))
+    features = feature_of(project.config.index)
     rows: list[PrecisionRow] = []
     notes: list[str] = []
     for name in modalities:
-        values = store.read(features_of(store)[name], [c.clip_id for c in (*library, *asking)])
+        values = store.read(features[name], [c.clip_id for c in (*library, *asking)])
         for used in _transforms(project.config.index, name, transform):
             for way in similarities:
                 if way == "halves" and name != "text":

@@ -299,6 +299,17 @@ def test_setting_back_gives_the_old_neighbours_and_computes_no_feature_again(
     assert tree_digest(root / "index" / "scene") == segments  # nothing was indexed again either
 
 
+def test_a_feature_that_is_named_and_was_never_extracted_is_asked_for(captioned, tmp_path):
+    root = shutil.copytree(captioned.root, tmp_path / "demo")
+    shutil.rmtree(root / "features" / "global_scene")  # a project of an earlier redub
+    project = asked_by(open_project(root), scene_feature="global_scene")
+    record = current_build(project)
+    with pytest.raises(ConfigError, match=r"'global_scene', which no library .* `redub extract`"):
+        build_index(project)
+    assert current_build(project) == record
+    assert build_index(asked_by(project, scene_feature="scene_emotion")).library == 16
+
+
 def test_every_feature_that_may_stand_for_a_modality_is_one_vector_a_clip(captioned):
     keys = Store(captioned).keys.by_name
     for modality, known in MODALITY_FEATURES.items():
