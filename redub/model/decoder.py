@@ -67,13 +67,13 @@ class MelDecoder(nn.Module):
 
 
 class PostNet(nn.Module):
-    """A stack of convolutions whose output is added to the mel."""
+    """A stack of convolutions whose output is added to the mel; plain without ``style_width``."""
 
     def __init__(
         self,
         mel_channels: int,
         channels: int,
-        style_width: int,
+        style_width: int | None,
         *,
         layers: int,
         kernel: int,
@@ -88,16 +88,18 @@ class PostNet(nn.Module):
         gains = [1.0] * (layers - 1) + [0.0]
         pairs = zip(widths[1:], gains, strict=True)
         self.norms = nn.ModuleList(MaskedBatchNorm(after, gain=gain) for after, gain in pairs)
-        self.style = StyleAdaptiveNorm(channels, style_width)
+        self.style = None if style_width is None else StyleAdaptiveNorm(channels, style_width)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, mel: Tensor, valid: Tensor, style: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, valid: Tensor, style: Tensor | None = None) -> Tensor:
         """What to add to a mel (B, T, C); padded frames are 0."""
         states = mel
         last = len(self.convolutions) - 1
         for layer, (convolve, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             states = norm(convolve(states), valid)
             if layer < last:
-                states = self.style(states.tanh(), style)
+                states = states.tanh()
+                if self.style is not None:
+                    states = self.style(states, style)
             states = self.drop(states) * valid.unsqueeze(-1)
         return states

@@ -10,17 +10,16 @@ Letters: B batch, P phonemes, T mel frames, C mel channels, D model width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
 from redub.model.control import controlled_durations, controlled_prosody
-from redub.model.convolution import MaskedBatchNorm, TimeConv
+from redub.model.decoder import PostNet
+from redub.model.duration_predictor import DurationPredictor, VariancePredictor
 from redub.model.fft_block import FFTBlock
 from redub.model.harmonics import HIGHEST_OCTAVE, LOWEST_OCTAVE
 from redub.model.length_regulator import fill, stretch
@@ -62,24 +61,6 @@ class FastSpeech2Config:
             raise ConfigError("bins and postnet_layers want at least 2")
 
 
-class VariancePredictor(nn.Module):
-    """Two convolutions and one number per phoneme."""
-
-    def __init__(self, width: int, *, kernel: int, dropout: float) -> None:
-        super().__init__()
-        self.convolutions = nn.ModuleList(TimeConv(width, width, kernel) for _ in range(2))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.drop = nn.Dropout(dropout)
-        self.to_value = nn.Linear(width, 1)
-
-    def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """(B, P) from (B, P, D); 0 at padded phonemes."""
-        for convolve, norm in zip(self.convolutions, self.norms, strict=True):
-            states = self.drop(norm(F.relu(convolve(states * valid.unsqueeze(-1)))))
-        values: Tensor = self.to_value(states).squeeze(-1)
-        return values * valid
-
-
 class BinnedValue(nn.Module):
     """A number as one of so many learned vectors, evenly spaced."""
 
@@ -96,35 +77,6 @@ class BinnedValue(nn.Module):
         """(B, P, D) of (B, P)."""
         embedded: Tensor = self.table(torch.bucketize(values.float().contiguous(), self.edges))
         return embedded
-
-
-class PlainPostNet(nn.Module):
-    """Tacotron 2's post-net (arXiv:1712.05884, section 2.2)."""
-
-    def __init__(
-        self, mel_channels: int, channels: int, *, layers: int, kernel: int, dropout: float
-    ) -> None:
-        super().__init__()
-        widths = (mel_channels, *[channels] * (layers - 1), mel_channels)
-        self.convolutions = nn.ModuleList(
-            TimeConv(before, after, kernel) for before, after in pairwise(widths)
-        )
-        # The last gain is 0, so that the net starts by adding nothing.
-        gains = [1.0] * (layers - 1) + [0.0]
-        pairs = zip(widths[1:], gains, strict=True)
-        self.norms = nn.ModuleList(MaskedBatchNorm(after, gain=gain) for after, gain in pairs)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, mel: Tensor, valid: Tensor) -> Tensor:
-        """What to add to a mel (B, T, C); padded frames are 0."""
-        states = mel
-        last = len(self.convolutions) - 1
-        for layer, (convolve, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            states = norm(convolve(states), valid)
-            if layer < last:
-                states = states.tanh()
-            states = self.drop(states) * valid.unsqueeze(-1)
-        return states
 
 
 class FastSpeech2(nn.Module):
@@ -156,18 +108,23 @@ class FastSpeech2(nn.Module):
         self.embedding = nn.Embedding(widths.phonemes, width, padding_idx=0)
         self.encoder = self._blocks(config.encoder_layers, config.encoder_heads)
         self.voice = nn.Linear(widths.speaker, width)
-        self.duration, self.pitch, self.energy, self.voicing = (
-            VariancePredictor(width, kernel=config.variance_kernel, dropout=config.variance_dropout)
-            for _ in range(4)
+        variance: dict[str, Any] = {
+            "kernel": config.variance_kernel,
+            "dropout": config.variance_dropout,
+        }
+        self.duration = DurationPredictor(width, **variance)
+        self.pitch, self.energy, self.voicing = (
+            VariancePredictor(width, **variance) for _ in range(3)
         )
         self.pitch_embedding = BinnedValue(width, config.bins, LOWEST_OCTAVE, HIGHEST_OCTAVE)
         self.energy_embedding = BinnedValue(width, config.bins, QUIETEST, LOUDEST)
         self.unvoiced = nn.Parameter(torch.zeros(width))
         self.decoder = self._blocks(config.decoder_layers, config.decoder_heads)
         self.to_mel = nn.Linear(width, widths.mel)
-        self.postnet = PlainPostNet(
+        self.postnet = PostNet(
             widths.mel,
             config.postnet_channels,
+            None,
             layers=config.postnet_layers,
             kernel=config.postnet_kernel,
             dropout=config.postnet_dropout,
@@ -181,7 +138,7 @@ class FastSpeech2(nn.Module):
         valid = batch.phonemes_valid
         text = self._encoded(self.embedding(batch.phonemes), self.encoder, valid)
         text = text + self.voice(batch.speaker).unsqueeze(1)  # (B, P, D)
-        log_durations = F.softplus(self.duration(text, valid)) * valid
+        log_durations = self.duration(text, valid)
         durations = batch.durations
         if durations is None:
             filled = fill(log_durations, valid, batch.mel_frames)
