@@ -26,7 +26,7 @@ from redub.pipeline.progress import (
     read_sample,
     sample_writer,
 )
-from redub.pipeline.project import open_project
+from redub.pipeline.project import VocoderConfig, open_project
 from redub.pipeline.report import training_strip
 from redub.pipeline.train import sampled_steps, step_folder, toml_text
 from redub.training import checkpoint
@@ -48,7 +48,8 @@ class MadePack:
 
 
 def writer(folder, *, count=2, **splits):
-    project = SimpleNamespace(config=SimpleNamespace(audio=SOUND))
+    config = SimpleNamespace(audio=SOUND, vocoder=VocoderConfig())
+    project = SimpleNamespace(config=config)
     return sample_writer(project, MadePack(**splits), folder, count=count)
 
 
@@ -246,7 +247,7 @@ def test_damaged_samples_are_a_sentence_on_the_page_beside_the_whole_ones(copied
 
 def strip_of(folder):
     """The strip that a report shows of a run, in a project without clips."""
-    config = SimpleNamespace(audio=SOUND)
+    config = SimpleNamespace(audio=SOUND, vocoder=VocoderConfig())
     store = SimpleNamespace(clips=list, read=lambda name, ids: {})
     project = SimpleNamespace(root=folder.parent.parent, config=config)
     return training_strip(project, store, folder.name)

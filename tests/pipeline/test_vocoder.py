@@ -11,6 +11,7 @@ from redub.core.types import AudioSpec
 from redub.pipeline.evaluate import inputs_of
 from redub.pipeline.executor import Scheduler
 from redub.pipeline.extract import extract
+from redub.pipeline.files import commit_json, file_digest
 from redub.pipeline.ingest import ingest
 from redub.pipeline.project import open_project
 from redub.pipeline.store import Store
@@ -211,6 +212,28 @@ def test_a_run_of_other_mels_is_refused_by_name(copied):
     path.write_text(path.read_text() + "\n[audio]\nfmax_hz = 7600.0\n")
     with pytest.raises(ModelRefusedError, match=r"audio\.fmax_hz is 7600 here and 8000 there"):
         open_vocoder(with_table(copied, 'name = "hifi_gan"\nrun = "mine"'))
+
+
+def test_takes_belong_to_the_vocoder_that_spoke_them(copied):
+    # A run's folder as synthesis leaves it, without a line: nothing is spoken here.
+    place = copied.root / "runs" / "dubber" / "checkpoints" / "step_00000001"
+    place.mkdir(parents=True)
+    (place / "manifest.json").write_text("{}")
+    folder = copied.root / "runs" / "dubber" / "samples" / "test"
+    made_from = f"{place.name} {file_digest(place / 'manifest.json')}"
+    index = {"checkpoint": made_from, "keys": {}, "lines": [], "vocoder": "griffin_lim"}
+    commit_json(folder / "index.json", index)
+    assert read_samples(copied, "dubber", "test") == {}
+    measured = inputs_of(copied, ["dubber"], "test")
+    assert measured == inputs_of(open_project(copied.root), ["dubber"], "test")
+    other = with_table(copied, 'name = "hifi_gan"\nrun = "mine"')
+    with pytest.raises(ConfigError, match="with the vocoder griffin_lim, the project's is hifi_"):
+        read_samples(other, "dubber", "test")
+    assert inputs_of(other, ["dubber"], "test") != measured
+    commit_json(folder / "index.json", {**index, "vocoder": vocoder_key(other)})
+    assert read_samples(other, "dubber", "test") == {}
+    with pytest.raises(ConfigError, match="redub synthesize dubber"):
+        read_samples(copied, "dubber", "test")
 
 
 def test_another_vocoder_makes_takes_stale_and_griffin_lim_leaves_them_alone(walked, tmp_path):

@@ -414,15 +414,6 @@ def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, 
         for one, other in zip(sound["plain"], sound["asked"], strict=True)
     ]
     assert alike[1] < 0.9 < min(alike[0], alike[2], alike[3])
-    unlabelled = LineDirection(feeling=Feeling(emotion="others", intensity=1.0))
-    with pytest.raises(UsageError, match="labels there"):
-        dub(
-            finished,
-            video=video,
-            script=script,
-            output=tmp_path / "x.mp4",
-            direction=Direction(everywhere=unlabelled),
-        )
 
 
 def test_every_exclusion_of_a_clip_is_named(finished):

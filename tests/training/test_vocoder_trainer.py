@@ -172,17 +172,15 @@ def test_a_short_line_ends_in_silence():
 def test_forty_steps_bring_the_vocoded_sound_nearer_to_lines_that_were_held_out(run, tmp_path):
     report = run("nearer", 40)
     assert report.last_mel_l1 < 0.8 * report.first_mel_l1
-    measured = [row for row in rows(tmp_path / "nearer") if "validation_mel_l1" in row]
-    assert [row["step"] for row in measured] == [0, *range(4, 41, 4)]
-    best = min(measured[1:], key=lambda row: row["validation_mel_l1"])
-    assert checkpoint.read(report.best_checkpoint).validation_loss <= best["validation_mel_l1"] + 1
-    assert report.parameters == sum(
-        value.numel() for value in HifiGanGenerator(PLAN.generator).parameters()
-    ) + sum(w.shape[0] for n, w in _weights() if n.endswith("weight"))
-
-
-def _weights():
-    return HifiGanGenerator(PLAN.generator).named_parameters()
+    measured = {
+        row["step"]: row["validation_mel_l1"]
+        for row in rows(tmp_path / "nearer")
+        if "validation_mel_l1" in row
+    }
+    assert list(measured) == [0, *range(4, 41, 4)]
+    # Checkpoints fall on every fifth step, measurements on every fourth: on 20 and 40 both.
+    best = checkpoint.read(report.best_checkpoint)
+    assert best.validation_loss == measured[best.step] == min(measured[20], measured[40])
 
 
 def test_a_run_says_its_distance_by_another_measure_too(run):
