@@ -18,6 +18,24 @@ TOGETHER = {
 """Files that share a costly session fixture."""
 
 
+SLOWEST = (
+    *TOGETHER,
+    "test_paper_profile.py",
+    "test_killed_training.py",
+    "test_kill.py",
+    "test_systems.py",
+    "test_cli_vocoder.py",
+    "test_replicas.py",
+    "test_executor.py",
+)
+"""Files that take a minute or more; they start first, or one worker ends alone with one of them."""
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 class ByFile(LoadScopeScheduling):
     """A file, or files that stand together, to one worker.
 
@@ -31,4 +49,5 @@ class ByFile(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False  # by the number of tests, the slowest would come last
     return ByFile(config, log)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from redub.model.dropout import dropout
+
 
 class Attended(NamedTuple):
     """A context for every query, and what each head looked at."""
@@ -76,7 +78,7 @@ class MultiHeadAttention(nn.Module):
             scores = scores + memory_bias[:, None, None, :]
         scores = scores.masked_fill(~readable.unsqueeze(1), float("-inf"))
         weights = scores.softmax(-1) * anything.unsqueeze(1)  # (B, H, Q, M)
-        context = F.dropout(weights, self.dropout, self.training) @ value_BHMd
+        context = dropout(weights, self.dropout, self.training) @ value_BHMd
         return Attended(self._joined(context, anything), weights)
 
     def _projected(self, query: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,14 +8,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from redub.model.short_convolution import TAPS, nine_taps
+
 
 class TimeConv(nn.Conv1d):
-    """A length-keeping 1-D convolution that takes and gives (B, T, C)."""
+    """A length-keeping 1-D convolution that takes and gives (B, T, C).
+
+    Nine taps, the kernel of the published systems, are computed with fewer products where the
+    library has no algorithm for them: on a processor, in full precision.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, states: Tensor) -> Tensor:
+        on_processor = states.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if self.kernel_size[0] == TAPS and on_processor and not torch.compiler.is_compiling():
+            return nine_taps(states, self.weight, self.bias)
         return super().forward(states.transpose(1, 2)).transpose(1, 2)
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redub.model.attention import MultiHeadAttention
+from redub.model.dropout import Dropout
 from redub.model.positions import count_up
 
 
@@ -26,7 +27,7 @@ class CrossModalLayer(nn.Module):
         self.before_filter = nn.LayerNorm(width)
         self.widen = nn.Linear(width, filter_width)
         self.narrow = nn.Linear(filter_width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, text: Tensor, reference: Tensor, reference_valid: Tensor) -> Tensor:
         """(B, P, E) text states that have read (B, R, E)."""
@@ -57,7 +58,7 @@ class CrossModalStream(nn.Module):
         self.causal = causal
         self.narrow_text = nn.Linear(width, inner_width, bias=False)
         self.narrow_reference = nn.Linear(width, inner_width, bias=False)
-        self.input_drop = nn.Dropout(input_dropout)
+        self.input_drop = Dropout(input_dropout)
         self.layers = nn.ModuleList(
             CrossModalLayer(inner_width, heads, filter_width, dropout) for _ in range(layers)
         )
@@ -159,7 +160,7 @@ class TextReadsTimbreAndFace(nn.Module):
             )
             for _ in range(2)
         )
-        self.drop = nn.Dropout(input_dropout)
+        self.drop = Dropout(input_dropout)
         self.layers = nn.ModuleList(
             CrossModalLayer(width, heads, 2 * filter_width, dropout) for _ in range(layers)
         )
@@ -185,7 +186,7 @@ class TextReadsTimbreAndFace(nn.Module):
         return averaged
 
 
-def _placed(states: Tensor, drop: nn.Dropout) -> Tensor:
+def _placed(states: Tensor, drop: Dropout) -> Tensor:
     """Scaled by the root of the width, with positions."""
     scaled = states * states.size(-1) ** 0.5
     dropped: Tensor = drop(scaled + count_up(scaled))

@@ -13,6 +13,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from redub.model.convolution import MaskedBatchNorm, TimeConv
+from redub.model.dropout import Dropout
 from redub.model.fft_block import FFTBlock, StyleAdaptiveNorm
 from redub.model.positions import count_up
 
@@ -89,7 +90,7 @@ class PostNet(nn.Module):
         pairs = zip(widths[1:], gains, strict=True)
         self.norms = nn.ModuleList(MaskedBatchNorm(after, gain=gain) for after, gain in pairs)
         self.style = None if style_width is None else StyleAdaptiveNorm(channels, style_width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, mel: Tensor, valid: Tensor, style: Tensor | None = None) -> Tensor:
         """What to add to a mel (B, T, C); padded frames are 0."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redub.model.convolution import TimeConv
+from redub.model.dropout import Dropout
 
 
 class VariancePredictor(nn.Module):
@@ -20,7 +21,7 @@ class VariancePredictor(nn.Module):
         super().__init__()
         self.convolutions = nn.ModuleList(TimeConv(width, width, kernel) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.to_value = nn.Linear(width, 1)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redub.model.batch import FeatureWidths
+from redub.model.dropout import Dropout, dropout
 
 MODALITY_COUNT = 3
 SHARPNESS = 16.0
@@ -91,7 +92,7 @@ class RelationalAttention(nn.Module):
         scores = scores.masked_fill(~edges.unsqueeze(1), -9e15)
         # A node without neighbours would otherwise attend evenly to nodes it is not tied to.
         attention = scores.softmax(-1) * edges.unsqueeze(1)  # (B, H, N, N)
-        message = F.dropout(attention, self.dropout, self.training) @ projected
+        message = dropout(attention, self.dropout, self.training) @ projected
         message = F.layer_norm(message, (self.width,)) * self.gain + self.offset
         return Messages(message.transpose(1, 2).flatten(-2), attention)
 
@@ -110,7 +111,7 @@ class GraphEncoder(nn.Module):
         super().__init__()
         self.first = RelationalAttention(width, width, heads, relation_codes, dropout)
         self.second = RelationalAttention(heads * width, width, 1, relation_codes, dropout)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.mix = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
 

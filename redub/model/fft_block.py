@@ -7,12 +7,16 @@ Letters: B batch, L length, D model width, S style width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from redub.model.attention import MultiHeadAttention
 from redub.model.convolution import TimeConv
+from redub.model.dropout import Dropout
 
 
 class StyleAdaptiveNorm(nn.Module):
@@ -38,7 +42,12 @@ class FFTBlock(nn.Module):
 
     With ``style_width`` the norms are style-adaptive. The published decoder applies the adaptive
     norm on top of a plain one; normalising twice changes nothing, so here it takes its place.
+
+    ``recompute`` trades time for memory in training: attention, norms and dropout are computed
+    again in the backward pass, and only the two states between them and the wide one are kept.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -54,7 +63,7 @@ class FFTBlock(nn.Module):
         self.attention = MultiHeadAttention(width, heads)
         self.widen = TimeConv(width, filter_width, kernel)
         self.narrow = nn.Linear(filter_width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.norms = nn.ModuleList(
             nn.LayerNorm(width) if style_width is None else StyleAdaptiveNorm(width, style_width)
             for _ in range(2)
@@ -62,12 +71,26 @@ class FFTBlock(nn.Module):
 
     def forward(self, states: Tensor, valid: Tensor, style: Tensor | None = None) -> Tensor:
         """Transform (B, L, D); padded positions are 0 on return, whatever they held."""
-        real = valid.unsqueeze(-1)
-        states = states * real
+        read = self._kept(self._read, states, valid, style)
+        filtered = self.narrow(F.relu(self.widen(read)))
+        return self._kept(self._joined, read, filtered, valid, style)
+
+    def _read(self, states: Tensor, valid: Tensor, style: Tensor | None) -> Tensor:
+        states = states * valid.unsqueeze(-1)
         attended = self.drop(self.attention(states, states, valid))
-        states = self._normed(0, states + attended, style) * real
-        filtered = self.drop(self.narrow(F.relu(self.widen(states))))
-        return self._normed(1, states + filtered, style) * real
+        return self._normed(0, states + attended, style) * valid.unsqueeze(-1)
+
+    def _joined(
+        self, states: Tensor, filtered: Tensor, valid: Tensor, style: Tensor | None
+    ) -> Tensor:
+        return self._normed(1, states + self.drop(filtered), style) * valid.unsqueeze(-1)
+
+    def _kept(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """A part of the block, of which only the inputs are kept where that is asked for."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            again: Tensor = checkpoint(part, *inputs, use_reentrant=False)
+            return again
+        return part(*inputs)
 
     def _normed(self, which: int, states: Tensor, style: Tensor | None) -> Tensor:
         norm = self.norms[which]

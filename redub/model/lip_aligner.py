@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from redub.model.attention import MultiHeadAttention
+from redub.model.dropout import Dropout
 from redub.model.lip_encoder import LipStates
 from redub.model.positions import count_up, sinusoids
 
@@ -36,7 +37,7 @@ class LipAligner(nn.Module):
         self.positions = positions
         self.attention = MultiHeadAttention(width, heads)
         self.mix = nn.Linear(width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, text: Tensor, text_valid: Tensor, lips: LipStates) -> AlignedLips:

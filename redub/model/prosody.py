@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from redub.model.batch import Prosody
 from redub.model.convolution import TimeConv
+from redub.model.dropout import Dropout
 from redub.model.output import ProsodyEstimate
+
+QUIETEST, LOUDEST = -4.0, 4.0  # standardised log-energy; beyond lies next to nothing
 
 
 class ProsodyPredictor(nn.Module):
@@ -26,7 +29,7 @@ class ProsodyPredictor(nn.Module):
         self.voice = nn.Linear(speaker_width, width)
         self.convolutions = nn.ModuleList(TimeConv(width, width, kernel) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.to_prosody = nn.Linear(width, 3)
 
     def forward(self, states: Tensor, valid: Tensor, speaker: Tensor) -> ProsodyEstimate:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from redub.model.attention import MultiHeadAttention
 from redub.model.convolution import MaskedBatchNorm, TimeConv
+from redub.model.dropout import Dropout
 
 
 class GatedConv(nn.Module):
@@ -20,7 +21,7 @@ class GatedConv(nn.Module):
     def __init__(self, width: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.convolve = TimeConv(width, 2 * width, kernel)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
         """(B, R, D) in and out; what padding holds does not matter."""
@@ -39,10 +40,10 @@ class TimbreEncoder(nn.Module):
         self.spectral = nn.Sequential(
             nn.Linear(mel_channels, width),
             nn.Mish(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(width, width),
             nn.Mish(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.temporal = nn.ModuleList(GatedConv(width, kernel, dropout) for _ in range(2))
         self.attention = MultiHeadAttention(width, heads)
@@ -74,17 +75,22 @@ class Downsample(nn.Module):
             TimeConv(before, after, 3) for before, after in zip(wide, channels, strict=True)
         )
         self.norms = nn.ModuleList(MaskedBatchNorm(after) for after in channels)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.to_width = nn.Linear(channels[-1], width)
 
     def steps(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, inputs) to (B, floor(L / 2^n), width) in (-1, 1), and which steps are real."""
+        states, valid = self.halved(states, valid)
+        return self.to_width(states).tanh(), valid
+
+    def halved(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The convolutions alone: (B, floor(L / 2^n), channels), and which steps are real."""
         for convolve, norm in zip(self.convolutions, self.norms, strict=True):
             states = norm(F.relu(convolve(states * valid.unsqueeze(-1))), valid)
             states = F.avg_pool1d(self.drop(states).transpose(1, 2), 2).transpose(1, 2)
             # A pair counts only if both of its rows are real.
             valid = valid[:, 1::2]
-        return self.to_width(states).tanh(), valid
+        return states, valid
 
     @staticmethod
     def mean(steps: Tensor, valid: Tensor) -> Tensor:

@@ -118,3 +118,27 @@ def test_the_aligner_shows_its_sharpest_head_and_each_phoneme_one_unit_of_attent
     # frames sit at frames 1, 3 and 5.
     assert aligned.attention[0, :3].argmax(-1).tolist() == [1, 3, 5]
     assert float(aligned.states[0, 3:].detach().abs().max()) == 0.0
+
+
+def test_a_block_that_computes_again_learns_the_same_and_keeps_less():
+    torch.manual_seed(0)
+    block = FFTBlock(8, 2, 16, 3, 0.3, style_width=4)
+    states, style = torch.randn(2, 9, 8, requires_grad=True), torch.randn(2, 4)
+    valid = torch.arange(9) < torch.tensor([[9], [6]])
+    seen = []
+    for block.recompute in (False, True):
+        held = {}
+
+        def hold(value, held=held):
+            held[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        block.zero_grad()
+        torch.manual_seed(1)  # the same dropout
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda value: value):
+            spoken = block(states, valid, style)
+        spoken.square().sum().backward()
+        gradients = [parameter.grad.clone() for parameter in block.parameters()]
+        seen.append((sum(held.values()), spoken.detach(), *gradients))
+    assert seen[1][0] < 0.6 * seen[0][0]
+    torch.testing.assert_close(seen[0][1:], seen[1][1:])
