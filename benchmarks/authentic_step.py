@@ -6,10 +6,11 @@
 A step is forward, losses, backward, clipping and the optimiser's update. ``redub`` is
 ``AuthenticDubber`` (preset "paper") under ``train_step``; ``published`` is ``published_authentic``:
 the released system's structure written plainly, whose parameters are counted against the released
-ones here. Both take the same batch, made by ``collate``: lines of 0.8 to 1.2 times ``--seconds``,
-twelve phonemes a second, K = 3, the paper profile's widths, random numbers; and the same precision
-(float32, or bfloat16 autocast with ``--bf16``). ``--small`` is eight lines of 2 s. ``--compile``
-compiles redub alone: loops over phonemes do not compile.
+ones here; ``recomputed`` is redub with ``recompute``, which holds less and computes it twice. All
+take the same batch, made by ``collate``: lines of 0.8 to 1.2 times ``--seconds``, twelve phonemes a
+second, K = 3, the paper profile's widths, random numbers; and the same precision (float32, or
+bfloat16 autocast with ``--bf16``). ``--small`` is eight lines of 2 s. ``--compile``
+compiles redub's sides: loops over phonemes do not compile.
 
 Every round is a process of its own per side, in turn, so that no side's memory is the other's: the
 model is built, one step is taken that does not count, then two that do. "Processor s" is what the
@@ -54,7 +55,7 @@ NEAR = 0.01
 STEPS, HITS, PHONEMES_PER_S, PICTURES_PER_S = 2, 3, 12, 25
 PEAK_TFLOPS = {"H100": (67, 989), "H200": (67, 989), "A100": (19.5, 312), "4090": (82.6, 165)}
 """Of some cards: float32 without TF32, bfloat16 without sparsity; from their data sheets."""
-ROW = "{:34} {:>12} {:>12} {:>8}"
+ROW = "{:30} {:>12} {:>12} {:>12} {:>8} {:>10}"
 
 
 def batch_of(lines: int, seconds: float, sound: AudioSpec) -> tuple[DubbingBatch, FeatureWidths]:
@@ -151,13 +152,16 @@ def published(widths: FeatureWidths, options: argparse.Namespace) -> Side:
     return Side(modules, step, plain.optimizer, built_s)
 
 
-def redub(widths: FeatureWidths, options: argparse.Namespace) -> Side:
+def redub(widths: FeatureWidths, options: argparse.Namespace, *, recompute: bool = False) -> Side:
     start = time.perf_counter()
     model = AuthenticDubber(AuthenticDubber.PRESETS["paper"], widths)
     built_s = time.perf_counter() - start
     training = TRAINING_PRESETS["paper"]
     learner = Learner(
-        model.to(options.device).train(), training.optimiser, compiled=options.compile
+        model.to(options.device).train(),
+        training.optimiser,
+        compiled=options.compile,
+        recompute=recompute,
     )
     forward, shapes = learner.forward, []
 
@@ -176,7 +180,11 @@ def redub(widths: FeatureWidths, options: argparse.Namespace) -> Side:
     return Side({"model": model}, step, learner.optimizer, built_s)
 
 
-SIDES = {"published": published, "redub": redub}
+def recomputed(widths: FeatureWidths, options: argparse.Namespace) -> Side:
+    return redub(widths, options, recompute=True)
+
+
+SIDES = {"published": published, "redub": redub, "recomputed": recomputed}
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -239,7 +247,7 @@ def compare_counts(parameters: dict[str, int]) -> None:
 
 
 def show(rounds: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> None:
-    print(ROW.format("", *rounds, "ratio"))
+    print(ROW.format("", *rounds, "ratio", "recomputed"))
     rows: dict[str, list[float]] = {}
 
     def over(name: str, of: Callable[[list[dict[str, Any]]], float]) -> None:
@@ -258,17 +266,18 @@ def show(rounds: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -
     over("construction, s", lambda figures: min(f["built"] for f in figures))
     over("parameters, millions", lambda figures: sum(figures[0]["parameters"].values()) / 1e6)
     over("work of a step, TFLOP", lambda figures: figures[0]["flops"] / 1e12)
-    for name, (plain, own) in rows.items():
-        ratio = f"{plain / own:.2f}" if own else "–"
-        print(ROW.format(name, f"{plain:.2f}", f"{own:.2f}", ratio))
+    for name, figures in rows.items():
+        ratios = [f"{figures[0] / own:.2f}" if own else "–" for own in figures[1:]]
+        print(ROW.format(name, *(f"{figure:.2f}" for figure in figures), *ratios))
     card = rounds["redub"][0]["card"]
     peaks = next((both for name, both in PEAK_TFLOPS.items() if name in card), None)
     if card and peaks:
         rates = [
-            rows["work of a step, TFLOP"][side] / rows["step, fastest, s"][side] for side in (0, 1)
+            rows["work of a step, TFLOP"][side] / rows["step, fastest, s"][side]
+            for side in range(len(SIDES))
         ]
         shares = [f"{rate / peaks[options.bf16]:.1%}" for rate in rates]
-        print(ROW.format(f"of the {card}'s peak rate", *shares, ""))
+        print(ROW.format(f"of the {card}'s peak rate", *shares, "", ""))
 
 
 def parsed() -> argparse.Namespace:
@@ -303,10 +312,10 @@ def main() -> None:
             took = ", ".join(f"{second:.2f}" for second in figures[-1]["own_seconds"])
             print(f"round {number + 1}, {name}: {took} processor s", file=sys.stderr, flush=True)
     first = {name: figures[0] for name, figures in rounds.items()}
-    assert first["published"]["shape"] == first["redub"]["shape"], first
+    assert len({tuple(figures["shape"]) for figures in first.values()}) == 1, first
     lines, frames, channels = first["redub"]["shape"]
     print(
-        f"{lines} lines, mel of both sides ({lines}, {frames}, {channels}), {options.device}, "
+        f"{lines} lines, mel of all sides ({lines}, {frames}, {channels}), {options.device}, "
         f"{'bfloat16' if options.bf16 else 'float32'}, {options.threads} threads, "
         f"{STEPS * options.rounds} steps each"
     )

@@ -1105,6 +1105,13 @@ def dub(
         Path | None,
         typer.Option(help="a TOML file that asks something of each line: [all], [line.3]"),
     ] = None,
+    context: Annotated[
+        str,
+        typer.Option(
+            help="whose sound a system with context hears around a line: original, or dubbed (the "
+            "new sound of the line before)"
+        ),
+    ] = "original",
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
@@ -1123,6 +1130,8 @@ def dub(
         control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
         feeling=None if emotion is None else Feeling.parse(emotion),
     )
+    if context not in ("original", "dubbed"):
+        raise UsageError(f"--context is {context!r}; wanted original or dubbed")
     if line and not asked:
         raise UsageError("--line goes with what is asked of it, as --pitch +2st or --more sad")
     if direct is not None and asked:
@@ -1139,6 +1148,7 @@ def dub(
             voice=voice,
             run=run_name,
             direction=direction,
+            context="dubbed" if context == "dubbed" else "original",
             progress=bar,
         )
     if as_json:
@@ -1334,6 +1344,19 @@ def runs_export(
 
     say(f"{target}: {export_run(project_of(project), run, target)}")
     finish(OK, f"redub train --run NAME --from {target}")
+
+
+@runs_app.command("import")
+def runs_import(
+    entry: Annotated[str, typer.Argument(help="entry of models.lock, of kind hpm_dubbing")],
+    run: Annotated[str, typer.Option(help="name of the run to make")],
+    project: ProjectDir = HERE,
+) -> None:
+    """Make a run of a released HPMDubbing that `redub weights add` recorded."""
+    from redub.pipeline.run_import import import_run
+
+    say(import_run(project_of(project), entry, run))
+    finish(OK, f"redub synthesize {run}")
 
 
 @runs_app.command("rm")

@@ -159,6 +159,14 @@ KINDS: dict[str, WeightKind] = {
         terms="vocoders imitate the voices they were trained on; ask what those were",
         source="huggingface.co/nvidia/bigvgan_v2_22khz_80band_fmax8k_256x",
     ),
+    "hpm_dubbing": WeightKind(
+        title="HPMDubbing, the released dubber (Chem or V2C-Animation)",
+        wanted=(("*.pth.tar", "*.pth", "*.pt", "*.ckpt", "*.safetensors"),),
+        single=True,
+        licence="not stated",
+        terms="dubbers imitate the voices they were trained on; ask what those were",
+        source="github.com/GalaxyCong/HPMDubbing",
+    ),
     "ctc": WeightKind(
         title="wav2vec 2.0 with a CTC head, for forced alignment",
         wanted=(("config.json",), _TENSORS, ("vocab.json",)),

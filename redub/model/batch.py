@@ -23,7 +23,8 @@ class FeatureWidths:
     ``phonemes`` counts table rows, the pad row 0 included. ``scene``, ``face`` and ``text`` are
     the emotion vectors of the three query modalities, ``audio`` that of a retrieved recording.
     ``sound`` describes the mel frames. ``expression`` is the frame-level feature of the face (1
-    where lines have none).
+    where lines have none). The last four are of the lines before and after: face, text and audio of
+    a whole line, and the frame-level feature of its sound.
     """
 
     sound: AudioSpec
@@ -36,6 +37,10 @@ class FeatureWidths:
     phonemes: int = 88
     emotions: int = 8
     expression: int = 1
+    whole_face: int = 1
+    whole_text: int = 1
+    whole_audio: int = 1
+    frames_of_sound: int = 1
 
     @property
     def mel(self) -> int:
@@ -47,6 +52,11 @@ class FeatureWidths:
         """Emotion vector widths in the order of ``core.types.MODALITIES``."""
         return (self.scene, self.face, self.text)
 
+    @property
+    def whole(self) -> tuple[int, int, int]:
+        """Sentence-level widths of the context in the order of ``CONTEXT_MODALITIES``."""
+        return (self.whole_face, self.whole_text, self.whole_audio)
+
 
 class Prosody(NamedTuple):
     """Pitch and energy of every mel frame."""
@@ -54,6 +64,31 @@ class Prosody(NamedTuple):
     pitch: Tensor  # (B, T) octaves from harmonics.PITCH_CENTRE_HZ, 0 where unvoiced
     voiced: Tensor  # (B, T) bool, True where the frame has a pitch
     energy: Tensor  # (B, T) standardised log-energy
+
+
+CONTEXT_MODALITIES = ("face", "text", "audio")
+
+
+class Context(NamedTuple):
+    """The line before each line, or the one after it, of the same scene, as it was recorded.
+
+    A line without such a neighbour, or a neighbour without a value, has no valid row.
+    """
+
+    present: Tensor  # (B,) bool
+    phonemes: Tensor  # (B, P) int64, 0 = pad
+    phonemes_valid: Tensor  # (B, P) bool
+    lips: Tensor  # (B, V, lips), V >= 1
+    lips_valid: Tensor  # (B, V) bool
+    expression: Tensor  # (B, E, expression), E >= 4
+    expression_valid: Tensor  # (B, E) bool
+    sound: Tensor  # (B, A, frames_of_sound), A >= 16
+    sound_valid: Tensor  # (B, A) bool
+    whole: tuple[Tensor, Tensor, Tensor]  # (B, whole_face), (B, whole_text), (B, whole_audio)
+    whole_valid: Tensor  # (B, 3) bool
+    mel: Tensor  # (B, T, C), T >= 1
+    mel_valid: Tensor  # (B, T) bool
+    prosody: Prosody
 
 
 class Control(NamedTuple):
@@ -96,6 +131,10 @@ class DubbingBatch(NamedTuple):
     mel: Tensor | None  # (B, T, C)
     prosody: Prosody | None
     control: Control | None = None  # what a director asks of each line; None asks nothing
+    previous: Context | None = None  # the lines before; None for systems that see none
+    following: Context | None = None
+    sound: Tensor | None = None  # (B, A, frames_of_sound) of the recording, for systems of units
+    sound_valid: Tensor | None = None  # (B, A) bool
 
     def to(self, device: torch.device | str) -> DubbingBatch:
         """The same batch on another device; to a GPU it is copied while the host goes on."""
@@ -103,7 +142,7 @@ class DubbingBatch(NamedTuple):
 
     def without_recording(self) -> DubbingBatch:
         """The batch as it is when the line has not been spoken yet: what synthesis may see."""
-        return self._replace(durations=None, mel=None, prosody=None)
+        return self._replace(durations=None, mel=None, prosody=None, sound=None, sound_valid=None)
 
 
 def _moved(value: object, device: torch.device | str) -> object:
@@ -111,7 +150,7 @@ def _moved(value: object, device: torch.device | str) -> object:
         if torch.device(device).type == "cuda" and value.device.type == "cpu":
             return value.pin_memory().to(device, non_blocking=True)
         return value.to(device)
-    if isinstance(value, Prosody | Control):
+    if isinstance(value, Prosody | Control | Context):
         return type(value)._make(_moved(part, device) for part in value)
     if isinstance(value, tuple):
         return tuple(_moved(part, device) for part in value)

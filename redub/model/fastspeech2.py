@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
+from redub.model.binned_value import BinnedValue
 from redub.model.control import controlled_durations, controlled_prosody
 from redub.model.decoder import PostNet
 from redub.model.duration_predictor import DurationPredictor, VariancePredictor
@@ -25,9 +26,7 @@ from redub.model.harmonics import HIGHEST_OCTAVE, LOWEST_OCTAVE
 from redub.model.length_regulator import fill, stretch
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.positions import count_up
-from redub.model.prosody import on_phonemes
-
-QUIETEST, LOUDEST = -4.0, 4.0  # standardised log-energy; beyond lies next to nothing
+from redub.model.prosody import LOUDEST, QUIETEST, on_phonemes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,24 +58,6 @@ class FastSpeech2Config:
                 raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
         if self.bins < 2 or self.postnet_layers < 2:
             raise ConfigError("bins and postnet_layers want at least 2")
-
-
-class BinnedValue(nn.Module):
-    """A number as one of so many learned vectors, evenly spaced."""
-
-    def __init__(self, width: int, bins: int, lowest: float, highest: float) -> None:
-        super().__init__()
-        self.register_buffer(
-            "edges", torch.linspace(lowest, highest, bins - 1), persistent=False
-        )  # (bins - 1,)
-        self.table = nn.Embedding(bins, width)
-
-    edges: Tensor
-
-    def forward(self, values: Tensor) -> Tensor:
-        """(B, P, D) of (B, P)."""
-        embedded: Tensor = self.table(torch.bucketize(values.float().contiguous(), self.edges))
-        return embedded
 
 
 class FastSpeech2(nn.Module):

@@ -38,13 +38,15 @@ class LipEncoder(nn.Module):
         filter_width: int,
         kernel: int,
         dropout: float,
+        normed: bool = True,
     ) -> None:
         super().__init__()
         # The published encoder works at the width of its features; other features are fitted.
         self.fit = (
             nn.Identity() if lip_features == inner_width else nn.Linear(lip_features, inner_width)
         )
-        self.norm = nn.LayerNorm(inner_width)
+        # HPMDubbing, whose encoder this is, does not normalise its features.
+        self.norm = nn.LayerNorm(inner_width) if normed else nn.Identity()
         self.blocks = nn.ModuleList(
             FFTBlock(inner_width, heads, filter_width, kernel, dropout) for _ in range(layers)
         )

@@ -44,6 +44,14 @@ class GraphReading(NamedTuple):
     from_frames: Tensor  # (B, T, N)
 
 
+class UnitEstimate(NamedTuple):
+    """Units of sound, predicted and, where a line was recorded, its own."""
+
+    logits: Tensor  # (B, U, units)
+    wanted: Tensor | None  # (B, U) int64
+    valid: Tensor  # (B, U) bool
+
+
 class DubbingOutput(NamedTuple):
     """Mel before and after the post-net, on the standardised scale, and everything losses need.
 
@@ -53,8 +61,8 @@ class DubbingOutput(NamedTuple):
     mel: Tensor  # (B, T, C)
     mel_post: Tensor  # (B, T, C)
     frames_valid: Tensor  # (B, T) bool
-    log_durations: Tensor  # (B, P) predicted log(frames + 1)
-    durations: Tensor  # (B, P) int64, what the length regulator used
+    durations: Tensor  # (B, P) int64, what was used, or read off a line without a regulator
+    log_durations: Tensor | None = None  # (B, P) predicted log(frames + 1)
     lip_attention: Tensor | None = None  # (B, P, V) of the head that is sharpest over the text
     lips_present: Tensor | None = None  # (B,) bool, False where a line has no face
     speaker: Tensor | None = None  # (B, speaker) voice estimated from the timbre mel
@@ -62,4 +70,6 @@ class DubbingOutput(NamedTuple):
     prosody: ProsodyEstimate | None = None  # of every frame
     phoneme_prosody: ProsodyEstimate | None = None  # of every phoneme
     spoken: Prosody | None = None  # (B, T) the prosody that the decoder was given
+    ctc: tuple[tuple[Tensor, Tensor], ...] = ()  # (B, L, phonemes) logits, 0 = blank; (B, L) bool
+    units: UnitEstimate | None = None
     graphs: tuple[GraphReading, ...] = ()

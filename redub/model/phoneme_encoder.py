@@ -13,7 +13,7 @@ from redub.model.positions import count_up
 
 
 class PhonemeEncoder(nn.Module):
-    """Embedding, one mixing layer, then FFT blocks."""
+    """Embedding, one mixing layer (StyleDubber's; ``mixed``), then FFT blocks."""
 
     def __init__(
         self,
@@ -26,11 +26,12 @@ class PhonemeEncoder(nn.Module):
         kernel: int,
         dropout: float,
         positions: bool = True,
+        mixed: bool = True,
     ) -> None:
         super().__init__()
         self.positions = positions
         self.embedding = nn.Embedding(table, width, padding_idx=0)
-        self.mix = nn.Linear(width, width, bias=False)
+        self.mix = nn.Linear(width, width, bias=False) if mixed else nn.Identity()
         self.blocks = nn.ModuleList(
             FFTBlock(width, heads, filter_width, kernel, dropout) for _ in range(layers)
         )

@@ -19,6 +19,11 @@ SYSTEMS = {
     "authentic_dubber": "redub.model.authentic_dubber:AuthenticDubber",
     "style_dubber": "redub.model.style_dubber:StyleDubber",
     "fastspeech2": "redub.model.fastspeech2:FastSpeech2",
+    "dsu_avo": "redub.model.dsu_avo:DSUAVO",
+    "hpm_dubbing": "redub.model.hpm_dubbing:HPMDubbing",
+    "mc_dubber": "redub.model.mc_dubber:MCDubber",
+    "m2ci_dubber": "redub.model.m2ci_dubber:M2CIDubber",
+    "redub_dubber": "redub.model.redub_dubber:RedubDubber",
 }
 
 LINE = (
@@ -27,12 +32,23 @@ LINE = (
 )  # fmt: skip
 """What a line is made of, whoever speaks it: systems that are compared share their packs."""
 
+CONTEXT = ("global_face", "global_text", "global_audio", "local_audio")
+"""What the lines before and after are told by, beside the features that they are lines of."""
+
 READS = {
     "authentic_dubber": LINE,
     "style_dubber": (*LINE, "local_face"),
     "fastspeech2": LINE,
+    "dsu_avo": (*LINE, "local_audio"),
+    "hpm_dubbing": (*LINE, "local_face"),
+    "mc_dubber": (*LINE, "local_face"),
+    "m2ci_dubber": (*LINE, "local_face", *CONTEXT),
+    "redub_dubber": (*LINE, "local_face", *CONTEXT),
 }
 """The features that each system reads: what a pack for it holds."""
+
+WITH_CONTEXT = ("mc_dubber", "m2ci_dubber", "redub_dubber")
+"""Systems that see the lines before and after."""
 
 
 def reads_of(name: str) -> tuple[str, ...]:
@@ -44,6 +60,19 @@ def reads_of(name: str) -> tuple[str, ...]:
     if name not in READS:
         raise ConfigError(f"unknown system '{name}'; {nearest(name, READS)}", code="E-CFG-NAME")
     return READS[name]
+
+
+GROWN_FROM = {
+    "mc_dubber": "hpm_dubbing",
+    "m2ci_dubber": "hpm_dubbing",
+    "redub_dubber": "authentic_dubber",
+}
+"""Systems that are another one with parts added: its weights can start them."""
+
+
+def reads_context(name: str) -> bool:
+    """Whether a system sees the lines before and after."""
+    return name in WITH_CONTEXT
 
 
 def system(name: str) -> Any:
@@ -59,5 +88,15 @@ def configured(name: str, preset: str, overrides: Mapping[str, Any] | None = Non
             f"system '{name}' has no preset '{preset}'; {nearest(preset, presets)}",
             code="E-CFG-VALUE",
         )
-    values = {**asdict(presets[preset]), **(overrides or {})}
+    values = _changed(asdict(presets[preset]), overrides or {})
     return from_mapping(type(presets[preset]), values, where=f"{name}.{preset}")
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with single keys changed, in tables within tables, too."""
+    both = {
+        name: _changed(values[name], change)
+        for name, change in changes.items()
+        if isinstance(change, Mapping) and isinstance(values.get(name), Mapping)
+    }
+    return {**values, **changes, **both}

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from redub.core.config import nearest
-from redub.core.errors import ClipError, ConfigError, UsageError
-from redub.core.types import MODALITIES, Clip, FloatArray, Value, Waveform
+from redub.core.errors import ClipError, ConfigError, FeatureAbsent, UsageError
+from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.features.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.encode import write_dubbed
 from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import read_subtitles
 from redub.index.notes import Notes
+from redub.model.registry import reads_context
 from redub.pipeline.decoders import close_decoders, limits_of
 from redub.pipeline.direction import (
     Direction,
@@ -36,16 +37,29 @@ from redub.pipeline.extract import ClipWork, Toolbox, run_works
 from redub.pipeline.files import commit_json, file_digest
 from redub.pipeline.ingest import with_version
 from redub.pipeline.ledger import with_reads
-from redub.pipeline.lines import LineMaker, Voice, hits_of, make_line, silenced, voice_name
+from redub.pipeline.lines import (
+    LineMaker,
+    Voice,
+    context_line,
+    hits_of,
+    make_line,
+    silenced,
+    voice_name,
+)
 from redub.pipeline.project import Project, feature_of
 from redub.pipeline.retrieve import check_notes, neighbour_rows
 from redub.pipeline.synthesize import check_features, make_vocoder, open_dubber
-from redub.training.lines import DubbingLine
-from redub.training.pack import EXPRESSION
-from redub.training.synthesis import SpokenLine, VoiceControl, synthesise
+from redub.training.lines import SIDES, DubbingLine
+from redub.training.pack import EXPRESSION, SOUND_FRAMES, WHOLE
+from redub.training.synthesis import SpokenLine, TrainedDubber, VoiceControl, synthesise
 
 Neighbours = dict[str, list[tuple[str, float]]]
 """Modality to (library clip, score), best first."""
+
+ContextChoice = Literal["original", "dubbed"]
+ORIGINAL: ContextChoice = "original"
+OF_SOUND = ("mel", "f0", "energy", SOUND_FRAMES, WHOLE["audio"])
+OF_CONTEXT = (WHOLE["face"], WHOLE["text"])
 
 FADE_S = 0.005
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
@@ -86,18 +100,23 @@ def dub(
     voice: str | None = None,
     run: str = "authentic",
     direction: Direction | None = None,
+    context: ContextChoice = ORIGINAL,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DubSummary:
     """Dub a video.
 
     Args:
+        context: what a system that hears the lines before and after is given of their sound: the
+            video's own (``original``), or the new sound of the line before (``dubbed``; the line
+            after is unspoken then). Their words and pictures it sees either way.
         direction: what is asked of all lines or of some: notes on the hits, how to sound, whose
             voice.
         voice: speaker or clip id of the library; without it, each line's own speaker tag, and
             the library's most recorded voice where the tag is unknown.
 
     Raises:
-        UsageError: notes on a clip, film, emotion or line that is not there.
+        UsageError: notes on a clip, film, emotion or line that is not there, or a context that
+            the run has no use for.
         ConfigError: no run, no index, or a script without one usable line.
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
@@ -105,6 +124,12 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
+    hears = reads_context(dubber.system)
+    if context != ORIGINAL and not hears:
+        raise UsageError(
+            f"'{run}' is a {dubber.system}, which does not hear the lines around a line; leave out "
+            "--context"
+        )
     maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
     direction = direction or Direction()
@@ -120,12 +145,20 @@ def dub(
         clips = script_clips(project, video, script, info, summary, cast=list(maker.voices))
         _check_lines(direction, clips)
         found: dict[str, Neighbours] = {}
-        lines = _lines(project, maker, video, clips, voice, direction, found, summary, progress)
+        seen: dict[str, Mapping[str, Value]] = {}
+        tools = Toolbox(project, root=video.parent)
+        lines = _lines(maker, tools, clips, voice, direction, found, seen, summary, progress)
         if not lines:
             reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
             raise ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
         controls = [direction.on(_number(clip)).control for clip, _ in lines]
-        spoken = synthesise(dubber, [line for _, line in lines], controls)
+        if not hears:
+            spoken = synthesise(dubber, [line for _, line in lines], controls)
+        elif context == ORIGINAL:
+            told = [_told(line, clip, clips, seen) for clip, line in lines]
+            spoken = synthesise(dubber, told, controls)
+        else:
+            spoken = _in_order(dubber, tools, clips, lines, controls, seen)
         track = _track(project, info, [clip for clip, _ in lines], spoken)
         original = _original_loudness(project, decoder, video, info, [c for c, _ in lines])
     summary.original_lufs = original
@@ -139,7 +172,8 @@ def dub(
     summary.notes = list(write_dubbed(video, output, track).notes)
     take = output.with_suffix(".take.json")
     summary.take = str(take)
-    commit_json(take, _take(maker, run, voice, direction, lines, found))
+    record = _take(maker, run, voice, direction, lines, found)
+    commit_json(take, {**record, "context": context} if hears else record)
     return summary
 
 
@@ -252,22 +286,21 @@ def script_clips(
 
 
 def _lines(
-    project: Project,
     maker: LineMaker,
-    video: Path,
+    tools: Toolbox,
     clips: Sequence[Clip],
     voice: str | None,
     direction: Direction,
     found: dict[str, Neighbours],
+    seen: dict[str, Mapping[str, Value]],
     summary: DubSummary,
     progress: Callable[[int, int], None],
 ) -> list[tuple[Clip, DubbingLine]]:
     """Extract what a line needs, retrieve for it, and join it with its voice.
 
-    ``found`` is filled with each line's hits, by clip id.
+    ``found`` is filled with each line's hits and ``seen`` with its features, by clip id.
     """
     named = None if voice is None else maker.named_voice(voice)
-    tools = Toolbox(project, root=video.parent)
     lines = []
     try:
         for done, clip in enumerate(clips, start=1):
@@ -276,7 +309,8 @@ def _lines(
             if asked.voice is not None:
                 spoken_by = maker.named_voice(asked.voice)
             try:
-                line, hits = _one_line(project, maker, tools, clip, spoken_by, asked)
+                seen[clip.clip_id] = values = _features(maker, tools, clip)
+                line, hits = _one_line(maker, clip, values, spoken_by, asked)
                 lines.append((clip, line))
                 found[clip.clip_id] = hits
             except ClipError as error:
@@ -292,17 +326,13 @@ def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
     return maker.named_voice(name if name in maker.voices else None)
 
 
-def _one_line(
-    project: Project,
-    maker: LineMaker,
-    tools: Toolbox,
-    clip: Clip,
-    voice: Voice,
-    asked: LineDirection,
-) -> tuple[DubbingLine, Neighbours]:
-    features = feature_of(project.config.index)
+def _features(maker: LineMaker, tools: Toolbox, clip: Clip) -> Mapping[str, Value]:
+    """What the run reads of a line, and of its neighbours, from the video."""
+    features = feature_of(maker.project.config.index)
     needed = ["phonemes", "lips", *(features[m] for m in MODALITIES)]
     needed += [name for name in (EXPRESSION,) if name in maker.values]
+    if maker.sides:
+        needed += [name for name in OF_SOUND + OF_CONTEXT if name in maker.values]
     work = ClipWork(clip, with_reads(tools.keys, needed), {}, {})
     run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
@@ -310,12 +340,22 @@ def _one_line(
     if "phonemes" not in work.values:
         code, _, message = work.nulls["phonemes"].partition(": ")
         raise ClipError(message, code=code)
-    vectors = {
-        m: np.asarray(work.values[features[m]]) for m in MODALITIES if features[m] in work.values
-    }
+    return work.values
+
+
+def _one_line(
+    maker: LineMaker,
+    clip: Clip,
+    values: Mapping[str, Value],
+    voice: Voice,
+    asked: LineDirection,
+) -> tuple[DubbingLine, Neighbours]:
+    project = maker.project
+    features = feature_of(project.config.index)
+    vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
     if asked.feeling is not None:
         vectors = {m: felt(maker.index, m, v, asked.feeling) for m, v in vectors.items()}
-    lips, expression = (work.values.get(name) for name in ("lips", EXPRESSION))
+    lips, expression = (values.get(name) for name in ("lips", EXPRESSION))
     found = _neighbours(project, maker, clip, vectors, asked.notes)
     hits = hits_of(maker.index, vectors, found)
     if asked.feeling is not None:
@@ -323,7 +363,7 @@ def _one_line(
     line = make_line(
         project,
         clip,
-        silenced(np.asarray(work.values["phonemes"])[:, 0]),
+        silenced(np.asarray(values["phonemes"])[:, 0]),
         voice,
         vectors=vectors,
         hits=hits,
@@ -331,6 +371,61 @@ def _one_line(
         expression=None if expression is None else np.asarray(expression),
     )
     return line, found
+
+
+def _told(
+    line: DubbingLine,
+    clip: Clip,
+    clips: Sequence[Clip],
+    seen: Mapping[str, Mapping[str, Value]],
+) -> DubbingLine:
+    """The line with what is known of the script's lines before and after it."""
+    by_position = {other.position: other.clip_id for other in clips}
+    context = {}
+    for side, step in zip(SIDES, (-1, 1), strict=True):
+        near = by_position.get(clip.position + step, "")
+        if near in seen:
+            context[side] = context_line({n: {near: v} for n, v in seen[near].items()}, near)
+    return replace(line, context=context)
+
+
+def _in_order(
+    dubber: TrainedDubber,
+    tools: Toolbox,
+    clips: Sequence[Clip],
+    lines: Sequence[tuple[Clip, DubbingLine]],
+    controls: Sequence[VoiceControl],
+    seen: Mapping[str, Mapping[str, Value]],
+) -> list[SpokenLine]:
+    """Speak one line after another; each hears the new sound of the line before."""
+    silent = {
+        clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
+        for clip_id, values in seen.items()
+    }
+    vocoder, spoken = make_vocoder(tools.project), []
+    for (clip, line), control in zip(lines, controls, strict=True):
+        [said] = synthesise(dubber, [_told(line, clip, clips, silent)], [control])
+        sound = _heard_as(tools, clip, vocoder.vocode(said.mel), silent[clip.clip_id])
+        silent[clip.clip_id].update(sound)
+        spoken.append(said)
+    return spoken
+
+
+def _heard_as(
+    tools: Toolbox, clip: Clip, waveform: Waveform, values: Mapping[str, Value]
+) -> dict[str, Value]:
+    """The features of a new sound, as far as the run reads them."""
+    known, heard = dict(values), {}
+    for name in OF_SOUND:
+        extractor = tools.extractor(name)
+        reads = {read: known[read] for read in extractor.reads if read in known}
+        try:
+            known[name] = heard[name] = extractor.extract(
+                ClipMedia(clip=clip, frames=None, waveform=waveform, features=reads)
+            )
+        except (ClipError, FeatureAbsent, KeyError):
+            continue  # what is not heard is told as missing
+    return heard
 
 
 def _neighbours(

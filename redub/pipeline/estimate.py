@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from redub.core.types import AudioSpec
-from redub.model.registry import system
+from redub.model.registry import reads_context, system
 from redub.training.batching import collate, epoch_batches, recorded_frames, widths_of
 from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.step import Learner, train_step
@@ -91,7 +91,9 @@ def estimate(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = system(config.system)(model_config, widths).to(device).train()
-        learner = Learner(model, config.optimiser, compiled=config.compile)
+        learner = Learner(
+            model, config.optimiser, compiled=config.compile, recompute=config.recompute
+        )
 
         def step(which: int) -> float:
             began = time.perf_counter()
@@ -100,6 +102,7 @@ def estimate(
                 scaler,
                 widths,
                 timbre_frames=config.batching.timbre_frames,
+                context=reads_context(config.system),
             ).to(device)
             train_step(learner, [batch], config.losses, precision=config.precision)
             return time.perf_counter() - began

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,13 @@ import numpy as np
 from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
-from redub.model.registry import reads_of
+from redub.model.registry import reads_context, reads_of
 from redub.pipeline.index import OpenIndex, open_index
 from redub.pipeline.project import MODALITY_FEATURES, Project, ProjectConfig, feature_of
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store import Store
-from redub.training.lines import DubbingLine, Hits, with_silence
-from redub.training.pack import EXPRESSION
+from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
+from redub.training.pack import EXPRESSION, SOUND_FRAMES, WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class LineMaker:
         self.retrieval = retrieval_key(project, self.index)
         self.neighbours = neighbours_of(self.store, self.index)
         self._reasons: dict[str, dict[str, str]] = {}
+        self.sides: dict[str, dict[str, str]] = {}
+        if reads_context(system or project.config.train.model):
+            self.sides = dict(zip(SIDES, neighbours_in_scene(self.clips), strict=True))
         self.voices = self._voices()
 
     def keys(self) -> dict[str, str]:
@@ -214,6 +218,8 @@ class LineMaker:
                 "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
                 "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
             }
+            if clip_id in self.values.get(SOUND_FRAMES, {}):
+                recorded["sound"] = np.asarray(self.values[SOUND_FRAMES][clip_id])
         features = feature_of(self.project.config.index)
         vectors = {
             m: np.asarray(self.values[features[m]][clip_id])
@@ -233,7 +239,33 @@ class LineMaker:
             expression=None if expression is None else np.asarray(expression),
             durations=durations,
             recorded=recorded,
+            context={
+                side: context_line(self.values, near[clip_id])
+                for side, near in self.sides.items()
+                if clip_id in near
+            },
         )
+
+
+def context_line(values: Mapping[str, Mapping[str, Value]], clip_id: str) -> ContextLine:
+    """A clip as the line before or after another one, as far as its features are known."""
+
+    def known(name: str) -> Any:
+        value = values.get(name, {}).get(clip_id)
+        return None if value is None else np.asarray(value)
+
+    words = known("phonemes")
+    whole = {name: known(feature) for name, feature in WHOLE.items()}
+    return ContextLine(
+        phonemes=None if words is None else words[:, 0],
+        lips=known("lips"),
+        expression=known(EXPRESSION),
+        sound=known(SOUND_FRAMES),
+        mel=known("mel"),
+        f0_hz=known("f0"),
+        energy=known("energy"),
+        whole={name: vector for name, vector in whole.items() if vector is not None},
+    )
 
 
 def make_line(
@@ -248,9 +280,10 @@ def make_line(
     expression: FloatArray | None = None,
     durations: Any = None,
     recorded: Mapping[str, FloatArray] | None = None,
+    context: Mapping[str, ContextLine] | None = None,
 ) -> DubbingLine:
     """One line; its length in mel frames comes from the video alone."""
-    config = project.config
+    config, given = project.config, recorded or {}
     samples = config.audio.sample_count(clip.video_frames, config.video)
     return DubbingLine(
         clip_id=clip.clip_id,
@@ -265,7 +298,11 @@ def make_line(
         emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
         vectors=vectors,
         hits=hits,
-        **(recorded or {}),
+        context=context or {},
+        mel=given.get("mel"),
+        f0_hz=given.get("f0_hz"),
+        energy=given.get("energy"),
+        sound=given.get("sound"),
     )
 
 
@@ -281,6 +318,27 @@ def hits_of(
             own, audio, scores = stack_hits(index, modality, neighbours[modality])
             found[modality] = Hits(vectors=own, audio=audio, scores=scores)
     return found
+
+
+def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+    """Clip id to the line before, and to the line after, of the same film and scene.
+
+    What is held out stays unseen: a line of another split is no context, but for training lines.
+    """
+    scenes: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        scenes[clip.film, clip.scene].append(clip)
+    before, after = {}, {}
+    for members in scenes.values():
+        ordered = sorted(members, key=lambda clip: (clip.position, clip.clip_id))
+        for first, second in itertools.pairwise(ordered):
+            if second.position != first.position + 1:
+                continue  # a line between them is not here
+            if first.split in ("train", second.split):
+                before[second.clip_id] = first.clip_id
+            if second.split in ("train", first.split):
+                after[first.clip_id] = second.clip_id
+    return before, after
 
 
 def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[str, list[str]]:

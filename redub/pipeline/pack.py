@@ -9,7 +9,6 @@ Clips go through in chunks, so memory does not grow with the footage.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,13 @@ from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.features.base import FeatureSchema
 from redub.pipeline.files import commit_file, commit_json, file_digest, read_json
 from redub.pipeline.index import OpenIndex, features_of, open_index
-from redub.pipeline.lines import features_read, lenders, lent_to, voice_name
+from redub.pipeline.lines import (
+    features_read,
+    lenders,
+    lent_to,
+    neighbours_in_scene,
+    voice_name,
+)
 from redub.pipeline.parts import PartRecord
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key
@@ -49,7 +54,7 @@ from redub.training.pack import (
 log = logging.getLogger(__name__)
 
 FOLDER, PARTS = "packs", "parts"
-PACK_VERSION = 3
+PACK_VERSION = 4
 CHUNK = 128  # clips in memory at a time
 PART_CLIPS = 8192
 MOST_PARTS = 64
@@ -495,7 +500,7 @@ def _links(
     speaker = store.read("speaker")
     voices = {name: _Voice(ids, speaker) for name, ids in members.items()}
     neighbours = neighbours_of(store, index)
-    before, after = _context(clips)
+    before, after = neighbours_in_scene(clips)
     columns: dict[str, list[Any]] = defaultdict(list)
     left_out: dict[str, dict[str, str]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
@@ -592,20 +597,6 @@ def _held(
         has[name] = set(rows.filter(pl.col("valid"))["clip_id"])
         why[name] = dict(rows.filter(~pl.col("valid")).select("clip_id", "why_not").iter_rows())
     return has, why
-
-
-def _context(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
-    """Clip id to the line before, and to the line after, of the same film and scene."""
-    scenes: dict[tuple[str, str], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        scenes[clip.film, clip.scene].append(clip)
-    before, after = {}, {}
-    for members in scenes.values():
-        ordered = sorted(members, key=lambda clip: (clip.position, clip.clip_id))
-        for first, second in itertools.pairwise(ordered):
-            before[second.clip_id] = first.clip_id
-            after[first.clip_id] = second.clip_id
-    return before, after
 
 
 def _refuse_held_out(

@@ -107,7 +107,7 @@ def _fixed_lines(
     pack: Pack, count: int, overfit: int | None = None
 ) -> tuple[str, list[DubbingLine]]:
     split = "validation" if overfit is None and len(pack.lines("validation")) else "train"
-    lines = pack.lines(split)[:overfit]
+    lines = pack.lines(split, context=True)[:overfit]  # for a system that has no use for it, too
     count = min(count, len(lines))
     return split, [lines[place * len(lines) // count] for place in range(count)]
 

@@ -25,7 +25,7 @@ from redub.pipeline.timings import note_features, note_stage
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
     from redub.pipeline.direction import Direction
-    from redub.pipeline.dub import DubSummary
+    from redub.pipeline.dub import ContextChoice, DubSummary
     from redub.pipeline.estimate import Estimate
     from redub.pipeline.evaluate import Evaluation
     from redub.pipeline.extract import ExtractSummary
@@ -276,6 +276,7 @@ def run_dub(
     voice: str | None,
     run: str,
     direction: Direction,
+    context: ContextChoice,
     progress: Progress,
 ) -> DubSummary:
     """Dub one video; reads the store and writes the output and the record beside it."""
@@ -289,6 +290,7 @@ def run_dub(
         voice=voice,
         run=run,
         direction=direction,
+        context=context,
         progress=progress,
     )
 

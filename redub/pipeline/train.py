@@ -23,7 +23,7 @@ from typing import Any
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
 from redub.core.threads import torch_threads
-from redub.model.registry import configured
+from redub.model.registry import configured, reads_context
 from redub.pipeline.estimate import Estimate, estimate
 from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.index import features_of, open_index
@@ -183,7 +183,7 @@ def train_run(
     pack = open_pack(project)
     if replicas.is_first:
         replicas.wait()
-    lines, validation = _lines(pack, overfit)
+    lines, validation = _lines(pack, overfit, name, model_config)
     left_out = pack.record.left_out
     settings, speed = project.config.train, Speed()
     samples = settings.samples if replicas.is_first else 0
@@ -263,7 +263,7 @@ def estimate_run(
     """
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
     project = _of_model(project, name)
-    lines, _ = _lines(open_pack(project), overfit)
+    lines, _ = _lines(open_pack(project), overfit, name, model_config)
     with torch_threads(project.config.train.threads):
         return estimate(
             lines,
@@ -293,15 +293,21 @@ def _device(project: Project, replicas: Replicas) -> str:
     return replicas.device if replicas.count > 1 else str(project.config.compute.torch_device())
 
 
-def _lines(pack: Pack, overfit: int | None) -> tuple[PackedLines, PackedLines]:
+def _lines(
+    pack: Pack, overfit: int | None, name: str, model_config: Any
+) -> tuple[PackedLines, PackedLines]:
     """Lines to learn and lines to validate on."""
-    lines, validation = pack.lines("train"), pack.lines("validation")
+    seen = getattr(model_config, "context", None)
+    triples = seen is not None and seen.boundary == "triples"
+    lines, validation = (
+        pack.lines(split, context=reads_context(name), triples=triples)
+        for split in ("train", "validation")
+    )
     if not len(lines):
-        raise ConfigError(
-            "no line can be trained on: "
-            f"{_reasons(pack.record.left_out) or 'the training split is empty'}",
-            code="E-STAGE-LINES",
-        )
+        reasons = _reasons(pack.record.left_out) or "the training split is empty"
+        if triples and len(pack.lines("train")):
+            reasons = "none of its scene has a line before and one after it"
+        raise ConfigError(f"no line can be trained on: {reasons}", code="E-STAGE-LINES")
     if overfit is None:
         return lines, validation
     if overfit < 1:

@@ -6,9 +6,10 @@ The order of an epoch follows from (seed, epoch) alone, so a run can go on in th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,14 @@ from torch import Tensor
 
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
-from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
-from redub.training.columns import SHORTEST_TIMBRE, LineColumns, Vectors, columns_of
+from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths, Prosody
+from redub.training.columns import (
+    SHORTEST_TIMBRE,
+    ContextColumns,
+    LineColumns,
+    Vectors,
+    columns_of,
+)
 from redub.training.lines import (
     CLIP_AT,
     DubbingLine,
@@ -29,6 +36,7 @@ from redub.training.lines import (
 )
 from redub.training.pack import Array, PackedLines
 
+OF_CONTEXT = ("whole_face", "whole_text", "whole_audio", "frames_of_sound")
 SHORTEST_EXPRESSION = 4
 """Rows that halving a face's clock twice needs; shorter ones are padded."""
 
@@ -67,11 +75,18 @@ def widths_of(
     lines: Iterable[DubbingLine], sound: AudioSpec, *, phonemes: int = 88
 ) -> FeatureWidths:
     """The widths of the training features; a feature that no line has gets width 1."""
-    names = ("lips", "expression", "speaker", "audio", *MODALITIES)
+    names = ("lips", "expression", "speaker", "audio", *MODALITIES, *OF_CONTEXT)
     found: dict[str, int] = {}
     for line in lines:
         if len(found) == len(names):
             break
+        if line.sound is not None:
+            found.setdefault("frames_of_sound", line.sound.shape[-1])
+        for neighbour in line.context.values():
+            if neighbour.sound is not None:
+                found.setdefault("frames_of_sound", neighbour.sound.shape[-1])
+            for name, vector in neighbour.whole.items():
+                found.setdefault(f"whole_{name}", vector.shape[-1])
         found.setdefault("speaker", line.speaker_vector.shape[-1])
         if line.lips is not None:
             found.setdefault("lips", line.lips.shape[-1])
@@ -139,14 +154,15 @@ def collate(
     *,
     timbre_frames: int,
     epoch: int = 0,
+    context: bool = False,
 ) -> DubbingBatch:
     """Standardise and pad lines; the one place where masks are made.
 
     What only recorded lines have is in the batch if all of its lines have it. ``epoch`` chooses
-    among a line's timbre mels and where to cut them.
+    among a line's timbre mels and where to cut them; ``context`` adds the lines before and after.
     """
     _warn_no_more()
-    rows = columns_of(lines, timbre_frames=timbre_frames, epoch=epoch)
+    rows = columns_of(lines, timbre_frames=timbre_frames, epoch=epoch, context=context)
     scales = scaler.scales
     frames_valid = _real(rows.mel_frames)
     counts = torch.from_numpy(rows.hit_counts)  # (B, M)
@@ -188,6 +204,65 @@ def collate(
         durations=None if rows.durations is None else _numbers(rows.durations),
         mel=None if rows.mel is None else _frames(rows.mel, scales.get("mel"), widths.mel),
         prosody=_prosody(rows, scales.get("log_energy"), frames_valid),
+        sound=None
+        if rows.sound is None
+        else _frames(rows.sound, scales.get("frames_of_sound"), widths.frames_of_sound),
+        sound_valid=None if rows.sound is None else _real(_lengths(rows.sound)),
+        previous=_context(rows.context.get("previous"), scales, widths),
+        following=_context(rows.context.get("following"), scales, widths),
+    )
+
+
+def _context(
+    rows: ContextColumns | None, scales: Mapping[str, Scale], widths: FeatureWidths
+) -> Context | None:
+    """Neighbours, on the scales of the lines themselves where these have the same features."""
+    if rows is None:
+        return None
+    words = [np.zeros(0, np.int64) if own is None else own for own in rows.phonemes]
+    has = [[vector is not None for vector in rows.whole[name]] for name in CONTEXT_MODALITIES]
+    face, text, audio = (
+        _frames(
+            [None if own is None else own[None] for own in rows.whole[name]],
+            scales.get(f"whole_{name}"),
+            width,
+            at_least=1,
+        )[:, 0]
+        for name, width in zip(CONTEXT_MODALITIES, widths.whole, strict=True)
+    )
+
+    def framed(name: str, own: Sequence[Array | None], width: int, at_least: int) -> Any:
+        frames = _frames(own, scales.get(name), width, at_least=at_least)
+        return frames, _real(_lengths(own), at_least=at_least)
+
+    lips, lips_valid = framed("lips", rows.lips, widths.lips, 1)
+    expression, expression_valid = framed(
+        "expression", rows.expression, widths.expression, SHORTEST_EXPRESSION
+    )
+    sound, sound_valid = framed(
+        "frames_of_sound", rows.sound, widths.frames_of_sound, SHORTEST_TIMBRE
+    )
+    mel, mel_valid = framed("mel", rows.mel, widths.mel, 1)
+    return Context(
+        present=torch.tensor(rows.present),
+        phonemes=_numbers(words, at_least=1),
+        phonemes_valid=_real(_lengths(words), at_least=1),
+        lips=lips,
+        lips_valid=lips_valid,
+        expression=expression,
+        expression_valid=expression_valid,
+        sound=sound,
+        sound_valid=sound_valid,
+        whole=(face, text, audio),
+        whole_valid=torch.tensor(has).T.contiguous(),
+        mel=mel,
+        mel_valid=mel_valid,
+        prosody=_pitch_and_energy(
+            _padded(rows.f0_hz, 1, at_least=mel.size(1)),
+            _padded(rows.energy, 1, at_least=mel.size(1)),
+            scales.get("log_energy"),
+            mel_valid,
+        ),
     )
 
 
@@ -229,12 +304,15 @@ def _having(rows: LineColumns) -> Tensor:
 def _prosody(rows: LineColumns, scale: Scale | None, frames_valid: Tensor) -> Prosody | None:
     if rows.f0_hz is None or rows.energy is None:
         return None
-    pitch, voiced = pitch_of(_float32(_padded(rows.f0_hz, 1))[..., 0])  # padding is unvoiced
-    energy = _standardised(log_energy(_float32(_padded(rows.energy, 1))), scale)[..., 0]
+    return _pitch_and_energy(_padded(rows.f0_hz, 1), _padded(rows.energy, 1), scale, frames_valid)
+
+
+def _pitch_and_energy(f0_hz: Array, energy: Array, scale: Scale | None, valid: Tensor) -> Prosody:
+    """From padded (B, T, 1) of both; padding is unvoiced."""
+    pitch, voiced = pitch_of(_float32(f0_hz)[..., 0])
+    standard = _standardised(log_energy(_float32(energy)), scale)[..., 0]
     return Prosody(
-        torch.from_numpy(pitch),
-        torch.from_numpy(voiced),
-        energy.masked_fill_(~frames_valid, 0.0),
+        torch.from_numpy(pitch), torch.from_numpy(voiced), standard.masked_fill_(~valid, 0.0)
     )
 
 
@@ -287,10 +365,10 @@ def _float32(values: FloatArray) -> FloatArray:
     return widened
 
 
-def _numbers(rows: Sequence[IntArray]) -> Tensor:
+def _numbers(rows: Sequence[IntArray], *, at_least: int = 0) -> Tensor:
     """Whole numbers (n,) as int64 (B, longest), with zeros behind."""
     lengths = _lengths(rows)
-    padded = np.zeros((len(rows), max(lengths)), np.int64)
+    padded = np.zeros((len(rows), max(at_least, *lengths)), np.int64)
     for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
         padded[place, :length] = row
     return torch.from_numpy(padded)

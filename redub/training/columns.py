@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.types import MODALITIES, FloatArray
-from redub.training.lines import DubbingLine, IntArray
-from redub.training.pack import EXPRESSION, Array, PackedLines, there
+from redub.model.batch import CONTEXT_MODALITIES
+from redub.training.lines import SIDES, ContextLine, DubbingLine, IntArray
+from redub.training.pack import EXPRESSION, SOUND_FRAMES, Array, PackedLines, there
 
 SHORTEST_TIMBRE = 16
 """Frames the voice summary needs; a shorter reference is played in a loop."""
@@ -29,6 +30,21 @@ class Vectors:
     lines: Sequence[int]  # which of the B lines have an own vector
     own: FloatArray  # (len(lines), W), a copy
     hits: FloatArray  # (H, W), a copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextColumns:
+    """The lines before, or after, B lines, as :class:`ContextLine` says it; views."""
+
+    present: list[bool]
+    phonemes: Sequence[IntArray | None]
+    lips: Sequence[FloatArray | None]
+    expression: Sequence[FloatArray | None]
+    sound: Sequence[FloatArray | None]
+    mel: Sequence[FloatArray | None]
+    f0_hz: Sequence[FloatArray | None]  # (T, 1)
+    energy: Sequence[FloatArray | None]  # (T, 1)
+    whole: Mapping[str, Sequence[FloatArray | None]]  # (W,) each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,25 +66,31 @@ class LineColumns:
     mel: Sequence[FloatArray] | None
     f0_hz: Sequence[FloatArray] | None  # (T, 1)
     energy: Sequence[FloatArray] | None  # (T, 1)
+    sound: Sequence[FloatArray] | None
     speaker: FloatArray  # (B, W), a copy
     modalities: Mapping[str, Vectors]
     hit_counts: NDArray[np.int64]  # (B, M)
     audio: FloatArray  # (sum of counts, W), a copy
     scores: FloatArray  # (sum of counts,)
+    context: Mapping[str, ContextColumns]  # by side; empty unless it is asked for
 
 
-def columns_of(lines: Sequence[DubbingLine], *, timbre_frames: int, epoch: int = 0) -> LineColumns:
+def columns_of(
+    lines: Sequence[DubbingLine], *, timbre_frames: int, epoch: int = 0, context: bool = False
+) -> LineColumns:
     """The columns of at least one line; ``epoch`` chooses among timbre mels and where to cut them.
 
     Raises:
         ClipError: a packed line's features do not fit each other.
     """
     if isinstance(lines, PackedLines):
-        return _of_pack(lines, timbre_frames, epoch)
-    return _of_lines(lines, timbre_frames, epoch)
+        return _of_pack(lines, timbre_frames, epoch, context)
+    return _of_lines(lines, timbre_frames, epoch, context)
 
 
-def _of_lines(lines: Sequence[DubbingLine], timbre_frames: int, epoch: int) -> LineColumns:
+def _of_lines(
+    lines: Sequence[DubbingLine], timbre_frames: int, epoch: int, context: bool
+) -> LineColumns:
     hits = [[line.hits.get(modality) for modality in MODALITIES] for line in lines]
     found = [one for row in hits for one in row if one is not None]
     modalities = {}
@@ -93,6 +115,7 @@ def _of_lines(lines: Sequence[DubbingLine], timbre_frames: int, epoch: int) -> L
         mel=_all_or_none([line.mel for line in lines]),
         f0_hz=_all_or_none([_upright(line.f0_hz) for line in lines]),
         energy=_all_or_none([_upright(line.energy) for line in lines]),
+        sound=_all_or_none([line.sound for line in lines]),
         speaker=np.stack([line.speaker_vector for line in lines]),
         modalities=modalities,
         hit_counts=np.array(
@@ -100,10 +123,30 @@ def _of_lines(lines: Sequence[DubbingLine], timbre_frames: int, epoch: int) -> L
         ),
         audio=_joined([one.audio for one in found]),
         scores=_joined([one.scores for one in found]),
+        context={
+            side: _context_of([line.context.get(side) for line in lines])
+            for side in SIDES
+            if context
+        },
     )
 
 
-def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int) -> LineColumns:
+def _context_of(neighbours: Sequence[ContextLine | None]) -> ContextColumns:
+    known = [ContextLine() if one is None else one for one in neighbours]
+    return ContextColumns(
+        present=[one is not None for one in neighbours],
+        phonemes=[one.phonemes for one in known],
+        lips=[one.lips for one in known],
+        expression=[one.expression for one in known],
+        sound=[one.sound for one in known],
+        mel=[one.mel for one in known],
+        f0_hz=[None if one.mel is None else one.f0_hz for one in known],
+        energy=[None if one.mel is None else one.energy for one in known],
+        whole={name: [one.whole.get(name) for one in known] for name in CONTEXT_MODALITIES},
+    )
+
+
+def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) -> LineColumns:
     links, columns, numbers = lines.pack.links, lines.pack.columns, lines.rows
     rows = links.rows[numbers]  # (B,)
     aligned, mels, f0s, energies = (
@@ -141,11 +184,17 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int) -> LineColumns:
         mel=mels,
         f0_hz=f0s,
         energy=energies,
+        sound=_all_or_none(columns[SOUND_FRAMES].views(rows)) if SOUND_FRAMES in columns else None,
         speaker=links.speaker.stacked(numbers),
         modalities=modalities,
         hit_counts=counts,
         audio=links.audio.stacked(np.concatenate(heard)[by_line]),
         scores=np.concatenate(scores)[by_line],
+        context={
+            side: _context_of([lines.pack.neighbour(side, number) for number in numbers.tolist()])
+            for side in SIDES
+            if context
+        },
     )
 
 

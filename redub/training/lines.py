@@ -34,6 +34,28 @@ class Hits:
     scores: FloatArray  # (K,) higher is more alike
 
 
+SIDES = ("previous", "following")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextLine:
+    """The line before or after another one, as it was recorded; what it has no value of is None.
+
+    phonemes: (P,) ids of its words. lips, expression, sound: (n, W) by frame. mel: (T, C) natural
+    log, and with it f0_hz and energy (T, 1). whole: (W,) of face, text and audio, the ones that
+    there are.
+    """
+
+    phonemes: IntArray | None = None
+    lips: FloatArray | None = None
+    expression: FloatArray | None = None
+    sound: FloatArray | None = None
+    mel: FloatArray | None = None
+    f0_hz: FloatArray | None = None
+    energy: FloatArray | None = None
+    whole: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DubbingLine:
     """One clip's inputs and, for a recorded line, what was spoken.
@@ -41,11 +63,13 @@ class DubbingLine:
     phonemes: (P,) ids, silence rows included, as they are in the alignment; a line to be spoken
         gets them from :func:`with_silence`.
     mel_frames: T, from the video. Recorded lines have ``durations`` (P,) that sum to T, ``mel``
-        (T, C) natural log, and for prosody ``f0_hz`` (T,), 0 = unvoiced, and ``energy`` (T,) >= 0.
+        (T, C) natural log, and for prosody ``f0_hz`` (T,), 0 = unvoiced, and ``energy`` (T,) >= 0;
+        for systems of units ``sound`` (A, W), a feature on a clock of its own.
     lips, expression: (V, lips) and (V, expression), or None without a face. speaker_vector:
         (speaker,).
     timbres: mels (R, C) of other lines in the same voice; training takes turns by epoch.
     vectors, hits: by modality; an absent modality is left out.
+    context: by side, for systems that see it; a side without a line is left out.
     emotion: id, -1 where unknown.
     """
 
@@ -61,9 +85,11 @@ class DubbingLine:
     mel: FloatArray | None = None
     f0_hz: FloatArray | None = None
     energy: FloatArray | None = None
+    sound: FloatArray | None = None
     emotion: int = -1
     vectors: Mapping[str, FloatArray] = field(default_factory=dict)
     hits: Mapping[str, Hits] = field(default_factory=dict)
+    context: Mapping[str, ContextLine] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.phonemes) == 0 or self.mel_frames < 1 or not self.timbres:
@@ -153,8 +179,9 @@ class _Moments:
 class FeatureScaler:
     """The scale of every feature, fitted on the training lines and kept in the checkpoint.
 
-    Keys: mel, lips, expression, speaker, audio (of the hits), the modalities, and log_energy. A
-    feature that no training line had keeps its values.
+    Keys: mel, lips, expression, speaker, audio (of the hits), the modalities, log_energy, and of
+    the context frames_of_sound, whole_face, whole_text, whole_audio. A feature that no training
+    line had keeps its values.
     """
 
     scales: Mapping[str, Scale]
@@ -239,3 +266,10 @@ def _measured(line: DubbingLine) -> Iterable[tuple[str, FloatArray]]:
             yield modality, line.vectors[modality][None]
         if modality in line.hits:
             yield "audio", line.hits[modality].audio
+    if line.sound is not None:
+        yield "frames_of_sound", line.sound
+    for neighbour in line.context.values():
+        if neighbour.sound is not None:
+            yield "frames_of_sound", neighbour.sound
+        for name, vector in neighbour.whole.items():
+            yield f"whole_{name}", vector[None]

@@ -26,7 +26,10 @@ class LossWeights:
     """How much each term counts; the defaults are those published for V2C-Animation.
 
     ``diagonal_bands``: the diagonal is 2 / diagonal_bands of the lip frames wide. The three
-    prosody weights matter only to a system that predicts prosody.
+    prosody weights matter only to a system that predicts prosody. HPMDubbing adds the squared
+    distance of both mels (``mel_squared``), the absolute one of pitch and energy
+    (``prosody_distance``), and one CTC term for each clock that says its phonemes (``ctc``);
+    DSU-AVO the cross-entropy of its units (``units``).
     """
 
     mel: float = 5.0
@@ -39,6 +42,10 @@ class LossWeights:
     pitch: float = 1.0
     voicing: float = 1.0
     energy: float = 1.0
+    mel_squared: float = 0.0
+    prosody_distance: float = 0.0
+    ctc: float = 0.0
+    units: float = 0.0
 
     def __post_init__(self) -> None:
         for own in fields(self):
@@ -63,6 +70,10 @@ class Losses(NamedTuple):
     pitch: Tensor
     voicing: Tensor
     energy: Tensor
+    mel_squared: Tensor
+    prosody_distance: Tensor
+    ctc: Tensor
+    units: Tensor
 
     def total(self, weights: LossWeights) -> Tensor:
         """The weighted sum that is minimised."""
@@ -80,11 +91,13 @@ def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) 
         names = ", ".join(batch.clip_ids)
         raise RedubError(f"lines without a recording cannot be trained on: {names}")
     nothing = output.mel.new_zeros(())
-    pitch, voicing, energy = _prosody_terms(output, batch)
+    pitch, voicing, energy, distance = _prosody_terms(output, batch)
     return Losses(
         mel=masked_l1(output.mel, batch.mel, batch.frames_valid),
         mel_post=masked_l1(output.mel_post, batch.mel, batch.frames_valid),
-        duration=duration_loss(output.log_durations, batch.durations, batch.phonemes_valid),
+        duration=nothing
+        if output.log_durations is None
+        else duration_loss(output.log_durations, batch.durations, batch.phonemes_valid),
         diagonal=nothing
         if output.lip_attention is None
         else diagonal_loss(
@@ -102,6 +115,17 @@ def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) 
         pitch=pitch,
         voicing=voicing,
         energy=energy,
+        mel_squared=nothing
+        if not weights.mel_squared
+        else masked_l2(output.mel, batch.mel, batch.frames_valid)
+        + masked_l2(output.mel_post, batch.mel, batch.frames_valid),
+        prosody_distance=distance,
+        ctc=nothing
+        if not weights.ctc
+        else torch.stack([nothing, *(ctc_loss(*said, batch) for said in output.ctc)]).sum(),
+        units=nothing
+        if output.units is None or output.units.wanted is None
+        else unit_loss(output.units.logits, output.units.wanted, output.units.valid),
     )
 
 
@@ -109,6 +133,39 @@ def masked_l1(estimate: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Mean absolute difference of (B, T, C) over real frames."""
     difference = (estimate - target).abs().mean(-1)  # (B, T)
     return masked_mean(difference, valid)
+
+
+def masked_l2(estimate: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared difference of (B, T, C) over real frames."""
+    return masked_mean((estimate - target).square().mean(-1), valid)
+
+
+def ctc_loss(logits: Tensor, valid: Tensor, batch: DubbingBatch) -> Tensor:
+    """How unlikely the phonemes of a line are, in order, on one clock; the mean over lines.
+
+    Source: HPMDubbing's released code: the sum over a line, class 0 the blank, and 0 for a line
+    that has more phonemes than steps.
+
+    Args:
+        logits: (B, L, phonemes).
+        valid: (B, L) bool.
+    """
+    per_line = F.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1),
+        batch.phonemes,
+        valid.sum(1),
+        batch.phonemes_valid.sum(1),
+        blank=0,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return per_line.mean()
+
+
+def unit_loss(logits: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of (B, U, units) over real units."""
+    per_unit = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+    return masked_mean(per_unit, valid)
 
 
 def duration_loss(log_durations: Tensor, durations: Tensor, valid: Tensor) -> Tensor:
@@ -153,20 +210,25 @@ def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
-def _prosody_terms(output: DubbingOutput, batch: DubbingBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every frame, or of every phoneme: as the system predicts it."""
+def _prosody_terms(
+    output: DubbingOutput, batch: DubbingBatch
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Three terms and a distance, of every frame or phoneme: as the system predicts it."""
     estimate, target, valid = output.prosody, batch.prosody, batch.frames_valid
     if output.phoneme_prosody is not None and target is not None and batch.durations is not None:
         estimate, valid = output.phoneme_prosody, batch.phonemes_valid
         target = on_phonemes(target, batch.durations)
     if estimate is None or target is None:
         nothing = torch.zeros((), device=valid.device)
-        return nothing, nothing, nothing
+        return nothing, nothing, nothing, nothing
     voicing = F.binary_cross_entropy_with_logits(
         estimate.voicing, target.voiced.float(), reduction="none"
     )
+    pitch, energy = estimate.pitch - target.pitch, estimate.energy - target.energy
+    sounding = valid & target.voiced
     return (
-        masked_mean((estimate.pitch - target.pitch).square(), valid & target.voiced),
+        masked_mean(pitch.square(), sounding),
         masked_mean(voicing, valid),
-        masked_mean((estimate.energy - target.energy).square(), valid),
+        masked_mean(energy.square(), valid),
+        masked_mean(pitch.abs(), sounding) + masked_mean(energy.abs(), valid),
     )

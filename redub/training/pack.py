@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from redub.core.config import canonical, digest_of
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
-from redub.training.lines import DubbingLine, Hits
+from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits
 
 FORMAT = 3
 RECORD, LINKS = "pack.json", "links.arrow"
@@ -67,6 +67,9 @@ class PackRecord:
 
 EXPRESSION = "local_face"
 """The frame-level feature of the face; only packs for systems that read it have it."""
+SOUND_FRAMES = "local_audio"
+WHOLE = {"face": "global_face", "text": "global_text", "audio": "global_audio"}
+"""What the context of a line is told by; only packs for systems that read it have them."""
 
 
 class Column:
@@ -248,16 +251,48 @@ class Pack:
                     code="E-INT-PACK",
                 )
 
-    def lines(self, split: str) -> PackedLines:
-        """The recorded lines of a split, in row order."""
+    def lines(self, split: str, *, context: bool = False, triples: bool = False) -> PackedLines:
+        """The recorded lines of a split, in row order.
+
+        Args:
+            context: lines know the ones before and after them.
+            triples: only lines that have both.
+        """
+        links = self.links
         rows = [
             row
-            for row, (own, is_line) in enumerate(
-                zip(self.links.splits, self.links.is_line, strict=True)
-            )
-            if own == split and is_line
+            for row, (own, is_line) in enumerate(zip(links.splits, links.is_line, strict=True))
+            if own == split
+            and is_line
+            and not (triples and min(links.previous[row], links.following[row]) < 0)
         ]
-        return PackedLines(self, rows)
+        return PackedLines(self, rows, context=context)
+
+    def neighbour(self, side: str, link: int) -> ContextLine | None:
+        """The line before or after a clip, as far as the pack has its features; views."""
+        found = int((self.links.previous if side == "previous" else self.links.following)[link])
+        if found < 0:
+            return None
+        row, columns = self.links.rows[found], self.columns
+
+        def frames(name: str) -> Array | None:
+            return columns[name].frames(row) if name in columns else None
+
+        words = frames("phonemes")
+        return ContextLine(
+            phonemes=None if words is None else words[:, 0],
+            lips=frames("lips"),
+            expression=frames(EXPRESSION),
+            sound=frames(SOUND_FRAMES),
+            mel=frames("mel"),
+            f0_hz=frames("f0"),
+            energy=frames("energy"),
+            whole={
+                name: vector
+                for name, feature in WHOLE.items()
+                if feature in columns and (vector := columns[feature].vector(row)) is not None
+            },
+        )
 
     def _mapped(self, file: PackFile) -> Any:
         path = self.folder / file.name
@@ -273,8 +308,8 @@ class Pack:
 class PackedLines(Sequence[DubbingLine]):
     """Lines of a pack; one is made of views when it is asked for, and nothing is kept."""
 
-    def __init__(self, pack: Pack, rows: Any) -> None:
-        self.pack = pack
+    def __init__(self, pack: Pack, rows: Any, *, context: bool = False) -> None:
+        self.pack, self.context = pack, context
         self.rows = np.asarray(rows, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -286,12 +321,12 @@ class PackedLines(Sequence[DubbingLine]):
     def __getitem__(self, place: slice) -> PackedLines: ...
     def __getitem__(self, place: int | slice) -> DubbingLine | PackedLines:
         if isinstance(place, slice):
-            return PackedLines(self.pack, self.rows[place])
+            return PackedLines(self.pack, self.rows[place], context=self.context)
         return self._line(int(self.rows[place]))
 
     def take(self, places: Sequence[int]) -> PackedLines:
         """The lines at these places, in this order; none is made."""
-        return PackedLines(self.pack, self.rows[list(places)])
+        return PackedLines(self.pack, self.rows[list(places)], context=self.context)
 
     def __iter__(self) -> Iterator[DubbingLine]:
         return (self._line(int(row)) for row in self.rows)
@@ -332,10 +367,16 @@ class PackedLines(Sequence[DubbingLine]):
             mel=there(columns["mel"].frames(row)),
             f0_hz=there(columns["f0"].frames(row))[:, 0],
             energy=there(columns["energy"].frames(row))[:, 0],
+            sound=columns[SOUND_FRAMES].frames(row) if SOUND_FRAMES in columns else None,
             emotion=int(links.emotions[link]),
             vectors=vectors,
             hits=hits,
+            context=self._context(link) if self.context else {},
         )
+
+    def _context(self, link: int) -> dict[str, ContextLine]:
+        found = {side: self.pack.neighbour(side, link) for side in SIDES}
+        return {side: line for side, line in found.items() if line is not None}
 
     def _hits(self, modality: str, link: int, found: Array) -> Hits:
         links, column = self.pack.links, self.pack.vectors(modality)

@@ -21,12 +21,14 @@ from torch import Tensor
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.core.types import MODALITIES
-from redub.model.batch import FeatureWidths
+from redub.model.batch import CONTEXT_MODALITIES, FeatureWidths
+from redub.model.registry import GROWN_FROM
 from redub.training import checkpoint
 from redub.training.lines import FeatureScaler
 
 META = "redub"
 FORMAT = 1
+ABSENT = 1  # the width of a feature that no line had
 OF_THE_DATA = ("clips", "retrieval", "frames", "values", "timbres", "overfit")
 """Keys of what a run was trained on, not of how its features are made; a new corpus has others."""
 
@@ -43,21 +45,32 @@ class Pretrained:
     keys: Mapping[str, str]
     weights: Mapping[str, Tensor]
 
+    def grows_into(self, system: str) -> bool:
+        """Whether a system is this one with parts added."""
+        return GROWN_FROM.get(system) == self.system
+
     def check(
         self, system: str, model_config: Any, widths: FeatureWidths, keys: Mapping[str, str]
     ) -> None:
         """Refuse to start a run whose model or features are others.
 
+        A system that another one was grown to may start from that one's weights: then what only
+        the larger one has is not compared.
+
         Raises:
             ModelRefusedError: E-MODEL-OTHER, names every setting and feature key that differs.
         """
-        wanted = settings_of(model_config)["fields"]
-        pairs: list[tuple[str, Any, Any]] = [("system", self.system, system)]
-        pairs += [(f"model.{n}", self.model.get(n), v) for n, v in sorted(wanted.items())]
-        here = settings_of(widths)["fields"]
-        pairs += [(f"widths.{n}", self.widths.get(n), v) for n, v in sorted(here.items())]
+        wanted, here = settings_of(model_config)["fields"], settings_of(widths)["fields"]
         # A feature that only one side reads is another feature in some input's place.
         features = sorted({*self.keys, *keys} - {*OF_THE_DATA})
+        pairs: list[tuple[str, Any, Any]] = [("system", self.system, system)]
+        if self.grows_into(system):
+            pairs = []
+            wanted = {name: value for name, value in wanted.items() if name in self.model}
+            here = {n: v for n, v in here.items() if self.widths.get(n) != ABSENT}
+            features = [name for name in features if name in self.keys]
+        pairs += [(f"model.{n}", self.model.get(n), v) for n, v in sorted(wanted.items())]
+        pairs += [(f"widths.{n}", self.widths.get(n), v) for n, v in sorted(here.items())]
         pairs += [(f"keys.{n}", self.keys.get(n), keys.get(n)) for n in features]
         differing = [f"{name} {old} → {new}" for name, old, new in pairs if old != new]
         if differing:
@@ -144,7 +157,9 @@ def _check(
         "speaker": widths.speaker,
         "audio": widths.audio,
         "log_energy": 1,
+        "frames_of_sound": widths.frames_of_sound,
         **dict(zip(MODALITIES, widths.modalities, strict=True)),
+        **{f"whole_{m}": w for m, w in zip(CONTEXT_MODALITIES, widths.whole, strict=True)},
     }
     for name, scale in scaler.scales.items():
         for values in (scale.mean, scale.deviation):

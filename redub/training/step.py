@@ -6,7 +6,7 @@ The parameters that are optimised, clipped and averaged are the same mapping, ``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from redub.core.errors import AnotherFailed, ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import DubbingBatch
+from redub.model.fft_block import FFTBlock
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.replicas import ALONE, Replicas
 from redub.training.schedule import NoamSchedule
@@ -74,9 +75,17 @@ class Learner:
     """A model together with everything that training changes about it."""
 
     def __init__(
-        self, model: nn.Module, config: OptimiserConfig, *, compiled: bool = False
+        self,
+        model: nn.Module,
+        config: OptimiserConfig,
+        *,
+        compiled: bool = False,
+        recompute: bool = False,
     ) -> None:
         self.model, self.config, self.step = model, config, 0
+        for module in model.modules():
+            if isinstance(module, FFTBlock):
+                module.recompute = recompute
         self.forward: Any = torch.compile(model, dynamic=True) if compiled else model
         self.trained = {
             name: parameter
@@ -93,20 +102,23 @@ class Learner:
         )
         self.average: dict[str, Tensor] = _copied(self.trained) if config.average_decay else {}
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Start from a model's weights: all of them, none besides.
+    def load(self, weights: Mapping[str, Tensor], *, new: Collection[str] = ()) -> None:
+        """Start from a model's weights: all of them, none besides, but for ``new``, which stay
+        as they were drawn.
 
         Raises:
             ModelRefusedError: E-MODEL-KEYS, names or shapes differ.
         """
         try:
-            self.model.load_state_dict(weights)
+            missing, unknown = self.model.load_state_dict(weights, strict=not new)
+            if lost := [*set(missing).symmetric_difference(new), *unknown]:
+                raise RuntimeError(f"missing or unknown: {', '.join(sorted(lost)[:3])}")
         except RuntimeError as error:
             raise ModelRefusedError(
                 f"the weights do not fit: {error}", code="E-MODEL-KEYS"
             ) from error
         for name, value in self.average.items():
-            value.copy_(weights[name])
+            value.copy_(weights.get(name, self.trained[name].detach()))
 
     def apply_gradients(self) -> tuple[float, float]:
         """Clip, step, average; returns the gradient norm before clipping and the rate used."""

@@ -22,7 +22,7 @@ from redub.core.phonemes import id_of
 from redub.core.types import FloatArray
 from redub.model.batch import Control, FeatureWidths
 from redub.model.output import DubbingOutput, GraphReading
-from redub.model.registry import system
+from redub.model.registry import reads_context, system
 from redub.training import checkpoint
 from redub.training.batching import BatchingConfig, collate, plain_batches
 from redub.training.lines import DubbingLine, FeatureScaler, f0_of
@@ -152,21 +152,31 @@ def synthesise(
         controls: what is asked of each line.
 
     Raises:
-        UsageError: pitch, range or energy is asked of a system that predicts no prosody.
+        UsageError: pitch, range or energy is asked of a system that predicts no prosody, or a rate
+            of one that has no durations of its own.
     """
     asked = [PLAIN] * len(lines) if controls is None else list(controls)
     if any(one.of_prosody for one in asked) and not predicts_prosody(dubber.model):
         raise UsageError(
             f"this {dubber.system} predicts no pitch and energy, so neither can be asked for; "
-            "train it with `--set train.system.prosody=true`",
+            "train one that does (`--set train.system.prosody=true` where it has that setting)",
             code="E-MODEL-PROSODY",
+        )
+    if any(one.rate != 1 for one in asked) and not getattr(dubber.model, "CONTROLS_RATE", True):
+        raise UsageError(
+            f"a {dubber.system} says its words when the lips do, so no rate can be asked of it",
+            code="E-MODEL-RATE",
         )
     spoken: dict[int, SpokenLine] = {}
     device = next(dubber.model.parameters()).device
     for numbers in plain_batches([line.mel_frames for line in lines], dubber.batching):
         chosen = [lines[number] for number in numbers]
         batch = collate(
-            chosen, dubber.scaler, dubber.widths, timbre_frames=dubber.batching.timbre_frames
+            chosen,
+            dubber.scaler,
+            dubber.widths,
+            timbre_frames=dubber.batching.timbre_frames,
+            context=reads_context(dubber.system),
         )
         batch = batch.without_recording()
         if any(asked[number] for number in numbers):
@@ -187,8 +197,9 @@ def synthesise(
 
 
 def predicts_prosody(model: nn.Module) -> bool:
-    """Whether a system decodes along pitch and energy of its own."""
-    return bool(getattr(model.config, "prosody", True))
+    """Whether a system decodes along pitch and energy of its own, on the scale of its features."""
+    settings = (getattr(model.config, name, True) for name in ("prosody", "voicing"))
+    return bool(getattr(model, "PREDICTS_PROSODY", True) and all(settings))
 
 
 def _as_loud(said: SpokenLine, before: FloatArray, decibels: float) -> SpokenLine:

@@ -24,7 +24,8 @@ from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, Re
 from redub.core.registry import load
 from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
-from redub.model.registry import SYSTEMS, system
+from redub.model.dsu_avo import DSUAVO
+from redub.model.registry import SYSTEMS, reads_context, system
 from redub.training import checkpoint
 from redub.training.batching import (
     BatchingConfig,
@@ -50,6 +51,7 @@ from redub.training.step import (
     train_step,
 )
 from redub.training.synthesis import TrainedDubber
+from redub.training.units import fit_units
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,12 @@ CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 MOST_MEASURED = 20_000  # lines that the scales are fitted on, spread evenly
 MOST_COMPARED = 500  # lines that are looked at for drift
 MOST_SHIFT, MOST_SPREAD = 0.5, 2.0  # beyond these a feature has drifted
-HARMLESS = ("keep_last", "keep_best", "checkpoint_every")  # a run goes on when these change
+HARMLESS = (
+    "keep_last",
+    "keep_best",
+    "checkpoint_every",
+    "recompute",
+)  # a run goes on when these change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +73,10 @@ class TrainingConfig:
 
     ``accumulate``: batches whose gradients are averaged into one step, over all processes.
     ``precision``: in which the network computes; losses and parameters are float32. ``compile``:
-    let torch compile the network. ``validate_every`` and ``checkpoint_every`` count steps; the
-    newest ``keep_last`` and the best ``keep_best`` checkpoints are kept.
+    let torch compile the network. ``recompute``: hold about half as much between the forward and
+    the backward pass and compute the rest twice; the numbers stay the same. ``validate_every`` and
+    ``checkpoint_every`` count steps; the newest ``keep_last`` and the best ``keep_best``
+    checkpoints are kept.
     """
 
     system: str = "authentic_dubber"
@@ -78,6 +87,7 @@ class TrainingConfig:
     accumulate: int = 1
     precision: Precision = "float32"
     compile: bool = False
+    recompute: bool = False
     validate_every: int = 5000
     checkpoint_every: int = 5000
     keep_last: int = 3
@@ -112,12 +122,44 @@ TRAINING_PRESETS = {
 }
 
 
+HPM_LOSSES = LossWeights(
+    mel=1.0,
+    mel_post=1.0,
+    duration=0.0,
+    diagonal=0.0,
+    speaker=0.0,
+    emotion=0.05,
+    mel_squared=1.0,
+    prosody_distance=1.0,
+    ctc=0.01,
+)
+HPM_TINY_LOSSES = replace(HPM_LOSSES, emotion=0.2, mel_squared=0.0)
 OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
     ("style_dubber", "paper"): {"losses": LossWeights(emotion=0.1)},
     ("fastspeech2", "paper"): {
         "batching": BatchingConfig(lines_per_batch=16),
         "optimiser": OptimiserConfig(schedule=NoamSchedule(multiplier=0.0625)),
         "losses": LossWeights(mel=1.0, mel_post=1.0, duration=1.0),
+    },
+    ("dsu_avo", "paper"): {
+        "batching": BatchingConfig(lines_per_batch=16),
+        "optimiser": OptimiserConfig(schedule=NoamSchedule(multiplier=0.0625)),
+        "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=1.0, units=1.0),
+    },
+    ("dsu_avo", "tiny"): {
+        "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=0.2, units=0.2),
+    },
+    **{
+        (name, "paper"): {
+            "batching": BatchingConfig(lines_per_batch=8),
+            "optimiser": OptimiserConfig(weight_decay=1e-6),
+            "losses": HPM_LOSSES,
+        }
+        for name in ("hpm_dubbing", "mc_dubber", "m2ci_dubber")
+    },
+    **{
+        (name, "tiny"): {"losses": HPM_TINY_LOSSES}
+        for name in ("hpm_dubbing", "mc_dubber", "m2ci_dubber")
     },
 }
 """What the publications of a system set otherwise than Authentic-Dubber's."""
@@ -311,16 +353,27 @@ class _Run:
         if snapshot is None and start_from is not None:
             start_from.check(self.config.system, self.model_config, self.widths, self.keys)
             self.scaler = start_from.scaler
+            if start_from.grows_into(self.config.system):  # the new parts read more
+                both = {**self._fitted().scales, **start_from.scaler.scales}
+                self.scaler = FeatureScaler(both)
             self._warn_of_drift(f"the weights of {start_from.name}")
         if snapshot is not None:
             self._warn_of_drift(f"step {snapshot.step} of this run")
         model = system(self.config.system)(self.model_config, self.widths).to(self.device)
         model.train()
-        self.learner = Learner(model, self.config.optimiser, compiled=self.config.compile)
+        self.learner = Learner(
+            model,
+            self.config.optimiser,
+            compiled=self.config.compile,
+            recompute=self.config.recompute,
+        )
         if snapshot is not None:
             self._take_up(snapshot)
         elif start_from is not None:
-            self.learner.load(start_from.weights)
+            new = self._grown(start_from, model)
+            self.learner.load(start_from.weights, new=new)
+        elif isinstance(model, DSUAVO):
+            self._fit_units(model)
         self.first_step = self.learner.step
         # All that could be refused was: from here on what is given up may go.
         self.replicas.wait()  # nobody writes before everybody has read
@@ -439,6 +492,25 @@ class _Run:
             self._halve(error)
             return self._step()
 
+    def _grown(self, start_from: Pretrained, model: torch.nn.Module) -> set[str]:
+        """Names of the tensors that a model has and the one that it was grown from has not."""
+        if not start_from.grows_into(self.config.system):
+            return set()
+        kind = system(start_from.system)
+        with torch.device("meta"):
+            base = kind(
+                from_mapping(kind.Config, start_from.model),
+                from_mapping(FeatureWidths, start_from.widths),
+            )
+        return set(model.state_dict()) - set(base.state_dict())
+
+    def _fit_units(self, model: DSUAVO) -> None:
+        """Say what a unit is, once: it stays so for the life of a run."""
+        step = -(-len(self.numbers) // MOST_MEASURED)
+        lines = [self.lines[number] for number in self.numbers[::step]]
+        units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
+        model.centroids.copy_(units)
+
     def _step(self) -> StepReport:
         config, planned = self.config, self._batches_of_epoch()
         start = self.batch_in_epoch
@@ -457,6 +529,7 @@ class _Run:
                 self.widths,
                 timbre_frames=config.batching.timbre_frames,
                 epoch=self.epoch,
+                context=reads_context(config.system),
             ).to(self.device)
             for number in own
         ]
@@ -529,6 +602,7 @@ class _Run:
                     self.scaler,
                     self.widths,
                     timbre_frames=config.batching.timbre_frames,
+                    context=reads_context(config.system),
                 ).to(self.device)
                 losses = losses_of(model(batch), batch, config.losses)
                 values = {"loss": losses.total(config.losses), **losses._asdict()}

@@ -7,12 +7,13 @@ import torch
 
 from redub.core.types import AudioSpec
 from redub.model.authentic_dubber import TINY, AuthenticDubber
-from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
+from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
 
 SOUND = AudioSpec(mel_channels=12)
 WIDTHS = FeatureWidths(
-    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, expression=4, sound=SOUND
-)
+    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, expression=4, sound=SOUND,
+    whole_face=3, whole_text=5, whole_audio=4, frames_of_sound=6,
+)  # fmt: skip
 
 SMALL = replace(
     TINY,
@@ -54,10 +55,51 @@ def rows(count, real, width, generator):
     return values * valid.unsqueeze(-1), valid
 
 
+def neighbours(pictures, phonemes, present, seed):
+    """The lines beside those of a batch, as long as they are, of other values."""
+    generator = torch.Generator().manual_seed(seed)
+    there = torch.tensor(present)
+    pictures = [count * is_there for count, is_there in zip(pictures, present, strict=True)]
+    words = [count * is_there for count, is_there in zip(phonemes, present, strict=True)]
+    frames = [4 * count for count in pictures]
+    lips, lips_valid = rows(max(1, *pictures), pictures, WIDTHS.lips, generator)
+    face, face_valid = rows(max(4, *pictures), pictures, WIDTHS.expression, generator)
+    sound, sound_valid = rows(max(16, *frames), frames, WIDTHS.frames_of_sound, generator)
+    mel, mel_valid = rows(max(1, *frames), frames, WIDTHS.mel, generator)
+    words_valid = torch.arange(max(1, *words)) < torch.tensor(words).unsqueeze(1)
+    ids = torch.randint(1, WIDTHS.phonemes, words_valid.shape, generator=generator)
+    signal = torch.randn(2, *mel_valid.shape, generator=generator) * mel_valid
+    voiced = (signal[0] > 0) & mel_valid
+    return Context(
+        present=there,
+        phonemes=ids * words_valid,
+        phonemes_valid=words_valid,
+        lips=lips,
+        lips_valid=lips_valid,
+        expression=face,
+        expression_valid=face_valid,
+        sound=sound,
+        sound_valid=sound_valid,
+        whole=tuple(
+            torch.randn(len(present), width, generator=generator) * there.unsqueeze(1)
+            for width in WIDTHS.whole
+        ),
+        whole_valid=there.unsqueeze(1).expand(-1, 3),
+        mel=mel,
+        mel_valid=mel_valid,
+        prosody=Prosody(signal[0] * voiced, voiced, signal[1]),
+    )
+
+
 @pytest.fixture
 def make_batch():
-    def build(pictures=(6, 4), phonemes=(7, 5), timbre=(40, 33), hits=3, seed=1):
-        """Lines of so many pictures (4 mel frames each), phonemes and reference frames."""
+    def build(
+        pictures=(6, 4), phonemes=(7, 5), timbre=(40, 33), hits=3, seed=1, before=None, after=None
+    ):
+        """Lines of so many pictures (4 mel frames each), phonemes and reference frames.
+
+        ``before`` and ``after``: pictures of the neighbours, 0 where there is none.
+        """
         generator = torch.Generator().manual_seed(seed)
         lines, frames = len(pictures), [4 * count for count in pictures]
         lips, lips_valid = rows(max(pictures), pictures, WIDTHS.lips, generator)
@@ -101,6 +143,11 @@ def make_batch():
             durations=durations,
             mel=mel,
             prosody=Prosody(signal[0] * voiced, voiced, signal[1]),
+            previous=beside(before or [5] * lines, seed + 200),
+            following=beside(after or [3] * lines, seed + 300),
         )
+
+    def beside(pictures, seed):
+        return neighbours(pictures, [n + 2 for n in pictures], [n > 0 for n in pictures], seed)
 
     return build

@@ -7,6 +7,7 @@ import torch
 from redub.model.authentic_dubber import TINY, AuthenticDubber
 from redub.model.fastspeech2 import FastSpeech2
 from redub.model.style_dubber import StyleDubber
+from redub.training.losses import losses_of, masked_l1
 
 SMALL_SIZES = {
     "width": 16,
@@ -52,3 +53,23 @@ def build(kind, widths, changes=None):
 
 def difference(one, other):
     return float((one - other).detach().abs().max())
+
+
+def learnt_by_heart(system, batch, weights, *, most=250):
+    """Mel distances in evaluation, every 25 steps, until one is below 0.1."""
+    optimizer = torch.optim.Adam(system.parameters(), lr=6e-3)
+    distances = []
+    for step in range(most + 1):
+        if step % 25 == 0:
+            system.eval()
+            with torch.no_grad():
+                said = system(batch).mel_post
+            distances.append(float(masked_l1(said, batch.mel, batch.frames_valid)))
+            if distances[-1] < 0.1:
+                break
+            system.train()
+        optimizer.zero_grad()
+        losses_of(system(batch), batch, weights).total(weights).backward()
+        torch.nn.utils.clip_grad_norm_(system.parameters(), 1.0)
+        optimizer.step()
+    return distances

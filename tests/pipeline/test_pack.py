@@ -13,11 +13,10 @@ from redub.core.types import MODALITIES, AudioSpec, Clip
 from redub.pipeline.executor import Scheduler
 from redub.pipeline.index import build_index
 from redub.pipeline.ingest import ingest
-from redub.pipeline.lines import LineMaker, lent_to
+from redub.pipeline.lines import LineMaker, lent_to, neighbours_in_scene
 from redub.pipeline.pack import (
     FOLDER,
     Stored,
-    _context,
     _packed,
     _refuse_held_out,
     _vectors,
@@ -206,9 +205,19 @@ def clip_of(name, scene, position, split="train"):
 
 def test_the_context_is_the_scene_in_its_order():
     clips = [clip_of("d", "1", 2), clip_of("a", "1", 0), clip_of("x", "2", 1), clip_of("b", "1", 1)]
-    before, after = _context(clips)
+    before, after = neighbours_in_scene(clips)
     assert before == {"b": "a", "d": "b"}
     assert after == {"a": "b", "b": "d"}
+
+
+def test_a_gap_is_no_neighbour_and_what_is_held_out_is_not_heard():
+    gap = [clip_of("a", "1", 0), clip_of("c", "1", 2), clip_of("d", "1", 3)]
+    assert neighbours_in_scene(gap) == ({"d": "c"}, {"c": "d"})
+    mixed = [clip_of("a", "1", 0), clip_of("b", "1", 1, "test"), clip_of("c", "1", 2, "test")]
+    mixed += [clip_of("d", "1", 3, "validation"), clip_of("e", "1", 4)]
+    before, after = neighbours_in_scene(mixed)
+    assert before == {"b": "a", "c": "b"}  # test hears train and itself; nobody hears test
+    assert after == {"b": "c", "d": "e"}
 
 
 def test_a_hit_that_is_held_out_now_is_refused_by_name():
@@ -273,6 +282,37 @@ def test_a_batch_drawn_from_a_pack_is_that_of_its_lines_to_the_bit(project, fram
         drawn = collate(chosen(lines, numbers), scaler, widths, timbre_frames=40, epoch=epoch)
         made = [lines[number] for number in numbers]
         assert_same_bits(drawn, collate(made, scaler, widths, timbre_frames=40, epoch=epoch))
+
+
+def test_context_from_a_pack_is_that_of_its_lines_to_the_bit(project):
+    from redub.pipeline.train import _of_model
+
+    pack = open_pack(_of_model(project, "m2ci_dubber"))
+    lines = pack.lines("train", context=True)
+    known = [line.context for line in lines]
+    assert any(len(sides) == 1 for sides in known)  # first and last lines of a scene
+    number = next(place for place, sides in enumerate(known) if "previous" in sides)
+    before = lines[number].context["previous"]
+    other = pack.links.previous[lines.rows[number]]
+    row = pack.links.rows[other]
+    assert np.array_equal(before.mel, pack.columns["mel"].frames(row))
+    assert np.array_equal(before.whole["audio"], pack.columns["global_audio"].vector(row))
+    assert len(before.sound) == len(before.mel)
+    assert (pack.links.splits[other], before.phonemes.ndim) == ("train", 1)
+    scaler, widths = FeatureScaler.fit(lines), widths_of(lines, AudioSpec())
+    assert min(widths.whole) > 1
+    assert "whole_face" in scaler.scales
+    for numbers in ([0, 1, 2], [0], [number]):
+        drawn, made = (
+            collate(some, scaler, widths, timbre_frames=40, context=True)
+            for some in (chosen(lines, numbers), [lines[place] for place in numbers])
+        )
+        assert_same_bits(drawn, made)
+        present = [side in lines[place].context for place in numbers for side in ("previous",)]
+        assert drawn.previous.present.tolist() == present
+    triples = pack.lines("train", context=True, triples=True)
+    assert len(triples) == sum(len(sides) == 2 for sides in known) < len(lines)
+    assert collate(chosen(lines, [0]), scaler, widths, timbre_frames=40).previous is None
 
 
 def test_a_packed_line_that_does_not_fit_itself_is_named(project):

@@ -7,7 +7,7 @@ import numpy as np
 from redub.core.types import AudioSpec
 from redub.model.authentic_dubber import TINY
 from redub.training.batching import BatchingConfig
-from redub.training.lines import DubbingLine, Hits
+from redub.training.lines import ContextLine, DubbingLine, Hits
 from redub.training.schedule import NoamSchedule
 from redub.training.step import OptimiserConfig
 from redub.training.trainer import TrainingConfig
@@ -83,3 +83,34 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, timbre_frames
 
 def make_lines():
     return [make_line(number, pictures=3 + number % 4) for number in range(10)]
+
+
+def in_context(lines, *, seed=9):
+    """The lines as a scene: each knows its neighbours, and has a face and a sound of its own."""
+    random = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return random.normal(2.0, 1.5, shape).astype(np.float32)
+
+    own = [
+        replace(line, expression=normal(len(line.lips), 4), sound=normal(line.mel_frames, 6))
+        for line in lines
+    ]
+    told = [
+        ContextLine(
+            phonemes=line.phonemes,
+            lips=line.lips,
+            expression=line.expression,
+            sound=line.sound,
+            mel=line.mel,
+            f0_hz=line.f0_hz[:, None],
+            energy=line.energy[:, None],
+            whole={"face": normal(3), "text": normal(5), "audio": normal(4)},
+        )
+        for line in own
+    ]
+    sides = [{} for _ in own]
+    for place in range(1, len(own)):
+        sides[place]["previous"] = told[place - 1]
+        sides[place - 1]["following"] = told[place]
+    return [replace(line, context=side) for line, side in zip(own, sides, strict=True)]

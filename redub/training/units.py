@@ -1,0 +1,50 @@
+"""Units of sound: clusters of a frame-level feature of the training lines.
+
+Source: DSU-AVO (arXiv:2306.17005), section 3.1, k-means; the feature is whatever ``local_audio`` is
+in the project. K-means is scikit-learn's.
+Letters: N rows, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from redub.core.errors import ConfigError
+from redub.training.lines import DubbingLine, FeatureScaler
+
+MOST_ROWS = 200_000
+NOWHERE = 1e6  # a cluster that nothing is near
+
+
+def fit_units(
+    lines: Sequence[DubbingLine], scaler: FeatureScaler, count: int, *, seed: int
+) -> Tensor:
+    """Centroids (count, W) on the standardised scale.
+
+    Rows are drawn evenly from all lines where there are more than ``MOST_ROWS``. With fewer
+    different rows than clusters the others lie far away, so that no line is ever told by them.
+
+    Raises:
+        ConfigError: no line has the feature.
+    """
+    known = [line.sound for line in lines if line.sound is not None and len(line.sound)]
+    if not known:
+        raise ConfigError(
+            "no training line has the feature local_audio, so there is nothing to make units of; "
+            "run `redub extract`",
+            code="E-STAGE-LINES",
+        )
+    every = -(-sum(map(len, known)) // MOST_ROWS)
+    rows = np.concatenate([scaler.apply("frames_of_sound", sound[::every]) for sound in known])
+    different = np.unique(rows, axis=0)
+    found = different
+    if len(different) > count:
+        found = KMeans(count, n_init=1, random_state=seed).fit(rows).cluster_centers_
+    centroids = np.full((count, rows.shape[1]), NOWHERE, np.float32)
+    centroids[: len(found)] = found
+    return torch.from_numpy(centroids)
