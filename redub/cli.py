@@ -1116,6 +1116,8 @@ def dub(
     as_json: Json = False,
 ) -> None:
     """Speak a script onto a silent clip: the picture is untouched, every line fits its slot."""
+    from dataclasses import replace
+
     from redub.pipeline.direction import (
         Direction,
         Feeling,
@@ -1132,8 +1134,13 @@ def dub(
     )
     if context not in ("original", "dubbed"):
         raise UsageError(f"--context is {context!r}; wanted original or dubbed")
+    if line and voice is not None:  # the voice of these lines, not of all
+        asked, voice = replace(asked, voice=voice), None
     if line and not asked:
-        raise UsageError("--line goes with what is asked of it, as --pitch +2st or --more sad")
+        raise UsageError(
+            "--line goes with what is asked of it, as --pitch +2st or --more sad (0st, 0dB and a "
+            "factor of 1 ask nothing)"
+        )
     if direct is not None and asked:
         raise UsageError("--direct says what is asked of each line; give either it or the options")
     direction = Direction.of_lines(asked, line or ())

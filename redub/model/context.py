@@ -22,6 +22,7 @@ from redub.model.fft_block import FFTBlock
 from redub.model.interaction_graph import InteractionGraph
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up
+from redub.model.sizes import check_sizes
 from redub.model.timbre_encoder import Downsample
 
 Side = Literal["previous", "following"]
@@ -61,6 +62,7 @@ class ContextConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         for name in ("sides", "modalities", "scales"):
             if not getattr(self, name):
                 raise ConfigError(f"context.{name} is empty; a system without context is another")

@@ -9,12 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from redub.core.errors import ConfigError
+
 
 class Dropout(nn.Module):
     """Zeroes each number with probability ``p``, and scales the others by 1 / (1 - p)."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        if not 0.0 <= p < 1.0:
+            raise ConfigError(f"a dropout of {p}; wanted from 0 to below 1", code="E-CFG-VALUE")
         self.p = p
 
     def forward(self, states: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from redub.model.monotonic import monotonic_durations
 from redub.model.output import DubbingOutput, UnitEstimate
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up
+from redub.model.sizes import check_sizes
 from redub.model.upsample import as_long_as_the_picture
 
 UNITS_PER_PICTURE = 2
@@ -59,6 +60,7 @@ class DSUAVOConfig:
     postnet_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         for name in ("text_heads", "lip_heads", "unit_heads", "voice_heads"):
             if self.width % getattr(self, name) or self.width % 2:
                 raise ConfigError(f"width {self.width} is not even and divisible by {name}")

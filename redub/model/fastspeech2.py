@@ -27,6 +27,7 @@ from redub.model.length_regulator import fill, stretch
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.positions import count_up
 from redub.model.prosody import LOUDEST, QUIETEST, on_phonemes
+from redub.model.sizes import check_sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class FastSpeech2Config:
     postnet_dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         for name in ("encoder_heads", "decoder_heads"):
             if self.width % getattr(self, name) or self.width % 2:
                 raise ConfigError(f"width {self.width} is not even and divisible by {name}")

@@ -34,6 +34,7 @@ from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up
 from redub.model.prosody import LOUDEST, QUIETEST
+from redub.model.sizes import check_sizes
 from redub.model.upsample import Upsample, as_long_as_the_picture, on_mel_clock
 
 HPMLegacy = Literal["query_mask"]
@@ -75,6 +76,7 @@ class HPMDubbingConfig:
     legacy: tuple[HPMLegacy, ...] = ()
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         for name in ("text_heads", "aligner_heads", "scene_heads", "decoder_heads"):
             if self.width % getattr(self, name) or self.width % 2:
                 raise ConfigError(f"width {self.width} is not even and divisible by {name}")

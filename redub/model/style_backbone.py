@@ -25,6 +25,7 @@ from redub.model.lip_encoder import LipEncoder, LipStates
 from redub.model.output import DubbingOutput, GraphReading
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.prosody import ProsodyEmbedding, ProsodyPredictor
+from redub.model.sizes import check_sizes
 from redub.model.timbre_encoder import TimbreEncoder, VoiceSummary
 
 Legacy = Literal["ground_truth_length", "double_softmax", "causal_mask", "no_positions"]
@@ -83,6 +84,7 @@ class StyleBackboneConfig:
     legacy: tuple[Legacy, ...] = ()
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         for name in ("phoneme_heads", "timbre_heads", "aligner_heads", "decoder_heads"):
             if self.width % getattr(self, name) or self.width % 2:
                 raise ConfigError(f"width {self.width} is not even and divisible by {name}")

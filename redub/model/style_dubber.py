@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from redub.core.errors import ConfigError
 from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.cross_modal import TextReadsTimbreAndFace
 from redub.model.output import DubbingOutput
@@ -28,13 +29,24 @@ class StyleDubberConfig(StyleBackboneConfig):
 
     face_channels: tuple[int, ...] = (128, 256)
 
+    def __post_init__(self) -> None:
+        StyleBackboneConfig.__post_init__(self)
+        if 2 * self.cross_width != self.width:
+            raise ConfigError(
+                f"cross_width is {self.cross_width}; the two streams of StyleDubber are joined, so "
+                f"wanted half of width, {self.width // 2}",
+                code="E-CFG-VALUE",
+            )
+
 
 class StyleDubber(StyleBackbone):
     """Text, lips, timbre and facial expression in; a mel as long as the picture out."""
 
     Config: ClassVar[type[StyleDubberConfig]] = StyleDubberConfig
     PRESETS: ClassVar[dict[str, StyleDubberConfig]] = {
-        "tiny": StyleDubberConfig(**asdict(TINY_BACKBONE), face_channels=(32, 48)),
+        "tiny": StyleDubberConfig(
+            **{**asdict(TINY_BACKBONE), "cross_width": 48}, face_channels=(32, 48)
+        ),
         "paper": StyleDubberConfig(),
     }
     config: StyleDubberConfig

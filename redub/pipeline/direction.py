@@ -134,7 +134,7 @@ def read_direction(path: Path) -> Direction:
         ConfigError: no such file, not TOML, an unknown key or a value that cannot be asked for.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", code="E-DUB-FILE") from error
     for key in document:

@@ -51,7 +51,13 @@ from redub.pipeline.retrieve import check_notes, neighbour_rows
 from redub.pipeline.synthesize import check_features, make_vocoder, open_dubber
 from redub.training.lines import SIDES, DubbingLine
 from redub.training.pack import EXPRESSION, SOUND_FRAMES, WHOLE
-from redub.training.synthesis import SpokenLine, TrainedDubber, VoiceControl, synthesise
+from redub.training.synthesis import (
+    SpokenLine,
+    TrainedDubber,
+    VoiceControl,
+    reads_emotion,
+    synthesise,
+)
 
 Neighbours = dict[str, list[tuple[str, float]]]
 """Modality to (library clip, score), best first."""
@@ -63,6 +69,7 @@ OF_CONTEXT = (WHOLE["face"], WHOLE["text"])
 
 FADE_S = 0.005
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
+UNHEARD_DB = 0.5
 QUIETEST_ORIGINAL = -45.0  # LUFS; below it the original is noise, not something to match
 FALLBACK_LOUDNESS = -23.0  # LUFS, EBU R 128
 
@@ -133,6 +140,12 @@ def dub(
     maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
     direction = direction or Direction()
+    if any(asked.feeling for asked in direction.all()) and not reads_emotion(dubber.model):
+        raise UsageError(
+            f"'{run}' is a {dubber.system} that reads no emotion vectors, so no emotion can be "
+            "asked of it; dub with a run of authentic_dubber that has its graphs",
+            code="E-MODEL-EMOTION",
+        )
     for asked in direction.all():
         check_notes(maker.index, asked.notes)
         if asked.feeling is not None:
@@ -165,11 +178,16 @@ def dub(
     wanted = FALLBACK_LOUDNESS if original is None else original
     track = at_loudness(track, wanted + _asked_louder([clip for clip, _ in lines], controls))
     summary.loudness_lufs = integrated_loudness(track)
+    if short := _missing_db(track, wanted + _asked_louder([clip for clip, _ in lines], controls)):
+        summary.notes.append(
+            f"the take is {short:.1f} dB quieter than asked, all lines alike: its peaks are at "
+            "-1 dBFS already"
+        )
     fps = project.config.video.fps
     summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
     summary.dubbed = len(lines)
     summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
-    summary.notes = list(write_dubbed(video, output, track).notes)
+    summary.notes += list(write_dubbed(video, output, track).notes)
     take = output.with_suffix(".take.json")
     summary.take = str(take)
     record = _take(maker, run, voice, direction, lines, found)
@@ -502,6 +520,13 @@ def _asked_louder(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> fl
     frames = np.array([clip.end_frame - clip.start_frame for clip in clips], dtype=np.float64)
     power = 10 ** (np.array([one.energy for one in controls]) / 10)
     return float(10 * np.log10((frames * power).sum() / frames.sum()))
+
+
+def _missing_db(track: Waveform, wanted_lufs: float) -> float:
+    """By how many decibels a take misses the loudness that was wanted; 0 for up to half of one."""
+    loudness = integrated_loudness(track)
+    short = 0.0 if loudness is None else wanted_lufs - loudness
+    return short if short > UNHEARD_DB else 0.0
 
 
 def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:

@@ -125,9 +125,10 @@ def load_dubber(directory: Path, *, device: str = "cpu") -> TrainedDubber:
         model.load_state_dict(snapshot.weights)
         batching = from_mapping(BatchingConfig, record["training"]["batching"])
     except (ConfigError, KeyError, RuntimeError) as error:
+        why = " ".join(str(error).split())
         raise ModelRefusedError(
-            f"{directory} does not fit this version of redub ({error}); it was written by "
-            f"redub {record.get('code_version', 'unknown')}"
+            f"{directory} was trained by another version of redub, whose {record.get('system')} "
+            f"has other parts; train it again ({why[:200]})"
         ) from error
     model.to(device).eval()
     return TrainedDubber(
@@ -159,7 +160,7 @@ def synthesise(
     if any(one.of_prosody for one in asked) and not predicts_prosody(dubber.model):
         raise UsageError(
             f"this {dubber.system} predicts no pitch and energy, so neither can be asked for; "
-            "train one that does (`--set train.system.prosody=true` where it has that setting)",
+            "train one that does (`--set system.prosody=true` where it has that setting)",
             code="E-MODEL-PROSODY",
         )
     if any(one.rate != 1 for one in asked) and not getattr(dubber.model, "CONTROLS_RATE", True):
@@ -194,6 +195,11 @@ def synthesise(
                 said = _as_loud(said, before.mel, asked[number].energy)
             spoken[number] = said
     return [spoken[number] for number in range(len(lines))]
+
+
+def reads_emotion(model: nn.Module) -> bool:
+    """Whether a line's emotion vectors change what a system says."""
+    return any(getattr(model, part, None) is not None for part in ("graphs", "booster"))
 
 
 def predicts_prosody(model: nn.Module) -> bool:

@@ -48,7 +48,7 @@ class VocoderTrainingConfig:
 
     ``segment_samples`` are rounded down to whole frames. ``learning_rate_decay`` is per epoch.
     ``loss_fmax_hz``: up to where the mel of the loss hears; 0 for half the sample rate, as
-    published. ``validate_every`` and ``checkpoint_every`` count steps.
+    published. ``validate_every`` and ``checkpoint_every`` count steps; what is saved is measured.
     """
 
     batch: int = 16
@@ -67,9 +67,12 @@ class VocoderTrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch", "validate_every", "checkpoint_every", "keep_last"):
+        for name in ("batch", "validate_every", "checkpoint_every", "keep_last", "keep_best"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name} wants at least 1", code="E-CFG-VALUE")
+        for name in ("seed", "weight_decay", "mel_weight", "feature_weight", "loss_fmax_hz"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"training.{name} wants a number from 0", code="E-CFG-VALUE")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError("training.betas wants two numbers in [0, 1)", code="E-CFG-VALUE")
         if not (self.learning_rate > 0 and 0 < self.learning_rate_decay <= 1):
@@ -94,6 +97,18 @@ class VocoderPlan:
 
     def __post_init__(self) -> None:
         audio = self.generator.audio
+        if self.training.loss_fmax_hz > audio.sample_rate_hz / 2:
+            raise ConfigError(
+                f"training.loss_fmax_hz is {self.training.loss_fmax_hz:g}; half of the sample rate "
+                f"is {audio.sample_rate_hz / 2:g}",
+                code="E-CFG-VALUE",
+            )
+        if max(self.discriminators.periods) > self.training.segment_samples // 2:
+            raise ConfigError(
+                f"discriminators.periods reach {max(self.discriminators.periods)}; a piece has "
+                f"{self.training.segment_samples} samples",
+                code="E-CFG-VALUE",
+            )
         if self.frames * audio.hop_samples <= audio.n_fft:
             raise ConfigError(
                 f"training.segment_samples is {self.training.segment_samples}; a piece must be "
@@ -265,9 +280,10 @@ class _Run:
                 self._validate(metrics)
             while self.step < max_steps and not stopped:
                 report = self._next_step(metrics)
-                if self.step % training.validate_every == 0:
+                is_saved = self.step % training.checkpoint_every == 0
+                if is_saved or self.step % training.validate_every == 0:
                     self._validate(metrics)
-                if self.step % training.checkpoint_every == 0:
+                if is_saved:
                     self._save()
                 self.saver.check()
                 progress(report)
@@ -397,9 +413,11 @@ class _Run:
 
     def _check(self, loss: Tensor, name: str, batch: Pieces) -> None:
         if not math.isfinite(float(loss.detach())):
+            is_saved = checkpoint.newest(self.run_dir / CHECKPOINTS) is not None
+            kept = "the last checkpoint is as it was" if is_saved else "nothing was saved yet"
             raise RedubError(
                 f"the {name} loss is {float(loss.detach())} in step {self.step + 1} (clips "
-                f"{', '.join(batch.clip_ids[:3])}, …); the last checkpoint is as it was. Lower "
+                f"{', '.join(batch.clip_ids[:3])}, …); {kept}. Lower "
                 "training.learning_rate, or look at these clips",
                 code="E-TRAIN-NAN",
             )

@@ -39,7 +39,7 @@ from redub.pipeline.store import Store
 from redub.pipeline.synthesize import read_samples, synthesize
 from redub.pipeline.train import next_run, train_run
 from redub.pipeline.verify import repair_store, verify_store
-from redub.training.synthesis import VoiceControl
+from redub.training.synthesis import VoiceControl, synthesise
 
 SYNC = Scheduler("sync", 1)
 
@@ -468,6 +468,99 @@ def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
         3: "E-SUB-REVERSED",
     }
     assert (tmp_path / "o.mp4").exists()
+
+
+def typed(project, script, output, *words):
+    video = project.footage_root / "scene_06.mp4"
+    command = [sys.executable, "-m", "redub.cli", "dub", str(video), "--script", str(script)]
+    command += ["-o", str(output), "-C", str(project.root), *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture
+def two_lines(tmp_path):
+    script = tmp_path / "two.srt"
+    script.write_text(
+        "1\n00:00:00,200 --> 00:00:01,600\nwe should go home now\n\n"
+        "2\n00:00:01,800 --> 00:00:03,200\nthank you\n\n"
+    )
+    return script
+
+
+def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path):
+    names = sorted(LineMaker(finished).voices)[:2]
+    done = typed(
+        finished, two_lines, tmp_path / "o.mp4", "--line", "2", "--voice", names[1], "--pitch", "1"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = json.loads((tmp_path / "o.take.json").read_text())["lines"]
+    assert lines[1]["voice"] == names[1]
+    assert lines[0]["asked"] == {}
+    assert lines[1]["asked"]["voice"] == names[1]
+    nothing = typed(finished, two_lines, tmp_path / "p.mp4", "--line", "2", "--pitch", "0")
+    assert nothing.returncode == 2
+    assert "ask nothing" in nothing.stderr
+
+
+def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lines, tmp_path):
+    train_run(finished, run="plain", model="fastspeech2", max_steps=1)
+    for words, said in (
+        (("--emotion", "sad:1"), "reads no emotion vectors"),
+        (("--context", "dubbed"), "does not hear the lines around"),
+    ):
+        done = typed(finished, two_lines, tmp_path / "o.mp4", "--run", "plain", *words)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
+        assert not (tmp_path / "o.take.json").exists()
+    odd = typed(finished, two_lines, tmp_path / "o.mp4", "--context", "mine")
+    assert odd.returncode == 2
+    assert "wanted original or dubbed" in odd.stderr
+
+
+def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
+    finished, two_lines, tmp_path, monkeypatch
+):
+    train_run(finished, run="near", model="m2ci_dubber", max_steps=2)
+    heard = {}
+
+    def listening(dubber, lines, controls=None):
+        for line in lines:
+            heard.setdefault(choice, []).append(line.context)
+        return synthesise(dubber, lines, controls)
+
+    monkeypatch.setattr("redub.pipeline.dub.synthesise", listening)
+    video = finished.footage_root / "scene_06.mp4"
+    for choice in ("original", "dubbed"):
+        output = tmp_path / f"{choice}.mp4"
+        dub(finished, video=video, script=two_lines, output=output, run="near", context=choice)
+        assert json.loads(output.with_suffix(".take.json").read_text())["context"] == choice
+    first, second = heard["original"]
+    assert set(first) == {"following"}
+    assert set(second) == {"previous"}
+    assert first["following"].sound is not None
+    unspoken, spoken = heard["dubbed"]
+    assert unspoken["following"].sound is None  # nobody has said it yet
+    assert unspoken["following"].phonemes is not None
+    assert unspoken["following"].expression is not None
+    before, as_it_was = spoken["previous"], second["previous"]
+    assert before.sound.shape == as_it_was.sound.shape
+    assert not np.array_equal(before.sound, as_it_was.sound)
+    assert not np.array_equal(before.whole["audio"], as_it_was.whole["audio"])
+    assert np.array_equal(before.whole["text"], as_it_was.whole["text"])
+
+
+def test_lines_that_are_spoken_know_the_lines_around_them(finished):
+    maker = LineMaker(finished, "m2ci_dubber")
+    lines = maker.scripted("test").lines
+    known = [line.context for line in lines]
+    assert any(len(sides) == 2 for sides in known) or any(known)
+    for line in lines:
+        for side, neighbour in line.context.items():
+            other = maker.by_id[maker.sides[side][line.clip_id]]
+            assert abs(other.position - maker.by_id[line.clip_id].position) == 1
+            mel = np.asarray(maker.values["mel"][other.clip_id])
+            assert np.array_equal(neighbour.mel, mel)
+    assert not LineMaker(finished).sides
 
 
 def test_gain_reaches_the_wanted_loudness_without_clipping():

@@ -63,7 +63,8 @@ def exact_paddings(
         said.append(f"'{name}' makes {_length(frames, rates, rest)} samples of {frames} frames")
     raise ModelRefusedError(
         f"upsampling by {list(rates)} with kernels {list(kernels)}: {' and '.join(said)}, wanted "
-        f"{frames * hop_samples}; set upsample_padding to the other variant or mend the kernels",
+        f"{frames * hop_samples}; set generator.padding (upsample_padding in a "
+        "config.json) to the other variant or mend the kernels",
         code="E-MODEL-LENGTH",
     )
 
