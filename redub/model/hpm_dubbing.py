@@ -32,7 +32,7 @@ from redub.model.lip_encoder import LipEncoder, LipStates
 from redub.model.monotonic import monotonic_durations
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.phoneme_encoder import PhonemeEncoder
-from redub.model.positions import count_up
+from redub.model.positions import count_up, on_the_picture
 from redub.model.prosody import LOUDEST, QUIETEST
 from redub.model.sizes import check_sizes
 from redub.model.upsample import Upsample, as_long_as_the_picture, on_mel_clock
@@ -45,6 +45,8 @@ class HPMDubbingConfig:
     """The defaults are the sizes published for Chem; those for V2C-Animation are ``V2C``.
 
     scene: the scene module, which needs the feature ``global_scene`` (published: V2C only).
+    clocked: pictures know their place when they attend to the words, and a word the one it would
+        have if all words lasted equally long (not published: an order that CTC need not find).
     voicing: predict which frames have a pitch (the published system does not).
     legacy: ``query_mask`` repeats a defect of the released code: pictures behind the end of a line
         are looked at.
@@ -60,6 +62,7 @@ class HPMDubbingConfig:
     lip_layers: int = 6
     lip_heads: int = 4
     aligner_heads: int = 8
+    clocked: bool = False
     attention_dropout: float = 0.1
     variance_kernel: int = 3
     variance_dropout: float = 0.5
@@ -100,6 +103,7 @@ TINY_HPM = HPMDubbingConfig(
     lip_layers=1,
     lip_heads=2,
     aligner_heads=2,
+    clocked=True,
     attention_dropout=0.05,
     variance_kernel=5,
     variance_dropout=0.1,
@@ -156,6 +160,7 @@ class DurationAligner(nn.Module):
             normed=False,
         )
         # The published attention of words to a voice has one thing to look at, so it is this.
+        self.clocked = config.clocked
         self.voice_value, self.voice_output = nn.Linear(width, width), nn.Linear(width, width)
         self.attention = MultiHeadAttention(
             width, config.aligner_heads, dropout=config.attention_dropout
@@ -175,6 +180,9 @@ class DurationAligner(nn.Module):
         """Align (B, P, D) with the lips."""
         lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
         states, valid = lips.states, lips.valid
+        if self.clocked:
+            states = states + count_up(states)
+            text = text + on_the_picture(text, batch.phonemes_valid, valid)
         read = self.attention.with_weights(states, text, batch.phonemes_valid)
         aligned = self.mix(read.context) * valid.unsqueeze(-1)
         frames = on_mel_clock(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from redub.model.attention import MultiHeadAttention
 from redub.model.dropout import Dropout
 from redub.model.lip_encoder import LipStates
-from redub.model.positions import count_up, sinusoids
+from redub.model.positions import count_up, on_the_picture
 
 
 class AlignedLips(NamedTuple):
@@ -28,8 +28,8 @@ class AlignedLips(NamedTuple):
 class LipAligner(nn.Module):
     """Attention from phonemes to lips; both carry positions on the video clock.
 
-    Phoneme p of P is placed at (p + 1/2) V / P, where it would be if all lasted equally long, so
-    that the diagonal is close from the first step.
+    Phonemes are placed where they would be if all lasted equally long, so that the diagonal is
+    close from the first step.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float, positions: bool = True) -> None:
@@ -42,11 +42,9 @@ class LipAligner(nn.Module):
 
     def forward(self, text: Tensor, text_valid: Tensor, lips: LipStates) -> AlignedLips:
         """Align (B, P, D) text states with lip states."""
-        rank = torch.arange(text.size(1), device=text.device)  # (P,)
-        spacing = lips.valid.sum(1, keepdim=True) / text_valid.sum(1, keepdim=True).clamp(min=1)
         query, memory = text, lips.states
         if self.positions:
-            query = query + sinusoids((rank + 0.5) * spacing, text.size(2))
+            query = query + on_the_picture(text, text_valid, lips.valid)
             memory = memory + count_up(memory)
         read = self.attention.with_weights(query, memory, lips.valid)
         states = self.norm(self.drop(self.mix(read.context))) * text_valid.unsqueeze(-1)

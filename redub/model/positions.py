@@ -30,3 +30,17 @@ def count_up(states: Tensor) -> Tensor:
     return sinusoids(
         torch.arange(states.size(1), device=states.device).unsqueeze(0), states.size(2)
     )
+
+
+def on_the_picture(text: Tensor, text_valid: Tensor, pictures_valid: Tensor) -> Tensor:
+    """Positions (B, P, D) of phonemes on the clock of the pictures.
+
+    Phoneme p of P is placed at (p + 1/2) V / P, where it would be if all lasted equally long.
+
+    Args:
+        text: (B, P, D).
+        pictures_valid: (B, V) bool.
+    """
+    rank = torch.arange(text.size(1), device=text.device)  # (P,)
+    spacing = pictures_valid.sum(1, keepdim=True) / text_valid.sum(1, keepdim=True).clamp(min=1)
+    return sinusoids((rank + 0.5) * spacing, text.size(2))

@@ -10,12 +10,14 @@ from redub.training.lines import FeatureScaler
 from redub.training.losses import (
     Losses,
     LossWeights,
+    ctc_loss,
     diagonal_loss,
     duration_loss,
     emotion_loss,
     losses_of,
     masked_l1,
     masked_mean,
+    unit_loss,
 )
 
 
@@ -105,7 +107,46 @@ def test_a_perfect_output_has_no_loss(compared):
     )
     losses = losses_of(perfect, batch, LossWeights())
     zero = [losses.mel, losses.mel_post, losses.duration, losses.speaker, *losses[6:]]
-    assert [value.item() for value in zero] == pytest.approx([0.0] * 7, abs=1e-6)
+    assert [value.item() for value in zero] == pytest.approx([0.0] * len(zero), abs=1e-6)
+
+
+def test_squared_and_absolute_terms_count_real_places_alone(compared):
+    output, batch = compared
+    shifted = output._replace(
+        mel=batch.mel + 2.0,
+        mel_post=batch.mel - 1.0,
+        prosody=output.prosody._replace(
+            pitch=batch.prosody.pitch + 0.5, energy=batch.prosody.energy - 0.25
+        ),
+    )
+    losses = losses_of(shifted, batch, LossWeights(mel_squared=1.0))
+    assert losses.mel_squared.item() == pytest.approx(4.0 + 1.0, rel=1e-5)
+    assert losses.prosody_distance.item() == pytest.approx(0.5 + 0.25, rel=1e-5)
+    assert losses_of(shifted, batch, LossWeights()).mel_squared.item() == 0.0  # nobody asked
+
+
+def test_ctc_is_the_chance_of_all_ways_to_say_the_phonemes(compared):
+    _, batch = compared
+    # One phoneme in two steps of three even classes: a-a, blank-a and a-blank, of nine ways.
+    one = batch._replace(
+        phonemes=torch.tensor([[1], [2], [2]]),
+        phonemes_valid=torch.ones(3, 1, dtype=torch.bool),
+    )
+    two = torch.arange(4) < torch.tensor([[2], [2], [2]])
+    found = ctc_loss(torch.zeros(3, 4, 3), two, one).item()
+    assert found == pytest.approx(-math.log(3 / 9), rel=1e-5)
+    sure = torch.zeros(3, 4, 3)
+    sure[0, :, 1] = sure[1:, :, 2] = 50.0
+    assert ctc_loss(sure, two, one).item() == pytest.approx(0.0, abs=1e-5)
+    short = torch.arange(4) < torch.tensor([[0], [0], [0]])
+    assert ctc_loss(torch.zeros(3, 4, 3), short, one).item() == 0.0  # more words than steps
+
+
+def test_unit_loss_is_cross_entropy_of_real_units():
+    logits = torch.zeros(1, 3, 4)
+    logits[0, 2, 1] = 99.0  # padding
+    valid = torch.tensor([[True, True, False]])
+    assert unit_loss(logits, torch.tensor([[0, 3, 0]]), valid).item() == pytest.approx(math.log(4))
 
 
 def test_unvoiced_frames_have_no_pitch_to_get_wrong(compared):
