@@ -157,9 +157,10 @@ def test_a_system_reads_the_named_features_in_place_of_those_it_declares(picture
     for system, declared in READS.items():
         assert features_read(captioned.config, system) == declared
         read = features_read(pictured.config, system)
-        assert len(read) == len(declared)
+        assert len(read) == len(set(read))
         assert set(declared) - set(read) == {"scene_emotion", "face_emotion"}
-        assert set(read) - set(declared) == {"global_scene", "global_face"}
+        named = {"global_scene", "global_face"}  # some read them as context already
+        assert set(read) == (set(declared) - {"scene_emotion", "face_emotion"}) | named
     assert features_among(READS["authentic_dubber"])["scene"] == "scene_emotion"
     assert features_among(features_read(pictured.config))["face"] == "global_face"
     # A system that reads the picture feature for another reason was still trained on captions.

@@ -43,7 +43,7 @@ class MadePack:
     def __init__(self, **splits):
         self.splits = splits
 
-    def lines(self, split):
+    def lines(self, split, context=False):
         return self.splits.get(split, [])
 
 
