@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
+from redub.model.absent import never_empty
 from redub.model.attention import MultiHeadAttention
 from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths
 from redub.model.fft_block import FFTBlock
@@ -239,7 +240,7 @@ class ContextEncoder(nn.Module):
                 )
             else:
                 steps, steps_valid = self.frames["audio"](context.sound, context.sound_valid)
-            steps, steps_valid = _never_empty(steps, steps_valid, self.no_steps[modality])
+            steps, steps_valid = never_empty(steps, steps_valid, self.no_steps[modality])
         return Told(whole, steps, steps_valid)
 
 
@@ -297,11 +298,3 @@ class ContextAdaptor(nn.Module):
         mean = (told * valid.unsqueeze(-1)).sum(1) / valid.sum(1, keepdim=True).clamp(min=1)
         plain: Tensor = self.add(mean).unsqueeze(1)
         return states + plain
-
-
-def _never_empty(steps: Tensor, valid: Tensor, instead: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps (B, L, D), of which a line without any has one learned one."""
-    first = torch.arange(valid.size(1), device=valid.device) == 0
-    substitute = first & ~valid.any(1, keepdim=True)
-    states = torch.where(substitute.unsqueeze(-1), instead, steps * valid.unsqueeze(-1))
-    return states, valid | substitute

@@ -30,7 +30,7 @@ from redub.model.output import DubbingOutput, UnitEstimate
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up
 from redub.model.sizes import check_sizes
-from redub.model.upsample import as_long_as_the_picture
+from redub.model.upsample import as_long_as_the_picture, on_mel_clock
 
 UNITS_PER_PICTURE = 2
 
@@ -106,10 +106,7 @@ class UnitVoice(nn.Module):
         said = self.table(units)  # (B, U, unit width)
         voice = speaker.unsqueeze(1).expand(-1, said.size(1), -1)
         states = self.join(torch.cat((said, voice), dim=-1))  # (B, U, D)
-        clock = torch.arange(valid.size(1), device=valid.device)
-        place = clock * counts.unsqueeze(1) // batch.mel_frames.unsqueeze(1)
-        place = place.clamp(max=units.size(1) - 1)
-        states = states.gather(1, place.unsqueeze(-1).expand(-1, -1, states.size(-1)))
+        states = on_mel_clock(states, counts, batch.mel_frames, valid)
         states = states + count_up(states)
         for block in self.blocks:
             states = block(states, valid)
@@ -223,11 +220,8 @@ class DSUAVO(nn.Module):
     @staticmethod
     def _durations(weights: Tensor, pictures: Tensor, batch: DubbingBatch) -> Tensor:
         """(B, P) frames of each phoneme: the best way through what the pictures looked at."""
-        seen = pictures.sum(1, keepdim=True)
-        clock = torch.arange(batch.frames_valid.size(1), device=pictures.device)
-        place = (clock * seen // batch.mel_frames.unsqueeze(1)).clamp(max=pictures.size(1) - 1)
         scores = weights.clamp(min=1e-8).log()
-        scores = scores.gather(1, place.unsqueeze(-1).expand(-1, -1, scores.size(-1)))
+        scores = on_mel_clock(scores, pictures.sum(1), batch.mel_frames, batch.frames_valid)
         return monotonic_durations(scores, batch.frames_valid, batch.phonemes_valid)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
+from redub.model.absent import never_empty
 from redub.model.additive_attention import AdditiveAttention
 from redub.model.attention import MultiHeadAttention
 from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
@@ -35,7 +36,7 @@ from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up, on_the_picture
 from redub.model.prosody import LOUDEST, QUIETEST
 from redub.model.sizes import check_sizes
-from redub.model.upsample import Upsample, as_long_as_the_picture, on_mel_clock
+from redub.model.upsample import FRAMES_PER_PICTURE, Upsample, as_long_as_the_picture, on_mel_clock
 
 HPMLegacy = Literal["query_mask"]
 
@@ -185,8 +186,9 @@ class DurationAligner(nn.Module):
             text = text + on_the_picture(text, batch.phonemes_valid, valid)
         read = self.attention.with_weights(states, text, batch.phonemes_valid)
         aligned = self.mix(read.context) * valid.unsqueeze(-1)
+        made = FRAMES_PER_PICTURE * valid.sum(1)
         frames = on_mel_clock(
-            self.upsample(aligned, valid), valid, batch.mel_frames, batch.frames_valid
+            self.upsample(aligned, valid), made, batch.mel_frames, batch.frames_valid
         )
         weights = read.weights.mean(1) * valid.unsqueeze(-1)
         return LipsReadText(frames, weights, self.to_ctc(aligned), lips)
@@ -225,13 +227,8 @@ class AffectiveProsody(nn.Module):
         self, states: Tensor, batch: DubbingBatch
     ) -> tuple[Tensor, ProsodyEstimate, Prosody]:
         """Coloured states (B, T, D), what was predicted, and what was spoken."""
-        valid, face_valid = batch.frames_valid, batch.expression_valid
-        missing = ~face_valid.any(1, keepdim=True)  # (B, 1)
-        first = torch.arange(face_valid.size(1), device=valid.device) == 0
-        substitute = missing & first
-        face = torch.where(substitute.unsqueeze(-1), self.no_face, batch.expression)
-        face_valid = face_valid | substitute
-        face = face * face_valid.unsqueeze(-1)
+        valid = batch.frames_valid
+        face, face_valid = never_empty(batch.expression, batch.expression_valid, self.no_face)
         readable = torch.ones_like(face_valid) if self.every_key else face_valid
         query = self.to_query(states)
         from_valence = self.from_valence(query, self.valence(face), readable)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from redub.model.absent import never_empty
 from redub.model.fft_block import FFTBlock
 from redub.model.positions import count_up
 
@@ -60,8 +61,5 @@ class LipEncoder(nn.Module):
         for block in self.blocks:
             states = block(states, valid)
         present = valid.any(1)  # (B,)
-        seen = self.to_width(states) * valid.unsqueeze(-1)
-        first = torch.arange(valid.size(1), device=valid.device) == 0  # (V,)
-        substitute = first & ~present.unsqueeze(1)  # (B, V)
-        states = torch.where(substitute.unsqueeze(-1), self.no_lips, seen)
-        return LipStates(states, valid | substitute, present)
+        states, valid = never_empty(self.to_width(states), valid, self.no_lips)
+        return LipStates(states, valid, present)

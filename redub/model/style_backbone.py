@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
@@ -27,6 +26,7 @@ from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.prosody import ProsodyEmbedding, ProsodyPredictor
 from redub.model.sizes import check_sizes
 from redub.model.timbre_encoder import TimbreEncoder, VoiceSummary
+from redub.model.upsample import on_mel_clock
 
 Legacy = Literal["ground_truth_length", "double_softmax", "causal_mask", "no_positions"]
 
@@ -319,9 +319,4 @@ def mean_over_time(states: Tensor, valid: Tensor) -> Tensor:
 
 def lips_on_mel_clock(lips: LipStates, batch: DubbingBatch) -> Tensor:
     """(B, T, D): for each mel frame, the lip state of the picture shown at that moment."""
-    pictures = lips.valid.sum(1, keepdim=True)  # (B, 1)
-    clock = torch.arange(batch.frames_valid.size(1), device=pictures.device)
-    shown = clock * pictures // batch.mel_frames.unsqueeze(1)  # (B, T)
-    shown = torch.minimum(shown, pictures - 1)
-    states = lips.states.gather(1, shown.unsqueeze(-1).expand(-1, -1, lips.states.size(-1)))
-    return states * batch.frames_valid.unsqueeze(-1)
+    return on_mel_clock(lips.states, lips.valid.sum(1), batch.mel_frames, batch.frames_valid)

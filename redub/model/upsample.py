@@ -36,21 +36,18 @@ class Upsample(nn.Module):
         return states * valid.unsqueeze(-1)
 
 
-def on_mel_clock(
-    states: Tensor, pictures_valid: Tensor, mel_frames: Tensor, frames_valid: Tensor
-) -> Tensor:
-    """(B, T, D): for each mel frame the state of that moment.
+def on_mel_clock(states: Tensor, steps: Tensor, mel_frames: Tensor, frames_valid: Tensor) -> Tensor:
+    """(B, T, D): for each mel frame the state of that moment, 0 past the end of a line.
 
-    Where a line has four frames per picture that is the state of the same number; elsewhere the
-    line is spread over all of its pictures.
+    A line's steps are spread evenly over its mel frames: with as many of both, each has its own.
 
     Args:
-        states: (B, 4 V, D).
+        states: (B, L, D).
+        steps: (B,) how many of a line's states are real.
     """
-    made = FRAMES_PER_PICTURE * pictures_valid.sum(1, keepdim=True)  # (B, 1)
     clock = torch.arange(frames_valid.size(1), device=states.device)
-    place = torch.where(made == mel_frames.unsqueeze(1), clock, clock * made // mel_frames[:, None])
-    place = torch.minimum(place, made - 1).clamp(min=0)
+    place = clock * steps.unsqueeze(1) // mel_frames.unsqueeze(1)  # (B, T)
+    place = torch.minimum(place, steps.unsqueeze(1) - 1).clamp(min=0)
     shown = states.gather(1, place.unsqueeze(-1).expand(-1, -1, states.size(-1)))
     return shown * frames_valid.unsqueeze(-1)
 

@@ -40,10 +40,10 @@ from redub.pipeline.ledger import with_reads
 from redub.pipeline.lines import (
     LineMaker,
     Voice,
-    context_line,
     hits_of,
     make_line,
     silenced,
+    told,
     voice_name,
 )
 from redub.pipeline.project import Project, feature_of
@@ -168,17 +168,18 @@ def dub(
         if not hears:
             spoken = synthesise(dubber, [line for _, line in lines], controls)
         elif context == ORIGINAL:
-            told = [_told(line, clip, clips, seen) for clip, line in lines]
-            spoken = synthesise(dubber, told, controls)
+            in_scene = [_in_scene(line, clip, clips, seen) for clip, line in lines]
+            spoken = synthesise(dubber, in_scene, controls)
         else:
-            spoken = _in_order(dubber, tools, clips, lines, controls, seen)
+            spoken = _in_order(dubber, maker, tools, clips, lines, controls, seen)
         track = _track(project, info, [clip for clip, _ in lines], spoken)
         original = _original_loudness(project, decoder, video, info, [c for c, _ in lines])
     summary.original_lufs = original
     wanted = FALLBACK_LOUDNESS if original is None else original
-    track = at_loudness(track, wanted + _asked_louder([clip for clip, _ in lines], controls))
+    wanted += _asked_louder([clip for clip, _ in lines], controls)
+    track = at_loudness(track, wanted)
     summary.loudness_lufs = integrated_loudness(track)
-    if short := _missing_db(track, wanted + _asked_louder([clip for clip, _ in lines], controls)):
+    if short := _missing_db(track, wanted):
         summary.notes.append(
             f"the take is {short:.1f} dB quieter than asked, all lines alike: its peaks are at "
             "-1 dBFS already"
@@ -391,7 +392,7 @@ def _one_line(
     return line, found
 
 
-def _told(
+def _in_scene(
     line: DubbingLine,
     clip: Clip,
     clips: Sequence[Clip],
@@ -403,12 +404,13 @@ def _told(
     for side, step in zip(SIDES, (-1, 1), strict=True):
         near = by_position.get(clip.position + step, "")
         if near in seen:
-            context[side] = context_line({n: {near: v} for n, v in seen[near].items()}, near)
+            context[side] = told(seen[near])
     return replace(line, context=context)
 
 
 def _in_order(
     dubber: TrainedDubber,
+    maker: LineMaker,
     tools: Toolbox,
     clips: Sequence[Clip],
     lines: Sequence[tuple[Clip, DubbingLine]],
@@ -420,21 +422,26 @@ def _in_order(
         clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
         for clip_id, values in seen.items()
     }
+    names = [name for name in OF_SOUND if name in maker.values]
     vocoder, spoken = make_vocoder(tools.project), []
     for (clip, line), control in zip(lines, controls, strict=True):
-        [said] = synthesise(dubber, [_told(line, clip, clips, silent)], [control])
-        sound = _heard_as(tools, clip, vocoder.vocode(said.mel), silent[clip.clip_id])
+        [said] = synthesise(dubber, [_in_scene(line, clip, clips, silent)], [control])
+        sound = _heard_as(tools, clip, names, vocoder.vocode(said.mel), silent[clip.clip_id])
         silent[clip.clip_id].update(sound)
         spoken.append(said)
     return spoken
 
 
 def _heard_as(
-    tools: Toolbox, clip: Clip, waveform: Waveform, values: Mapping[str, Value]
+    tools: Toolbox,
+    clip: Clip,
+    names: Sequence[str],
+    waveform: Waveform,
+    values: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """The features of a new sound, as far as the run reads them."""
+    """The features of a new sound, those that are named, in an order where reads come first."""
     known, heard = dict(values), {}
-    for name in OF_SOUND:
+    for name in names:
         extractor = tools.extractor(name)
         reads = {read: known[read] for read in extractor.reads if read in known}
         try:

@@ -24,7 +24,7 @@ from redub.pipeline.project import MODALITY_FEATURES, Project, ProjectConfig, fe
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store import Store
 from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
-from redub.training.pack import EXPRESSION, SOUND_FRAMES, WHOLE
+from redub.training.pack import EXPRESSION, SOUND_FRAMES, context_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,9 @@ class LineMaker:
                 report.lines.append(line)
         return report
 
+    def _values_of(self, clip_id: str) -> dict[str, Value]:
+        return {name: of[clip_id] for name, of in self.values.items() if clip_id in of}
+
     def _why(self, feature: str, clip: Clip) -> str:
         """Why a clip has no value of a feature, in the words of the extractor."""
         if feature not in self._reasons:
@@ -240,32 +243,16 @@ class LineMaker:
             durations=durations,
             recorded=recorded,
             context={
-                side: context_line(self.values, near[clip_id])
+                side: told(self._values_of(near[clip_id]))
                 for side, near in self.sides.items()
                 if clip_id in near
             },
         )
 
 
-def context_line(values: Mapping[str, Mapping[str, Value]], clip_id: str) -> ContextLine:
-    """A clip as the line before or after another one, as far as its features are known."""
-
-    def known(name: str) -> Any:
-        value = values.get(name, {}).get(clip_id)
-        return None if value is None else np.asarray(value)
-
-    words = known("phonemes")
-    whole = {name: known(feature) for name, feature in WHOLE.items()}
-    return ContextLine(
-        phonemes=None if words is None else words[:, 0],
-        lips=known("lips"),
-        expression=known(EXPRESSION),
-        sound=known(SOUND_FRAMES),
-        mel=known("mel"),
-        f0_hz=known("f0"),
-        energy=known("energy"),
-        whole={name: vector for name, vector in whole.items() if vector is not None},
-    )
+def told(values: Mapping[str, Value]) -> ContextLine:
+    """A clip's values by feature, as the line before or after another one."""
+    return context_line(lambda name: np.asarray(values[name]) if name in values else None)
 
 
 def make_line(

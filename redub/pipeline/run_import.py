@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from redub.core.config import settings_of
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.features.checkpoint_parts import only_file, tensor_table
@@ -22,6 +20,7 @@ from redub.model.public_hpm import check_complete, hpm_from_public, widths_of_pu
 from redub.pipeline.files import commit_bytes
 from redub.pipeline.index import features_of
 from redub.pipeline.lines import features_read
+from redub.pipeline.lock import project_lock
 from redub.pipeline.project import Project
 from redub.pipeline.store import Store
 from redub.pipeline.train import run_folder
@@ -105,13 +104,7 @@ def import_run(project: Project, entry: str, run: str) -> str:
         "started_from": f"{entry} ({weights.licence})",
         "code_version": "imported",
     }
-    with torch.no_grad():
-        table = dict(model.state_dict())
-    checkpoint.write(
-        folder / CHECKPOINTS,
-        checkpoint.Snapshot(step=0, weights=table, state={}, record=fields),
-        keep=1,
-    )
+    snapshot = checkpoint.Snapshot(step=0, weights=model.state_dict(), state={}, record=fields)
     parameters = sum(value.numel() for value in model.parameters())
     card = [
         f"# {run}",
@@ -124,5 +117,7 @@ def import_run(project: Project, entry: str, run: str) -> str:
         *(f"- {name}: sha256 {digest}" for name, digest in sorted(weights.files.items())),
         "",
     ]
-    commit_bytes(folder / "card.md", "\n".join(card).encode())
+    with project_lock(project.root):
+        checkpoint.write(folder / CHECKPOINTS, snapshot, keep=1)
+        commit_bytes(folder / "card.md", "\n".join(card).encode())
     return f"{run}: {parameters / 1e6:.2f} M parameters of '{entry}', ready to speak"

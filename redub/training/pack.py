@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -275,24 +275,13 @@ class Pack:
             return None
         row, columns = self.links.rows[found], self.columns
 
-        def frames(name: str) -> Array | None:
-            return columns[name].frames(row) if name in columns else None
+        def known(name: str) -> Array | None:
+            if name not in columns:
+                return None
+            is_vector = name in WHOLE.values()
+            return columns[name].vector(row) if is_vector else columns[name].frames(row)
 
-        words = frames("phonemes")
-        return ContextLine(
-            phonemes=None if words is None else words[:, 0],
-            lips=frames("lips"),
-            expression=frames(EXPRESSION),
-            sound=frames(SOUND_FRAMES),
-            mel=frames("mel"),
-            f0_hz=frames("f0"),
-            energy=frames("energy"),
-            whole={
-                name: vector
-                for name, feature in WHOLE.items()
-                if feature in columns and (vector := columns[feature].vector(row)) is not None
-            },
-        )
+        return context_line(known)
 
     def _mapped(self, file: PackFile) -> Any:
         path = self.folder / file.name
@@ -303,6 +292,22 @@ class Pack:
             raise IntegrityError(
                 f"{path} cannot be read: {error}; run `redub pack` again", code="E-INT-PACK"
             ) from error
+
+
+def context_line(known: Callable[[str], Array | None]) -> ContextLine:
+    """A clip as the line before or after another one; ``known`` gives its value of a feature."""
+    words = known("phonemes")
+    whole = {name: known(feature) for name, feature in WHOLE.items()}
+    return ContextLine(
+        phonemes=None if words is None else words[:, 0],
+        lips=known("lips"),
+        expression=known(EXPRESSION),
+        sound=known(SOUND_FRAMES),
+        mel=known("mel"),
+        f0_hz=known("f0"),
+        energy=known("energy"),
+        whole={name: vector for name, vector in whole.items() if vector is not None},
+    )
 
 
 class PackedLines(Sequence[DubbingLine]):

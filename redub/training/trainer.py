@@ -412,8 +412,11 @@ class _Run:
 
     def _fitted(self, most: int = MOST_MEASURED) -> FeatureScaler:
         """The scale of the training lines, measured on at most so many, spread evenly."""
-        step = -(-len(self.numbers) // most)
-        return FeatureScaler.fit(self.lines[number] for number in self.numbers[::step])
+        return FeatureScaler.fit(self.lines[number] for number in self._spread(most))
+
+    def _spread(self, most: int) -> Sequence[int]:
+        """At most so many of the training lines, evenly."""
+        return self.numbers[:: -(-len(self.numbers) // most)]
 
     def _warn_of_drift(self, trained: str) -> None:
         for sentence in drift(self.scaler, self._fitted(MOST_COMPARED)):
@@ -508,8 +511,7 @@ class _Run:
 
     def _fit_units(self, model: DSUAVO) -> None:
         """Say what a unit is, once: it stays so for the life of a run."""
-        step = -(-len(self.numbers) // MOST_MEASURED)
-        lines = [self.lines[number] for number in self.numbers[::step]]
+        lines = [self.lines[number] for number in self._spread(MOST_MEASURED)]
         units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
         model.centroids.copy_(units)
 
