@@ -34,6 +34,7 @@ from redub.core.threads import torch_threads
 from redub.core.types import Clip, ClipMedia, SharedWork, Value
 from redub.features.base import Extractor, FeatureSchema
 from redub.features.model_extractor import ModelExtractor
+from redub.features.runtime import Runtime
 from redub.footage.decode import DecodedClip
 from redub.pipeline.decoders import close_decoders, decoder_thread, shared_decoder
 from redub.pipeline.executor import Failure, Scheduler
@@ -489,8 +490,9 @@ def quarantine_row(
     }
 
 
-_EXTRACTORS: dict[str, Extractor] = {}
-"""Extractors of this process by key: models are loaded once per worker, not once per task."""
+_EXTRACTORS: dict[tuple[str, Runtime], Extractor] = {}
+"""Extractors of this process by key and by how they are run, which is in no key: models are loaded
+once per worker, not once per task."""
 
 
 def measured_peak(code: str, peak_memory_mib: int | None) -> int | None:
@@ -508,10 +510,10 @@ class Toolbox:
         self.keys = FeatureKeys(project)
 
     def extractor(self, name: str) -> Extractor:
-        key = self.keys.by_name[name].key
-        if key not in _EXTRACTORS:
-            _EXTRACTORS[key] = self.keys.make(name)
-        return _EXTRACTORS[key]
+        made = (self.keys.by_name[name].key, self.project.config.compute)
+        if made not in _EXTRACTORS:
+            _EXTRACTORS[made] = self.keys.make(name)
+        return _EXTRACTORS[made]
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """Networks, where the project has any, use the project's number of CPU threads."""

@@ -1,5 +1,7 @@
 """The device a network runs on: spelled exactly, there, or a sentence before any clip is blamed."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -86,10 +88,13 @@ def test_a_device_that_is_not_there_is_a_fault_of_the_settings(gpus, count, devi
 
 def test_it_stops_the_extraction_and_holds_no_clip(gpus, tmp_path):
     root = make_project(tmp_path / "p", sources=1, toml='[features.speaker]\nby = "ge2e"\n')
-    with (root / "redub.toml").open("a") as file:
-        file.write('[compute]\ndevice = "cuda:7"\n')
     add_weights(root, "ge2e", make_ge2e(tmp_path / "w"))
     ingest(open_project(root), scheduler=SYNC)
+    shutil.copytree(root, tmp_path / "on the processor")
+    # The same key in the same process: the device is in no key, and yet its own.
+    extract(open_project(tmp_path / "on the processor"), scheduler=SYNC, features=["speaker"])
+    with (root / "redub.toml").open("a") as file:
+        file.write('[compute]\ndevice = "cuda:7"\n')
     gpus(1)
     try:
         with pytest.raises(ConfigError, match="E-CFG-DEVICE"):
