@@ -70,6 +70,16 @@ def _hann_spectrum(turns: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]
     return spectrum
 
 
+@cache
+def _table(audio: AudioSpec) -> FloatArray:
+    """(G, C): it takes half a second, and nobody writes to it."""
+    count = round((HIGHEST_OCTAVE - LOWEST_OCTAVE) * ROWS_PER_OCTAVE) + 1
+    octaves = LOWEST_OCTAVE + np.arange(count) / ROWS_PER_OCTAVE
+    combs = np.stack([comb(PITCH_CENTRE_HZ * 2.0**octave, audio) for octave in octaves])
+    combs.flags.writeable = False
+    return combs
+
+
 class HarmonicPicture(nn.Module):
     """Pitch tracks to combs, by interpolation in a table made once."""
 
@@ -77,11 +87,9 @@ class HarmonicPicture(nn.Module):
 
     def __init__(self, audio: AudioSpec) -> None:
         super().__init__()
-        count = round((HIGHEST_OCTAVE - LOWEST_OCTAVE) * ROWS_PER_OCTAVE) + 1
-        octaves = LOWEST_OCTAVE + np.arange(count) / ROWS_PER_OCTAVE
-        combs = np.stack([comb(PITCH_CENTRE_HZ * 2.0**octave, audio) for octave in octaves])
         # Made from the AudioSpec, so there is nothing to save.
-        self.register_buffer("table", torch.from_numpy(combs), persistent=False)  # (G, C)
+        table = torch.tensor(_table(audio))  # (G, C)
+        self.register_buffer("table", table, persistent=False)
 
     def forward(self, pitch: Tensor, voiced: Tensor) -> Tensor:
         """Draw (B, T) pitch in octaves as (B, T, C); 0 where unvoiced."""
