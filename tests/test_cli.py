@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -19,20 +18,10 @@ from redub.pipeline.project import open_project
 from redub.pipeline.store import Store
 from tests.footage.media import make, steady
 from tests.pipeline.films import add_source, make_project, tree_digest
+from tests.typed import redub
 
 REDUB = [sys.executable, "-m", "redub.cli"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def redub(*words: str | Path, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*REDUB, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**ENVIRONMENT, **options.pop("env", {})},
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")

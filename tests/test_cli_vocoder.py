@@ -5,7 +5,7 @@ import json
 from tests.model import public_vocoders as public
 from tests.pipeline.films import make_project
 from tests.pipeline.test_vocoder import QUICK
-from tests.test_cli import redub
+from tests.typed import redub
 
 
 def test_a_vocoder_is_trained_goes_on_and_is_named_by_its_run(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 from tests.features.paper.toy import make_toy
 from tests.pipeline.films import make_project
-from tests.test_cli import redub
+from tests.typed import redub
 
 
 def test_weights_are_recorded_listed_verified_and_removed(tmp_path):

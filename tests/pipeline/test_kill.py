@@ -1,11 +1,7 @@
 """`kill -9` at random moments: the resumed store has the bytes of one that was never disturbed."""
 
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,31 +11,25 @@ import pytest
 from redub.pipeline.project import open_project
 from redub.pipeline.store import Store
 from tests.pipeline.films import make_project, tree_digest
+from tests.typed import Typed
 
 KILLS = 20
-COMMAND = [sys.executable, "-m", "redub.cli", "run", "--scheduler", "sync", "--to", "retrieve"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def start(root: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*COMMAND, "-C", str(root)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-    )
+def start(root: Path) -> Typed:
+    return Typed("run", "--scheduler", "sync", "--to", "retrieve", "-C", root)
 
 
-def finish(process: subprocess.Popen) -> str:
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode in (0, 3), errors.decode()
-    return errors.decode()
+def finish(process: Typed) -> str:
+    done = process.done()
+    assert done.returncode in (0, 3), done.stderr
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """A finished project with one file that is quarantined, and how long it took."""
-    root = make_project(tmp_path_factory.mktemp("undisturbed"), sources=4)
+    root = make_project(tmp_path_factory.mktemp("undisturbed"), sources=2)
     (root / "footage" / "broken.mp4").write_bytes(b"not a film at all" * 50)
     began = time.monotonic()
     finish(start(root))
@@ -67,12 +57,10 @@ def killed(root: Path, moments: list[float]) -> int:
     hits = 0
     for moment in moments:
         process = start(root)
-        try:
-            process.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
+        if not process.ended(moment):
+            process.kill()
             hits += 1
-        process.communicate()
+        process.done()
     return hits
 
 
@@ -83,11 +71,9 @@ def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(undisturbed, tmp_p
     assert any(name.startswith("neighbours/") for name in expected)
     assert any(name.startswith("quarantine/") for name in expected)
     draw = random.Random(20)
-    # Two kills per project, so that a resumed run is killed as well. Start-up is no work: the
-    # moments begin when the imports are over.
+    # Two kills per project, so that a resumed run is killed as well.
     moments = [
-        [draw.uniform(0.2 * seconds, seconds), draw.uniform(0.2 * seconds, 0.9 * seconds)]
-        for _ in range(KILLS // 2)
+        [draw.uniform(0, seconds), draw.uniform(0, 0.9 * seconds)] for _ in range(KILLS // 2)
     ]
     with ThreadPoolExecutor(2) as pool:
         jobs = [
@@ -104,13 +90,13 @@ def test_nothing_of_a_killed_run_lives_on(tmp_path):
     process = start(root)
     deadline = time.monotonic() + 60
     children: list[int] = []
-    while not children and time.monotonic() < deadline and process.poll() is None:
+    while not children and time.monotonic() < deadline and not process.ended(0):
         path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         children = [int(pid) for pid in path.read_text().split()]
         time.sleep(0.01)
     assert children, "the run never started a decoder child"
     process.kill()
-    process.communicate()
+    process.done()
     for _ in range(100):
         if not any(alive(pid) for pid in children):
             return

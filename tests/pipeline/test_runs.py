@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import pty
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import cv2
@@ -33,6 +31,7 @@ from redub.training import checkpoint
 from redub.training.synthesis import SpokenLine, load_dubber
 from redub.training.trainer import METRICS, TRAINING_PRESETS, train
 from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines
+from tests.typed import redub
 
 STEP = {"validate_every": 1, "checkpoint_every": 2}
 
@@ -467,8 +466,7 @@ def test_at_a_terminal_one_is_asked(project, answer, code, stays):
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
-        words = [sys.executable, "-m", "redub.cli", "runs", "rm", "old", "-C", project.root]
-        done = subprocess.run(words, stdin=theirs, capture_output=True, text=True, timeout=120)
+        done = redub("runs", "rm", "old", "-C", project.root, stdin=os.ttyname(theirs))
     finally:
         os.close(ours)
         os.close(theirs)

@@ -1,9 +1,9 @@
 """`redub train` as it is typed: settings, samples, other runs' weights, processes, signals."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import types
@@ -17,6 +17,7 @@ from redub.pipeline.synthesize import export_run
 from redub.pipeline.train import Speed, estimate_run, run_folder, train_run, trained_on
 from redub.training import checkpoint
 from redub.training.step import StepReport
+from tests.typed import Typed
 
 QUICK = ("training.validate_every=2", "training.checkpoint_every=2", "samples=1")
 
@@ -45,8 +46,8 @@ def rows(folder):
 
 
 def typed(root, *words):
-    command = [sys.executable, "-m", "redub.cli", "train", *words, "-C", root]
-    return [*command, *(part for setting in QUICK for part in ("--set", setting))]
+    settings = (part for setting in QUICK for part in ("--set", setting))
+    return Typed("train", *words, "-C", root, *settings)
 
 
 def test_samples_are_spoken_at_every_validation_and_the_run_goes_on_from_any_checkpoint(
@@ -194,16 +195,14 @@ def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
 
 
 def test_two_processes_train_one_run(root):
-    one = typed(root, "--run", "pair", "--max-steps", "2", "--set", "training.accumulate=2")
-    refused = subprocess.run(
-        typed(root, "--run", "pair", "--devices", "2"), capture_output=True, text=True
-    )
+    one = ("--run", "pair", "--set", "training.accumulate=2")
+    refused = typed(root, "--run", "pair", "--devices", "2").done()
     assert refused.returncode == 4
     assert "--set training.accumulate=2" in refused.stderr
-    done = subprocess.run([*one, "--devices", "2"], capture_output=True, text=True)
+    done = typed(root, *one, "--max-steps", "2", "--devices", "2").done()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("next: redub synthesize pair") == 1  # only the first one talks
-    again = subprocess.run([*one, "--max-steps", "3"], capture_output=True, text=True)
+    again = typed(root, *one, "--max-steps", "3").done()
     assert again.returncode == 0, again.stderr  # alone it goes on
     assert [row["step"] for row in rows(root / "runs" / "pair") if "loss" in row] == [1, 2, 3]
 
@@ -211,15 +210,13 @@ def test_two_processes_train_one_run(root):
 @pytest.mark.parametrize("more", [[], ["--devices", "2", "--set", "training.accumulate=2"]])
 def test_a_terminated_run_leaves_a_checkpoint_and_exits_143(root, more):
     name = f"ended{len(more)}"
-    running = subprocess.Popen(
-        typed(root, "--run", name, "--max-steps", "5000", *more), stderr=subprocess.PIPE, text=True
-    )
+    running = typed(root, "--run", name, "--max-steps", "5000", *more)
     metrics = root / "runs" / name / "metrics.jsonl"
-    while running.poll() is None and not (metrics.is_file() and metrics.stat().st_size):
-        time.sleep(0.1)
-    running.send_signal(signal.SIGTERM)
-    said = running.communicate()[1]
-    assert running.returncode == 143, said
+    while not (running.ended(0.1) or (metrics.is_file() and metrics.stat().st_size)):
+        pass
+    os.kill(running.pid, signal.SIGTERM)
+    done = running.done()
+    assert done.returncode == 143, done.stderr
     newest = checkpoint.newest(root / "runs" / name / "checkpoints")
     steps = [row["step"] for row in rows(root / "runs" / name) if "loss" in row]
     assert newest.step == steps[-1] >= 1

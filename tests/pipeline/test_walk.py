@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +38,7 @@ from redub.pipeline.synthesize import read_samples, synthesize
 from redub.pipeline.train import next_run, train_run
 from redub.pipeline.verify import repair_store, verify_store
 from redub.training.synthesis import VoiceControl, synthesise
+from tests.typed import redub
 
 SYNC = Scheduler("sync", 1)
 
@@ -445,21 +444,7 @@ def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
         "2\n00:00:01,800 --> 00:00:03,000\nxylqz frobnicate\n\n"
         "3\n00:00:03,900 --> 00:00:03,200\nthank you\n\n"
     )
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "redub.cli",
-                "dub",
-                str(finished.footage_root / "scene_06.mp4"),
-            ),
-            *("--script", str(script), "-o", str(tmp_path / "o.mp4"), "-C", str(finished.root)),
-            *("--json", "--voice", "RUBY"),
-        ],
-        capture_output=True,
-        text=True,
-    )
+    done = typed(finished, script, tmp_path / "o.mp4", "--json", "--voice", "RUBY")
     assert done.returncode == 3, done.stderr
     answer = json.loads(done.stdout)
     assert answer["dubbed"] == 1
@@ -472,9 +457,7 @@ def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
 
 def typed(project, script, output, *words):
     video = project.footage_root / "scene_06.mp4"
-    command = [sys.executable, "-m", "redub.cli", "dub", str(video), "--script", str(script)]
-    command += ["-o", str(output), "-C", str(project.root), *words]
-    return subprocess.run(command, capture_output=True, text=True)
+    return redub("dub", video, "--script", script, "-o", output, "-C", project.root, *words)
 
 
 @pytest.fixture
