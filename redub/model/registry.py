@@ -47,6 +47,8 @@ READS = {
 }
 """The features that each system reads: what a pack for it holds."""
 
+LIPS_READ_TEXT = ("dsu_avo", "hpm_dubbing", "mc_dubber", "m2ci_dubber")
+"""Systems whose pictures look at the words, where others' words look at the pictures."""
 WITH_CONTEXT = ("mc_dubber", "m2ci_dubber", "redub_dubber")
 """Systems that see the lines before and after."""
 

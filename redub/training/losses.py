@@ -29,7 +29,8 @@ class LossWeights:
     prosody weights matter only to a system that predicts prosody. HPMDubbing adds the squared
     distance of both mels (``mel_squared``), the absolute one of pitch and energy
     (``prosody_distance``), and one CTC term for each clock that says its phonemes (``ctc``);
-    DSU-AVO the cross-entropy of its units (``units``).
+    DSU-AVO the cross-entropy of its units (``units``). ``alignment`` (not published) shows the
+    pictures which phonemes the recording has there.
     """
 
     mel: float = 5.0
@@ -37,6 +38,7 @@ class LossWeights:
     duration: float = 5.0
     diagonal: float = 1.0
     diagonal_bands: float = 10.0
+    alignment: float = 0.0
     speaker: float = 25.0
     emotion: float = 5.0
     pitch: float = 1.0
@@ -65,6 +67,7 @@ class Losses(NamedTuple):
     mel_post: Tensor
     duration: Tensor
     diagonal: Tensor
+    alignment: Tensor
     speaker: Tensor
     emotion: Tensor
     pitch: Tensor
@@ -106,6 +109,9 @@ def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) 
             batch.lips_valid,
             bands=weights.diagonal_bands,
         ),
+        alignment=nothing
+        if output.lip_attention is None or not weights.alignment
+        else alignment_loss(output.lip_attention, batch.durations, batch.lips_valid),
         speaker=nothing
         if output.speaker is None
         else (1 - F.cosine_similarity(output.speaker, batch.speaker, dim=-1)).mean(),
@@ -195,6 +201,27 @@ def diagonal_loss(
     near = (clock >= centre - half) & (clock < centre + half)  # (B, P, V)
     focus = (attention * near).sum((1, 2)) / attention.sum((1, 2)).clamp(min=1e-8)
     return -masked_mean(focus, present).clamp(min=1e-8).log()
+
+
+def alignment_loss(attention: Tensor, durations: Tensor, lips_valid: Tensor) -> Tensor:
+    """Cross-entropy of what a picture looks at and the phonemes that are spoken while it is shown.
+
+    The mean over pictures; 0 if no line has any.
+
+    Args:
+        attention: (B, P, V or more); a column is what a picture looks at and sums to 1, or to less
+            where it looks at the words of other lines, too.
+        durations: (B, P) mel frames, 0 at padding.
+        lips_valid: (B, V) bool.
+    """
+    ends = durations.cumsum(1).unsqueeze(-1)  # (B, P, 1)
+    starts = ends - durations.unsqueeze(-1)
+    step = (durations.sum(1) / lips_valid.sum(1).clamp(min=1))[:, None, None]  # frames a picture
+    clock = torch.arange(lips_valid.size(1), device=attention.device)[None, None, :]
+    until = torch.minimum(ends, (clock + 1) * step)
+    overlap = (until - torch.maximum(starts, clock * step)).clamp(min=0) / step  # (B, P, V)
+    looked = attention[..., : lips_valid.size(1)].clamp(min=1e-4).log()
+    return masked_mean(-(overlap * looked).sum(1), lips_valid)
 
 
 def emotion_loss(logits: Tensor, emotions: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from redub.core.registry import load
 from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
 from redub.model.dsu_avo import DSUAVO
-from redub.model.registry import SYSTEMS, reads_context, system
+from redub.model.registry import LIPS_READ_TEXT, SYSTEMS, reads_context, system
 from redub.training import checkpoint
 from redub.training.batching import (
     BatchingConfig,
@@ -99,6 +99,12 @@ class TrainingConfig:
         counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last", "keep_best")
         if min(getattr(self, name) for name in counts) < 1:
             raise ConfigError(f"{', '.join(counts)} want >= 1")
+        if self.losses.alignment and self.system not in LIPS_READ_TEXT:
+            raise ConfigError(
+                f"losses.alignment is for systems whose pictures look at the words "
+                f"({', '.join(LIPS_READ_TEXT)}); set it to 0 for {self.system}",
+                code="E-CFG-VALUE",
+            )
         if self.seed < 0:
             raise ConfigError(f"train.seed is {self.seed}; wanted 0 or more", code="E-CFG-VALUE")
 
@@ -135,7 +141,7 @@ HPM_LOSSES = LossWeights(
 )
 # The published system finds its alignment by CTC alone in 900,000 steps; some hundreds need a hint,
 # and CTC, which begins some hundreds of times larger than all else, must not be what is clipped.
-HPM_TINY_LOSSES = replace(HPM_LOSSES, emotion=0.2, mel_squared=0.0, diagonal=0.2, ctc=0.001)
+HPM_TINY_LOSSES = replace(HPM_LOSSES, emotion=0.2, mel_squared=0.0, alignment=0.5, ctc=0.001)
 OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
     ("style_dubber", "paper"): {"losses": LossWeights(emotion=0.1)},
     ("fastspeech2", "paper"): {
@@ -149,7 +155,7 @@ OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
         "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=1.0, units=1.0),
     },
     ("dsu_avo", "tiny"): {
-        "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=0.2, units=0.2),
+        "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=0.0, alignment=0.5, units=0.2),
     },
     **{
         (name, "paper"): {

@@ -3,13 +3,14 @@ import math
 import pytest
 import torch
 
-from redub.core.errors import RedubError
+from redub.core.errors import ConfigError, RedubError
 from redub.model.registry import system
 from redub.training.batching import collate, widths_of
 from redub.training.lines import FeatureScaler
 from redub.training.losses import (
     Losses,
     LossWeights,
+    alignment_loss,
     ctc_loss,
     diagonal_loss,
     duration_loss,
@@ -19,6 +20,7 @@ from redub.training.losses import (
     masked_mean,
     unit_loss,
 )
+from redub.training.trainer import TrainingConfig
 
 
 def mask(lengths, longest):
@@ -59,6 +61,45 @@ def test_diagonal_loss_is_0_on_the_diagonal_and_ignores_padding_and_lines_withou
     phonemes, lips = mask([2, 3], 3), mask([4, 0], 5)
     assert diagonal_loss(on, phonemes, lips, bands=10).item() == pytest.approx(0.0, abs=1e-6)
     assert diagonal_loss(on, phonemes, mask([0, 0], 5), bands=10).item() == 0.0
+
+
+def test_alignment_loss_is_the_entropy_of_the_recording_where_pictures_look_at_what_is_spoken():
+    # Frames of 2 words: 6 and 2, over 4 pictures of 2 frames: three see the first, one the second.
+    durations, lips = torch.tensor([[6, 2]]), mask([4], 4)
+    sure = torch.tensor([[[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]])
+    assert alignment_loss(sure, durations, lips).item() == 0.0
+    assert alignment_loss(sure.flip(1), durations, lips).item() == pytest.approx(-math.log(1e-4))
+    flat = torch.full((1, 2, 4), 0.5)
+    assert alignment_loss(flat, durations, lips).item() == pytest.approx(math.log(2))
+    # 3 and 5 frames: the second picture shows half of each, so it is best half at each.
+    uneven = torch.tensor([[[1.0, 0.5, 0.0, 0.0], [0.0, 0.5, 1.0, 1.0]]])
+    least = alignment_loss(uneven, torch.tensor([[3, 5]]), lips).item()
+    assert least == pytest.approx(math.log(2) / 4)
+    uneven[0, :, 1] = torch.tensor([0.6, 0.4])
+    assert alignment_loss(uneven, torch.tensor([[3, 5]]), lips).item() > least
+
+
+def test_alignment_loss_knows_padding_other_lines_words_and_lines_without_lips():
+    flat = torch.full((2, 3, 6), 1 / 3)
+    durations = torch.tensor([[4, 4, 0], [8, 2, 2]])
+    alone = alignment_loss(flat[1:], durations[1:], mask([6], 6)).item()
+    padded = flat.clone()
+    padded[0, :, 4:] = 1e9
+    padded[0, 2] = -1e9  # a word that is not there
+    padded[0, :2, :4] = 0.5
+    both = alignment_loss(padded, durations, mask([4, 6], 6)).item()
+    assert both == pytest.approx((4 * math.log(2) + 6 * alone) / 10)
+    assert alignment_loss(padded, durations, mask([0, 6], 6)).item() == pytest.approx(alone)
+    assert alignment_loss(padded, durations, mask([0, 0], 6)).item() == 0.0
+    # A column that sums to less than 1 looks at other words, too, and costs more.
+    assert alignment_loss(flat[1:] / 2, durations[1:], mask([6], 6)).item() > alone + 0.6
+
+
+def test_the_alignment_is_shown_only_to_systems_whose_pictures_look_at_words():
+    shown = LossWeights(alignment=0.5)
+    assert TrainingConfig(system="m2ci_dubber", losses=shown).losses.alignment == 0.5
+    with pytest.raises(ConfigError, match="set it to 0 for style_dubber"):
+        TrainingConfig(system="style_dubber", losses=shown)
 
 
 def test_emotion_loss_takes_logits_and_leaves_out_the_unknown():
@@ -106,7 +147,7 @@ def test_a_perfect_output_has_no_loss(compared):
         prosody=prosody,
     )
     losses = losses_of(perfect, batch, LossWeights())
-    zero = [losses.mel, losses.mel_post, losses.duration, losses.speaker, *losses[6:]]
+    zero = [losses.mel, losses.mel_post, losses.duration, losses.speaker, *losses[7:]]
     assert [value.item() for value in zero] == pytest.approx([0.0] * len(zero), abs=1e-6)
 
 
