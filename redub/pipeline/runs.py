@@ -595,14 +595,18 @@ def _at_equal_steps(
         if not common:
             continue
         step = max(common)
-        rows = [own[step] for own in by_step]
-        names = (f"{prefix}{name}" for name in ("loss", *Losses._fields))
-        return step, {
-            name: tuple(float(row[name]) if _is_figure(row.get(name)) else None for row in rows)
-            for name in names
-            if any(name in row for row in rows)
-        }
+        names = [f"{prefix}{name}" for name in ("loss", *Losses._fields)]
+        columns = {name: tuple(_term(own, step, name) for own in by_step) for name in names}
+        return step, {name: values for name, values in columns.items() if set(values) != {None}}
     return None, {}
+
+
+def _term(rows: Mapping[int, Mapping[str, Any]], step: int, name: str) -> float | None:
+    """A loss at a step; none where it is 0 at all steps, as of a system without that term."""
+    value = rows[step].get(name)
+    if value is None or not _is_figure(value) or not any(row.get(name) for row in rows.values()):
+        return None
+    return float(value)
 
 
 # -- removing

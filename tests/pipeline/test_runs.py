@@ -415,6 +415,20 @@ def test_runs_are_compared_where_they_differ_and_at_equal_steps(project):
     assert found.last == ((15, 1.5), (10, 1.25))
 
 
+def test_a_term_that_a_run_never_had_is_not_compared_as_0(project):
+    for name, ctc in (("hears", 2.0), ("cannot", 0.0)):
+        folder = make_run(project, name)
+        rows = [json.loads(row) for row in (folder / METRICS).read_text().splitlines()]
+        for row in rows:
+            terms = {"ctc": ctc * (row["step"] != 15), "units": 0.0}
+            row |= {f"validation_{name}": value for name, value in terms.items()}
+        (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = runs.compare_runs(project, ["hears", "cannot"])
+    assert found.losses["validation_ctc"] == (0.0, None)  # 0 at this step, and never there
+    assert "validation_units" not in found.losses
+    assert found.losses["validation_loss"] == (1.5, 1.5)
+
+
 def test_runs_without_a_common_validation_are_compared_at_their_last_common_step(project):
     make_run(project, "long", steps=15)
     make_run(project, "young", steps=3)
