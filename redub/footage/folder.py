@@ -22,8 +22,11 @@ changes no other's. A path too long for that ends in ``~~`` and a digest.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -136,8 +139,8 @@ def read_source(
 ) -> SourceClips:
     """Turn one source into clips and faults; nothing else of the folder is looked at.
 
-    ``position`` counts the clips of each scene within this source; :func:`number_positions` makes
-    it right where ``scenes.csv`` lets a scene span several sources.
+    ``position`` counts the clips of each scene within this source, see :func:`positions`; the store
+    counts on where ``scenes.csv`` lets a scene span several sources.
     """
     rules = rules or FolderRules()
     try:
@@ -174,7 +177,18 @@ def read_source(
             f"wanted one of its {len(present)} lines"
         )
         faults.append(ClipFault(source=relative, code="E-IN-ROW", message=message))
-    return SourceClips(relative, info, tuple(number_positions(clips)), tuple(faults))
+    unusable = [fault.line for fault in faults if fault.line]
+    numbers = {clip_id_of(relative, cue.index): cue.index for cue in lines.cues}
+    clips.sort(key=lambda clip: (clip.start_frame, clip.clip_id))
+    scenes: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        scenes[clip.scene].append(clip)
+    places: dict[str, int] = {}
+    for members in scenes.values():
+        own = positions([numbers[clip.clip_id] for clip in members], unusable)
+        places |= dict(zip((clip.clip_id for clip in members), own, strict=True))
+    placed = tuple(replace(clip, position=places[clip.clip_id]) for clip in clips)
+    return SourceClips(relative, info, placed, tuple(faults))
 
 
 def read_folder(
@@ -201,15 +215,22 @@ def read_folder(
             progress(done, len(sources), source)
 
 
-def number_positions(clips: Iterable[Clip]) -> list[Clip]:
-    """Number the clips of each scene 1, 2, 3, … in the order of source and time."""
-    last: dict[tuple[str, str], int] = {}
-    numbered = []
-    for clip in sorted(clips, key=lambda c: (os.fsencode(c.source), c.start_frame, c.clip_id)):
-        place = (clip.film, clip.scene)
-        last[place] = last.get(place, 0) + 1
-        numbered.append(replace(clip, position=last[place]))
-    return numbered
+def positions(numbers: Sequence[int], unusable: Collection[int]) -> list[int]:
+    """Places of a scene's lines: 1, 2, 3, …, and one is left out where a line could not be used.
+
+    Lines beside such a gap do not follow each other, so neither is the other's context.
+
+    Args:
+        numbers: of the lines in their file, in the order of time.
+        unusable: numbers of lines that are not among them.
+    """
+    gone = sorted(unusable)
+    places = [1] * bool(numbers)
+    for pair in itertools.pairwise(numbers):
+        low, high = sorted(pair)
+        is_gap = bisect_right(gone, low) < bisect_left(gone, high)
+        places.append(places[-1] + 1 + is_gap)
+    return places
 
 
 def film_of(relative: str, root_name: str) -> str:

@@ -21,6 +21,7 @@ from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Wav
 from redub.features.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.encode import write_dubbed
+from redub.footage.folder import positions
 from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import read_subtitles
 from redub.index.notes import Notes
@@ -283,7 +284,8 @@ def script_clips(
     fps = project.config.video.fps
     digest = file_digest(video)
     clips = []
-    for position, cue in enumerate(fitted.cues):
+    places = positions([cue.index for cue in fitted.cues], [f.line for f in fitted.faults])
+    for position, cue in zip(places, fitted.cues, strict=True):
         clip = Clip(
             clip_id=f"{video.stem}-{cue.index:04d}",
             source=video.name,

@@ -207,9 +207,10 @@ class Store:
         """Live clips in clip-table order: those of each source's latest reading."""
         latest = self.source_frame().select("source", "fingerprint")
         clips = _frame(self.clip_parts.read())
-        return clips.join(
+        live = clips.join(
             latest, on=["source", "fingerprint"], how="semi", maintain_order="left"
         ).unique(subset="clip_id", keep="last", maintain_order=True)
+        return through_scenes(live)
 
     def clips(self) -> list[Clip]:
         """Live clips as objects, in clip-table order."""
@@ -362,6 +363,21 @@ def digest_column(key: FeatureKey) -> pl.Expr:
     if key.uses_media and key.uses_text:
         return pl.col("media_digest") + "+" + pl.col("text_digest")
     return pl.col("media_digest") if key.uses_media else pl.col("text_digest")
+
+
+def through_scenes(clips: pl.DataFrame) -> pl.DataFrame:
+    """Positions that count on from source to source, by name, where a scene spans several.
+
+    What is stored counts within a source, so that a source is read without the others.
+    """
+    scene = ["film", "scene"]
+    last = clips.group_by(*scene, "source").agg(last=pl.col("position").max()).sort("source")
+    before = last.with_columns(before=pl.col("last").cum_sum().over(scene) - pl.col("last"))
+    return (
+        clips.join(before, on=[*scene, "source"], how="left", maintain_order="left")
+        .with_columns(position=pl.col("position") + pl.col("before"))
+        .drop("last", "before")
+    )
 
 
 def clips_of(frame: pl.DataFrame) -> list[Clip]:

@@ -8,8 +8,10 @@ import itertools
 import json
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,8 @@ from redub.footage.corpora.lists import name_of, read_lists
 from redub.footage.corpora.plan import CorpusLine, runs_of, scenes_of
 from redub.footage.corpora.prepare import prepare_corpus, subtitle
 from redub.footage.corpora.registry import LAYOUTS, reader_of
-from redub.footage.folder import FolderRules, number_positions, read_folder
+from redub.footage.folder import FolderRules, read_folder
+from redub.pipeline import store
 
 from .media import make, steady
 
@@ -62,7 +65,12 @@ def clips_of(folder: Path, decoder) -> list:
     """What ``redub ingest`` would make of the folder; it may refuse nothing."""
     found = list(read_folder(folder, decoder=decoder, rules=FolderRules(allow_audio_only=True)))
     assert [fault for source in found for fault in source.faults] == []
-    return number_positions(clip for source in found for clip in source.clips)
+    clips = [asdict(clip) for source in found for clip in source.clips]
+    return in_order(store.clips_of(store.through_scenes(pl.DataFrame(clips))))
+
+
+def in_order(clips):
+    return sorted(clips, key=lambda clip: (clip.source, clip.start_frame))
 
 
 def report(folder: Path) -> dict[str, tuple[str, str]]:

@@ -6,7 +6,9 @@ import hashlib
 import os
 import random
 import string
+from dataclasses import asdict
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +21,14 @@ from redub.footage.folder import (
     clip_id_of,
     film_of,
     list_sources,
-    number_positions,
+    positions,
     read_folder,
     read_source,
     read_tables,
     scene_of,
 )
 from redub.footage.limits import DecodeLimits
+from redub.pipeline.store import clips_of, through_scenes
 
 from .media import make, steady
 
@@ -300,7 +303,7 @@ def test_film_and_scene_come_from_the_path():
 
 @given(st.permutations(range(6)))
 def test_positions_count_through_a_scene_that_spans_sources(order):
-    def clip(source, start, scene):
+    def clip(source, start, scene, position):
         return Clip(
             clip_id=f"{source}-{start}",
             source=source,
@@ -309,22 +312,37 @@ def test_positions_count_through_a_scene_that_spans_sources(order):
             end_frame=start + 1,
             film="f",
             scene=scene,
-            position=0,
+            position=position,
         )
 
     rows = [
-        ("a", 0, "x"),
-        ("a", 9, "y"),
-        ("a", 30, "x"),
-        ("b", 0, "x"),
-        ("b", 5, "x"),
-        ("c", 0, "y"),
+        ("a", 0, "x", 1),
+        ("a", 9, "y", 1),
+        ("a", 30, "x", 3),  # the second of x could not be used
+        ("b", 0, "x", 1),
+        ("b", 5, "x", 2),
+        ("c", 0, "y", 1),
     ]
-    numbered = number_positions(clip(*rows[k]) for k in order)
-    places = [(c.source, c.start_frame, c.scene, c.position) for c in numbered]
-    assert places == [
-        (*row, position) for row, position in zip(rows, (1, 1, 2, 3, 4, 2), strict=True)
-    ]
+    frame = pl.DataFrame([asdict(clip(*rows[k])) for k in order])
+    numbered = {clip.clip_id: clip.position for clip in clips_of(through_scenes(frame))}
+    wanted = (1, 1, 3, 4, 5, 2)
+    assert numbered == {f"{r[0]}-{r[1]}": place for r, place in zip(rows, wanted, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unusable", "places"),
+    [
+        ([], [2], []),
+        ([1, 2, 3], [], [1, 2, 3]),
+        ([1, 3], [2], [1, 3]),
+        ([1, 3], [], [1, 2]),  # line 2 is of another scene
+        ([2, 6, 7], [1, 3, 4, 5, 8], [1, 3, 4]),
+        ([3, 1, 2], [], [1, 2, 3]),  # a file that is not in the order of time
+        ([5, 2, 3], [4], [1, 3, 4]),
+    ],
+)
+def test_a_line_that_could_not_be_used_leaves_a_gap(numbers, unusable, places):
+    assert positions(numbers, unusable) == places
 
 
 NAMES = st.text("ab.~+%-/ é\n\udcff" + string.digits, min_size=1, max_size=12).filter(
