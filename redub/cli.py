@@ -1357,12 +1357,15 @@ def runs_export(
 def runs_import(
     entry: Annotated[str, typer.Argument(help="entry of models.lock, of kind hpm_dubbing")],
     run: Annotated[str, typer.Option(help="name of the run to make")],
+    own_mel: Annotated[
+        bool, typer.Option("--own-mel", help="it was trained on this project's mel")
+    ] = False,
     project: ProjectDir = HERE,
 ) -> None:
     """Make a run of a released HPMDubbing that `redub weights add` recorded."""
     from redub.pipeline.run_import import import_run
 
-    say(import_run(project_of(project), entry, run))
+    say(import_run(project_of(project), entry, run, own_mel=own_mel))
     finish(OK, f"redub synthesize {run}")
 
 

@@ -75,7 +75,6 @@ class Context(NamedTuple):
     A line without such a neighbour, or a neighbour without a value, has no valid row.
     """
 
-    present: Tensor  # (B,) bool
     phonemes: Tensor  # (B, P) int64, 0 = pad
     phonemes_valid: Tensor  # (B, P) bool
     lips: Tensor  # (B, V, lips), V >= 1

@@ -67,6 +67,10 @@ class ContextConfig:
         for name in ("sides", "modalities", "scales"):
             if not getattr(self, name):
                 raise ConfigError(f"context.{name} is empty; a system without context is another")
+        for name in ("sides", "modalities", "scales", "interaction"):
+            chosen = getattr(self, name)
+            if len(set(chosen)) < len(chosen):
+                raise ConfigError(f"context.{name} names one twice: {', '.join(chosen)}")
         if self.kernel % 2 == 0:
             raise ConfigError(f"context.kernel is {self.kernel}; an odd number keeps lengths")
 
@@ -247,7 +251,8 @@ class ContextEncoder(nn.Module):
 class ContextAdaptor(nn.Module):
     """States on the mel's clock take up both neighbours (section II-D).
 
-    The gate is a sigmoid per channel. A line is given no context by leaving the side out of the
+    The gate is a sigmoid per channel; without the adaptor (row 6) the mean over both sides and all
+    steps is added instead. A line is given no context by leaving the side out of the
     config, not by a batch without it: what is not there has learned states.
     """
 
@@ -267,7 +272,8 @@ class ContextAdaptor(nn.Module):
             mixed=False,
         )
         self.encoder = ContextEncoder(config, width, widths)
-        self.gate = nn.Linear(2 * width, width) if len(config.sides) > 1 else None
+        gated = config.adaptor and len(config.sides) > 1
+        self.gate = nn.Linear(2 * width, width) if gated else None
         self.read = (
             MultiHeadAttention(width, config.heads, dropout=config.dropout)
             if config.adaptor
@@ -287,7 +293,7 @@ class ContextAdaptor(nn.Module):
             if "text" in self.encoder.no_steps:
                 text = self.text(context.phonemes, context.phonemes_valid)
             sides.append(self.encoder(current, valid, context, text))
-        told = sides[0]
+        told = torch.stack(sides).mean(0)
         if self.gate is not None:
             share = self.gate(torch.cat(sides, dim=-1)).sigmoid()
             told = share * sides[0] + (1 - share) * sides[1]

@@ -180,8 +180,8 @@ class DSUAVO(nn.Module):
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
         """Speak a batch, as :meth:`redub.model.authentic_dubber.AuthenticDubber.forward`.
 
-        A batch with the sound of its lines is vocoded from their units (training); one without is
-        vocoded from the predicted ones.
+        A line with its own sound is vocoded from that sound's units (training), one without from
+        the predicted ones.
         """
         text = self.text(batch.phonemes, batch.phonemes_valid)
         lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
@@ -193,9 +193,12 @@ class DSUAVO(nn.Module):
         for block in self.unit_blocks:
             states = block(states, valid)
         logits = self.to_unit(states)
-        units, wanted = logits.argmax(-1), None
+        units, wanted, told = logits.argmax(-1), None, valid
         if batch.sound is not None and batch.sound_valid is not None:
-            wanted = units = self.units_of(batch.sound, batch.sound_valid, valid)
+            known = batch.sound_valid.any(1, keepdim=True)  # (B, 1)
+            wanted = self.units_of(batch.sound, batch.sound_valid, valid)
+            units = torch.where(known, wanted, units)
+            told = valid & known
         mel, mel_post = self.voice(units, valid.sum(1), batch.speaker, batch)
         weights = read.weights[:, 0] * lips.valid.unsqueeze(-1)  # (B, V, P)
         durations = batch.durations
@@ -208,7 +211,7 @@ class DSUAVO(nn.Module):
             durations=durations,
             lip_attention=weights.transpose(1, 2)[..., : batch.lips.size(1)],
             lips_present=lips.present,
-            units=UnitEstimate(logits, wanted, valid),
+            units=UnitEstimate(logits, wanted, told),
         )
 
     def units_of(self, sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:

@@ -224,9 +224,12 @@ class AffectiveProsody(nn.Module):
         self.mix = nn.Linear(2 * width, width, bias=False)
 
     def forward(
-        self, states: Tensor, batch: DubbingBatch
+        self, states: Tensor, batch: DubbingBatch, asked: Tensor
     ) -> tuple[Tensor, ProsodyEstimate, Prosody]:
-        """Coloured states (B, T, D), what was predicted, and what was spoken."""
+        """Coloured states (B, T, D), what was predicted, and what was spoken.
+
+        ``asked`` (B, T) bool: the frames that ``batch.control`` is about.
+        """
         valid = batch.frames_valid
         face, face_valid = never_empty(batch.expression, batch.expression_valid, self.no_face)
         readable = torch.ones_like(face_valid) if self.every_key else face_valid
@@ -241,7 +244,7 @@ class AffectiveProsody(nn.Module):
         spoken = batch.prosody
         if spoken is None:
             spoken = controlled_prosody(
-                estimate.decided(), batch.control, valid=valid, sounding=valid
+                estimate.decided(), batch.control, valid=asked, sounding=asked
             )
         of_pitch = self.pitch_embedding(spoken.pitch)
         if self.unvoiced is not None:
@@ -336,11 +339,19 @@ class HPMDubbing(nn.Module):
         voice: Tensor,
         *,
         hint: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> DubbingOutput:
-        """From aligned states (B, T, D) to the mel; ``hint`` (B, T, D) helps the decoder."""
+        """From aligned states (B, T, D) to the mel.
+
+        Args:
+            hint: (B, T, D) that helps the decoder.
+            asked: (B, T) bool, the frames that ``batch.control`` is about; all, if not given.
+        """
         valid = batch.frames_valid
         real = valid.unsqueeze(-1)
-        coloured, estimate, spoken = self.prosody(self._with_voice(states, voice), batch)
+        coloured, estimate, spoken = self.prosody(
+            self._with_voice(states, voice), batch, valid if asked is None else asked
+        )
         mood, emotion_logits = self._with_voice(coloured, voice), None
         if self.booster is not None:
             mood, emotion_logits = self.booster(mood, valid, batch.modalities[0], voice)

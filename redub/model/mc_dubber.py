@@ -67,7 +67,8 @@ class MCDubber(HPMDubbing):
             assert self.to_be_spoken is not None
             known = wide.known.unsqueeze(-1)
             hint = torch.where(known, self.from_mel(wide.batch.mel), self.to_be_spoken)
-        said = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint)
+        own = wide.batch.frames_valid & ~wide.known
+        said = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, asked=own)
         return self._middle(said, wide, batch)
 
     def _middle(self, said: DubbingOutput, wide: Wide, batch: DubbingBatch) -> DubbingOutput:

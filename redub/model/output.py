@@ -49,7 +49,7 @@ class UnitEstimate(NamedTuple):
 
     logits: Tensor  # (B, U, units)
     wanted: Tensor | None  # (B, U) int64
-    valid: Tensor  # (B, U) bool
+    valid: Tensor  # (B, U) bool, False where there is nothing to compare with
 
 
 class DubbingOutput(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redub.core.errors import ModelRefusedError
+from redub.core.errors import ConfigError, ModelRefusedError
 from redub.model.hpm_dubbing import V2C, HPMDubbing, HPMDubbingConfig
 from redub.model.positions import sinusoids
 
@@ -105,11 +105,21 @@ def hpm_from_public(table: Mapping[str, Tensor]) -> tuple[HPMDubbingConfig, dict
         ModelRefusedError: E-MODEL-KEYS, a tensor is missing, unknown or of no legal shape.
     """
     public = {name.removeprefix(PREFIX): value for name, value in table.items()}
+    if len(public) < len(table):
+        raise _refused(f"it has tensors both with and without '{PREFIX}'")
+    for name, value in public.items():
+        counts = name.endswith("num_batches_tracked")
+        if not counts and (value.layout != torch.strided or not value.is_floating_point()):
+            raise _refused(f"'{name}' holds {value.dtype}, {value.layout}; wanted plain floats")
+        if value.is_meta:
+            raise _refused(f"'{name}' has no values")
     try:
         config = _config(public)
         return config, _translated(public, config)
     except KeyError as error:
         raise _refused(f"it has no tensor {error}") from error
+    except (ConfigError, IndexError, RuntimeError, ValueError) as error:
+        raise _refused(f"a tensor has a shape that none has there ({error})") from error
 
 
 def widths_of_public(weights: Mapping[str, Tensor]) -> dict[str, int]:
@@ -220,12 +230,17 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
     made["aligner.text.embedding.weight"] = shifted
     made["aligner.lips.no_lips"] = phonemes.new_zeros(config.width)
     made["prosody.no_face"] = phonemes.new_zeros(made["prosody.valence.0.weight"].size(1))
-    for place in POSITIONS:
-        _check_positions(take(f"{place}.position_enc"), place)
+    for place, width in zip(POSITIONS, (config.width, config.lip_width, config.width), strict=True):
+        _check_positions(take(f"{place}.position_enc"), place, width)
     for name in NO_EFFECT:
         left.pop(name, None)
     if left:
         raise _refused(f"it has tensors that are not HPMDubbing's: {', '.join(sorted(left)[:3])}")
+    for own in ("prosody.pitch_embedding.edges", "prosody.energy_embedding.edges"):
+        if bool((made[own].diff() < 0).any()):
+            raise _refused(f"'{own}' does not ascend")
+    if any(bool((v < 0).any()) for name, v in made.items() if name.endswith("running_var")):
+        raise _refused("a running variance is negative")
     if bad := [name for name, value in made.items() if not bool(torch.isfinite(value).all())]:
         raise _refused(f"'{bad[0]}' holds NaN or infinite values")
     return {name: value.contiguous() for name, value in made.items()}
@@ -242,11 +257,15 @@ def _with_aa(value: Tensor, fill: float) -> Tensor:
     return torch.cat((value[:1], own, value[1:]))
 
 
-def _check_positions(table: Tensor, place: str) -> None:
-    """Their table of positions is stored; it must be the one that ours computes."""
-    rows, width = table.shape[-2:]
+def _check_positions(table: Tensor, place: str, width: int) -> None:
+    """Their stored table of positions (1, rows, width) must be the one that ours computes."""
+    rows = table.numel() // width
     wanted = sinusoids(torch.arange(rows), width)
-    if not torch.allclose(table.reshape(rows, width), wanted, atol=1e-3):
+    if (
+        table.shape != (1, rows, width)
+        or not rows
+        or not torch.allclose(table[0], wanted, atol=1e-3)
+    ):
         raise _refused(f"{place}.position_enc is not the published table of positions")
 
 

@@ -62,7 +62,13 @@ class ProgressSample:
 
 
 def sample_writer(
-    project: Project, pack: Pack, folder: Path, *, count: int = 2, overfit: int | None = None
+    project: Project,
+    pack: Pack,
+    folder: Path,
+    *,
+    count: int = 2,
+    overfit: int | None = None,
+    triples: bool = False,
 ) -> Callable[[int, TrainedDubber], None]:
     """What a training run calls at each validation, to leave samples of the same few lines.
 
@@ -70,6 +76,7 @@ def sample_writer(
         folder: the run's.
         count: lines; spread evenly over the validation split, else over the training split.
         overfit: the training lines that the run learns by heart, where it does; then of those.
+        triples: only lines with both neighbours, as the run is trained on.
 
     Returns:
         A function of step and averaged model. Whatever fails while it speaks or draws is one
@@ -78,7 +85,7 @@ def sample_writer(
     # Not at the top: synthesis reads what training left, so its module imports train's.
     from redub.pipeline.synthesize import make_vocoder, wav_bytes
 
-    split, lines = _fixed_lines(pack, count, overfit)
+    split, lines = _fixed_lines(pack, count, overfit, triples=triples)
     audio = project.config.audio
     voice = make_vocoder(project)
 
@@ -104,10 +111,12 @@ def sample_writer(
 
 
 def _fixed_lines(
-    pack: Pack, count: int, overfit: int | None = None
+    pack: Pack, count: int, overfit: int | None = None, *, triples: bool = False
 ) -> tuple[str, list[DubbingLine]]:
-    split = "validation" if overfit is None and len(pack.lines("validation")) else "train"
-    lines = pack.lines(split, context=True)[:overfit]  # for a system that has no use for it, too
+    has_validation = len(pack.lines("validation", triples=triples)) > 0
+    split = "validation" if overfit is None and has_validation else "train"
+    # With neighbours also for a system that has no use for them.
+    lines = pack.lines(split, context=True, triples=triples)[:overfit]
     count = min(count, len(lines))
     return split, [lines[place * len(lines) // count] for place in range(count)]
 

@@ -7,11 +7,12 @@ the file and its terms.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from redub.core.config import settings_of
 from redub.core.errors import ConfigError, ModelRefusedError
+from redub.core.types import AudioSpec
 from redub.features.checkpoint_parts import only_file, tensor_table
 from redub.features.weights import WeightFolder
 from redub.model.batch import FeatureWidths
@@ -32,6 +33,28 @@ HPM = "hpm_dubbing"
 SUFFIXES = (".pth.tar", ".pth", ".pt", ".ckpt", ".safetensors")
 WIDE = {"lips": "lips", "expression": "local_face", "speaker": "speaker", "scene": "global_scene"}
 """Width of a system to the feature that it is of."""
+
+
+MELS = {  # by whether there is a scene module
+    False: ("Chem", AudioSpec(sample_rate_hz=16_000, hop_samples=160, win_samples=640)),
+    True: ("V2C-Animation", AudioSpec(sample_rate_hz=22_050, hop_samples=220, win_samples=880)),
+}
+"""The published checkpoints' mels (their other settings are the defaults)."""
+
+
+def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None:
+    corpus, there = MELS[model.config.scene]
+    differing = [
+        f"audio.{name} is {value:g} here and {getattr(there, name):g} there"
+        for name, value in asdict(here).items()
+        if name != "mel_channels" and value != getattr(there, name)
+    ]
+    if differing:
+        raise folder.refused(
+            f"the checkpoint published for {corpus} speaks another mel: {'; '.join(differing)}; "
+            "set [audio], or say --own-mel if it was trained on this project's",
+            code="E-MODEL-AUDIO",
+        )
 
 
 def load_hpm(folder: WeightFolder, widths: FeatureWidths) -> HPMDubbing:
@@ -64,12 +87,17 @@ def load_hpm(folder: WeightFolder, widths: FeatureWidths) -> HPMDubbing:
         raise folder.refused(error.message, code=error.code) from error
 
 
-def import_run(project: Project, entry: str, run: str) -> str:
+def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False) -> str:
     """Make a run of a recorded checkpoint; returns a sentence about it.
 
+    Args:
+        own_mel: the checkpoint was trained on this project's mel, whatever was published. No file
+            of that layout tells its mel.
+
     Raises:
-        ConfigError: there is a run of that name, or the project has another mel than the entry.
-        ModelRefusedError: see :func:`load_hpm`.
+        ConfigError: there is a run of that name.
+        ModelRefusedError: see :func:`load_hpm`; E-MODEL-AUDIO, this project's mel is not that of
+            the published checkpoint of this layout.
     """
     folder = run_folder(project, run)
     if folder.exists():
@@ -91,6 +119,8 @@ def import_run(project: Project, entry: str, run: str) -> str:
         audio=1,
     )
     model = load_hpm(weights, widths)
+    if not own_mel:
+        _check_mel(model, project.config.audio, weights)
     keys = {name: store.keys.by_name[name].key for name in reads}
     training = replace(training_preset(HPM, "paper"), seed=project.config.train.seed)
     fields: dict[str, Any] = {

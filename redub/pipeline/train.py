@@ -23,7 +23,7 @@ from typing import Any
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
 from redub.core.threads import torch_threads
-from redub.model.registry import configured, reads_context
+from redub.model.registry import configured, reads_context, system
 from redub.pipeline.estimate import Estimate, estimate
 from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.index import features_of, open_index
@@ -139,6 +139,9 @@ def training_settings(
     """The model's name, its config and the training config, every override checked."""
     settings = project.config.train
     name = model or settings.model
+    known = {own.name for own in dataclasses.fields(system(name).Config)}
+    if baseline and not BASELINE.keys() <= known:
+        raise UsageError(f"--baseline leaves out retrieval and graphs, which {name} has none of")
     overrides = {**settings.system, **(BASELINE if baseline else {})}
     model_config = configured(name, settings.preset, overrides)
     preset = training_preset(name, settings.preset)
@@ -209,7 +212,7 @@ def train_run(
             device=_device(project, replicas),
             guard=pack.check_unchanged,
             stop=stop,
-            show=_shown(project, pack, folder, samples, overfit),
+            show=_shown(project, pack, folder, samples, overfit, _only_triples(model_config)),
             observe=observe,
             began=lambda step: _note_lines(folder, step, lines, validation),
             replicas=replicas,
@@ -297,8 +300,7 @@ def _lines(
     pack: Pack, overfit: int | None, name: str, model_config: Any
 ) -> tuple[PackedLines, PackedLines]:
     """Lines to learn and lines to validate on."""
-    seen = getattr(model_config, "context", None)
-    triples = seen is not None and seen.boundary == "triples"
+    triples = _only_triples(model_config)
     lines, validation = (
         pack.lines(split, context=reads_context(name), triples=triples)
         for split in ("train", "validation")
@@ -315,14 +317,20 @@ def _lines(
     return lines[:overfit], lines[:overfit]
 
 
+def _only_triples(model_config: Any) -> bool:
+    """Whether a system is trained on lines with both neighbours alone."""
+    seen = getattr(model_config, "context", None)
+    return seen is not None and seen.boundary == "triples"
+
+
 def _shown(
-    project: Project, pack: Pack, folder: Path, count: int, overfit: int | None
+    project: Project, pack: Pack, folder: Path, count: int, overfit: int | None, triples: bool
 ) -> Show | None:
     if not count:
         return None
     from redub.pipeline.progress import sample_writer  # draws: `redub runs ls` need not load that
 
-    return sample_writer(project, pack, folder, count=count, overfit=overfit)
+    return sample_writer(project, pack, folder, count=count, overfit=overfit, triples=triples)
 
 
 class Speed:

@@ -244,7 +244,6 @@ def _context(
     )
     mel, mel_valid = framed("mel", rows.mel, widths.mel, 1)
     return Context(
-        present=torch.tensor(rows.present),
         phonemes=_numbers(words, at_least=1),
         phonemes_valid=_real(_lengths(words), at_least=1),
         lips=lips,

@@ -36,7 +36,6 @@ class Vectors:
 class ContextColumns:
     """The lines before, or after, B lines, as :class:`ContextLine` says it; views."""
 
-    present: list[bool]
     phonemes: Sequence[IntArray | None]
     lips: Sequence[FloatArray | None]
     expression: Sequence[FloatArray | None]
@@ -66,7 +65,7 @@ class LineColumns:
     mel: Sequence[FloatArray] | None
     f0_hz: Sequence[FloatArray] | None  # (T, 1)
     energy: Sequence[FloatArray] | None  # (T, 1)
-    sound: Sequence[FloatArray] | None
+    sound: Sequence[FloatArray | None] | None
     speaker: FloatArray  # (B, W), a copy
     modalities: Mapping[str, Vectors]
     hit_counts: NDArray[np.int64]  # (B, M)
@@ -115,7 +114,7 @@ def _of_lines(
         mel=_all_or_none([line.mel for line in lines]),
         f0_hz=_all_or_none([_upright(line.f0_hz) for line in lines]),
         energy=_all_or_none([_upright(line.energy) for line in lines]),
-        sound=_all_or_none([line.sound for line in lines]),
+        sound=_if_any([line.sound for line in lines]),
         speaker=np.stack([line.speaker_vector for line in lines]),
         modalities=modalities,
         hit_counts=np.array(
@@ -134,7 +133,6 @@ def _of_lines(
 def _context_of(neighbours: Sequence[ContextLine | None]) -> ContextColumns:
     known = [ContextLine() if one is None else one for one in neighbours]
     return ContextColumns(
-        present=[one is not None for one in neighbours],
         phonemes=[one.phonemes for one in known],
         lips=[one.lips for one in known],
         expression=[one.expression for one in known],
@@ -184,7 +182,7 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
         mel=mels,
         f0_hz=f0s,
         energy=energies,
-        sound=_all_or_none(columns[SOUND_FRAMES].views(rows)) if SOUND_FRAMES in columns else None,
+        sound=_if_any(columns[SOUND_FRAMES].views(rows)) if SOUND_FRAMES in columns else None,
         speaker=links.speaker.stacked(numbers),
         modalities=modalities,
         hit_counts=counts,
@@ -232,6 +230,10 @@ def _joined(rows: Sequence[Array]) -> Array:
 
 def _upright(values: Array | None) -> Array | None:
     return None if values is None else values[:, None]
+
+
+def _if_any(values: Sequence[Array | None]) -> Sequence[Array | None] | None:
+    return None if all(value is None for value in values) else values
 
 
 def _all_or_none(rows: Sequence[Array | None]) -> list[Array] | None:

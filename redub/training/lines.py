@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
 from redub.core.types import MODALITIES, FloatArray
+from redub.model.batch import CONTEXT_MODALITIES
 from redub.model.harmonics import PITCH_CENTRE_HZ
+from redub.model.registry import reads_of
 
 IntArray = NDArray[np.integer[Any]]
 
@@ -175,6 +177,14 @@ class _Moments:
         return Scale(mean.astype(np.float32), np.where(still, 1.0, deviation).astype(np.float32))
 
 
+ONLY_GROWN = {
+    "expression": "local_face",
+    "frames_of_sound": "local_audio",
+    **{f"whole_{name}": f"global_{name}" for name in CONTEXT_MODALITIES},
+}
+"""Scales that a system may lack, and the feature each is of."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureScaler:
     """The scale of every feature, fitted on the training lines and kept in the checkpoint.
@@ -195,6 +205,16 @@ class FeatureScaler:
                 if len(rows):
                     moments.setdefault(name, _Moments()).add(rows)
         return cls({name: moments[name].scale() for name in sorted(moments)})
+
+    def with_new(self, fitted: FeatureScaler, grown_from: str) -> FeatureScaler:
+        """These scales, and fitted ones of what a system that was grown from another reads anew.
+
+        A feature of the other system without a scale stays without: its weights read plain values.
+        """
+        known = reads_of(grown_from)
+        new = {name for name, feature in ONLY_GROWN.items() if feature not in known}
+        anew = {name: scale for name, scale in fitted.scales.items() if name in new}
+        return FeatureScaler({**anew, **self.scales})
 
     def apply(self, name: str, values: FloatArray) -> FloatArray:
         """Standardise one feature, (..., width)."""

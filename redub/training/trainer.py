@@ -362,8 +362,7 @@ class _Run:
             start_from.check(self.config.system, self.model_config, self.widths, self.keys)
             self.scaler = start_from.scaler
             if start_from.grows_into(self.config.system):  # the new parts read more
-                both = {**self._fitted().scales, **start_from.scaler.scales}
-                self.scaler = FeatureScaler(both)
+                self.scaler = start_from.scaler.with_new(self._fitted(), start_from.system)
             self._warn_of_drift(f"the weights of {start_from.name}")
         if snapshot is not None:
             self._warn_of_drift(f"step {snapshot.step} of this run")

@@ -71,7 +71,6 @@ def neighbours(pictures, phonemes, present, seed):
     signal = torch.randn(2, *mel_valid.shape, generator=generator) * mel_valid
     voiced = (signal[0] > 0) & mel_valid
     return Context(
-        present=there,
         phonemes=ids * words_valid,
         phonemes_valid=words_valid,
         lips=lips,

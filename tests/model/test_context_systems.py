@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from redub.model.batch import Context, DubbingBatch, Prosody
+from redub.core.errors import ConfigError
+from redub.model.batch import Context, Control, DubbingBatch, Prosody
 from redub.model.context import ContextConfig
 from redub.model.dsu_avo import DSUAVO
 from redub.model.hpm_dubbing import HPMDubbing
 from redub.model.m2ci_dubber import M2CIDubber
-from redub.model.mc_dubber import MCDubber
+from redub.model.mc_dubber import MCDubber, widened
 from redub.model.redub_dubber import RedubDubber
 from redub.training.losses import LossWeights, losses_of
 from tests.model.systems import SMALL_SIZES, difference, learnt_by_heart
@@ -81,7 +82,7 @@ def context_alone(context, row):
     def cut(name, value):
         own = value[row : row + 1]
         mask = getattr(context, f"{name.removesuffix('_valid')}_valid", None)
-        if name in ("present", "whole_valid") or mask is None:
+        if name == "whole_valid" or mask is None:
             return own
         real = max(int(mask[row].sum()), least.get(name.removesuffix("_valid"), 1))
         return own[:, :real]
@@ -250,10 +251,14 @@ def changed(context, **values):
     return context._replace(**made)
 
 
+EVERYTHING = {"face", "face whole", "sound", "audio whole", "words", "text whole", "following"}
+
+
 @pytest.mark.parametrize(
     ("row", "reads"),
     [
-        (None, {"face", "face whole", "sound", "audio whole", "words", "text whole", "following"}),
+        (None, EVERYTHING),
+        *((row, EVERYTHING) for row in list(ROWS)[2:8]),
         ("without global", {"face", "sound", "words", "following"}),
         ("without local", {"face whole", "audio whole", "text whole", "following"}),
         ("without video", {"sound", "audio whole", "words", "text whole", "following"}),
@@ -298,7 +303,7 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
         ("without local", ("encoder.frames", "encoder.no_steps"), ()),
         ("without IMA", (), ("encoder.aggregators.face.join",)),
         ("without IMF", ("encoder.graph",), ("encoder.join",)),
-        ("without CAA", ("read",), ("add",)),
+        ("without CAA", ("read", "gate"), ("add",)),
         ("no interaction in IMA", (), ("encoder.nobody",)),
         ("without video", ("encoder.frames.face", "encoder.aggregators.face"), ()),
         ("without text", ("encoder.no_steps.text", "encoder.aggregators.text"), ()),
@@ -324,6 +329,66 @@ def test_a_switch_has_the_parameters_of_what_is_left(widths, row, gone, new):
         assert under(less, part)
     backbone = {name for name in full if not name.startswith("context.")}
     assert {name for name in less if not name.startswith("context.")} == backbone
+
+
+@pytest.mark.parametrize("row", [None, *ROWS])
+def test_every_parameter_of_a_row_is_learnt(widths, make_batch, row):
+    context = replace(CONTEXT, **ROWS[row]) if row else CONTEXT
+    system = build(M2CIDubber, widths, {"context": context})
+    batch = make_batch(before=(9, 0), after=(0, 9))
+    losses_of(system(batch), batch, WEIGHTS).total(WEIGHTS).backward()
+    idle = {n for n, p in system.named_parameters() if p.grad is None or not p.grad.abs().sum()}
+    # A bias under a softmax is in every one of its terms; those of keys move nothing.
+    assert {name for name in idle if name.startswith("context.")} <= {
+        name for name, _ in system.named_parameters() if name.endswith("to_key.bias")
+    }
+
+
+def test_a_row_names_nothing_twice():
+    for name, values in (
+        ("sides", ("previous",)),
+        ("modalities", ("face",)),
+        ("scales", ("local",)),
+    ):
+        with pytest.raises(ConfigError, match=rf"context\.{name} names one twice"):
+            replace(CONTEXT, **{name: values * 2})
+    with pytest.raises(ConfigError, match="twice"):
+        replace(CONTEXT, interaction=("fusion", "fusion"))
+
+
+def test_aggregation_is_that_of_section_ii_b(widths, make_batch):
+    batch = make_batch(before=(7, 6)).without_recording()
+    adaptor = build(M2CIDubber, widths).eval().context
+    encoder, valid = adaptor.encoder, batch.phonemes_valid
+    ima = encoder.aggregators["audio"]
+    frames = encoder.frames["audio"]
+    halved, steps_valid = frames.halved(batch.previous.sound, batch.previous.sound_valid)
+    steps = frames.block(frames.to_width(halved.tanh()), steps_valid)
+    whole = encoder.whole["audio"](batch.previous.whole[2])
+    current = adaptor.text(batch.phonemes, valid) * valid.unsqueeze(-1)
+    beside = whole.unsqueeze(1).expand_as(current)
+    states = ima.meet(torch.cat((current, beside), -1))
+    states = ima.norm_among(states + ima.among(states, states, valid))
+    states = ima.norm_across(states + ima.across(states, steps, steps_valid))
+    states = ima.block(states, valid)
+    wanted = ima.keep(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
+    found = ima(current, valid, encoder._told("audio", batch.previous, None))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_adaption_is_that_of_section_ii_d(widths, make_batch):
+    batch = make_batch(before=(7, 6), after=(2, 3)).without_recording()
+    adaptor = build(M2CIDubber, widths).eval().context
+    valid = batch.phonemes_valid
+    current = adaptor.text(batch.phonemes, valid)
+    before, after = (
+        adaptor.encoder(current, valid, side, adaptor.text(side.phonemes, side.phonemes_valid))
+        for side in (batch.previous, batch.following)
+    )
+    states = torch.randn(2, 24, SIZES["width"], generator=torch.Generator().manual_seed(4))
+    share = adaptor.gate(torch.cat((before, after), -1)).sigmoid()
+    read = adaptor.read(states, share * before + (1 - share) * after, valid)
+    torch.testing.assert_close(adaptor(states, batch), states + read)
 
 
 def test_interaction_is_where_the_current_words_are_met(widths, make_batch):
@@ -376,6 +441,112 @@ def test_mcdubber_without_neighbours_is_hpmdubbing(widths, make_batch):
     plain = build(HPMDubbing, widths).eval()
     plain.load_state_dict(middle.state_dict())
     torch.testing.assert_close(middle(batch).mel_post, plain(batch).mel_post)
+
+
+def test_mcdubber_joins_before_line_and_after_and_knows_the_neighbours_frames(make_batch):
+    batch = make_batch(before=(3, 0), after=(2, 4))
+    wide = widened(batch)
+    for row in range(2):
+        parts = [batch.previous, batch, batch.following]
+        words = torch.cat([part.phonemes[row][part.phonemes_valid[row]] for part in parts])
+        assert torch.equal(wide.batch.phonemes[row, : len(words)], words)
+        assert int(wide.batch.phonemes_valid[row].sum()) == len(words)
+        lips = torch.cat([part.lips[row][part.lips_valid[row]] for part in parts])
+        assert torch.equal(wide.batch.lips[row, : len(lips)], lips)
+    assert wide.first_picture.tolist() == [3, 0]
+    assert wide.first_frame.tolist() == [12, 0]
+    assert wide.first_phoneme.tolist() == batch.previous.phonemes_valid.sum(1).tolist()
+    own = [24, 16]
+    for row, (first, count) in enumerate(zip(wide.first_frame.tolist(), own, strict=True)):
+        known = wide.known[row, : int(wide.batch.mel_frames[row])]
+        assert not known[first : first + count].any()
+        assert known[:first].all()
+        assert known[first + count :].all()
+        mel = wide.batch.mel[row]
+        assert torch.equal(mel[:first], batch.previous.mel[row, :first])
+        assert not mel[first : first + count].any()
+
+
+def test_mcdubber_cuts_out_its_own_part_of_everything(widths, make_batch):
+    batch = make_batch(before=(3, 1), after=(2, 4))
+    system, wide = build(MCDubber, widths).eval(), widened(batch)
+    said = system.spoken(
+        system.aligner(system.aligner.encoded(wide.batch, torch.zeros(2, 16)), wide.batch).states,
+        system.aligner(system.aligner.encoded(wide.batch, torch.zeros(2, 16)), wide.batch),
+        wide.batch,
+        torch.zeros(2, 16),
+    )
+    clock = torch.arange(said.mel.size(1)).float()
+
+    def ramp(values):
+        shape = (1, -1) if values.dim() == 2 else (1, -1, 1)
+        return clock[: values.size(1)].view(shape).expand_as(values)
+
+    looked = said.lip_attention  # (B, words, pictures): tell the places of both
+    places = 100 * torch.arange(looked.size(1)).view(1, -1, 1) + torch.arange(looked.size(2))
+    (pictures, pictures_valid), (frames, frames_valid) = said.ctc
+    planted = said._replace(
+        mel=ramp(said.mel),
+        mel_post=ramp(said.mel_post),
+        lip_attention=places.expand_as(looked).float(),
+        prosody=said.prosody._make(ramp(value) for value in said.prosody),
+        spoken=Prosody(ramp(said.spoken.pitch), said.spoken.voiced, ramp(said.spoken.energy)),
+        ctc=((ramp(pictures), pictures_valid), (ramp(frames), frames_valid)),
+    )
+    cut = system._middle(planted, wide, batch)
+    for row, (first, count) in enumerate(((12, 24), (4, 16))):
+        own = clock[first : first + count]
+        for values in (cut.mel[..., 0], cut.mel_post[..., 0], *cut.prosody, cut.spoken.pitch,
+                       cut.spoken.energy, cut.ctc[1][0][..., 0]):  # fmt: skip
+            assert torch.equal(values[row, :count], own)
+        pictures = first // 4
+        by_pictures = cut.ctc[0][0][row, : count // 4, 0]
+        assert torch.equal(by_pictures, clock[pictures : pictures + count // 4])
+        word = int(wide.first_phoneme[row])
+        assert cut.lip_attention[row, 0, 0] == 100 * word + pictures
+
+
+def test_mcdubber_learns_what_stands_for_the_frames_that_are_to_be_spoken(widths, make_batch):
+    system, batch = build(MCDubber, widths), make_batch(before=(3, 2), after=(2, 4))
+    losses_of(system(batch), batch, WEIGHTS).total(WEIGHTS).backward()
+    assert float(system.to_be_spoken.grad.abs().sum()) > 0
+    assert float(system.from_mel.weight.grad.abs().sum()) > 0
+
+
+def test_mcdubber_asked_for_no_range_keeps_the_mean_of_its_own_line(widths, make_batch):
+    system = build(MCDubber, widths).eval()
+    torch.nn.init.constant_(system.prosody.voicing.to_value.bias, 9.0)  # all is voiced
+    batch = make_batch(before=(6, 6), after=(6, 6)).without_recording()
+    one = torch.ones(2)
+    still = Control(pitch=0 * one, pitch_range=0 * one, energy=0 * one, rate=one, silence=87)
+    plain, flat = system(batch), system(batch._replace(control=still))
+    for row in range(2):
+        voiced = plain.spoken.voiced[row] & plain.frames_valid[row]
+        assert voiced.any()
+        mean = plain.spoken.pitch[row][voiced].mean()
+        torch.testing.assert_close(flat.spoken.pitch[row][voiced], mean.expand(int(voiced.sum())))
+
+
+def test_the_published_mask_looks_at_faces_behind_the_end(widths, make_batch):
+    batch = make_batch().without_recording()
+    behind = torch.where(batch.expression_valid.unsqueeze(-1), batch.expression, 3.0)
+    for legacy, looks in ((("query_mask",), True), ((), False)):
+        system = build(HPMDubbing, widths, {"legacy": legacy}).eval()
+        said, other = system(batch), system(batch._replace(expression=behind))
+        # The shorter line's alone: the longer one has nothing behind its end.
+        pitch = (said.prosody.pitch - other.prosody.pitch).detach().abs().amax(1)
+        assert [float(row) > 1e-6 for row in pitch] == [False, looks]
+
+
+def test_units_of_a_line_without_sound_are_its_own_and_not_compared(widths, make_batch):
+    system, batch = build(DSUAVO, widths).eval(), with_sound(make_batch())
+    known = batch.sound_valid & torch.tensor([[True], [False]])
+    said = system(batch._replace(sound_valid=known))
+    assert said.units.valid.any(1).tolist() == [True, False]
+    whole = system(batch)
+    torch.testing.assert_close(said.mel_post[0], whole.mel_post[0])
+    torch.testing.assert_close(said.mel_post[1], system(batch.without_recording()).mel_post[1])
+    assert torch.equal(said.units.wanted[0], whole.units.wanted[0])
 
 
 def test_units_are_the_nearest_clusters_and_learnt_from_them(widths, make_batch):

@@ -91,6 +91,10 @@ def test_the_sizes_are_read_off_and_the_heads_are_the_published_ones():
     assert chem.voicing is False
 
 
+def put(table, name, value):
+    table[f"module.{name}"] = value
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -100,6 +104,26 @@ def test_the_sizes_are_read_off_and_the_heads_are_the_published_ones():
         (lambda t: t["module.decoder.position_enc"].mul_(2), "table of positions"),
         (lambda t: t.update({"module.APA.bo": torch.zeros(5)}), "size mismatch"),
         (lambda t: t.clear(), "no tensor"),
+        (lambda t: put(t, "MDA.encoder.layer_stack.0.pos_ffn.w_1.weight", torch.zeros(4)), "shape"),
+        (lambda t: put(t, "MDA.lip_encoder.fc_out.weight", torch.zeros(4)), "shape"),
+        (lambda t: put(t, "APA.pitch_embedding.weight", torch.tensor(1.0)), "shape"),
+        (lambda t: put(t, "MDA.attn.in_proj_weight", torch.zeros(2, 32)), "shape"),
+        (lambda t: put(t, "MDA.attn.in_proj_weight", torch.tensor(1.0)), "shape"),
+        (lambda t: put(t, "MDA.encoder.src_word_emb.weight", torch.tensor(1.0)), "shape"),
+        (lambda t: put(t, "postnet.convolutions.0.0.conv.weight", torch.zeros(8, 12, 4)), "odd"),
+        (lambda t: put(t, "decoder.position_enc", torch.tensor(1.0)), "table of positions"),
+        (lambda t: put(t, "decoder.position_enc", torch.zeros(1, 0, 2)), "table of positions"),
+        (
+            lambda t: put(t, "decoder.position_enc", t["module.MDA.lip_encoder.position_enc"]),
+            "table of positions",
+        ),
+        (lambda t: t.update({"mel_linear.weight": torch.zeros(12, 32)}), "with and without"),
+        (lambda t: put(t, "APA.bo", torch.zeros(32, dtype=torch.complex64)), "plain floats"),
+        (lambda t: put(t, "APA.bo", torch.zeros(32, dtype=torch.bool)), "plain floats"),
+        (lambda t: put(t, "APA.bo", torch.zeros(32).to_sparse()), "plain floats"),
+        (lambda t: put(t, "APA.bo", torch.zeros(32, device="meta")), "no values"),
+        (lambda t: t["module.postnet.convolutions.0.1.running_var"].neg_(), "negative"),
+        (lambda t: put(t, "APA.pitch_bins", t["module.APA.pitch_bins"].flip(0)), "ascend"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, said):

@@ -1,5 +1,6 @@
 """A released HPMDubbing recorded with `weights add` speaks the lines of a project."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -111,6 +112,21 @@ def test_an_imported_run_speaks_as_the_checkpoint_does(project, tmp_path):
         synthesise(dubber, [line(WIDE)], [VoiceControl(rate=2.0)])
     with pytest.raises(ConfigError, match="there is a run 'chem' already"):
         import_run(project, "hpm_dubbing", "chem")
+
+
+def test_another_mel_than_the_published_one_is_refused_unless_it_is_the_users_own(
+    project, tmp_path
+):
+    path, _ = checkpoint_for(project, tmp_path)
+    add_weights(project.root, "hpm_dubbing", path, name="again")
+    audio = replace(project.config.audio, sample_rate_hz=22_050, hop_samples=256)
+    other = replace(project, config=replace(project.config, audio=audio))
+    with pytest.raises(ModelRefusedError, match="for Chem speaks another mel") as raised:
+        import_run(other, "again", "mel")
+    assert raised.value.code == "E-MODEL-AUDIO"
+    assert "audio.hop_samples is 256 here and 160 there" in raised.value.message
+    assert not (project.root / "runs" / "mel").exists()
+    assert "ready to speak" in import_run(other, "again", "mel", own_mel=True)
 
 
 def test_a_checkpoint_for_other_features_is_refused_by_name(project, tmp_path):

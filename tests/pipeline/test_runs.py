@@ -42,7 +42,7 @@ class MadePack:
     def __init__(self, **splits):
         self.splits = splits
 
-    def lines(self, split, context=False):
+    def lines(self, split, context=False, triples=False):
         return self.splits.get(split, [])
 
 

@@ -80,6 +80,28 @@ def test_a_system_starts_from_the_one_it_was_grown_from(name, tmp_path):
     assert max(near.values()) < 0.05
 
 
+def test_weights_that_read_plain_values_go_on_reading_them(tmp_path):
+    report = go(tmp_path / "hpm", "hpm_dubbing", 1)
+    export_weights(report.checkpoint, tmp_path / "hpm.safetensors")
+    file = replace(read_weights(tmp_path / "hpm.safetensors"), scaler=FeatureScaler({}))  # imported
+    grown = go(tmp_path / "grown", "m2ci_dubber", 1, start_from=file)
+    scaler = FeatureScaler.from_json(checkpoint.read(grown.checkpoint).record["scaler"])
+    assert set(scaler.scales) == {"frames_of_sound", "whole_face", "whole_text", "whole_audio"}
+    fitted = FeatureScaler.fit(in_context(make_lines()))
+    anew = FeatureScaler({}).with_new(fitted, "authentic_dubber")
+    assert set(anew.scales) == {*scaler.scales, "expression"}  # it does not read the face's frames
+
+
+def test_a_line_without_sound_does_not_take_it_from_the_others():
+    lines = in_context(make_lines())[:3]
+    lines[1] = replace(lines[1], sound=None)
+    widths = widths_of(lines, SOUND)
+    batch = collate(lines, FeatureScaler({}), widths, timbre_frames=16)
+    assert batch.sound_valid.any(1).tolist() == [True, False, True]
+    silent = [replace(line, sound=None) for line in lines]
+    assert collate(silent, FeatureScaler({}), widths, timbre_frames=16).sound is None
+
+
 def test_other_systems_and_settings_do_not_grow(tmp_path):
     report = go(tmp_path / "hpm", "hpm_dubbing", 1)
     export_weights(report.checkpoint, tmp_path / "hpm.safetensors")
@@ -156,8 +178,8 @@ def test_neighbours_are_padded_standardised_and_marked():
         whole_face=3, whole_text=5, whole_audio=4, frames_of_sound=6,
     )  # fmt: skip
     batch = collate(lines[:3], scaler, widths, timbre_frames=16, context=True)
-    assert batch.previous.present.tolist() == [False, True, True]
-    assert batch.following.present.tolist() == [True, True, True]
+    assert batch.previous.phonemes_valid.any(1).tolist() == [False, True, True]
+    assert batch.following.phonemes_valid.any(1).tolist() == [True, True, True]
     before = lines[1].context["previous"]
     count = len(before.sound)
     wanted = scaler.apply("frames_of_sound", before.sound)
