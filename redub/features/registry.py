@@ -99,7 +99,10 @@ MAKERS: dict[str, dict[str, str]] = {
     "landmarks": {"emonet": "redub.features.emonet:EmoNetLandmarkExtractor"},
     "global_face": {"mae_dfer": "redub.features.mae_dfer:MaeDferExtractor"},
     "local_face": {"emonet": "redub.features.emonet:EmoNetExtractor"},
-    "lips": {"lrw": "redub.features.lrw_lips:LrwLipExtractor"},
+    "lips": {
+        "lrw": "redub.features.lrw_lips:LrwLipExtractor",
+        "import": "redub.features.imported_lips:ImportedLips",
+    },
     "global_audio": {"wav2vec2": "redub.features.wav2vec2_iemocap:Wav2vec2GlobalAudio"},
 }
 

@@ -1,13 +1,7 @@
 """Durations from alignments made elsewhere: one Praat TextGrid per clip, as the MFA writes them.
 
-The times of a TextGrid count from the start of its clip. Which file belongs to a clip,
-``Film~night-0003`` from ``Film/night.mp4``, is decided by its name (upper and lower case differ):
-
-1. ``Film~night-0003.TextGrid`` or ``Film_night-0003.TextGrid``, in any folder;
-2. ``night-0003.TextGrid``, the last part of the clip's name;
-3. ``night.TextGrid``, the source's name, if the clip begins where its source begins.
-
-Where several folders have such a file, the one in a folder ``Film`` is meant. Its length must be
+The times of a TextGrid count from the start of its clip. Which file belongs to a clip
+is decided by its name, see :mod:`redub.features.clip_files`. Its length must be
 the clip's, so the alignment of another cut is refused.
 Source: the text formats of the Praat manual ("TextGrid file formats"; long and short are the same
 sequence of free-standing values); the rule for durations and the names of pauses are those of the
@@ -22,7 +16,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -30,8 +23,9 @@ from numpy.typing import NDArray
 
 from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import PAUSES, id_of, symbol_of
-from redub.core.types import AudioSpec, Clip, ClipMedia
+from redub.core.types import AudioSpec, ClipMedia
 from redub.features.base import FeatureSchema, Media, WeightUser, frames_of
+from redub.features.clip_files import file_of
 from redub.features.durations import TimedPhone, rows_on_mel_clock
 from redub.features.pronunciation import plain_phone
 from redub.features.runtime import Runtime
@@ -177,39 +171,6 @@ def phone_tier(grid: TextGrid, name: str) -> tuple[Interval, ...]:
     return grid.tiers[fits[0]]
 
 
-def file_of(clip: Clip, files: Sequence[str]) -> str | None:
-    """The TextGrid of a clip among recorded files; see the module's text for the rule.
-
-    Raises:
-        FeatureAbsent: E-ALIGN-FILE, several could be meant.
-    """
-    folders, _, last = clip.clip_id.rpartition("~")
-    names = [clip.clip_id, clip.clip_id.replace("~", "_"), last]
-    if clip.start_frame == 0:
-        names.append(PurePosixPath(clip.source).stem)
-    own_folders = tuple(folders.split("~")) if folders else ()
-    for name in dict.fromkeys(names):
-        found = [file for file in files if PurePosixPath(file).name == name + SUFFIX]
-        if len(found) > 1:
-            nearest = [f for f in found if _is_in(f, own_folders)]
-            if len(nearest) != 1:
-                raise FeatureAbsent(
-                    f"{len(found)} files are called {name}{SUFFIX} ({', '.join(found[:3])}); put "
-                    f"them into folders like those of the footage, or call one {clip.clip_id}"
-                    f"{SUFFIX}",
-                    code="E-ALIGN-FILE",
-                )
-            found = nearest
-        if found:
-            return found[0]
-    return None
-
-
-def _is_in(file: str, folders: tuple[str, ...]) -> bool:
-    own = PurePosixPath(file).parts[:-1]
-    return own[len(own) - len(folders) :] == folders
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextGridConfig:
     """Settings of the maker ``textgrid``.
@@ -258,7 +219,7 @@ class TextGridDurations(WeightUser):
         """
         samples = len(waveform_of(media).samples)
         folder, clip = self.folders[KIND], media.clip
-        name = file_of(clip, sorted(folder.files))
+        name = file_of(clip, sorted(folder.files), SUFFIX, code="E-ALIGN-FILE")
         if name is None:
             raise FeatureAbsent(
                 f"no {clip.clip_id}{SUFFIX} among the {len(folder.files)} files of '{folder.name}'",

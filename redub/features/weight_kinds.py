@@ -181,6 +181,10 @@ KINDS: dict[str, WeightKind] = {
         title="phone alignments by the Montreal Forced Aligner, one TextGrid per clip",
         wanted=(("*.TextGrid", "**/*.TextGrid"),),
     ),
+    "lip_arrays": WeightKind(
+        title="lip features made elsewhere, one NumPy array (pictures, width) per clip",
+        wanted=(("*.npy", "**/*.npy"),),
+    ),
     "captions": WeightKind(
         title="captions made elsewhere, JSON lines",
         wanted=(("*.jsonl",),),

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import SIL, id_of, symbol_of
 from redub.core.types import AudioSpec
+from redub.features import clip_files
 from redub.features.durations import TimedPhone, rows_on_mel_clock
 from redub.features.phonemes import phoneme_ids
 from redub.features.textgrid import (
     TextGridConfig,
     TextGridDurations,
-    file_of,
     parse_textgrid,
     phone_tier,
 )
@@ -28,6 +28,10 @@ from tests.features.paper.textgrid_files import (
 from tests.features.voices import AUDIO, media_of
 
 CINEMA = AudioSpec(sample_rate_hz=22_050, n_fft=1024, hop_samples=256, win_samples=1024)
+
+
+def file_of(clip, files):
+    return clip_files.file_of(clip, files, ".TextGrid", code="E-ALIGN-FILE")
 
 
 def rows_for(path, *, text="see sue", seconds=2.1, audio=AUDIO, clip=None, **settings):
