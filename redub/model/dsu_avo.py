@@ -25,7 +25,7 @@ from redub.model.decoder import PostNet
 from redub.model.dropout import Dropout
 from redub.model.fft_block import FFTBlock
 from redub.model.lip_encoder import LipEncoder
-from redub.model.monotonic import monotonic_durations
+from redub.model.monotonic import looked_durations
 from redub.model.output import DubbingOutput, UnitEstimate
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up
@@ -203,7 +203,7 @@ class DSUAVO(nn.Module):
         weights = read.weights[:, 0] * lips.valid.unsqueeze(-1)  # (B, V, P)
         durations = batch.durations
         if durations is None:
-            durations = self._durations(weights, lips.valid, batch)
+            durations = looked_durations(weights, lips.valid.sum(1), batch)
         return DubbingOutput(
             mel=mel,
             mel_post=mel_post,
@@ -219,13 +219,6 @@ class DSUAVO(nn.Module):
         stretches = sound_on_units(sound, sound_valid, valid)
         far = torch.cdist(stretches, self.centroids.unsqueeze(0).to(stretches))
         return far.argmin(-1)
-
-    @staticmethod
-    def _durations(weights: Tensor, pictures: Tensor, batch: DubbingBatch) -> Tensor:
-        """(B, P) frames of each phoneme: the best way through what the pictures looked at."""
-        scores = weights.clamp(min=1e-8).log()
-        scores = on_mel_clock(scores, pictures.sum(1), batch.mel_frames, batch.frames_valid)
-        return monotonic_durations(scores, batch.frames_valid, batch.phonemes_valid)
 
 
 def sound_on_units(sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from redub.model.duration_predictor import VariancePredictor
 from redub.model.fft_block import FFTBlock
 from redub.model.harmonics import HIGHEST_OCTAVE, LOWEST_OCTAVE
 from redub.model.lip_encoder import LipEncoder, LipStates
-from redub.model.monotonic import monotonic_durations
+from redub.model.monotonic import looked_durations
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.positions import count_up, on_the_picture
@@ -366,7 +366,7 @@ class HPMDubbing(nn.Module):
         of_frames = self.to_ctc(fused)
         durations = batch.durations
         if durations is None:
-            durations = self._durations(of_frames, batch)
+            durations = looked_durations(aligned.weights, aligned.lips.valid.sum(1), batch)
         return DubbingOutput(
             mel=mel,
             mel_post=mel + self.postnet(mel, valid),
@@ -386,13 +386,6 @@ class HPMDubbing(nn.Module):
         beside = voice.unsqueeze(1).expand_as(states)
         joined: Tensor = self.join_voice(torch.cat((states, beside), dim=-1)) + states
         return joined
-
-    @staticmethod
-    def _durations(of_frames: Tensor, batch: DubbingBatch) -> Tensor:
-        """(B, P): what the frames say of themselves, in the order of the words; blanks aside."""
-        said = of_frames[..., 1:].float().log_softmax(-1)
-        wanted = (batch.phonemes - 1).clamp(min=0).unsqueeze(1).expand(-1, said.size(1), -1)
-        return monotonic_durations(said.gather(2, wanted), batch.frames_valid, batch.phonemes_valid)
 
 
 def paper_for_v2c() -> HPMDubbingConfig:

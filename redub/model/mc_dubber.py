@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
 from redub.model.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConfig
+from redub.model.monotonic import looked_durations
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.splice import cut_out, spliced
 from redub.model.upsample import FRAMES_PER_PICTURE
@@ -84,13 +85,14 @@ class MCDubber(HPMDubbing):
         by_words = cut_out(said.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
         looked = cut_out(by_words.transpose(1, 2), wide.first_picture, seen).transpose(1, 2)
         (of_pictures, _), (of_mel, _) = said.ctc
-        of_mel = of_frames(of_mel)
         durations = batch.durations
+        if durations is None:
+            durations = looked_durations(looked.transpose(1, 2), _pictures(batch), batch)
         return said._replace(
             mel=of_frames(said.mel),
             mel_post=of_frames(said.mel_post),
             frames_valid=frames,
-            durations=self._durations(of_mel, batch) if durations is None else durations,
+            durations=durations,
             lip_attention=looked[..., : batch.lips.size(1)],
             lips_present=batch.lips_valid.any(1),
             prosody=ProsodyEstimate._make(of_frames(value) for value in said.prosody),
@@ -99,7 +101,7 @@ class MCDubber(HPMDubbing):
             else Prosody._make(of_frames(value) for value in said.spoken),
             ctc=(
                 (cut_out(of_pictures, wide.first_picture, seen), seen),
-                (of_mel, frames),
+                (of_frames(of_mel), frames),
             ),
         )
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from redub.model.batch import DubbingBatch
+from redub.model.upsample import on_mel_clock
+
 
 def monotonic_durations(scores: Tensor, frames_valid: Tensor, phonemes_valid: Tensor) -> Tensor:
     """How many frames each phoneme lasts on the path with the highest sum of scores.
@@ -47,6 +50,18 @@ def monotonic_durations(scores: Tensor, frames_valid: Tensor, phonemes_valid: Te
         at = at - step.long()
     evenly = _evenly(frames, count, phonemes)
     return torch.where((frames >= count).unsqueeze(1), durations, evenly)
+
+
+def looked_durations(weights: Tensor, pictures: Tensor, batch: DubbingBatch) -> Tensor:
+    """(B, P) frames of each phoneme: the best way through what the pictures looked at.
+
+    Args:
+        weights: (B, V, P) attention of pictures to words.
+        pictures: (B,) how many pictures are real.
+    """
+    scores = weights.clamp(min=1e-8).log()
+    scores = on_mel_clock(scores, pictures, batch.mel_frames, batch.frames_valid)
+    return monotonic_durations(scores, batch.frames_valid, batch.phonemes_valid)
 
 
 def _evenly(frames: Tensor, count: Tensor, phonemes: int) -> Tensor:
