@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, IntegrityError
@@ -569,6 +570,20 @@ def _pooled_interval(
 ) -> tuple[float, float, float]:
     """Pooled over frames; the interval draws lines."""
     value = float(getattr(pooled(map(_errors, lines)), name))
+    return (value, *_middle_95(_drawn_rates(lines, name, draws)))
+
+
+def _pooled_difference(
+    first: Sequence[LineFigures], second: Sequence[LineFigures], name: str, draws: int
+) -> tuple[float, float, float]:
+    """How much lower the first is, both pooled over frames; the interval draws the same lines."""
+    one, other = (float(getattr(pooled(map(_errors, lines)), name)) for lines in (first, second))
+    lower = _drawn_rates(second, name, draws) - _drawn_rates(first, name, draws)
+    return (other - one, *_middle_95(lower))
+
+
+def _drawn_rates(lines: Sequence[LineFigures], name: str, draws: int) -> NDArray[np.floating[Any]]:
+    """(draws,) pooled errors of lines drawn with replacement; NaN where nothing was comparable."""
     counts = np.array(
         [
             (x.gross_errors, x.voiced_in_both)
@@ -579,12 +594,18 @@ def _pooled_interval(
         dtype=np.float64,
     )
     rng = np.random.default_rng(0)
-    sums = counts[rng.integers(0, len(counts), (draws, len(counts)))].sum(axis=1)
-    rates = sums[sums[:, 1] > 0]
-    if not len(rates):
-        return (value, float("nan"), float("nan"))
-    low, high = np.quantile(rates[:, 0] / rates[:, 1], [0.025, 0.975])
-    return (value, float(low), float(high))
+    wrong, of = counts[rng.integers(0, len(counts), (draws, len(counts)))].sum(axis=1).T
+    rates: NDArray[np.floating[Any]] = np.full(draws, np.nan)
+    np.divide(wrong, of, out=rates, where=of > 0)
+    return rates
+
+
+def _middle_95(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return (float("nan"), float("nan"))
+    low, high = np.quantile(known, [0.025, 0.975])
+    return (float(low), float(high))
 
 
 def _comparisons(
@@ -620,6 +641,10 @@ def _comparisons(
     for other in runs[1:]:
         if any(x.heard_emotion for x in lines):
             keep(f"EMO-ACC of {runs[0]} above {other}", right(runs[0]), right(other))
+        ours, theirs = ([table[run, c] for c in clips] for run in (runs[0], other))
+        for name in ("gpe", "ffe"):
+            title = f"{name.upper()} of {runs[0]} below {other}"
+            found[title] = _pooled_difference(ours, theirs, name, draws)
     return found
 
 

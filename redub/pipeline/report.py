@@ -167,7 +167,7 @@ def _goals(evaluation: dict[str, Any]) -> tuple[Goal, ...]:
     for name, (value, low, high) in compared.items():
         if f" {evaluation['runs'][0]} " not in name:
             continue  # goals are for the run under test, not for what it is compared with
-        is_share = name.startswith("EMO-ACC")
+        is_share = name.startswith(("EMO-ACC", "GPE", "FFE"))
         scale, unit = (100, "points") if is_share else (1, "dB")
         wanted = 20.0 if "majority" in name else 0.0
         goals.append(
