@@ -1,6 +1,6 @@
 """How a trained dubber follows pitch, range, energy, rate and emotion, measured on its sound.
 
-    python benchmarks/control.py PROJECT [--run authentic] [--lines 24] [--split test]
+    python benchmarks/control.py [PROJECT] [--run authentic] [--lines 24] [--split test]
 
 Every line of the split is spoken at five settings of each knob and made audible; F0, level and
 length of the speech are measured on the samples, by the same extractor for all. A knob should move
@@ -178,12 +178,15 @@ def _judge(maker: LineMaker) -> EmotionRecogniser | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("project", type=Path)
+    parser.add_argument("project", nargs="?", type=Path)
     parser.add_argument("--run", default="authentic")
     parser.add_argument("--lines", type=int, default=24)
     parser.add_argument("--split", default="test")
     parser.add_argument("--emotions", action=argparse.BooleanOptionalAction, default=True)
     asked = parser.parse_args()
+    if asked.project is None:
+        print("say PROJECT: it measures a run that was trained there")
+        return
     project = open_project(asked.project)
     dubber = open_dubber(project, asked.run)
     maker = LineMaker(project, dubber.system)
