@@ -26,7 +26,7 @@ import itertools
 import os
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -177,17 +177,8 @@ def read_source(
             f"wanted one of its {len(present)} lines"
         )
         faults.append(ClipFault(source=relative, code="E-IN-ROW", message=message))
-    unusable = [fault.line for fault in faults if fault.line]
     numbers = {clip_id_of(relative, cue.index): cue.index for cue in lines.cues}
-    clips.sort(key=lambda clip: (clip.start_frame, clip.clip_id))
-    scenes: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        scenes[clip.scene].append(clip)
-    places: dict[str, int] = {}
-    for members in scenes.values():
-        own = positions([numbers[clip.clip_id] for clip in members], unusable)
-        places |= dict(zip((clip.clip_id for clip in members), own, strict=True))
-    placed = tuple(replace(clip, position=places[clip.clip_id]) for clip in clips)
+    placed = _placed(clips, numbers, [fault.line for fault in faults if fault.line])
     return SourceClips(relative, info, placed, tuple(faults))
 
 
@@ -213,6 +204,21 @@ def read_folder(
         yield read_source(root, source, tables, decoder=decoder, rules=rules)
         if progress is not None:
             progress(done, len(sources), source)
+
+
+def _placed(
+    clips: Iterable[Clip], numbers: Mapping[str, int], unusable: Collection[int]
+) -> tuple[Clip, ...]:
+    """Clips of one source in the order of time, each with its place in its scene."""
+    ordered = sorted(clips, key=lambda clip: (clip.start_frame, clip.clip_id))
+    scenes: dict[str, list[str]] = defaultdict(list)
+    for clip in ordered:
+        scenes[clip.scene].append(clip.clip_id)
+    places: dict[str, int] = {}
+    for members in scenes.values():
+        own = positions([numbers[clip_id] for clip_id in members], unusable)
+        places |= dict(zip(members, own, strict=True))
+    return tuple(replace(clip, position=places[clip.clip_id]) for clip in ordered)
 
 
 def positions(numbers: Sequence[int], unusable: Collection[int]) -> list[int]:
