@@ -87,6 +87,30 @@ def load_hpm(folder: WeightFolder, widths: FeatureWidths) -> HPMDubbing:
         raise folder.refused(error.message, code=error.code) from error
 
 
+def hpm_of(project: Project, entry: str) -> tuple[WeightFolder, HPMDubbing]:
+    """A recorded HPMDubbing for this project's features.
+
+    Raises:
+        ModelRefusedError: see :func:`load_hpm`.
+    """
+    weights = checked_folder(read_ledger(project.root), entry, HPM)
+    store = Store(project)
+    features = features_of(store)
+    reads = features_read(project.config, HPM)
+    width = {name: store.keys.by_name[name].schema.width for name in (*reads, "global_scene")}
+    widths = FeatureWidths(
+        sound=project.config.audio,
+        lips=width["lips"],
+        expression=width["local_face"],
+        speaker=width["speaker"],
+        scene=width.get(features["scene"], 1),
+        face=width.get(features["face"], 1),
+        text=width.get(features["text"], 1),
+        audio=1,
+    )
+    return weights, load_hpm(weights, widths)
+
+
 def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False) -> str:
     """Make a run of a recorded checkpoint; returns a sentence about it.
 
@@ -102,32 +126,17 @@ def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False)
     folder = run_folder(project, run)
     if folder.exists():
         raise ConfigError(f"there is a run '{run}' already; choose another name")
-    ledger = read_ledger(project.root)
-    weights = checked_folder(ledger, entry, HPM)
-    store = Store(project)
-    features = features_of(store)
-    reads = features_read(project.config, HPM)
-    width = {name: store.keys.by_name[name].schema.width for name in (*reads, "global_scene")}
-    widths = FeatureWidths(
-        sound=project.config.audio,
-        lips=width["lips"],
-        expression=width["local_face"],
-        speaker=width["speaker"],
-        scene=width.get(features["scene"], 1),
-        face=width.get(features["face"], 1),
-        text=width.get(features["text"], 1),
-        audio=1,
-    )
-    model = load_hpm(weights, widths)
+    weights, model = hpm_of(project, entry)
     if not own_mel:
         _check_mel(model, project.config.audio, weights)
-    keys = {name: store.keys.by_name[name].key for name in reads}
+    by_name = Store(project).keys.by_name
+    keys = {name: by_name[name].key for name in features_read(project.config, HPM)}
     training = replace(training_preset(HPM, "paper"), seed=project.config.train.seed)
     fields: dict[str, Any] = {
         "system": HPM,
         "model": settings_of(model.config)["fields"],
         "training": settings_of(training)["fields"],
-        "widths": settings_of(widths)["fields"],
+        "widths": settings_of(model.widths)["fields"],
         "keys": keys,
         "scaler": {},  # its inputs are not standardised
         "trained_parameters": [name for name, _ in model.named_parameters()],

@@ -23,6 +23,7 @@ from redub.features.registry import (
     make_extractor,
     weights_wanted,
 )
+from redub.model.registry import SYSTEMS
 from redub.model.vocoder.registry import VOCODERS
 from redub.pipeline.project import Project
 from redub.pipeline.weights import Ledger, checked_folder, read_ledger
@@ -59,9 +60,13 @@ def examine_weights(project: Project) -> list[WeightsLine]:
         users = _users_of(project, ledger, name)
         lines += [_examined(project, ledger, name, *user, media, known) for user in users]
         if not users:
-            is_vocoder = ledger.entries[name].kind in VOCODERS
-            found = _vocoded(project, ledger, name, known) if is_vocoder else None
-            lines.append(found or _no_maker(ledger, name, media))
+            kind = ledger.entries[name].kind
+            if kind in VOCODERS:
+                lines.append(_vocoded(project, ledger, name, known))
+            elif kind in SYSTEMS:
+                lines.append(_dubber(project, name, kind))
+            else:
+                lines.append(_no_maker(ledger, name, media))
     return lines
 
 
@@ -145,6 +150,21 @@ def _vocoded(project: Project, ledger: Ledger, name: str, known: dict[str, Value
         line.value = f"{spoken.duration_s:.1f} s of sound, mel distance {distance:.2f}"
     except RedubError as error:
         line.says, line.problem = {}, str(error)
+    return line
+
+
+def _dubber(project: Project, name: str, kind: str) -> WeightsLine:
+    """Somebody's trained system, loaded strictly for this project's features."""
+    from redub.pipeline.run_import import hpm_of  # torch: only where one is recorded
+
+    line = WeightsLine(name, "dubber", kind)
+    try:
+        _, model = hpm_of(project, name)
+        parameters = sum(value.numel() for value in model.parameters())
+        line.says = {"parameters": f"{parameters:,}"}
+        line.value = f"`redub runs import {name} --run NAME` makes a run of it"
+    except RedubError as error:
+        line.problem = str(error)
     return line
 
 

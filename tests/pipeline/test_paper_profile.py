@@ -72,7 +72,9 @@ device = "cpu"
 def project(tmp_path_factory):
     """Three scenes of two lines in one voice, everything extracted by a Dask worker."""
     root = tmp_path_factory.mktemp("paper")
-    make_film(root / "footage", root / "truth", FilmSpec(seed=3, scenes=3, lines_per_scene=2, speakers=1))
+    make_film(
+        root / "footage", root / "truth", FilmSpec(seed=3, scenes=3, lines_per_scene=2, speakers=1)
+    )
     (root / "redub.toml").write_text('name = "paper"\n' + SETTINGS)
     for kind, make in WEIGHTS.items():
         add_weights(root, kind, make(root / "weights" / kind))

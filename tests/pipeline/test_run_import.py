@@ -1,5 +1,6 @@
 """A released HPMDubbing recorded with `weights add` speaks the lines of a project."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,10 +10,11 @@ import torch
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.model.public_hpm import hpm_from_public
 from redub.pipeline.project import open_project
-from redub.pipeline.run_import import import_run
+from redub.pipeline.run_import import hpm_of, import_run
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import open_dubber
 from redub.pipeline.weights import add_weights
+from redub.pipeline.weights_doctor import examine_weights
 from redub.training.lines import DubbingLine
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.model.published_hpm import PublishedHPM
@@ -127,6 +129,19 @@ def test_another_mel_than_the_published_one_is_refused_unless_it_is_the_users_ow
     assert "audio.hop_samples is 256 here and 160 there" in raised.value.message
     assert not (project.root / "runs" / "mel").exists()
     assert "ready to speak" in import_run(other, "again", "mel", own_mel=True)
+
+
+def test_the_doctor_loads_it_for_the_projects_features(project, tmp_path):
+    for name, lips in (("fits", 16), ("does_not", 24)):
+        path, _ = checkpoint_for(project, tmp_path, lips=lips)
+        add_weights(
+            project.root, "hpm_dubbing", shutil.copy(path, tmp_path / f"{name}.pth"), name=name
+        )
+    said = {line.entry: line for line in examine_weights(project)}
+    assert (said["fits"].feature, said["fits"].problem) == ("dubber", "")
+    _, model = hpm_of(project, "fits")
+    assert said["fits"].says["parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
+    assert "a lips 24 wide" in said["does_not"].problem
 
 
 def test_a_checkpoint_for_other_features_is_refused_by_name(project, tmp_path):
