@@ -15,12 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from redub.evaluation.pitch_errors import PitchErrors, pitch_errors, pooled
+from redub.evaluation.intervals import Interval
+from redub.evaluation.pitch_errors import (
+    RATES,
+    PitchErrors,
+    pitch_errors,
+    pooled_difference,
+    pooled_interval,
+)
 from redub.pipeline.project import Project, open_project
 from redub.pipeline.store import Store
 from redub.pipeline.synthesize import read_samples
-
-DRAWS = 4000
 
 
 def errors_of(project: Project, run: str, split: str) -> list[PitchErrors]:
@@ -34,19 +39,10 @@ def errors_of(project: Project, run: str, split: str) -> list[PitchErrors]:
     return errors
 
 
-def drawn(errors: list[PitchErrors], name: str, rows: np.ndarray) -> np.ndarray:
-    """(draws,) pooled rates in percent."""
-    parts = np.array(
-        [
-            (e.gross_errors, e.voiced_in_both)
-            if name == "gpe"
-            else (e.gross_errors + e.voicing_errors, e.pairs)
-            for e in errors
-        ],
-        float,
-    )
-    wrong, of = parts[rows].sum(1).T
-    return 100 * wrong / of
+def shown(rate: Interval, form: str) -> str:
+    """A rate in percent with the ends of its interval."""
+    value, low, high = (format(100 * part, form) for part in rate)
+    return f"{value} [{low}, {high}]"
 
 
 def main() -> None:
@@ -60,24 +56,17 @@ def main() -> None:
         print("say PROJECT RUN ...: it measures takes that `redub synthesize` left")
         return
     project = open_project(words.project)
-    first: dict[str, np.ndarray] = {}
-    print("| run | GPE % | more than the first | FFE % | more than the first |")
+    print("| run | GPE % | above the first | FFE % | above the first |")
     print("| --- | --- | --- | --- | --- |")
+    first: list[PitchErrors] = []
     for run in words.runs:
         errors = errors_of(project, run, words.split)
-        rows = np.random.default_rng(0).integers(0, len(errors), (DRAWS, len(errors)))
+        first = first or errors
         cells = []
-        for name in ("gpe", "ffe"):
-            rates = drawn(errors, name, rows)
-            value = 100 * getattr(pooled(errors), name)
-            low, high = np.quantile(rates, [0.025, 0.975])
-            cells.append(f"{value:.1f} [{low:.1f}, {high:.1f}]")
-            if name not in first:
-                first[name] = rates
-                cells.append("")
-                continue
-            low, middle, high = np.quantile(rates - first[name], [0.025, 0.5, 0.975])
-            cells.append(f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]")
+        for name in RATES:
+            cells.append(shown(pooled_interval(errors, name, seed=0), ".1f"))
+            above = pooled_difference(first, errors, name, seed=0)
+            cells.append("" if errors is first else shown(above, "+.1f"))
         print(f"| {run} | {' | '.join(cells)} |", flush=True)
 
 

@@ -15,16 +15,19 @@ nothing is NaN: GPE where no pair is voiced in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from redub.evaluation.alignment import frame_pairs
 from redub.evaluation.inputs import Doubles, MetricInputError, checked_array
+from redub.evaluation.intervals import RESAMPLES, Interval
 
 TOLERANCE = 0.2
+Rate = Literal["gpe", "ffe"]
+RATES: tuple[Rate, ...] = ("gpe", "ffe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,54 @@ def pooled(utterances: Iterable[PitchErrors]) -> PitchErrors:
         voicing_errors=sum(e.voicing_errors for e in errors),
         gross_errors=sum(e.gross_errors for e in errors),
     )
+
+
+def pooled_interval(
+    utterances: Sequence[PitchErrors], name: Rate, *, seed: int, resamples: int = RESAMPLES
+) -> Interval:
+    """A pooled rate; the interval draws utterances. NaN where nothing was comparable."""
+    value: float = getattr(pooled(utterances), name)
+    return Interval(value, *_middle_95(_drawn_rates(utterances, name, seed, resamples)))
+
+
+def pooled_difference(
+    first: Sequence[PitchErrors],
+    second: Sequence[PitchErrors],
+    name: Rate,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """How much lower the first's pooled rate is; the interval draws the same utterances of both."""
+    one, other = (getattr(pooled(utterances), name) for utterances in (first, second))
+    rates = [_drawn_rates(utterances, name, seed, resamples) for utterances in (first, second)]
+    return Interval(other - one, *_middle_95(rates[1] - rates[0]))
+
+
+def _drawn_rates(utterances: Sequence[PitchErrors], name: Rate, seed: int, draws: int) -> Doubles:
+    """(draws,) pooled rates of utterances drawn with replacement."""
+    counts = np.array(
+        [
+            (e.gross_errors, e.voiced_in_both)
+            if name == "gpe"
+            else (e.gross_errors + e.voicing_errors, e.pairs)
+            for e in utterances
+        ],
+        dtype=np.float64,
+    )
+    rng = np.random.default_rng(seed)
+    wrong, of = counts[rng.integers(0, len(counts), (draws, len(counts)))].sum(axis=1).T
+    rates = np.full(draws, np.nan)
+    np.divide(wrong, of, out=rates, where=of > 0)
+    return rates
+
+
+def _middle_95(values: Doubles) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return (float("nan"), float("nan"))
+    low, high = np.quantile(known, [0.025, 0.975])
+    return (float(low), float(high))
 
 
 def gross_pitch_error(

@@ -1,8 +1,8 @@
 """Durations from alignments made elsewhere: one Praat TextGrid per clip, as the MFA writes them.
 
-The times of a TextGrid count from the start of its clip. Which file belongs to a clip
-is decided by its name, see :mod:`redub.features.clip_files`. Its length must be
-the clip's, so the alignment of another cut is refused.
+The times of a TextGrid count from the start of its clip. Which file belongs to a clip is decided by
+its name, see :mod:`redub.features.clip_files`. Its length must be the clip's, so the alignment of
+another cut is refused.
 Source: the text formats of the Praat manual ("TextGrid file formats"; long and short are the same
 sequence of free-standing values); the rule for durations and the names of pauses are those of the
 HPMDubbing and FastSpeech 2 preprocessors: frames = round(end · sr / hop) − round(start · sr / hop).

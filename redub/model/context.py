@@ -293,8 +293,9 @@ class ContextAdaptor(nn.Module):
             if "text" in self.encoder.no_steps:
                 text = self.text(context.phonemes, context.phonemes_valid)
             sides.append(self.encoder(current, valid, context, text))
-        told = torch.stack(sides).mean(0)
-        if self.gate is not None:
+        if self.gate is None:  # one side, or no adaptor
+            told = torch.stack(sides).mean(0)
+        else:
             share = self.gate(torch.cat(sides, dim=-1)).sigmoid()
             told = share * sides[0] + (1 - share) * sides[1]
         if self.read is not None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, IntegrityError
@@ -29,7 +28,13 @@ from redub.evaluation.f0_correlation import f0_correlation
 from redub.evaluation.intervals import Interval, bootstrap_difference, bootstrap_mean, wilson
 from redub.evaluation.lip_audio import MAX_SHIFT, LipAudioMeter
 from redub.evaluation.mcd import mel_distortion
-from redub.evaluation.pitch_errors import PitchErrors, pitch_errors, pooled
+from redub.evaluation.pitch_errors import (
+    RATES,
+    PitchErrors,
+    pitch_errors,
+    pooled_difference,
+    pooled_interval,
+)
 from redub.evaluation.word_error import (
     SpeechRecogniser,
     corpus_wer,
@@ -526,7 +531,7 @@ def _scores(
     offsets = [abs(x.offset_frames) for x in lines if x.offset_frames is not None]
     mean("lip_offset", [float(o) for o in offsets])
     for name in ("gpe", "ffe"):
-        values[name] = _pooled_interval(lines, name, draws)
+        values[name] = pooled_interval([*map(_errors, lines)], name, seed=0, resamples=draws)
     emotion = _emotion_scores(clips, lines, values)
     spoken = [x for x in lines if clips[x.clip_id].text]
     if project.config.evaluate.asr and system != MEAN_MEL and spoken:
@@ -565,49 +570,6 @@ def _errors(line: LineFigures) -> PitchErrors:
     )
 
 
-def _pooled_interval(
-    lines: Sequence[LineFigures], name: str, draws: int
-) -> tuple[float, float, float]:
-    """Pooled over frames; the interval draws lines."""
-    value = float(getattr(pooled(map(_errors, lines)), name))
-    return (value, *_middle_95(_drawn_rates(lines, name, draws)))
-
-
-def _pooled_difference(
-    first: Sequence[LineFigures], second: Sequence[LineFigures], name: str, draws: int
-) -> tuple[float, float, float]:
-    """How much lower the first is, both pooled over frames; the interval draws the same lines."""
-    one, other = (float(getattr(pooled(map(_errors, lines)), name)) for lines in (first, second))
-    lower = _drawn_rates(second, name, draws) - _drawn_rates(first, name, draws)
-    return (other - one, *_middle_95(lower))
-
-
-def _drawn_rates(lines: Sequence[LineFigures], name: str, draws: int) -> NDArray[np.floating[Any]]:
-    """(draws,) pooled errors of lines drawn with replacement; NaN where nothing was comparable."""
-    counts = np.array(
-        [
-            (x.gross_errors, x.voiced_in_both)
-            if name == "gpe"
-            else (x.gross_errors + x.voicing_errors, x.pairs)
-            for x in lines
-        ],
-        dtype=np.float64,
-    )
-    rng = np.random.default_rng(0)
-    wrong, of = counts[rng.integers(0, len(counts), (draws, len(counts)))].sum(axis=1).T
-    rates: NDArray[np.floating[Any]] = np.full(draws, np.nan)
-    np.divide(wrong, of, out=rates, where=of > 0)
-    return rates
-
-
-def _middle_95(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return (float("nan"), float("nan"))
-    low, high = np.quantile(known, [0.025, 0.975])
-    return (float(low), float(high))
-
-
 def _comparisons(
     project: Project,
     clips: dict[str, Clip],
@@ -641,10 +603,11 @@ def _comparisons(
     for other in runs[1:]:
         if any(x.heard_emotion for x in lines):
             keep(f"EMO-ACC of {runs[0]} above {other}", right(runs[0]), right(other))
-        ours, theirs = ([table[run, c] for c in clips] for run in (runs[0], other))
-        for name in ("gpe", "ffe"):
-            title = f"{name.upper()} of {runs[0]} below {other}"
-            found[title] = _pooled_difference(ours, theirs, name, draws)
+        ours, theirs = ([_errors(table[run, c]) for c in clips] for run in (runs[0], other))
+        for name in RATES:
+            found[f"{name.upper()} of {runs[0]} below {other}"] = pooled_difference(
+                ours, theirs, name, seed=0, resamples=draws
+            )
     return found
 
 
