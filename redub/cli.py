@@ -12,22 +12,26 @@ import json
 import logging
 import math
 import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from redub.core import stopping
 from redub.core.errors import AnotherFailed, RedubError, UsageError
+from redub.core.stopping import Stopped
 
 if TYPE_CHECKING:  # `redub --help` loads nothing that it does not show
     from redub.index.notes import Notes
 
 PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Connection refused")
-OK, ERROR, USAGE, QUARANTINED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 8, 130, 143
+OK, ERROR, USAGE, QUARANTINED, REFUSED = 0, 1, 2, 3, 8  # 128 + the signal's number when stopped
+PROGRESS_EVERY_S = 10.0
 
 app = typer.Typer(
     name="redub",
@@ -141,12 +145,118 @@ def _is_number(cell: str) -> bool:
     return cell in ("", "–") or cell.replace(".", "", 1).replace("-", "", 1).isdigit()
 
 
+@dataclasses.dataclass(slots=True)
+class Invocation:
+    """What was typed before the command: ``-C`` folders, and seconds between progress lines."""
+
+    folder: Path = HERE
+    started_in: str = ""
+    progress_every_s: float = PROGRESS_EVERY_S
+
+
+INVOCATION = Invocation()
+
+
+def command(*words: str | Path, project: Path = HERE) -> str:
+    """A complete command to type: quoted, with the project folder where one was named."""
+    folder = INVOCATION.folder / project
+    place = () if folder == HERE else ("-C", folder)
+    return shlex.join(map(str, ("redub", *words, *place)))
+
+
+def as_typed(*left_out: str) -> str:
+    """This very command line without some of its options.
+
+    Args:
+        left_out: long options with a value, as ``--resume``; ending in ``=``: without one.
+    """
+    words, kept = iter(sys.argv[1:]), []
+    for word in words:
+        if f"{word}=" in left_out or (word.partition("=")[0] in left_out and "=" in word):
+            continue
+        if word in left_out:
+            next(words, None)
+            continue
+        kept.append(word)
+    return shlex.join([*_program(), *kept])
+
+
+def _program() -> list[str]:
+    """``redub``, or how torchrun starts it where it did (``--devices`` starts torchrun itself)."""
+    count = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    by_hand = not any(word.partition("=")[0] == "--devices" for word in sys.argv)
+    if os.environ.get("WORLD_SIZE", "1") == "1" or not by_hand:
+        return ["redub"]
+    return ["torchrun", "--nproc-per-node", count, "-m", "redub.cli"]
+
+
 @contextlib.contextmanager
 def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[..., None]]:
-    """A bar with rate, ETA and a note on a terminal; nothing when stderr is piped."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, note="": None
-        return
+    """How far a command is: a bar on a terminal, else a plain line now and then on stderr."""
+    counted = Counted(label, unit)
+    shown = _bar if sys.stderr.isatty() else _plain_lines
+    try:
+        with shown(counted) as update:
+            yield update
+    except Stopped as stopped:
+        if counted.total:
+            stopped.done = f"{counted.done} of {counted.total} {unit}"
+        raise
+
+
+@dataclasses.dataclass(slots=True)
+class Counted:
+    """How far some work is, and how fast since its first report."""
+
+    label: str
+    unit: str
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    before: int = -1  # done by an earlier run: it took no time of ours
+    began_s: float = 0.0
+
+    def take(self, done: int, total: int, note: str) -> None:
+        if self.before < 0:
+            self.before, self.began_s = done, time.monotonic()
+        self.done, self.total, self.note = done, total, note
+
+    @property
+    def rate(self) -> float:
+        return (self.done - self.before) / max(time.monotonic() - self.began_s, 1e-9)
+
+    def line(self) -> str:
+        """``extract: 12 of 168 clips, 2.4 clips/s, 65 s left``."""
+        said = [f"{self.label}: {self.done} of {self.total} {self.unit}"]
+        if self.done > self.before:
+            said.append(f"{self.rate:.1f} {self.unit}/s")
+            if self.done < self.total:
+                said.append(f"{math.ceil((self.total - self.done) / self.rate)} s left")
+        return ", ".join([*said, self.note] if self.note else said)
+
+
+@contextlib.contextmanager
+def _plain_lines(counted: Counted) -> Iterator[Callable[..., None]]:
+    """The first report, then one every so many seconds, and the last; nothing of no work."""
+    said_s, last = -math.inf, (-1, -1)
+
+    def show() -> None:
+        nonlocal said_s, last
+        if counted.total and last != (counted.done, counted.total):
+            said_s, last = time.monotonic(), (counted.done, counted.total)
+            say(counted.line())
+
+    def update(done: int, total: int, note: str = "") -> None:
+        counted.take(done, total, note)
+        if time.monotonic() - said_s >= INVOCATION.progress_every_s:
+            show()
+
+    yield update
+    show()
+
+
+@contextlib.contextmanager
+def _bar(counted: Counted) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -165,23 +275,20 @@ def progress_bar(label: str, unit: str = "clips") -> Iterator[Callable[..., None
     )
     console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
     with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(label, total=None, rate="")
-        started, before = time.monotonic(), [-1]
+        task = bars.add_task(counted.label, total=None, rate="")
 
         def update(done: int, total: int, note: str = "") -> None:
-            if before[0] < 0:
-                before[0] = max(0, done - 1)  # what an earlier run did took no time of ours
-            rate = (done - before[0]) / max(time.monotonic() - started, 1e-9)
-            words = f"{rate:.1f} {unit}/s" + (f", {note}" if note else "")
+            counted.take(done, total, note)
+            words = f"{counted.rate:.1f} {counted.unit}/s" + (f", {note}" if note else "")
             bars.update(task, completed=done, total=total, rate=words)
 
         yield update
 
 
-def finish(quarantined: int, next_command: str) -> NoReturn:
-    """End a command: the next one to type, and exit 0 or 3."""
+def finish(quarantined: int, next_command: str, project: Path = HERE) -> NoReturn:
+    """End a command: the next one to type (see :func:`command`), and exit 0 or 3."""
     if quarantined:
-        say(f"{quarantined} set aside; see them with: redub bad list")
+        say(f"{quarantined} set aside; see them with: {command('bad', 'list', project=project)}")
     say(f"next: {next_command}")
     raise typer.Exit(QUARANTINED if quarantined else OK)
 
@@ -212,7 +319,7 @@ def init(
     path = init_project(folder)
     say(f"wrote {path}")
     say("put media (and NAME.srt beside NAME.mp4) into its footage folder")
-    finish(0, f"redub ingest -C {folder}")
+    finish(0, command("ingest", project=folder))
 
 
 @app.command()
@@ -277,9 +384,13 @@ def status(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Jso
     """What is committed, set aside and missing, from the logs alone."""
     from redub.pipeline.status import project_status
 
-    report = project_status(project_of(project, profile))
+    opened = project_of(project, profile)
+    report = project_status(opened)
+    following = _of_profile(report.next_words, project, opened.config.profile, profile)
     if as_json:
-        put(report, schema="status")
+        plain = _plain(report)
+        del plain["next_words"]
+        put({**plain, "next_command": following}, schema="status")
         return
     say(f"{report.clips} clips from {report.sources} sources; {report.quarantined} rows set aside")
     table(
@@ -292,7 +403,27 @@ def status(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Jso
     _say_lacking(report.lacking)
     say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
     say(f"runs: {', '.join(report.runs) or 'none'}")
-    say(f"next: {report.next_command}")
+    if report.busy is None:
+        say(f"next: {following}")
+        return
+    say(report.busy.sentence())
+    say(f"next: wait for it, or look: {following}")
+
+
+def _of_profile(
+    words: Sequence[str], project: Path, of_this_command: str, profile: str | None
+) -> str:
+    """A command that goes on under ``--profile``, where that is not the project file's.
+
+    Of the stages only `extract` and `run` take a profile; the others are walked by `run`.
+    """
+    if profile is None or words[0] in ("ingest", "weights", "runs", "report", "bad"):
+        return command(*words, project=project)
+    if words[0] in ("extract", "run", "status", "plan"):
+        return command(*words, "--profile", profile, project=project)
+    if project_of(project).config.profile == of_this_command:
+        return command(*words, project=project)
+    return command("run", "--from", words[0], "--profile", profile, project=project)
 
 
 def _say_lacking(lacking: dict[str, str]) -> None:
@@ -334,7 +465,7 @@ def plan(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json 
         ],
     )
     _say_lacking(lacking)
-    say("next: redub run" + (f" --profile {profile}" if profile else ""))
+    say(f"next: {_of_profile(['run'], project, '', profile)}")
 
 
 # -- stages
@@ -355,7 +486,7 @@ def ingest(
     )
     if summary.first_reason:
         say(f"first fault: {summary.first_reason}")
-    finish(summary.quarantined, "redub extract")
+    finish(summary.quarantined, command("extract", project=project), project)
 
 
 @app.command()
@@ -382,7 +513,9 @@ def extract(
     say(f"{summary.clips} clips, {summary.rows} rows written")
     if opened.config.profile != project_of(project).config.profile:
         say(f'for the later stages, set profile = "{profile}" under [features] in redub.toml')
-    finish(summary.quarantined, "redub index build")
+    words = ("index", "build")
+    following = _of_profile(words, project, opened.config.profile, profile)
+    finish(summary.quarantined, following, project)
 
 
 # -- weights
@@ -416,7 +549,7 @@ def weights_add(
         )
     say(f"{entry.name}: {len(entry.files)} files of {entry.path}")
     say(f"licence: {entry.licence}{'; ' + entry.terms if entry.terms else ''}")
-    finish(0, "redub doctor --weights")
+    finish(0, command("doctor", "--weights", project=project))
 
 
 @weights_app.command("list")
@@ -509,7 +642,8 @@ def captions_import(
         put(done, schema="captions.import")
     say(f"{done.rows} rows: {done.texts['scene']} scene and {done.texts['face']} face captions")
     say(f"{done.without} of {done.clips} clips have none; {len(done.strange)} ids are not known")
-    finish(0, 'redub extract, after by = "import" under [features.scene_caption]')
+    following = command("extract", project=project)
+    finish(0, f'{following}, after by = "import" under [features.scene_caption]')
 
 
 @reactions_app.command("import")
@@ -529,7 +663,8 @@ def reactions_import(
         put(done, schema="reactions.import")
     say(f"{done.rows} reactions; {len(done.strange)} of clips that are not known")
     say(f"{done.without} of {done.clips} clips with words have none")
-    finish(0, 'redub extract, after by = "import" under [features.reaction]')
+    following = command("extract", project=project)
+    finish(0, f'{following}, after by = "import" under [features.reaction]')
 
 
 @corpus_app.command("prepare")
@@ -588,7 +723,7 @@ def index_build(
     summary = run_index(project_of(project), compact=compact)
     for line in summary.lines():
         say(line)
-    finish(0, "redub retrieve")
+    finish(0, command("retrieve", project=project))
 
 
 @app.command()
@@ -598,7 +733,7 @@ def retrieve(project: ProjectDir = HERE) -> None:
 
     summary = run_retrieve(project_of(project))
     say(f"{summary.queries} clips queried, {summary.rows} neighbour rows")
-    finish(0, "redub train")
+    finish(0, command("train", project=project))
 
 
 @index_app.command("query")
@@ -839,13 +974,13 @@ def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Join clips, features and neighbours into the files a training run reads (`train` does it)."""
     from redub.pipeline.stages import run_pack
 
-    summary = run_pack(project_of(project))
+    summary, training = run_pack(project_of(project))
     if as_json:
-        put(summary, schema="pack")
+        put({**_plain(summary), "training": training}, schema="pack")
         return
-    for line in summary.lines():
+    for line in (*summary.lines(), *training.said()):
         say(line)
-    finish(0, "redub train")
+    finish(0, command("train", project=project))
 
 
 @app.command()
@@ -890,7 +1025,7 @@ def train(
         )
         for line in found.text():
             say(line)
-        finish(0, f"redub train --run {run}")
+        finish(0, as_typed("--estimate="))
     if devices < 1:
         raise UsageError(f"--devices is {devices}; wanted at least 1")
     if devices > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -899,10 +1034,11 @@ def train(
         from redub.training.trainer import check_replicas
 
         check_replicas(training_settings(chosen, model=model, baseline=baseline)[2], devices)
+        os.chdir(INVOCATION.started_in)  # they read -C again
         raise typer.Exit(replicate(sys.argv[1:], devices))
     from redub.pipeline.stages import run_train
 
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = _is_first_process()
     with progress_bar("train", "steps") if is_first else _no_bar() as bar:
         summary = run_train(
             chosen,
@@ -914,12 +1050,13 @@ def train(
             overfit=overfit,
             start_from=start_from,
             progress=bar,
+            say=say,
         )
     if not is_first:
         raise typer.Exit(OK)
     for line in summary.lines():
         say(line)
-    finish(0, f"redub synthesize {run}")
+    finish(0, command("synthesize", run, project=project))
 
 
 @vocoder_app.command("train")
@@ -952,7 +1089,8 @@ def vocoder_train(
         )
     for line in summary.lines():
         say(line)
-    finish(0, f'redub synthesize, after name = "hifi_gan" and run = "{run}" under [vocoder]')
+    following = command("synthesize", project=project)
+    finish(0, f'{following}, after name = "hifi_gan" and run = "{run}" under [vocoder]')
 
 
 def _resumed(resume: str) -> bool | Path:
@@ -978,10 +1116,14 @@ def synthesize(
     """Stage 6: speak every line of a split; WAV files below the run."""
     from redub.pipeline.stages import run_synthesize
 
+    opened = project_of(project)
     with progress_bar("synthesize", "lines") as bar:
-        summary = run_synthesize(project_of(project), run=run, split=split, progress=bar)
+        summary = run_synthesize(opened, run=run, split=split, progress=bar)
     say(f"{summary.lines} lines, {summary.speech_s:.1f} s of speech, RTF {summary.rtf:.3f}")
-    finish(0, f"redub evaluate {run}")
+    judged = opened.config.evaluate.split
+    if split != judged:  # `evaluate` measures that one
+        finish(0, command("synthesize", run, "--split", judged, project=project))
+    finish(0, command("evaluate", run, project=project))
 
 
 @app.command()
@@ -1005,7 +1147,7 @@ def evaluate(
     table(result.columns(), result.text_rows())
     for line in result.headlines():
         say(line)
-    finish(0, "redub report")
+    finish(0, command("report", project=project))
 
 
 @app.command()
@@ -1065,7 +1207,7 @@ def run(
         bar=progress_bar,
         base=name,
     )
-    finish(held, "redub status")
+    finish(held, _of_profile(["status"], project, "", profile), project)
 
 
 @app.command()
@@ -1201,7 +1343,13 @@ def bad_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
         ["clip", "stage", "feature", "code", "message"],
         [[r["clip_id"], r["stage"], r["feature"], r["code"], r["message"]] for r in rows],
     )
-    say(f"{len(rows)} rows; next: redub bad show CLIP, redub bad retry")
+    say(f"{len(rows)} rows")
+    if rows:
+        clip = str(rows[0]["clip_id"])
+        say(
+            f"next: {command('bad', 'show', clip, project=project)}, "
+            f"then {command('bad', 'retry', project=project)}"
+        )
 
 
 @bad_app.command("show")
@@ -1231,7 +1379,7 @@ def bad_retry(
 
     count = run_release(project_of(project), clip or [])
     say(f"{count} rows released")
-    finish(0, "redub run")
+    finish(0, command("run", project=project))
 
 
 @cache_app.command("verify")
@@ -1255,7 +1403,7 @@ def cache_repair(project: ProjectDir = HERE) -> None:
     for name in taken:
         say(f"taken out: {name}")
     say(f"{len(taken)} tables taken out into .redub/damaged")
-    finish(0, "redub run")
+    finish(0, command("run", project=project))
 
 
 @cache_app.command("why")
@@ -1311,7 +1459,7 @@ def runs_show(
     table(["checkpoint", "MiB", "validation", "", "bytes"], facts.checkpoint_rows())
     for fault in facts.faults:
         say(f"note: {fault}")
-    finish(0, f"redub evaluate {run}" if facts.spoken else f"redub synthesize {run}")
+    finish(0, command("evaluate" if facts.spoken else "synthesize", run, project=project))
 
 
 @runs_app.command("compare")
@@ -1337,7 +1485,7 @@ def runs_compare(
         say("no step was measured in all of them, so nothing is compared at equal steps")
     for fault in found.faults:
         say(f"note: {fault}")
-    finish(0, f"redub runs show {found.runs[0]}")
+    finish(0, command("runs", "show", found.runs[0], project=project))
 
 
 @runs_app.command("export")
@@ -1347,10 +1495,13 @@ def runs_export(
     project: ProjectDir = HERE,
 ) -> None:
     """Write a run's weights as one file, for `redub train --from`; its card goes with them."""
+    from redub.pipeline.runs import free_name, model_of
     from redub.pipeline.synthesize import export_run
 
-    say(f"{target}: {export_run(project_of(project), run, target)}")
-    finish(OK, f"redub train --run NAME --from {target}")
+    opened = project_of(project)
+    say(f"{target}: {export_run(opened, run, target)}")
+    words = ("train", model_of(opened, run), "--run", free_name(opened, run))
+    finish(OK, command(*words, "--from", INVOCATION.folder / target, project=project))
 
 
 @runs_app.command("import")
@@ -1366,7 +1517,7 @@ def runs_import(
     from redub.pipeline.run_import import import_run
 
     say(import_run(project_of(project), entry, run, own_mel=own_mel))
-    finish(OK, f"redub synthesize {run}")
+    finish(OK, command("synthesize", run, project=project))
 
 
 @runs_app.command("rm")
@@ -1388,7 +1539,7 @@ def runs_rm(
             raise typer.Exit(ERROR)
     remove_run(opened, removal)
     say(f"removed {removal}")
-    finish(0, "redub runs ls")
+    finish(0, command("runs", "ls", project=project))
 
 
 def version_callback(value: bool) -> None:
@@ -1405,7 +1556,27 @@ def root(
         bool, typer.Option("--version", callback=version_callback, is_eager=True)
     ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="log more, on stderr")] = False,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-C",
+            "--project",
+            help="go to this folder first, as git and make do; every path starts there",
+        ),
+    ] = None,
+    progress_every: Annotated[
+        float,
+        typer.Option(
+            "--progress-every",
+            help="seconds between progress lines where stderr is no terminal",
+            min=0,
+        ),
+    ] = PROGRESS_EVERY_S,
 ) -> None:
+    INVOCATION.started_in, INVOCATION.folder = str(Path.cwd()), HERE
+    INVOCATION.progress_every_s = progress_every
+    for folder in folders or ():
+        _enter(folder)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
@@ -1413,20 +1584,75 @@ def root(
     )
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt, it unwinds and leaves the store whole."""
+def _enter(folder: Path) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise UsageError(f"-C {folder}: {error.strerror}; name a folder that is there") from None
+    INVOCATION.folder /= folder
 
 
-def _on_term(signum: int, frame: object) -> None:
-    raise Terminated
+SAFE = {
+    "ingest": "the sources read so far are in the store",
+    "extract": "the clips done so far are in the store",
+    "index": "the index is as it was before",
+    "retrieve": "the neighbours are as they were before",
+    "train": "no step was taken; every checkpoint is as it was before",
+    "vocoder train": "no step was taken; every checkpoint is as it was before",
+    "synthesize": "takes of an unfinished split are never read; it is spoken again",
+    "evaluate": "no figure was kept; the last evaluation is as it was, and this one starts again",
+    "dub": "the output is written last, so it is whole or as it was before",
+}
+
+
+def say_stopped(stopped: Stopped) -> None:
+    """What ended, what is safe, and the command that goes on."""
+    how = "terminated" if stopped.signum == signal.SIGTERM else "interrupted"
+    at_work = f" in {stopped.stage}" if stopped.stage else ""
+    if stopped.step is None:
+        done = f" at {stopped.done}" if stopped.done else ""
+        safe = SAFE.get(stopped.stage, "what was committed is safe")
+        say(f"{how}{at_work}{done}: {safe}")
+        say(f"go on with: {as_typed()}")
+        return
+    complete = ", the last one," if stopped.is_complete else ""
+    say(f"{how}{at_work}: step {stopped.step}{complete} is saved in {stopped.checkpoint}")
+    # A run that has a checkpoint goes on from it; it is neither started over nor from others.
+    is_walk = _typed_command() in ("run", "demo")
+    say(f"go on with: {as_typed() if is_walk else as_typed('--resume', '--from')}")
+
+
+def _typed_command() -> str:
+    """The first word of the command line that is no option of the program itself."""
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word in ("-C", "--project", "--progress-every"):
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _notice(text: str) -> None:
+    """One sentence while anything may be printing: past Python's own buffers."""
+    if _is_first_process():
+        os.write(2, f"{os.linesep if sys.stderr.isatty() else ''}{text}\n".encode())
 
 
 def main() -> None:
     """Run the command line; every way out has its exit code."""
-    signal.signal(signal.SIGTERM, _on_term)
+    stopping.listen(_notice)
     sys.stdout = _Stdout(sys.stdout)  # type: ignore[assignment]
     try:
-        app(standalone_mode=True)
+        _run_app()
+    except Stopped as stopped:
+        if _is_first_process():  # of several processes one speaks
+            say_stopped(stopped)
+        sys.exit(stopped.exit_code)
     except RedubError as error:
         if not isinstance(error, AnotherFailed):  # of several processes one speaks
             say(str(error))
@@ -1435,17 +1661,25 @@ def main() -> None:
         if "WORLD_SIZE" in os.environ and any(words in str(error) for words in PEER_LEFT):
             sys.exit(ERROR)  # the process that left has said why
         raise
-    except KeyboardInterrupt:
-        say("interrupted; what was committed is safe, run the same command again")
-        sys.exit(INTERRUPTED)
-    except Terminated:
-        say("terminated; what was committed is safe, run the same command again")
-        sys.exit(TERMINATED)
     except ReaderLeft:
         sys.exit(OK)
     except OSError as error:
         say(f"E-STORE: {error.strerror or error}: {error.filename or 'no file named'}")
         sys.exit(5)
+    finally:
+        stopping.leave()
+
+
+def _run_app() -> None:
+    """The command; what else goes wrong while it is being stopped is a part of that."""
+    try:
+        app(standalone_mode=True)
+    except RedubError:
+        raise
+    except Exception:
+        if signum := stopping.asked():
+            raise Stopped(signum) from None
+        raise
 
 
 class ReaderLeft(BaseException):

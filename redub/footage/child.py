@@ -186,6 +186,7 @@ class DecoderChild:
                 stdin=theirs.fileno(),
                 stdout=output_theirs,
                 stderr=output_theirs,
+                process_group=0,  # Ctrl-C must not look like a clip that crashes the decoder
             )
         finally:
             theirs.close()

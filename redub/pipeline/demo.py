@@ -6,6 +6,7 @@ runs; a second call goes on where the first one stopped.
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def run_demo(folder: Path, *, workers: int, seed: int, quick: bool, say: Say, ba
     told(f"4 retrieve: {found.queries} clips queried, {found.rows} neighbours")
     told(f"5 train: {steps} steps of {FULL} and {BASELINE}, side by side …")
     for trained in run_train_beside(project, {FULL: False, BASELINE: True}, scheduler):
-        told("5 train: " + "; ".join(trained.lines()))
+        for sentence in (*trained.training.said(), *trained.lines()):
+            told(f"5 train {trained.run.name}: {sentence}")
     for run in (FULL, BASELINE):
         with bar(f"synthesize {run}", "lines") as progress:
             spoken = run_synthesize(project, run=run, split="test", progress=progress)
@@ -93,7 +95,8 @@ def run_demo(folder: Path, *, workers: int, seed: int, quick: bool, say: Say, ba
     say("")
     say(f"look at:   {page}")
     say(f"play:      {dubbed[0]}")
-    say(f"next:      redub index query {_a_test_clip(project)} -C {folder}")
+    words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
+    say(f"next:      {shlex.join(words)}")
     return len(Store(project).quarantined())
 
 

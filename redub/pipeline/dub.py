@@ -323,6 +323,7 @@ def _lines(
     """
     named = None if voice is None else maker.named_voice(voice)
     lines = []
+    progress(0, len(clips))
     try:
         for done, clip in enumerate(clips, start=1):
             asked = direction.on(_number(clip))

@@ -222,6 +222,7 @@ def evaluate(
         for i in range(0, len(clips), LINES_PER_TASK)
     ]
     lines: list[LineFigures] = []
+    progress(0, len(clips))
     for order, result in zip(orders, scheduler.run(measure_lines, orders), strict=True):
         if isinstance(result, Failure):
             raise ClipError(

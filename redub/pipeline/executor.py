@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from redub.core.config import nearest
 from redub.core.errors import ClusterLostError, RedubError, UsageError
+from redub.core.stopping import uninterrupted
 
 Order = TypeVar("Order")
 Result = TypeVar("Result")
@@ -164,20 +165,22 @@ def local_cluster(workers: int) -> Iterator[Any]:
     """
     from distributed import LocalCluster
 
-    with (
-        tempfile.TemporaryDirectory(prefix="redub-dask-") as scratch,
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            # Not None: Dask would then serve its HTTP pages on 0.0.0.0:8787.
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            memory_limit=0,
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="redub-dask-"))
+        with uninterrupted():  # Ctrl-C is for this process; it closes the workers
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    # Not None: Dask would then serve its HTTP pages on 0.0.0.0:8787.
+                    dashboard_address="127.0.0.1:0",
+                    worker_dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
+                    memory_limit=0,
+                    local_directory=scratch,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
         yield cluster

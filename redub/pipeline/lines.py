@@ -23,6 +23,7 @@ from redub.pipeline.index import OpenIndex, open_index
 from redub.pipeline.project import MODALITY_FEATURES, Project, ProjectConfig, feature_of
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store import Store
+from redub.pipeline.training_set import NO_OTHER_LINE
 from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
 from redub.training.pack import EXPRESSION, SOUND_FRAMES, context_line
 
@@ -117,9 +118,7 @@ class LineMaker:
             rows = np.asarray(self.values["durations"][clip.clip_id])
             line = self._line(clip, rows[:, 0], self.voice_of(clip), durations=rows[:, 1])
             if line is None:
-                report.left_out[clip.clip_id] = (
-                    "no other line of this voice to take the timbre from"
-                )
+                report.left_out[clip.clip_id] = NO_OTHER_LINE
             else:
                 report.lines.append(line)
         return report

@@ -39,6 +39,7 @@ from redub.pipeline.parts import PartRecord
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key
 from redub.pipeline.store import Store, clips_of, digest_column
+from redub.pipeline.training_set import NO_OTHER_LINE
 from redub.training.pack import (
     LINKS,
     RECORD,
@@ -514,7 +515,7 @@ def _links(
             reason = why[missing[-1]].get(clip_id, "not extracted yet")
             left_out[clip.split][clip_id] = f"no {missing[-1]} ({reason})"
         elif not lent:
-            left_out[clip.split][clip_id] = "no other line of this voice to take the timbre from"
+            left_out[clip.split][clip_id] = NO_OTHER_LINE
         else:
             counts[clip.split] += 1
         samples = config.audio.sample_count(clip.video_frames, config.video)

@@ -91,6 +91,24 @@ def _model(folder: Path) -> str:
     return name if isinstance(name, str) else "damaged"
 
 
+def model_of(project: Project, name: str) -> str:
+    """The model of a run that exists, as ``config.toml`` or its newest checkpoint names it.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    found = settings_in(find_run(project, name)).values.get("model.name")
+    return found if isinstance(found, str) else project.config.train.model
+
+
+def free_name(project: Project, base: str) -> str:
+    """``base-2``, or the next of these names that no run has."""
+    number = 2
+    while (project.root / "runs" / f"{base}-{number}").exists():
+        number += 1
+    return f"{base}-{number}"
+
+
 def find_run(project: Project, name: str) -> Path:
     """The folder of a run that exists.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, RedubError, UsageError
+from redub.core.stopping import Stopped
 from redub.features.registry import EXTRACTORS
 from redub.pipeline.executor import Failure, Scheduler
 from redub.pipeline.files import remove_leftovers
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no t
     from redub.pipeline.retrieve import RetrieveSummary
     from redub.pipeline.synthesize import SynthesisSummary
     from redub.pipeline.train import TrainSummary
+    from redub.pipeline.training_set import TrainingSet
     from redub.pipeline.vocoder import VocoderSummary
 
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
@@ -58,14 +60,28 @@ Say = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def writing(project: Project, stage: str) -> Iterator[None]:
-    """Hold the project, clear what a killed run left, and note how long the stage took."""
-    with project_lock(project.root):
+def writing(project: Project, stage: str, run: str = "") -> Iterator[None]:
+    """Hold the project, clear what a killed run left, and note how long the stage took.
+
+    Args:
+        run: the run that the stage is about, if it is about one.
+    """
+    with project_lock(project.root, stage=stage, run=run), stoppable(stage):
         for name in WRITTEN:
             remove_leftovers(project.root / name)
         began = time.perf_counter()
         yield
-        note_stage(project, stage, time.perf_counter() - began)
+        note_stage(project, f"{stage} {run}".strip(), time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def stoppable(stage: str) -> Iterator[None]:
+    """Name the stage in a :class:`Stopped` that passes."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.stage = stopped.stage or stage
+        raise
 
 
 def check_features(names: Sequence[str] | None) -> list[str] | None:
@@ -112,14 +128,16 @@ def run_retrieve(project: Project) -> RetrieveSummary:
         return retrieve(project)
 
 
-def run_pack(project: Project) -> PackSummary:
-    """First half of stage 5."""
+def run_pack(project: Project) -> tuple[PackSummary, TrainingSet]:
+    """First half of stage 5, and what the project's model would be trained on."""
     from redub.pipeline.pack import build_pack, open_pack
+    from redub.pipeline.train import project_training_set
 
     with writing(project, "pack"):
         summary = build_pack(project)
-        open_pack(project, summary)  # every byte is checked, and made again where it is damaged
-        return summary
+        # Every byte is checked, and made again where it is damaged.
+        opened = open_pack(project, summary)
+        return summary, project_training_set(project, opened)
 
 
 def run_train(
@@ -133,13 +151,14 @@ def run_train(
     progress: Callable[..., None],
     overfit: int | None = None,
     start_from: Path | None = None,
+    say: Say = lambda text: None,
 ) -> TrainSummary:
     """Stage 5; of several processes that ``torchrun`` started the first holds the project."""
     from redub.pipeline.train import train_run
     from redub.training.replicas import Replicas
 
     replicas = Replicas.joined(project.config.compute.torch_device().type)
-    held = writing(project, f"train {run}") if replicas.is_first else contextlib.nullcontext()
+    held = writing(project, "train", run) if replicas.is_first else contextlib.nullcontext()
     with held:
         return train_run(
             project,
@@ -151,6 +170,7 @@ def run_train(
             overfit=overfit,
             start_from=start_from,
             progress=progress,
+            say=say,
             replicas=replicas,
         )
 
@@ -185,7 +205,7 @@ def run_vocoder_train(
     """Train a vocoder on the project's recorded lines."""
     from redub.pipeline.vocoder import train_project_vocoder
 
-    with writing(project, f"vocoder train {run}"):
+    with writing(project, "vocoder train", run):
         return train_project_vocoder(
             project,
             run=run,
@@ -205,7 +225,7 @@ def run_train_beside(
     from redub.pipeline.train import TrainOrder, train_order
 
     orders = [TrainOrder(project, run, baseline) for run, baseline in runs.items()]
-    with writing(project, "train " + " and ".join(runs)):
+    with writing(project, "train", " and ".join(runs)):
         build_pack(project)  # once, or every worker would
         return [_done(result) for result in scheduler.run(train_order, orders)]
 
@@ -226,6 +246,7 @@ def run_dub_beside(
         for video, output in videos.items()
     ]
     made = []
+    progress(0, len(orders))
     for result in scheduler.run(dub_order, orders):
         made.append(_done(result))
         progress(len(made), len(orders))
@@ -245,7 +266,7 @@ def run_synthesize(
     """Stage 6."""
     from redub.pipeline.synthesize import synthesize
 
-    with writing(project, f"synthesize {run}"):
+    with writing(project, "synthesize", run):
         return synthesize(project, run=run, split=split, progress=progress)
 
 
@@ -282,17 +303,18 @@ def run_dub(
     """Dub one video; reads the store and writes the output and the record beside it."""
     from redub.pipeline.dub import dub
 
-    return dub(
-        project,
-        video=video,
-        script=script,
-        output=output,
-        voice=voice,
-        run=run,
-        direction=direction,
-        context=context,
-        progress=progress,
-    )
+    with stoppable("dub"):
+        return dub(
+            project,
+            video=video,
+            script=script,
+            output=output,
+            voice=voice,
+            run=run,
+            direction=direction,
+            context=context,
+            progress=progress,
+        )
 
 
 def run_release(project: Project, clip_ids: Sequence[str]) -> int:
@@ -388,6 +410,7 @@ def _one_stage(
                 baseline=False,
                 resume=True,
                 progress=progress,
+                say=lambda sentence: say(f"{number} train: {sentence}"),
             )
         text = "; ".join(trained.lines())
     elif stage == "synthesize":

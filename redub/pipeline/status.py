@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from redub.pipeline.index import current_build
 from redub.pipeline.ledger import LedgerLine, ledger
+from redub.pipeline.lock import Holder, holder
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of_build
-from redub.pipeline.runs import list_runs
+from redub.pipeline.runs import list_runs, read_metrics
 from redub.pipeline.store import Store
+from redub.pipeline.synthesize import has_spoken
+from redub.pipeline.train import run_folder
+from redub.pipeline.vocoder_weights import vocoder_folder
+from redub.training.checkpoint import steps_in
+from redub.training.trainer import CHECKPOINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The command that writes to the project now; ``step``: the last one in a training's metrics.
+
+    ``step`` is None where nothing is trained, or no step was taken yet.
+    """
+
+    holder: Holder
+    step: int | None
+
+    def sentence(self) -> str:
+        """``train mine is at work, at step 120: pid 4711 on host``."""
+        held = self.holder
+        at_work = f"{held.stage or 'another command'} {held.run}".strip()
+        at = "" if self.step is None else f", at step {self.step}"
+        return f"{at_work} is at work{at}: pid {held.pid} on {held.host}"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """``lacking``: features whose weights are not recorded, with what to type.
 
-    ``neighbours``: rows of the newest build under the settings of now.
+    ``neighbours``: rows of the newest build under the settings of now. ``busy``: what writes to
+    the project now. ``next_words``: the command to type next, without ``redub``.
     """
 
     sources: int
@@ -28,7 +54,8 @@ class Status:
     index: str | None
     neighbours: int
     runs: list[str]
-    next_command: str
+    busy: Busy | None
+    next_words: list[str]
 
 
 def project_status(project: Project) -> Status:
@@ -39,20 +66,24 @@ def project_status(project: Project) -> Status:
     build = current_build(project)
     asked = [] if build is None else neighbours_of_build(project, build["build"]).parts()
     runs = [run.name for run in list_runs(project)]
-    if clips.is_empty():
-        following = "redub ingest"
+    busy = _busy(project)
+    if busy is not None:
+        trains = busy.holder.stage == "train" and busy.holder.run in runs
+        following = ["runs", "show", busy.holder.run] if trains else ["status"]
+    elif clips.is_empty():
+        following = ["ingest"]
     elif store.keys.lacking:
-        following = "redub weights add KIND PATH"
+        following = ["weights", "add", "KIND", "PATH"]
     elif any(line.pending for line in lines):
-        following = "redub extract"
+        following = ["extract"]
     elif build is None:
-        following = "redub index build"
+        following = ["index", "build"]
     elif not asked:
-        following = "redub retrieve"
+        following = ["retrieve"]
     elif not runs:
-        following = "redub train"
+        following = ["train"]
     else:
-        following = f"redub evaluate {runs[0]}"
+        following = _of_runs(project, runs)
     splits = dict(clips["split"].value_counts().sort("split").iter_rows())
     return Status(
         sources=len(store.source_frame()),
@@ -64,5 +95,31 @@ def project_status(project: Project) -> Status:
         index=None if build is None else str(build["build"]),
         neighbours=sum(part.rows for part in asked),
         runs=runs,
-        next_command=following,
+        busy=busy,
+        next_words=following,
     )
+
+
+def _busy(project: Project) -> Busy | None:
+    held = holder(project.root)
+    if held is None:
+        return None
+    folder: Path | None = None
+    if held.stage == "train":
+        folder = run_folder(project, held.run.partition(" ")[0])
+    elif held.stage == "vocoder train":
+        folder = vocoder_folder(project, held.run)
+    rows = [] if folder is None else read_metrics(folder)
+    return Busy(held, rows[-1]["step"] if rows else None)
+
+
+def _of_runs(project: Project, runs: list[str]) -> list[str]:
+    """What is next for the first run that is not finished, else for the first one."""
+    split = project.config.evaluate.split
+    saved = [run for run in runs if steps_in(run_folder(project, run) / CHECKPOINTS)]
+    if not saved:
+        return ["train", "--run", runs[0]]
+    for run in saved:
+        if not has_spoken(project, run, split):
+            return ["synthesize", run, "--split", split] if split != "test" else ["synthesize", run]
+    return ["evaluate", saved[0]]

@@ -167,6 +167,7 @@ def synthesize(
     began = time.perf_counter()
     speech = 0.0
     rows: list[dict[str, Any]] = []
+    progress(0, len(report.lines))
     for start in range(0, len(report.lines), LINES_PER_BATCH):
         for spoken in synthesise(dubber, report.lines[start : start + LINES_PER_BATCH]):
             waveform = voice.vocode(spoken.mel)
@@ -183,6 +184,14 @@ def synthesize(
     }
     commit_json(folder / "index.json", index)
     return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
+
+
+def has_spoken(project: Project, run: str, split: str) -> bool:
+    """Whether a split was spoken by the checkpoint that the run speaks with now."""
+    folder = run_folder(project, run) / "samples" / split
+    if not (folder / "index.json").is_file():
+        return False
+    return bool(read_index(folder)["checkpoint"] == _made_from(project, run))
 
 
 def take_inputs(clip: Clip, retrieval: str) -> str:

@@ -13,7 +13,6 @@ import json
 import re
 import shutil
 import signal
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
+from redub.core.stopping import Stopped, deferred
 from redub.core.threads import torch_threads
 from redub.model.registry import configured, reads_context, system
 from redub.pipeline.estimate import Estimate, estimate
@@ -30,6 +30,12 @@ from redub.pipeline.index import features_of, open_index
 from redub.pipeline.pack import open_pack, pack_keys
 from redub.pipeline.project import Project, merged
 from redub.pipeline.store import Store
+from redub.pipeline.training_set import (
+    TrainingSet,
+    context_triples,
+    said_reasons,
+    training_set,
+)
 from redub.training.checkpoint import steps_in
 from redub.training.pack import Pack, PackedLines
 from redub.training.pretrained import read_weights
@@ -44,6 +50,7 @@ from redub.training.trainer import (
     train,
     training_preset,
 )
+from redub.training.vocoder_trainer import VocoderReport
 
 LINES, PROGRESS = "lines.json", "progress"
 BASELINE = {"graph": "none", "retrieve": ()}
@@ -54,8 +61,7 @@ BASELINE = {"graph": "none", "retrieve": ()}
 class TrainSummary:
     run: Path
     report: TrainReport
-    left_out: int
-    reasons: str
+    training: TrainingSet
 
     def lines(self) -> list[str]:
         r = self.report
@@ -66,8 +72,6 @@ class TrainSummary:
         ]
         if r.validation_loss is not None:
             said.append(f"validation loss {r.validation_loss:.4f}")
-        if self.left_out:
-            said.append(f"{self.left_out} lines left out: {self.reasons}")
         return said
 
 
@@ -161,6 +165,7 @@ def train_run(
     overfit: int | None = None,
     start_from: Path | None = None,
     progress: Callable[..., None] = lambda done, total, note="": None,
+    say: Callable[[str], None] = lambda text: None,
     replicas: Replicas = ALONE,
 ) -> TrainSummary:
     """Train or go on training one run.
@@ -170,11 +175,13 @@ def train_run(
         overfit: learn the first so many lines by heart, and validate on them.
         start_from: weights that ``redub runs export`` wrote, for a new run.
         progress: given step, steps wanted, and words about loss and speed.
+        say: given sentences about what is trained on, before the first step.
         replicas: the processes that train together.
 
     Raises:
         ConfigError: no index yet, nothing to train on, or the run was made with other settings.
         ModelRefusedError: ``start_from`` is of another model or other features.
+        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the step at hand was saved.
     """
     folder = run_folder(project, run)
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
@@ -187,15 +194,23 @@ def train_run(
     if replicas.is_first:
         replicas.wait()
     lines, validation = _lines(pack, overfit, name, model_config)
-    left_out = pack.record.left_out
+    used = _training_set(project, pack, config, model_config, overfit)
+    if replicas.is_first:
+        for text in used.said():
+            say(text)
     settings, speed = project.config.train, Speed()
     samples = settings.samples if replicas.is_first else 0
     keys = dict(pack.record.keys)
     if overfit is not None:
         keys["overfit"] = str(overfit)
+
+    def began(step: int) -> None:
+        progress(step, steps)
+        _note_lines(folder, step, lines, validation)
+
     with (
         torch_threads(settings.threads),
-        stopping() as stop,
+        deferred() as signalled,
         event_files(folder, wanted=settings.tensorboard and replicas.is_first) as observe,
     ):
         report = train(
@@ -211,17 +226,53 @@ def train_run(
             resume=resume,
             device=_device(project, replicas),
             guard=pack.check_unchanged,
-            stop=stop,
-            show=_shown(project, pack, folder, samples, overfit, _only_triples(model_config)),
+            stop=lambda: bool(signalled()),
+            show=_shown(project, pack, folder, samples, overfit, context_triples(model_config)),
             observe=observe,
-            began=lambda step: _note_lines(folder, step, lines, validation),
+            began=began,
             replicas=replicas,
             start_from=pretrained,
         )
-    if replicas.is_first:
-        _describe(project, pack, folder, name, model_config, config, report)
-    missing = sum(len(left_out.get(split, ())) for split in ("train", "validation"))
-    return TrainSummary(folder, report, missing, _reasons(left_out))
+        if replicas.is_first and not report.stopped:
+            _describe(project, pack, folder, name, model_config, config, report)
+        raise_stopped(signalled(), report)
+    return TrainSummary(folder, report, used)
+
+
+def raise_stopped(signum: int, report: TrainReport | VocoderReport) -> None:
+    """Pass on what ended a training, or what arrived in its last step, with what was saved.
+
+    Args:
+        signum: the signal that arrived here; 0 where another process of the run had it.
+
+    Raises:
+        Stopped: if anything arrived.
+    """
+    if signum or report.stopped:
+        raise Stopped(
+            signum or signal.SIGTERM,
+            step=report.last_step,
+            checkpoint=report.checkpoint,
+            is_complete=not report.stopped,
+        )
+
+
+def project_training_set(project: Project, pack: Pack) -> TrainingSet:
+    """What the project's own model would be trained on from its pack."""
+    _, model_config, config = training_settings(project)
+    return _training_set(project, pack, config, model_config, None)
+
+
+def _training_set(
+    project: Project, pack: Pack, config: TrainingConfig, model_config: Any, overfit: int | None
+) -> TrainingSet:
+    return training_set(
+        pack,
+        config,
+        preset=project.config.train.preset,
+        triples=context_triples(model_config),
+        overfit=overfit,
+    )
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -300,13 +351,14 @@ def _lines(
     pack: Pack, overfit: int | None, name: str, model_config: Any
 ) -> tuple[PackedLines, PackedLines]:
     """Lines to learn and lines to validate on."""
-    triples = _only_triples(model_config)
+    triples = context_triples(model_config)
     lines, validation = (
         pack.lines(split, context=reads_context(name), triples=triples)
         for split in ("train", "validation")
     )
     if not len(lines):
-        reasons = _reasons(pack.record.left_out) or "the training split is empty"
+        left_out = Counter(pack.record.left_out.get("train", {}).values())
+        reasons = said_reasons(dict(left_out.most_common())) or "the training split is empty"
         if triples and len(pack.lines("train")):
             reasons = "none of its scene has a line before and one after it"
         raise ConfigError(f"no line can be trained on: {reasons}", code="E-STAGE-LINES")
@@ -315,12 +367,6 @@ def _lines(
     if overfit < 1:
         raise UsageError(f"--overfit is {overfit}; wanted at least 1")
     return lines[:overfit], lines[:overfit]
-
-
-def _only_triples(model_config: Any) -> bool:
-    """Whether a system is trained on lines with both neighbours alone."""
-    seen = getattr(model_config, "context", None)
-    return seen is not None and seen.boundary == "triples"
 
 
 def _shown(
@@ -376,31 +422,6 @@ def event_files(
                     writer.add_scalar(tag, value, row["step"])  # type: ignore[no-untyped-call]
 
         yield observe
-
-
-@contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """SIGTERM asks for an end after the step at hand; it is delivered again on leaving.
-
-    Training then leaves a checkpoint first. In a worker's thread signals are not ours to take.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if asked:
-        signal.raise_signal(signal.SIGTERM)
-
-
-def _reasons(left_out: Mapping[str, Mapping[str, str]]) -> str:
-    """The three commonest reasons why training clips are no lines."""
-    counts = Counter(left_out.get("train", {}).values()).most_common(3)
-    return "; ".join(f"{count} × {why}" for why, count in counts)
 
 
 def _describe(

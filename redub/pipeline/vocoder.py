@@ -18,6 +18,7 @@ import numpy as np
 
 from redub.core.config import from_mapping, nearest
 from redub.core.errors import ConfigError, ModelRefusedError, UsageError
+from redub.core.stopping import deferred
 from redub.core.threads import torch_threads
 from redub.core.types import AudioSpec, Clip
 from redub.model.vocoder.discriminators import DiscriminatorConfig
@@ -26,7 +27,7 @@ from redub.pipeline.files import commit_bytes, commit_json
 from redub.pipeline.lines import voice_name
 from redub.pipeline.project import Project, merged, parsed_settings
 from redub.pipeline.store import Store
-from redub.pipeline.train import stopping, toml_text
+from redub.pipeline.train import raise_stopped, toml_text
 from redub.pipeline.vocoder_weights import vocoder_folder
 from redub.training.recordings import Recording
 from redub.training.vocoder_trainer import (
@@ -146,6 +147,7 @@ def train_project_vocoder(
 
     Raises:
         ConfigError: no features yet, fewer than two lines, or the run was made with other settings.
+        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the step at hand was saved.
     """
     folder = vocoder_folder(project, run)
     plan = vocoder_plan(project.config.audio, preset=preset, settings=settings)
@@ -158,7 +160,12 @@ def train_project_vocoder(
     clips = {clip.clip_id: clip for clip in store.clips()}
     device = str(project.config.compute.torch_device())
     speed = _Speed(plan.training.batch)
-    with torch_threads(project.config.train.threads), stopping() as stop:
+
+    def began(step: int) -> None:
+        progress(step, steps)
+        _note(folder, plan, learned, held_out)
+
+    with torch_threads(project.config.train.threads), deferred() as signalled:
         report = train_vocoder(
             learned,
             held_out,
@@ -169,10 +176,12 @@ def train_project_vocoder(
             resume=resume,
             device=device,
             progress=lambda step: progress(step.step, steps, speed.after(step)),
-            stop=stop,
-            began=lambda: _note(folder, plan, learned, held_out),
+            stop=lambda: bool(signalled()),
+            began=began,
         )
-    _describe(project, folder, plan, report, [clips[line.clip_id] for line in recordings])
+        if not report.stopped:
+            _describe(project, folder, plan, report, [clips[line.clip_id] for line in recordings])
+        raise_stopped(signalled(), report)
     return VocoderSummary(folder, report, missing)
 
 

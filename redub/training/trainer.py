@@ -183,6 +183,7 @@ def training_preset(system: str, preset: str) -> TrainingConfig:
 class TrainReport:
     """What a call of :func:`train` did; ``first_step`` is 0 unless it went on from a checkpoint.
 
+    ``stopped``: ``stop`` ended it before a limit did.
     ``losses`` are the unweighted terms of the last step, ``validation_losses`` those of the last
     validation (empty without validation lines).
     """
@@ -200,6 +201,7 @@ class TrainReport:
     started_from: str
     checkpoint: Path
     best_checkpoint: Path
+    stopped: bool = False
 
 
 Progress = Callable[[StepReport], None]
@@ -452,7 +454,9 @@ class _Run:
                 if progress is not None:
                     progress(report)
                 self.saver.check()
-                if stopped := self.replicas.any_(stop()):
+                # Not after the last step: that is validated, and the run is complete.
+                is_last = self._done(began, max_steps, max_seconds)
+                if stopped := not is_last and self.replicas.any_(stop()):
                     break
             if report is not None and self.validated_step != report.step and not stopped:
                 self._note(metrics, self._validate())
@@ -476,6 +480,7 @@ class _Run:
             started_from=self.started_from,
             checkpoint=last,
             best_checkpoint=checkpoint.best(root) or last,
+            stopped=stopped,
         )
 
     def _done(self, began: float, max_steps: int | None, max_seconds: float | None) -> bool:

@@ -122,7 +122,8 @@ class VocoderReport:
     """What one call of :func:`train_vocoder` did.
 
     ``first_mel_l1`` and ``last_mel_l1``: mean absolute log-mel difference between vocoded and
-    recorded held-out lines, before the run's first step and last.
+    recorded held-out lines, before the run's first step and last. ``stopped``: ``stop`` ended it
+    before its last step.
     """
 
     first_step: int
@@ -135,6 +136,7 @@ class VocoderReport:
     last_mel_l1: float
     checkpoint: Path
     best_checkpoint: Path
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def train_vocoder(
     device: str = "cpu",
     progress: Progress = lambda step: None,
     stop: Callable[[], bool] = lambda: False,
-    began: Callable[[], None] = lambda: None,
+    began: Callable[[int], None] = lambda step: None,
 ) -> VocoderReport:
     """Train, or go on training, until ``max_steps`` in all; a checkpoint is left in any case.
 
@@ -173,7 +175,7 @@ def train_vocoder(
         keys: what mels and sound were made with; a run is not continued under others.
         resume: go on from the newest whole checkpoint; False removes what is there.
         stop: asked after every step; True ends the call with a checkpoint.
-        began: called once when nothing can be refused any more.
+        began: called once with the step it goes on from, when nothing can be refused any more.
 
     Raises:
         ConfigError: no line to learn from, or the run was begun with other settings or features.
@@ -230,7 +232,7 @@ class _Run:
 
     # -- beginning and ending
 
-    def start(self, resume: bool, began: Callable[[], None]) -> None:
+    def start(self, resume: bool, began: Callable[[int], None]) -> None:
         """Take up the newest checkpoint, or begin."""
         root = self.run_dir / CHECKPOINTS
         snapshot = checkpoint.newest(root) if resume else None
@@ -238,7 +240,7 @@ class _Run:
             self._take_up(snapshot)
         self.first_step = self.step
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        began()
+        began(self.step)
         if snapshot is None:
             for directory in checkpoint.steps_in(root):
                 checkpoint.remove(directory)
@@ -287,7 +289,7 @@ class _Run:
                     self._save()
                 self.saver.check()
                 progress(report)
-                stopped = stop()
+                stopped = self.step < max_steps and stop()
             if self.validated[0] != self.step and not stopped:
                 self._validate(metrics)
         root = self.run_dir / CHECKPOINTS
@@ -306,6 +308,7 @@ class _Run:
             last_mel_l1=self.validated[1],
             checkpoint=place,
             best_checkpoint=checkpoint.best(root) or place,
+            stopped=stopped,
         )
 
     def _save(self) -> Path:

@@ -22,6 +22,7 @@ import numpy as np
 
 from redub.core.config import canonical, digest_of, settings_of
 from redub.core.errors import ConfigError, StorageError
+from redub.core.stopping import uninterrupted
 from redub.core.types import ByteArray, FloatArray, Waveform
 from redub.footage.demo_film import prosody as manner
 from redub.footage.demo_film.cast import CAST, Actor
@@ -394,7 +395,8 @@ def _made(
         max_tasks_per_child=1,
     )
     try:
-        jobs = [pool.submit(make_scene, spec, scene, root, truth) for scene in scenes]
+        with uninterrupted():  # Ctrl-C is for this process; it ends the pool
+            jobs = [pool.submit(make_scene, spec, scene, root, truth) for scene in scenes]
         for job in as_completed(jobs):
             yield job.result()
     finally:  # also when the caller stops listening or is interrupted

@@ -1,0 +1,149 @@
+"""How the program is asked to stop: Ctrl-C (SIGINT) and SIGTERM, with one answer to both.
+
+Most work stops at once: :class:`Stopped` is raised where the signal arrives and unwinds, and the
+store is whole at any moment. Training stops after the step at hand (:func:`deferred`), because it
+saves first. A second signal ends the process at once; what was saved before stays whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME_PRESS_S = 0.25  # shells and wrappers pass a signal on that the whole group already has
+SAVING = "stopping: a checkpoint is saved after this step; a second signal ends without saving"
+AT_ONCE = "ended without saving; what was saved before is whole"
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived; like KeyboardInterrupt, no ``except Exception`` catches it.
+
+    ``signum``: which signal. ``stage``: what was at work (``extract``), empty where not known.
+    ``done``: how far it was (``12 of 168 clips``), empty where not known. ``step`` and
+    ``checkpoint``: what a training saved. ``is_complete``: the signal came in the last step.
+    """
+
+    def __init__(
+        self,
+        signum: int,
+        *,
+        step: int | None = None,
+        checkpoint: Path | None = None,
+        is_complete: bool = False,
+    ) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.stage, self.done = "", ""
+        self.step, self.checkpoint, self.is_complete = step, checkpoint, is_complete
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells report it: 130 or 143."""
+        return 128 + self.signum
+
+
+class _Signals:
+    """What arrived in this process, and how the next signal is answered."""
+
+    def __init__(self) -> None:
+        self.asked = 0  # number of the first signal
+        self.asked_s = 0.0
+        self.holds = 0  # open :func:`deferred` and :func:`uninterrupted`
+        self.says_saving = False
+        self.notice: Callable[[str], None] = lambda text: None
+
+    def arrived(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            if time.monotonic() - self.asked_s > SAME_PRESS_S:
+                self.notice(AT_ONCE)
+                os._exit(128 + number)
+            return
+        self.asked, self.asked_s = number, time.monotonic()
+        if self.says_saving:
+            self.notice(SAVING)
+        if not self.holds:
+            raise Stopped(number)
+
+
+_SIGNALS = _Signals()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def listen(notice: Callable[[str], None]) -> None:
+    """Answer SIGINT and SIGTERM from now on; call it in the main thread.
+
+    Also where SIGINT was ignored, as in the background of a script: whoever sends it means it.
+
+    Args:
+        notice: says one sentence; it is called while anything else may be printing.
+    """
+    _SIGNALS.notice = notice
+    for number in SIGNALS:
+        signal.signal(number, _SIGNALS.arrived)
+
+
+def leave() -> None:
+    """Leave signals to the system again: the work is over and nothing catches Stopped."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def asked() -> int:
+    """The number of the signal that arrived in this process, 0 if none did."""
+    return _SIGNALS.asked
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], int]]:
+    """Note a signal instead of raising; yields a function that returns its number, 0 for none.
+
+    The caller looks after each step, saves, and raises :class:`Stopped` itself. In a worker's
+    thread signals are not ours to take, and the number stays 0.
+    """
+    if not _in_main_thread():
+        yield lambda: 0
+        return
+    before = {number: signal.signal(number, _SIGNALS.arrived) for number in SIGNALS}
+    is_listening = _SIGNALS.arrived in before.values()
+    _SIGNALS.holds += 1
+    _SIGNALS.says_saving = True
+    try:
+        yield asked
+    finally:
+        _SIGNALS.holds -= 1
+        _SIGNALS.says_saving = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if not is_listening:  # a caller's process goes on and may train again
+            _SIGNALS.asked = 0
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Start processes and threads that no signal of the group reaches, then raise what arrived.
+
+    Signals are blocked in this thread, and what it starts inherits that: Ctrl-C goes to every
+    process of a terminal's foreground group, but it is this process that ends the others.
+
+    Raises:
+        Stopped: a signal arrived meanwhile.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    _SIGNALS.holds += 1
+    try:
+        yield
+    finally:
+        _SIGNALS.holds -= 1
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if _SIGNALS.asked and not _SIGNALS.holds and _in_main_thread():
+        raise Stopped(_SIGNALS.asked)

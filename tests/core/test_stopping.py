@@ -1,0 +1,125 @@
+"""What SIGINT and SIGTERM do to a process: real processes, real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from redub.core.stopping import SAME_PRESS_S, SAVING, Stopped, deferred, uninterrupted
+
+
+def started(code):
+    """A process of its own group that runs ``code`` and says when it is ready."""
+    head = (
+        "import sys, time\n"
+        "from redub.core import stopping\n"
+        "from redub.core.stopping import Stopped, deferred, uninterrupted\n"
+        "def say(text): print(text, flush=True)\n"
+        "stopping.listen(say)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", head + code],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
+    return process
+
+
+def ended(process):
+    out, errors = process.communicate(timeout=60)
+    assert errors == ""
+    return process.returncode, out.splitlines()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_unwinds_and_knows_its_exit_code(name, code):
+    process = started(
+        "try:\n"
+        "    say('ready'); time.sleep(60)\n"
+        "except Exception: say('wrong')\n"
+        "except Stopped as stopped:\n"
+        "    say('unwound'); sys.exit(stopped.exit_code)\n"
+    )
+    os.killpg(process.pid, getattr(signal, name))
+    assert ended(process) == (code, ["unwound"])
+
+
+WORK = (
+    "with deferred() as signalled:\n"
+    "    say('ready')\n"
+    "    while not signalled(): time.sleep(0.01)\n"
+    "    say('saving'); time.sleep({seconds}); say(f'saved after {{signalled()}}')\n"
+)
+
+
+def test_deferred_work_is_finished_and_says_so_at_once():
+    process = started(WORK.format(seconds=0))
+    os.killpg(process.pid, signal.SIGTERM)
+    assert ended(process) == (0, [SAVING, "saving", "saved after 15"])
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_second_signal_ends_deferred_work_at_once(name, code):
+    process = started(WORK.format(seconds=60))
+    os.killpg(process.pid, signal.SIGINT)
+    assert [process.stdout.readline() for _ in range(2)] == [f"{SAVING}\n", "saving\n"]
+    time.sleep(2 * SAME_PRESS_S)
+    os.killpg(process.pid, getattr(signal, name))
+    status, said = ended(process)
+    assert status == code
+    assert said == ["ended without saving; what was saved before is whole"]
+
+
+def test_one_press_that_arrives_twice_is_one():
+    # A wrapper passes on what the terminal has sent to the whole group already.
+    process = started(WORK.format(seconds=0.5))
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended(process) == (0, [SAVING, "saving", "saved after 2"])
+
+
+def test_what_is_started_uninterrupted_lives_through_a_signal_to_the_group():
+    process = started(
+        "import subprocess, threading\n"
+        "with uninterrupted():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'input(); print(\"alive\")'],\n"
+        "                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n"
+        "try:\n"
+        "    say('ready'); time.sleep(60)\n"
+        "except Stopped:\n"
+        "    say(child.communicate('go')[0].strip())\n"
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended(process) == (0, ["alive"])
+
+
+def test_a_signal_that_arrives_uninterrupted_is_raised_on_leaving():
+    process = started(
+        "try:\n"
+        "    with uninterrupted():\n"
+        "        say('ready'); time.sleep(0.3); say('done')\n"
+        "    say('wrong')\n"
+        "except Stopped as stopped: say(str(stopped.signum))\n"
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended(process) == (0, ["done", "2"])
+
+
+def test_a_caller_that_does_not_listen_can_train_again():
+    for _ in range(2):
+        with deferred() as signalled:
+            assert signalled() == 0
+            signal.raise_signal(signal.SIGINT)
+            assert signalled() == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_stopped_passes_whoever_catches_exceptions():
+    assert not issubclass(Stopped, Exception)
+    with uninterrupted():
+        pass  # nothing arrived, nothing is raised
