@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -248,25 +251,62 @@ def test_an_empty_footage_folder_is_not_success(tmp_path):
     assert "0 clips" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_signals_end_with_their_code_and_leave_the_store_whole(tmp_path, name, code):
-    root = make_project(tmp_path, sources=4)
+@pytest.mark.parametrize(
+    ("name", "code", "scheduler"),
+    [("SIGINT", 130, "sync"), ("SIGTERM", 143, "sync"), ("SIGINT", 130, "processes")],
+)
+def test_signals_to_the_whole_group_end_with_their_code_and_leave_the_store_whole(
+    tmp_path, name, code, scheduler
+):
+    # A terminal sends Ctrl-C to every process of the group: workers and decoders as well.
+    root, twin = tmp_path / "p", tmp_path / "twin"
+    make_project(root, sources=4)
+    extract = ("extract", "-f", "mel", "--scheduler", scheduler, "-C", str(root))
+    assert redub("ingest", "-C", root, "--scheduler", "sync").returncode == 0
+    shutil.copytree(root, twin)
     process = subprocess.Popen(
-        [*REDUB, "run", "-C", str(root), "--scheduler", "sync", "--to", "extract"],
+        [*REDUB, *extract],
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(root.glob("features/*/*/commits/*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(getattr(signal, name))
-    _, errors = process.communicate(timeout=30)
+    started = in_session(process.pid)
+    assert len(started) >= (2 if scheduler == "sync" else 4)  # itself, decoder; workers
+    os.killpg(process.pid, getattr(signal, name))
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
+    how = "interrupted" if name == "SIGINT" else "terminated"
+    assert re.search(rf"{how} in extract at \d+ of 8 clips: the clips done so far are", errors)
+    assert f"go on with: redub {shlex.join(extract)}\n" in errors
+    for _ in range(100):
+        if not in_session(process.pid):
+            break
+        time.sleep(0.05)
+    assert in_session(process.pid) == []
     assert redub("cache", "verify", "-C", root).returncode == 0
-    assert redub("run", "-C", root, "--scheduler", "sync", "--to", "extract").returncode == 0
+    for place in (root, twin):
+        words = ("extract", "-f", "mel", "--scheduler", "sync", "-C", place)
+        assert redub(*words).returncode == 0
+    assert tree_digest(root) == tree_digest(twin)
+
+
+def in_session(session):
+    """Processes of a session that are alive."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(own) == session and state != "Z":
+            found.append(int(path.parent.name))
+    return found
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(hostile):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -12,12 +13,14 @@ from dataclasses import replace
 import pytest
 
 from redub.core.errors import ConfigError, MissingExtraError, ModelRefusedError, UsageError
+from redub.pipeline.pack import build_pack
 from redub.pipeline.project import open_project, with_training
 from redub.pipeline.synthesize import export_run
 from redub.pipeline.train import Speed, estimate_run, run_folder, train_run, trained_on
 from redub.training import checkpoint
+from redub.training.pack import Pack
 from redub.training.step import StepReport
-from tests.typed import Typed
+from tests.typed import Typed, redub
 
 QUICK = ("training.validate_every=2", "training.checkpoint_every=2", "samples=1")
 
@@ -207,16 +210,81 @@ def test_two_processes_train_one_run(root):
     assert [row["step"] for row in rows(root / "runs" / "pair") if "loss" in row] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("more", [[], ["--devices", "2", "--set", "training.accumulate=2"]])
-def test_a_terminated_run_leaves_a_checkpoint_and_exits_143(root, more):
-    name = f"ended{len(more)}"
-    running = typed(root, "--run", name, "--max-steps", "5000", *more)
-    metrics = root / "runs" / name / "metrics.jsonl"
-    while not (running.ended(0.1) or (metrics.is_file() and metrics.stat().st_size)):
-        pass
-    os.kill(running.pid, signal.SIGTERM)
+PAIR = ("--devices", "2", "--set", "training.accumulate=2")
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "more"),
+    [(signal.SIGTERM, 143, ()), (signal.SIGINT, 130, ()), (signal.SIGINT, 130, PAIR)],
+)
+def test_a_stopped_run_leaves_a_checkpoint_and_says_where_and_how_to_go_on(
+    root, signum, code, more
+):
+    name = f"ended{code + len(more)}"
+    words = ("fastspeech2", "--run", name, "--resume", "none", *more)
+    running = typed(root, *words, "--max-steps", "50000")
+    ended_after_a_step(running, root / "runs" / name, signum)
     done = running.done()
-    assert done.returncode == 143, done.stderr
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
     newest = checkpoint.newest(root / "runs" / name / "checkpoints")
     steps = [row["step"] for row in rows(root / "runs" / name) if "loss" in row]
     assert newest.step == steps[-1] >= 1
+    place = checkpoint.directory_of(root / "runs" / name / "checkpoints", newest.step)
+    assert f"in train: step {newest.step} is saved in {place}" in done.stderr
+    [go_on] = [line for line in done.stderr.splitlines() if line.startswith("go on with: ")]
+    again = shlex.split(go_on.removeprefix("go on with: "))
+    # As it was typed, but for what would start the run over.
+    kept = [word for word in running.words if word not in ("--resume", "none")]
+    assert again == ["redub", *kept]
+    assert "--resume" in running.words
+
+
+def test_a_walk_that_is_interrupted_while_it_trains_saves_and_goes_on_with_the_same_words(root):
+    running = Typed("run", "--from", "train", "--run", "walking", "-C", root)
+    ended_after_a_step(running, root / "runs" / "walking", signal.SIGINT)
+    done = running.done()
+    assert done.returncode == 130, done.stderr
+    newest = checkpoint.newest(root / "runs" / "walking" / "checkpoints")
+    assert f"in train: step {newest.step} is saved in" in done.stderr
+    assert f"go on with: {shlex.join(['redub', *running.words])}\n" in done.stderr
+    assert not (root / "runs" / "walking" / "samples").exists()  # it did not walk on
+
+
+def ended_after_a_step(running, folder, signum):
+    metrics = folder / "metrics.jsonl"
+    while not (running.ended(0.1) or (metrics.is_file() and metrics.stat().st_size)):
+        pass
+    os.kill(running.pid, signum)
+
+
+def test_every_training_says_on_how_many_utterances_and_warns_of_too_few(root):
+    # 24 clips: 16 in the training split, and a batch of the tiny preset holds 12.
+    said = [
+        typed(root, "fastspeech2", "--run", "few", "--max-steps", "1", *more).done().stderr
+        for more in ((), (), ("--run", "much", "--set", "training.batching.lines_per_batch=40"))
+    ]
+    packed = [redub("pack", "-C", root).stderr for _ in range(2)]
+    assert "is up to date" in packed[1]
+    counts = {
+        line.rpartition("trains on")[2]
+        for text in (*said, *packed)
+        for line in text.splitlines()
+        if "trains on " in line
+    }
+    lines = len(Pack.open(root / "packs", build_pack(open_project(root)).pack).lines("train"))
+    assert len(counts) == 1
+    assert counts.pop().startswith(f" {lines} of 16 utterances")
+    assert ["warning" in text for text in said] == [lines < 12, lines < 12, True]
+    assert f"warning: {lines} utterances are too few for preset tiny" in said[2]
+    assert "wants at least 40" in said[2]
+    assert said[0].endswith(f"next: redub synthesize few -C {root}\n")
+
+
+def test_an_estimate_ends_with_the_training_that_it_estimated(root):
+    done = typed(root, "--run", "mine", "m2ci_dubber", "--estimate").done()
+    assert done.returncode == 0, done.stderr
+    following = shlex.split(done.stderr.splitlines()[-1].removeprefix("next: "))
+    assert following[:5] == ["redub", "train", "--run", "mine", "m2ci_dubber"]
+    assert "--estimate" not in following
+    assert following[-2:] == ["--set", QUICK[-1]]

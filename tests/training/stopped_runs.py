@@ -65,7 +65,8 @@ def train_here(folder, at_step=None, number=signal.SIGINT, again=False):
     lines = make_lines()
     with deferred() as signalled:
         report = train(lines[:8], lines[8:], CONFIG, folder, model_config=SMALL, audio=SOUND,
-                       max_steps=STEPS, progress=progress, stop=lambda: bool(signalled()))  # fmt: skip
+                       max_steps=STEPS, progress=progress,
+                       stop=lambda: bool(signalled()))  # fmt: skip
         if signalled():
             raise Stopped(signalled(), is_complete=not report.stopped)
 
