@@ -84,14 +84,14 @@ def test_progress_lines_hold_no_control_characters(lines):
 
 
 def test_a_stop_knows_how_far_the_work_was(lines):
-    stopped = Stopped(2)
-    try:
+    def work():
         with cli.progress_bar("extract") as update:
             update(12, 168)
-            raise stopped
-    except Stopped as caught:
-        assert caught is stopped
-    assert stopped.done == "12 of 168 clips"
+            raise Stopped(2)
+
+    with pytest.raises(Stopped) as stopped:
+        work()
+    assert stopped.value.done == "12 of 168 clips"
 
 
 def test_progress_is_for_people_and_stdout_one_document(root):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME_PRESS_S = 0.25  # shells and wrappers pass a signal on that the whole group already has
+AGAIN_S = 0.05
 SAVING = "stopping: a checkpoint is saved after this step; a second signal ends without saving"
 AT_ONCE = "ended without saving; what was saved before is whole"
 
@@ -71,6 +73,14 @@ class _Signals:
         if not self.holds:
             raise Stopped(number)
 
+    def unraisable(self, met: sys.UnraisableHookArgs) -> None:
+        """Send a signal again that arrived in a finaliser, where Python drops exceptions."""
+        if not isinstance(met.exc_value, Stopped):
+            sys.__unraisablehook__(met)
+            return
+        self.asked = 0
+        threading.Timer(AGAIN_S, os.kill, (os.getpid(), met.exc_value.signum)).start()
+
 
 _SIGNALS = _Signals()
 
@@ -88,6 +98,7 @@ def listen(notice: Callable[[str], None]) -> None:
         notice: says one sentence; it is called while anything else may be printing.
     """
     _SIGNALS.notice = notice
+    sys.unraisablehook = _SIGNALS.unraisable
     for number in SIGNALS:
         signal.signal(number, _SIGNALS.arrived)
 

@@ -108,6 +108,21 @@ def test_a_signal_that_arrives_uninterrupted_is_raised_on_leaving():
     assert ended(process) == (0, ["done", "2"])
 
 
+def test_a_signal_that_arrives_in_a_finaliser_is_not_lost():
+    process = started(
+        "class Held:\n"
+        "    def __del__(self):\n"
+        "        say('ready'); time.sleep(60); say('wrong')\n"
+        "held = Held()\n"
+        "try:\n"
+        "    del held\n"
+        "    time.sleep(60); say('wrong')\n"
+        "except Stopped: say('unwound')\n"
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended(process) == (0, ["unwound"])
+
+
 def test_a_caller_that_does_not_listen_can_train_again():
     for _ in range(2):
         with deferred() as signalled:
