@@ -981,6 +981,8 @@ def synthesize(
     with progress_bar("synthesize", "lines") as bar:
         summary = run_synthesize(project_of(project), run=run, split=split, progress=bar)
     say(f"{summary.lines} lines, {summary.speech_s:.1f} s of speech, RTF {summary.rtf:.3f}")
+    if summary.without:
+        say(summary.without)
     finish(0, f"redub evaluate {run}")
 
 

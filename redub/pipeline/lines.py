@@ -52,8 +52,19 @@ class LineReport:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def reasons(self) -> str:
-        counts = Counter(self.left_out.values()).most_common(3)
-        return "; ".join(f"{count} × {why}" for why, count in counts)
+        """The three commonest reasons, each with its count."""
+        return commonest(self.left_out.values())
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The three commonest of these reasons, each with its count."""
+    counts = Counter(reasons).most_common(3)
+    return "; ".join(f"{count} × {why}" for why, count in counts)
+
+
+def lacking(feature: str, why_not: str | None) -> str:
+    """The sentence about a clip that has no value of a feature; None where it has no row."""
+    return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
 
 
 def voice_name(clip: Clip) -> str:
@@ -147,10 +158,8 @@ class LineMaker:
     def _why(self, feature: str, clip: Clip) -> str:
         """Why a clip has no value of a feature, in the words of the extractor."""
         if feature not in self._reasons:
-            rows = self.store.live_features(feature)
-            self._reasons[feature] = dict(rows.select("clip_id", "why_not").iter_rows())
-        reason = self._reasons[feature].get(clip.clip_id, "not extracted yet")
-        return f"no {feature} ({reason})"
+            self._reasons[feature] = self.store.why_null(feature)
+        return lacking(feature, self._reasons[feature].get(clip.clip_id))
 
     def voice_of(self, clip: Clip) -> Voice | None:
         """The voice of a clip's speaker, made from *other* training lines."""

@@ -27,6 +27,7 @@ from redub.model.registry import configured, reads_context, system
 from redub.pipeline.estimate import Estimate, estimate
 from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.index import features_of, open_index
+from redub.pipeline.lines import commonest
 from redub.pipeline.pack import open_pack, pack_keys
 from redub.pipeline.project import Project, merged
 from redub.pipeline.store import Store
@@ -399,8 +400,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 def _reasons(left_out: Mapping[str, Mapping[str, str]]) -> str:
     """The three commonest reasons why training clips are no lines."""
-    counts = Counter(left_out.get("train", {}).values()).most_common(3)
-    return "; ".join(f"{count} × {why}" for why, count in counts)
+    return commonest(left_out.get("train", {}).values())
 
 
 def _describe(
