@@ -48,10 +48,9 @@ from redub.pipeline.files import commit_json, file_digest, read_json
 from redub.pipeline.index import open_index
 from redub.pipeline.keys import FeatureKeys
 from redub.pipeline.ledger import with_reads
-from redub.pipeline.lines import commonest, lacking
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import retrieval_key
-from redub.pipeline.store import Store
+from redub.pipeline.store import Store, commonest, lacking
 from redub.pipeline.synthesize import make_vocoder, read_samples, take_inputs, unspoken
 from redub.pipeline.train import run_folder
 from redub.pipeline.vocoder_weights import vocoder_key
@@ -130,7 +129,7 @@ class Evaluation:
         if not self.left_out:
             return ""
         reasons = commonest(self.left_out.values())
-        return f"{len(self.left_out)} lines of '{self.split}' are not measured: {reasons}"
+        return f"lines of split '{self.split}' not measured: {len(self.left_out)} ({reasons})"
 
     def columns(self) -> list[str]:
         return ["system", *METRIC_TITLES.values()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from redub.model.registry import reads_context, reads_of
 from redub.pipeline.index import OpenIndex, open_index
 from redub.pipeline.project import MODALITY_FEATURES, Project, ProjectConfig, feature_of
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
-from redub.pipeline.store import Store
+from redub.pipeline.store import Store, commonest, lacking
 from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
 from redub.training.pack import EXPRESSION, SOUND_FRAMES, context_line
 
@@ -54,17 +54,6 @@ class LineReport:
     def reasons(self) -> str:
         """The three commonest reasons, each with its count."""
         return commonest(self.left_out.values())
-
-
-def commonest(reasons: Iterable[str]) -> str:
-    """The three commonest of these reasons, each with its count."""
-    counts = Counter(reasons).most_common(3)
-    return "; ".join(f"{count} × {why}" for why, count in counts)
-
-
-def lacking(feature: str, why_not: str | None) -> str:
-    """The sentence about a clip that has no value of a feature; None where it has no row."""
-    return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
 
 
 def voice_name(clip: Clip) -> str:

@@ -29,9 +29,7 @@ from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.pipeline.files import commit_file, commit_json, file_digest, read_json
 from redub.pipeline.index import OpenIndex, features_of, open_index
 from redub.pipeline.lines import (
-    commonest,
     features_read,
-    lacking,
     lenders,
     lent_to,
     neighbours_in_scene,
@@ -40,7 +38,7 @@ from redub.pipeline.lines import (
 from redub.pipeline.parts import PartRecord
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key
-from redub.pipeline.store import Store, clips_of, digest_column
+from redub.pipeline.store import Store, clips_of, commonest, digest_column, lacking
 from redub.training.pack import (
     LINKS,
     RECORD,

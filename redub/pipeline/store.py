@@ -7,6 +7,7 @@ the same thing the latest commit's is live, and `gc` may remove what no live row
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
@@ -300,6 +301,17 @@ class Store:
         there = _frame(rows.select(["clip_id"])).with_row_index("at")
         column = Column(rows.column("value").chunks)
         return there.unique(subset="clip_id", keep="last"), column
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The three commonest of these reasons, each with its count."""
+    counts = Counter(reasons).most_common(3)
+    return "; ".join(f"{count} × {why}" for why, count in counts)
+
+
+def lacking(feature: str, why_not: str | None) -> str:
+    """The sentence about a clip that has no value of a feature; None where it has no row."""
+    return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
 
 
 def digest_column(key: FeatureKey) -> pl.Expr:

@@ -44,7 +44,7 @@ class SynthesisSummary:
     @property
     def without(self) -> str:
         """The sentence about the lines that are not spoken; empty where all are."""
-        return f"{self.left_out} lines are not spoken: {self.reasons}" if self.left_out else ""
+        return f"lines not spoken: {self.left_out} ({self.reasons})" if self.left_out else ""
 
     @property
     def rtf(self) -> float:

@@ -27,10 +27,9 @@ from redub.model.registry import configured, reads_context, system
 from redub.pipeline.estimate import Estimate, estimate
 from redub.pipeline.files import commit_bytes, commit_json, read_json
 from redub.pipeline.index import features_of, open_index
-from redub.pipeline.lines import commonest
 from redub.pipeline.pack import open_pack, pack_keys
 from redub.pipeline.project import Project, merged
-from redub.pipeline.store import Store
+from redub.pipeline.store import Store, commonest
 from redub.training.checkpoint import steps_in
 from redub.training.pack import Pack, PackedLines
 from redub.training.pretrained import read_weights
