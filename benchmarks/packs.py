@@ -36,6 +36,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from redub.core.columns import encode
 from redub.core.types import MODALITIES, AudioSpec
 from redub.model.batch import DubbingBatch
 from redub.pipeline.files import commit_json
@@ -47,7 +48,6 @@ from redub.pipeline.pack import (
     Stored,
     _file,
     _link_schema,
-    _vectors,
     _write_ipc,
     _write_part,
 )
@@ -151,8 +151,8 @@ def write_pack(root: Path, made: Made) -> None:
         "previous": [-1] * len(ids),
         "following": [-1] * len(ids),
         "timbres": [[int(n)] for n in made.lender],
-        "speaker_vector": _vectors(made.values("speaker", ids), speaker),
-        "audio": _vectors(made.values("audio", ids), audio),
+        "speaker_vector": encode(made.values("speaker", ids), speaker.arrow),
+        "audio": encode(made.values("audio", ids), audio.arrow),
     }
     for m in MODALITIES:
         columns[f"{m}_hits"] = [row[:HITS].tolist() for row in made.hits[m]]

@@ -1120,6 +1120,8 @@ def synthesize(
     with progress_bar("synthesize", "lines") as bar:
         summary = run_synthesize(opened, run=run, split=split, progress=bar)
     say(f"{summary.lines} lines, {summary.speech_s:.1f} s of speech, RTF {summary.rtf:.3f}")
+    if summary.without:
+        say(summary.without)
     judged = opened.config.evaluate.split
     if split != judged:  # `evaluate` measures that one
         finish(0, command("synthesize", run, "--split", judged, project=project))

@@ -10,13 +10,14 @@ vocoder), the runs, and the training-mean mel (the mean frame of the training sp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, IntegrityError
@@ -49,8 +50,8 @@ from redub.pipeline.keys import FeatureKeys
 from redub.pipeline.ledger import with_reads
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import retrieval_key
-from redub.pipeline.store import Store
-from redub.pipeline.synthesize import make_vocoder, read_samples, take_inputs
+from redub.pipeline.store import Store, commonest, lacking
+from redub.pipeline.synthesize import make_vocoder, read_samples, take_inputs, unspoken
 from redub.pipeline.train import run_folder
 from redub.pipeline.vocoder_weights import vocoder_key
 
@@ -121,6 +122,14 @@ class Evaluation:
     recogniser: str = ""
     unknown_words: list[str] = field(default_factory=list)
     made_from: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def without(self) -> str:
+        """The sentence about the split's lines that are not measured; empty where all are."""
+        if not self.left_out:
+            return ""
+        reasons = commonest(self.left_out.values())
+        return f"lines of split '{self.split}' not measured: {len(self.left_out)} ({reasons})"
 
     def columns(self) -> list[str]:
         return ["system", *METRIC_TITLES.values()]
@@ -143,10 +152,11 @@ class Evaluation:
             f"slot error {said(s.values.get('slot_error_ms'), 'slot_error_ms')}"
             for s in self.systems
         ]
-        return lines + [
+        lines += [
             f"{name}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
             for name, (value, low, high) in self.comparisons.items()
         ]
+        return [*lines, self.without()] if self.left_out else lines
 
 
 METRIC_TITLES = {
@@ -197,9 +207,9 @@ def evaluate(
         raise ConfigError("there is no run to evaluate; run `redub train`", code="E-STAGE-TRAIN")
     samples = {run: read_samples(project, run, split) for run in names}
     store = Store(project)
-    recorded = set(store.read("mel")) & set(store.read("f0")) & set(store.read("waveform"))
-    spoken = set.intersection(*(set(s) for s in samples.values()))
-    clips = [c for c in store.clips() if c.split == split and c.clip_id in recorded & spoken]
+    asked = [clip for clip in store.clips() if clip.split == split]
+    left_out = _left_out(project, store, asked, samples)
+    clips = [clip for clip in asked if clip.clip_id not in left_out]
     retrieval = retrieval_key(project, open_index(project))
     for clip in clips:
         inputs = take_inputs(clip, retrieval)
@@ -213,7 +223,8 @@ def evaluate(
     if not clips:
         raise ConfigError(
             f"split '{split}' has no line that was both recorded and spoken by "
-            f"{', '.join(names)}; give it some in splits.csv",
+            f"{', '.join(names)}; give it some in splits.csv"
+            + (f" ({commonest(left_out.values())})" if left_out else ""),
             code="E-STAGE-SPLIT",
         )
     asr = project.config.evaluate.asr
@@ -231,8 +242,33 @@ def evaluate(
         lines += result
         progress(min(len(lines) // (len(names) + 3), len(clips)), len(clips))
     evaluation = _summed_up(project, store, clips, names, split, lines)
+    evaluation.left_out = left_out
     _commit(project, evaluation)
     return evaluation
+
+
+def _left_out(
+    project: Project,
+    store: Store,
+    clips: Sequence[Clip],
+    samples: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:
+    """Clip id to why it cannot be measured: a recording or a run's take of it is missing."""
+    found = {}
+    for name in ("waveform", "mel", "f0"):
+        rows = store.live_features(name)
+        has = set(rows.filter(pl.col("valid"))["clip_id"])
+        why = dict(rows.select("clip_id", "why_not").iter_rows())
+        for clip in clips:
+            if clip.clip_id not in has:
+                found.setdefault(clip.clip_id, lacking(name, why.get(clip.clip_id)))
+    for run, takes in samples.items():
+        why = unspoken(project, run, project.config.evaluate.split)
+        for clip in clips:
+            if clip.clip_id not in takes:
+                reason = f": {why[clip.clip_id]}" if clip.clip_id in why else ""
+                found.setdefault(clip.clip_id, f"not spoken by {run}{reason}")
+    return {clip.clip_id: found[clip.clip_id] for clip in clips if clip.clip_id in found}
 
 
 # -- one task

@@ -63,6 +63,7 @@ from redub.pipeline.store import (
     CLIP_SCHEMA,
     Store,
     clips_of,
+    commonest,
     digest_column,
     frame_digest,
 )
@@ -243,16 +244,25 @@ def library_of(store: Store) -> list[Clip]:
 
 def _library(store: Store) -> tuple[pl.DataFrame, int]:
     """Training clips that can answer, sorted by id: those with an audio vector; how many cannot."""
-    clips = store.clip_frame().filter(pl.col("split") == "train")
+    every = store.clip_frame()
+    clips = every.filter(pl.col("split") == "train")
     audio = features_of(store)["audio"]
-    sounding = store.live_features(audio, clips=clips).filter(pl.col("valid"))
-    library = clips.join(sounding, on="clip_id", how="semi").sort("clip_id")
-    if library.is_empty():
+    rows = store.live_features(audio, clips=clips)
+    library = clips.join(rows.filter(pl.col("valid")), on="clip_id", how="semi").sort("clip_id")
+    if every.is_empty():
+        raise ConfigError("the project has no clip; run `redub ingest`", code="E-STAGE-EXTRACT")
+    if clips.is_empty():
         raise ConfigError(
-            f"none of {len(clips)} training clips has an audio emotion vector; "
-            "run `redub extract` first",
-            code="E-STAGE-EXTRACT",
+            f"none of {len(every)} clips is in the training split; give it some in splits.csv",
+            code="E-STAGE-SPLIT",
         )
+    if library.is_empty():
+        found = f"none of {len(clips)} training clips has an audio emotion vector"
+        advice = "run `redub extract` first"
+        if len(rows) == len(clips):  # another extraction would find the same
+            found += f" ({commonest(rows['why_not'])})"
+            advice = "add footage with speech"
+        raise ConfigError(f"{found}; {advice}", code="E-STAGE-EXTRACT")
     return library, len(clips) - len(library)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from redub.model.registry import reads_context, reads_of
 from redub.pipeline.index import OpenIndex, open_index
 from redub.pipeline.project import MODALITY_FEATURES, Project, ProjectConfig, feature_of
 from redub.pipeline.retrieve import neighbours_of, retrieval_key, stack_hits
-from redub.pipeline.store import Store
+from redub.pipeline.store import Store, commonest, lacking
 from redub.pipeline.training_set import NO_OTHER_LINE
 from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
 from redub.training.pack import EXPRESSION, SOUND_FRAMES, context_line
@@ -53,8 +53,8 @@ class LineReport:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def reasons(self) -> str:
-        counts = Counter(self.left_out.values()).most_common(3)
-        return "; ".join(f"{count} × {why}" for why, count in counts)
+        """The three commonest reasons, each with its count."""
+        return commonest(self.left_out.values())
 
 
 def voice_name(clip: Clip) -> str:
@@ -146,10 +146,8 @@ class LineMaker:
     def _why(self, feature: str, clip: Clip) -> str:
         """Why a clip has no value of a feature, in the words of the extractor."""
         if feature not in self._reasons:
-            rows = self.store.live_features(feature)
-            self._reasons[feature] = dict(rows.select("clip_id", "why_not").iter_rows())
-        reason = self._reasons[feature].get(clip.clip_id, "not extracted yet")
-        return f"no {feature} ({reason})"
+            self._reasons[feature] = self.store.why_null(feature)
+        return lacking(feature, self._reasons[feature].get(clip.clip_id))
 
     def voice_of(self, clip: Clip) -> Voice | None:
         """The voice of a clip's speaker, made from *other* training lines."""

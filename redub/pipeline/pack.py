@@ -22,10 +22,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from redub.core.columns import Column, encode, encode_rows, value_type
 from redub.core.config import digest_of
 from redub.core.errors import ClipError, ConfigError, IntegrityError
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
-from redub.features.base import FeatureSchema
 from redub.pipeline.files import commit_file, commit_json, file_digest, read_json
 from redub.pipeline.index import OpenIndex, features_of, open_index
 from redub.pipeline.lines import (
@@ -38,7 +38,7 @@ from redub.pipeline.lines import (
 from redub.pipeline.parts import PartRecord
 from redub.pipeline.project import Project
 from redub.pipeline.retrieve import neighbours_of, retrieval_key
-from redub.pipeline.store import Store, clips_of, digest_column
+from redub.pipeline.store import Store, clips_of, commonest, digest_column, lacking
 from redub.pipeline.training_set import NO_OTHER_LINE
 from redub.training.pack import (
     LINKS,
@@ -73,6 +73,11 @@ class Stored:
     width: int
     dtype: str
 
+    @property
+    def arrow(self) -> pa.DataType:
+        """The type of the feature's column."""
+        return value_type(self.kind, self.width, self.dtype)
+
 
 @dataclass(frozen=True, slots=True)
 class PackSummary:
@@ -85,13 +90,16 @@ class PackSummary:
     parts: int
     size: int
     written: int
+    reasons: str = ""
 
     def lines(self) -> list[str]:
         counts = ", ".join(f"{split} {count}" for split, count in sorted(self.splits.items()))
+        counts = counts or "no recorded line"
+        without = f"{self.left_out} clips left out" + (f": {self.reasons}" if self.reasons else "")
         if not self.fresh:
-            return [f"pack {self.pack} is up to date ({counts})"]
+            return [f"pack {self.pack} is up to date ({counts}); {without}"]
         return [
-            f"pack {self.pack}: {counts}; {self.left_out} clips left out",
+            f"pack {self.pack}: {counts}; {without}",
             f"{self.size / 2**20:.1f} MiB in {self.parts} parts, "
             f"{self.written / 2**20:.1f} MiB of them new",
         ]
@@ -244,6 +252,7 @@ def _summary(root: Path, record: PackRecord, *, fresh: bool, written: int) -> Pa
         parts=len(record.parts),
         size=sum(file.size for file in (*record.parts, record.links)),
         written=written,
+        reasons=commonest(why for clips in record.left_out.values() for why in clips.values()),
     )
 
 
@@ -252,10 +261,7 @@ def _summary(root: Path, record: PackRecord, *, fresh: bool, written: int) -> Pa
 
 def _part_schema(kinds: Mapping[str, Stored]) -> pa.Schema:
     columns = [("clip_id", pa.string()), ("content", pa.string())]
-    for name, kind in kinds.items():
-        row = pa.list_(pa.from_numpy_dtype(kind.dtype), kind.width)
-        columns.append((name, pa.large_list(row) if kind.kind == "frames" else row))
-    return pa.schema(columns)
+    return pa.schema([*columns, *((name, kind.arrow) for name, kind in kinds.items())])
 
 
 def _parts(
@@ -339,7 +345,7 @@ class _Source:
         self.store, self.kinds = store, kinds
         self.place: dict[str, dict[str, str]] = {}
         self.records: dict[str, dict[str, PartRecord]] = {}
-        self._open: dict[str, tuple[str, _Columns]] = {}
+        self._open: dict[str, tuple[str, dict[str, int], Column]] = {}
         for name in kinds:
             valid = live[name].filter(pl.col("valid"))
             self.place[name] = dict(valid.select("clip_id", "part").iter_rows())
@@ -350,43 +356,19 @@ class _Source:
         found = []
         for clip_id in clip_ids:
             part = self.place[name].get(clip_id)
-            found.append(None if part is None else self._columns(name, part).of(clip_id))
+            found.append(None if part is None else self._value(name, part, clip_id))
         return found
 
-    def _columns(self, name: str, part: str) -> _Columns:
+    def _value(self, name: str, part: str, clip_id: str) -> NDArray[Any] | None:
         opened = self._open.get(name)
         if opened is None or opened[0] != part:
             table = self.store.feature_parts(name).read_one(
                 self.records[name][part], ["clip_id", "value"]
             )
-            schema = self.store.keys.by_name[name].schema
-            opened = self._open[name] = (part, _Columns(schema, table))
-        return opened[1]
-
-
-class _Columns:
-    """The rows of one part of one feature as numpy."""
-
-    def __init__(self, schema: FeatureSchema, table: pa.Table) -> None:
-        self.row = {clip_id: n for n, clip_id in enumerate(table.column("clip_id").to_pylist())}
-        array = table.column("value").combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = array.chunk(0)
-        self.offsets: NDArray[np.int64] | None = None
-        inner = array
-        if schema.kind == "frames":
-            self.offsets, inner = np.asarray(array.offsets), array.values
-        if pa.types.is_fixed_size_binary(inner.type):
-            flat = np.frombuffer(inner.buffers()[1], dtype=np.uint8)[inner.offset * schema.width :]
-        else:
-            flat = inner.values.to_numpy(zero_copy_only=True)
-        self.values = flat.reshape(-1, schema.width)
-
-    def of(self, clip_id: str) -> NDArray[Any]:
-        row = self.row[clip_id]
-        at = row if self.offsets is None else slice(self.offsets[row], self.offsets[row + 1])
-        found: NDArray[Any] = self.values[at]
-        return found
+            cells = {own: cell for cell, own in enumerate(table.column("clip_id").to_pylist())}
+            opened = self._open[name] = (part, cells, Column(table.column("value").chunks))
+        _, cells, column = opened
+        return column.value(cells[clip_id])
 
 
 def _write_part(
@@ -453,32 +435,7 @@ def _packed(
         moved = stored.astype(np.float32)
         moved -= flat
         far = max(float(moved.max()), -float(moved.min()))
-    if kind.kind == "vector":
-        rows = iter(stored)
-        return _vectors([None if v is None else next(rows) for v in values], kind), far
-    row = pa.list_(pa.from_numpy_dtype(kind.dtype), kind.width)
-    inner = pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), type=row)
-    ends = np.cumsum([0, *(0 if v is None else len(v) for v in values)])
-    column = pa.LargeListArray.from_arrays(
-        pa.array(ends, type=pa.int64()),
-        inner,
-        type=pa.large_list(row),
-        mask=pa.array([v is None for v in values]),
-    )
-    return column, far
-
-
-def _vectors(rows: Sequence[NDArray[Any] | None], kind: Stored) -> pa.Array:
-    """One vector per clip; a clip without one has zeros behind its null."""
-    filled = np.zeros((len(rows), kind.width), dtype=kind.dtype)
-    for place, row in enumerate(rows):
-        if row is not None:
-            filled[place] = row
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(filled.reshape(-1)),
-        type=pa.list_(pa.from_numpy_dtype(kind.dtype), kind.width),
-        mask=pa.array([row is None for row in rows]),
-    )
+    return encode_rows(stored, [None if v is None else len(v) for v in values], kind.arrow), far
 
 
 # -- links
@@ -512,8 +469,7 @@ def _links(
         lent = [] if voice is None else voice.timbres(clip_id, config.train.timbres)
         missing = [name for name in RECORDED if clip_id not in has[name]]
         if missing:
-            reason = why[missing[-1]].get(clip_id, "not extracted yet")
-            left_out[clip.split][clip_id] = f"no {missing[-1]} ({reason})"
+            left_out[clip.split][clip_id] = lacking(missing[-1], why[missing[-1]].get(clip_id))
         elif not lent:
             left_out[clip.split][clip_id] = NO_OTHER_LINE
         else:
@@ -542,8 +498,7 @@ def _links(
         "audio": int(index.audio.shape[1]),
     }
     for name, width in widths.items():
-        kind = Stored(kind="vector", width=width, dtype="float32")
-        columns[name] = _vectors(columns[name], kind)
+        columns[name] = encode(columns[name], value_type("vector", width, "float32"))
     return pa.table(dict(columns), schema=_link_schema(widths)), dict(left_out), dict(counts)
 
 
@@ -562,7 +517,7 @@ def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
             ("previous", pa.int64()),
             ("following", pa.int64()),
             ("timbres", numbers),
-            *((name, pa.list_(pa.float32(), width)) for name, width in widths.items()),
+            *((name, value_type("vector", width, "float32")) for name, width in widths.items()),
             *((f"{m}_hits", numbers) for m in MODALITIES),
             *((f"{m}_scores", scores) for m in MODALITIES),
         ]

@@ -418,12 +418,15 @@ def _one_stage(
         with bar("synthesize", "lines") as progress:
             spoken = run_synthesize(project, run=run, split=split, progress=progress)
         text = f"{spoken.lines} lines, RTF {spoken.rtf:.3f}" if spoken.lines else "up to date"
+        text = "; ".join(filter(None, [text, spoken.without]))
     elif _is_evaluated(project, run):
         text = "up to date"
     else:
         with bar("evaluate", "lines") as progress:
             result = run_evaluate(project, scheduler, runs=[run], progress=progress)
-        text = f"{len(result.systems)} systems measured; report: {run_report(project, None)}"
+        page = run_report(project, None)
+        text = f"{len(result.systems)} systems measured"
+        text = "; ".join(filter(None, [text, result.without(), f"report: {page}"]))
     say(f"{number} {stage}: {text}")
 
 

@@ -7,6 +7,7 @@ the same thing the latest commit's is live, and `gc` may remove what no live row
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
@@ -14,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from redub.core.columns import Column, encode, texts, value_type
 from redub.core.errors import IntegrityError
 from redub.core.types import Clip, FloatArray, Value
 from redub.features.base import FeatureSchema
@@ -31,7 +32,6 @@ from redub.pipeline.keys import (
 from redub.pipeline.parts import PartTable
 from redub.pipeline.project import Project
 
-_ARROW = {"float32": pa.float32(), "int16": pa.int16(), "int32": pa.int32()}
 _CLIP_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 
 CLIP_SCHEMA = pa.schema(
@@ -80,25 +80,16 @@ NEIGHBOUR_SCHEMA = pa.schema(
 
 def feature_schema(schema: FeatureSchema) -> pa.Schema:
     """Columns of a feature part: a null value always comes with ``valid`` false and a reason."""
-    item = _row_type(schema) if schema.width else pa.large_string()
-    value = pa.large_list(item) if schema.kind == "frames" else item
     return pa.schema(
         [
             ("clip_id", pa.string()),
             ("clip_digest", pa.string()),
-            ("value", value),
+            ("value", value_type(schema.kind, schema.width, schema.dtype, as_bytes=True)),
             ("valid", pa.bool_()),
             ("why_not", pa.string()),
             ("seconds", pa.float64()),
         ]
     )
-
-
-def _row_type(schema: FeatureSchema) -> pa.DataType:
-    """``width`` numbers; bytes as they are, because Parquet would store each as an INT32."""
-    if schema.dtype == "uint8":
-        return pa.binary(schema.width)
-    return pa.list_(_ARROW[schema.dtype], schema.width)
 
 
 class FeatureRow(NamedTuple):
@@ -118,70 +109,13 @@ def feature_table(schema: FeatureSchema, rows: Sequence[FeatureRow]) -> pa.Table
         {
             "clip_id": [row.clip_id for row in rows],
             "clip_digest": [row.clip_digest for row in rows],
-            "value": _value_column(schema, arrow.field("value").type, [row.value for row in rows]),
+            "value": encode([row.value for row in rows], arrow.field("value").type),
             "valid": [row.value is not None for row in rows],
             "why_not": [row.why_not for row in rows],
             "seconds": [row.seconds for row in rows],
         },
         schema=arrow,
     )
-
-
-def _value_column(schema: FeatureSchema, kind: pa.DataType, values: list[Value | None]) -> pa.Array:
-    if schema.kind == "text":
-        return pa.array(values, type=kind)
-    present = [np.ascontiguousarray(v) for v in values if v is not None]
-    absent = np.array([v is None for v in values])
-    if schema.kind == "vector":
-        rows = iter(present)
-        blank = np.zeros(schema.width, dtype=schema.dtype)  # hidden behind the null bitmap
-        return _rows_column(schema, [blank if gone else next(rows) for gone in absent], absent)
-    lengths = iter([len(v) for v in present])
-    ends = np.cumsum([0] + [0 if gone else next(lengths) for gone in absent])
-    inner = _rows_column(schema, [v.reshape(-1) for v in present])
-    return pa.LargeListArray.from_arrays(
-        pa.array(ends, type=pa.int64()), inner, type=kind, mask=pa.array(absent)
-    )
-
-
-def _rows_column(
-    schema: FeatureSchema,
-    arrays: Sequence[NDArray[Any]],
-    absent: NDArray[np.bool_] | None = None,
-) -> pa.Array:
-    """Rows of ``width`` numbers, end to end in the arrays; null where ``absent``."""
-    flat = np.concatenate(arrays) if arrays else np.zeros(0, dtype=schema.dtype)
-    if schema.dtype != "uint8":
-        return pa.FixedSizeListArray.from_arrays(
-            pa.array(flat, type=_ARROW[schema.dtype]),
-            schema.width,
-            mask=None if absent is None else pa.array(absent),
-        )
-    known = None if absent is None else pa.array(~absent).buffers()[1]
-    rows = len(flat) // schema.width
-    return pa.Array.from_buffers(_row_type(schema), rows, [known, pa.py_buffer(flat)])
-
-
-def value_of(schema: FeatureSchema, scalar: pa.Scalar) -> Value | None:
-    """One cell back as numpy (vector (W,), frames (n, W)) or a string; null stays None."""
-    if not scalar.is_valid:
-        return None
-    if schema.kind == "text":
-        return str(scalar.as_py())
-    if schema.dtype == "uint8":
-        return _bytes_of(schema, scalar)
-    flat = scalar.values if schema.kind == "vector" else scalar.values.flatten()
-    array: NDArray[Any] = flat.to_numpy(zero_copy_only=False)
-    return array if schema.kind == "vector" else array.reshape(-1, schema.width)
-
-
-def _bytes_of(schema: FeatureSchema, scalar: pa.Scalar) -> Value:
-    if schema.kind == "vector":
-        return np.frombuffer(scalar.as_buffer(), dtype=np.uint8)
-    rows = scalar.values
-    every = np.frombuffer(rows.buffers()[1], dtype=np.uint8)
-    start = rows.offset * schema.width
-    return every[start : start + len(rows) * schema.width].reshape(-1, schema.width)
 
 
 class Store:
@@ -263,6 +197,11 @@ class Store:
         )
         return rows.unique(subset="clip_id", keep="last", maintain_order=True).drop("clip_digest")
 
+    def why_null(self, name: str) -> dict[str, str]:
+        """Clip id to the reason of the extractor, of the clips that have no value of a feature."""
+        rows = self.live_features(name).filter(~pl.col("valid"))
+        return dict(rows.select("clip_id", "why_not").iter_rows())
+
     # -- feature values
 
     def feature_parts(self, name: str) -> PartTable:
@@ -302,13 +241,23 @@ class Store:
         table = self.feature_parts(name)
         record = next(p for p in table.parts() if p.name == part)
         rows = table.read_one(record, ["clip_id", "value"])
-        column = rows.column("value").combine_chunks()
-        values: dict[str, Value] = {}
-        for index, clip_id in enumerate(rows.column("clip_id").to_pylist()):
-            value = value_of(schema, column[index]) if clip_id in clip_ids else None
-            if value is not None:
-                values[clip_id] = value
-        return values
+        wanted = [
+            (cell, clip_id)
+            for cell, clip_id in enumerate(rows.column("clip_id").to_pylist())
+            if clip_id in clip_ids
+        ]
+        found: Sequence[Value | None]
+        if schema.kind == "text":
+            said = texts(rows.column("value"))
+            found = [said[cell] for cell, _ in wanted]
+        else:
+            column = Column(rows.column("value").chunks)
+            found = [column.value(cell) for cell, _ in wanted]
+        return {
+            clip_id: value
+            for (_, clip_id), value in zip(wanted, found, strict=True)
+            if value is not None
+        }
 
     def read_vectors(self, name: str) -> tuple[list[str], FloatArray]:
         """All vectors of a feature: clip ids sorted, and (N, W) float32 in the same order."""
@@ -339,21 +288,30 @@ class Store:
             raise IntegrityError(f"no committed {name} of {lacking} has a value")
         rows = np.empty((len(places), self.keys.by_name[name].schema.width), dtype=np.float32)
         for (part,), own in found.group_by("part", maintain_order=True):
-            there, values = self._rows_of_part(name, str(part))
+            there, column = self._rows_of_part(name, str(part))
             own = own.join(there, on="clip_id", how="inner", maintain_order="left")
-            rows[own["place"].to_numpy()] = values[own["at"].to_numpy()]
+            rows[own["place"].to_numpy()] = column.stacked(own["at"].to_numpy())
         return rows
 
-    def _rows_of_part(self, name: str, part: str) -> tuple[pl.DataFrame, NDArray[Any]]:
-        """One part's ``clip_id, at`` and its (n, W) values; rows without one hold anything."""
-        schema = self.keys.by_name[name].schema
+    def _rows_of_part(self, name: str, part: str) -> tuple[pl.DataFrame, Column]:
+        """One part's ``clip_id, at`` and the cells of its values."""
         table = self.feature_parts(name)
         record = next(p for p in table.parts() if p.name == part)
         rows = table.read_one(record, ["clip_id", "value"])
-        column = rows.column("value").combine_chunks()
-        values: NDArray[Any] = column.values.to_numpy(zero_copy_only=False)
         there = _frame(rows.select(["clip_id"])).with_row_index("at")
-        return there.unique(subset="clip_id", keep="last"), values.reshape(-1, schema.width)
+        column = Column(rows.column("value").chunks)
+        return there.unique(subset="clip_id", keep="last"), column
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The three commonest of these reasons, each with its count."""
+    counts = Counter(reasons).most_common(3)
+    return "; ".join(f"{count} × {why}" for why, count in counts)
+
+
+def lacking(feature: str, why_not: str | None) -> str:
+    """The sentence about a clip that has no value of a feature; None where it has no row."""
+    return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
 
 
 def digest_column(key: FeatureKey) -> pl.Expr:

@@ -39,6 +39,12 @@ class SynthesisSummary:
     left_out: int
     speech_s: float
     seconds: float
+    reasons: str = ""
+
+    @property
+    def without(self) -> str:
+        """The sentence about the lines that are not spoken; empty where all are."""
+        return f"lines not spoken: {self.left_out} ({self.reasons})" if self.left_out else ""
 
     @property
     def rtf(self) -> float:
@@ -162,7 +168,7 @@ def synthesize(
     }
     spoken_by = vocoder_key(project)
     if _is_spoken(folder, _made_from(project, run), spoken_by, wanted):
-        return SynthesisSummary(0, len(report.left_out), 0.0, 0.0)
+        return SynthesisSummary(0, len(report.left_out), 0.0, 0.0, report.reasons())
     voice = make_vocoder(project)
     began = time.perf_counter()
     speech = 0.0
@@ -181,9 +187,10 @@ def synthesize(
         "keys": dubber.keys,
         "vocoder": spoken_by,
         "lines": rows,
+        "left_out": report.left_out,
     }
     commit_json(folder / "index.json", index)
-    return SynthesisSummary(len(rows), len(report.left_out), speech, seconds)
+    return SynthesisSummary(len(rows), len(report.left_out), speech, seconds, report.reasons())
 
 
 def has_spoken(project: Project, run: str, split: str) -> bool:
@@ -224,6 +231,15 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = index
     return found
+
+
+def unspoken(project: Project, run: str, split: str) -> dict[str, str]:
+    """Clip id to why a run has no take of it, as :func:`synthesize` noted it.
+
+    Raises:
+        IntegrityError: see :func:`read_index`.
+    """
+    return dict(read_index(run_folder(project, run) / "samples" / split).get("left_out", {}))
 
 
 def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from redub.core.columns import Array, Column, Lists
 from redub.core.config import canonical, digest_of
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
@@ -32,7 +33,6 @@ from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits
 
 FORMAT = 3
 RECORD, LINKS = "pack.json", "links.arrow"
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,80 +72,6 @@ WHOLE = {"face": "global_face", "text": "global_text", "audio": "global_audio"}
 """What the context of a line is told by; only packs for systems that read it have them."""
 
 
-class Column:
-    """One feature of all clips, as views of the mapped files; absent where a clip has no value."""
-
-    def __init__(self) -> None:
-        self._blocks: list[Array] = []
-        self._block: list[NDArray[np.int64]] = []
-        self._ends: list[NDArray[np.int64]] = []
-
-    def add(self, array: pa.Array) -> None:
-        """Take in the rows of one record batch, without copying their values."""
-        rows = len(array)
-        if pa.types.is_large_list(array.type):
-            inner = array.values
-            offsets = np.asarray(array.offsets)
-        else:
-            inner, offsets = array, np.arange(rows + 1, dtype=np.int64) + array.offset
-        width = inner.type.list_size
-        values = inner.values.to_numpy(zero_copy_only=True).reshape(-1, width)
-        known = np.asarray(array.is_valid())
-        ends = np.stack([offsets[:-1], offsets[1:]], axis=1)
-        ends[~known] = -1
-        self._block.append(np.full(rows, len(self._blocks), dtype=np.int64))
-        self._blocks.append(values)
-        self._ends.append(ends)
-
-    def sealed(self) -> Column:
-        """All batches are in; rows can be asked for."""
-        self.block = np.concatenate(self._block) if self._block else np.zeros(0, np.int64)
-        self.ends = np.concatenate(self._ends) if self._ends else np.zeros((0, 2), np.int64)
-        return self
-
-    def has(self, row: int) -> bool:
-        return bool(self.ends[row, 0] >= 0)
-
-    def has_value(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(B,) whether each of these clips has a value."""
-        known: NDArray[np.bool_] = self.ends[rows, 0] >= 0
-        return known
-
-    def views(self, rows: NDArray[np.int64]) -> list[Array | None]:
-        """:meth:`frames` of several clips."""
-        spans = zip(self.block[rows].tolist(), self.ends[rows].tolist(), strict=True)
-        return [None if at < 0 else self._blocks[block][at:end] for block, (at, end) in spans]
-
-    def stacked(self, rows: NDArray[np.int64]) -> Array:
-        """(B, W) copies of :meth:`vector` of several clips, all of which have one."""
-        starts, blocks = self.ends[rows, 0], self.block[rows]
-        if len(self._blocks) == 1:
-            together: Array = self._blocks[0][starts]
-            return together
-        width = self._blocks[0].shape[1] if self._blocks else 0
-        stacked = np.empty((len(rows), width), self._blocks[0].dtype if self._blocks else None)
-        for place, (block, start) in enumerate(zip(blocks.tolist(), starts.tolist(), strict=True)):
-            stacked[place] = self._blocks[block][start]
-        return stacked
-
-    def lengths(self) -> NDArray[np.int64]:
-        """(N,) frames of every clip, -1 where it has no value."""
-        spans: NDArray[np.int64] = np.where(
-            self.ends[:, 0] >= 0, self.ends[:, 1] - self.ends[:, 0], -1
-        )
-        return spans
-
-    def frames(self, row: int) -> Array | None:
-        """(n, W) as stored, a view; None where the clip has no value."""
-        start, end = self.ends[row]
-        return None if start < 0 else self._blocks[self.block[row]][start:end]
-
-    def vector(self, row: int) -> Array | None:
-        """(W,) of a feature with one row per clip."""
-        start = self.ends[row, 0]
-        return None if start < 0 else self._blocks[self.block[row]][start]
-
-
 class Links:
     """Every clip's relations, in row numbers; all columns are views of one mapped batch."""
 
@@ -160,37 +86,11 @@ class Links:
         self.emotions = np.asarray(table.column("emotion"))
         self.previous = np.asarray(table.column("previous"))
         self.following = np.asarray(table.column("following"))
-        self.timbres = _Lists(table.column("timbres"))
-        self.hits = {m: _Lists(table.column(f"{m}_hits")) for m in MODALITIES}
-        self.scores = {m: _Lists(table.column(f"{m}_scores")) for m in MODALITIES}
-        self.speaker = Column()
-        self.audio = Column()
-        for name, column in (("speaker_vector", self.speaker), ("audio", self.audio)):
-            for chunk in table.column(name).chunks:
-                column.add(chunk)
-            column.sealed()
-
-
-class _Lists:
-    """Rows of a list column as views."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        array = column.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
-        self.values = array.values.to_numpy(zero_copy_only=True)
-        self.offsets = np.asarray(array.offsets)
-
-    def __getitem__(self, row: int) -> Array:
-        found: Array = self.values[self.offsets[row] : self.offsets[row + 1]]
-        return found
-
-    def joined(self, rows: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-        """The values of several rows one after another, and how many each of them has."""
-        starts, ends = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
-        found = [self.values[at:end] for at, end in zip(starts, ends, strict=True)]
-        counts = np.array([len(own) for own in found], np.int64)
-        return np.concatenate(found) if found else self.values[:0], counts
+        self.timbres = Lists(table.column("timbres"))
+        self.hits = {m: Lists(table.column(f"{m}_hits")) for m in MODALITIES}
+        self.scores = {m: Lists(table.column(f"{m}_scores")) for m in MODALITIES}
+        self.speaker = Column(table.column("speaker_vector").chunks)
+        self.audio = Column(table.column("audio").chunks)
 
 
 class Pack:
@@ -199,16 +99,14 @@ class Pack:
     def __init__(self, folder: Path, record: PackRecord) -> None:
         self.folder = folder
         self.record = record
-        self.columns: dict[str, Column] = {name: Column() for name in record.features}
         self._states: dict[Path, tuple[int, int, int]] = {}
+        batches = []
         for part in record.parts:
             reader = self._mapped(part)
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                for name, column in self.columns.items():
-                    column.add(batch.column(name))
-        for column in self.columns.values():
-            column.sealed()
+            batches += [reader.get_batch(n) for n in range(reader.num_record_batches)]
+        self.columns: dict[str, Column] = {
+            name: Column([batch.column(name) for batch in batches]) for name in record.features
+        }
         self.links = Links(self._mapped(record.links).read_all())
 
     def vectors(self, modality: str) -> Column:

@@ -19,7 +19,6 @@ from redub.pipeline.pack import (
     Stored,
     _packed,
     _refuse_held_out,
-    _vectors,
     build_pack,
     open_pack,
 )
@@ -30,7 +29,7 @@ from redub.pipeline.train import run_folder, train_run
 from redub.training import checkpoint
 from redub.training.batching import chosen, collate, widths_of
 from redub.training.lines import FeatureScaler
-from redub.training.pack import Column, Pack, PackedLines
+from redub.training.pack import Pack, PackedLines
 
 SYNC = Scheduler("sync", 1)
 FRAMES = ("mel", "lips", "f0_hz", "energy")
@@ -325,21 +324,6 @@ def test_a_packed_line_that_does_not_fit_itself_is_named(project):
     pack.links.mel_frames = frames
     with pytest.raises(ClipError, match=pack.links.clip_ids[bad]):
         collate(chosen(lines, [0, 1]), scaler, widths, timbre_frames=40)
-
-
-def test_rows_of_several_record_batches_are_found():
-    blocks = [np.arange(6, dtype=np.float32).reshape(3, 2) + 10 * n for n in range(2)]
-    kind = Stored(kind="vector", width=2, dtype="float32")
-    column = Column()
-    for block in blocks:
-        column.add(_vectors([*block[:2], None, block[2]], kind))
-    rows = np.array([7, 0, 5])
-    assert column.sealed().stacked(rows).tolist() == [[14, 15], [0, 1], [12, 13]]
-    assert column.has_value(np.array([2, 3])).tolist() == [False, True]
-    assert [None if v is None else v.tolist() for v in column.views(np.array([6, 4]))] == [
-        None,
-        [[10, 11]],
-    ]
 
 
 def test_timbres_are_drawn_by_the_hash_of_both_names():
