@@ -107,7 +107,7 @@ def test_no_gradient_reaches_padding_or_another_line(make_dubber, make_batch):
     for gradient, valid in ((lips.grad, batch.lips_valid), (timbre.grad, batch.timbre_valid)):
         assert float(gradient[0].abs().max()) == 0.0
         assert float(gradient[1][~valid[1]].abs().max()) == 0.0
-        assert float(gradient[1][valid[1]].abs().max()) > 0.0
+        assert float(gradient[1][valid[1]].abs().max()) > 1e-6
 
 
 def test_the_length_comes_from_the_picture(make_dubber, make_batch):
@@ -148,11 +148,14 @@ def test_without_retrieval_no_hit_is_read_but_the_line_still_is(make_dubber, mak
 
 def test_every_retrieved_vector_reaches_the_voice(make_dubber, make_batch):
     dubber, batch = make_dubber().eval(), make_batch()
+    # None is far behind the best, or it would hardly count.
+    batch = batch._replace(hits_score=torch.full_like(batch.hits_score, 0.8))
     sound = batch.hits_audio.clone().requires_grad_()
     hits = tuple(vectors.clone().requires_grad_() for vectors in batch.hits)
     dubber(batch._replace(hits=hits, hits_audio=sound)).mel_post.square().sum().backward()
     for gradient in (sound.grad.flatten(0, 2), *(vectors.grad.flatten(0, 1) for vectors in hits)):
-        assert bool((gradient.abs().amax(-1) > 0).all())
+        sizes = gradient.abs().amax(-1)
+        assert bool((sizes > 1e-3 * sizes.max()).all())
     readings = dubber(batch).graphs
     assert [reading.nodes.size(1) for reading in readings] == [3, 12, 21]
     for reading in readings:

@@ -14,7 +14,13 @@ from redub.model.m2ci_dubber import M2CIDubber
 from redub.model.mc_dubber import MCDubber, widened
 from redub.model.redub_dubber import RedubDubber
 from redub.training.losses import LossWeights, losses_of
-from tests.model.systems import SMALL_SIZES, difference, learnt_by_heart
+from tests.model.systems import (
+    SMALL_SIZES,
+    difference,
+    has_no_effect,
+    idle_parameters,
+    learnt_by_heart,
+)
 from tests.model.test_authentic_dubber import line_of, noise_in_padding
 
 SIZES = {
@@ -62,8 +68,8 @@ NAMES = ["HPM", "HPM scene", "MC", "MC no mels", "M2CI", *ROWS, "no intra", "red
 WEIGHTS = LossWeights(ctc=0.01, mel_squared=1.0, prosody_distance=1.0, units=1.0)
 
 
-def build(kind, widths, changes=None):
-    torch.manual_seed(0)
+def build(kind, widths, changes=None, seed=0):
+    torch.manual_seed(seed)
     return kind(replace(SMALL[kind], **(changes or {})), widths)
 
 
@@ -273,15 +279,14 @@ EVERYTHING = {"face", "face whole", "sound", "audio whole", "words", "text whole
 )
 def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, row, reads):
     context = replace(CONTEXT, **ROWS[row]) if row else CONTEXT
-    system = build(M2CIDubber, widths, {"context": context}).eval()
     batch = make_batch(before=(7, 6), after=(5, 4)).without_recording()
 
     def whole(place):
         return tuple(vector + 2.0 * (place == n) for n, vector in enumerate(batch.previous.whole))
 
     asked = {
-        "face": changed(batch.previous, expression=2.0),
-        "sound": changed(batch.previous, sound=2.0),
+        "face": batch.previous._replace(expression=batch.previous.expression * -3),
+        "sound": batch.previous._replace(sound=batch.previous.sound * -3),
         "words": batch.previous._replace(
             phonemes=(batch.previous.phonemes % 18 + 1) * batch.previous.phonemes_valid
         ),
@@ -289,11 +294,17 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
         "text whole": batch.previous._replace(whole=whole(1)),
         "audio whole": batch.previous._replace(whole=whole(2)),
     }
-    found = {name for name, other in asked.items() if moved(system, batch, previous=other) > 1e-7}
+    asked = {name: {"previous": other} for name, other in asked.items()}
     other = changed(batch.following, expression=2.0, sound=2.0, whole=2.0)
-    if moved(system, batch, following=other) > 1e-7:
-        found.add("following")
-    assert found == reads
+    asked["following"] = {"following": other}
+    moves = dict.fromkeys(asked, 0.0)
+    for seed in (0, 1):  # what is read may move little by chance; what is not read moves nothing
+        system = build(M2CIDubber, widths, {"context": context}, seed).eval()
+        with torch.no_grad():
+            for name, change in asked.items():
+                moves[name] = max(moves[name], moved(system, batch, **change))
+    assert {name for name, by in moves.items() if by > 0.0} == reads
+    assert min(moves[name] for name in reads) > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -334,14 +345,16 @@ def test_a_switch_has_the_parameters_of_what_is_left(widths, row, gone, new):
 @pytest.mark.parametrize("row", [None, *ROWS])
 def test_every_parameter_of_a_row_is_learnt(widths, make_batch, row):
     context = replace(CONTEXT, **ROWS[row]) if row else CONTEXT
-    system = build(M2CIDubber, widths, {"context": context})
     batch = make_batch(before=(9, 0), after=(0, 9))
-    losses_of(system(batch), batch, WEIGHTS).total(WEIGHTS).backward()
-    idle = {n for n, p in system.named_parameters() if p.grad is None or not p.grad.abs().sum()}
-    # A bias under a softmax is in every one of its terms; those of keys move nothing.
-    assert {name for name in idle if name.startswith("context.")} <= {
-        name for name, _ in system.named_parameters() if name.endswith("to_key.bias")
-    }
+
+    def losses_at(seed):
+        system = build(M2CIDubber, widths, {"context": context}, seed)
+        return system, losses_of(system(batch), batch, WEIGHTS).total(WEIGHTS)
+
+    names = [name for name, _ in build(M2CIDubber, widths, {"context": context}).named_parameters()]
+    names = [name for name in names if name.startswith("context.")]
+    idle = {name for name in idle_parameters(losses_at) if name.startswith("context.")}
+    assert idle == {name for name in names if has_no_effect(name)}
 
 
 def test_a_row_names_nothing_twice():
@@ -403,7 +416,7 @@ def test_interaction_is_where_the_current_words_are_met(widths, make_batch):
             current = system.context.text(one.phonemes, valid)
             text = system.context.text(one.previous.phonemes, one.previous.phonemes_valid)
             seen.append(encoder(current, valid, one.previous, text))
-        found[name] = difference(*seen) > 1e-7
+        found[name] = difference(*seen) > 1e-3
     assert found == {
         "no interaction in IMA": True, "no interaction in IMF": True, "no interaction": False
     }  # fmt: skip
@@ -422,14 +435,14 @@ def test_nobody_before_a_line_is_not_a_neighbour_of_zeros(widths, make_batch):
         assert difference(
             system(batch._replace(previous=nobody)).mel_post,
             system(batch._replace(previous=zeros)).mel_post,
-        ) > 1e-6  # fmt: skip
+        ) > 1e-3  # fmt: skip
 
 
 def test_mcdubber_reads_recorded_neighbours_and_not_its_own_recording(widths, make_batch):
     system, batch = build(MCDubber, widths).eval(), make_batch(before=(3, 2), after=(2, 4))
     unspoken = batch.without_recording()
     other = batch.previous._replace(mel=batch.previous.mel + 1.0)
-    assert moved(system, unspoken, previous=other) > 1e-5
+    assert moved(system, unspoken, previous=other) > 1e-3
     deaf = build(MCDubber, widths, {"neighbour_mels": False}).eval()
     assert moved(deaf, unspoken, previous=other) == 0.0
     assert moved(system, batch, mel=batch.mel + 1.0) == 0.0
@@ -534,7 +547,7 @@ def test_the_published_mask_looks_at_pictures_behind_the_end(widths, batch):
         system = build(HPMDubbing, widths, {"legacy": legacy}).eval()
         # Zeros, which a longer line beside it brings.
         beside, by_itself = (system(lines).prosody.pitch for lines in (batch, single))
-        assert (difference(beside[1, :16], by_itself[0]) > 1e-5) is looks
+        assert (difference(beside[1, :16], by_itself[0]) > 1e-4) is looks
 
 
 def test_units_of_a_line_without_sound_are_its_own_and_not_compared(widths, make_batch):
@@ -562,7 +575,7 @@ def test_units_are_the_nearest_clusters_and_learnt_from_them(widths, make_batch)
     assert torch.equal(
         system(loud.without_recording()).mel_post, unspoken.mel_post
     )  # its own sound is not looked at
-    assert difference(system(loud).mel_post, said.mel_post) > 1e-5
+    assert difference(system(loud).mel_post, said.mel_post) > 1e-3
 
 
 def test_batches_move_and_forget_with_their_context(make_batch):

@@ -91,12 +91,12 @@ def test_without_positions_the_decoder_does_not_know_where_a_frame_is(widths, ma
         states = torch.randn(1, 1, 16).expand(2, 24, 16)
         mel = system.decoder(states, batch.frames_valid, batch.speaker, None)
         # Far from both ends all frames see the same.
-        assert (difference(mel[:, 11], mel[:, 12]) < 1e-6) is equal
+        assert (difference(mel[:, 11], mel[:, 12]) < 1e-4) is equal
         lips = system.lip_encoder(batch.lips, batch.lips_valid)
         same = lips._replace(states=lips.states[:, :1].expand_as(lips.states))
         text = torch.randn(1, 1, 16).expand(2, 7, 16)
         weights = system.lip_aligner(text, batch.phonemes_valid, same).attention
-        assert (difference(weights, weights.mean(-1, keepdim=True)) < 1e-6) is equal
+        assert (difference(weights, weights.mean(-1, keepdim=True)) < 1e-4) is equal
 
 
 def test_graphs_are_read_from_the_basic_one_to_the_direct_one():

@@ -10,7 +10,16 @@ from redub.model.batch import Control, DubbingBatch
 from redub.model.fastspeech2 import FastSpeech2
 from redub.model.style_dubber import StyleDubber
 from redub.training.losses import LossWeights, losses_of
-from tests.model.systems import NAMES, SMALL, VARIANTS, build, difference, learnt_by_heart
+from tests.model.systems import (
+    NAMES,
+    SMALL,
+    VARIANTS,
+    build,
+    difference,
+    has_no_effect,
+    idle_parameters,
+    learnt_by_heart,
+)
 from tests.model.test_authentic_dubber import line_of, noise_in_padding
 
 SILENCE = 19
@@ -52,27 +61,48 @@ def test_what_padding_holds_changes_no_value_and_no_gradient(system, make_batch,
         torch.testing.assert_close(clean, noisy, rtol=1e-3, atol=1e-5)
 
 
-def test_every_parameter_learns(system, make_batch):
-    # The post-net's last gain starts at 0 and holds back what is before it.
-    for name, parameter in system.named_parameters():
-        if name.startswith("postnet.norms") and name.endswith("weight"):
-            torch.nn.init.ones_(parameter)
-    batch = make_batch(pictures=(6, 4, 5), phonemes=(7, 5, 6), timbre=(40, 33, 36))
-    hidden = batch._replace(lips_valid=batch.lips_valid & torch.tensor([[True], [True], [False]]))
-    losses_of(system(hidden), hidden, LossWeights()).total(LossWeights()).backward()
-    idle = [name for name, p in system.named_parameters() if p.grad is None or not p.grad.any()]
-    allowed = () if not isinstance(system, AuthenticDubber) else _asleep(system)
-    assert [name for name in idle if not name.startswith(allowed)] == []
+@pytest.mark.parametrize(("kind", "changes"), VARIANTS, ids=NAMES)
+def test_every_parameter_learns(kind, changes, widths, make_batch):
+    # Two steps of timbre (16 frames each) and of face (4 pictures) at least: of one, no query
+    # needs to choose.
+    batch = make_batch(pictures=(14, 9, 11), phonemes=(7, 5, 6), timbre=(52, 33, 36))
+    frames = torch.arange(batch.frames_valid.size(1))
+    voiced = batch.prosody.voiced & (frames >= 10)  # the first phoneme of each line is unvoiced
+    hidden = batch._replace(
+        lips_valid=batch.lips_valid & torch.tensor([[True], [True], [False]]),
+        prosody=batch.prosody._replace(voiced=voiced),
+    )
+
+    def losses_at(seed):
+        # Without dropout, and with the running statistics of batch norm: under those of the batch a
+        # bias before it has no gradient.
+        system = build(kind, widths, changes, seed).eval()
+        # The post-net's last gain starts at 0 and holds back what is before it.
+        for name, parameter in system.named_parameters():
+            if name.startswith("postnet.norms") and name.endswith("weight"):
+                torch.nn.init.ones_(parameter)
+        return system, losses_of(system(hidden), hidden, LossWeights()).total(LossWeights())
+
+    system = build(kind, widths, changes)
+    asleep = _asleep(system)
+    assert idle_parameters(losses_at) == {
+        name for name, _ in system.named_parameters()
+        if has_no_effect(name) or name.startswith(asleep)
+    }  # fmt: skip
 
 
 def _asleep(system):
-    """Parts of a graph that has no hits, and the keys' bias, which softmax cannot tell."""
-    asleep = ["never"]
-    if system.graphs is not None and len(system.config.retrieve) < 3:
-        asleep += [f"graphs.stages.{n}.projections" for n in ("indirect", "direct")]
-        # With nothing retrieved a graph has no edge of these kinds and one level less to say.
-        asleep += ["graphs.sharpness"]
-    return tuple(asleep)
+    """Parts of a graph that has no hits."""
+    if not isinstance(system, AuthenticDubber) or system.graphs is None:
+        return ()
+    idle = [
+        n for n, name in enumerate(("scene", "face", "text")) if name not in system.config.retrieve
+    ]
+    asleep = [
+        f"graphs.stages.{stage}.projections.{n}." for stage in ("indirect", "direct") for n in idle
+    ]
+    # With nothing retrieved there is no hit whose score could count.
+    return (*asleep, *([] if system.config.retrieve else ["graphs.sharpness"]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +158,7 @@ def test_a_face_that_is_not_there_is_no_face_of_zeros(widths, make_batch):
     noisy = hidden._replace(expression=batch.expression + 9)
     assert torch.equal(system(hidden).mel_post, system(noisy).mel_post)
     zeros = batch._replace(expression=torch.zeros_like(batch.expression))
-    assert difference(system(hidden).mel_post, system(zeros).mel_post) > 1e-5
+    assert difference(system(hidden).mel_post, system(zeros).mel_post) > 1e-3
     assert bool(torch.isfinite(system(hidden).emotion_logits).all())
 
 

@@ -54,9 +54,13 @@ def test_a_run_goes_on_from_where_it_was_and_speaks(name, tmp_path):
         assert said.mel.shape == (line.mel_frames, 12)
         assert int(said.durations.sum()) == line.mel_frames
         assert np.isfinite(said.mel).all()
-    alone = synthesise(dubber, [replace(lines[3], context={})])[0]
-    differs = float(np.abs(alone.mel - spoken[3].mel).max()) > 1e-6
-    assert differs == (name in ("mc_dubber", "m2ci_dubber", "redub_dubber"))
+    # In the same company, so that every sum is the same where the neighbours are not read.
+    apart = [replace(line, context={}) if line is lines[3] else line for line in lines]
+    moved = float(np.abs(synthesise(dubber, apart)[3].mel - spoken[3].mel).max())
+    if name in ("mc_dubber", "m2ci_dubber", "redub_dubber"):
+        assert moved > 1e-4
+    else:
+        assert moved == 0.0
 
 
 @pytest.mark.parametrize("name", ["m2ci_dubber", "mc_dubber"])

