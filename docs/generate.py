@@ -387,28 +387,36 @@ class Raised:
 
 
 def error_codes() -> str:
-    """The tree of errors with its exit codes, and every code that the source raises."""
-    tree = inspect.cleandoc(errors.__doc__ or "")
+    """The kinds of errors with their exit codes, and every code that the source raises."""
     kinds = error_classes()
+    said = described(errors.__doc__ or "")
+
+    def raised_by(found: Raised) -> list[str]:
+        return sorted(found.classes & set(kinds))
+
     exits: dict[int, set[str]] = defaultdict(set)
     for name, kind in kinds.items():
         exits[kind.exit_code].add(name)
-    meanings = exit_meanings()
     parts = [
         "# Errors and exit codes\n",
         "A message has a stable code, and says what was found, what was wanted and what to do. "
         "Scripts and the quarantine table use the code; `redub bad list` shows it.\n",
-        "```\n" + tree + "\n```\n",
         "## Exit codes\n",
         table(
             ["exit code", "meaning", "errors"],
             [
-                [
-                    f"`{code}`",
-                    meanings.get(code, ""),
-                    ", ".join(f"`{n}`" for n in sorted(exits[code])),
-                ]
-                for code in sorted({*exits, *meanings})
+                [f"`{code}`", meaning, ", ".join(f"`{name}`" for name in sorted(exits[code]))]
+                for code, meaning in EXIT_MEANINGS.items()
+            ],
+        ),
+        "## Kinds of errors\n",
+        "From Python, each is a kind of [`redub.RedubError`](python.md).\n",
+        table(
+            ["error", "is a", "exit code", "meaning"],
+            [
+                [f"`{name}`", f"`{kind.__base__.__name__}`", f"`{kind.exit_code}`",
+                 said.get(name) or first_line(kind)]
+                for name, kind in kinds.items()
             ],
         ),
         "## Codes\n",
@@ -417,35 +425,37 @@ def error_codes() -> str:
             [
                 [
                     f"`{code}`",
-                    ", ".join(f"`{name}`" for name in sorted(found.classes & set(kinds))),
-                    ", ".join(
-                        sorted({str(kinds[n].exit_code) for n in found.classes if n in kinds})
-                    ),
+                    ", ".join(f"`{name}`" for name in raised_by(found)),
+                    ", ".join(sorted({str(kinds[name].exit_code) for name in raised_by(found)})),
                     "<br>".join(escaped(message) for message in found.messages[:3]),
                 ]
                 for code, found in sorted(codes().items())
             ],
         ),
-    ]
+    ]  # fmt: skip
     return "\n".join(parts)
 
 
-def exit_meanings() -> dict[int, str]:
-    """Exit codes that are not only one error's."""
-    return {
-        0: "done",
-        1: "an error without a kind of its own",
-        2: "the words typed make no sense together",
-        3: "finished; some clips are in the quarantine (`redub bad list`)",
-        4: "a setting, table or input file is wrong; nothing was done",
-        5: "the disk is full, read-only or gone",
-        6: "bytes on disk are not the bytes that were written",
-        7: "another command holds the project",
-        8: "weights were refused",
-        9: "the Dask cluster went away",
-        130: "interrupted (Ctrl-C)",
-        143: "terminated (SIGTERM)",
-    }
+EXIT_MEANINGS = {
+    0: "done",
+    1: "an error without a kind of its own",
+    2: "the words typed make no sense together",
+    3: "finished; some clips are in the quarantine (`redub bad list`)",
+    4: "a setting, table or input file is wrong; nothing was done",
+    5: "the disk is full, read-only or gone",
+    6: "bytes on disk are not the bytes that were written",
+    7: "another command holds the project",
+    8: "weights were refused",
+    9: "the Dask cluster went away",
+    130: "interrupted (Ctrl-C)",
+    143: "terminated (SIGTERM)",
+}
+
+
+def described(tree: str) -> dict[str, str]:
+    """What the drawn tree of errors says of each of them."""
+    lines = re.findall(r"^[│├└─ ]*(\w+Error|FeatureAbsent) +[\d–]+ +(\S.*)$", tree, re.MULTILINE)
+    return dict(lines)
 
 
 def error_classes() -> dict[str, Any]:
@@ -592,6 +602,12 @@ def filled(entry: Any, docs: Path) -> Any:
         else:
             listed.append(filled(inner, docs))
     return listed
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Docstrings' roles, ``:func:`x```, as plain names."""
+    html = re.sub(r":(?:func|class|meth|mod|data|attr):(?=<code>)", "", html)
+    return re.sub(r"<code>~(?:\w+\.)*(\w+)</code>", r"<code>\1</code>", html)
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -4,7 +4,7 @@ Everything here reads the project; what makes it (``ingest``, ``extract``, ``tra
 command line's. The names are public as ``redub.open_project``, ``redub.dub``, ``redub.Project``
 and ``redub.Index``. In the examples, ``folder`` is a project that ``redub demo --quick`` made.
 
-Errors are those of the command line, :class:`redub.RedubError` and its kinds, each with a message
+Errors are those of the command line, ``redub.RedubError`` and its kinds, each with a message
 and a stable ``code``.
 """
 
@@ -47,7 +47,7 @@ HIT_SCHEMA = {
     "emotion": pl.String,
     "text": pl.String,
 }
-"""Columns of :meth:`Index.query`."""
+"""Columns of ``Index.query``."""
 
 NO_CLIP = "\0"  # a film and scene that no clip has
 
@@ -61,16 +61,17 @@ def open_project(path: AnyPath = ".") -> Project:
     Raises:
         ConfigError: no ``redub.toml`` there, or a wrong one.
 
-    >>> import redub
-    >>> project = redub.open_project(folder)
-    >>> project.config.index.k
-    3
+    Examples:
+        >>> import redub
+        >>> project = redub.open_project(folder)
+        >>> project.config.index.k
+        3
     """
     return Project(find_project(Path(path)))
 
 
 class Project:
-    """An opened project: its settings, clips, features and index. Made by :func:`open_project`.
+    """An opened project: its settings, clips, features and index. Made by ``open_project``.
 
     What is read is what the project holds now: rows made under other settings are not shown.
 
@@ -91,12 +92,13 @@ class Project:
     def clips(self) -> pl.DataFrame:
         """One row per clip: ``clip_id, source, speaker, text, split, emotion, start_s, end_s, …``.
 
-        >>> import redub
-        >>> clips = redub.open_project(folder).clips()
-        >>> clips["clip_id"].is_unique().all()
-        True
-        >>> sorted(clips["split"].unique())
-        ['test', 'train', 'validation']
+        Examples:
+            >>> import redub
+            >>> clips = redub.open_project(folder).clips()
+            >>> clips["clip_id"].is_unique().all()
+            True
+            >>> sorted(clips["split"].unique())
+            ['test', 'train', 'validation']
         """
         hidden = ("media_digest", "text_digest", "fingerprint")
         return self._store.clip_frame().drop(hidden)
@@ -108,7 +110,7 @@ class Project:
             name: a feature, as ``face_emotion`` or ``mel``; the reference lists all.
 
         Returns:
-            ``clip_id, value, valid, why_not`` in the order of :meth:`clips`. ``value`` is an
+            ``clip_id, value, valid, why_not`` in the order of ``clips``. ``value`` is an
             ``Array(Float32, width)`` for one vector per clip, a list of them for one vector per
             frame, a string for a caption; null where ``valid`` is false, and then ``why_not`` says
             why. No rows where the feature was not extracted yet.
@@ -116,12 +118,13 @@ class Project:
         Raises:
             ConfigError: no such feature, with the nearest one.
 
-        >>> import redub
-        >>> faces = redub.open_project(folder).features("face_emotion")
-        >>> faces.columns
-        ['clip_id', 'value', 'valid', 'why_not']
-        >>> faces.filter("valid")["value"].dtype.shape
-        (512,)
+        Examples:
+            >>> import redub
+            >>> faces = redub.open_project(folder).features("face_emotion")
+            >>> faces.columns
+            ['clip_id', 'value', 'valid', 'why_not']
+            >>> faces.filter("valid")["value"].dtype.shape
+            (512,)
         """
         self._check_feature(name)
         live = self._store.live_features(name)
@@ -150,10 +153,11 @@ class Project:
         Raises:
             ConfigError: no such feature, with the nearest one.
 
-        >>> import redub
-        >>> mels = redub.open_project(folder).arrays("mel")
-        >>> {mel.shape[1] for mel in mels.values()}
-        {80}
+        Examples:
+            >>> import redub
+            >>> mels = redub.open_project(folder).arrays("mel")
+            >>> {mel.shape[1] for mel in mels.values()}
+            {80}
         """
         self._check_feature(name)
         return self._store.read(name)
@@ -177,7 +181,7 @@ class Project:
 
 
 class Index:
-    """The emotion index of one modality. Made by :meth:`Project.index`."""
+    """The emotion index of one modality. Made by ``Project.index``."""
 
     def __init__(self, folder: ProjectFolder, modality: str) -> None:
         self.modality = modality
@@ -216,15 +220,16 @@ class Index:
             UsageError: an unknown clip, a vector of another width or with NaN, a ``k`` out of
                 range, a ``speaker`` beside a clip id.
 
-        >>> import redub
-        >>> project = redub.open_project(folder)
-        >>> clip = project.clips()["clip_id"][0]
-        >>> hits = project.index("face").query(clip, k=3)
-        >>> clip in hits["clip_id"], hits["score"].is_sorted(descending=True)
-        (False, True)
-        >>> vector = project.arrays("face_emotion")[hits["clip_id"][0]]
-        >>> project.index("face").query(vector, k=1)["clip_id"][0] == hits["clip_id"][0]
-        True
+        Examples:
+            >>> import redub
+            >>> project = redub.open_project(folder)
+            >>> clip = project.clips()["clip_id"][0]
+            >>> hits = project.index("face").query(clip, k=3)
+            >>> clip in hits["clip_id"], hits["score"].is_sorted(descending=True)
+            (False, True)
+            >>> vector = project.arrays("face_emotion")[hits["clip_id"][0]]
+            >>> project.index("face").query(vector, k=1)["clip_id"][0] == hits["clip_id"][0]
+            True
         """
         check_k(k)
         if isinstance(clip_or_vector, str):

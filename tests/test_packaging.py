@@ -180,21 +180,55 @@ def test_every_module_can_be_imported_without_any_extra():
 
 
 @pytest.mark.parametrize(
-    ("call", "extra"),
+    ("call", "words", "extra"),
     [
-        ("redub.pages.sample_picture:plotting_library", "plots"),
-        ("redub.features.caption_frames:pillow_image", "paper"),
+        ("redub.pages.sample_picture:plotting_library", (), "plots"),
+        ("redub.features.caption_frames:pillow_image", (), "paper"),
+        ("redub.pipeline.keys:library_versions", (True,), "paper"),
+        ("redub.pipeline.replicate:replicate", (["train"], 2), "devices"),
     ],
 )
-def test_a_missing_extra_is_named_with_what_to_type(call, extra, monkeypatch):
+def test_a_missing_extra_is_named_with_what_to_type(call, words, extra, monkeypatch):
     module, _, name = call.partition(":")
     function = getattr(importlib.import_module(module), name)
-    for blocked in ("matplotlib", "PIL", "PIL.Image"):
+    function = getattr(function, "__wrapped__", function)  # without its cache
+    for blocked in ("matplotlib", "PIL", "PIL.Image", "kaldi_native_fbank", "accelerate"):
         monkeypatch.setitem(sys.modules, blocked, None)
     with pytest.raises(MissingExtraError, match=rf"pip install 'redub\[{extra}\]'") as missing:
-        function()
+        function(*words)
     assert isinstance(missing.value, ConfigError)
     assert missing.value.exit_code == 4
+
+
+def test_a_run_without_the_plots_extra_says_so_once_and_has_no_samples(monkeypatch, caplog):
+    from redub.pipeline.train import _shown
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert _shown(None, None, None, 2, None, False) is None
+    (record,) = caplog.records
+    assert "pip install 'redub[plots]'" in record.message
+    assert "train.samples = 0" in record.message
+
+
+def test_the_doctor_tells_core_packages_from_extras(monkeypatch):
+    from redub.pipeline import doctor
+
+    declared_lines = [
+        "torch>=2.6",
+        "no-such-core",
+        'matplotlib>=3; extra == "plots"',
+        "ruff; extra == 'dev'",
+        'no-such-thing>=1,<2; extra == "paper"',
+        'numpy; extra == "paper"',
+    ]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared_lines)
+    report = doctor.examine()
+    assert report.sections["extras"] == {
+        "plots": "installed",
+        "paper": "without no-such-thing; pip install 'redub[paper]'",
+    }
+    assert set(report.sections["packages"]) == {"torch", "no-such-core"}
+    assert report.problems == ["package no-such-core is missing"]
 
 
 def test_a_package_that_lacks_a_package_of_its_own_is_not_called_missing(tmp_path, monkeypatch):
