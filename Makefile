@@ -4,17 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench docs dist lock clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+# The lock is complete, so pip has nothing to resolve. torch's own index may name another build:
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make setup
+$(STAMP): pyproject.toml requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "redub needs Python 3.11 (set PYTHON=...)"; exit 1; }
 	@command -v c++ >/dev/null || { echo "redub needs a C++ compiler (hnswlib is built from source)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: setup
@@ -36,5 +38,30 @@ format: setup
 bench: setup
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+# The documentation in site/, with its links checked.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python docs/check_site.py site
+	@echo "look at site/index.html"
+
+$(VENV)/.docs: $(STAMP) docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement docs/requirements.lock
+	touch $@
+
+# A wheel and a source archive in dist/.
+dist: setup
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+# Newer versions of everything, resolved from the ranges of pyproject.toml; then run the tests.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade pip
+	build/lock/bin/python -m pip install --quiet $$(grep '^torch==' requirements.lock) '.[dev,docs]'
+	build/lock/bin/python .ci/lock.py > build/requirements.lock
+	build/lock/bin/python .ci/lock.py docs > build/docs.lock
+	mv build/requirements.lock requirements.lock
+	mv build/docs.lock docs/requirements.lock
+	rm -rf build/lock
+
 clean:
-	rm -rf demo build .mypy_cache .ruff_cache
+	rm -rf demo build dist site .mypy_cache .ruff_cache

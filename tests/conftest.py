@@ -34,6 +34,7 @@ TOGETHER = {
     "test_pack.py": "walk",
     "test_train.py": "walk",
     "test_vocoder.py": "walk",
+    "test_api.py": "walk",
 }
 """Files that share a costly session fixture."""
 

@@ -47,6 +47,18 @@ def imported_rooms(file: Path) -> set[str]:
     return rooms - {"__version__"}
 
 
+PUBLIC = {"api", "metrics"}
+"""Modules above the rooms: the names that `import redub` offers."""
+
+
+def test_no_room_imports_the_public_names():
+    for file in sorted(ROOT.rglob("*.py")):
+        if file.parent != ROOT:
+            assert imported_rooms(file) & PUBLIC == set(), file
+    assert imported_rooms(ROOT / "api.py") <= set(MAY_IMPORT)
+    assert imported_rooms(ROOT / "metrics.py") == {"evaluation"}
+
+
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_point_one_way(room):
     files = sorted((ROOT / room).rglob("*.py"))

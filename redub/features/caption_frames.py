@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from redub.core.errors import FeatureAbsent
+from redub.core.extras import optional
 from redub.core.types import ByteArray, ClipMedia, FloatArray
 from redub.features.base import frames_of
 from redub.features.shots import shot_starts
@@ -99,10 +99,20 @@ def square_pictures(
     Returns:
         (N, S, S, 3) uint8, S = ``side``; bicubic.
     """
-    return np.stack([_square(Image.fromarray(p), side, aspect, bars) for p in pictures])
+    image = pillow_image()
+    return np.stack([_square(image.fromarray(p), side, aspect, bars) for p in pictures])
 
 
-def _square(picture: Image.Image, side: int, aspect: Aspect, bars: Sequence[int]) -> ByteArray:
+def pillow_image() -> Any:
+    """Pillow's ``Image`` module: the captioners were trained on pictures that it scaled.
+
+    Raises:
+        MissingExtraError: the extra 'paper' is not installed.
+    """
+    return optional("PIL.Image", extra="paper", purpose="captions by a network")
+
+
+def _square(picture: Any, side: int, aspect: Aspect, bars: Sequence[int]) -> ByteArray:
     if aspect == "pad":
         picture = _with_bars(picture, bars)
     if aspect == "squash":
@@ -114,17 +124,16 @@ def _square(picture: Image.Image, side: int, aspect: Aspect, bars: Sequence[int]
     return whole[top : top + side, left : left + side]
 
 
-def _with_bars(picture: Image.Image, colour: Sequence[int]) -> Image.Image:
+def _with_bars(picture: Any, colour: Sequence[int]) -> Any:
     width, height = picture.size
     side = max(width, height)
-    square = Image.new("RGB", (side, side), tuple(colour))
+    square = pillow_image().new("RGB", (side, side), tuple(colour))
     square.paste(picture, ((side - width) // 2, (side - height) // 2))
     return square
 
 
-def resized(picture: Image.Image, width: int, height: int) -> ByteArray:
+def resized(picture: Any, width: int, height: int) -> ByteArray:
     """(height, width, 3) uint8, bicubic."""
-    scaled: NDArray[np.uint8] = np.asarray(
-        picture.resize((width, height), Image.Resampling.BICUBIC)
-    )
+    bicubic = pillow_image().Resampling.BICUBIC
+    scaled: NDArray[np.uint8] = np.asarray(picture.resize((width, height), bicubic))
     return scaled

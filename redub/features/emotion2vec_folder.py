@@ -7,10 +7,10 @@ names, and look up environment variables; all three are refused or rewritten bef
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 from typing import Any, NamedTuple
 
+from redub.core.extras import optional
 from redub.features.checkpoint_parts import tensor_table
 from redub.features.weights import WeightFolder, load_strictly, without_prefix
 
@@ -154,7 +154,7 @@ def _whole(weights: WeightFolder, key: str, value: Any, low: int, high: int) -> 
 
 
 def _yaml(weights: WeightFolder, name: str) -> dict[str, Any]:
-    yaml: Any = importlib.import_module("yaml")
+    yaml = optional("yaml", extra="paper", purpose="settings of emotion2vec")
     text = weights.text(name)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import importlib.metadata
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError
+from redub.core.extras import optional
 from redub.core.types import ClipMedia
 from redub.features.base import FeatureSchema, LocalExtractor, Media
 from redub.features.phonemes import ids_of
@@ -66,7 +66,8 @@ def require_espeak() -> None:
     """Raises MissingExtraError where the extra is not installed."""
     if not installed_version():
         raise MissingExtraError(
-            "phonemes by espeak need the extra 'espeak': pip install 'redub[espeak]' (GPL-3.0)"
+            f"phonemes by espeak: the package '{PACKAGE}' (GPL-3.0) is missing; "
+            "install it with `pip install 'redub[espeak]'`"
         )
 
 
@@ -95,7 +96,7 @@ def _library() -> Any:
     """
     require_espeak()
     try:
-        loader = importlib.import_module("espeakng_loader")
+        loader = optional("espeakng_loader", extra="espeak", purpose="phonemes by espeak")
         library = ctypes.CDLL(loader.get_library_path())
         data = loader.get_data_path()
     except (ImportError, OSError, RuntimeError) as error:

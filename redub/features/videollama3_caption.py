@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from redub.core.errors import ConfigError
 from redub.core.types import ByteArray, ClipMedia, VideoSpec
 from redub.features.caption_frames import (
     clip_pictures,
     face_pictures,
+    pillow_image,
     resized,
     square_pictures,
     uniform_frames,
@@ -101,7 +101,7 @@ class VideoLlama3Captioner(VideoCaptioner):
         """Scale pictures of one size to whole tokens and date them."""
         height, width = pictures[0].shape[:2]
         height, width = self.plan.picture_size(height, width, len(pictures))
-        scaled = np.stack([resized(Image.fromarray(p), width, height) for p in pictures])
+        scaled = np.stack([resized(pillow_image().fromarray(p), width, height) for p in pictures])
         return TimedPictures(scaled, tuple(k / self.config.video.fps for k in chosen))
 
     def size(self, prepared: TimedPictures) -> float:

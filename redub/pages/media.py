@@ -17,7 +17,6 @@ from typing import Literal
 
 import av
 import cv2
-import matplotlib
 import numpy as np
 
 from redub.core.types import ByteArray, FloatArray, Waveform
@@ -109,8 +108,9 @@ def palette_png(levels: ByteArray, shades: int) -> bytes:
     Source: PNG, W3C recommendation, second edition: IHDR, PLTE, IDAT (filter 0), IEND.
     """
     height, width = levels.shape
-    colours = matplotlib.colormaps["magma"](np.linspace(0.02, 0.98, shades))[:, :3]
-    palette = np.round(colours * 255).astype(np.uint8).tobytes()
+    magma = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)
+    places = (np.linspace(0.02, 0.98, shades) * 256).astype(int)
+    palette = magma[places, 0, ::-1].tobytes()  # red, green, blue
     rows = np.concatenate([np.zeros((height, 1), np.uint8), levels], axis=1).tobytes()
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
     parts = (

@@ -13,13 +13,10 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from redub.core.extras import optional
 from redub.core.types import ByteArray, FloatArray
 from redub.pages.media import MEL_FLOOR
 
@@ -60,6 +57,20 @@ def comparison_png(
     return picture
 
 
+def plotting_library() -> Any:
+    """matplotlib, with the submodules that are used here.
+
+    Raises:
+        MissingExtraError: the extra 'plots' is not installed.
+    """
+    purpose = "pictures of samples while a run trains"
+    matplotlib = optional("matplotlib", extra="plots", purpose=purpose)
+    optional("matplotlib.backends.backend_agg", extra="plots", purpose=purpose)
+    optional("matplotlib.figure", extra="plots", purpose=purpose)
+    optional("matplotlib.ticker", extra="plots", purpose=purpose)
+    return matplotlib
+
+
 def _drawn(
     predicted: Reading,
     recorded: Reading,
@@ -68,8 +79,9 @@ def _drawn(
     hop_s: float,
     shades: int,
 ) -> bytes:
-    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    matplotlib = plotting_library()
+    figure = matplotlib.figure.Figure(figsize=INCHES, dpi=DOTS_PER_INCH, facecolor="white")
+    canvas = matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         4, 2, left=0.12, right=0.89, top=0.92, bottom=0.08, hspace=0.38, wspace=0.035,
         height_ratios=(1.15, 1.15, 0.9, 0.85), width_ratios=(40, 1),
@@ -139,6 +151,7 @@ def _draw_mels(
     shades: int,
 ) -> None:
     loudest = max(float(np.max(reading.mel)) for reading in (predicted, recorded))
+    matplotlib = plotting_library()
     colours = matplotlib.colormaps["magma"].resampled(shades)
     for place, reading, name in zip(
         axes, (predicted, recorded), ("predicted mel", "recorded mel"), strict=True
@@ -154,7 +167,7 @@ def _draw_mels(
             vmin=loudest - MEL_FLOOR,
             vmax=loudest,
         )
-        place.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        place.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(3, integer=True))
         _titled(place, name, "mel channel")
     bar = figure.colorbar(image, cax=figure.add_subplot(grid[:2, 1]))
     bar.outline.set_linewidth(0.5)
@@ -191,8 +204,9 @@ def _draw_pitch(axes: Any, predicted: Reading, recorded: Reading, hop_s: float) 
     axes.set_ylim(low / 1.1, high * 1.1)
     ticks = [hz for hz in (50, 75, 100, 150, 200, 300, 400, 600) if low / 1.1 <= hz <= high * 1.1]
     axes.set_yticks(ticks, [str(hz) for hz in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    ticker = plotting_library().ticker
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(axis="y", linewidth=0.3, color="#e3ded5")
     if voiced:
         axes.legend(
@@ -213,15 +227,14 @@ def _draw_durations(
     axes.set_yticks((0.5, 1.5), ("recorded", "predicted"), rotation=90, va="center")
     axes.tick_params(axis="y", length=0, labelsize=ROW_PT)
     span_s = axes.get_xlim()[1]
+    to_rgba = plotting_library().colors.to_rgba
     for bottom, reading, colour in ((0.0, recorded, RECORDED), (1.0, predicted, PREDICTED)):
         ends = np.cumsum(reading.durations) * hop_s
         widths = np.asarray(reading.durations) * hop_s
         axes.broken_barh(
             list(zip(ends - widths, widths, strict=True)),
             (bottom + 0.06, 0.88),
-            facecolors=[
-                matplotlib.colors.to_rgba(colour, 0.2 + 0.22 * (n % 2)) for n in range(len(ends))
-            ],
+            facecolors=[to_rgba(colour, 0.2 + 0.22 * (n % 2)) for n in range(len(ends))],
             edgecolor="white",
             linewidth=0.3,
         )

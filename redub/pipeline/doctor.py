@@ -9,21 +9,17 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from redub import __version__
 from redub.core.registry import load
 
-PACKAGES = (
-    "torch", "transformers", "decord", "funasr", "polars", "pyarrow", "hnswlib", "dask",
-    "distributed", "typer", "av", "opencv-python-headless", "numpy", "scipy", "librosa",
-    "soundfile", "soxr", "kaldi-native-fbank", "pyworld-prebuilt", "pocketsphinx",
-    "scikit-learn", "safetensors", "jinja2", "matplotlib", "pysubs2", "jiwer", "accelerate",
-)  # fmt: skip
+FOR_DEVELOPERS = ("dev", "docs")
 UNWANTED = ("torchvision", "torchaudio", "timm")
 
 
@@ -41,7 +37,13 @@ def examine() -> Examination:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
-    report.sections["packages"] = {name: _version(name, report) for name in PACKAGES}
+    packages = declared_packages()
+    report.sections["packages"] = {name: _version(name, report) for name in packages.pop("")}
+    report.sections["extras"] = {
+        extra: _extra(extra, names)
+        for extra, names in packages.items()
+        if extra not in FOR_DEVELOPERS
+    }
     for name in UNWANTED:
         if importlib.util.find_spec(name) is not None:
             report.problems.append(f"{name} is installed; it breaks beside this torch, remove it")
@@ -56,6 +58,29 @@ def examine() -> Examination:
             name: _resolves(table, name, kind, report) for name in table
         }
     return report
+
+
+def declared_packages() -> dict[str, list[str]]:
+    """Packages that the installed redub declares, by extra; those of the core under ``""``."""
+    packages: dict[str, list[str]] = {"": []}
+    for requirement in importlib.metadata.requires("redub") or []:
+        extra = re.search(r"extra == [\"']([\w-]+)", requirement)
+        name = re.match(r"[\w.-]+", requirement)
+        assert name is not None
+        packages.setdefault(extra[1] if extra else "", []).append(name[0])
+    return packages
+
+
+def _extra(extra: str, names: Sequence[str]) -> str:
+    missing = []
+    for name in names:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if not missing:
+        return "installed"
+    return f"without {', '.join(missing)}; pip install 'redub[{extra}]'"
 
 
 def _version(name: str, report: Examination) -> str:

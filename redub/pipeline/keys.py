@@ -18,6 +18,7 @@ from typing import Any
 
 from redub.core.config import digest_of, settings_of
 from redub.core.errors import ModelRefusedError
+from redub.core.extras import optional
 from redub.core.types import Clip
 from redub.features.base import Extractor, FeatureSchema, WeightUser
 from redub.features.model_extractor import ModelExtractor
@@ -272,7 +273,13 @@ extractors."""
 
 @lru_cache(maxsize=2)
 def library_versions(networks: bool) -> dict[str, str]:
-    """Versions of the libraries whose arithmetic ends up in features."""
+    """Versions of the libraries whose arithmetic ends up in features.
+
+    Raises:
+        MissingExtraError: ``networks`` and the extra 'paper' is not installed.
+    """
+    if networks:
+        optional("kaldi_native_fbank", extra="paper", purpose="features by networks with weights")
     names = (*COMPUTING_LIBRARIES, *(NETWORK_LIBRARIES if networks else ()))
     return {name: importlib.metadata.version(name) for name in names}
 

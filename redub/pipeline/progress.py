@@ -22,7 +22,7 @@ from redub.core.errors import ClipError, IntegrityError, StorageError
 from redub.core.phonemes import PAUSES, id_of, symbol_of
 from redub.core.types import AudioSpec, FloatArray, Waveform
 from redub.evaluation.duration_error import phoneme_error_ms
-from redub.pages.sample_picture import Reading, comparison_png
+from redub.pages.sample_picture import Reading, comparison_png, plotting_library
 from redub.pipeline.files import commit_bytes, commit_json, file_digest, new_folder, read_json
 from redub.pipeline.project import Project
 from redub.pipeline.train import step_folder
@@ -81,7 +81,11 @@ def sample_writer(
     Returns:
         A function of step and averaged model. Whatever fails while it speaks or draws is one
         warning and no samples of that step; only a StorageError passes on.
+
+    Raises:
+        MissingExtraError: the extra 'plots' is not installed.
     """
+    plotting_library()
     # Not at the top: synthesis reads what training left, so its module imports train's.
     from redub.pipeline.synthesize import make_vocoder, wav_bytes
 

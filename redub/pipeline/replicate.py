@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 from redub.core.errors import RedubError
+from redub.core.extras import optional
 
 
 def replicate(words: Sequence[str], count: int) -> int:
@@ -18,7 +19,11 @@ def replicate(words: Sequence[str], count: int) -> int:
 
     Returns:
         The exit code: 0, that of the first process that failed, or 128 + the signal's number.
+
+    Raises:
+        MissingExtraError: the extra 'devices' is not installed.
     """
+    optional("accelerate", extra="devices", purpose="--devices")  # said once, not by each process
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

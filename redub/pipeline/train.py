@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import logging
 import re
 import shutil
 import signal
@@ -21,6 +22,7 @@ from typing import Any
 
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
+from redub.core.extras import optional
 from redub.core.stopping import Stopped, deferred
 from redub.core.threads import torch_threads
 from redub.model.registry import configured, reads_context, system
@@ -51,6 +53,8 @@ from redub.training.trainer import (
     training_preset,
 )
 from redub.training.vocoder_trainer import VocoderReport
+
+log = logging.getLogger(__name__)
 
 LINES, PROGRESS = "lines.json", "progress"
 BASELINE = {"graph": "none", "retrieve": ()}
@@ -376,7 +380,13 @@ def _shown(
         return None
     from redub.pipeline.progress import sample_writer  # draws: `redub runs ls` need not load that
 
-    return sample_writer(project, pack, folder, count=count, overfit=overfit, triples=triples)
+    try:
+        return sample_writer(project, pack, folder, count=count, overfit=overfit, triples=triples)
+    except MissingExtraError as error:  # a run without pictures is the same run
+        log.warning(
+            "No samples while this run trains (or set train.samples = 0): %s", error.message
+        )
+        return None
 
 
 class Speed:
@@ -405,13 +415,9 @@ def event_files(
     if not wanted:
         yield None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError(
-            "train.tensorboard is on and tensorboard is not installed; "
-            "run `pip install 'redub[tensorboard]'` or turn it off"
-        ) from error
+    optional("tensorboard", extra="tensorboard", purpose="train.tensorboard = true")
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(folder / "tensorboard") as writer:  # type: ignore[no-untyped-call]
 
         def observe(row: Mapping[str, Any]) -> None:

@@ -24,6 +24,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from redub.core.extras import optional
+
 PR_SET_PDEATHSIG = 1
 BUCKET = 1 << 24  # numbers that are added up at a time
 PATIENCE = timedelta(hours=2)  # the first process validates and saves while the others wait
@@ -43,17 +45,19 @@ class Replicas:
 
         Args:
             device: ``cpu``, or ``cuda``: then each process has the GPU of its local rank.
+
+        Raises:
+            MissingExtraError: the extra 'devices' is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(device=device)
-        from accelerate import PartialState  # type: ignore[import-untyped]
-
+        accelerate = optional("accelerate", extra="devices", purpose="training in processes")
         _end_with_parent()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the run's own setting comes later
         if os.environ.get("MASTER_ADDR") in {"127.0.0.1", "localhost"}:
             for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
                 os.environ.setdefault(name, "lo")  # nothing leaves this machine
-        state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+        state = accelerate.PartialState(cpu=device == "cpu", timeout=PATIENCE)
         own = "cpu" if state.device.type == "cpu" else str(state.device)
         return cls(state.process_index, state.num_processes, own)
 

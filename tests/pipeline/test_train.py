@@ -170,7 +170,7 @@ def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
         project,
         config=replace(project.config, train=replace(project.config.train, tensorboard=True)),
     )
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"redub\[tensorboard\]"):
         train_run(wanted, run="board", max_steps=2)
     written = []
@@ -189,6 +189,7 @@ def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
             written.append((name, step))
 
     stub = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "tensorboard", stub)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
     train_run(wanted, run="board", max_steps=2)
     assert ("train/loss", 1) in written

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from redub.core.errors import ConfigError
+from redub.core.extras import optional
 from redub.features.offline import quiet_transformers
 from redub.features.weights import WeightFolder
 
@@ -113,11 +114,10 @@ def library_config(weights: WeightFolder, config_class: Any, fields: Mapping[str
     Raises:
         ModelRefusedError: E-MODEL-FILE, the library finds a value senseless.
     """
-    from huggingface_hub.errors import StrictDataclassError
-
+    hub = optional("huggingface_hub.errors", extra="paper", purpose="captions by a network")
     try:
         return config_class.from_dict(dict(fields))
-    except (StrictDataclassError, TypeError, ValueError, KeyError) as error:
+    except (hub.StrictDataclassError, TypeError, ValueError, KeyError) as error:
         raise weights.refused(f"config.json: {_first_line(error)}", code="E-MODEL-FILE") from error
 
 
@@ -175,6 +175,7 @@ def read_tokenizer(weights: WeightFolder, fallback: str, *files: str) -> Any:
     Raises:
         ModelRefusedError: E-MODEL-FILE, files are missing or damaged, or no end token or chat
             template is stated; E-MODEL-CODE.
+        MissingExtraError: the extra 'paper' is not installed.
     """
     transformers = quiet_transformers()
     for name in ("tokenizer_config.json", "special_tokens_map.json", "chat_template.json"):
@@ -183,6 +184,9 @@ def read_tokenizer(weights: WeightFolder, fallback: str, *files: str) -> Any:
     kind = "PreTrainedTokenizerFast"
     if not weights.has("tokenizer.json"):
         kind = fallback
+        if "tokenizer.model" in files:  # transformers imports both
+            optional("sentencepiece", extra="paper", purpose="reading tokenizer.model")
+            optional("google.protobuf", extra="paper", purpose="reading tokenizer.model")
         for name in files:
             weights.file(name)
     with weights.view() as folder:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from redub.core.extras import optional
 from redub.core.types import FloatArray
 from redub.features.checkpoint_parts import tensor_table
 from redub.features.offline import quiet_transformers
@@ -69,9 +70,16 @@ def load_network(weights: WeightFolder, *, device: Any) -> CtcNetwork:
         ModelRefusedError: another model, a missing or left-over tensor, settings that do not fit.
     """
     transformers = quiet_transformers()
-    from huggingface_hub.errors import StrictDataclassError  # after the offline switches are set
-
-    nonsense = (StrictDataclassError, KeyError, TypeError, ValueError, RuntimeError, AttributeError)
+    # After the offline switches are set.
+    hub = optional("huggingface_hub.errors", extra="paper", purpose="alignment by CTC")
+    nonsense = (
+        hub.StrictDataclassError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+    )
     defaults = transformers.Wav2Vec2Config().to_dict()
     given = weights.json("config.json")
     settings = {k: v for k, v in given.items() if k in defaults and k not in _SETTINGS_NOT_OURS}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import kaldi_native_fbank
 import numpy as np
 
 from redub.core.errors import FeatureAbsent
+from redub.core.extras import optional
 from redub.core.types import FloatArray
 from redub.features.speech_input import RATE_HZ
 
@@ -44,13 +44,15 @@ def fbank(speech: FloatArray, spec: FbankSpec) -> FloatArray:
 
     Raises:
         FeatureAbsent: E-FEAT-SHORT, fewer than two rows: one has no spread.
+        MissingExtraError: the extra 'paper' is not installed.
     """
     if len(speech) < spec.window + spec.shift:
         raise FeatureAbsent(
             f"{len(speech)} samples of sound at 16 kHz, wanted {spec.window + spec.shift}",
             code="E-FEAT-SHORT",
         )
-    options = kaldi_native_fbank.FbankOptions()
+    kaldi = optional("kaldi_native_fbank", extra="paper", purpose="filterbank rows of NPC")
+    options = kaldi.FbankOptions()
     options.frame_opts.samp_freq = RATE_HZ
     options.frame_opts.frame_length_ms = spec.window_ms
     options.frame_opts.frame_shift_ms = spec.shift_ms
@@ -60,7 +62,7 @@ def fbank(speech: FloatArray, spec: FbankSpec) -> FloatArray:
     options.mel_opts.num_bins = spec.channels
     options.mel_opts.low_freq = 20.0
     options.mel_opts.high_freq = 0.0  # half the sample rate
-    bank = kaldi_native_fbank.OnlineFbank(options)
+    bank = kaldi.OnlineFbank(options)
     bank.accept_waveform(RATE_HZ, speech)
     bank.input_finished()
     rows = np.stack([bank.get_frame(r) for r in range(bank.num_frames_ready)])

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from redub.core.extras import optional
 from redub.features.checkpoint_parts import tensor_table
 from redub.features.offline import quiet_transformers
 from redub.features.weights import WeightFolder
@@ -34,8 +35,7 @@ def configured(config_class: Any, weights: WeightFolder, **fixed: Any) -> Any:
     Raises:
         ModelRefusedError: E-MODEL-FILE, another family of networks or an impossible setting.
     """
-    from huggingface_hub.errors import StrictDataclassError
-
+    hub = optional("huggingface_hub.errors", extra="paper", purpose="networks of transformers")
     values = weights.json("config.json")
     if values.get("model_type") != config_class.model_type:
         raise weights.refused(
@@ -47,7 +47,7 @@ def configured(config_class: Any, weights: WeightFolder, **fixed: Any) -> Any:
     own = {key: value for key, value in values.items() if key in known}
     try:
         return config_class(**{**own, **fixed}, attn_implementation="sdpa")
-    except (StrictDataclassError, ValueError, TypeError) as error:
+    except (hub.StrictDataclassError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise weights.refused(f"config.json: {reason}", code="E-MODEL-FILE") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from redub.core.errors import ModelRefusedError
+from redub.core.extras import optional
 from redub.features.weights import WeightFolder
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -20,22 +21,24 @@ def tokenizer_of(weights: WeightFolder) -> Any:
     Raises:
         ModelRefusedError: E-MODEL-FILE, no tokenizer there or a damaged one.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
+    library = optional("tokenizers", extra="paper", purpose="networks that read text")
     name = weights.one_of("tokenizer.json", "vocab.json")
     try:
         if name == "tokenizer.json":
-            tokenizer = Tokenizer.from_str(weights.text(name))
+            tokenizer = library.Tokenizer.from_str(weights.text(name))
         else:
             vocab, merges = weights.file("vocab.json"), weights.file("merges.txt")
-            tokenizer = Tokenizer(models.BPE.from_file(str(vocab), str(merges)))
-            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-            tokenizer.decoder = decoders.ByteLevel()
+            tokenizer = library.Tokenizer(library.models.BPE.from_file(str(vocab), str(merges)))
+            tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+            tokenizer.decoder = library.decoders.ByteLevel()
             known = tokenizer.get_vocab()
-            tokenizer.add_special_tokens(
+            added = [
                 # As RoBERTa's tokenizer has it: a mask swallows the space before it.
-                [AddedToken(t, lstrip=t == "<mask>", special=True) for t in SPECIAL if t in known]
-            )
+                library.AddedToken(sign, lstrip=sign == "<mask>", special=True)
+                for sign in SPECIAL
+                if sign in known
+            ]
+            tokenizer.add_special_tokens(added)
     except ModelRefusedError:
         raise
     except Exception as error:  # the library has nothing narrower for a damaged file

@@ -1,0 +1,619 @@
+"""Reference pages of the documentation, made from the code when the site is built.
+
+``mkdocs.yml`` names this file as a hook. :func:`pages` is all that is generated: commands from the
+typer app, settings from the config dataclasses, the tables from the registries, error codes and
+the names of the JSON documents from the source. Nothing of it is committed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import itertools
+import json
+import re
+import sys
+import types
+import typing
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import redub
+
+# Everything that this script needs of redub, in one place.
+from redub.cli import app
+from redub.core import errors
+from redub.core.registry import load
+from redub.evaluation.registry import METRICS
+from redub.features.registry import EXTRACTORS, MAKERS, PROFILES
+from redub.footage.corpora.registry import LAYOUTS
+from redub.index.registry import BACKENDS
+from redub.index.transform import TRANSFORMS
+from redub.model.registry import READS, SYSTEMS
+from redub.model.vocoder.registry import VOCODERS
+from redub.pipeline.project import ProjectConfig
+
+PACKAGE = Path(redub.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = {
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+"""Files of the repository's root that the site shows, too."""
+
+
+def pages() -> dict[str, str]:
+    """Path within the documentation to Markdown text."""
+    return {
+        "reference/commands.md": commands(),
+        "reference/settings.md": settings(),
+        "reference/features.md": features(),
+        "reference/metrics.md": metrics(),
+        "reference/systems.md": systems(),
+        "reference/errors.md": error_codes(),
+        "reference/json.md": json_documents(),
+        **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in COPIED.items()},
+    }
+
+
+# -- text
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; cells keep to one line."""
+    lines = [list(columns)]
+    lines += [["---"] * len(lines[0])]
+    lines += [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def first_line(thing: Any) -> str:
+    """The first paragraph of a docstring, else of its module's, as Markdown on one line."""
+    own = thing.__dict__.get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    own = "" if own and own.startswith(f"{getattr(thing, '__name__', '')}(") else own
+    text = inspect.cleandoc(own or sys.modules[thing.__module__].__doc__ or "")
+    return plain(text.partition("\n\n")[0])
+
+
+def plain(text: str) -> str:
+    """A docstring's roles and double backticks as Markdown."""
+    text = re.sub(r":\w+:`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)
+    return " ".join(text.replace("``", "`").split())
+
+
+def shown_type(hint: Any) -> str:
+    """A type as a settings file understands it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " | ".join(f"`{json.dumps(a)}`" for a in arguments)
+    if origin in (typing.Union, types.UnionType):
+        names = ["not set" if a is type(None) else shown_type(a) for a in arguments]
+        return " or ".join(names)
+    if origin is tuple or origin is list:
+        return f"list of {shown_type(arguments[0])}"
+    if origin is dict or hint is dict:
+        return "table"
+    names = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def shown_default(field: dataclasses.Field[Any]) -> str:
+    value = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    if value is dataclasses.MISSING:
+        return "must be given"
+    if value is None:
+        return "not set"
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, tuple | set | frozenset):
+        value = list(value)
+    try:
+        return f"`{json.dumps(value)}`"
+    except TypeError:
+        return f"`{value}`"
+
+
+def fields_of(config: type) -> list[tuple[dataclasses.Field[Any], Any]]:
+    hints = typing.get_type_hints(config)
+    return [(field, hints[field.name]) for field in dataclasses.fields(config) if field.init]
+
+
+def keys_table(config: type, prefix: str, skip: tuple[str, ...] = ()) -> str:
+    rows = [
+        [f"`{prefix}{field.name}`", shown_type(hint), shown_default(field)]
+        for field, hint in fields_of(config)
+        if field.name not in skip and not dataclasses.is_dataclass(hint)
+    ]
+    return table(["key", "value", "default"], rows) if rows else ""
+
+
+# -- commands
+
+
+def commands() -> str:
+    """Every command with its arguments and options, from the typer app."""
+    parts = [
+        "# Commands\n",
+        "`redub COMMAND --help` says the same in the terminal. `python -m redub` is `redub`.\n",
+        "`--json` puts one JSON document on stdout; everything else goes to stderr. The "
+        "[exit codes](errors.md#exit-codes) are the same for all commands.\n",
+    ]
+    root = typer.main.get_command(app)
+    found = list(walk_commands(root, "redub"))
+    parts += ["## All of them\n"]
+    parts.append(
+        table(
+            ["command", "what it does"],
+            [[f"[`{name}`](#{anchor(name)})", short_help(command)] for name, command in found],
+        )
+    )
+    for name, command in found:
+        parts.append(f"## {name} {{ #{anchor(name)} }}\n")
+        parts.append(plain(inspect.cleandoc(command.help or "")) + "\n")
+        words = [usage_of(p) for p in command.params if p.param_type_name == "argument"]
+        parts.append(f"```\n{' '.join([name, *words, '[OPTIONS]'])}\n```\n")
+        rows = [option_row(p) for p in command.params if not getattr(p, "hidden", False)]
+        rows = [row for row in rows if row[0] != "`--help`"]
+        if rows:
+            parts.append(table(["argument or option", "default", "meaning"], rows))
+    return "\n".join(parts)
+
+
+def walk_commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Commands below a click group by full name, groups left out, in the order of the help."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield name, command
+        return
+    for child, inner in children.items():
+        if not inner.hidden:
+            yield from walk_commands(inner, f"{name} {child}")
+
+
+def anchor(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def short_help(command: Any) -> str:
+    text = inspect.cleandoc(command.help or "").partition("\n\n")[0]
+    return plain(text)
+
+
+def usage_of(parameter: Any) -> str:
+    name = (parameter.metavar or parameter.name).upper()
+    name += "…" if parameter.nargs == -1 else ""
+    return name if parameter.required else f"[{name}]"
+
+
+def option_row(parameter: Any) -> list[str]:
+    if parameter.param_type_name == "argument":
+        names = f"`{(parameter.metavar or parameter.name).upper()}`"
+    else:
+        names = ", ".join(f"`{word}`" for word in (*parameter.opts, *parameter.secondary_opts))
+    default = parameter.default
+    if parameter.required:
+        said = "must be given"
+    elif default in (None, False, (), []) or callable(default) or "UNSET" in repr(default):
+        said = ""
+    else:
+        said = f"`{default}`"
+    return [names, said, plain(getattr(parameter, "help", None) or "")]
+
+
+# -- settings
+
+
+def settings() -> str:
+    """Every key of ``redub.toml`` from the config dataclasses."""
+    parts = [
+        "# Settings\n",
+        "All keys of `redub.toml`. Keys that are left out keep their defaults; an unknown key is "
+        "an error that names the nearest known one. `redub config` prints the settings in force. "
+        "Settings of single features (`[features.f0]`) are on [the page of features](features.md)."
+        "\n",
+        keys_table(ProjectConfig, "", skip=("features", "profile")),
+    ]
+    for field, hint in fields_of(ProjectConfig):
+        if dataclasses.is_dataclass(hint):
+            parts += setting_section(typing.cast(type, hint), field.name)
+    parts += [
+        "## [features]\n",
+        table(
+            ["key", "value", "default"],
+            [
+                [
+                    "`features.profile`",
+                    " | ".join(f"`{json.dumps(p)}`" for p in PROFILES),
+                    '`"builtin"`',
+                ]
+            ],
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def setting_section(config: type, name: str) -> list[str]:
+    doc = "" if (config.__doc__ or "").startswith(f"{config.__name__}(") else config.__doc__
+    parts = [f"## [{name}]\n"]
+    parts += [f"{plain(paragraph)}\n" for paragraph in inspect.cleandoc(doc or "").split("\n\n")]
+    parts.append(keys_table(config, f"{name}."))
+    for field, hint in fields_of(config):
+        if dataclasses.is_dataclass(hint):
+            parts += setting_section(typing.cast(type, hint), f"{name}.{field.name}")
+    return parts
+
+
+# -- registries
+
+
+def features() -> str:
+    """Every feature, who can make it, and the settings of each maker."""
+    parts = [
+        "# Features\n",
+        "What `redub extract` computes for every clip. Each feature has a builtin extractor; some "
+        "can also be made by a network with your own copy of its weights, or read from files: "
+        '`[features.NAME]` with `by = "MAKER"`. How each network is set up is on the pages of the '
+        "[extractors](../extractors/README.md).\n",
+        table(
+            ["feature", "what it is", "other makers", "in the `paper` profile"],
+            [
+                [
+                    f"[`{name}`](#{name})",
+                    first_line(load(EXTRACTORS, name, kind="feature")),
+                    ", ".join(f"`{maker}`" for maker in MAKERS.get(name, {})),
+                    f"`{PROFILES['paper'].get(name, 'builtin')}`",
+                ]
+                for name in EXTRACTORS
+            ],
+        ),
+    ]
+    for name in EXTRACTORS:
+        parts.append(f"## {name}\n")
+        lines = {"builtin": EXTRACTORS[name], **MAKERS.get(name, {})}
+        for maker in lines:
+            parts += maker_section(name, maker, load(lines, maker, kind="maker"))
+    return "\n".join(parts)
+
+
+def maker_section(feature: str, maker: str, kind: Any) -> list[str]:
+    parts = [f"### {feature} by {maker}\n", first_line(kind) + "\n"]
+    reads = [*getattr(kind, "reads", ())]
+    facts = [f"version {kind.version}"]
+    if kind.media:
+        facts.append("looks at " + " and ".join(sorted(kind.media)))
+    if reads:
+        facts.append("reads " + ", ".join(f"[`{name}`](#{name})" for name in reads))
+    parts.append("; ".join(facts) + ".\n")
+    parts.append(keys_table(kind.Config, f"features.{feature}.", skip=("audio", "video")))
+    return parts
+
+
+def metrics() -> str:
+    """The lines of the metrics' registry, with what each module says of its definition."""
+    directions = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best"}
+    rows, modules = [], {}
+    for name, metric in METRICS.items():
+        function = load({name: metric.target}, name, kind="metric")
+        rows.append(
+            [f"`{name}`", first_line(function), metric.unit or "–", directions[metric.better]]
+        )
+        modules[function.__module__] = inspect.cleandoc(
+            sys.modules[function.__module__].__doc__ or ""
+        )
+    parts = [
+        "# Metrics\n",
+        "What `redub evaluate` measures. The functions are public: [`redub.metrics`](python.md).\n",
+        table(["metric", "what it is", "unit", "direction"], rows),
+        "A `share` is a fraction that tables show in percent.\n",
+        "## Definitions and sources\n",
+    ]
+    for module, text in modules.items():
+        parts.append(f"### {module.rpartition('.')[2]}\n")
+        parts.append(f"```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def systems() -> str:
+    """Systems with their presets; vocoders, index backends, transforms, corpus layouts."""
+    parts = [
+        "# Systems, vocoders, indexes\n",
+        "What `redub train MODEL` trains. [The systems](../models.md) are described on a page of "
+        "their own; here is every key of `[train.system]` with its value in both presets.\n",
+        table(
+            ["system", "what it is", "reads"],
+            [
+                [f"[`{name}`](#{name})", first_line(load(SYSTEMS, name, kind="system")),
+                 ", ".join(f"`{feature}`" for feature in READS[name])]
+                for name in SYSTEMS
+            ],
+        ),
+    ]  # fmt: skip
+    for name in SYSTEMS:
+        presets = load(SYSTEMS, name, kind="system").PRESETS
+        values = {preset: dict(flat(config)) for preset, config in presets.items()}
+        keys = list(dict.fromkeys(key for own in values.values() for key in own))
+        parts.append(f"## {name}\n")
+        parts.append(
+            table(
+                ["`train.system.` key", *(f"`{preset}`" for preset in presets)],
+                [
+                    [f"`{key}`", *(f"`{own.get(key, '')}`" for own in values.values())]
+                    for key in keys
+                ],
+            )
+        )
+    named = {
+        "Vocoders": (VOCODERS, "`[vocoder] name`"),
+        "Index backends": (BACKENDS, "`[index] backend`"),
+        "Index transforms": (TRANSFORMS, "`[index] …_transform`"),
+        "Corpus layouts": (LAYOUTS, "`redub corpus prepare LAYOUT`"),
+    }
+    for title, (registry, where) in named.items():
+        rows = [[f"`{name}`", first_line(load(registry, name, kind=title))] for name in registry]
+        parts += [f"## {title}\n", f"Named by {where}.\n", table(["name", "what it is"], rows)]
+    return "\n".join(parts)
+
+
+def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys of a nested dataclass, and each value as TOML would spell it."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from flat(value, f"{prefix}{field.name}.")
+        elif isinstance(value, tuple | frozenset):
+            yield f"{prefix}{field.name}", json.dumps(list(value))
+        else:
+            yield f"{prefix}{field.name}", json.dumps(value)
+
+
+# -- errors and JSON documents, from the source
+
+
+@dataclasses.dataclass
+class Raised:
+    """An error code: the classes that carry it, and the messages it comes with."""
+
+    classes: set[str] = dataclasses.field(default_factory=set)
+    messages: list[str] = dataclasses.field(default_factory=list)
+
+
+def error_codes() -> str:
+    """The kinds of errors with their exit codes, and every code that the source raises."""
+    kinds = error_classes()
+    said = described(errors.__doc__ or "")
+
+    def raised_by(found: Raised) -> list[str]:
+        return sorted(found.classes & set(kinds))
+
+    exits: dict[int, set[str]] = defaultdict(set)
+    for name, kind in kinds.items():
+        exits[kind.exit_code].add(name)
+    parts = [
+        "# Errors and exit codes\n",
+        "A message has a stable code, and says what was found, what was wanted and what to do. "
+        "Scripts and the quarantine table use the code; `redub bad list` shows it.\n",
+        "## Exit codes\n",
+        table(
+            ["exit code", "meaning", "errors"],
+            [
+                [f"`{code}`", meaning, ", ".join(f"`{name}`" for name in sorted(exits[code]))]
+                for code, meaning in EXIT_MEANINGS.items()
+            ],
+        ),
+        "## Kinds of errors\n",
+        "From Python, each is a kind of [`redub.RedubError`](python.md).\n",
+        table(
+            ["error", "is a", "exit code", "meaning"],
+            [
+                [f"`{name}`", f"`{kind.__base__.__name__}`", f"`{kind.exit_code}`",
+                 said.get(name) or first_line(kind)]
+                for name, kind in kinds.items()
+            ],
+        ),
+        "## Codes\n",
+        table(
+            ["code", "error", "exit code", "messages"],
+            [
+                [
+                    f"`{code}`",
+                    ", ".join(f"`{name}`" for name in raised_by(found)),
+                    ", ".join(sorted({str(kinds[name].exit_code) for name in raised_by(found)})),
+                    "<br>".join(escaped(message) for message in found.messages[:3]),
+                ]
+                for code, found in sorted(codes().items())
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+EXIT_MEANINGS = {
+    0: "done",
+    1: "an error without a kind of its own",
+    2: "the words typed make no sense together",
+    3: "finished; some clips are in the quarantine (`redub bad list`)",
+    4: "a setting, table or input file is wrong; nothing was done",
+    5: "the disk is full, read-only or gone",
+    6: "bytes on disk are not the bytes that were written",
+    7: "another command holds the project",
+    8: "weights were refused",
+    9: "the Dask cluster went away",
+    130: "interrupted (Ctrl-C)",
+    143: "terminated (SIGTERM)",
+}
+
+
+def described(tree: str) -> dict[str, str]:
+    """What the drawn tree of errors says of each of them."""
+    lines = re.findall(r"^[│├└─ ]*(\w+Error|FeatureAbsent) +[\d–]+ +(\S.*)$", tree, re.MULTILINE)
+    return dict(lines)
+
+
+def error_classes() -> dict[str, Any]:
+    """Every kind of RedubError by name."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if "default_code" in file.read_text(encoding="utf-8"):
+            name = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+            importlib.import_module(name)
+    found, waiting = {}, [errors.RedubError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        waiting += kind.__subclasses__()
+    return found
+
+
+def codes() -> dict[str, Raised]:
+    """``E-…`` codes of the source, with the errors that carry them and their messages."""
+    found: dict[str, Raised] = defaultdict(Raised)
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                for code in default_codes(node):
+                    found[code].classes.add(node.name)
+            elif isinstance(node, ast.Call):
+                named_in_call(node, found)
+            elif isinstance(node, ast.Tuple):
+                message_after_code(node.elts, found)
+            for code in codes_in(node):
+                found[code]  # named somewhere, whatever the form
+    return dict(found)
+
+
+def default_codes(kind: ast.ClassDef) -> Iterator[str]:
+    for line in kind.body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "default_code":
+            yield from codes_in(line.value)
+
+
+def named_in_call(call: ast.Call, found: dict[str, Raised]) -> None:
+    """An error that is made with ``code=``, or any call that is given a code and then a text."""
+    message_after_code(call.args, found)
+    for keyword in call.keywords:
+        if keyword.arg != "code":
+            continue
+        for code in (c for part in ast.walk(keyword.value) for c in codes_in(part)):
+            name = called_name(call)
+            if name == "refused":  # a folder of weights refuses itself
+                name = "ModelRefusedError"
+            if name[:1].isupper():
+                found[code].classes.add(name)
+            add_message(found[code], call.args[0] if call.args else None)
+
+
+def message_after_code(values: list[ast.expr], found: dict[str, Raised]) -> None:
+    for code, message in itertools.pairwise(values):
+        for name in codes_in(code):
+            add_message(found[name], message)
+
+
+def add_message(raised: Raised, node: ast.expr | None) -> None:
+    message = "" if node is None else spelled(node)
+    if message and message not in raised.messages:
+        raised.messages.append(message)
+
+
+def codes_in(node: ast.AST) -> list[str]:
+    is_code = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return [node.value] if is_code and re.fullmatch(r"E-[A-Z0-9-]+", node.value) else []
+
+
+def called_name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def spelled(node: ast.expr) -> str:
+    """A message's text, with ``…`` for what is filled in."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(spelled(v) if isinstance(v, ast.Constant) else "…" for v in node.values)
+    return ""
+
+
+def escaped(text: str) -> str:
+    return text.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_").replace("`", "\\`")
+
+
+def json_documents() -> str:
+    """What commands print with ``--json``, and the schemas of records on disk, if committed."""
+    rows = []
+    for file in sorted([*PACKAGE.glob("cli.py"), *PACKAGE.glob("commands/**/*.py")]):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                for name, value in printed(function):
+                    said = (ast.get_docstring(function) or "").partition("\n\n")[0]
+                    rows.append([f"`redub.{name}/1`", value, plain(said)])
+    parts = [
+        "# JSON documents\n",
+        "With `--json` a command prints one document on stdout. Its key `schema` names what it is; "
+        "the number after the slash changes when a key changes its meaning or goes away. A number "
+        "that is not finite is `null`.\n",
+        table(["`schema`", "keys", "of the command that does this"], sorted(rows)),
+    ]
+    schemas = sorted((ROOT / "docs" / "schemas").glob("*.json"))
+    if schemas:
+        parts.append("## Schemas\n")
+        for file in schemas:
+            parts += [f"### {file.stem}\n", f"```json\n{file.read_text(encoding='utf-8')}\n```\n"]
+    return "\n".join(parts)
+
+
+def printed(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
+    """Schema names that a command gives to ``put``, and the keys where they are written out."""
+    for call in ast.walk(function):
+        if isinstance(call, ast.Call) and called_name(call) == "put":
+            value = call.args[0]
+            keys = [k for k in value.keys if k is not None] if isinstance(value, ast.Dict) else []
+            named = ", ".join(f"`{k.value}`" for k in keys if isinstance(k, ast.Constant))
+            for keyword in call.keywords:
+                if keyword.arg == "schema" and isinstance(keyword.value, ast.Constant):
+                    yield str(keyword.value.value), named or "those of the summary"
+
+
+# -- hooks of MkDocs
+
+
+def on_config(config: Any) -> Any:
+    """Fill ``folder/*`` in the navigation with the pages of that folder, by name."""
+    config.nav = [filled(entry, Path(config.docs_dir)) for entry in config.nav]
+    return config
+
+
+def filled(entry: Any, docs: Path) -> Any:
+    if isinstance(entry, Mapping):
+        return {title: filled(inner, docs) for title, inner in entry.items()}
+    if not isinstance(entry, list):
+        return entry
+    listed: list[Any] = []
+    for inner in entry:
+        if isinstance(inner, str) and inner.endswith("/*"):
+            own = sorted(docs.glob(f"{inner}.md"), key=lambda p: (p.name != "README.md", p.name))
+            listed += [path.relative_to(docs).as_posix() for path in own]
+        else:
+            listed.append(filled(inner, docs))
+    return listed
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Docstrings' roles, ``:func:`x```, as plain names."""
+    html = re.sub(r":(?:func|class|meth|mod|data|attr):(?=<code>)", "", html)
+    return re.sub(r"<code>~(?:\w+\.)*(\w+)</code>", r"<code>\1</code>", html)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages."""
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files

@@ -1,0 +1,76 @@
+"""The metrics of ``redub evaluate`` as functions of arrays and sentences.
+
+Arrays are whatever ``numpy.asarray`` takes: (T,) pitch in Hz with 0 where unvoiced, (T, C) natural
+log of mel amplitudes, both on one frame clock. Where the two signals differ in length, they are cut
+to the shorter, or follow ``alignment``, (L, 2) pairs of frames. A rate is a fraction (0.1 is 10 %).
+Wrong input raises :class:`redub.RedubError`.
+
+Examples:
+    >>> from redub import metrics
+    >>> recorded = [0, 100, 100, 200, 0]
+    >>> spoken = [0, 100, 150, 200, 200]
+    >>> round(metrics.gpe(recorded, spoken), 3)  # of 3 frames voiced in both, one is 50 % too high
+    0.333
+    >>> metrics.vde(recorded, spoken)  # one of 5 frames is voiced in one of them only
+    0.2
+    >>> metrics.ffe(recorded, spoken)  # both kinds of error, of all 5 frames
+    0.4
+    >>> metrics.wer(["we go home now"], ["we go on now"]).wer
+    0.25
+    >>> metrics.slot_error_ms(16_160, 16_000, sample_rate_hz=16_000)
+    10.0
+    >>> import numpy as np
+    >>> mel = np.random.default_rng(0).normal(size=(50, 80))
+    >>> metrics.mcd(mel, mel), metrics.mcd(mel, mel + 1.0) < 1e-9  # a gain is no distortion
+    (0.0, True)
+    >>> metrics.macro_f1(["sad", "sad", "happy"], ["sad", "happy", "happy"])
+    0.6666666666666666
+"""
+
+from redub.evaluation.duration_error import phoneme_error_ms, slot_error_ms
+from redub.evaluation.emotion_recogniser import EmotionReport, emotion_report
+from redub.evaluation.f0_correlation import energy_correlation, f0_correlation
+from redub.evaluation.intervals import (
+    Interval,
+    bootstrap_difference,
+    bootstrap_mean,
+    macro_f1,
+    permutation_p,
+    wilson,
+)
+from redub.evaluation.lip_audio import LipAudioMeter
+from redub.evaluation.mcd import mcd, mcd_dtw, mcd_dtw_sl
+from redub.evaluation.mcd import published_distortion as mcd_published
+from redub.evaluation.pitch_errors import f0_frame_error as ffe
+from redub.evaluation.pitch_errors import gross_pitch_error as gpe
+from redub.evaluation.pitch_errors import voicing_decision_error as vde
+from redub.evaluation.word_error import WordErrorReport, normalise
+from redub.evaluation.word_error import corpus_wer as wer
+from redub.evaluation.word_error import legacy_wer as wer_legacy
+
+__all__ = [
+    "EmotionReport",
+    "Interval",
+    "LipAudioMeter",
+    "WordErrorReport",
+    "bootstrap_difference",
+    "bootstrap_mean",
+    "emotion_report",
+    "energy_correlation",
+    "f0_correlation",
+    "ffe",
+    "gpe",
+    "macro_f1",
+    "mcd",
+    "mcd_dtw",
+    "mcd_dtw_sl",
+    "mcd_published",
+    "normalise",
+    "permutation_p",
+    "phoneme_error_ms",
+    "slot_error_ms",
+    "vde",
+    "wer",
+    "wer_legacy",
+    "wilson",
+]

@@ -1,0 +1,205 @@
+"""What is written about redub: pages made from the code, links, the README, the changelog."""
+
+import ast
+import importlib.util
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import redub
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def loaded(path: Path):
+    spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return loaded(DOCS / "generate.py").pages()
+
+
+# -- generated pages
+
+
+def test_every_command_and_option_is_on_the_page_of_commands(generated):
+    # From the source, not from the app that the page is made from.
+    page = generated["reference/commands.md"]
+    files = [ROOT / "redub" / "cli.py", *(ROOT / "redub").glob("commands/**/*.py")]
+    options = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            if called and node.func.attr == "Option":
+                options |= {a.value for a in node.args if isinstance(a, ast.Constant)}
+    options = {o for o in options if isinstance(o, str) and o.startswith("--")}
+    assert len(options) > 20
+    hidden = {"--version", "--verbose"}  # of redub itself, before the command
+    assert {o for o in options - hidden if f"`{o.split('/')[0]}" not in page} == set()
+    for name in ("init", "index query", "weights add", "runs compare", "vocoder train"):
+        assert f"## redub {name} " in page
+
+
+def test_every_setting_of_a_new_project_is_on_the_page_of_settings(generated):
+    from redub.pipeline.project import TEMPLATE
+
+    page = generated["reference/settings.md"]
+    values = tomllib.loads(TEMPLATE.format(name='"x"'))
+    keys = [f"{table}.{key}" for table, own in values.items() if table != "name" for key in own]
+    assert len(keys) > 3
+    for key in (*keys, "name", "index.metric", "compute.device", "vocoder.run"):
+        assert f"| `{key}` |" in page
+    assert "| `index.k` | whole number | `3` |" in page
+    assert '`"cosine"` \\| `"dot"` \\| `"negative_euclidean"`' in page
+
+
+def test_every_registry_line_and_error_code_has_a_row(generated):
+    from redub.evaluation.registry import METRICS
+    from redub.features.registry import EXTRACTORS, MAKERS
+    from redub.model.registry import SYSTEMS
+
+    assert [n for n in METRICS if f"| `{n}` |" not in generated["reference/metrics.md"]] == []
+    page = generated["reference/features.md"]
+    makers = [(f, m) for f, own in MAKERS.items() for m in own]
+    assert [n for n in EXTRACTORS if f"\n## {n}\n" not in page] == []
+    assert [pair for pair in makers if "### {} by {}".format(*pair) not in page] == []
+    assert [n for n in SYSTEMS if f"\n## {n}\n" not in generated["reference/systems.md"]] == []
+    codes = set()
+    for file in (ROOT / "redub").rglob("*.py"):
+        codes |= set(re.findall(r"[\"'](E-[A-Z0-9-]+)[\"']", file.read_text(encoding="utf-8")))
+    assert len(codes) > 100
+    rows = re.findall(r"^\| `(E-[A-Z0-9-]+)` \|", generated["reference/errors.md"], re.MULTILINE)
+    assert set(rows) == codes
+    assert len(rows) == len(set(rows))
+    assert "| `E-EXTRA` | `MissingExtraError` | 4 |" in generated["reference/errors.md"]
+
+
+def test_tables_have_as_many_cells_in_every_row(generated):
+    for path, text in generated.items():
+        width = 0
+        for line in text.splitlines():
+            cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+            assert not (width and cells) or cells == width, (path, line)
+            width = cells
+
+
+# -- links
+
+
+def links_of(text: str) -> list[str]:
+    plain = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", plain)
+
+
+@pytest.mark.parametrize("file", sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")]), ids=str)
+def test_relative_links_lead_to_a_file_or_to_a_generated_page(file, generated):
+    for link in links_of(file.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link) or link.startswith("#"):
+            continue
+        target = (file.parent / link.partition("#")[0]).resolve()
+        made = target.is_relative_to(DOCS) and target.relative_to(DOCS).as_posix() in generated
+        assert target.exists() or made, f"{file.name} links to {link}"
+
+
+def test_every_page_is_in_the_navigation(generated):
+    class Loader(yaml.SafeLoader):
+        pass
+
+    nav = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)["nav"]
+    filled = loaded(DOCS / "generate.py").filled(nav, DOCS)
+
+    def leaves(entry):
+        if isinstance(entry, str):
+            return [entry]
+        inner = entry.values() if isinstance(entry, dict) else entry
+        return [leaf for part in inner for leaf in leaves(part)]
+
+    listed = leaves(filled)
+    files = {p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md") if "schemas" not in p.parts}
+    assert sorted(listed) == sorted(files | set(generated))
+
+
+# -- the check of a built site
+
+
+def test_the_check_of_a_site_sees_dead_links_and_what_is_loaded_from_elsewhere(tmp_path):
+    check = loaded(DOCS / "check_site.py")
+    head = '<link rel="stylesheet" href="a.css"><script src="a.js"></script>'
+    (tmp_path / "a.css").write_text("p { color: red }")
+    (tmp_path / "a.js").write_text("")
+    (tmp_path / "b.html").write_text(f'{head}<h1 id="top">b</h1><a href="https://x.org">x</a>')
+    (tmp_path / "a.html").write_text(f'{head}<a href="b.html#top">b</a><img src="data:,x">')
+    assert check.faults_of(tmp_path) == []
+    wrong = {
+        '<a href="c.html">': "c.html, which is not there",
+        '<a href="b.html#no">': "no such heading",
+        '<img src="https://x.org/a.png">': "loads https://x.org",
+        '<script src="//x.org/a.js"></script>': "loads //x.org",
+        '<link rel="stylesheet" href="https://x.org/a.css">': "loads https://x.org",
+        "<style>@import 'https://x.org/a.css'</style>": "loads https://x.org",
+        '<p style="background: url(https://x.org/a.png)">': "loads https://x.org",
+        '<img src="gone.png">': "gone.png, which is not there",
+        '<pre class="mermaid">': "mermaid",
+    }
+    for number, (line, said) in enumerate(wrong.items()):
+        page = tmp_path / f"wrong_{number}.html"
+        page.write_text(line)
+        faults = check.faults_of(tmp_path)
+        assert len(faults) == 1, line
+        assert said in faults[0]
+        page.unlink()
+
+
+# -- README, changelog, citation
+
+
+def test_the_readme_is_short_and_names_the_two_commands_and_a_picture_that_is_small():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert "make demo" in text
+    assert "make test" in text
+    pictures = [link for link in links_of(text) if link.endswith((".svg", ".png"))]
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 200_000
+
+
+def test_the_version_is_the_same_everywhere():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert released[0] == str(citation["version"]) == redub.__version__
+    assert {r["identifiers"][0]["value"] for r in citation["references"]} == {
+        "arXiv:2511.14249",
+        "arXiv:2412.18748",
+    }
+
+
+def test_bullets_of_the_changelog_take_two_short_lines_at_most():
+    lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    titles = [line[4:] for line in lines if re.match(r"### ", line)]
+    assert set(titles) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert max(map(len, lines)) <= 120
+    for number, line in enumerate(lines):
+        if line.startswith("  "):
+            assert lines[number - 1].startswith("- "), f"line {number + 1}: a third line"
+
+
+def test_forms_and_hooks_are_yaml_and_fetch_nothing():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repo["repo"] for repo in hooks["repos"]] == ["local"]
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) >= 3
+    for form in forms:
+        content = yaml.safe_load(form.read_text(encoding="utf-8"))
+        assert form.name == "config.yml" or {"name", "description", "body"} <= set(content)
