@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from redub.core.errors import ConfigError
+from redub.core.columns import Array
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths, Prosody
 from redub.training.columns import (
@@ -34,7 +35,7 @@ from redub.training.lines import (
     log_energy,
     pitch_of,
 )
-from redub.training.pack import Array, PackedLines
+from redub.training.pack import PackedLines
 
 OF_CONTEXT = ("whole_face", "whole_text", "whole_audio", "frames_of_sound")
 SHORTEST_EXPRESSION = 4

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from redub.core import stopping
 from redub.core.stopping import SAME_PRESS_S, SAVING, Stopped, deferred, uninterrupted
 
 
@@ -73,12 +74,17 @@ def test_a_second_signal_ends_deferred_work_at_once(name, code):
     assert said == ["ended without saving; what was saved before is whole"]
 
 
-def test_one_press_that_arrives_twice_is_one():
+@pytest.mark.parametrize(("later_s", "ends"), [(0.0, []), (0.2, []), (0.3, [130]), (9.0, [130])])
+def test_one_press_that_arrives_twice_is_one(monkeypatch, later_s, ends):
     # A wrapper passes on what the terminal has sent to the whole group already.
-    process = started(WORK.format(seconds=0.5))
-    os.killpg(process.pid, signal.SIGINT)
-    os.killpg(process.pid, signal.SIGINT)
-    assert ended(process) == (0, [SAVING, "saving", "saved after 2"])
+    clock, ended_with, signals = [50.0], [], stopping._Signals()
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(stopping.os, "_exit", ended_with.append)
+    with pytest.raises(Stopped):
+        signals.arrived(signal.SIGINT, None)
+    clock[0] += later_s
+    signals.arrived(signal.SIGINT, None)
+    assert ended_with == ends
 
 
 def test_what_is_started_uninterrupted_lives_through_a_signal_to_the_group():
