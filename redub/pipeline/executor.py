@@ -31,8 +31,8 @@ KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TOP_PAD_": str(16 * 2**20),
 }
-"""Dask has its workers give memory back at every 64 KiB, and they fetch it again for the next array:
-a fifth of the time of an extraction was the kernel's, clearing pages."""
+"""Dask has its workers give memory back at every 64 KiB, and they fetch it again for the next
+array: a fifth of the time of an extraction was the kernel's, clearing pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,7 @@ def local_cluster(workers: int) -> Iterator[Any]:
     import dask
     from distributed import LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with (
         tempfile.TemporaryDirectory(prefix="redub-dask-") as scratch,
         dask.config.set({f"{WORKER_ENVIRONMENT}.{n}": v for n, v in KEPT_MEMORY.items()}),

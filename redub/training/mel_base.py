@@ -13,6 +13,7 @@ import scipy.linalg
 import scipy.sparse
 import torch
 
+from redub.core.types import FloatArray
 from redub.model.mel_base import VOICE_NUMBERS, MelBase
 from redub.training.lines import DubbingLine, FeatureScaler
 
@@ -63,8 +64,8 @@ def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureSca
     base.table.copy_(torch.from_numpy(table))
 
 
-def _axes(speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (S,) and axes (S, Z) of speaker vectors (L, S); axes along which nothing varies are 0."""
+def _axes(speakers: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean (S,) and axes (S, Z) of speaker vectors (L, S); 0 where nothing varies along an axis."""
     exact = speakers.astype(np.float64)
     mean = exact.mean(0)
     _, lengths, directions = np.linalg.svd(exact - mean, full_matrices=False)
