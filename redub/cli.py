@@ -1319,13 +1319,21 @@ def demo(
     workers: Workers = 2,
     seed: Annotated[int, typer.Option(help="of the film and the training")] = 7,
     quick: Annotated[
-        bool, typer.Option(help="a few scenes and steps, to see the way only")
+        bool, typer.Option("--quick", help="a few scenes and steps, to see the way only")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="twice the film, two systems, 600 steps")
     ] = False,
 ) -> None:
-    """The whole way on a film drawn and spoken by redub itself; nothing is downloaded."""
+    """The whole way on a film drawn and spoken by redub itself; nothing is downloaded.
+
+    A second call goes on where the first one stopped.
+    """
     from redub.pipeline.demo import run_demo
 
-    held = run_demo(folder, workers=workers, seed=seed, quick=quick, say=say, bar=progress_bar)
+    held = run_demo(
+        folder, workers=workers, seed=seed, quick=quick, full=full, say=say, bar=progress_bar
+    )
     raise typer.Exit(QUARANTINED if held else OK)
 
 

@@ -21,6 +21,7 @@ from redub.model.harmonics import HarmonicPicture
 from redub.model.length_regulator import fill, fill_as_published, stretch
 from redub.model.lip_aligner import AlignedLips, LipAligner
 from redub.model.lip_encoder import LipEncoder, LipStates
+from redub.model.mel_base import MelBase
 from redub.model.output import DubbingOutput, GraphReading
 from redub.model.phoneme_encoder import PhonemeEncoder
 from redub.model.prosody import ProsodyEmbedding, ProsodyPredictor
@@ -38,6 +39,8 @@ class StyleBackboneConfig:
     prosody: predict pitch and energy and give them to the decoder, the pitch also as the comb of
         its harmonics (not in the published systems; control of a line needs it).
     duration_reads_text: durations see the phoneme itself beside the lips (published: lips only).
+    mel_base: the decoder adds to a mel that is known before training, the average of a phoneme's
+        beginning, middle and end in this voice (:mod:`redub.model.mel_base`; not published).
     lips_in_frames: the mouth of each moment enters the speech states (published: durations only).
     legacy: defects of the released code to repeat. ``ground_truth_length``: the recording's own
         phonemes, pauses and length are given, and durations are rounded one by one.
@@ -71,6 +74,7 @@ class StyleBackboneConfig:
     duration_dropout: float = 0.5
     duration_reads_text: bool = False
     lips_in_frames: bool = False
+    mel_base: bool = False
     prosody: bool = False
     prosody_layers: int = 2
     prosody_kernel: int = 3
@@ -131,6 +135,7 @@ TINY_BACKBONE = StyleBackboneConfig(
     duration_kernel=3,
     duration_dropout=0.1,
     duration_reads_text=True,
+    mel_base=True,
     prosody=True,
     prosody_kernel=5,
     prosody_dropout=0.1,
@@ -200,6 +205,7 @@ class StyleBackbone(nn.Module):
             width, kernel=config.duration_kernel, dropout=config.duration_dropout
         )
         self.lips_to_frames = nn.Linear(width, width) if config.lips_in_frames else None
+        self.mel_base = MelBase(widths) if config.mel_base else None
         self.prosody_predictor: ProsodyPredictor | None = None
         if config.prosody:
             self.prosody_predictor = ProsodyPredictor(
@@ -286,6 +292,10 @@ class StyleBackbone(nn.Module):
             harmonics = self.harmonic_picture(prosody.pitch, prosody.voiced)
             states = states + self.prosody_embedding(prosody, harmonics, batch.frames_valid)
         mel = self.decoder(states, batch.frames_valid, batch.speaker, harmonics)
+        if self.mel_base is not None:
+            mel = mel + self.mel_base(
+                batch.phonemes, reading.durations, batch.speaker, batch.frames_valid.size(1)
+            )
         if "double_softmax" in self.config.legacy:
             emotion_logits = emotion_logits.softmax(-1)
         return DubbingOutput(

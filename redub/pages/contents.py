@@ -16,6 +16,7 @@ from redub.core.types import ByteArray, FloatArray, Waveform
 
 Role = Literal["reference", "system", "baseline"]
 Direction = Literal["higher", "lower", "zero", "none"]
+Standing = Literal["better", "worse", "open"]
 
 
 class Measure(NamedTuple):
@@ -27,16 +28,18 @@ class Measure(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """One card at the top: what was wanted and what came out.
+class Card:
+    """One figure at the top, and the figures that say what it is worth.
 
-    ``met`` None: a figure without a goal. ``value`` is already formatted, with its unit.
+    ``value`` and those in ``beside`` (name, value) are formatted, with their units. ``standing``:
+    how the figure stands to what it was compared with, and ``verdict`` says so in words.
     """
 
     title: str
     value: str
-    goal: str = ""
-    met: bool | None = None
+    beside: tuple[tuple[str, str], ...] = ()
+    standing: Standing = "open"
+    verdict: str = ""
     detail: str = ""
 
 
@@ -272,8 +275,9 @@ class ReportData:
     project: str
     created: str
     summary: str = ""
-    goals: tuple[Goal, ...] = ()
+    cards: tuple[Card, ...] = ()
     results: MetricTable | None = None
+    differences: Table | None = None
     emotion: EmotionTable | None = None
     charts: tuple[Chart, ...] = ()
     strips: tuple[TrainingStrip, ...] = ()

@@ -17,13 +17,13 @@ from markupsafe import Markup
 
 from redub.core.types import FloatArray
 from redub.pages.contents import (
+    Card,
     Casting,
     Chart,
     Confusion,
     Curve,
     EmotionRow,
     EmotionTable,
-    Goal,
     Line,
     Measure,
     Metric,
@@ -71,13 +71,13 @@ from redub.pages.spelling import (
 from redub.pages.templating import asset, templates
 
 __all__ = [
+    "Card",
     "Casting",
     "Chart",
     "Confusion",
     "Curve",
     "EmotionRow",
     "EmotionTable",
-    "Goal",
     "Line",
     "Measure",
     "Metric",

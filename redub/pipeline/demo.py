@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redub.core.errors import ConfigError
 from redub.footage.demo_film import FilmSpec, make_film
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.files import commit_bytes
+from redub.pipeline.evaluate import GROUND_TRUTH, is_evaluated, last_evaluation, said
+from redub.pipeline.executor import Scheduler, local_cluster
+from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_json
 from redub.pipeline.project import FILE_NAME, Project, open_project
 from redub.pipeline.stages import (
     Bar,
@@ -26,6 +30,7 @@ from redub.pipeline.stages import (
     run_report,
     run_retrieve,
     run_synthesize,
+    run_train,
     run_train_beside,
 )
 from redub.pipeline.store import Store
@@ -45,55 +50,131 @@ max_steps = {steps}
 seed = {seed}
 threads = 1
 """
-FULL, BASELINE = "authentic", "baseline"
-STEPS, QUICK_STEPS = 600, 30
+AUTHENTIC, BASELINE = "authentic", "baseline"
+TITLES = {AUTHENTIC: "Authentic-Dubber", BASELINE: "the same without retrieval and graphs"}
 
 
-def run_demo(folder: Path, *, workers: int, seed: int, quick: bool, say: Say, bar: Bar) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tour:
+    """How much of everything a demo makes.
+
+    runs: name of a run → is it the baseline. dubbed: test scenes that are dubbed as videos. time:
+    how long it takes, measured on two quiet cores (docs/benchmarks.md).
+    """
+
+    film: FilmSpec
+    steps: int
+    runs: Mapping[str, bool]
+    dubbed: int
+    time: str
+
+
+def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
+    """The tour that the options name.
+
+    Raises:
+        ConfigError: both were asked for.
+    """
+    if quick and full:
+        raise ConfigError("--quick and --full exclude each other; leave one of them out")
+    both = {AUTHENTIC: False, BASELINE: True}
+    if full:
+        return Tour(film=FilmSpec(seed=seed), steps=600, runs=both, dubbed=99, time=FULL_TIME)
+    if quick:
+        film = FilmSpec(seed=seed, scenes=6, lines_per_scene=4)
+        return Tour(film=film, steps=30, runs=both, dubbed=99, time=QUICK_TIME)
+    film = FilmSpec(seed=seed, scenes=11, lines_per_scene=14, speakers=4, choices=6)
+    return Tour(film=film, steps=150, runs={AUTHENTIC: False}, dubbed=1, time=TIME)
+
+
+TIME = "about 5 minutes (7 minutes of computing)"
+QUICK_TIME = "about 2 minutes (3 minutes of computing)"
+FULL_TIME = "about 17 minutes (30 minutes of computing)"
+
+
+def run_demo(
+    folder: Path,
+    *,
+    workers: int,
+    seed: int,
+    quick: bool = False,
+    full: bool = False,
+    say: Say,
+    bar: Bar,
+) -> int:
     """Make the demo project in ``folder``; returns how many rows are quarantined.
 
     Raises:
-        ConfigError: the folder holds another project.
+        ConfigError: the folder holds another project, or ``quick`` and ``full`` are both asked for.
     """
-    began = time.perf_counter()
-    steps = QUICK_STEPS if quick else STEPS
-    project = _project(folder, seed=seed, steps=steps)
-    spec = FilmSpec(seed=seed, scenes=6, lines_per_scene=4) if quick else FilmSpec(seed=seed)
-    scheduler = Scheduler("processes", workers)
+    tour = tour_of(seed, quick=quick, full=full)
+    project = _project(folder, seed=seed, steps=tour.steps)
+    say(
+        f"The demo makes a film of {tour.film.scenes} scenes, trains "
+        f"{' and '.join(TITLES[run] for run in tour.runs)} on some of them, dubs the others and "
+        f"measures the result. On two quiet cores it takes {tour.time}; a busy or slower machine "
+        "takes longer. Stop it at any time: the same command goes on where it stopped."
+    )
+    # The workers of one stage serve the next: each would load its libraries again.
+    with local_cluster(workers) as cluster:
+        return _walk(project, tour, Scheduler(cluster.scheduler_address, workers), say, bar)
 
-    def told(text: str) -> None:
+
+def _walk(project: Project, tour: Tour, scheduler: Scheduler, say: Say, bar: Bar) -> int:
+    began = time.perf_counter()
+    folder, spec = project.root, tour.film
+
+    def tell(text: str) -> None:
         say(f"[{time.perf_counter() - began:5.0f} s] {text}")
 
     with bar("film", "scenes") as progress:
-        make_film(project.footage_root, folder / "truth", spec, workers=workers, progress=progress)
-    told(f"film: {spec.scenes} scenes in {project.footage_root}")
+        make_film(
+            project.footage_root,
+            folder / "truth",
+            spec,
+            workers=scheduler.workers,
+            progress=progress,
+        )
+    tell(
+        f"film: {spec.scenes} scenes with {spec.scenes * spec.lines_per_scene} lines of "
+        f"{spec.speakers} characters, drawn and spoken by redub, in {project.footage_root}"
+    )
     with bar("ingest", "files") as progress:
         read = run_ingest(project, scheduler, progress)
-    told(f"1 ingest: {read.clips} new clips from {read.sources} files")
+    tell(f"1 ingest: {read.clips} new clips, one per line of the subtitles")
     with bar("extract") as progress:
         done = run_extract(project, scheduler, None, progress)
-    told(f"2 extract: {done.clips} clips, {done.rows} rows, {done.quarantined} clips set aside")
-    told("3 index: " + "; ".join(run_index(project).lines()))
+    tell(
+        f"2 extract: sound, pitch, phonemes, face, lips and emotion of {done.clips} clips "
+        f"measured; {done.quarantined} clips could not be used"
+    )
+    index = run_index(project)
+    tell("3 index: " + "; ".join(index.lines()))
     found = run_retrieve(project)
-    told(f"4 retrieve: {found.queries} clips queried, {found.rows} neighbours")
-    told(f"5 train: {steps} steps of {FULL} and {BASELINE}, side by side …")
-    for trained in run_train_beside(project, {FULL: False, BASELINE: True}, scheduler):
-        for sentence in (*trained.training.said(), *trained.lines()):
-            told(f"5 train {trained.run.name}: {sentence}")
-    for run in (FULL, BASELINE):
+    tell(
+        f"4 retrieve: for each of {found.queries} clips the most similar scenes, faces and texts "
+        f"of the index: {found.rows} in all"
+    )
+    _train(project, tour, scheduler, tell, bar)
+    for run in tour.runs:
         with bar(f"synthesize {run}", "lines") as progress:
             spoken = run_synthesize(project, run=run, split="test", progress=progress)
-        told(f"6 synthesize {run}: {spoken.lines} lines, RTF {spoken.rtf:.3f}")
-    dubbed = _dub_scenes(project, scheduler, bar)
-    told(f"  dubbed {len(dubbed)} test scenes: {dubbed[0].parent}")
-    with bar("evaluate", "lines") as progress:
-        result = run_evaluate(project, scheduler, runs=[FULL, BASELINE], progress=progress)
-    for line in result.headlines():
-        told(f"7 evaluate: {line}")
+        made = f"{spoken.lines} lines of the test scenes spoken" if spoken.lines else "up to date"
+        tell(f"6 synthesize: {TITLES[run]}: {made}")
+    dubbed = _dub_scenes(project, tour, scheduler, bar)
+    tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
+    if not is_evaluated(project, list(tour.runs)):
+        with bar("evaluate", "lines") as progress:
+            run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
+    result = last_evaluation(project)
+    lines = len({line["clip_id"] for line in result["lines"]})
+    tell(f"7 evaluate: {lines} test lines, which the training has not seen")
+    for line in in_words(result):
+        say(f"          {line}")
     page = run_report(project, folder / "report.html")
-    told(f"report: {page}")
+    tell("report: done")
     say("")
-    say(f"look at:   {page}")
+    say(f"look at:   {page}  (open it in a browser; listen to the lines there)")
     say(f"play:      {dubbed[0]}")
     words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
     say(f"next:      {shlex.join(words)}")
@@ -112,17 +193,84 @@ def _project(folder: Path, *, seed: int, steps: int) -> Project:
     return open_project(folder)
 
 
-def _dub_scenes(project: Project, scheduler: Scheduler, bar: Bar) -> list[Path]:
-    """Dub every test scene from its own script, each character in their own voice."""
-    scenes = sorted({clip.source for clip in Store(project).clips() if clip.split == "test"})
-    if not scenes:
+def _train(project: Project, tour: Tour, scheduler: Scheduler, tell: Say, bar: Bar) -> None:
+    """One run in this process, where its steps can be shown; several side by side in workers."""
+    if len(tour.runs) > 1:
+        tell(f"5 train: {tour.steps} steps of {' and '.join(tour.runs)}, side by side …")
+        for trained in run_train_beside(project, tour.runs, scheduler):
+            for sentence in (*trained.training.said(), *trained.lines()):
+                tell(f"5 train {trained.run.name}: {sentence}")
+        return
+    for run, baseline in tour.runs.items():
+        with bar("train", "steps") as progress:
+            trained = run_train(
+                project,
+                run=run,
+                model=None,
+                max_steps=None,
+                baseline=baseline,
+                resume=True,
+                progress=progress,
+            )
+        for sentence in (*trained.training.said(), *trained.lines()):
+            tell(f"5 train: {sentence}")
+
+
+def in_words(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the figures of an evaluation mean, the recording's beside each run's."""
+    systems = {system["system"]: system["values"] for system in evaluation["systems"]}
+    truth = systems[GROUND_TRUTH]
+    lines = []
+    for run in evaluation["runs"]:
+        own, title = systems[run], TITLES.get(run, run)
+        if "wer" in own:
+            lines.append(
+                f"words: a speech recogniser gets {said(own['wer'], 'wer')} % of the words of "
+                f"{title} wrong (WER); of the recording, {said(truth.get('wer'), 'wer')} %"
+            )
+        if "emo_acc" in own:
+            lines.append(
+                f"emotion: a judge hears the emotion that was meant in "
+                f"{said(own['emo_acc'], 'emo_acc')} % of its lines (EMO-ACC); in the recording, "
+                f"{said(truth.get('emo_acc'), 'emo_acc')} %; always answering the commonest "
+                f"emotion is right in {100 * evaluation['majority']:.1f} %"
+            )
+        if "phoneme_error_ms" in own:
+            lines.append(
+                f"timing: a phoneme is {said(own['phoneme_error_ms'], 'phoneme_error_ms')} ms "
+                "longer or shorter than in the recording; each line fills its slot exactly"
+            )
+    return [*lines, "(In brackets: 95 % intervals over the lines.)"]
+
+
+def _dub_scenes(project: Project, tour: Tour, scheduler: Scheduler, bar: Bar) -> list[Path]:
+    """Dub test scenes from their own scripts, each character in their own voice.
+
+    Scenes that this checkpoint dubbed already are left as they are.
+    """
+    from redub.pipeline.synthesize import spoken_checkpoint
+    from redub.training.checkpoint import MANIFEST
+
+    clips = [clip for clip in Store(project).clips() if clip.split == "test"]
+    scenes = {clip.source: clip.source_digest for clip in clips}
+    chosen = sorted(scenes)[: tour.dubbed]
+    if not chosen:
         raise ConfigError("the film has no test scene that could be dubbed", code="E-STAGE-SPLIT")
     folder = project.root / "dubbed"
     folder.mkdir(exist_ok=True)
-    videos = [project.footage_root / source for source in scenes]
-    outputs = {video: folder / f"{video.stem}.mp4" for video in videos}
+    outputs = {source: folder / f"{Path(source).stem}.mp4" for source in chosen}
+    spoken_by = file_digest(spoken_checkpoint(project, AUTHENTIC) / MANIFEST)
+    made_from = {source: f"{scenes[source]} {spoken_by}" for source in chosen}
+    noted = folder / "made_from.json"
+    before = read_json(noted) if noted.is_file() else {}
+    wanted = {
+        project.footage_root / source: output
+        for source, output in outputs.items()
+        if not output.is_file() or before.get(source) != made_from[source]
+    }
     with bar("dub", "scenes") as progress:
-        run_dub_beside(project, outputs, run=FULL, scheduler=scheduler, progress=progress)
+        run_dub_beside(project, wanted, run=AUTHENTIC, scheduler=scheduler, progress=progress)
+    commit_json(noted, made_from)
     return list(outputs.values())
 
 

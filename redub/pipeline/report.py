@@ -25,13 +25,13 @@ from redub.core.types import MODALITIES, Clip, Value, Waveform
 from redub.features.emotion_lexicon import weights_of, words_of
 from redub.footage.encode import write_clip
 from redub.pages.contents import (
+    Card,
     Casting,
     Chart,
     Confusion,
     Curve,
     EmotionRow,
     EmotionTable,
-    Goal,
     Line,
     Measure,
     Metric,
@@ -43,6 +43,7 @@ from redub.pages.contents import (
     Role,
     Sound,
     StageTiming,
+    Standing,
     SystemRow,
     Table,
     Take,
@@ -115,8 +116,9 @@ def report_data(project: Project, evaluation: dict[str, Any]) -> ReportData:
             f"{len({x['clip_id'] for x in evaluation['lines']})} held-out lines of split "
             f"'{evaluation['split']}', spoken from words, picture and retrieved footage."
         ),
-        goals=_goals(evaluation),
+        cards=_cards(evaluation),
         results=_results(evaluation),
+        differences=_differences(evaluation),
         emotion=_emotion(evaluation),
         charts=_charts(project, runs),
         strips=tuple(strip for run in runs if (strip := training_strip(project, store, run))),
@@ -161,37 +163,95 @@ def _measure(value: Sequence[float | None] | None) -> Measure:
     return Measure(None) if value is None else Measure(*value)
 
 
-def _goals(evaluation: dict[str, Any]) -> tuple[Goal, ...]:
-    compared: dict[str, list[float]] = evaluation["comparisons"]
-    goals = []
-    for name, (value, low, high) in compared.items():
-        if f" {evaluation['runs'][0]} " not in name:
-            continue  # goals are for the run under test, not for what it is compared with
-        is_share = name.startswith(("EMO-ACC", "GPE", "FFE"))
-        scale, unit = (100, "points") if is_share else (1, "dB")
-        wanted = 20.0 if "majority" in name else 0.0
-        goals.append(
-            Goal(
-                title=name,
-                value=f"{value * scale:+.1f} {unit}",
-                goal=f"≥ {wanted:.0f} {unit}" if wanted else f"> 0 {unit}",
-                met=value * scale >= wanted if wanted else value > 0,
-                detail=f"95 % interval {low * scale:+.1f} to {high * scale:+.1f}",
+CARDS = (
+    ("wer", "Words not understood (WER)", ("no word understood", 1.0)),
+    ("emo_acc", "Emotion heard as meant (EMO-ACC)", ("always the commonest emotion", None)),
+    ("mcd_dtw_mel", "Distance of the mel (MCD-DTW)", None),
+    ("gpe", "Pitch off by over 20 % (GPE)", None),
+    ("phoneme_error_ms", "Phonemes too long or too short", None),
+)
+"""Metric, title, and the answer that needs no system: its name and figure (None: the majority's).
+Where there is none, the training-mean mel stands for it."""
+
+
+def _cards(evaluation: dict[str, Any]) -> tuple[Card, ...]:
+    """What the first run reached, beside the recording, the other runs and a trivial answer."""
+    runs: list[str] = evaluation["runs"]
+    values = {system["system"]: system["values"] for system in evaluation["systems"]}
+    cards = []
+    for metric, title, trivial in CARDS:
+        own = _measure(values[runs[0]].get(metric))
+        if own.value is None or not math.isfinite(own.value):
+            continue
+        known = {
+            name: float(values[name][metric][0])
+            for name in (GROUND_TRUTH, RESYNTHESIS, *runs[1:], MEAN_MEL)
+            if values.get(name, {}).get(metric) and math.isfinite(values[name][metric][0])
+        }
+        if trivial is not None:
+            known.pop(MEAN_MEL, None)
+            known[trivial[0]] = evaluation["majority"] if trivial[1] is None else trivial[1]
+        rivals = {n: v for n, v in known.items() if n not in (GROUND_TRUTH, RESYNTHESIS)}
+        standing, verdict = _standing(own, rivals, higher=metric in HIGHER)
+        cards.append(
+            Card(
+                title=title,
+                value=_figure(own.value, metric),
+                beside=tuple((name, _figure(value, metric)) for name, value in known.items()),
+                standing=standing,
+                verdict=verdict,
+                detail=_interval(own, metric),
             )
         )
-    for system in evaluation["systems"]:
-        slot = system["values"].get("slot_error_ms")
-        if system["system"] == evaluation["runs"][0] and slot:
-            goals.append(
-                Goal(
-                    title=f"slot error of {system['system']}",
-                    value=f"{slot[0]:.1f} ms",
-                    goal="< 60 ms",
-                    met=slot[0] < 60,
-                    detail="mean over lines",
-                )
-            )
-    return tuple(goals)
+    return tuple(cards)
+
+
+def _standing(own: Measure, rivals: dict[str, float], *, higher: bool) -> tuple[Standing, str]:
+    """Better than all rivals, worse than one, or not told apart, by the run's own interval."""
+    sign = 1.0 if higher else -1.0
+    assert own.value is not None
+    ends = [own.value if end is None else end for end in (own.low, own.high)]
+    least, most = sorted(sign * end for end in ends)
+    worse = [name for name, value in rivals.items() if sign * value > most]
+    open_ = [name for name, value in rivals.items() if least <= sign * value <= most]
+    if worse:
+        return "worse", f"worse than {' and '.join(worse)}"
+    if open_:
+        return "open", f"not told apart from {' and '.join(open_)}"
+    return ("better", f"better than {' and '.join(rivals)}") if rivals else ("open", "")
+
+
+def _figure(value: float, metric: str) -> str:
+    if metric in SHARES:
+        return f"{100 * value:.1f} %"
+    unit = next((u for u in ("dB", "ms") if METRIC_TITLES[metric].endswith(u)), "")
+    return f"{value:.1f} {unit}".strip()
+
+
+def _interval(own: Measure, metric: str) -> str:
+    if own.low is None or own.high is None or not math.isfinite(own.low + own.high):
+        return ""
+    low, high = (_figure(end, metric) for end in (own.low, own.high))
+    return f"95 % interval {low} to {high}"
+
+
+def _differences(evaluation: dict[str, Any]) -> Table | None:
+    """The paired comparisons, each on the same lines."""
+    rows = []
+    for name, (value, low, high) in evaluation["comparisons"].items():
+        is_share = name.startswith(("EMO-ACC", "GPE", "FFE"))
+        scale, unit = (100, "points") if is_share else (1, "dB")
+        figures = (f"{scale * v:+.1f}".replace("-", "−") for v in (value, low, high))
+        said, least, most = figures
+        rows.append((name, f"{said} {unit}", f"{least} to {most}"))
+    if not rows:
+        return None
+    return Table(
+        title="Differences, line by line",
+        columns=("what", "difference", "95 % interval"),
+        rows=tuple(rows),
+        note="An interval on one side of 0 tells the two apart on these lines.",
+    )
 
 
 def _results(evaluation: dict[str, Any]) -> MetricTable:

@@ -25,6 +25,7 @@ from redub.core.registry import load
 from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
 from redub.model.dsu_avo import DSUAVO
+from redub.model.mel_base import MelBase
 from redub.model.registry import LIPS_READ_TEXT, SYSTEMS, reads_context, system
 from redub.training import checkpoint
 from redub.training.batching import (
@@ -38,6 +39,7 @@ from redub.training.batching import (
 )
 from redub.training.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, LossWeights, losses_of
+from redub.training.mel_base import MOST_LINES, fit_mel_base
 from redub.training.pretrained import Pretrained
 from redub.training.replicas import ALONE, Replicas
 from redub.training.run_files import append_row, cut_back, differences
@@ -381,8 +383,8 @@ class _Run:
         elif start_from is not None:
             new = self._grown(start_from, model)
             self.learner.load(start_from.weights, new=new)
-        elif isinstance(model, DSUAVO):
-            self._fit_units(model)
+        else:
+            self._fit(model)
         self.first_step = self.learner.step
         # All that could be refused was: from here on what is given up may go.
         self.replicas.wait()  # nobody writes before everybody has read
@@ -519,11 +521,14 @@ class _Run:
             )
         return set(model.state_dict()) - set(base.state_dict())
 
-    def _fit_units(self, model: DSUAVO) -> None:
-        """Say what a unit is, once: it stays so for the life of a run."""
-        lines = [self.lines[number] for number in self._spread(MOST_MEASURED)]
-        units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
-        model.centroids.copy_(units)
+    def _fit(self, model: torch.nn.Module) -> None:
+        """Solve for what is not learnt by steps, once: it stays so for the life of a run."""
+        if isinstance(model, DSUAVO):
+            lines = [self.lines[number] for number in self._spread(MOST_MEASURED)]
+            units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
+            model.centroids.copy_(units)
+        if isinstance(base := getattr(model, "mel_base", None), MelBase):
+            fit_mel_base(base, [self.lines[n] for n in self._spread(MOST_LINES)], self.scaler)
 
     def _step(self) -> StepReport:
         config, planned = self.config, self._batches_of_epoch()

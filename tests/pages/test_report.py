@@ -148,13 +148,16 @@ def test_every_line_take_and_neighbour_is_there(data, tree):
     assert all(a["preload"] == "none" for a in tree.all("audio") + tree.all("video"))
 
 
-def test_every_table_goal_curve_and_quarantined_clip_is_there(data, tree):
+def test_every_table_card_curve_and_quarantined_clip_is_there(data, tree):
     for row in data.quarantine:
         assert row.clip_id in tree.said
         assert row.message in tree.said
         assert row.command in tree.said
-    for goal in data.goals:
-        assert goal.value in tree.said
+    for card in data.cards:
+        for said in (card.title, card.value, card.verdict, card.detail, *sum(card.beside, ())):
+            assert said in tree.said
+    for cell in data.differences.rows[0]:
+        assert cell in tree.said
     for chart in data.charts:
         assert chart.title in tree.said
         assert chart.y_label in tree.said

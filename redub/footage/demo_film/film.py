@@ -338,7 +338,7 @@ def make_film(
         root: gets ``scene_NN.mp4``, ``scene_NN.srt``, ``cast.csv``, ``emotions.csv``,
             ``splits.csv``; created if missing.
         truth: gets ``scene_NN.json`` and ``film.json``; must not lie inside ``root``.
-        workers: processes; 1 works in this process, more start a fresh process per scene.
+        workers: processes; 1 works in this process, more are started for this call.
         progress: called with (scenes done, scenes wanted), once at the start and after each scene.
 
     Raises:
@@ -392,7 +392,6 @@ def _made(
         max_workers=min(workers, len(scenes)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_one_thread,
-        max_tasks_per_child=1,
     )
     try:
         with uninterrupted():  # Ctrl-C is for this process; it ends the pool

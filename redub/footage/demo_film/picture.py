@@ -8,7 +8,9 @@ Letters: H and W picture height and width.
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -50,10 +52,33 @@ def oval(x: float, y: float, rx: float, ry: float) -> Points:
     return points
 
 
-class Pen:
-    """Fills shapes given in head units onto a picture."""
+class Stroke(NamedTuple):
+    """A shape in head units: filled, or a line where ``width`` is above 0."""
+
+    points: Points
+    colour: Colour
+    width: float
+
+
+class Sheet:
+    """Shapes in head units, in the order in which they cover each other."""
+
+    def __init__(self) -> None:
+        self.strokes: list[Stroke] = []
+
+    def fill(self, points: Points, colour: Colour) -> None:
+        self.strokes.append(Stroke(points, colour, 0.0))
+
+    def line(self, points: Points, colour: Colour, width: float) -> None:
+        """A stroke ``width`` head units wide, at least one pixel."""
+        self.strokes.append(Stroke(points, colour, width))
+
+
+class Pen(Sheet):
+    """Puts a sheet's shapes onto a picture; :meth:`paint` draws what was collected."""
 
     def __init__(self, canvas: ByteArray, x: float, y: float, unit: float, roll: float) -> None:
+        super().__init__()
         self.canvas = canvas
         cos, sin = unit * np.cos(roll), unit * np.sin(roll)
         self.turn = np.array([[cos, sin], [-sin, cos]])
@@ -66,15 +91,28 @@ class Pen:
         placed: Points = x * self.turn[0] + y * self.turn[1] + self.origin
         return placed
 
-    def fill(self, points: Points, colour: Colour) -> None:
-        corners = np.round(self.place(points) * (1 << SHIFT)).astype(np.int32)
-        cv2.fillPoly(self.canvas, [corners], colour, cv2.LINE_AA, SHIFT)
+    def paint(self) -> None:
+        """Draw the shapes, all of them placed at once, and forget them."""
+        strokes, self.strokes = self.strokes, []
+        placed = self.place(np.concatenate([stroke.points for stroke in strokes]))
+        corners = np.round(placed * (1 << SHIFT)).astype(np.int32)
+        first = 0
+        for points, colour, width in strokes:
+            shape = corners[first : first + len(points)]
+            first += len(points)
+            if width:
+                pixels = max(1, round(width * self.unit))
+                cv2.polylines(self.canvas, [shape], False, colour, pixels, cv2.LINE_AA, SHIFT)
+            else:
+                cv2.fillPoly(self.canvas, [shape], colour, cv2.LINE_AA, SHIFT)
 
-    def line(self, points: Points, colour: Colour, width: float) -> None:
-        """A stroke ``width`` head units wide, at least one pixel."""
-        corners = np.round(self.place(points) * (1 << SHIFT)).astype(np.int32)
-        pixels = max(1, round(width * self.unit))
-        cv2.polylines(self.canvas, [corners], False, colour, pixels, cv2.LINE_AA, SHIFT)
+
+@lru_cache(maxsize=1024)
+def _drawn(draw: Callable[..., None], *looks: Hashable) -> tuple[Stroke, ...]:
+    """The shapes of a part that is the same in most pictures of a shot."""
+    sheet = Sheet()
+    draw(sheet, *looks)
+    return tuple(sheet.strokes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,18 +155,25 @@ WHITE: Colour = (250, 248, 244)
 ACROSS = np.linspace(-1, 1, 13)
 
 
-def _outline(look: Look, drop: float) -> Points:
-    """The head without hair: a skull arc above, a jaw that follows the mouth below."""
+@lru_cache(maxsize=64)
+def _still_outline(look: Look) -> tuple[Points, Points, Points]:
+    """The skull (18, 2), and of the jaw x (18,) and how much of the chin's height it reaches."""
     upper = np.linspace(np.pi, 2 * np.pi, 18)
     skull = np.stack([np.cos(upper) * look.head_width, -0.05 + np.sin(upper) * 1.22], axis=1)
     lower = np.linspace(0, np.pi, 20)[1:-1]
     bulge = np.sign(np.cos(lower)) * np.abs(np.cos(lower)) ** look.jaw
+    return skull, bulge * look.head_width, np.sin(lower)
+
+
+def _outline(look: Look, drop: float) -> Points:
+    """The head without hair: a skull arc above, a jaw that follows the mouth below."""
+    skull, across, reach = _still_outline(look)
     chin_y = 1.22 + drop
-    jaw = np.stack([bulge * look.head_width, -0.05 + np.sin(lower) * (chin_y + 0.05)], axis=1)
+    jaw = np.stack([across, -0.05 + reach * (chin_y + 0.05)], axis=1)
     return np.concatenate([skull, jaw])
 
 
-def _hair_behind(pen: Pen, look: Look) -> None:
+def _hair_behind(pen: Sheet, look: Look) -> None:
     colour = mixed(look.hair_colour, (0, 0, 0), 0.25)
     if look.hair == "long":
         pen.fill(oval(0, -0.1, 1.28 * look.head_width, 1.42), colour)
@@ -156,7 +201,7 @@ FRINGES = {  # x and y of the hair's lower edge, from right to left
 }
 
 
-def _hair_front(pen: Pen, look: Look) -> None:
+def _hair_front(pen: Sheet, look: Look) -> None:
     width, colour = look.head_width, look.hair_colour
     arc = np.linspace(np.pi * 1.02, np.pi * 1.98, 16)
     crown = np.stack([np.cos(arc) * 1.04 * width, -0.08 + np.sin(arc) * 1.27], axis=1)
@@ -171,7 +216,7 @@ def _hair_front(pen: Pen, look: Look) -> None:
     pen.fill(np.concatenate([crown, fringe]), colour)
 
 
-def _eye(pen: Pen, look: Look, side: int, face: Expression, blink: float) -> None:
+def _eye(pen: Sheet, look: Look, side: int, face: Expression, blink: float) -> None:
     size = look.eye_size
     x, y = side * 0.42 * look.head_width, -0.12
     opening = max(0.19 * size * face.lids * (1 - blink), 0.0)
@@ -195,7 +240,7 @@ def _eye(pen: Pen, look: Look, side: int, face: Expression, blink: float) -> Non
         pen.line(end, DARK, 0.05)
 
 
-def _brow(pen: Pen, look: Look, side: int, face: Expression) -> None:
+def _brow(pen: Sheet, look: Look, side: int, face: Expression) -> None:
     raised = face.brow_raise + side * face.brow_tilt
     inner_y = -0.46 - 0.14 * raised + 0.15 * face.brow_frown
     outer_y = -0.46 - 0.12 * raised - 0.08 * face.brow_frown
@@ -208,7 +253,7 @@ def _brow(pen: Pen, look: Look, side: int, face: Expression) -> None:
     pen.fill(np.concatenate([above, below[::-1]]), mixed(look.hair_colour, DARK, 0.55))
 
 
-def _nose(pen: Pen, look: Look, face: Expression) -> None:
+def _nose(pen: Sheet, look: Look, face: Expression) -> None:
     shade = mixed(look.skin, (120, 50, 40), 0.35)
     lift = -0.05 * face.wrinkle
     tip = np.array([[-0.13, 0.3], [-0.06, 0.37], [0.06, 0.37], [0.13, 0.3]]) * (look.nose, 1)
@@ -276,7 +321,7 @@ def _draw_mouth(pen: Pen, look: Look, mouth: Mouth, viseme: NDArray[np.float32])
         pen.fill(np.concatenate(strip), (206, 92, 98))
 
 
-def _forehead(pen: Pen, look: Look, face: Expression) -> None:
+def _forehead(pen: Sheet, look: Look, face: Expression) -> None:
     shade = mixed(look.skin, (120, 50, 40), 0.3)
     if face.brow_frown > 0.6:
         pen.line(np.array([[-0.05, -0.42], [-0.04, -0.58]]), shade, 0.04)
@@ -336,7 +381,9 @@ def draw_character(
     pen = Pen(canvas, x, y, unit, float(sway[2]))
     mouth = mouth_shape(face, viseme, shut=shut)
     drop = 0.55 * mouth.opening
-    _hair_behind(pen, look)
+    pen.strokes += _drawn(_hair_behind, look)
+    if pen.strokes:  # bald heads have no hair behind
+        pen.paint()
     neck = mixed(look.skin, (90, 40, 30), 0.25)
     body.fill(np.array([[-0.42, 0.7], [0.42, 0.7], [0.5, 1.9], [-0.5, 1.9]]), neck)
     shoulders = np.array(
@@ -344,6 +391,7 @@ def draw_character(
     )
     body.fill(shoulders, look.shirt)
     body.fill(np.array([[-0.45, 1.54], [0.0, 1.95], [0.45, 1.54]]), neck)
+    body.paint()
     for side in (-1, 1):
         pen.fill(
             oval(side * 1.0 * look.head_width, 0.05, 0.17, 0.26),
@@ -357,14 +405,15 @@ def draw_character(
         pen.fill(np.concatenate([low, cheek]), mixed(look.hair_colour, look.skin, 0.1))
     else:
         pen.fill(oval(0, 0.98 + drop, 0.22, 0.1), mixed(look.skin, WHITE, 0.15))
-    _nose(pen, look, face)
+    pen.strokes += _drawn(_nose, look, face)
     for side in (-1, 1):
-        _eye(pen, look, side, face, blink)
-        _brow(pen, look, side, face)
-    _forehead(pen, look, face)
-    _hair_front(pen, look)
+        pen.strokes += _drawn(_eye, look, side, face, blink)
+        pen.strokes += _drawn(_brow, look, side, face)
+    pen.strokes += _drawn(_forehead, look, face)
+    pen.strokes += _drawn(_hair_front, look)
     _draw_mouth(pen, look, mouth, viseme)
     _extras(pen, look, face, mouth)
+    pen.paint()
     return _landmarks(pen, look, mouth, outline)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from redub.core.errors import ConfigError
 from redub.core.types import EMOTIONS
 from redub.footage.demo_film.cast import CAST
-from redub.footage.demo_film.sentences import SHARES, compose_from
+from redub.footage.demo_film.sentences import MOST_CHOICES, SHARES, compose_from
 from redub.footage.demo_film.stage import PLACES
 
 SPLITS = ("train", "validation", "test")
@@ -29,7 +29,8 @@ class FilmSpec:
     speakers: how many of the six actors play. scene_cue, face_cue, text_cue: probability that
     the picture's light, the expression or the wording shows the line's own emotion.
     context_before (a), context_after (b): share of the neighbours' prosody that a line takes on.
-    noise: scales the random part of every line's prosody.
+    noise: scales the random part of every line's prosody. choices: how many words can fill one
+    place of a sentence; a short film that talks of few things says each of them often.
     """
 
     seed: int = 7
@@ -44,13 +45,14 @@ class FilmSpec:
     context_before: float = 0.3
     context_after: float = 0.3
     noise: float = 1.0
+    choices: int = MOST_CHOICES
 
     def __post_init__(self) -> None:
         ranges = {
             "scenes": (1, 999), "lines_per_scene": (1, 200), "speakers": (1, len(CAST)),
             "width": (64, 2048), "height": (64, 2048), "scene_cue": (0, 1), "face_cue": (0, 1),
             "text_cue": (0, 1), "context_before": (0, 1), "context_after": (0, 1),
-            "noise": (0, 3), "seed": (0, 2**63 - 1),
+            "noise": (0, 3), "choices": (4, MOST_CHOICES), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
@@ -196,7 +198,7 @@ def plan_film(spec: FilmSpec) -> list[Scene]:
         lines = []
         for emotion, speaker in zip(emotions_row, speakers_row, strict=True):
             wording = _wording(emotion, spec.text_cue, rng)
-            text = compose_from(wording, SHARES_OF[split], taken, rng)
+            text = compose_from(wording, SHARES_OF[split], taken, rng, choices=spec.choices)
             taken.add(text)
             lines.append(
                 Line(

@@ -162,6 +162,9 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "dream": ("silver", "distant", "silent", "strange", "secret", "floating"),
 }
 
+MOST_CHOICES = max(map(len, SLOTS.values()))
+"""How many words the richest place of a sentence has."""
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "angry": (
         "I hate that {rage} {noun} {place}",
@@ -254,12 +257,17 @@ def language_size(wording: str) -> int:
     )
 
 
-def compose(wording: str, rng: np.random.Generator) -> str:
-    """Draw one lower-case sentence (only the word ``I`` and day names are capital)."""
+def compose(wording: str, rng: np.random.Generator, *, choices: int = MOST_CHOICES) -> str:
+    """Draw one lower-case sentence (only the word ``I`` and day names are capital).
+
+    Args:
+        choices: each place of a template is filled with one of so many words at most.
+    """
     template = TEMPLATES[wording][int(rng.integers(len(TEMPLATES[wording])))]
     for slot in _slots_of(template):
-        choices = [word for word in SLOTS[slot] if f" {word} " not in f" {template} "]
-        word = choices[int(rng.integers(len(choices)))]
+        known = SLOTS[slot][:choices]
+        fitting = [word for word in known if f" {word} " not in f" {template} "]
+        word = fitting[int(rng.integers(len(fitting)))]
         template = template.replace("{" + slot + "}", word, 1)
     return template
 
@@ -269,15 +277,22 @@ def share_of(sentence: str) -> int:
     return zlib.crc32(sentence.lower().encode()) % SHARES
 
 
-def compose_from(wording: str, shares: range, taken: set[str], rng: np.random.Generator) -> str:
-    """Draw a sentence that lies in ``shares`` and is not ``taken`` yet.
+def compose_from(
+    wording: str,
+    shares: range,
+    taken: set[str],
+    rng: np.random.Generator,
+    *,
+    choices: int = MOST_CHOICES,
+) -> str:
+    """Draw a sentence that lies in ``shares`` and is not ``taken`` yet; see :func:`compose`.
 
     Raises:
         ValueError: nothing new turned up in a thousand draws; the film is longer than the
             language.
     """
     for _ in range(1000):
-        sentence = compose(wording, rng)
+        sentence = compose(wording, rng, choices=choices)
         if share_of(sentence) in shares and sentence not in taken:
             return sentence
     raise ValueError(f"no new sentence with {wording} wording; the film has too many lines")

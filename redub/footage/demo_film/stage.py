@@ -113,5 +113,6 @@ def paint_place(place: str, light: Light, shift: float, *, height: int, width: i
     bright = hsl(hue + 8, saturation, min(lightness + 0.16, 0.9))
     pen = Pen(canvas, width / 2, height / 2, width / 2, 0.0)
     PAINTERS[place](pen, shade, bright, shift)
+    pen.paint()
     softened: ByteArray = cv2.GaussianBlur(canvas, (0, 0), width / 160).astype(np.uint8)
     return softened

@@ -1,0 +1,82 @@
+"""Fits :class:`redub.model.mel_base.MelBase` to recorded lines: one linear system, solved once.
+
+Letters: N frames of all lines, R rows of the table, C mel channels, L lines, S speaker width,
+Z numbers of a voice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+import torch
+
+from redub.core.types import FloatArray
+from redub.model.mel_base import VOICE_NUMBERS, MelBase
+from redub.training.lines import DubbingLine, FeatureScaler
+
+RIDGE = 3.0
+"""In frames: a row that so many frames speak for goes half way from 0 to what they say."""
+
+MOST_LINES = 2_000  # far more than the table has rows to fill
+STILL = 1e-6  # share of all variance below which an axis of the voices is rounding noise
+
+
+def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureScaler) -> None:
+    """Fill the table with the ridge regression of the standardised mels of recorded lines.
+
+    The table minimises the summed squared error over all frames plus ``RIDGE`` times its squared
+    length. The voices are told by the principal components of the lines' speaker vectors, scaled
+    so that the first has a deviation of 1. At most ``MOST_LINES`` lines, spread evenly, are read.
+    """
+    chosen = lines[:: -(-len(lines) // MOST_LINES)]
+    speakers = np.stack([scaler.apply("speaker", line.speaker_vector) for line in chosen])
+    mean, axes = _axes(speakers)
+    base.voice_mean.copy_(torch.from_numpy(mean))
+    base.voice_axes.copy_(torch.from_numpy(axes))
+    device, (rows, channels) = base.table.device, base.table.shape
+    gram = scipy.sparse.csr_matrix((rows, rows), dtype=np.float64)
+    target = np.zeros((rows, channels))
+    for line, speaker in zip(chosen, speakers, strict=True):
+        if line.mel is None or line.durations is None:
+            continue
+        index, weight = base.terms(
+            torch.tensor(np.asarray(line.phonemes, np.int64), device=device)[None],
+            torch.tensor(np.asarray(line.durations, np.int64), device=device)[None],
+            torch.from_numpy(speaker)[None].to(device),
+            line.mel_frames,
+        )
+        places, amounts = index[0].cpu().numpy(), weight[0].cpu().numpy().astype(np.float64)
+        starts = np.arange(0, places.size + 1, places.shape[1])
+        design = scipy.sparse.csr_matrix(
+            (amounts.ravel(), places.ravel(), starts), shape=(line.mel_frames, rows)
+        )
+        gram = gram + design.T @ design
+        target += design.T @ scaler.apply("mel", np.asarray(line.mel)).astype(np.float64)
+    # Rows that no frame speaks for stay 0 and need no place in the system.
+    used = np.flatnonzero(gram.diagonal() > 0)
+    system = gram[used][:, used].toarray()
+    system[np.diag_indices_from(system)] += RIDGE
+    table = np.zeros((rows, channels), np.float32)
+    table[used] = scipy.linalg.solve(system, target[used], assume_a="pos")
+    base.table.copy_(torch.from_numpy(table))
+
+
+def _axes(speakers: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean (S,) and axes (S, Z) of speaker vectors (L, S); 0 where nothing varies along an axis."""
+    exact = speakers.astype(np.float64)
+    mean = exact.mean(0)
+    _, lengths, directions = np.linalg.svd(exact - mean, full_matrices=False)
+    axes = np.zeros((exact.shape[1], VOICE_NUMBERS))
+    deviation = lengths / np.sqrt(len(exact))
+    kept = [
+        z
+        for z in range(min(VOICE_NUMBERS, len(lengths)))
+        if deviation[z] ** 2 > STILL * exact.shape[1]
+    ]
+    for z in kept:
+        sign = np.sign(directions[z][np.argmax(np.abs(directions[z]))])  # or it is chance
+        axes[:, z] = sign * directions[z] / deviation[0]
+    return mean.astype(np.float32), axes.astype(np.float32)
