@@ -256,7 +256,10 @@ class Index:
         query = own.transformed(vector[None], [speaker])
         if not own.can_ask(query)[0]:
             raise UsageError("a query vector without a direction: all zeros once transformed")
-        facts = ClipFacts(NO_CLIP, NO_CLIP, NO_CLIP, 0, speaker, "", 0, 0)
+        facts = ClipFacts(
+            clip_id=NO_CLIP, film=NO_CLIP, scene=NO_CLIP, position=0, speaker=speaker,
+            source_digest="", start_frame=0, end_frame=0,
+        )  # fmt: skip
         table, choice = self._index.table, selection_of(settings, k)
         found = retrieve(own, table, policy_of(settings), query, [facts], choice)
         rows = []
