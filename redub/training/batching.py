@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redub.core.errors import ConfigError
 from redub.core.columns import Array
+from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths, Prosody
 from redub.training.columns import (
