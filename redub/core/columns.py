@@ -239,8 +239,10 @@ def _rows(rows: pa.Array) -> tuple[Array, NDArray[np.bool_] | None]:
         return flat.reshape(count, width), has_null
     numbers = rows.values.slice(rows.offset * width, count * width)
     if numbers.null_count:
-        inside = np.asarray(numbers.is_null()).reshape(count, width).any(axis=1)
-        has_null = inside if has_null is None else np.logical_or(has_null, inside)
+        inside: Any = np.asarray(numbers.is_null()).reshape(count, width).any(axis=1)
+        if has_null is not None:
+            inside |= has_null
+        has_null = inside
         # Numbers stay numbers: Arrow would turn nulls into NaN, and with them integers into floats.
         content = numbers.buffers()[1]
         if content is None:
