@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from redub.core.errors import FeatureAbsent
 from redub.core.types import AudioSpec, Waveform
-from redub.features.audio_emotion import prosody_vector
-from redub.features.f0 import f0_track
-from redub.features.mel import log_mel
+from redub.features.sound.audio_emotion import prosody_vector
+from redub.features.sound.f0 import f0_track
+from redub.features.sound.mel import log_mel
 from redub.index.transform import fit_chain
 
 AUDIO = AudioSpec()

@@ -42,8 +42,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from redub.core.types import MODALITIES, AudioSpec
-from redub.model.authentic_dubber import AuthenticDubber
 from redub.model.batch import DubbingBatch, FeatureWidths
+from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.training.batching import collate
 from redub.training.lines import DubbingLine, FeatureScaler, Hits
 from redub.training.step import Learner, Precision, train_step

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from redub.model.additive_attention import AdditiveAttention
-from redub.model.interaction_graph import SLOPE, InteractionAttention
+from redub.model.blocks.interaction_graph import SLOPE, InteractionAttention
+from redub.model.layers.additive_attention import AdditiveAttention
 
 WIDTH, HEADS, SEQUENCES = 256, 2, 4
 LIMIT_GIB = 20

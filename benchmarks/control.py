@@ -19,16 +19,16 @@ import numpy as np
 
 from redub.core.types import AudioSpec, Waveform
 from redub.evaluation.emotion_recogniser import EmotionRecogniser
-from redub.features.audio_emotion import prosody_vector
-from redub.features.energy import frame_energy
-from redub.features.f0 import f0_track
-from redub.features.mel import log_mel
-from redub.pipeline.direction import Feeling, felt, heard
-from redub.pipeline.evaluate import prosody_of
-from redub.pipeline.lines import LineMaker, hits_of
-from redub.pipeline.project import Project, open_project
-from redub.pipeline.retrieve import neighbour_rows
-from redub.pipeline.synthesize import make_vocoder, open_dubber
+from redub.features.sound.audio_emotion import prosody_vector
+from redub.features.sound.energy import frame_energy
+from redub.features.sound.f0 import f0_track
+from redub.features.sound.mel import log_mel
+from redub.pipeline.dubbing.direction import Feeling, felt, heard
+from redub.pipeline.stages.evaluate import prosody_of
+from redub.pipeline.store.packs.lines import LineMaker, hits_of
+from redub.pipeline.store.project import Project, open_project
+from redub.pipeline.work.query import neighbour_rows
+from redub.pipeline.work.speaking import make_vocoder, open_dubber
 from redub.training.lines import DubbingLine
 from redub.training.synthesis import TrainedDubber, VoiceControl, synthesise
 

@@ -24,12 +24,13 @@ from redub.core.types import ClipMedia, Value
 from redub.features.registry import EXTRACTORS
 from redub.footage.decode import decode_in_process
 from redub.footage.demo_film import FilmSpec, make_film
-from redub.pipeline.decoders import close_decoders
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import Toolbox, extract
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import Project, open_project
-from redub.pipeline.store import Store
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import Project, open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.decoders import close_decoders
+from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.extraction import Toolbox
 
 
 def fresh(footage: Path, root: Path) -> Project:

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from redub.core.durable import folder_digests
 from redub.features.runtime import Runtime
-from redub.features.weights import WeightFolder
-from redub.pipeline.files import folder_digests
+from redub.features.weights.folder import WeightFolder
 
 NETWORKS = ("mae_dfer", "emonet", "lrw_lips")
 
@@ -54,19 +54,19 @@ def write_weights(kind: str, folder: Path, tiny: bool) -> None:
 
     torch.manual_seed(0)
     if kind == "mae_dfer":
-        from redub.features.networks.lgi_former import LgiFormer
+        from redub.features.models.mae_dfer.network import LgiFormer
 
         state = LgiFormer(width=64 if tiny else 512, depth=2 if tiny else 16).state_dict()
         torch.save({"model": state, "epoch": 99}, folder / "dfew_fold1.pth")
     elif kind == "emonet":
-        from redub.features.networks.emonet import EmoNet
+        from redub.features.models.emonet.network import EmoNet
 
         state = EmoNet(width=16 if tiny else 256, vector=16 if tiny else 256).state_dict()
         torch.save(
             {f"module.{key}": value for key, value in state.items()}, folder / "emonet_8.pth"
         )
     else:
-        from redub.features.networks.lip_resnet import LipResNet
+        from redub.features.models.lrw_lips.network import LipResNet
 
         torch.save({"model_state_dict": LipResNet("swish").state_dict()}, folder / "lips.pth")
 
@@ -78,21 +78,21 @@ def extractor_and_inputs(
     random = np.random.default_rng(0)
     folders = {"model": weights}
     if kind == "mae_dfer":
-        from redub.features.mae_dfer import MaeDferConfig, MaeDferExtractor
+        from redub.features.models.mae_dfer.extractor import MaeDferConfig, MaeDferExtractor
 
         config = MaeDferConfig(width=64 if options.tiny else 512)
         shape = (options.clips, 1, 16, 160, 160, 3)
         clips = list(random.integers(0, 256, shape, dtype=np.uint8))
         return MaeDferExtractor(config, folders, runtime), clips, lambda e, part: e.compute(part)
     if kind == "emonet":
-        from redub.features.emonet import EmoNetConfig, EmoNetExtractor, read_faces
+        from redub.features.models.emonet.extractor import EmoNetConfig, EmoNetExtractor, read_faces
 
         extractor = EmoNetExtractor(
             EmoNetConfig(width=16 if options.tiny else 256), folders, runtime
         )
         faces = list(random.integers(0, 256, (options.frames, 256, 256, 3), dtype=np.uint8))
         return extractor, faces, lambda e, part: read_faces(e.network, np.stack(part), len(part))
-    from redub.features.lrw_lips import LrwLipConfig, LrwLipExtractor, read_lips
+    from redub.features.models.lrw_lips.extractor import LrwLipConfig, LrwLipExtractor, read_lips
 
     lips = LrwLipExtractor(LrwLipConfig(activation="swish"), folders, runtime)
     mouths = list(random.integers(0, 256, (4 * options.frames, 96, 96), dtype=np.uint8))
@@ -148,9 +148,9 @@ def compare_wirings(file: Path, pictures: Path) -> None:
     import cv2
     import torch
 
-    from redub.features.emonet import shared_network
-    from redub.features.networks.emonet import Wiring, misfit
-    from redub.features.networks.face_input import on_device
+    from redub.features.models.emonet.extractor import shared_network
+    from redub.features.models.emonet.network import Wiring, misfit
+    from redub.features.models.face_input import on_device
 
     faces = []
     for path in sorted(pictures.iterdir())[:64]:

@@ -26,9 +26,11 @@ import pyarrow as pa
 
 from redub.core.types import Clip
 from redub.index.segments import Segment
-from redub.pipeline.index import build_index, features_of
-from redub.pipeline.project import init_project, open_project
-from redub.pipeline.store import SOURCE_SCHEMA, Store, clip_table
+from redub.pipeline.stages.index import build_index
+from redub.pipeline.store.index.builds import features_of
+from redub.pipeline.store.project import init_project, open_project
+from redub.pipeline.store.schemas import SOURCE_SCHEMA
+from redub.pipeline.store.tables import Store, clip_table
 
 NEW = 10
 PART = 20_000
@@ -43,7 +45,7 @@ PARTS = {
     "_segments": "segments compared, new one built",
     "_commit": "commit",
 }
-"""Functions of redub.pipeline.index, in their order, and what they do."""
+"""Functions of redub.pipeline.stages.index, in their order, and what they do."""
 
 
 def clips(start: int, count: int) -> list[Clip]:

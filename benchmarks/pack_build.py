@@ -34,12 +34,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from redub.core.types import Clip
-from redub.pipeline.index import build_index, features_of
-from redub.pipeline.lines import features_read
-from redub.pipeline.pack import build_pack
-from redub.pipeline.project import Project, init_project, open_project
-from redub.pipeline.retrieve import retrieve
-from redub.pipeline.store import SOURCE_SCHEMA, FeatureRow, Store, clip_table, feature_table
+from redub.pipeline.stages.index import build_index
+from redub.pipeline.stages.retrieve import retrieve
+from redub.pipeline.store.index.builds import features_of
+from redub.pipeline.store.packs.build import build_pack
+from redub.pipeline.store.packs.lines import features_read
+from redub.pipeline.store.project import Project, init_project, open_project
+from redub.pipeline.store.schemas import SOURCE_SCHEMA, FeatureRow, feature_table
+from redub.pipeline.store.tables import Store, clip_table
 
 PAPER = {
     "lips": 512,

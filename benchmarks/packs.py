@@ -37,24 +37,24 @@ import torch
 from numpy.typing import NDArray
 
 from redub.core.columns import encode
+from redub.core.durable import commit_json
 from redub.core.types import MODALITIES, AudioSpec
 from redub.model.batch import DubbingBatch
-from redub.pipeline.files import commit_json
-from redub.pipeline.pack import (
+from redub.pipeline.store.packs.build import LINKS, RECORD
+from redub.pipeline.store.packs.links import _link_schema
+from redub.pipeline.store.packs.parts import (
     FOLDER,
-    LINKS,
     PARTS,
-    RECORD,
     Stored,
-    _file,
-    _link_schema,
-    _write_ipc,
     _write_part,
+    pack_file,
+    write_ipc,
 )
 from redub.training.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
 from redub.training.columns import columns_of
 from redub.training.lines import DubbingLine, FeatureScaler, Hits
-from redub.training.pack import Pack, PackedLines, PackRecord, read_record, record_document
+from redub.training.pack import Pack, PackRecord, read_record, record_document
+from redub.training.pack_lines import PackedLines
 
 HITS, LISTED, BATCH = 3, 100, 16
 PAPER = {"lips": 512, "speaker": 256, "scene": 1024, "face": 1024, "text": 2048, "audio": 1024}
@@ -161,14 +161,14 @@ def write_pack(root: Path, made: Made) -> None:
         columns, schema=_link_schema({"speaker_vector": speaker.width, "audio": audio.width})
     )
     place = root / FOLDER / "bench" / LINKS
-    _write_ipc(place, links.schema, links.to_batches())
+    write_ipc(place, links.schema, links.to_batches())
     record = PackRecord(
         pack="bench",
         keys={},
         features={name: {} for name in made.kinds},
         modalities={m: f"{m}_emotion" for m in MODALITIES},
-        parts=(_file(root / FOLDER, parts / "part.arrow", len(ids)),),
-        links=_file(root / FOLDER, place, len(ids)),
+        parts=(pack_file(root / FOLDER, parts / "part.arrow", len(ids)),),
+        links=pack_file(root / FOLDER, place, len(ids)),
         splits={"train": len(ids)},
         left_out={},
     )

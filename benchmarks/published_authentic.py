@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redub.model.authentic_dubber import AuthenticDubberConfig
 from redub.model.batch import DubbingBatch, FeatureWidths
-from redub.model.emotion_graph import relations
+from redub.model.blocks.emotion_graph import relations
+from redub.model.systems.authentic_dubber import AuthenticDubberConfig
 from redub.training.losses import LossWeights
 from redub.training.schedule import NoamSchedule
 

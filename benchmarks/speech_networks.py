@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from redub.core.types import AudioSpec, Clip, ClipMedia, Waveform
-from redub.features.model_extractor import ModelExtractor
+from redub.features.models.model_extractor import ModelExtractor
 from redub.features.registry import extractor_config, make_extractor, weights_wanted
 from redub.features.runtime import Runtime
-from redub.features.weights import WeightFolder
+from redub.features.weights.folder import WeightFolder
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests make checkpoints of any size
 

@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from redub.features.networks.roberta_emotion import TextReader
-from redub.features.offline import quiet_transformers
-from redub.features.roberta_emotion import TokenIds, batches_of_like_length
+from redub.features.models.roberta_emotion.checkpoint import TokenIds
+from redub.features.models.roberta_emotion.extractor import batches_of_like_length
+from redub.features.models.roberta_emotion.network import TextReader
 from redub.features.runtime import Runtime
+from redub.features.weights.offline import quiet_transformers
 
 VOCABULARY, MOST_TOKENS = 50_265, 512
 SIZES = {

@@ -23,9 +23,9 @@ from redub.evaluation.pitch_errors import (
     pooled_difference,
     pooled_interval,
 )
-from redub.pipeline.project import Project, open_project
-from redub.pipeline.store import Store
-from redub.pipeline.synthesize import read_samples
+from redub.pipeline.store.project import Project, open_project
+from redub.pipeline.store.runs.takes import read_samples
+from redub.pipeline.store.tables import Store
 
 
 def errors_of(project: Project, run: str, split: str) -> list[PitchErrors]:

@@ -26,14 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from redub.features.networks.videollama2 import (
+from redub.features.models.videollama2.checkpoint import TOWERS, VideoLlama2Plan
+from redub.features.models.videollama2.network import (
     MARK,
     VideoLlama2,
     language_config,
     model_class,
 )
-from redub.features.videollama2_plan import TOWERS, VideoLlama2Plan
-from redub.features.weights import WeightFolder
+from redub.features.weights.folder import WeightFolder
 
 MISTRAL = {
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,

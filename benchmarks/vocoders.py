@@ -20,7 +20,7 @@ from redub.core.types import AudioSpec
 from redub.model.vocoder.bigvgan import BigVgan, BigVganConfig
 from redub.model.vocoder.griffin_lim import GriffinLim, GriffinLimConfig
 from redub.model.vocoder.hifi_gan import UNIVERSAL_V1, HifiGan, HifiGanConfig
-from redub.pipeline.vocoder import vocoder_plan
+from redub.pipeline.stages.vocoder import vocoder_plan
 
 AT_16_KHZ = AudioSpec()
 AT_22_KHZ = UNIVERSAL_V1.audio

@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 
 from redub.footage.demo_film import FilmSpec, make_film
-from redub.pipeline.decoders import close_decoders
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import extract_shard, outcome_path, plan_shards
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import open_project
-from redub.pipeline.store import Store
+from redub.pipeline.stages.extract import extract_shard, outcome_path, plan_shards
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.decoders import close_decoders
+from redub.pipeline.work.executor import Scheduler
 
 
 def own_memory_mib() -> float:

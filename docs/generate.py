@@ -27,7 +27,7 @@ import typer
 import redub
 
 # Everything that this script needs of redub, in one place.
-from redub.cli import app
+from redub.commands.apps import app
 from redub.core import errors
 from redub.core.registry import load
 from redub.evaluation.registry import METRICS
@@ -37,7 +37,7 @@ from redub.index.registry import BACKENDS
 from redub.index.transform import TRANSFORMS
 from redub.model.registry import READS, SYSTEMS
 from redub.model.vocoder.registry import VOCODERS
-from redub.pipeline.project import ProjectConfig
+from redub.pipeline.store.settings import ProjectConfig
 
 PACKAGE = Path(redub.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]

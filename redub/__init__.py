@@ -14,7 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from redub import metrics as metrics
     from redub.api import Index as Index
     from redub.api import Project as Project
     from redub.api import dub as dub

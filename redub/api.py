@@ -24,14 +24,14 @@ from redub.core.types import MODALITIES, FloatArray, Value
 from redub.features.registry import EXTRACTORS
 from redub.index.library import retrieve
 from redub.index.policy import ClipFacts
-from redub.pipeline.direction import Direction, Feeling, LineDirection, parse_control
-from redub.pipeline.dub import DubSummary
-from redub.pipeline.dub import dub as dub_video
-from redub.pipeline.index import OpenIndex, open_index, policy_of, selection_of
-from redub.pipeline.project import Project as ProjectFolder
-from redub.pipeline.project import open_project as find_project
-from redub.pipeline.retrieve import check_k, query_clip
-from redub.pipeline.store import Store
+from redub.pipeline.dubbing.direction import Direction, Feeling, LineDirection, parse_control
+from redub.pipeline.dubbing.session import dub as dub_video
+from redub.pipeline.dubbing.take import DubSummary
+from redub.pipeline.store.index.builds import OpenIndex, open_index, policy_of, selection_of
+from redub.pipeline.store.project import Project as ProjectFolder
+from redub.pipeline.store.project import open_project as find_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.query import check_k, query_clip
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from redub.cli import app, printable
-from redub.pipeline.lock import project_lock
-from redub.pipeline.project import open_project
-from redub.pipeline.store import Store
+from redub.commands.apps import app
+from redub.commands.console import printable
+from redub.pipeline.store.lock import project_lock
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
 from tests.footage.media import make, steady
 from tests.pipeline.films import add_source, make_project, tree_digest
 from tests.typed import redub

@@ -4,7 +4,7 @@ import json
 
 from tests.model import public_vocoders as public
 from tests.pipeline.films import make_project
-from tests.pipeline.test_vocoder import QUICK
+from tests.pipeline.stages.test_vocoder import QUICK
 from tests.typed import redub
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from redub import cli
 from redub.core.stopping import Stopped
-from redub.pipeline.lock import holder, project_lock
-from redub.pipeline.training_set import NO_OTHER_LINE, TrainingSet
+from redub.pipeline.store.lock import holder, project_lock
+from redub.pipeline.store.packs.training_set import NO_OTHER_LINE, TrainingSet
 from tests.pipeline.films import make_project
 from tests.typed import redub
 

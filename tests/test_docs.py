@@ -51,7 +51,7 @@ def test_every_command_and_option_is_on_the_page_of_commands(generated):
 
 
 def test_every_setting_of_a_new_project_is_on_the_page_of_settings(generated):
-    from redub.pipeline.project import TEMPLATE
+    from redub.pipeline.store.project import TEMPLATE
 
     page = generated["reference/settings.md"]
     values = tomllib.loads(TEMPLATE.format(name='"x"'))

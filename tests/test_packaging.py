@@ -183,9 +183,9 @@ def test_every_module_can_be_imported_without_any_extra():
     ("call", "words", "extra"),
     [
         ("redub.pages.sample_picture:plotting_library", (), "plots"),
-        ("redub.features.caption_frames:pillow_image", (), "paper"),
-        ("redub.pipeline.keys:library_versions", (True,), "paper"),
-        ("redub.pipeline.replicate:replicate", (["train"], 2), "devices"),
+        ("redub.features.picture.caption_frames:pillow_image", (), "paper"),
+        ("redub.pipeline.store.keys:library_versions", (True,), "paper"),
+        ("redub.pipeline.work.replicate:replicate", (["train"], 2), "devices"),
     ],
 )
 def test_a_missing_extra_is_named_with_what_to_type(call, words, extra, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_missing_extra_is_named_with_what_to_type(call, words, extra, monkeypa
 
 
 def test_a_run_without_the_plots_extra_says_so_once_and_has_no_samples(monkeypatch, caplog):
-    from redub.pipeline.train import _shown
+    from redub.pipeline.stages.train import _shown
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert _shown(None, None, None, 2, None, False) is None
@@ -211,7 +211,7 @@ def test_a_run_without_the_plots_extra_says_so_once_and_has_no_samples(monkeypat
 
 
 def test_the_doctor_tells_core_packages_from_extras(monkeypatch):
-    from redub.pipeline import doctor
+    from redub.pipeline.reports import doctor
 
     declared_lines = [
         "torch>=2.6",

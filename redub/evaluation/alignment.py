@@ -17,13 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from redub.evaluation.inputs import (
-    Doubles,
-    Ints,
-    MetricInputError,
-    checked_array,
-    checked_path,
-)
+from redub.evaluation.inputs import Doubles, Ints, MetricInputError, checked_array, checked_path
 
 
 class Warping(NamedTuple):

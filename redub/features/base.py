@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from redub.core.types import ClipMedia, Value
 from redub.features.runtime import Runtime
-from redub.features.weights import WeightFolder
+from redub.features.weights.folder import WeightFolder
 
 Media = Literal["frames", "waveform", "text"]
 
@@ -90,7 +90,7 @@ class WeightUser(LocalExtractor):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
-        """Role to (entry of the ledger, kind of :data:`redub.features.weight_kinds.KINDS`)."""
+        """Role to (entry of the ledger, kind of :data:`redub.features.weights.kinds.KINDS`)."""
         raise NotImplementedError
 
     @property

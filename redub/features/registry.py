@@ -18,92 +18,110 @@ from redub.core.registry import load
 from redub.core.types import AudioSpec, VideoSpec
 from redub.features.base import Extractor, WeightUser
 from redub.features.runtime import Runtime
-from redub.features.weights import WeightFolder
+from redub.features.weights.folder import WeightFolder
 
 BUILTIN = "builtin"
 
 EXTRACTORS: dict[str, str] = {
     # signals
-    "waveform": "redub.features.waveform:WaveformExtractor",
-    "mel": "redub.features.mel:MelExtractor",
-    "f0": "redub.features.f0:F0Extractor",
-    "energy": "redub.features.energy:EnergyExtractor",
-    "speech_level": "redub.features.speech_level:SpeechLevelExtractor",
-    "phonemes": "redub.features.phonemes:PhonemeExtractor",
-    "durations": "redub.features.durations:DurationExtractor",
-    "face_track": "redub.features.face_track:FaceTrackExtractor",
-    "face_source": "redub.features.face_source:FaceSourceExtractor",
-    "landmarks": "redub.features.landmarks:LandmarkExtractor",
-    "mouth_crop": "redub.features.mouth_crop:MouthCropExtractor",
-    "mouth_source": "redub.features.mouth_source:MouthSourceExtractor",
+    "waveform": "redub.features.sound.waveform:WaveformExtractor",
+    "mel": "redub.features.sound.mel:MelExtractor",
+    "f0": "redub.features.sound.f0:F0Extractor",
+    "energy": "redub.features.sound.energy:EnergyExtractor",
+    "speech_level": "redub.features.sound.speech_level:SpeechLevelExtractor",
+    "phonemes": "redub.features.text.phonemes:PhonemeExtractor",
+    "durations": "redub.features.sound.durations:DurationExtractor",
+    "face_track": "redub.features.face.track:FaceTrackExtractor",
+    "face_source": "redub.features.face.source:FaceSourceExtractor",
+    "landmarks": "redub.features.face.landmarks:LandmarkExtractor",
+    "mouth_crop": "redub.features.mouth.crop:MouthCropExtractor",
+    "mouth_source": "redub.features.mouth.source:MouthSourceExtractor",
     # captions and the reaction that a line asks for
-    "scene_caption": "redub.features.scene_caption:SceneCaptionExtractor",
-    "face_caption": "redub.features.face_caption:FaceCaptionExtractor",
-    "reaction": "redub.features.reaction:ReactionExtractor",
+    "scene_caption": "redub.features.picture.scene_caption:SceneCaptionExtractor",
+    "face_caption": "redub.features.face.caption:FaceCaptionExtractor",
+    "reaction": "redub.features.text.reaction:ReactionExtractor",
     # emotion vectors of the reference footage library
-    "scene_emotion": "redub.features.scene_emotion:SceneEmotionExtractor",
-    "face_emotion": "redub.features.face_emotion:FaceEmotionExtractor",
-    "text_emotion": "redub.features.text_emotion:TextEmotionExtractor",
-    "audio_emotion": "redub.features.audio_emotion:AudioEmotionExtractor",
-    "scene_emotion_probs": "redub.features.emotion_probs:SceneEmotionShares",
-    "face_emotion_probs": "redub.features.emotion_probs:FaceEmotionShares",
-    "text_emotion_probs": "redub.features.emotion_probs:TextEmotionShares",
+    "scene_emotion": "redub.features.picture.scene_emotion:SceneEmotionExtractor",
+    "face_emotion": "redub.features.face.emotion:FaceEmotionExtractor",
+    "text_emotion": "redub.features.text.text_emotion:TextEmotionExtractor",
+    "audio_emotion": "redub.features.sound.audio_emotion:AudioEmotionExtractor",
+    "scene_emotion_probs": "redub.features.text.emotion_probs:SceneEmotionShares",
+    "face_emotion_probs": "redub.features.text.emotion_probs:FaceEmotionShares",
+    "text_emotion_probs": "redub.features.text.emotion_probs:TextEmotionShares",
     # context features, sentence level and frame level
-    "global_scene": "redub.features.global_scene:GlobalSceneExtractor",
-    "global_face": "redub.features.global_face:GlobalFaceExtractor",
-    "local_face": "redub.features.local_face:LocalFaceExtractor",
-    "global_audio": "redub.features.global_audio:GlobalAudioExtractor",
-    "local_audio": "redub.features.local_audio:LocalAudioExtractor",
-    "global_text": "redub.features.global_text:GlobalTextExtractor",
+    "global_scene": "redub.features.picture.global_scene:GlobalSceneExtractor",
+    "global_face": "redub.features.face.global_face:GlobalFaceExtractor",
+    "local_face": "redub.features.face.local_face:LocalFaceExtractor",
+    "global_audio": "redub.features.sound.global_audio:GlobalAudioExtractor",
+    "local_audio": "redub.features.sound.local_audio:LocalAudioExtractor",
+    "global_text": "redub.features.text.global_text:GlobalTextExtractor",
     # lips and voice
-    "lips": "redub.features.lips:LipExtractor",
-    "speaker": "redub.features.speaker:SpeakerExtractor",
+    "lips": "redub.features.mouth.lips:LipExtractor",
+    "speaker": "redub.features.sound.speaker:SpeakerExtractor",
 }
 
 MAKERS: dict[str, dict[str, str]] = {
     "phonemes": {
-        "lexicon": "redub.features.lexicon:LexiconPhonemes",
-        "espeak": "redub.features.espeak:EspeakPhonemes",
+        "lexicon": "redub.features.text.lexicon:LexiconPhonemes",
+        "espeak": "redub.features.text.espeak:EspeakPhonemes",
     },
     "durations": {
-        "textgrid": "redub.features.textgrid:TextGridDurations",
-        "ctc": "redub.features.ctc_durations:CtcDurations",
+        "textgrid": "redub.features.sound.textgrid:TextGridDurations",
+        "ctc": "redub.features.models.ctc.extractor:CtcDurations",
     },
     "scene_caption": {
-        "videollama2": "redub.features.videollama2_caption:VideoLlama2SceneCaption",
-        "videollama3": "redub.features.videollama3_caption:VideoLlama3SceneCaption",
-        "import": "redub.features.imported_caption:ImportedSceneCaption",
+        "videollama2": "redub.features.models.videollama2.extractor:VideoLlama2SceneCaption",
+        "videollama3": "redub.features.models.videollama3.extractor:VideoLlama3SceneCaption",
+        "import": "redub.features.picture.imported_caption:ImportedSceneCaption",
     },
     "face_caption": {
-        "videollama2": "redub.features.videollama2_caption:VideoLlama2FaceCaption",
-        "videollama3": "redub.features.videollama3_caption:VideoLlama3FaceCaption",
-        "import": "redub.features.imported_caption:ImportedFaceCaption",
+        "videollama2": "redub.features.models.videollama2.extractor:VideoLlama2FaceCaption",
+        "videollama3": "redub.features.models.videollama3.extractor:VideoLlama3FaceCaption",
+        "import": "redub.features.picture.imported_caption:ImportedFaceCaption",
     },
     "reaction": {
-        "comet": "redub.features.reaction_model:ReactionModel",
-        "import": "redub.features.imported_reaction:ImportedReaction",
+        "comet": "redub.features.models.comet.extractor:ReactionModel",
+        "import": "redub.features.text.imported_reaction:ImportedReaction",
     },
-    "scene_emotion": {"roberta": "redub.features.roberta_emotion:RobertaSceneEmotion"},
-    "face_emotion": {"roberta": "redub.features.roberta_emotion:RobertaFaceEmotion"},
-    "text_emotion": {"roberta": "redub.features.roberta_emotion:RobertaTextEmotion"},
-    "global_text": {"roberta": "redub.features.roberta_emotion:RobertaGlobalText"},
-    "scene_emotion_probs": {"roberta": "redub.features.roberta_emotion:RobertaSceneProbabilities"},
-    "face_emotion_probs": {"roberta": "redub.features.roberta_emotion:RobertaFaceProbabilities"},
-    "text_emotion_probs": {"roberta": "redub.features.roberta_emotion:RobertaTextProbabilities"},
-    "audio_emotion": {"emotion2vec": "redub.features.emotion2vec:Emotion2vecExtractor"},
+    "scene_emotion": {
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaSceneEmotion"
+    },
+    "face_emotion": {
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaFaceEmotion"
+    },
+    "text_emotion": {
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaTextEmotion"
+    },
+    "global_text": {"roberta": "redub.features.models.roberta_emotion.extractor:RobertaGlobalText"},
+    "scene_emotion_probs": {
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaSceneProbabilities"
+    },
+    "face_emotion_probs": {
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaFaceProbabilities"
+    },
+    "text_emotion_probs": {
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaTextProbabilities"
+    },
+    "audio_emotion": {
+        "emotion2vec": "redub.features.models.emotion2vec.extractor:Emotion2vecExtractor"
+    },
     "local_audio": {
-        "npc": "redub.features.npc:NpcExtractor",
-        "emotion2vec_frames": "redub.features.emotion2vec:Emotion2vecFramesExtractor",
+        "npc": "redub.features.models.npc.extractor:NpcExtractor",
+        "emotion2vec_frames": (
+            "redub.features.models.emotion2vec.extractor:Emotion2vecFramesExtractor"
+        ),
     },
-    "speaker": {"ge2e": "redub.features.ge2e:Ge2eExtractor"},
-    "landmarks": {"emonet": "redub.features.emonet:EmoNetLandmarkExtractor"},
-    "global_face": {"mae_dfer": "redub.features.mae_dfer:MaeDferExtractor"},
-    "local_face": {"emonet": "redub.features.emonet:EmoNetExtractor"},
+    "speaker": {"ge2e": "redub.features.models.ge2e.extractor:Ge2eExtractor"},
+    "landmarks": {"emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor"},
+    "global_face": {"mae_dfer": "redub.features.models.mae_dfer.extractor:MaeDferExtractor"},
+    "local_face": {"emonet": "redub.features.models.emonet.extractor:EmoNetExtractor"},
     "lips": {
-        "lrw": "redub.features.lrw_lips:LrwLipExtractor",
-        "import": "redub.features.imported_lips:ImportedLips",
+        "lrw": "redub.features.models.lrw_lips.extractor:LrwLipExtractor",
+        "import": "redub.features.mouth.imported_lips:ImportedLips",
     },
-    "global_audio": {"wav2vec2": "redub.features.wav2vec2_iemocap:Wav2vec2GlobalAudio"},
+    "global_audio": {
+        "wav2vec2": "redub.features.models.wav2vec2_iemocap.extractor:Wav2vec2GlobalAudio"
+    },
 }
 
 PROFILES: dict[str, dict[str, str]] = {

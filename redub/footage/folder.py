@@ -36,12 +36,7 @@ from redub.footage.child import DecoderChild
 from redub.footage.faults import ClipFault, shown
 from redub.footage.paths import locate, open_regular
 from redub.footage.probe import SourceInfo
-from redub.footage.subtitles import (
-    SUBTITLE_SUFFIXES,
-    Cue,
-    Subtitles,
-    read_subtitles,
-)
+from redub.footage.subtitles import SUBTITLE_SUFFIXES, Cue, Subtitles, read_subtitles
 from redub.footage.tables import Tables, line_value, load_tables, rows_without_line
 
 PICTURE_SUFFIXES = frozenset(

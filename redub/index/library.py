@@ -33,7 +33,8 @@ from redub.index.policy import ClipFacts, Policy
 from redub.index.segments import LiveSegments, Segment
 from redub.index.selection import Chosen, Selection, choose
 from redub.index.similarity import SIMILARITIES, prepare_halves
-from redub.index.transform import Transform, said_of
+from redub.index.transform import said_of
+from redub.index.transform_steps import Transform
 
 MASK_BYTES = 1 << 26  # 64 MiB of (Q, N) eligibility at a time
 WORDS = ("clip_id", "film", "scene", "speaker", "split", "emotion", "rights", "source_digest")

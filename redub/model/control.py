@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from redub.model.batch import Control, DubbingBatch, Prosody
-from redub.model.length_regulator import fill
+from redub.model.layers.length_regulator import fill
 
 
 def controlled_durations(durations: Tensor, batch: DubbingBatch) -> Tensor:

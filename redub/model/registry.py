@@ -16,14 +16,14 @@ from redub.core.errors import ConfigError
 from redub.core.registry import load
 
 SYSTEMS = {
-    "authentic_dubber": "redub.model.authentic_dubber:AuthenticDubber",
-    "style_dubber": "redub.model.style_dubber:StyleDubber",
-    "fastspeech2": "redub.model.fastspeech2:FastSpeech2",
-    "dsu_avo": "redub.model.dsu_avo:DSUAVO",
-    "hpm_dubbing": "redub.model.hpm_dubbing:HPMDubbing",
-    "mc_dubber": "redub.model.mc_dubber:MCDubber",
-    "m2ci_dubber": "redub.model.m2ci_dubber:M2CIDubber",
-    "redub_dubber": "redub.model.redub_dubber:RedubDubber",
+    "authentic_dubber": "redub.model.systems.authentic_dubber:AuthenticDubber",
+    "style_dubber": "redub.model.systems.style_dubber:StyleDubber",
+    "fastspeech2": "redub.model.systems.fastspeech2:FastSpeech2",
+    "dsu_avo": "redub.model.systems.dsu_avo:DSUAVO",
+    "hpm_dubbing": "redub.model.systems.hpm_dubbing:HPMDubbing",
+    "mc_dubber": "redub.model.systems.mc_dubber:MCDubber",
+    "m2ci_dubber": "redub.model.systems.m2ci_dubber:M2CIDubber",
+    "redub_dubber": "redub.model.systems.redub_dubber:RedubDubber",
 }
 
 LINE = (

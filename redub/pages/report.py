@@ -52,22 +52,8 @@ from redub.pages.figures import (
     number,
     whisker_chart,
 )
-from redub.pages.media import (
-    Codec,
-    MediaShelf,
-    data_address,
-    mel_png,
-    poster_jpeg,
-    sound_bytes,
-)
-from redub.pages.spelling import (
-    interval_text,
-    known,
-    marked,
-    measure_text,
-    seconds_text,
-    visible,
-)
+from redub.pages.media import Codec, MediaShelf, data_address, mel_png, poster_jpeg, sound_bytes
+from redub.pages.spelling import interval_text, known, marked, measure_text, seconds_text, visible
 from redub.pages.templating import asset, templates
 
 __all__ = [

@@ -13,27 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redub.core.durable import commit_bytes, commit_json, file_digest, read_json
 from redub.core.errors import ConfigError
+from redub.core.progress import Bar, Say
 from redub.footage.demo_film import FilmSpec, make_film
-from redub.pipeline.evaluate import GROUND_TRUTH, is_evaluated, last_evaluation, said
-from redub.pipeline.executor import Scheduler, local_cluster
-from redub.pipeline.files import commit_bytes, commit_json, file_digest, read_json
-from redub.pipeline.project import FILE_NAME, Project, open_project
-from redub.pipeline.stages import (
-    Bar,
-    Say,
-    run_dub_beside,
-    run_evaluate,
-    run_extract,
-    run_index,
-    run_ingest,
-    run_report,
-    run_retrieve,
-    run_synthesize,
-    run_train,
-    run_train_beside,
-)
-from redub.pipeline.store import Store
+from redub.pipeline.dubbing.session import run_dub_beside
+from redub.pipeline.reports.evaluation import run_report
+from redub.pipeline.stages.evaluate import run_evaluate
+from redub.pipeline.stages.extract import run_extract
+from redub.pipeline.stages.index import run_index
+from redub.pipeline.stages.ingest import run_ingest
+from redub.pipeline.stages.retrieve import run_retrieve
+from redub.pipeline.stages.synthesize import run_synthesize
+from redub.pipeline.stages.train import run_train, run_train_beside
+from redub.pipeline.store.project import Project, open_project
+from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, is_evaluated, last_evaluation, said
+from redub.pipeline.store.settings import FILE_NAME
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.executor import Scheduler, local_cluster
 
 PROJECT = """# The demo project: written by `redub demo`, free to be changed.
 name = "demo film"
@@ -248,7 +245,7 @@ def _dub_scenes(project: Project, tour: Tour, scheduler: Scheduler, bar: Bar) ->
 
     Scenes that this checkpoint dubbed already are left as they are.
     """
-    from redub.pipeline.synthesize import spoken_checkpoint
+    from redub.pipeline.store.runs.folders import spoken_checkpoint
     from redub.training.checkpoint import MANIFEST
 
     clips = [clip for clip in Store(project).clips() if clip.split == "test"]

@@ -19,13 +19,7 @@ from redub.core.columns import Array
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths, Prosody
-from redub.training.columns import (
-    SHORTEST_TIMBRE,
-    ContextColumns,
-    LineColumns,
-    Vectors,
-    columns_of,
-)
+from redub.training.columns import SHORTEST_TIMBRE, ContextColumns, LineColumns, Vectors, columns_of
 from redub.training.lines import (
     CLIP_AT,
     DubbingLine,
@@ -35,7 +29,7 @@ from redub.training.lines import (
     log_energy,
     pitch_of,
 )
-from redub.training.pack import PackedLines
+from redub.training.pack_lines import PackedLines
 
 OF_CONTEXT = ("whole_face", "whole_text", "whole_audio", "frames_of_sound")
 SHORTEST_EXPRESSION = 4

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from redub.core.errors import ClipError
 from redub.core.types import MODALITIES, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES
-from redub.model.harmonics import PITCH_CENTRE_HZ
+from redub.model.blocks.harmonics import PITCH_CENTRE_HZ
 from redub.model.registry import reads_of
 
 IntArray = NDArray[np.integer[Any]]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from redub.core.errors import ConfigError, RedubError
 from redub.model.batch import DubbingBatch
+from redub.model.blocks.prosody import on_phonemes
 from redub.model.output import DubbingOutput
-from redub.model.prosody import on_phonemes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Fits :class:`redub.model.mel_base.MelBase` to recorded lines: one linear system, solved once.
+"""Fits the base mel of ``model/blocks/mel_base.py`` to recorded lines: one linear system.
 
 Letters: N frames of all lines, R rows of the table, C mel channels, L lines, S speaker width,
 Z numbers of a voice.
@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 
 from redub.core.types import FloatArray
-from redub.model.mel_base import VOICE_NUMBERS, MelBase
+from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase
 from redub.training.lines import DubbingLine, FeatureScaler
 
 RIDGE = 3.0

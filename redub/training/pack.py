@@ -16,22 +16,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from redub.core.columns import Array, Column, Lists
 from redub.core.config import canonical, digest_of
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
-from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits
+from redub.training.lines import ContextLine
+from redub.training.pack_lines import WHOLE, PackedLines, context_line
 
 FORMAT = 3
+
+
 RECORD, LINKS = "pack.json", "links.arrow"
 
 
@@ -63,13 +65,6 @@ class PackRecord:
     splits: Mapping[str, int]
     left_out: Mapping[str, Mapping[str, str]]
     format: int = FORMAT
-
-
-EXPRESSION = "local_face"
-"""The frame-level feature of the face; only packs for systems that read it have it."""
-SOUND_FRAMES = "local_audio"
-WHOLE = {"face": "global_face", "text": "global_text", "audio": "global_audio"}
-"""What the context of a line is told by; only packs for systems that read it have them."""
 
 
 class Links:
@@ -190,118 +185,6 @@ class Pack:
             raise IntegrityError(
                 f"{path} cannot be read: {error}; run `redub pack` again", code="E-INT-PACK"
             ) from error
-
-
-def context_line(known: Callable[[str], Array | None]) -> ContextLine:
-    """A clip as the line before or after another one; ``known`` gives its value of a feature."""
-    words = known("phonemes")
-    whole = {name: known(feature) for name, feature in WHOLE.items()}
-    return ContextLine(
-        phonemes=None if words is None else words[:, 0],
-        lips=known("lips"),
-        expression=known(EXPRESSION),
-        sound=known(SOUND_FRAMES),
-        mel=known("mel"),
-        f0_hz=known("f0"),
-        energy=known("energy"),
-        whole={name: vector for name, vector in whole.items() if vector is not None},
-    )
-
-
-class PackedLines(Sequence[DubbingLine]):
-    """Lines of a pack; one is made of views when it is asked for, and nothing is kept."""
-
-    def __init__(self, pack: Pack, rows: Any, *, context: bool = False) -> None:
-        self.pack, self.context = pack, context
-        self.rows = np.asarray(rows, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, place: int) -> DubbingLine: ...
-    @overload
-    def __getitem__(self, place: slice) -> PackedLines: ...
-    def __getitem__(self, place: int | slice) -> DubbingLine | PackedLines:
-        if isinstance(place, slice):
-            return PackedLines(self.pack, self.rows[place], context=self.context)
-        return self._line(int(self.rows[place]))
-
-    def take(self, places: Sequence[int]) -> PackedLines:
-        """The lines at these places, in this order; none is made."""
-        return PackedLines(self.pack, self.rows[list(places)], context=self.context)
-
-    def __iter__(self) -> Iterator[DubbingLine]:
-        return (self._line(int(row)) for row in self.rows)
-
-    @property
-    def clip_ids(self) -> list[str]:
-        return [self.pack.links.clip_ids[row] for row in self.rows]
-
-    @property
-    def mel_frames(self) -> NDArray[np.int64]:
-        """(N,) frames of every line, without making it."""
-        frames: NDArray[np.int64] = self.pack.links.mel_frames[self.rows]
-        return frames
-
-    def _line(self, link: int) -> DubbingLine:
-        links, columns = self.pack.links, self.pack.columns
-        row = links.rows[link]
-        aligned = there(columns["durations"].frames(row))
-        vectors, hits = {}, {}
-        for modality in MODALITIES:
-            own = self.pack.vectors(modality).vector(row)
-            if own is None:
-                continue
-            vectors[modality] = own
-            found = links.hits[modality][link]
-            if len(found):
-                hits[modality] = self._hits(modality, link, found)
-        return DubbingLine(
-            clip_id=links.clip_ids[link],
-            speaker=links.voices[link],
-            phonemes=aligned[:, 0],
-            mel_frames=int(links.mel_frames[link]),
-            speaker_vector=there(links.speaker.vector(link)),
-            timbres=[there(columns["mel"].frames(links.rows[n])) for n in links.timbres[link]],
-            lips=columns["lips"].frames(row),
-            expression=columns[EXPRESSION].frames(row) if EXPRESSION in columns else None,
-            durations=aligned[:, 1],
-            mel=there(columns["mel"].frames(row)),
-            f0_hz=there(columns["f0"].frames(row))[:, 0],
-            energy=there(columns["energy"].frames(row))[:, 0],
-            sound=columns[SOUND_FRAMES].frames(row) if SOUND_FRAMES in columns else None,
-            emotion=int(links.emotions[link]),
-            vectors=vectors,
-            hits=hits,
-            context=self._context(link) if self.context else {},
-        )
-
-    def _context(self, link: int) -> dict[str, ContextLine]:
-        found = {side: self.pack.neighbour(side, link) for side in SIDES}
-        return {side: line for side, line in found.items() if line is not None}
-
-    def _hits(self, modality: str, link: int, found: Array) -> Hits:
-        links, column = self.pack.links, self.pack.vectors(modality)
-        return Hits(
-            vectors=_together([there(column.vector(links.rows[hit])) for hit in found]),
-            audio=_together([there(links.audio.vector(hit)) for hit in found]),
-            scores=links.scores[modality][link],
-        )
-
-
-def _together(rows: Sequence[Array]) -> Array:
-    """(K, W) of K vectors; ``np.stack`` takes longer to look at them than to copy them."""
-    stacked = np.empty((len(rows), len(rows[0])), rows[0].dtype)
-    for place, row in enumerate(rows):
-        stacked[place] = row
-    return stacked
-
-
-def there(value: Array | None) -> Array:
-    """A value that every line of a pack has."""
-    assert value is not None  # the packer wrote only lines that have it
-    return value
 
 
 def damaged_files(root: Path, record: PackRecord) -> Iterator[PackFile]:

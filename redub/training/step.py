@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from redub.core.errors import AnotherFailed, ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import DubbingBatch
-from redub.model.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTBlock
 from redub.training.losses import Losses, LossWeights, losses_of
 from redub.training.replicas import ALONE, Replicas
 from redub.training.schedule import NoamSchedule

@@ -24,9 +24,9 @@ from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, Re
 from redub.core.registry import load
 from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
-from redub.model.dsu_avo import DSUAVO
-from redub.model.mel_base import MelBase
+from redub.model.blocks.mel_base import MelBase
 from redub.model.registry import LIPS_READ_TEXT, SYSTEMS, reads_context, system
+from redub.model.systems.dsu_avo import DSUAVO
 from redub.training import checkpoint
 from redub.training.batching import (
     BatchingConfig,

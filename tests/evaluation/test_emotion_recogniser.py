@@ -5,11 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from redub.core.errors import ConfigError
-from redub.evaluation.emotion_recogniser import (
-    CANDIDATES,
-    EmotionRecogniser,
-    emotion_report,
-)
+from redub.evaluation.emotion_recogniser import CANDIDATES, EmotionRecogniser, emotion_report
 
 LABELS = ("angry", "happy", "sad")
 MANNER = {"angry": (3.0, 2.0, 0.0), "happy": (3.0, -2.0, 0.0), "sad": (-3.0, 0.0, 0.0)}

@@ -7,13 +7,15 @@ import torch
 
 from redub.core.errors import ConfigError
 from redub.features.runtime import Runtime
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import _EXTRACTORS, extract
-from redub.pipeline.ingest import ingest
-from redub.pipeline.keys import _KEYS
-from redub.pipeline.project import open_project, parse_config
-from redub.pipeline.store import Store
-from redub.pipeline.weights import add_weights
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.keys import _KEYS
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.settings import parse_config
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import add_weights
+from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.extraction import _EXTRACTORS
 from tests.features.paper.ge2e_files import make_ge2e
 from tests.pipeline.films import make_project
 

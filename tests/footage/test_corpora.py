@@ -25,7 +25,7 @@ from redub.footage.corpora.plan import CorpusLine, runs_of, scenes_of
 from redub.footage.corpora.prepare import prepare_corpus, subtitle
 from redub.footage.corpora.registry import LAYOUTS, reader_of
 from redub.footage.folder import FolderRules, read_folder
-from redub.pipeline import store
+from redub.pipeline.store import tables as store
 
 from .media import make, steady
 

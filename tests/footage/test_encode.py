@@ -16,7 +16,8 @@ import pytest
 
 from redub.core.errors import ClipError, StorageError
 from redub.core.types import Waveform
-from redub.footage.encode import DISCLOSURE, write_clip, write_dubbed
+from redub.footage.encode import write_clip
+from redub.footage.remux import DISCLOSURE, write_dubbed
 
 RATE_HZ, FPS = 16_000, 25
 CLICKS = (10, 37, 60)  # pictures that flash; the click sounds when they appear

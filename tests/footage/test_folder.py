@@ -28,7 +28,7 @@ from redub.footage.folder import (
     scene_of,
 )
 from redub.footage.limits import DecodeLimits
-from redub.pipeline.store import clips_of, through_scenes
+from redub.pipeline.store.tables import clips_of, through_scenes
 
 from .media import make, steady
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from redub.core.errors import ConfigError
 from redub.core.types import AudioSpec, Waveform
-from redub.features.mel import LOG_FLOOR, log_mel
+from redub.features.sound.mel import LOG_FLOOR, log_mel
 from redub.footage.demo_film import prosody as manner
 from redub.footage.demo_film.cast import CAST
 from redub.footage.demo_film.lexicon import phones_of

@@ -11,8 +11,8 @@ from redub.core.config import from_mapping
 from redub.core.errors import ConfigError
 from redub.index.base import Hits
 from redub.index.selection import Selection, choose
-from redub.pipeline.index import selection_of
-from redub.pipeline.project import IndexConfig
+from redub.pipeline.store.index.builds import selection_of
+from redub.pipeline.store.settings import IndexConfig
 
 
 def chosen(scores, selection, between=None):

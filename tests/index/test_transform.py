@@ -7,18 +7,15 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.registry import load
 from redub.index.transform import (
-    CLIP_AT,
     TRANSFORMS,
     Chain,
-    DiscriminantAxes,
     Halves,
-    SpeakerZScore,
-    Whiten,
     fit_chain,
     fit_for_search,
     fitted_digest,
     said_of,
 )
+from redub.index.transform_steps import CLIP_AT, DiscriminantAxes, SpeakerZScore, Whiten
 
 RNG = np.random.default_rng(7)
 PEOPLE = ["ann", "bob", "cy"] * 30

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from redub.core.types import AudioSpec
-from redub.model.authentic_dubber import TINY, AuthenticDubber
 from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
+from redub.model.systems.authentic_dubber import TINY, AuthenticDubber
 
 SOUND = AudioSpec(mel_channels=12)
 WIDTHS = FeatureWidths(

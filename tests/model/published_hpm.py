@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from redub.model.positions import sinusoids
+from redub.model.layers.positions import sinusoids
 
 
 class Attention(nn.Module):

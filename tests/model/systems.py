@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from redub.model.authentic_dubber import TINY, AuthenticDubber
-from redub.model.fastspeech2 import FastSpeech2
-from redub.model.style_dubber import StyleDubber
+from redub.model.systems.authentic_dubber import TINY, AuthenticDubber
+from redub.model.systems.fastspeech2 import FastSpeech2
+from redub.model.systems.style_dubber import StyleDubber
 from redub.training.losses import losses_of, masked_l1
 
 SMALL_SIZES = {

@@ -6,7 +6,7 @@ import torch
 
 from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
-from redub.model.mel_base import VOICE_NUMBERS, MelBase
+from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase
 
 WIDTHS = FeatureWidths(
     sound=AudioSpec(mel_channels=6), lips=1, speaker=4, scene=1, face=1, text=1, audio=1, phonemes=9

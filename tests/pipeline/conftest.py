@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 
 from redub.pipeline.demo import run_demo
-from redub.pipeline.project import open_project
+from redub.pipeline.store.project import open_project
 
 
 @pytest.fixture(scope="session")

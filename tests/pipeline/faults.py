@@ -14,13 +14,14 @@ from pathlib import Path
 
 from redub.core.errors import RedubError
 from redub.core.types import MODALITIES
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import extract
-from redub.pipeline.index import build_index, current_build
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import open_project
-from redub.pipeline.retrieve import query_clip
-from redub.pipeline.store import Store
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.index import build_index
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.index.builds import current_build
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.query import query_clip
 from tests.pipeline.films import add_source, make_project
 
 SYNC = Scheduler("sync", 1)

@@ -16,7 +16,7 @@ import redub
 from redub import api, metrics
 from redub.core.errors import ConfigError, UsageError
 from redub.evaluation.registry import METRICS
-from redub.pipeline.store import Store
+from redub.pipeline.store.tables import Store
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -12,15 +12,17 @@ import pytest
 
 from redub.cli import main
 from redub.core.columns import Column
-from redub.pipeline.evaluate import last_evaluation
-from redub.pipeline.ledger import check_ledger, ledger
-from redub.pipeline.lines import LineMaker
-from redub.pipeline.pack import Stored, _packed, _Source, open_pack
-from redub.pipeline.project import init_project, open_project
-from redub.pipeline.retrieve import neighbours_of
-from redub.pipeline.store import FeatureRow, Store, feature_table
-from redub.pipeline.synthesize import read_samples
-from redub.pipeline.train import trained_on
+from redub.pipeline.store.index.neighbours import neighbours_of
+from redub.pipeline.store.ledger import check_ledger, ledger
+from redub.pipeline.store.packs.build import open_pack
+from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.packs.parts import FeatureSource, Stored, _packed
+from redub.pipeline.store.project import init_project, open_project
+from redub.pipeline.store.runs.evaluations import last_evaluation
+from redub.pipeline.store.runs.folders import trained_on
+from redub.pipeline.store.runs.takes import read_samples
+from redub.pipeline.store.schemas import FeatureRow, feature_table
+from redub.pipeline.store.tables import Store
 from tests.pipeline.gaps import write_film
 
 OK, QUARANTINED = 0, 3
@@ -97,7 +99,7 @@ def test_every_feature_is_packed_whatever_is_null(empty, nulls, tmp_path):
         live = pl.DataFrame(rows, schema=["clip_id", "valid", "part"], orient="row")
         dtype = "float16" if (schema.kind, schema.dtype) == ("frames", "float32") else schema.dtype
         kind = Stored(kind=schema.kind, width=schema.width, dtype=dtype)
-        source = _Source(empty, {name: kind}, {name: live})
+        source = FeatureSource(empty, {name: kind}, {name: live})
         ids = ["c3", "c0", "gone", "c4", "c2", "c1"]
         column, _ = _packed(name, kind, ids, source.values(name, ids))
         cells = Column([column.slice(0, 3), column.slice(3)])
@@ -221,7 +223,7 @@ def test_nothing_is_lost(store):
 
 
 def test_a_clip_asks_with_what_it_has(gapped, store):
-    from redub.pipeline.index import open_index
+    from redub.pipeline.store.index.builds import open_index
 
     found = neighbours_of(store, open_index(open_project(gapped[0])))
     for clip_id, own in lacks_of(FILM).items():

@@ -12,31 +12,36 @@ import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Waveform
-from redub.features.loudness import integrated_loudness
+from redub.features.sound.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
-from redub.pipeline.direction import Direction, Feeling, LineDirection
-from redub.pipeline.dub import at_loudness, dub
-from redub.pipeline.evaluate import (
+from redub.pipeline.dubbing.direction import Direction, Feeling, LineDirection
+from redub.pipeline.dubbing.mix import at_loudness
+from redub.pipeline.dubbing.session import dub
+from redub.pipeline.reports.evaluation import write_report
+from redub.pipeline.stages.evaluate import evaluate
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.index import build_index
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.stages.retrieve import retrieve
+from redub.pipeline.stages.synthesize import synthesize
+from redub.pipeline.stages.train import next_run, train_run
+from redub.pipeline.store.index.builds import current_build, open_index
+from redub.pipeline.store.index.neighbours import neighbours_of
+from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.runs.evaluations import (
     GROUND_TRUTH,
     MEAN_MEL,
     RESYNTHESIS,
-    evaluate,
     is_evaluated,
     last_evaluation,
 )
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import extract
-from redub.pipeline.index import build_index, current_build, open_index
-from redub.pipeline.ingest import ingest
-from redub.pipeline.lines import LineMaker
-from redub.pipeline.project import open_project
-from redub.pipeline.report import write_report
-from redub.pipeline.retrieve import excluded_clips, neighbours_of, query_clip, retrieve
-from redub.pipeline.store import Store
-from redub.pipeline.synthesize import read_samples, synthesize
-from redub.pipeline.train import next_run, train_run
-from redub.pipeline.verify import repair_store, verify_store
+from redub.pipeline.store.runs.takes import read_samples
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.verify import repair_store, verify_store
+from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.query import excluded_clips, query_clip
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.typed import redub
 
@@ -284,7 +289,8 @@ def test_the_table_has_ground_truth_resynthesis_and_the_mean(finished):
 
 
 def test_a_silent_take_counts_as_wrong(finished):
-    from redub.pipeline.evaluate import LineFigures, _emotion_scores
+    from redub.pipeline.stages.evaluate import _emotion_scores
+    from redub.pipeline.store.runs.evaluations import LineFigures
 
     clip = next(c for c in Store(finished).clips() if c.split == "test")
     line = LineFigures(
@@ -511,7 +517,7 @@ def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
             heard.setdefault(choice, []).append(line.context)
         return synthesise(dubber, lines, controls)
 
-    monkeypatch.setattr("redub.pipeline.dub.synthesise", listening)
+    monkeypatch.setattr("redub.pipeline.dubbing.session.synthesise", listening)
     video = finished.footage_root / "scene_06.mp4"
     for choice in ("original", "dubbed"):
         output = tmp_path / f"{choice}.mp4"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from redub.model.fastspeech2 import FastSpeech2
+from redub.model.systems.fastspeech2 import FastSpeech2
 from redub.training import checkpoint
 from redub.training.trainer import train
 from tests.training.made import QUICK, SOUND, make_lines

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from redub.core.types import AudioSpec
-from redub.model.authentic_dubber import TINY
+from redub.model.systems.authentic_dubber import TINY
 from redub.training.batching import BatchingConfig
 from redub.training.lines import ContextLine, DubbingLine, FeatureScaler, Hits
 from redub.training.schedule import NoamSchedule

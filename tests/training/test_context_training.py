@@ -15,7 +15,7 @@ from redub.training.pretrained import export_weights, read_weights
 from redub.training.synthesis import load_dubber, synthesise
 from redub.training.trainer import train
 from redub.training.units import NOWHERE, fit_units
-from tests.model.test_context_systems import SMALL
+from tests.model.systems.test_context_systems import SMALL
 from tests.training.made import QUICK, SOUND, in_context, make_lines
 
 KEYS = {"mel": "m1", "lips": "l1"}

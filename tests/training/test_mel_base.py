@@ -8,8 +8,8 @@ import torch
 
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError
-from redub.model.authentic_dubber import AuthenticDubberConfig
-from redub.model.mel_base import MelBase
+from redub.model.blocks.mel_base import MelBase
+from redub.model.systems.authentic_dubber import AuthenticDubberConfig
 from redub.training.batching import widths_of
 from redub.training.lines import FeatureScaler
 from redub.training.mel_base import RIDGE, fit_mel_base

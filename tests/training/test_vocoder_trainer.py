@@ -10,8 +10,8 @@ import torch
 
 from redub.core.errors import ConfigError, IntegrityError, RedubError
 from redub.core.types import AudioSpec, Waveform
-from redub.features.mel import LOG_FLOOR as STORED_FLOOR
-from redub.features.mel import log_mel
+from redub.features.sound.mel import LOG_FLOOR as STORED_FLOOR
+from redub.features.sound.mel import log_mel
 from redub.model.vocoder.discriminators import (
     DiscriminatorConfig,
     Discriminators,

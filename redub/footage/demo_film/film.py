@@ -20,11 +20,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+import redub.footage.demo_film.prosody as manner
 from redub.core.config import canonical, digest_of, settings_of
 from redub.core.errors import ConfigError, StorageError
 from redub.core.stopping import uninterrupted
 from redub.core.types import ByteArray, FloatArray, Waveform
-from redub.footage.demo_film import prosody as manner
 from redub.footage.demo_film.cast import CAST, Actor
 from redub.footage.demo_film.face import EXPRESSIONS, VIDEO_FPS, Motion, motion_of
 from redub.footage.demo_film.lexicon import phones_of

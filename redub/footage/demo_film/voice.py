@@ -18,12 +18,7 @@ from numpy.typing import NDArray
 
 from redub.core.types import FloatArray, Waveform
 from redub.footage.demo_film.phonetics import NOISE_BANDS, SOUNDS, VOWELS
-from redub.footage.demo_film.timing import (
-    FRAME_SAMPLES,
-    SAMPLE_RATE_HZ,
-    Segment,
-    frame_owner,
-)
+from redub.footage.demo_film.timing import FRAME_SAMPLES, SAMPLE_RATE_HZ, Segment, frame_owner
 
 FFT = 512  # 32 ms: a 60 Hz wide resonance has died by 50 dB
 NOISE_FFT = 480

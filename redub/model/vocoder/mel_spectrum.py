@@ -1,6 +1,7 @@
 """The log-mel of a waveform as torch computes it, so that a loss can be learned from.
 
-The same numbers as ``features/mel.py``. Source: HiFi-GAN (arXiv:2010.05646), public code: power
+The same numbers as ``features/sound/mel.py``. Source: HiFi-GAN (arXiv:2010.05646), public code:
+power
 plus 1e-9, Slaney filters, natural logarithm, floor 1e-5, reflected edges of (n_fft - hop) / 2.
 Letters: B batch, S samples, T mel frames, C mel channels, F linear frequencies.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from redub.features.offline import quiet_transformers
+from redub.features.weights.offline import quiet_transformers
 from tests.features.paper.roberta_emotion_files import CORPUS, write_tokenizer
 
 PROMPT_WORDS = ("xReact [GEN]", "happy", "sad", "none")

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from redub.features.offline import quiet_transformers
-from redub.features.pronunciation import PHONES
+from redub.features.text.pronunciation import PHONES
+from redub.features.weights.offline import quiet_transformers
 
 LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ")
 """The vocabulary of facebook/wav2vec2-base-960h, in its order."""

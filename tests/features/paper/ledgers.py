@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from redub.core.durable import folder_digests
 from redub.features.runtime import Runtime
-from redub.features.weight_kinds import KINDS
-from redub.features.weights import WeightFolder
-from redub.pipeline.files import folder_digests
+from redub.features.weights.folder import WeightFolder
+from redub.features.weights.kinds import KINDS
 
 CPU = Runtime(device="cpu")
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from redub.features.offline import quiet_transformers
+from redub.features.weights.offline import quiet_transformers
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 WIDTH = 32

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.phonemes import SIL, id_of, symbol_of
 from redub.core.types import AudioSpec
-from redub.features.ctc_alignment import Piece, best_path, timed_phones
-from redub.features.ctc_durations import CtcConfig, CtcDurations
-from redub.features.ctc_vocabulary import frame_clock, read_vocabulary
-from redub.features.networks.ctc import load_network
-from redub.features.offline import quiet_transformers
-from redub.features.phonemes import phoneme_ids
+from redub.features.models.ctc.alignment import Piece, best_path, timed_phones
+from redub.features.models.ctc.checkpoint import frame_clock, read_vocabulary
+from redub.features.models.ctc.extractor import CtcConfig, CtcDurations
+from redub.features.models.ctc.network import load_network
+from redub.features.text.phonemes import phoneme_ids
+from redub.features.weights.offline import quiet_transformers
 from tests.features.paper.ctc_files import (
     LETTERS,
     STRESSED_PHONES,
@@ -270,7 +270,7 @@ def test_the_network_is_loaded_with_the_network_cable_cut(letters):
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
         "import pathlib, torch\n"
         "from tests.features.paper.ledgers import folder_of\n"
-        "from redub.features.networks.ctc import load_network\n"
+        "from redub.features.models.ctc.network import load_network\n"
         f"weights = folder_of(pathlib.Path({str(letters)!r}), 'ctc')\n"
         "network = load_network(weights, device=torch.device('cpu'))\n"
         "print(sum(p.numel() for p in network.model.parameters()))"

@@ -7,7 +7,9 @@ from torch.nn import functional as F
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec, VideoSpec
-from redub.features.emonet import (
+from redub.features.face.landmarks import LandmarkConfig as BuiltinConfig
+from redub.features.face.landmarks import LandmarkExtractor
+from redub.features.models.emonet.extractor import (
     AFFECT,
     LABELS,
     EmoNetConfig,
@@ -16,9 +18,7 @@ from redub.features.emonet import (
     LandmarkConfig,
     on_frame,
 )
-from redub.features.landmarks import LandmarkConfig as BuiltinConfig
-from redub.features.landmarks import LandmarkExtractor
-from redub.features.networks.emonet import Block, EmoNet, Sight, Wiring, misfit, peaks
+from redub.features.models.emonet.network import Block, EmoNet, Sight, Wiring, misfit, peaks
 from redub.features.registry import extractor_config, make_extractor
 from redub.features.runtime import Runtime
 from tests.features.drawn_faces import media_of, talking

@@ -13,14 +13,14 @@ import torch
 
 from redub.core.errors import ClipError, ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec
-from redub.features.emotion2vec import (
+from redub.features.models.emotion2vec.checkpoint import conv_layers, read_settings
+from redub.features.models.emotion2vec.extractor import (
     Emotion2vecConfig,
     Emotion2vecExtractor,
     Emotion2vecFramesConfig,
     Emotion2vecFramesExtractor,
 )
-from redub.features.emotion2vec_folder import conv_layers, read_settings
-from redub.features.networks.emotion2vec import (
+from redub.features.models.emotion2vec.network import (
     FrameMaker,
     distance_bias,
     funasr_class,

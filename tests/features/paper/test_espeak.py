@@ -7,9 +7,9 @@ import pytest
 
 from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError
 from redub.core.phonemes import symbol_of
-from redub.features import espeak
-from redub.features.espeak import ARPABET, EspeakConfig, EspeakPhonemes, espeak_lookup
-from redub.features.pronunciation import PHONES, dictionary
+from redub.features.text import espeak
+from redub.features.text.espeak import ARPABET, EspeakConfig, EspeakPhonemes, espeak_lookup
+from redub.features.text.pronunciation import PHONES, dictionary
 from tests.features.voices import media_of
 
 installed = pytest.mark.skipif(
@@ -74,7 +74,7 @@ def test_another_version_than_the_pinned_one_is_refused(monkeypatch):
 
 
 def test_importing_the_makers_loads_no_espeak():
-    code = "import redub.features.lexicon, sys; print('espeakng_loader' in sys.modules)"
+    code = "import redub.features.text.lexicon, sys; print('espeakng_loader' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from redub.core.errors import ClipError, ModelRefusedError
-from redub.features.face_boxes import UserBoxes
-from redub.features.face_detector import detector_of
-from redub.features.face_track import FaceTrackConfig, FaceTrackExtractor
+from redub.features.face.boxes import UserBoxes
+from redub.features.face.detector import detector_of
+from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor
 from tests.features.drawn_faces import media_of, talking
 from tests.features.paper.ledgers import CPU, folder_of
 

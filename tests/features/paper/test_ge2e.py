@@ -10,8 +10,8 @@ import torch
 
 from redub.core.errors import ClipError, ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec
-from redub.features.ge2e import Ge2eConfig, Ge2eExtractor
-from redub.features.networks.ge2e import (
+from redub.features.models.ge2e.extractor import Ge2eConfig, Ge2eExtractor
+from redub.features.models.ge2e.network import (
     SpeakerEncoder,
     mel_energies,
     mel_windows,

@@ -3,18 +3,18 @@ import json
 import pytest
 
 from redub.core.errors import FeatureAbsent, ModelRefusedError
-from redub.features.imported_caption import (
+from redub.features.picture.imported_caption import (
     ImportedCaptionConfig,
     ImportedFaceCaption,
     ImportedSceneCaption,
 )
-from redub.pipeline.captions import import_captions
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import extract
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import open_project
-from redub.pipeline.store import Store
-from redub.pipeline.weights import add_weights, read_ledger
+from redub.pipeline.imports.captions import import_captions
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import add_weights, read_ledger
+from redub.pipeline.work.executor import Scheduler
 from tests.features.drawn_faces import media_of
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.pipeline.films import make_project

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redub.core.errors import ConfigError
-from redub.features.imported_caption import CAPTIONS
-from redub.features.imported_lines import canonical_lines, parse_lines
-from redub.features.imported_reaction import REACTIONS
-from redub.pipeline.captions import import_captions
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import open_project
-from redub.pipeline.reactions import import_reactions
-from redub.pipeline.store import Store
-from redub.pipeline.weights import FILE_NAME
+from redub.features.picture.imported_caption import CAPTIONS
+from redub.features.text.imported_lines import canonical_lines, parse_lines
+from redub.features.text.imported_reaction import REACTIONS
+from redub.pipeline.imports.captions import import_captions
+from redub.pipeline.imports.reactions import import_reactions
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import FILE_NAME
+from redub.pipeline.work.executor import Scheduler
 from tests.pipeline.films import make_project, tree_digest
 
 DOORS = {"captions": (import_captions, "scene"), "reactions": (import_reactions, "reaction")}

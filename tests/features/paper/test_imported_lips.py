@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from redub.core.errors import FeatureAbsent, ModelRefusedError
-from redub.features.imported_lips import KIND, ImportedLipConfig, ImportedLips
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import extract
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import open_project
-from redub.pipeline.store import Store
-from redub.pipeline.weights import add_weights
+from redub.features.mouth.imported_lips import KIND, ImportedLipConfig, ImportedLips
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import add_weights
+from redub.pipeline.work.executor import Scheduler
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.voices import media_of
 from tests.pipeline.films import make_project

@@ -2,9 +2,9 @@ import pytest
 
 from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError, ModelRefusedError
 from redub.core.phonemes import symbol_of
-from redub.features import espeak
-from redub.features.lexicon import LexiconConfig, LexiconPhonemes, read_lexicon
-from redub.features.weights import WeightFolder
+from redub.features.text import espeak
+from redub.features.text.lexicon import LexiconConfig, LexiconPhonemes, read_lexicon
+from redub.features.weights.folder import WeightFolder
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.lexicon_files import CMUDICT_07B, CMUDICT_DICT, MFA, make_lexicon
 from tests.features.voices import media_of
@@ -132,7 +132,7 @@ def test_espeak_is_asked_only_for_what_the_lexicon_lacks(tmp_path, monkeypatch):
         asked.append(word)
         return ("F", "UW") if word == "foo" else None
 
-    monkeypatch.setattr("redub.features.lexicon.espeak_lookup", lookup)
+    monkeypatch.setattr("redub.features.text.lexicon.espeak_lookup", lookup)
     monkeypatch.setattr(espeak, "installed_version", lambda: "0.2.4")
     extractor = lexicon(make_lexicon(tmp_path), then="espeak")
     assert extractor.config.espeak == "0.2.4"

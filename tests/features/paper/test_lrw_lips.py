@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from redub.core.errors import FeatureAbsent, ModelRefusedError
-from redub.features.lrw_lips import LrwLipConfig, LrwLipExtractor, read_lips
-from redub.features.networks.lip_resnet import LipResNet, normalised
+from redub.features.models.lrw_lips.extractor import LrwLipConfig, LrwLipExtractor, read_lips
+from redub.features.models.lrw_lips.network import LipResNet, normalised
 from redub.features.runtime import Runtime
-from redub.pipeline.weights import add_weights
+from redub.pipeline.store.weights import add_weights
 from tests.features.drawn_faces import media_of
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.lrw_lips_files import NAME, make_lrw_lips, tensor_shapes

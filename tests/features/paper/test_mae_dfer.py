@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
-from redub.features.mae_dfer import LABELS, MaeDferConfig, MaeDferExtractor, window_frames
-from redub.features.networks.lgi_former import LgiFormer, by_region, sinusoids
+from redub.features.models.mae_dfer.extractor import (
+    LABELS,
+    MaeDferConfig,
+    MaeDferExtractor,
+    window_frames,
+)
+from redub.features.models.mae_dfer.network import LgiFormer, by_region, sinusoids
 from tests.features.drawn_faces import media_of, talking
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.made_tensors import random_state

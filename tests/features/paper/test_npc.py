@@ -10,14 +10,12 @@ import torch
 
 from redub.core.errors import ClipError, ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec
-from redub.features.networks.fbank import FbankSpec, fbank, normalised
-from redub.features.networks.npc import Npc, NpcSizes
-from redub.features.npc import NpcConfig, NpcExtractor, read_config
-from redub.features.offline import quiet_transformers
+from redub.features.models.npc.extractor import NpcConfig, NpcExtractor, read_config
+from redub.features.models.npc.fbank import FbankSpec, fbank, normalised
+from redub.features.models.npc.network import Npc, NpcSizes
+from redub.features.weights.offline import quiet_transformers
 from tests.features.paper.ledgers import CPU, Payload, folder_of
-from tests.features.paper.npc_files import (
-    AUDIO as FRONT,
-)
+from tests.features.paper.npc_files import AUDIO as FRONT
 from tests.features.paper.npc_files import PUBLIC, SMALL, tensor_shapes, tensors_of
 from tests.features.paper.npc_files import make_npc as make_any_npc
 from tests.features.voices import AUDIO, hiss, media_of, silence, vowel

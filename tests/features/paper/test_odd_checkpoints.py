@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from redub.core.errors import ModelRefusedError
-from redub.features.checkpoint_parts import tensor_table
-from redub.features.emotion2vec_folder import read_settings
-from redub.features.networks.caption_writer import refuse_odd_types
-from redub.features.weights import WeightFolder, load_strictly, understood
+from redub.features.models.caption_writer import refuse_odd_types
+from redub.features.models.emotion2vec.checkpoint import read_settings
+from redub.features.weights.checkpoint_parts import tensor_table
+from redub.features.weights.folder import WeightFolder, load_strictly, understood
 from tests.features.paper.ledgers import Payload
 
 

@@ -9,17 +9,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
-from redub.features.offline import quiet_transformers
-from redub.features.reaction import ReactionConfig, ReactionExtractor
 from redub.features.registry import EXTRACTORS, MAKERS, PROFILES, extractor_class, make_extractor
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import _EXTRACTORS, extract
-from redub.pipeline.ingest import ingest
-from redub.pipeline.keys import _KEYS
-from redub.pipeline.project import open_project
-from redub.pipeline.reactions import import_reactions
-from redub.pipeline.store import Store
-from redub.pipeline.weights import add_weights, read_ledger
+from redub.features.text.reaction import ReactionConfig, ReactionExtractor
+from redub.features.weights.offline import quiet_transformers
+from redub.pipeline.imports.reactions import import_reactions
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.keys import _KEYS
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import add_weights, read_ledger
+from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.extraction import _EXTRACTORS
 from tests.features.paper.comet_files import make_comet, make_comet_t5
 from tests.features.paper.ledgers import CPU, Payload, folder_of
 from tests.features.paper.roberta_emotion_files import CORPUS, LABELS, WIDTH, make_roberta_emotion

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
-from redub.features import shared_networks
-from redub.features.networks import roberta_emotion as network_module
-from redub.features.networks.model_page import built, configured
-from redub.features.offline import quiet_transformers
+from redub.features.models import shared_networks
+from redub.features.models.model_page import built, configured
+from redub.features.models.roberta_emotion import network as network_module
+from redub.features.models.roberta_emotion.checkpoint import labels_of
+from redub.features.models.roberta_emotion.extractor import batches_of_like_length
 from redub.features.registry import extractor_class, make_extractor
-from redub.features.roberta_emotion import batches_of_like_length, labels_of
 from redub.features.runtime import Runtime
+from redub.features.weights.offline import quiet_transformers
 from tests.features.paper.ledgers import CPU, Payload, folder_of
 from tests.features.paper.roberta_emotion_files import (
     CORPUS,
@@ -189,7 +190,7 @@ def test_the_public_network_has_as_many_parameters_as_its_file_has_bytes(tmp_pat
 def test_a_text_beyond_the_positions_loses_its_end_and_is_counted(public, caplog):
     text = " ".join(CORPUS)
     extractor = extractor_of(public)
-    with caplog.at_level(logging.INFO, logger="redub.features.roberta_emotion"):
+    with caplog.at_level(logging.INFO, logger="redub.features.models.roberta_emotion.extractor"):
         [ids] = extractor.prepare(media_of(text=text))
         extractor.prepare(media_of(text=LINE))
         extractor.prepare(media_of(text=text + " More."))

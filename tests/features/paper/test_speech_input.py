@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from redub.core.errors import ClipError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec
-from redub.features.checkpoint_parts import only_file, tensor_table
-from redub.features.speech_input import on_mel_clock, speech_of
-from redub.features.weights import WeightFolder
+from redub.features.sound.speech_input import on_mel_clock, speech_of
+from redub.features.weights.checkpoint_parts import only_file, tensor_table
+from redub.features.weights.folder import WeightFolder
 from tests.features.voices import AUDIO, media_of, silence, vowel
 
 STYLE_DUBBER = AudioSpec(

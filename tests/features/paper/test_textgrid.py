@@ -9,14 +9,14 @@ from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import SIL, id_of, symbol_of
 from redub.core.types import AudioSpec
 from redub.features import clip_files
-from redub.features.durations import TimedPhone, rows_on_mel_clock
-from redub.features.phonemes import phoneme_ids
-from redub.features.textgrid import (
+from redub.features.sound.durations import TimedPhone, rows_on_mel_clock
+from redub.features.sound.textgrid import (
     TextGridConfig,
     TextGridDurations,
     parse_textgrid,
     phone_tier,
 )
+from redub.features.text.phonemes import phoneme_ids
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.textgrid_files import (
     SEE_SUE,

@@ -17,32 +17,32 @@ from torch.nn import functional
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec, VideoSpec
-from redub.features import shared_networks
-from redub.features.caption_frames import face_square, square_pictures, uniform_frames
-from redub.features.networks.stc_connector import ConvNorm, StcConnector
-from redub.features.networks.videollama2 import (
+from redub.features.models import shared_networks
+from redub.features.models.videollama2.checkpoint import NORMAL, TOWERS, VideoLlama2Plan, read_plan
+from redub.features.models.videollama2.connector import ConvNorm, StcConnector
+from redub.features.models.videollama2.extractor import (
+    VideoLlama2FaceCaption,
+    VideoLlama2FaceConfig,
+    VideoLlama2SceneCaption,
+    VideoLlama2SceneConfig,
+)
+from redub.features.models.videollama2.network import (
     KEY_MAPPING,
     MARK,
     SYSTEM,
     language_config,
     model_class,
 )
-from redub.features.offline import quiet_transformers
+from redub.features.picture.caption_frames import face_square, square_pictures, uniform_frames
 from redub.features.registry import PROFILES, extractor_class, extractor_config
 from redub.features.runtime import Runtime
-from redub.features.videollama2_caption import (
-    VideoLlama2FaceCaption,
-    VideoLlama2FaceConfig,
-    VideoLlama2SceneCaption,
-    VideoLlama2SceneConfig,
-)
-from redub.features.videollama2_plan import NORMAL, TOWERS, VideoLlama2Plan, read_plan
-from redub.pipeline.executor import Scheduler
-from redub.pipeline.extract import extract
-from redub.pipeline.ingest import ingest
-from redub.pipeline.project import open_project
-from redub.pipeline.store import Store
-from redub.pipeline.weights import add_weights
+from redub.features.weights.offline import quiet_transformers
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import add_weights
+from redub.pipeline.work.executor import Scheduler
 from tests.features.drawn_faces import media_of
 from tests.features.paper.chat_tokenizers import OLD_MISTRAL, write_json
 from tests.features.paper.ledgers import CPU, Payload, folder_of
@@ -439,7 +439,7 @@ def test_the_full_size_model_weighs_what_the_public_shards_weigh():
 
 def test_the_public_towers_have_their_published_sizes():
     # openai/clip-vit-large-patch14-336's image side: 303.5 M; so400m-patch14-384's: 428 M.
-    from redub.features.networks.videollama2 import tower_of
+    from redub.features.models.videollama2.network import tower_of
 
     for (name, config), kind, millions in zip(
         TOWERS.items(), ("clip", "siglip"), (303.5, 428.2), strict=True

@@ -11,17 +11,17 @@ from safetensors.torch import load_file, save_file
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
 from redub.core.types import VideoSpec
-from redub.features.networks.videollama3 import MARK, kept_tokens, patches_of
-from redub.features.offline import quiet_transformers
-from redub.features.registry import MAKERS
-from redub.features.videollama3_caption import (
-    TimedPictures,
+from redub.features.models.videollama3.checkpoint import read_plan
+from redub.features.models.videollama3.extractor import (
     VideoLlama3FaceCaption,
     VideoLlama3FaceConfig,
     VideoLlama3SceneCaption,
     VideoLlama3SceneConfig,
 )
-from redub.features.videollama3_plan import read_plan
+from redub.features.models.videollama3.frames import TimedPictures
+from redub.features.models.videollama3.network import MARK, kept_tokens, patches_of
+from redub.features.registry import MAKERS
+from redub.features.weights.offline import quiet_transformers
 from tests.features.drawn_faces import media_of
 from tests.features.paper.chat_tokenizers import QWEN2, write_json
 from tests.features.paper.ledgers import CPU, folder_of
@@ -181,7 +181,9 @@ def test_a_senseless_number_of_pictures_is_refused(frames):
 
 def test_both_features_can_be_made_by_it():
     for feature in ("scene_caption", "face_caption"):
-        assert MAKERS[feature]["videollama3"].startswith("redub.features.videollama3_caption:")
+        assert MAKERS[feature]["videollama3"].startswith(
+            "redub.features.models.videollama3.extractor:"
+        )
 
 
 # -- refusals

@@ -12,10 +12,10 @@ import torch
 
 from redub.core.errors import ClipError, FeatureAbsent, ModelRefusedError
 from redub.core.types import AudioSpec
-from redub.features.networks.model_page import built
-from redub.features.offline import quiet_transformers
+from redub.features.models.model_page import built
+from redub.features.models.wav2vec2_iemocap.checkpoint import labels_of, layout_of
 from redub.features.registry import make_extractor
-from redub.features.wav2vec2_iemocap import labels_of, layout_of
+from redub.features.weights.offline import quiet_transformers
 from tests.features.paper.ledgers import CPU, Payload, folder_of
 from tests.features.paper.wav2vec2_iemocap_files import (
     PROJECTED,

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from redub.core.errors import FeatureAbsent, ModelRefusedError
-from redub.features.face_detector import Box, detector_of
-from redub.features.face_following import LinkedFollower
-from redub.features.face_track import FaceTrackConfig, FaceTrackExtractor
-from redub.features.yunet import SIDE, YuNetDetector
-from redub.pipeline.project import open_project
-from redub.pipeline.weights import add_weights
-from redub.pipeline.weights_doctor import examine_weights
+from redub.features.face.detector import Box, detector_of
+from redub.features.face.following import LinkedFollower
+from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor
+from redub.features.face.yunet import SIDE, YuNetDetector
+from redub.pipeline.reports.weights_doctor import examine_weights
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.weights import add_weights
 from tests.features.drawn_faces import media_of, talking
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.yunet_files import box_of, make_other_network, make_yunet

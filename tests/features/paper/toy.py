@@ -10,8 +10,8 @@ import torch
 
 from redub.core.errors import FeatureAbsent
 from redub.features.base import FeatureSchema
-from redub.features.model_extractor import ModelExtractor
-from redub.features.weights import load_strictly
+from redub.features.models.model_extractor import ModelExtractor
+from redub.features.weights.folder import load_strictly
 
 WIDTH = 4
 

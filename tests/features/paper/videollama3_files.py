@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-from tests.features.paper.chat_tokenizers import (
-    QWEN2_WITH_MEDIA,
-    make_qwen_tokenizer,
-    write_json,
-)
+from tests.features.paper.chat_tokenizers import QWEN2_WITH_MEDIA, make_qwen_tokenizer, write_json
 
 MEDIA = ("<|image_pad|>", "<|video_pad|>")
 PREPROCESSOR = {

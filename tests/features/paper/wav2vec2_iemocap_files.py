@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from redub.features.offline import quiet_transformers
+from redub.features.weights.offline import quiet_transformers
 
 CONVOLUTIONS = {
     "conv_dim": [16] * 7,

@@ -1,0 +1,117 @@
+"""Commands of the weights ledger: ``redub weights ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from redub.commands.apps import weights_app
+from redub.commands.console import OK, REFUSED, finish, progress_bar, put, say, table
+from redub.commands.invocation import HERE, command
+from redub.commands.options import Json, ProjectDir, project_of
+from redub.core.errors import UsageError
+
+# -- weights
+
+
+@weights_app.command("add")
+def weights_add(
+    kind: Annotated[str, typer.Argument(help="a kind of `redub weights kinds`")],
+    path: Annotated[Path, typer.Argument(help="the local folder or file")],
+    name: Annotated[str, typer.Option(help="the entry's name, by default the kind")] = "",
+    licence: Annotated[str, typer.Option(help="if other than the publisher's")] = "",
+    terms: Annotated[str, typer.Option(help="if other than the publisher's")] = "",
+    replace: Annotated[bool, typer.Option(help="change an entry that has other files")] = False,
+    project: ProjectDir = HERE,
+) -> None:
+    """Record the SHA-256 of every file of some weights, their licence and terms."""
+    from redub.pipeline.store.lock import project_lock
+    from redub.pipeline.store.weights import add_weights
+
+    root = project_of(project).root
+    with project_lock(root), progress_bar("hash", "bytes") as bar:
+        entry = add_weights(
+            root,
+            kind,
+            path,
+            name=name,
+            licence=licence,
+            terms=terms,
+            replace=replace,
+            progress=bar,
+        )
+    say(f"{entry.name}: {len(entry.files)} files of {entry.path}")
+    say(f"licence: {entry.licence}{'; ' + entry.terms if entry.terms else ''}")
+    finish(0, command("doctor", "--weights", project=project))
+
+
+@weights_app.command("list")
+def weights_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """The entries of models.lock."""
+    from redub.pipeline.store.weights import read_ledger
+
+    entries = list(read_ledger(project_of(project).root).entries.values())
+    if as_json:
+        put({"weights": entries}, schema="weights.list")
+        return
+    table(
+        ["name", "kind", "files", "licence", "path"],
+        [[e.name, e.kind, len(e.files), e.licence, e.path] for e in entries],
+    )
+
+
+@weights_app.command("kinds")
+def weights_kinds(as_json: Json = False) -> None:
+    """What can be recorded: kinds, the files each needs, publisher and licence."""
+    from redub.features.weights.kinds import KINDS
+
+    if as_json:
+        put({"kinds": KINDS}, schema="weights.kinds")
+        return
+    table(
+        ["kind", "what", "needs", "licence"],
+        [
+            [name, kind.title, " + ".join("|".join(group) for group in kind.wanted), kind.licence]
+            for name, kind in KINDS.items()
+        ],
+    )
+
+
+@weights_app.command("verify")
+def weights_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="entries; all if left out")] = None,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Hash every recorded file again; exit 8 if one is gone or changed."""
+    from redub.core.config import nearest
+    from redub.pipeline.store.weights import read_ledger, verify_weights
+
+    ledger = read_ledger(project_of(project).root)
+    for name in names or ():
+        if name not in ledger.entries:
+            raise UsageError(f"no weights '{name}'; {nearest(name, ledger.entries)}")
+    with progress_bar("verify", "entries") as bar:
+        found = list(verify_weights(ledger, names or list(ledger.entries), bar))
+    if as_json:
+        put({"weights": {e.name: wrong for e, wrong in found}}, schema="weights.verify")
+    for entry, wrong in found:
+        say(f"{entry.name}: {'whole' if not wrong else ''}{'; '.join(wrong)}")
+    raise typer.Exit(REFUSED if any(wrong for _, wrong in found) else OK)
+
+
+@weights_app.command("remove")
+def weights_remove(
+    name: Annotated[str, typer.Argument(help="an entry of models.lock")],
+    project: ProjectDir = HERE,
+) -> None:
+    """Take an entry out of models.lock; files and computed features stay."""
+    from redub.pipeline.store.lock import project_lock
+    from redub.pipeline.store.weights import remove_weights
+
+    root = project_of(project).root
+    with project_lock(root):
+        entry = remove_weights(root, name)
+    say(f"{entry.name} taken out; its files in {entry.path} were not touched")

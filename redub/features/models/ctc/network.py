@@ -1,0 +1,118 @@
+"""wav2vec 2.0 with a CTC head, from a local folder, as log-probabilities per frame.
+
+Source: Wav2Vec2ForCTC of transformers (arXiv:2006.11477); the blank is the pad token.
+Letters: S samples at 16 kHz, F frames of the network, V entries of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from redub.core.extras import optional
+from redub.core.types import FloatArray
+from redub.features.weights.checkpoint_parts import tensor_table
+from redub.features.weights.folder import WeightFolder, load_strictly
+from redub.features.weights.offline import quiet_transformers
+
+INDEX = "model.safetensors.index.json"
+MASK = "wav2vec2.masked_spec_embed"  # only used in training; some checkpoints lack it
+_SETTINGS_NOT_OURS = frozenset(
+    {"dtype", "transformers_version", "architectures", "_name_or_path", "return_dict"}
+    | {"output_hidden_states", "output_attentions", "problem_type", "id2label", "label2id"}
+)
+_OLD_NAMES = {"weight_g": "parametrizations.weight.original0"} | {
+    "weight_v": "parametrizations.weight.original1"
+}
+
+
+class CtcNetwork:
+    """The loaded network; one utterance at a time.
+
+    The group norm of the base models sees a whole row, padding included, so a padded batch would
+    not be what each clip alone is.
+    """
+
+    def __init__(self, model: Any, *, normalise: bool, device: torch.device) -> None:
+        self.model = model
+        self.normalise = normalise
+        self.device = device
+
+    def parameters(self) -> Iterator[Tensor]:
+        parameters: Iterator[Tensor] = self.model.parameters()
+        return parameters
+
+    @torch.inference_mode()
+    def log_probabilities(self, speech: FloatArray) -> NDArray[np.float64]:
+        """(F, V) natural logarithms that sum to 1 in each row, of (S,) samples."""
+        samples = torch.from_numpy(np.ascontiguousarray(speech, dtype=np.float32))
+        if self.normalise:
+            # As transformers' feature extractor does; 1e-7 is its guard against silence.
+            samples = (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)
+        if self.device.type == "cuda":
+            samples = samples.pin_memory()
+        batch = samples[None].to(self.device, non_blocking=True)
+        logits = self.model(batch).logits[0].double()
+        scores: NDArray[np.float64] = logits.log_softmax(dim=-1).cpu().numpy()
+        return scores
+
+
+def load_network(weights: WeightFolder, *, device: Any) -> CtcNetwork:
+    """Build and fill the network.
+
+    Raises:
+        ModelRefusedError: another model, a missing or left-over tensor, settings that do not fit.
+    """
+    transformers = quiet_transformers()
+    # After the offline switches are set.
+    hub = optional("huggingface_hub.errors", extra="paper", purpose="alignment by CTC")
+    nonsense = (
+        hub.StrictDataclassError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+    )
+    defaults = transformers.Wav2Vec2Config().to_dict()
+    given = weights.json("config.json")
+    settings = {k: v for k, v in given.items() if k in defaults and k not in _SETTINGS_NOT_OURS}
+    try:
+        config = transformers.Wav2Vec2Config(**settings)
+        config._attn_implementation = "sdpa"  # never a kernel that a configuration names
+        model = transformers.Wav2Vec2ForCTC(config)
+    except nonsense as error:
+        raise weights.refused(
+            f"config.json cannot be built: {error}", code="E-MODEL-CONFIG"
+        ) from error
+    state = {_today(name): tensor for name, tensor in _tensors(weights).items()}
+    load_strictly(model, state, weights, lacking=(MASK.replace(".", r"\."),))
+    model.requires_grad_(False)
+    normalise = True
+    if weights.has("preprocessor_config.json"):
+        normalise = bool(weights.json("preprocessor_config.json").get("do_normalize", True))
+    return CtcNetwork(model.eval().to(device), normalise=normalise, device=device)
+
+
+def _today(name: str) -> str:
+    """The name that today's torch gives a weight-normed tensor."""
+    stem, _, last = name.rpartition(".")
+    return f"{stem}.{_OLD_NAMES[last]}" if last in _OLD_NAMES else name
+
+
+def _tensors(weights: WeightFolder) -> dict[str, Any]:
+    if weights.has(INDEX):
+        shards = json.loads(weights.text(INDEX)).get("weight_map", {})
+        files = sorted(set(shards.values()))
+    else:
+        files = [weights.one_of("model.safetensors", "pytorch_model.bin")]
+    state: dict[str, Any] = {}
+    for file in files:
+        state |= tensor_table(weights.tensors(file), weights, file)
+    return state

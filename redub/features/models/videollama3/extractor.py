@@ -1,0 +1,133 @@
+"""Captions by VideoLLaMA 3, for the scene and for the face.
+
+Source: VideoLLaMA 3 (arXiv:2501.13106) and the ``video_llama_3`` classes of transformers. Pictures
+keep their shape and the network is told when each was taken.
+Letters: N pictures shown, H and W their height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from redub.core.errors import ConfigError
+from redub.core.types import ByteArray, ClipMedia, VideoSpec
+from redub.features.models.video_caption import (
+    FACE_PROMPT,
+    MOST_TOKENS,
+    SCENE_PROMPT,
+    Precision,
+    VideoCaptioner,
+    check_caption_config,
+)
+from redub.features.models.videollama3.checkpoint import VideoLlama3Plan, read_plan
+from redub.features.models.videollama3.frames import TimedPictures
+from redub.features.picture.caption_frames import (
+    clip_pictures,
+    face_pictures,
+    pillow_image,
+    resized,
+    square_pictures,
+    uniform_frames,
+)
+
+FACE_SIDE = 336  # 12 x 12 tokens: faces come in all sizes, the network wants one per clip
+
+
+MOST_FRAMES = 180  # the library's limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoLlama3SceneConfig:
+    """``frames``: pictures shown, the middles of equal stretches. ``video``: the picture clock."""
+
+    video: VideoSpec
+    weights: str = "videollama3"
+    dtype: Precision = "bfloat16"
+    prompt: str = SCENE_PROMPT
+    max_new_tokens: int = MOST_TOKENS
+    frames: int = 16
+
+    def __post_init__(self) -> None:
+        check_caption_config(self)
+        _check_frames(self.frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoLlama3FaceConfig:
+    """As for the scene; ``margin`` is added around the face, as a share of the box's side."""
+
+    video: VideoSpec
+    weights: str = "videollama3"
+    dtype: Precision = "bfloat16"
+    prompt: str = FACE_PROMPT
+    max_new_tokens: int = MOST_TOKENS
+    frames: int = 16
+    margin: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_caption_config(self)
+        _check_frames(self.frames)
+
+
+def _check_frames(frames: int) -> None:
+    if not 1 <= frames <= MOST_FRAMES:
+        raise ConfigError(
+            f"videollama3: frames is {frames}; legal: 1 to {MOST_FRAMES}", code="E-CFG-VALUE"
+        )
+
+
+class VideoLlama3Captioner(VideoCaptioner):
+    """The network behind both features."""
+
+    kind: ClassVar[str] = "videollama3"
+
+    def read_plan(self) -> VideoLlama3Plan:
+        return read_plan(self.weights)
+
+    def build(self, plan: VideoLlama3Plan, device: Any) -> Any:
+        from redub.features.models.videollama3.network import load_videollama3
+
+        return load_videollama3(self.weights, plan, dtype=self.config.dtype, device=device)
+
+    def timed(self, pictures: Sequence[ByteArray], chosen: Sequence[int]) -> TimedPictures:
+        """Scale pictures of one size to whole tokens and date them."""
+        height, width = pictures[0].shape[:2]
+        height, width = self.plan.picture_size(height, width, len(pictures))
+        scaled = np.stack([resized(pillow_image().fromarray(p), width, height) for p in pictures])
+        return TimedPictures(scaled, tuple(k / self.config.video.fps for k in chosen))
+
+    def size(self, prepared: TimedPictures) -> float:
+        return float(prepared.pictures.size)
+
+
+class VideoLlama3SceneCaption(VideoLlama3Captioner):
+    """Whole pictures in, a text about the scene out."""
+
+    Config: ClassVar[type] = VideoLlama3SceneConfig
+
+    def prepare(self, media: ClipMedia) -> TimedPictures:
+        """Raises:
+        FeatureAbsent: E-FEAT-NOPICTURE.
+        """
+        frames = clip_pictures(media)
+        chosen = uniform_frames(len(frames), self.config.frames)
+        return self.timed([frames[k] for k in chosen], chosen)
+
+
+class VideoLlama3FaceCaption(VideoLlama3Captioner):
+    """Squares around the face in, a text about the expression out."""
+
+    reads: ClassVar[tuple[str, ...]] = ("face_track",)
+    Config: ClassVar[type] = VideoLlama3FaceConfig
+
+    def prepare(self, media: ClipMedia) -> TimedPictures:
+        """Raises:
+        FeatureAbsent: E-FEAT-NOPICTURE, E-FEAT-NOFACE.
+        """
+        squares, chosen = face_pictures(media, self.config.frames, margin=self.config.margin)
+        pictures = square_pictures(squares, FACE_SIDE, aspect="squash", bars=(0, 0, 0))
+        return self.timed(list(pictures), chosen)

@@ -1,0 +1,14 @@
+"""Video frames with their times, as VideoLLaMA 3 takes them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from redub.core.types import ByteArray
+
+
+class TimedPictures(NamedTuple):
+    """(N, H, W, 3) uint8 RGB, sides in whole tokens, and when each was taken, in seconds."""
+
+    pictures: ByteArray
+    seconds: tuple[float, ...]

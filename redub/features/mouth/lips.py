@@ -1,0 +1,89 @@
+"""Mouth shape, motion and low-frequency appearance of every frame, normalised for light per clip.
+
+Letters: V video frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from redub.core.types import ClipMedia, FloatArray
+from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
+from redub.features.mouth.shape import MouthShape, darkness, mouth_shape
+
+DCT_SIDE = 16  # the crop is averaged to this side before its cosine transform
+APPEARANCE = tuple(
+    sorted(((u, v) for u in range(7) for v in range(7)), key=lambda place: (sum(place), place))[:24]
+)  # (0, 0), (0, 1), (1, 0), (0, 2), …: the slowest patterns first
+MOVING = 12  # appearance coefficients whose change is kept too
+SHAPES = len(MouthShape._fields)
+
+DIMENSIONS: tuple[str, ...] = (
+    *MouthShape._fields,
+    *(f"appearance_{u}_{v}" for u, v in APPEARANCE),
+    "motion",
+    *(f"{name}_change" for name in MouthShape._fields),
+    *(f"appearance_{u}_{v}_change" for u, v in APPEARANCE[:MOVING]),
+)
+"""Names of the columns; ``appearance_u_v`` has u half-waves down and v across the crop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LipConfig:
+    """Nothing to set: the measures are fixed."""
+
+
+class LipExtractor(LocalExtractor):
+    """Mouth crops in, one row of measures per frame out."""
+
+    version: ClassVar[int] = 1
+    media: ClassVar[frozenset[Media]] = frozenset()
+    reads: ClassVar[tuple[str, ...]] = ("mouth_crop",)
+    Config: ClassVar[type] = LipConfig
+
+    def __init__(self, config: LipConfig) -> None:
+        self.config = config
+
+    @property
+    def schema(self) -> FeatureSchema:
+        return FeatureSchema(kind="frames", width=len(DIMENSIONS))
+
+    def extract(self, media: ClipMedia) -> FloatArray:
+        """Measure every mouth picture.
+
+        Returns:
+            (V, 57) float32 in the order of :data:`DIMENSIONS`; a change is the value minus the
+            previous frame's, 0 in the first frame.
+        """
+        dark = media.once(darkness, frames_of(media.features, "mouth_crop"))
+        shapes = np.stack(media.once(mouth_shape, dark), axis=1)  # (V, SHAPES)
+        look = low_frequencies(dark)  # (V, 24)
+        motion = np.abs(changes(dark)).mean(axis=(1, 2))[:, None]
+        rows = (shapes, look, motion, changes(shapes), changes(look[:, :MOVING]))
+        return np.concatenate(rows, axis=1).astype(np.float32)
+
+
+def changes(values: FloatArray) -> FloatArray:
+    """First difference along axis 0 with a leading 0, so that the length stays."""
+    return np.diff(values, axis=0, prepend=values[:1])
+
+
+def low_frequencies(dark: FloatArray) -> FloatArray:
+    """The low orthonormal 2-D cosine coefficients of each picture, averages of about -1–1.
+
+    Args:
+        dark: (V, side, side).
+
+    Returns:
+        (V, 24) float32 in the order of :data:`APPEARANCE`.
+    """
+    rows = []
+    for picture in dark:
+        small = cv2.resize(picture, (DCT_SIDE, DCT_SIDE), interpolation=cv2.INTER_AREA)
+        spectrum = cv2.dct(small) / DCT_SIDE
+        rows.append([spectrum[u, v] for u, v in APPEARANCE])
+    return np.asarray(rows, dtype=np.float32)

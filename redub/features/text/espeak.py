@@ -1,0 +1,205 @@
+"""Phonemes by espeak-ng, where its sounds are ARPAbet's; the optional extra ``espeak``.
+
+espeak-ng guesses how a word is said from its letters, so it never lacks a word; but it writes IPA
+and knows sounds that ARPAbet has no sign for. A word with such a sound is unknown, not bent.
+Source: espeak-ng 1.52 (``speak_lib.h``), voice ``en-us``, by the library inside the wheel of
+``espeakng-loader``. Both are GPL-3.0: redub runs without them and installs them only on request.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError
+from redub.core.extras import optional
+from redub.core.types import ClipMedia
+from redub.features.base import FeatureSchema, LocalExtractor, Media
+from redub.features.text.phonemes import ids_of
+from redub.features.text.pronunciation import Word, pronounce
+
+PACKAGE = "espeakng-loader"
+VOICE = b"en-us"
+
+ARPABET: dict[str, tuple[str, ...]] = {
+    # vowels
+    "ɑː": ("AA",), "æ": ("AE",), "ʌ": ("AH",), "ə": ("AH",), "ɐ": ("AH",), "ɔː": ("AO",),
+    "ɔ": ("AO",), "aʊ": ("AW",), "aɪ": ("AY",), "ɛ": ("EH",), "ɜː": ("ER",), "ɚ": ("ER",),
+    "eɪ": ("EY",), "ɪ": ("IH",), "i": ("IY",), "iː": ("IY",), "oʊ": ("OW",), "ɔɪ": ("OY",),
+    "ʊ": ("UH",), "uː": ("UW",),
+    # signs for two sounds
+    "ɑːɹ": ("AA", "R"), "ɔːɹ": ("AO", "R"), "ɛɹ": ("EH", "R"), "ɪɹ": ("IH", "R"),
+    "ʊɹ": ("UH", "R"), "aɪɚ": ("AY", "ER"), "aɪə": ("AY", "AH"), "iə": ("IY", "AH"),
+    "əl": ("AH", "L"), "n̩": ("AH", "N"),
+    # consonants
+    "b": ("B",), "tʃ": ("CH",), "d": ("D",), "ð": ("DH",), "f": ("F",), "ɡ": ("G",), "h": ("HH",),
+    "dʒ": ("JH",), "k": ("K",), "l": ("L",), "m": ("M",), "n": ("N",), "ŋ": ("NG",), "p": ("P",),
+    "ɹ": ("R",), "s": ("S",), "ʃ": ("SH",), "t": ("T",), "θ": ("TH",), "v": ("V",), "w": ("W",),
+    "j": ("Y",), "z": ("Z",), "ʒ": ("ZH",),
+    # this voice makes the tap and the glottal stop of t alone; ladder keeps its d
+    "ɾ": ("T",), "ʔ": ("T",),
+}  # fmt: skip
+"""Every sign of the voice that ARPAbet can write, with what it writes. Missing on purpose: ``ᵻ``
+(roses: IH or AH), ``x`` (loch), ``ɬ``, and nasal or palatal sounds of foreign words."""
+
+_R_COLOURED = frozenset({"ɚ", "ɜː", "aɪɚ", "ɑːɹ", "ɔːɹ", "ɛɹ", "ɪɹ", "ʊɹ"})
+_STRESS = str.maketrans("", "", "ˈˌ")
+_SEPARATOR = "_"
+_SILENT_OUTPUT, _UTF8, _IPA = 2, 1, 2  # AUDIO_OUTPUT_SYNCHRONOUS, espeakCHARS_UTF8, phoneme mode
+
+
+def installed_version() -> str:
+    """The version of the wheel, or nothing where the extra is not installed."""
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def require_espeak() -> None:
+    """Raises MissingExtraError where the extra is not installed."""
+    if not installed_version():
+        raise MissingExtraError(
+            f"phonemes by espeak: the package '{PACKAGE}' (GPL-3.0) is missing; "
+            "install it with `pip install 'redub[espeak]'`"
+        )
+
+
+def same_version(wanted: str) -> str:
+    """The installed version; a project may pin it, since another one may say words otherwise.
+
+    Raises:
+        ConfigError: another one is wanted.
+    """
+    found = installed_version()
+    if wanted and wanted != found:
+        raise ConfigError(
+            f"'espeak' is '{wanted}', installed is {PACKAGE} {found or '(none)'}; install that "
+            "version, or take the line out",
+            code="E-CFG-VALUE",
+        )
+    return found
+
+
+@functools.cache
+def _library() -> Any:
+    """The shared library with its voice set; loaded once per process.
+
+    Raises:
+        MissingExtraError: the wheel is not installed, or does not work on this machine.
+    """
+    require_espeak()
+    try:
+        loader = optional("espeakng_loader", extra="espeak", purpose="phonemes by espeak")
+        library = ctypes.CDLL(loader.get_library_path())
+        data = loader.get_data_path()
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingExtraError(f"{PACKAGE} is installed but does not load: {error}") from error
+    library.espeak_Initialize.argtypes = [
+        ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int,
+    ]  # fmt: skip
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    library.espeak_TextToPhonemes.argtypes = [
+        ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int,
+    ]  # fmt: skip
+    rate = library.espeak_Initialize(_SILENT_OUTPUT, 0, str(data).encode(), 0)
+    if rate <= 0 or library.espeak_SetVoiceByName(VOICE) != 0:
+        raise MissingExtraError(f"{PACKAGE} is installed but has no voice {VOICE.decode()}")
+    return library
+
+
+@functools.lru_cache(maxsize=65_536)
+def ipa_signs(word: str) -> tuple[str, ...]:
+    """The signs espeak-ng writes for one word said alone, without stress."""
+    library = _library()
+    rest = ctypes.c_char_p(word.encode())
+    signs: list[str] = []
+    while rest.value:  # one clause at a time; the call moves the pointer on
+        written = library.espeak_TextToPhonemes(
+            ctypes.byref(rest), _UTF8, _IPA | ord(_SEPARATOR) << 8
+        )
+        plain = written.decode().translate(_STRESS).replace(" ", _SEPARATOR)
+        signs += [sign for sign in plain.split(_SEPARATOR) if sign]
+    return tuple(signs)
+
+
+def unwritable(word: str) -> tuple[str, ...]:
+    """The signs of a word that ARPAbet has no exact phone for."""
+    return tuple(sign for sign in ipa_signs(word) if sign not in ARPABET)
+
+
+def espeak_lookup(word: str) -> tuple[str, ...] | None:
+    """A word's phones; None where espeak-ng says nothing or a sound has no exact phone.
+
+    An ``ɹ`` after an r-coloured sign is that sign's own r, as in *marie* (M ER IY): ARPAbet's ER
+    holds it already.
+    """
+    signs = ipa_signs(word)
+    if not signs or unwritable(word):
+        return None
+    phones: list[str] = []
+    for place, sign in enumerate(signs):
+        if sign == "ɹ" and place and signs[place - 1] in _R_COLOURED:
+            continue
+        phones += ARPABET[sign]
+    return tuple(phones)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EspeakConfig:
+    """``espeak``: the version of ``espeakng-loader``; filled in, or written down to pin it."""
+
+    espeak: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "espeak", same_version(self.espeak))
+
+
+class EspeakPhonemes(LocalExtractor):
+    """Text in, (P, 1) int32 phoneme ids out; every word is said alone, without its neighbours."""
+
+    media: ClassVar[frozenset[Media]] = frozenset({"text"})
+    Config: ClassVar[type] = EspeakConfig
+
+    def __init__(self, config: EspeakConfig) -> None:
+        require_espeak()
+        self.config = config
+
+    @property
+    def schema(self) -> FeatureSchema:
+        return FeatureSchema(kind="frames", width=1, dtype="int32")
+
+    def extract(self, media: ClipMedia) -> NDArray[np.int32]:
+        return ids_of(espeak_words(media.clip.text))[:, None]
+
+
+def espeak_words(text: str) -> list[Word]:
+    """The words of a text as espeak-ng says them.
+
+    Raises:
+        FeatureAbsent: E-TEXT-NONE; E-TEXT-OOV, with every word that ARPAbet cannot write.
+    """
+    strange: dict[str, tuple[str, ...]] = {}
+
+    def lookup(word: str) -> tuple[str, ...] | None:
+        phones = espeak_lookup(word)
+        if phones is None:
+            strange[word] = unwritable(word)
+        return phones
+
+    try:
+        return pronounce(text, lookup, place="what espeak-ng can say in ARPAbet")
+    except FeatureAbsent as refusal:
+        sounds = dict.fromkeys(sign for signs in strange.values() for sign in signs)
+        if refusal.code != "E-TEXT-OOV" or not sounds:
+            raise
+        raise FeatureAbsent(
+            f"{refusal.message} (sounds without an exact phone: {' '.join(sounds)})",
+            code=refusal.code,
+        ) from refusal

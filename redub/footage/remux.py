@@ -1,0 +1,332 @@
+"""Put dubbed sound onto a film whose video packets are copied untouched.
+
+Video is re-encoded only where the output container cannot hold its packets; the report says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from redub.core.errors import ClipError, StorageError
+from redub.core.types import Waveform
+from redub.footage.container import DEMUXERS, open_media
+from redub.footage.encode import SoundWriter, open_output, whole_file
+from redub.footage.limits import DecodeLimits
+from redub.footage.paths import descriptor_path, open_regular
+
+log = logging.getLogger(__name__)
+
+DISCLOSURE = "This file contains AI-generated speech, made with redub."
+
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+
+
+CONTAINER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "comment"}
+
+
+BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "mpegvideo", "vob"})
+"""Containers whose clock starts anywhere; elsewhere time 0 is the film's own zero."""
+
+
+DISK_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DubReport:
+    """What became of the source: are the pictures the very same packets, and what was lost."""
+
+    picture_copied: bool
+    notes: tuple[str, ...] = ()
+
+
+def write_dubbed(
+    source: Path, out: Path, waveform: Waveform, *, subtitles: Path | None = None
+) -> DubReport:
+    """Put a dubbed voice onto a film's picture.
+
+    Pictures are copied packet by packet, never re-encoded, unless the output container cannot hold
+    their codec or they carry no usable timestamps; then they become H.264 and the report says so.
+    The first sound track is replaced; other tracks, metadata and chapters stay where the container
+    can hold them. The file is marked as AI-generated in its ``comment``.
+
+    Args:
+        source: any film libav reads, with or without sound.
+        out: ``.mp4``, ``.m4v``, ``.mov`` or ``.mkv``; must not be the source, a link or a device.
+        waveform: sample 0 sounds at the source's origin, as :mod:`redub.footage.container` defines
+            it; what goes on past the picture's end is cut.
+        subtitles: an SRT file, added as a soft track.
+
+    Raises:
+        ClipError: the source cannot be read or has no picture.
+        StorageError: the target cannot be written.
+    """
+    if out.suffix.lower() not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
+        raise StorageError(f"{out.name}: wanted a name in {known}", code="E-STORE-TARGET")
+    with open_regular(source) as descriptor:
+        if out.exists() and out.samefile(source):
+            raise StorageError(
+                f"{out} is the source itself; choose another name", code="E-STORE-TARGET"
+            )
+        with open_media(descriptor, DecodeLimits()) as media:
+            if media.video is None:
+                raise ClipError(f"{source.name} has no picture to dub", code="E-IN-NOVIDEO")
+            dub = _Dub(
+                descriptor=descriptor,
+                container=CONTAINERS[out.suffix.lower()],
+                picture_index=media.video.index,
+                origin_s=Fraction(media.origin_s).limit_denominator(90_000_000),
+                waveform=waveform,
+                subtitles=subtitles,
+            )
+        with whole_file(out) as beside:
+            return _copied_or_encoded(dub, source, beside)
+
+
+class _CannotCopyError(Exception):
+    """The picture's packets do not fit the output container."""
+
+
+def _copied_or_encoded(dub: _Dub, source: Path, beside: Path) -> DubReport:
+    try:
+        try:
+            return dub.write(beside, copy=True)
+        except _CannotCopyError as reason:
+            log.warning("%s: %s; the picture is re-encoded", source.name, reason)
+            beside.unlink(missing_ok=True)
+            return dub.write(beside, copy=False)
+    except av.error.FFmpegError as error:
+        if error.errno in DISK_ERRORS:
+            raise  # the disk's fault, not the film's: whole_file says so
+        raise ClipError(f"cannot dub {source.name}: {error}", code="E-IN-CORRUPT") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dub:
+    """What to put together; :meth:`write` does it in one pass over the source's packets."""
+
+    descriptor: int
+    container: str
+    picture_index: int
+    origin_s: Fraction
+    waveform: Waveform
+    subtitles: Path | None
+
+    def write(self, beside: Path, *, copy: bool) -> DubReport:
+        """Write the whole film.
+
+        Raises:
+            _CannotCopyError: only with ``copy``: the picture must be re-encoded.
+        """
+        whitelist = {"format_whitelist": ",".join(DEMUXERS)}
+        notes: list[str] = []
+        with (
+            av.open(descriptor_path(self.descriptor), options=whitelist) as source,
+            open_output(beside, self.container) as output,
+        ):
+            picture = source.streams[self.picture_index]
+            output.metadata.update(
+                {k: v for k, v in source.metadata.items() if k.lower() not in CONTAINER_TAGS}
+            )
+            output.metadata["comment"] = DISCLOSURE
+            tracks = self._tracks(source, output, copy=copy, notes=notes)
+            encoder = None if copy else _picture_encoder(output, picture)
+            # A broadcast clock starts anywhere: its film is moved to begin at 0.
+            shift_s = self.origin_s if source.format.name in BROADCAST_FORMATS else Fraction(0)
+            sound = self._sound(source, output, picture, shift_s, notes)
+            text = _SubtitleWriter(output, self.subtitles) if self.subtitles else None
+            output.start_encoding()
+            if text:
+                text.write_all(self.origin_s - shift_s)
+            packets = source.demux([*tracks, *([] if copy else [picture])])
+            for packet in _with_decoding_times(packets, picture):
+                if packet.stream == picture and packet.dts is not None:
+                    sound.write_until(packet.dts * packet.time_base - shift_s)
+                if packet.stream == picture and encoder is not None:
+                    _reencode(packet, encoder, output, shift_s)
+                elif packet.size:  # demux marks the end of each stream with an empty packet
+                    _copy(packet, tracks[packet.stream], output, shift_s)
+            if encoder is not None:
+                output.mux(encoder.encode(None))
+                notes.append(f"the picture ({picture.codec_context.name}) was re-encoded as H.264")
+            sound.finish()
+        return DubReport(picture_copied=copy, notes=tuple(notes))
+
+    def _sound(
+        self, source: Any, output: Any, picture: Any, shift_s: Fraction, notes: list[str]
+    ) -> SoundWriter:
+        """Open the dubbed track, cut where the picture ends."""
+        length_s = _picture_end_s(source, picture) - self.origin_s
+        keep = max(0, round(length_s * self.waveform.sample_rate_hz))
+        kept = Waveform(self.waveform.samples[:keep], self.waveform.sample_rate_hz)
+        over_s = self.waveform.duration_s - kept.duration_s
+        if over_s > 0:
+            notes.append(f"{over_s:.3f} s of sound past the picture's end were cut")
+        sound = SoundWriter(output, kept, start_s=self.origin_s - shift_s)
+        for original in source.streams.audio[:1]:
+            if original.language:
+                sound.stream.metadata["language"] = original.language
+        return sound
+
+    def _tracks(self, source: Any, output: Any, *, copy: bool, notes: list[str]) -> dict[Any, Any]:
+        """Open an output track for every stream that is copied."""
+        tracks: dict[Any, Any] = {}
+        for stream in source.streams:
+            is_picture = stream.index == self.picture_index
+            if stream in source.streams.audio[:1] or (is_picture and not copy):
+                continue
+            codec = getattr(getattr(stream, "codec_context", None), "name", None)
+            if not _fits(self.container, stream.type, codec):
+                if is_picture:
+                    raise _CannotCopyError(f"{self.container} cannot hold {codec} pictures")
+                what = f"{stream.type} track {stream.index} ({codec})"
+                notes.append(f"{what} does not fit {self.container}: left out")
+                continue
+            track = output.add_stream_from_template(stream)
+            track.metadata.update(stream.metadata)
+            track.time_base = stream.time_base
+            tracks[stream] = track
+        return tracks
+
+
+def _with_decoding_times(packets: Iterable[Any], picture: Any) -> Iterator[Any]:
+    """Fill in the decoding times that Matroska leaves out of a film's first pictures.
+
+    A picture must be decoded before the next one is, and before it is shown.
+    """
+    step = max(1, round(1 / (picture.average_rate or 25) / picture.time_base))
+    waiting: list[Any] = []
+    for packet in packets:
+        if packet.stream == picture and packet.dts is None and packet.pts is not None:
+            waiting.append(packet)
+            continue
+        if waiting and packet.stream == picture:
+            following = packet.dts if packet.dts is not None else waiting[-1].pts + step
+            for early in reversed(waiting):
+                following = early.dts = min(following - step, early.pts)
+            yield from waiting
+            waiting.clear()
+        yield packet
+
+
+def _copy(packet: Any, track: Any, output: Any, shift_s: Fraction) -> None:
+    """Move one packet over as it is."""
+    if packet.dts is None or packet.pts is None:
+        if packet.stream.type == "video":
+            raise _CannotCopyError("its packets have no presentation times")
+        packet.pts = packet.dts = packet.pts if packet.dts is None else packet.dts
+        if packet.pts is None:
+            return
+    moved = round(shift_s / packet.time_base)
+    packet.pts -= moved
+    packet.dts -= moved
+    packet.stream = track
+    output.mux_one(packet)
+
+
+MP4_HOLDS = {
+    "video": {"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg4", "mjpeg"},
+    "audio": {"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "flac", "alac"},
+    "subtitle": {"mov_text"},
+}
+
+
+MATROSKA_LEAVES = {"mov_text", "none"}
+
+
+def _fits(container: str, kind: str, codec: str | None) -> bool:
+    if container == "matroska":
+        return kind in ("video", "audio", "subtitle") and codec not in MATROSKA_LEAVES
+    return codec in MP4_HOLDS.get(kind, set())
+
+
+def _picture_end_s(source: Any, picture: Any) -> Fraction:
+    """When the last picture ends, on the source's clock, from headers only."""
+    if picture.duration:
+        start = picture.start_time or 0
+        return Fraction(start + picture.duration) * Fraction(picture.time_base)
+    if source.duration:
+        return Fraction(source.duration + (source.start_time or 0), av.time_base)
+    return Fraction(10**9)  # unknown (a broken index): nothing is cut
+
+
+def _picture_encoder(output: Any, picture: Any) -> Any:
+    context = picture.codec_context
+    encoder = output.add_stream("libx264", rate=picture.average_rate or 25)
+    encoder.width, encoder.height = (
+        context.width - context.width % 2,
+        context.height - context.height % 2,
+    )
+    encoder.pix_fmt = "yuv420p"
+    encoder.codec_context.thread_count = 1
+    encoder.codec_context.time_base = picture.time_base
+    encoder.codec_context.max_b_frames = 0
+    encoder.codec_context.flags |= av.codec.context.Flags.bitexact
+    encoder.options = {"crf": "16", "preset": "medium"}
+    return encoder
+
+
+def _reencode(packet: Any, encoder: Any, output: Any, shift_s: Fraction) -> None:
+    for frame in packet.decode():
+        if frame.pts is None:
+            continue
+        frame.pts -= round(shift_s / frame.time_base)
+        frame.pict_type = av.video.frame.PictureType.NONE
+        plain = frame.reformat(width=encoder.width, height=encoder.height, format="yuv420p")
+        plain.pts, plain.time_base = frame.pts, frame.time_base
+        output.mux(encoder.encode(plain))
+
+
+ASS_HEADER = (
+    b"[Script Info]\nScriptType: v4.00+\nPlayResX: 384\nPlayResY: 288\n\n[V4+ Styles]\n"
+    b"Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, "
+    b"Bold, Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, "
+    b"Shadow, Alignment, MarginL, MarginR, MarginV, Encoding\n"
+    b"Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0\n\n"
+    b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+)
+"""libav's mov_text encoder does not open without one; it names the default style."""
+
+
+class _SubtitleWriter:
+    """Copies an SRT file's cues into a soft subtitle track."""
+
+    def __init__(self, output: Any, path: Path) -> None:
+        try:
+            self.cues = av.open(str(path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise ClipError(f"cannot read subtitles {path}: {error}", code="E-IN-SRT") from error
+        self.output, self.in_mp4 = output, output.format.name != "matroska"
+        if self.in_mp4:
+            self.stream = output.add_stream("mov_text")
+            self.stream.codec_context.subtitle_header = ASS_HEADER
+            self.stream.time_base = Fraction(1, 1000)
+        else:
+            self.stream = output.add_stream_from_template(self.cues.streams.subtitles[0])
+
+    def write_all(self, start_s: Fraction) -> None:
+        """Mux all cues; their time 0 is ``start_s`` on the output's clock."""
+        with self.cues:
+            for cue in self.cues.demux():
+                if cue.pts is None:
+                    continue
+                payload = bytes(cue)
+                if self.in_mp4:  # a mov_text sample is its length in two bytes, then UTF-8
+                    payload = len(payload[:65535]).to_bytes(2, "big") + payload[:65535]
+                packet = av.Packet(payload)
+                packet.pts = packet.dts = cue.pts + round(start_s / cue.time_base)
+                packet.duration = cue.duration
+                packet.time_base = cue.time_base
+                packet.stream = self.stream
+                self.output.mux_one(packet)

@@ -1,0 +1,55 @@
+"""Phonemes look at the lips that speak them.
+
+Source: StyleDubber (arXiv:2402.12636), phoneme-guided lip aligner, which in the released code is
+plain multi-head attention; the diagonal loss keeps it monotonic.
+Letters: B batch, P phonemes, V video frames, D model width, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from redub.model.blocks.lip_encoder import LipStates
+from redub.model.layers.attention import MultiHeadAttention
+from redub.model.layers.dropout import Dropout
+from redub.model.layers.positions import count_up, on_the_picture
+
+
+class AlignedLips(NamedTuple):
+    """What each phoneme saw."""
+
+    states: Tensor  # (B, P, D), 0 at padded phonemes
+    attention: Tensor  # (B, P, V) of the head with the highest focus rate
+
+
+class LipAligner(nn.Module):
+    """Attention from phonemes to lips; both carry positions on the video clock.
+
+    Phonemes are placed where they would be if all lasted equally long, so that the diagonal is
+    close from the first step.
+    """
+
+    def __init__(self, width: int, *, heads: int, dropout: float, positions: bool = True) -> None:
+        super().__init__()
+        self.positions = positions
+        self.attention = MultiHeadAttention(width, heads)
+        self.mix = nn.Linear(width, width)
+        self.drop = Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, text: Tensor, text_valid: Tensor, lips: LipStates) -> AlignedLips:
+        """Align (B, P, D) text states with lip states."""
+        query, memory = text, lips.states
+        if self.positions:
+            query = query + on_the_picture(text, text_valid, lips.valid)
+            memory = memory + count_up(memory)
+        read = self.attention.with_weights(query, memory, lips.valid)
+        states = self.norm(self.drop(self.mix(read.context))) * text_valid.unsqueeze(-1)
+        weights = read.weights * text_valid[:, None, :, None]  # (B, H, P, V)
+        focus = weights.amax(2).sum(-1)  # (B, H): over the frames, the largest share of a phoneme
+        sharpest = focus.argmax(1)  # (B,)
+        lines = torch.arange(len(sharpest), device=text.device)
+        return AlignedLips(states, weights[lines, sharpest])

@@ -1,0 +1,65 @@
+"""Mouth features to lip states.
+
+Source: StyleDubber (arXiv:2402.12636), lip encoder. A line without a face is given one learned
+"no lips" state, so that a model can also dub off-screen speech.
+Letters: B batch, V video frames, D model width, E width inside.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from redub.model.layers.absent import never_empty
+from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.positions import count_up
+
+
+class LipStates(NamedTuple):
+    """Lip states and which of them may be read."""
+
+    states: Tensor  # (B, V, D)
+    valid: Tensor  # (B, V) bool; one True for a line without lips: the learned state
+    present: Tensor  # (B,) bool, False where the line has no lips
+
+
+class LipEncoder(nn.Module):
+    """FFT blocks at the encoder's own width, then the model's width."""
+
+    def __init__(
+        self,
+        lip_features: int,
+        inner_width: int,
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        filter_width: int,
+        kernel: int,
+        dropout: float,
+        normed: bool = True,
+    ) -> None:
+        super().__init__()
+        # The published encoder works at the width of its features; other features are fitted.
+        self.fit = (
+            nn.Identity() if lip_features == inner_width else nn.Linear(lip_features, inner_width)
+        )
+        # HPMDubbing, whose encoder this is, does not normalise its features.
+        self.norm = nn.LayerNorm(inner_width) if normed else nn.Identity()
+        self.blocks = nn.ModuleList(
+            FFTBlock(inner_width, heads, filter_width, kernel, dropout) for _ in range(layers)
+        )
+        self.to_width = nn.Linear(inner_width, width)
+        self.no_lips = nn.Parameter(torch.zeros(width))
+
+    def forward(self, lips: Tensor, valid: Tensor) -> LipStates:
+        """Encode (B, V, features)."""
+        states: Tensor = self.norm(self.fit(lips))
+        states = states + count_up(states)
+        for block in self.blocks:
+            states = block(states, valid)
+        present = valid.any(1)  # (B,)
+        states, valid = never_empty(self.to_width(states), valid, self.no_lips)
+        return LipStates(states, valid, present)

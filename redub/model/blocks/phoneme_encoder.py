@@ -1,0 +1,46 @@
+"""Phoneme ids to text states.
+
+Source: StyleDubber (arXiv:2402.12636), phoneme encoder; positions added, which its code lacks.
+Letters: B batch, P phonemes, D model width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.positions import count_up
+
+
+class PhonemeEncoder(nn.Module):
+    """Embedding, one mixing layer (StyleDubber's; ``mixed``), then FFT blocks."""
+
+    def __init__(
+        self,
+        table: int,
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        filter_width: int,
+        kernel: int,
+        dropout: float,
+        positions: bool = True,
+        mixed: bool = True,
+    ) -> None:
+        super().__init__()
+        self.positions = positions
+        self.embedding = nn.Embedding(table, width, padding_idx=0)
+        self.mix = nn.Linear(width, width, bias=False) if mixed else nn.Identity()
+        self.blocks = nn.ModuleList(
+            FFTBlock(width, heads, filter_width, kernel, dropout) for _ in range(layers)
+        )
+
+    def forward(self, phonemes: Tensor, valid: Tensor) -> Tensor:
+        """Encode (B, P) ids to (B, P, D); padding comes back as 0."""
+        states: Tensor = self.mix(self.embedding(phonemes))
+        if self.positions:
+            states = states + count_up(states)
+        for block in self.blocks:
+            states = block(states, valid)
+        return states * valid.unsqueeze(-1)

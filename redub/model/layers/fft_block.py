@@ -1,0 +1,98 @@
+"""The feed-forward-transformer block, plain or conditioned on a voice.
+
+Source: FastSpeech (arXiv:1905.09263), "Feed-Forward Transformer"; style-adaptive layer norm:
+Meta-StyleSpeech (arXiv:2106.03153), equation 2, used as in StyleDubber's decoder.
+Letters: B batch, L length, D model width, S style width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from redub.model.layers.attention import MultiHeadAttention
+from redub.model.layers.convolution import TimeConv
+from redub.model.layers.dropout import Dropout
+
+
+class StyleAdaptiveNorm(nn.Module):
+    """Layer norm whose gain and offset are read off a style vector."""
+
+    def __init__(self, width: int, style_width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.to_affine = nn.Linear(style_width, 2 * width)
+        with torch.no_grad():
+            self.to_affine.bias[:width] = 1.0
+            self.to_affine.bias[width:] = 0.0
+
+    def forward(self, states: Tensor, style: Tensor) -> Tensor:
+        """Normalise (B, L, D) and colour it by ``style`` (B, S)."""
+        gain, offset = self.to_affine(style).unsqueeze(1).chunk(2, dim=-1)  # (B, 1, D) each
+        coloured: Tensor = F.layer_norm(states, (self.width,)) * gain + offset
+        return coloured
+
+
+class FFTBlock(nn.Module):
+    """Self-attention, then a two-layer convolution; a residual and a norm after each.
+
+    With ``style_width`` the norms are style-adaptive. The published decoder applies the adaptive
+    norm on top of a plain one; normalising twice changes nothing, so here it takes its place.
+
+    ``recompute`` trades time for memory in training: attention, norms and dropout are computed
+    again in the backward pass, and only the two states between them and the wide one are kept.
+    """
+
+    recompute = False
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        filter_width: int,
+        kernel: int,
+        dropout: float,
+        *,
+        style_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(width, heads)
+        self.widen = TimeConv(width, filter_width, kernel)
+        self.narrow = nn.Linear(filter_width, width)
+        self.drop = Dropout(dropout)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(width) if style_width is None else StyleAdaptiveNorm(width, style_width)
+            for _ in range(2)
+        )
+
+    def forward(self, states: Tensor, valid: Tensor, style: Tensor | None = None) -> Tensor:
+        """Transform (B, L, D); padded positions are 0 on return, whatever they held."""
+        read = self._kept(self._read, states, valid, style)
+        filtered = self.narrow(F.relu(self.widen(read)))
+        return self._kept(self._joined, read, filtered, valid, style)
+
+    def _read(self, states: Tensor, valid: Tensor, style: Tensor | None) -> Tensor:
+        states = states * valid.unsqueeze(-1)
+        attended = self.drop(self.attention(states, states, valid))
+        return self._normed(0, states + attended, style) * valid.unsqueeze(-1)
+
+    def _joined(
+        self, states: Tensor, filtered: Tensor, valid: Tensor, style: Tensor | None
+    ) -> Tensor:
+        return self._normed(1, states + self.drop(filtered), style) * valid.unsqueeze(-1)
+
+    def _kept(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """A part of the block, of which only the inputs are kept where that is asked for."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            again: Tensor = checkpoint(part, *inputs, use_reentrant=False)
+            return again
+        return part(*inputs)
+
+    def _normed(self, which: int, states: Tensor, style: Tensor | None) -> Tensor:
+        norm = self.norms[which]
+        normed: Tensor = norm(states) if style is None else norm(states, style)
+        return normed

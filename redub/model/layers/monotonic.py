@@ -1,0 +1,72 @@
+"""The best way through a line: every frame says one phoneme, in order.
+
+Source: the Viterbi search of a left-to-right model (Rabiner, "A tutorial on hidden Markov models",
+1989), as Glow-TTS (arXiv:2005.11129) uses it, Algorithm 1.
+Letters: B batch, T frames, P phonemes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from redub.model.batch import DubbingBatch
+from redub.model.layers.upsample import on_mel_clock
+
+
+def monotonic_durations(scores: Tensor, frames_valid: Tensor, phonemes_valid: Tensor) -> Tensor:
+    """How many frames each phoneme lasts on the path with the highest sum of scores.
+
+    Every phoneme lasts at least one frame. A line with fewer frames than phonemes has no such path:
+    its frames are given to phonemes evenly spread.
+
+    Args:
+        scores: (B, T, P), how well a frame says a phoneme; padding may hold anything.
+        frames_valid: (B, T) bool.
+        phonemes_valid: (B, P) bool.
+
+    Returns:
+        (B, P) int64, 0 at padding; row b sums to the frames of line b.
+    """
+    lines, longest, phonemes = scores.shape
+    frames, count = frames_valid.sum(1), phonemes_valid.sum(1)  # (B,)
+    worst = torch.finfo(torch.float64).min / 4
+    scores = scores.double().masked_fill(~phonemes_valid.unsqueeze(1), worst)
+    best = torch.full((lines, phonemes), worst, dtype=torch.float64, device=scores.device)
+    best[:, 0] = scores[:, 0, 0]
+    moved = torch.zeros(lines, longest, phonemes, dtype=torch.bool, device=scores.device)
+    for frame in range(1, longest):
+        before = torch.cat((torch.full_like(best[:, :1], worst), best[:, :-1]), dim=1)
+        moved[:, frame] = before > best
+        best = torch.maximum(best, before).add(scores[:, frame]).clamp(min=worst)
+    durations = torch.zeros(lines, phonemes, dtype=torch.int64, device=scores.device)
+    at, row = count - 1, torch.arange(lines, device=scores.device)
+    for frame in reversed(range(longest)):
+        real = frame < frames
+        durations[row, at] += real
+        # With as many frames left as phonemes before it, each must get one.
+        must = frame <= at
+        step = real & (at > 0) & (moved[row, frame, at] | must)
+        at = at - step.long()
+    evenly = _evenly(frames, count, phonemes)
+    return torch.where((frames >= count).unsqueeze(1), durations, evenly)
+
+
+def looked_durations(weights: Tensor, pictures: Tensor, batch: DubbingBatch) -> Tensor:
+    """(B, P) frames of each phoneme: the best way through what the pictures looked at.
+
+    Args:
+        weights: (B, V, P) attention of pictures to words.
+        pictures: (B,) how many pictures are real.
+    """
+    scores = weights.clamp(min=1e-8).log()
+    scores = on_mel_clock(scores, pictures, batch.mel_frames, batch.frames_valid)
+    return monotonic_durations(scores, batch.frames_valid, batch.phonemes_valid)
+
+
+def _evenly(frames: Tensor, count: Tensor, phonemes: int) -> Tensor:
+    """(B, P) ones and zeros: fewer frames than phonemes, spread over them."""
+    rank = torch.arange(phonemes, device=frames.device)
+    share = frames.unsqueeze(1)
+    given = (rank + 1) * share // count.unsqueeze(1) - rank * share // count.unsqueeze(1)
+    return given * (rank < count.unsqueeze(1))

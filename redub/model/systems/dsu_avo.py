@@ -1,0 +1,240 @@
+"""DSU-AVO: the picture says which units of sound come when, and the units are vocoded.
+
+Source: DSU-AVO (Lu et al., arXiv:2306.17005) as its released code runs: pictures attend to the
+words, and every picture becomes two units out of a hundred clusters of a frame-level sound feature.
+The clusters are fitted on the training lines (:mod:`redub.training.units`). The published system
+then runs a HiFi-GAN of its own on HuBERT's units; here a small network makes the mel of the units
+in a voice, so that one vocoder serves every system.
+Letters: B batch, P phonemes, V pictures, U units, T mel frames, D model width, W width of the
+sound feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from redub.core.errors import ConfigError
+from redub.model.batch import DubbingBatch, FeatureWidths
+from redub.model.blocks.decoder import PostNet
+from redub.model.blocks.lip_encoder import LipEncoder
+from redub.model.blocks.phoneme_encoder import PhonemeEncoder
+from redub.model.layers.attention import MultiHeadAttention
+from redub.model.layers.dropout import Dropout
+from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.positions import count_up
+from redub.model.layers.upsample import as_long_as_the_picture, on_mel_clock
+from redub.model.output import DubbingOutput, UnitEstimate
+from redub.model.sizes import check_sizes
+
+UNITS_PER_PICTURE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DSUAVOConfig:
+    """The defaults are the published sizes; ``voice_layers`` are of the unit vocoder."""
+
+    width: int = 256
+    filter_width: int = 1024
+    kernel: int = 9
+    dropout: float = 0.2
+    text_layers: int = 4
+    text_heads: int = 2
+    lip_layers: int = 2
+    lip_heads: int = 2
+    picture_dropout: float = 0.5
+    unit_layers: int = 1
+    unit_heads: int = 2
+    units: int = 100
+    unit_width: int = 128
+    voice_layers: int = 4
+    voice_heads: int = 2
+    postnet_layers: int = 5
+    postnet_channels: int = 512
+    postnet_kernel: int = 5
+    postnet_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        for name in ("text_heads", "lip_heads", "unit_heads", "voice_heads"):
+            if self.width % getattr(self, name) or self.width % 2:
+                raise ConfigError(f"width {self.width} is not even and divisible by {name}")
+        for name in ("kernel", "postnet_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
+        if self.units < 2 or self.postnet_layers < 2:
+            raise ConfigError("units and postnet_layers want at least 2")
+
+
+class UnitVoice(nn.Module):
+    """Units in a voice to a mel."""
+
+    def __init__(self, config: DSUAVOConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        width = config.width
+        self.table = nn.Embedding(config.units, config.unit_width)
+        self.join = nn.Linear(config.unit_width + widths.speaker, width)
+        self.blocks = nn.ModuleList(
+            FFTBlock(width, config.voice_heads, config.filter_width, config.kernel, config.dropout)
+            for _ in range(config.voice_layers)
+        )
+        self.to_mel = nn.Linear(width, widths.mel)
+        self.postnet = PostNet(
+            widths.mel,
+            config.postnet_channels,
+            None,
+            layers=config.postnet_layers,
+            kernel=config.postnet_kernel,
+            dropout=config.postnet_dropout,
+        )
+
+    def forward(
+        self, units: Tensor, counts: Tensor, speaker: Tensor, batch: DubbingBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Two mels (B, T, C), before and after the post-net.
+
+        Args:
+            units: (B, U) ids.
+            counts: (B,) how many units each line has; they are spread over its mel frames.
+        """
+        valid = batch.frames_valid
+        said = self.table(units)  # (B, U, unit width)
+        voice = speaker.unsqueeze(1).expand(-1, said.size(1), -1)
+        states = self.join(torch.cat((said, voice), dim=-1))  # (B, U, D)
+        states = on_mel_clock(states, counts, batch.mel_frames, valid)
+        states = states + count_up(states)
+        for block in self.blocks:
+            states = block(states, valid)
+        mel = self.to_mel(states) * valid.unsqueeze(-1)
+        return mel, mel + self.postnet(mel, valid)
+
+
+class DSUAVO(nn.Module):
+    """Text and lips to units, units to a mel."""
+
+    Config: ClassVar[type[DSUAVOConfig]] = DSUAVOConfig
+    PRESETS: ClassVar[dict[str, DSUAVOConfig]] = {
+        "tiny": DSUAVOConfig(
+            width=96,
+            filter_width=192,
+            kernel=3,
+            dropout=0.0,
+            text_layers=2,
+            lip_layers=1,
+            picture_dropout=0.1,
+            unit_width=48,
+            voice_layers=3,
+            postnet_layers=3,
+            postnet_channels=64,
+            postnet_dropout=0.1,
+        ),
+        "paper": DSUAVOConfig(),
+    }
+    CONTROLS_RATE: ClassVar[bool] = False
+    PREDICTS_PROSODY: ClassVar[bool] = False
+
+    centroids: Tensor
+
+    def __init__(self, config: DSUAVOConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        self.config, self.widths = config, widths
+        width = config.width
+        self.text = PhonemeEncoder(
+            widths.phonemes,
+            width,
+            layers=config.text_layers,
+            heads=config.text_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            mixed=False,
+        )
+        self.lips = LipEncoder(
+            widths.lips,
+            width,
+            width,
+            layers=config.lip_layers,
+            heads=config.lip_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            normed=False,
+        )
+        self.attention = MultiHeadAttention(width, 1)
+        self.picture_drop = Dropout(config.picture_dropout)
+        self.unit_blocks = nn.ModuleList(
+            FFTBlock(width, config.unit_heads, config.filter_width, config.kernel, config.dropout)
+            for _ in range(config.unit_layers)
+        )
+        self.to_unit = nn.Linear(width, config.units)
+        self.register_buffer(
+            "centroids", torch.randn(config.units, widths.frames_of_sound)
+        )  # (units, W), fitted before the first step
+        self.voice = UnitVoice(config, widths)
+
+    def forward(self, batch: DubbingBatch) -> DubbingOutput:
+        """Speak a batch, as :meth:`redub.model.systems.authentic_dubber.AuthenticDubber.forward`.
+
+        A line with its own sound is vocoded from that sound's units (training), one without from
+        the predicted ones.
+        """
+        text = self.text(batch.phonemes, batch.phonemes_valid)
+        lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
+        read = self.attention.with_weights(lips.states, text, batch.phonemes_valid)
+        states = read.context + self.picture_drop(lips.states)
+        states = states.repeat_interleave(UNITS_PER_PICTURE, dim=1)
+        valid = lips.valid.repeat_interleave(UNITS_PER_PICTURE, dim=1)  # (B, U)
+        states = (states + count_up(states)) * valid.unsqueeze(-1)
+        for block in self.unit_blocks:
+            states = block(states, valid)
+        logits = self.to_unit(states)
+        units, wanted, told = logits.argmax(-1), None, valid
+        if batch.sound is not None and batch.sound_valid is not None:
+            known = batch.sound_valid.any(1, keepdim=True)  # (B, 1)
+            wanted = self.units_of(batch.sound, batch.sound_valid, valid)
+            units = torch.where(known, wanted, units)
+            told = valid & known
+        mel, mel_post = self.voice(units, valid.sum(1), batch.speaker, batch)
+        weights = read.weights[:, 0] * lips.valid.unsqueeze(-1)  # (B, V, P)
+        durations = batch.durations
+        if durations is None:
+            durations = looked_durations(weights, lips.valid.sum(1), batch)
+        return DubbingOutput(
+            mel=mel,
+            mel_post=mel_post,
+            frames_valid=batch.frames_valid,
+            durations=durations,
+            lip_attention=weights.transpose(1, 2)[..., : batch.lips.size(1)],
+            lips_present=lips.present,
+            units=UnitEstimate(logits, wanted, told),
+        )
+
+    def units_of(self, sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:
+        """(B, U) the cluster nearest to each unit's stretch of the sound (B, A, W)."""
+        stretches = sound_on_units(sound, sound_valid, valid)
+        far = torch.cdist(stretches, self.centroids.unsqueeze(0).to(stretches))
+        return far.argmin(-1)
+
+
+def sound_on_units(sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:
+    """(B, U, W): the mean of each unit's stretch of the sound (B, A, W), by whatever clock it has.
+
+    A stretch holds at least the row that it starts in.
+    """
+    rows, units = sound_valid.sum(1, keepdim=True), valid.sum(1, keepdim=True).clamp(min=1)
+    clock = torch.arange(valid.size(1), device=valid.device)
+    start = torch.minimum(clock * rows // units, (rows - 1).clamp(min=0))
+    end = torch.maximum(torch.minimum((clock + 1) * rows // units, rows), start + 1)
+    sums = F.pad((sound * sound_valid.unsqueeze(-1)).double().cumsum(1), (0, 0, 1, 0))
+    last = sums.size(1) - 1
+
+    def at(place: Tensor) -> Tensor:
+        place = place.clamp(max=last)
+        return sums.gather(1, place.unsqueeze(-1).expand(-1, -1, sums.size(-1)))
+
+    return ((at(end) - at(start)) / (end - start).unsqueeze(-1)).float()

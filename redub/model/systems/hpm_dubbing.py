@@ -1,0 +1,398 @@
+"""HPMDubbing: lips say when, the face says how, the scene says in what mood.
+
+Source: HPMDubbing (Cong et al., CVPR 2023) as its released code runs. Lips attend to the words, and
+four mel frames are made of every picture: there is no duration predictor, and two CTC losses keep
+the alignment in order. The face's arousal and valence colour pitch and energy.
+
+Differences: a mask on pictures that are not there (the released one is on the wrong axis and
+cancels out; ``legacy``), a voicing decision, a learned state for lines without lips or face, and a
+mel of any length, not only of four frames per picture.
+Letters: B batch, P phonemes, V pictures, T mel frames, C mel channels, D model width, S speaker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from redub.core.errors import ConfigError
+from redub.model.batch import DubbingBatch, FeatureWidths, Prosody
+from redub.model.blocks.decoder import PostNet
+from redub.model.blocks.duration_predictor import VariancePredictor
+from redub.model.blocks.harmonics import HIGHEST_OCTAVE, LOWEST_OCTAVE
+from redub.model.blocks.lip_encoder import LipEncoder, LipStates
+from redub.model.blocks.phoneme_encoder import PhonemeEncoder
+from redub.model.blocks.prosody import LOUDEST, QUIETEST
+from redub.model.control import controlled_prosody
+from redub.model.layers.absent import never_empty
+from redub.model.layers.additive_attention import AdditiveAttention
+from redub.model.layers.attention import MultiHeadAttention
+from redub.model.layers.binned_value import BinnedValue
+from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.positions import count_up, on_the_picture
+from redub.model.layers.upsample import (
+    FRAMES_PER_PICTURE,
+    Upsample,
+    as_long_as_the_picture,
+    on_mel_clock,
+)
+from redub.model.output import DubbingOutput, ProsodyEstimate
+from redub.model.sizes import check_sizes
+
+HPMLegacy = Literal["query_mask"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HPMDubbingConfig:
+    """The defaults are the sizes published for Chem; those for V2C-Animation are ``V2C``.
+
+    scene: the scene module, which needs the feature ``global_scene`` (published: V2C only).
+    clocked: pictures know their place when they attend to the words, and a word the one it would
+        have if all words lasted equally long (not published: an order that CTC need not find).
+    voicing: predict which frames have a pitch (the published system does not).
+    legacy: ``query_mask`` repeats a defect of the released code: pictures behind the end of a line
+        are looked at.
+    """
+
+    width: int = 256
+    filter_width: int = 1024
+    kernel: int = 9
+    dropout: float = 0.2
+    text_layers: int = 6
+    text_heads: int = 8
+    lip_width: int = 512
+    lip_layers: int = 6
+    lip_heads: int = 4
+    aligner_heads: int = 8
+    clocked: bool = False
+    attention_dropout: float = 0.1
+    variance_kernel: int = 3
+    variance_dropout: float = 0.5
+    bins: int = 256
+    voicing: bool = True
+    scene: bool = False
+    scene_heads: int = 4
+    decoder_layers: int = 8
+    decoder_heads: int = 8
+    postnet_layers: int = 5
+    postnet_channels: int = 512
+    postnet_kernel: int = 5
+    postnet_dropout: float = 0.5
+    legacy: tuple[HPMLegacy, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        for name in ("text_heads", "aligner_heads", "scene_heads", "decoder_heads"):
+            if self.width % getattr(self, name) or self.width % 2:
+                raise ConfigError(f"width {self.width} is not even and divisible by {name}")
+        if self.lip_width % self.lip_heads or self.lip_width % 2:
+            raise ConfigError("lip_width is not even and divisible by lip_heads")
+        for name in ("kernel", "variance_kernel", "postnet_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
+        if self.bins < 2 or self.postnet_layers < 2:
+            raise ConfigError("bins and postnet_layers want at least 2")
+
+
+TINY_HPM = HPMDubbingConfig(
+    width=96,
+    filter_width=192,
+    kernel=3,
+    dropout=0.0,
+    text_layers=2,
+    text_heads=2,
+    lip_width=64,
+    lip_layers=1,
+    lip_heads=2,
+    aligner_heads=2,
+    clocked=True,
+    attention_dropout=0.05,
+    variance_kernel=5,
+    variance_dropout=0.1,
+    bins=64,
+    scene_heads=2,
+    decoder_layers=3,
+    decoder_heads=2,
+    postnet_layers=3,
+    postnet_channels=64,
+    postnet_dropout=0.1,
+)
+"""Sizes that two processor cores train in minutes."""
+V2C: dict[str, Any] = {
+    "text_layers": 5, "text_heads": 2, "lip_layers": 4, "decoder_layers": 7, "decoder_heads": 2,
+    "scene": True,
+}  # fmt: skip
+"""What the published sizes for V2C-Animation change."""
+
+
+class LipsReadText(NamedTuple):
+    """Every picture's share of the words, and what it makes of them."""
+
+    states: Tensor  # (B, T, D)
+    weights: Tensor  # (B, V, P), mean over heads
+    ctc_logits: Tensor  # (B, V, phonemes), class 0 is the blank
+    lips: LipStates
+
+
+class DurationAligner(nn.Module):
+    """Lips read the words (in a voice), then four mel frames are made of each picture."""
+
+    def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        width = config.width
+        self.text = PhonemeEncoder(
+            widths.phonemes,
+            width,
+            layers=config.text_layers,
+            heads=config.text_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            mixed=False,
+        )
+        self.lips = LipEncoder(
+            widths.lips,
+            config.lip_width,
+            width,
+            layers=config.lip_layers,
+            heads=config.lip_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            normed=False,
+        )
+        # The published attention of words to a voice has one thing to look at, so it is this.
+        self.clocked = config.clocked
+        self.voice_value, self.voice_output = nn.Linear(width, width), nn.Linear(width, width)
+        self.attention = MultiHeadAttention(
+            width, config.aligner_heads, dropout=config.attention_dropout
+        )
+        self.mix = nn.Linear(width, width, bias=False)
+        self.to_ctc = nn.Linear(width, widths.phonemes)
+        self.upsample = Upsample(width)
+
+    def encoded(self, batch: DubbingBatch, voice: Tensor) -> Tensor:
+        """Words in a voice (B, P, D); 0 at padding."""
+        text = self.text(batch.phonemes, batch.phonemes_valid)
+        spoken_by = self.voice_output(self.voice_value(voice)).unsqueeze(1)
+        voiced: Tensor = (text + spoken_by) * batch.phonemes_valid.unsqueeze(-1)
+        return voiced
+
+    def forward(self, text: Tensor, batch: DubbingBatch) -> LipsReadText:
+        """Align (B, P, D) with the lips."""
+        lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
+        states, valid = lips.states, lips.valid
+        if self.clocked:
+            states = states + count_up(states)
+            text = text + on_the_picture(text, batch.phonemes_valid, valid)
+        read = self.attention.with_weights(states, text, batch.phonemes_valid)
+        aligned = self.mix(read.context) * valid.unsqueeze(-1)
+        made = FRAMES_PER_PICTURE * valid.sum(1)
+        frames = on_mel_clock(
+            self.upsample(aligned, valid), made, batch.mel_frames, batch.frames_valid
+        )
+        weights = read.weights.mean(1) * valid.unsqueeze(-1)
+        return LipsReadText(frames, weights, self.to_ctc(aligned), lips)
+
+
+class AffectiveProsody(nn.Module):
+    """Valence of the face to pitch, arousal to energy."""
+
+    def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        width = config.width
+        self.every_key = "query_mask" in config.legacy
+        self.no_face = nn.Parameter(torch.zeros(widths.expression))
+        self.valence, self.arousal = (
+            nn.Sequential(
+                nn.Linear(widths.expression, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+            )
+            for _ in range(2)
+        )
+        self.to_query = nn.Linear(width, width)
+        self.from_valence, self.from_arousal = AdditiveAttention(width), AdditiveAttention(width)
+        predictor: dict[str, Any] = {
+            "kernel": config.variance_kernel,
+            "dropout": config.variance_dropout,
+        }
+        self.pitch, self.energy = (VariancePredictor(width, **predictor) for _ in range(2))
+        self.voicing = VariancePredictor(width, **predictor) if config.voicing else None
+        self.unvoiced = nn.Parameter(torch.zeros(width)) if config.voicing else None
+        self.pitch_embedding = BinnedValue(
+            width, config.bins, LOWEST_OCTAVE, HIGHEST_OCTAVE, kept=True
+        )
+        self.energy_embedding = BinnedValue(width, config.bins, QUIETEST, LOUDEST, kept=True)
+        self.mix = nn.Linear(2 * width, width, bias=False)
+
+    def forward(
+        self, states: Tensor, batch: DubbingBatch, asked: Tensor
+    ) -> tuple[Tensor, ProsodyEstimate, Prosody]:
+        """Coloured states (B, T, D), what was predicted, and what was spoken.
+
+        ``asked`` (B, T) bool: the frames that ``batch.control`` is about.
+        """
+        valid = batch.frames_valid
+        face, face_valid = never_empty(batch.expression, batch.expression_valid, self.no_face)
+        readable = torch.ones_like(face_valid) if self.every_key else face_valid
+        query = self.to_query(states)
+        from_valence = self.from_valence(query, self.valence(face), readable)
+        pitch = self.pitch(from_valence, valid)
+        energy = self.energy(self.from_arousal(query, self.arousal(face), readable), valid)
+        voicing = torch.ones_like(pitch)
+        if self.voicing is not None:
+            voicing = self.voicing(from_valence, valid)
+        estimate = ProsodyEstimate(pitch, voicing, energy)
+        spoken = batch.prosody
+        if spoken is None:
+            spoken = controlled_prosody(
+                estimate.decided(), batch.control, valid=asked, sounding=asked
+            )
+        of_pitch = self.pitch_embedding(spoken.pitch)
+        if self.unvoiced is not None:
+            of_pitch = torch.where(spoken.voiced.unsqueeze(-1), of_pitch, self.unvoiced)
+        of_energy = self.energy_embedding(spoken.energy)
+        coloured = self.mix(torch.cat((states + of_pitch, states + of_energy), dim=-1))
+        return coloured, estimate, spoken
+
+
+class SceneBooster(nn.Module):
+    """The scene reads the coloured states and gives one mood for the line.
+
+    The published module asks once per picture with the same vector, so once is enough.
+    """
+
+    def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        width = config.width
+        self.scene = nn.Sequential(
+            nn.Linear(widths.scene, width // 2), nn.ReLU(), nn.Linear(width // 2, width), nn.ReLU()
+        )
+        self.attention = MultiHeadAttention(
+            width, config.scene_heads, dropout=config.attention_dropout
+        )
+        self.to_emotion = nn.Linear(width, widths.emotions)
+        self.join_voice = nn.Linear(2 * width, width, bias=False)
+
+    def forward(
+        self, states: Tensor, valid: Tensor, scene: Tensor, voice: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A mood for every frame (B, 1, D), and emotion logits (B, emotions)."""
+        mood = self.attention(self.scene(scene).unsqueeze(1), states, valid)  # (B, 1, D)
+        joined = self.join_voice(torch.cat((mood, voice.unsqueeze(1)), dim=-1))
+        return joined, self.to_emotion(mood.squeeze(1))
+
+
+class HPMDubbing(nn.Module):
+    """Aligner, prosody of the face, mood of the scene, decoder."""
+
+    Config: ClassVar[type[HPMDubbingConfig]] = HPMDubbingConfig
+    PRESETS: ClassVar[dict[str, Any]] = {"tiny": TINY_HPM, "paper": HPMDubbingConfig()}
+    CONTROLS_RATE: ClassVar[bool] = False  # the lips alone say when
+
+    config: HPMDubbingConfig
+
+    def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        self.config, self.widths = config, widths
+        width = config.width
+        # The published system takes a voice of its own width.
+        self.fit_voice = (
+            nn.Identity() if widths.speaker == width else nn.Linear(widths.speaker, width)
+        )
+        self.aligner = DurationAligner(config, widths)
+        self.join_voice = nn.Linear(2 * width, width, bias=False)
+        self.prosody = AffectiveProsody(config, widths)
+        self.booster = SceneBooster(config, widths) if config.scene else None
+        self.fuse = nn.Linear(3 * width, width, bias=False)
+        self.decoder = nn.ModuleList(
+            FFTBlock(
+                width, config.decoder_heads, config.filter_width, config.kernel, config.dropout
+            )
+            for _ in range(config.decoder_layers)
+        )
+        self.to_ctc = nn.Linear(width, widths.phonemes)
+        self.to_mel = nn.Linear(width, widths.mel)
+        self.postnet = PostNet(
+            widths.mel,
+            config.postnet_channels,
+            None,
+            layers=config.postnet_layers,
+            kernel=config.postnet_kernel,
+            dropout=config.postnet_dropout,
+        )
+
+    def forward(self, batch: DubbingBatch) -> DubbingOutput:
+        """Speak a batch, as Authentic-Dubber's ``forward`` does."""
+        voice = self.fit_voice(batch.speaker)
+        text = self.aligner.encoded(batch, voice)
+        aligned = self.aligner(text, batch)
+        return self.spoken(self.in_context(aligned.states, text, batch), aligned, batch, voice)
+
+    def in_context(self, states: Tensor, text: Tensor, batch: DubbingBatch) -> Tensor:
+        """(B, T, D) aligned states with what a system with context adds; here they are alone."""
+        return states
+
+    def spoken(
+        self,
+        states: Tensor,
+        aligned: LipsReadText,
+        batch: DubbingBatch,
+        voice: Tensor,
+        *,
+        hint: Tensor | None = None,
+        asked: Tensor | None = None,
+    ) -> DubbingOutput:
+        """From aligned states (B, T, D) to the mel.
+
+        Args:
+            hint: (B, T, D) that helps the decoder.
+            asked: (B, T) bool, the frames that ``batch.control`` is about; all, if not given.
+        """
+        valid = batch.frames_valid
+        real = valid.unsqueeze(-1)
+        coloured, estimate, spoken = self.prosody(
+            self._with_voice(states, voice), batch, valid if asked is None else asked
+        )
+        mood, emotion_logits = self._with_voice(coloured, voice), None
+        if self.booster is not None:
+            mood, emotion_logits = self.booster(mood, valid, batch.modalities[0], voice)
+            mood = mood.expand_as(coloured)
+        fused = self.fuse(torch.cat((states, coloured, mood), dim=-1)) + states
+        if hint is not None:
+            fused = fused + hint
+        fused = (fused + count_up(fused)) * real
+        for block in self.decoder:
+            fused = block(fused, valid)
+        mel = self.to_mel(fused) * real
+        of_frames = self.to_ctc(fused)
+        durations = batch.durations
+        if durations is None:
+            durations = looked_durations(aligned.weights, aligned.lips.valid.sum(1), batch)
+        return DubbingOutput(
+            mel=mel,
+            mel_post=mel + self.postnet(mel, valid),
+            frames_valid=valid,
+            durations=durations,
+            lip_attention=aligned.weights.transpose(1, 2),
+            lips_present=aligned.lips.present,
+            emotion_logits=emotion_logits,
+            prosody=estimate,
+            # Without voicing pitch is on a scale of the checkpoint's own.
+            spoken=spoken if self.config.voicing else None,
+            ctc=((aligned.ctc_logits, aligned.lips.valid), (of_frames, valid)),
+        )
+
+    def _with_voice(self, states: Tensor, voice: Tensor) -> Tensor:
+        """One layer for both places, as published."""
+        beside = voice.unsqueeze(1).expand_as(states)
+        joined: Tensor = self.join_voice(torch.cat((states, beside), dim=-1)) + states
+        return joined
+
+
+def paper_for_v2c() -> HPMDubbingConfig:
+    """The sizes published for V2C-Animation."""
+    return replace(HPMDubbingConfig(), **V2C)

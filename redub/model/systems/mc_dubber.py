@@ -1,0 +1,176 @@
+"""MCDubber: three lines dubbed as one, of which the middle one is kept.
+
+Source: MCDubber (Zhao et al., arXiv:2408.11593), which has no public code; what it leaves open is
+decided in ``docs/models/mc_dubber.md``. The line before, the line and the line after are joined in
+time and pass the backbone of :mod:`redub.model.systems.hpm_dubbing`; the recorded mels of the
+neighbours
+help the decoder; the line's own part is cut out.
+Letters: B batch, P phonemes, V pictures, T mel frames, C mel channels, D model width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
+from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.splice import cut_out, spliced
+from redub.model.layers.upsample import FRAMES_PER_PICTURE
+from redub.model.output import DubbingOutput, ProsodyEstimate
+from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MCDubberConfig(HPMDubbingConfig):
+    """The backbone's settings; ``neighbour_mels`` False is the decoder without its help."""
+
+    neighbour_mels: bool = True
+
+
+class Wide(NamedTuple):
+    """Three lines as one, and where the middle one is in it."""
+
+    batch: DubbingBatch
+    known: Tensor  # (B, T) bool, frames of the neighbours
+    first_phoneme: Tensor  # (B,)
+    first_picture: Tensor  # (B,)
+    first_frame: Tensor  # (B,)
+
+
+class MCDubber(HPMDubbing):
+    """HPMDubbing over the line and its neighbours."""
+
+    Config: ClassVar[type[MCDubberConfig]] = MCDubberConfig
+    PRESETS: ClassVar[dict[str, MCDubberConfig]] = {
+        "tiny": MCDubberConfig(**asdict(TINY_HPM)),
+        "paper": MCDubberConfig(),
+    }
+    config: MCDubberConfig
+
+    def __init__(self, config: MCDubberConfig, widths: FeatureWidths) -> None:
+        super().__init__(config, widths)
+        self.from_mel = nn.Linear(widths.mel, config.width) if config.neighbour_mels else None
+        self.to_be_spoken = (
+            nn.Parameter(torch.zeros(config.width)) if config.neighbour_mels else None
+        )
+
+    def forward(self, batch: DubbingBatch) -> DubbingOutput:
+        """Speak the middle line, as :meth:`HPMDubbing.forward`."""
+        wide = widened(batch)
+        voice = self.fit_voice(batch.speaker)
+        aligned = self.aligner(self.aligner.encoded(wide.batch, voice), wide.batch)
+        hint = None
+        if self.from_mel is not None:
+            assert wide.batch.mel is not None
+            assert self.to_be_spoken is not None
+            known = wide.known.unsqueeze(-1)
+            hint = torch.where(known, self.from_mel(wide.batch.mel), self.to_be_spoken)
+        own = wide.batch.frames_valid & ~wide.known
+        said = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, asked=own)
+        return self._middle(said, wide, batch)
+
+    def _middle(self, said: DubbingOutput, wide: Wide, batch: DubbingBatch) -> DubbingOutput:
+        frames, words = batch.frames_valid, batch.phonemes_valid
+        assert said.lip_attention is not None
+        assert said.prosody is not None
+        pictures = torch.arange(max(1, int(_pictures(batch).max())), device=frames.device)
+        seen = pictures < _pictures(batch).unsqueeze(1)  # (B, V)
+
+        def of_frames(values: Tensor) -> Tensor:
+            return cut_out(values, wide.first_frame, frames)
+
+        by_words = cut_out(said.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
+        looked = cut_out(by_words.transpose(1, 2), wide.first_picture, seen).transpose(1, 2)
+        (of_pictures, _), (of_mel, _) = said.ctc
+        durations = batch.durations
+        if durations is None:
+            durations = looked_durations(looked.transpose(1, 2), _pictures(batch), batch)
+        return said._replace(
+            mel=of_frames(said.mel),
+            mel_post=of_frames(said.mel_post),
+            frames_valid=frames,
+            durations=durations,
+            lip_attention=looked[..., : batch.lips.size(1)],
+            lips_present=batch.lips_valid.any(1),
+            prosody=ProsodyEstimate._make(of_frames(value) for value in said.prosody),
+            spoken=None
+            if said.spoken is None
+            else Prosody._make(of_frames(value) for value in said.spoken),
+            ctc=(
+                (cut_out(of_pictures, wide.first_picture, seen), seen),
+                (of_frames(of_mel), frames),
+            ),
+        )
+
+
+def widened(batch: DubbingBatch) -> Wide:
+    """Each line between its neighbours.
+
+    A neighbour takes part if it has words, a mel and, as the line itself, lips: without any of
+    them nobody could say which of its frames is when.
+    """
+    assert batch.previous is not None
+    assert batch.following is not None
+    own_lips = batch.lips_valid.any(1)
+    sides = [_taking_part(side, own_lips) for side in (batch.previous, batch.following)]
+    (before, b), (after, a) = zip((batch.previous, batch.following), sides, strict=True)
+    none = batch.frames_valid.new_zeros(())
+
+    def three(own: Tensor, own_valid: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        parts = [(getattr(before, name), getattr(before, f"{name}_valid") & b)]
+        parts += [(own, own_valid)]
+        parts += [(getattr(after, name), getattr(after, f"{name}_valid") & a)]
+        return spliced(parts)
+
+    def of_frames(own: Tensor, values: tuple[Tensor, Tensor]) -> Tensor:
+        masks = (before.mel_valid & b, batch.frames_valid, after.mel_valid & a)
+        return spliced(list(zip((values[0], own, values[1]), masks, strict=True)))[0]
+
+    phonemes, phonemes_valid = three(batch.phonemes, batch.phonemes_valid, "phonemes")
+    lips, lips_valid = three(batch.lips, batch.lips_valid, "lips")
+    expression, expression_valid = three(batch.expression, batch.expression_valid, "expression")
+    silent = torch.zeros(*batch.frames_valid.shape, batch.timbre.size(2), device=none.device)
+    mel, frames_valid = three(silent, batch.frames_valid, "mel")
+    known = of_frames(none.expand_as(batch.frames_valid), (before.mel_valid, after.mel_valid))
+    prosody = None
+    if batch.prosody is not None:
+        recorded = zip(batch.prosody, before.prosody, after.prosody, strict=True)
+        prosody = Prosody._make(of_frames(own, (one, other)) for own, one, other in recorded)
+    first_frame = (before.mel_valid & b).sum(1)
+    wide = batch._replace(
+        phonemes=phonemes,
+        phonemes_valid=phonemes_valid,
+        mel_frames=frames_valid.sum(1),
+        frames_valid=frames_valid,
+        lips=lips,
+        lips_valid=lips_valid,
+        expression=expression,
+        expression_valid=expression_valid,
+        durations=torch.zeros_like(phonemes),  # nobody reads them off three lines
+        mel=mel,
+        prosody=prosody,
+    )
+    return Wide(
+        wide,
+        known.bool(),
+        (before.phonemes_valid & b).sum(1),
+        (before.lips_valid & b).sum(1),
+        first_frame,
+    )
+
+
+def _taking_part(side: Context, own_lips: Tensor) -> Tensor:
+    """(B, 1) bool."""
+    masks = (side.phonemes_valid, side.mel_valid, side.lips_valid)
+    whole = torch.stack([mask.any(1) for mask in masks]).all(0)
+    return (whole & own_lips).unsqueeze(1)
+
+
+def _pictures(batch: DubbingBatch) -> Tensor:
+    """(B,) pictures of a line; without lips as many as its frames last."""
+    shown = batch.lips_valid.sum(1)
+    return torch.where(shown > 0, shown, -(-batch.mel_frames // FRAMES_PER_PICTURE))

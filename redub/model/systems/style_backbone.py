@@ -1,0 +1,332 @@
+"""The backbone that StyleDubber and Authentic-Dubber share: a line in, speech states, a mel out.
+
+Source: StyleDubber (arXiv:2402.12636), as its released code runs. What is a defect there is right
+here, and comes back by name with ``legacy``.
+Letters: B batch, P phonemes, T mel frames, V video frames, D model width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from redub.core.errors import ConfigError
+from redub.model.batch import DubbingBatch, FeatureWidths
+from redub.model.blocks.decoder import MelDecoder, PostNet
+from redub.model.blocks.duration_predictor import DurationPredictor
+from redub.model.blocks.harmonics import HarmonicPicture
+from redub.model.blocks.lip_aligner import AlignedLips, LipAligner
+from redub.model.blocks.lip_encoder import LipEncoder, LipStates
+from redub.model.blocks.mel_base import MelBase
+from redub.model.blocks.phoneme_encoder import PhonemeEncoder
+from redub.model.blocks.prosody import ProsodyEmbedding, ProsodyPredictor
+from redub.model.blocks.timbre_encoder import TimbreEncoder, VoiceSummary
+from redub.model.control import controlled_durations, controlled_prosody
+from redub.model.layers.length_regulator import fill, fill_as_published, stretch
+from redub.model.layers.upsample import on_mel_clock
+from redub.model.output import DubbingOutput, GraphReading
+from redub.model.sizes import check_sizes
+
+Legacy = Literal["ground_truth_length", "double_softmax", "causal_mask", "no_positions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleBackboneConfig:
+    """Sizes and parts; the defaults are the sizes of the published systems.
+
+    prosody: predict pitch and energy and give them to the decoder, the pitch also as the comb of
+        its harmonics (not in the published systems; control of a line needs it).
+    duration_reads_text: durations see the phoneme itself beside the lips (published: lips only).
+    mel_base: the decoder adds to a mel that is known before training, the average of a phoneme's
+        beginning, middle and end in this voice (:mod:`redub.model.blocks.mel_base`; not published).
+    lips_in_frames: the mouth of each moment enters the speech states (published: durations only).
+    legacy: defects of the released code to repeat. ``ground_truth_length``: the recording's own
+        phonemes, pauses and length are given, and durations are rounded one by one.
+        ``double_softmax``: the emotion classifier gives probabilities, of which the loss takes the
+        softmax again. ``causal_mask``: phonemes do not see the reference ahead of them.
+        ``no_positions``: phonemes, aligner and decoder do not know positions. (That prosody is
+        missing is ``prosody = false``, the default of the published sizes.)
+    """
+
+    width: int = 256
+    filter_width: int = 1024
+    kernel: int = 9
+    dropout: float = 0.2
+    phoneme_layers: int = 12
+    phoneme_heads: int = 8
+    timbre_heads: int = 2
+    timbre_kernel: int = 5
+    timbre_dropout: float = 0.1
+    voice_channels: tuple[int, ...] = (128, 256, 512, 512)
+    cross_width: int = 128
+    cross_layers: int = 16
+    cross_heads: int = 8
+    cross_filter_width: int = 512
+    cross_input_dropout: float = 0.25
+    cross_dropout: float = 0.1
+    lip_width: int = 512
+    lip_layers: int = 4
+    lip_heads: int = 2
+    aligner_heads: int = 8
+    duration_kernel: int = 1
+    duration_dropout: float = 0.5
+    duration_reads_text: bool = False
+    lips_in_frames: bool = False
+    mel_base: bool = False
+    prosody: bool = False
+    prosody_layers: int = 2
+    prosody_kernel: int = 3
+    prosody_dropout: float = 0.5
+    decoder_layers: int = 24
+    decoder_heads: int = 4
+    postnet_layers: int = 5
+    postnet_channels: int = 256
+    postnet_kernel: int = 5
+    postnet_dropout: float = 0.5
+    legacy: tuple[Legacy, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        for name in ("phoneme_heads", "timbre_heads", "aligner_heads", "decoder_heads"):
+            if self.width % getattr(self, name) or self.width % 2:
+                raise ConfigError(f"width {self.width} is not even and divisible by {name}")
+        for width, heads in (("cross_width", "cross_heads"), ("lip_width", "lip_heads")):
+            if getattr(self, width) % getattr(self, heads) or getattr(self, width) % 2:
+                raise ConfigError(f"{width} is not even and divisible by {heads}")
+        for name in ("kernel", "timbre_kernel", "duration_kernel", "prosody_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
+        if self.postnet_kernel % 2 == 0 or self.postnet_layers < 2:
+            raise ConfigError("the post-net wants an odd kernel and at least 2 layers")
+        if len(self.voice_channels) != 4:
+            raise ConfigError("voice_channels wants 4 widths: the voice summary halves four times")
+
+    @property
+    def positions(self) -> bool:
+        return "no_positions" not in self.legacy
+
+    @property
+    def causal(self) -> bool:
+        return "causal_mask" in self.legacy
+
+
+TINY_BACKBONE = StyleBackboneConfig(
+    width=96,
+    filter_width=192,
+    kernel=3,
+    dropout=0.0,
+    phoneme_layers=2,
+    phoneme_heads=2,
+    timbre_kernel=3,
+    timbre_dropout=0.0,
+    voice_channels=(32, 48, 64, 64),
+    cross_width=64,
+    cross_layers=1,
+    cross_heads=2,
+    cross_filter_width=128,
+    cross_input_dropout=0.05,
+    cross_dropout=0.05,
+    lip_width=64,
+    lip_layers=1,
+    lip_heads=2,
+    aligner_heads=2,
+    duration_kernel=3,
+    duration_dropout=0.1,
+    duration_reads_text=True,
+    mel_base=True,
+    prosody=True,
+    prosody_kernel=5,
+    prosody_dropout=0.1,
+    decoder_layers=3,
+    decoder_heads=2,
+    postnet_layers=3,
+    postnet_channels=64,
+    postnet_dropout=0.1,
+)
+"""Sizes that two processor cores train in minutes."""
+
+
+class Reading(NamedTuple):
+    """What was read off a line before its style is decided."""
+
+    text: Tensor  # (B, P, D)
+    timbre: Tensor  # (B, R, D)
+    lips: LipStates
+    aligned: AlignedLips
+    log_durations: Tensor  # (B, P)
+    durations: Tensor  # (B, P) int64
+
+
+class StyleBackbone(nn.Module):
+    """Encoders, lip aligner, durations, prosody and decoder; what is between them is a system's."""
+
+    config: StyleBackboneConfig
+
+    def __init__(self, config: StyleBackboneConfig, widths: FeatureWidths) -> None:
+        super().__init__()
+        self.config, self.widths = config, widths
+        width = config.width
+        self.phoneme_encoder = PhonemeEncoder(
+            widths.phonemes,
+            width,
+            layers=config.phoneme_layers,
+            heads=config.phoneme_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            positions=config.positions,
+        )
+        self.timbre_encoder = TimbreEncoder(
+            widths.mel,
+            width,
+            heads=config.timbre_heads,
+            kernel=config.timbre_kernel,
+            dropout=config.timbre_dropout,
+        )
+        self.voice_summary = VoiceSummary(
+            width, config.voice_channels, widths.speaker, dropout=config.dropout
+        )
+        self.lip_encoder = LipEncoder(
+            widths.lips,
+            config.lip_width,
+            width,
+            layers=config.lip_layers,
+            heads=config.lip_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+        )
+        self.lip_aligner = LipAligner(
+            width, heads=config.aligner_heads, dropout=config.dropout, positions=config.positions
+        )
+        self.duration_predictor = DurationPredictor(
+            width, kernel=config.duration_kernel, dropout=config.duration_dropout
+        )
+        self.lips_to_frames = nn.Linear(width, width) if config.lips_in_frames else None
+        self.mel_base = MelBase(widths) if config.mel_base else None
+        self.prosody_predictor: ProsodyPredictor | None = None
+        if config.prosody:
+            self.prosody_predictor = ProsodyPredictor(
+                width,
+                widths.speaker,
+                layers=config.prosody_layers,
+                kernel=config.prosody_kernel,
+                dropout=config.prosody_dropout,
+            )
+            self.harmonic_picture = HarmonicPicture(widths.sound)
+            self.prosody_embedding = ProsodyEmbedding(
+                width, widths.mel, kernel=config.prosody_kernel
+            )
+        self.decoder = MelDecoder(
+            width,
+            widths.mel,
+            widths.speaker,
+            layers=config.decoder_layers,
+            heads=config.decoder_heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            harmonics=config.prosody,
+            positions=config.positions,
+        )
+        self.postnet = PostNet(
+            widths.mel,
+            config.postnet_channels,
+            widths.speaker,
+            layers=config.postnet_layers,
+            kernel=config.postnet_kernel,
+            dropout=config.postnet_dropout,
+        )
+
+    def read(self, batch: DubbingBatch) -> Reading:
+        """Encode words, reference and lips, and decide how long each phoneme lasts.
+
+        Durations of the batch are taken as they are (training); without them the predicted ones
+        fill ``mel_frames``, under the batch's control where it has one (synthesis).
+        """
+        text = self.phoneme_encoder(batch.phonemes, batch.phonemes_valid)
+        timbre = self.timbre_encoder(batch.timbre, batch.timbre_valid)
+        lips = self.lip_encoder(batch.lips, batch.lips_valid)
+        aligned = self.lip_aligner(text, batch.phonemes_valid, lips)
+        seen = aligned.states + text if self.config.duration_reads_text else aligned.states
+        log_durations = self.duration_predictor(seen, batch.phonemes_valid)
+        durations = batch.durations
+        if durations is None:
+            published = "ground_truth_length" in self.config.legacy
+            filled = (fill_as_published if published else fill)(
+                log_durations, batch.phonemes_valid, batch.mel_frames
+            )
+            durations = controlled_durations(filled, batch)
+        return Reading(text, timbre, lips, aligned, log_durations, durations)
+
+    def speech(self, styled_text: Tensor, reading: Reading, batch: DubbingBatch) -> Tensor:
+        """(B, T, D): styled phoneme states (B, P, D) on the clock of the mel."""
+        speech = stretch(styled_text, reading.durations, batch.frames_valid.size(1))
+        if self.lips_to_frames is not None:
+            speech = speech + self.lips_to_frames(lips_on_mel_clock(reading.lips, batch))
+        return speech
+
+    def spoken(
+        self,
+        states: Tensor,
+        reading: Reading,
+        batch: DubbingBatch,
+        *,
+        emotion_logits: Tensor,
+        graphs: tuple[GraphReading, ...] = (),
+    ) -> DubbingOutput:
+        """Decode (B, T, D) to a mel; a batch with prosody is decoded along it (training)."""
+        estimate, prosody, harmonics = None, None, None
+        if self.prosody_predictor is not None:
+            estimate = self.prosody_predictor(states, batch.frames_valid, batch.speaker)
+            prosody = batch.prosody
+            if prosody is None:
+                prosody = controlled_prosody(
+                    estimate.decided(),
+                    batch.control,
+                    valid=batch.frames_valid,
+                    sounding=self._sounding(reading, batch),
+                )
+            harmonics = self.harmonic_picture(prosody.pitch, prosody.voiced)
+            states = states + self.prosody_embedding(prosody, harmonics, batch.frames_valid)
+        mel = self.decoder(states, batch.frames_valid, batch.speaker, harmonics)
+        if self.mel_base is not None:
+            mel = mel + self.mel_base(
+                batch.phonemes, reading.durations, batch.speaker, batch.frames_valid.size(1)
+            )
+        if "double_softmax" in self.config.legacy:
+            emotion_logits = emotion_logits.softmax(-1)
+        return DubbingOutput(
+            mel=mel,
+            mel_post=mel + self.postnet(mel, batch.frames_valid, batch.speaker),
+            frames_valid=batch.frames_valid,
+            log_durations=reading.log_durations,
+            durations=reading.durations,
+            lip_attention=reading.aligned.attention,
+            lips_present=reading.lips.present,
+            speaker=self.voice_summary(reading.timbre, batch.timbre_valid),
+            emotion_logits=emotion_logits,
+            prosody=estimate,
+            spoken=prosody,
+            graphs=graphs,
+        )
+
+    def _sounding(self, reading: Reading, batch: DubbingBatch) -> Tensor:
+        """(B, T) bool, False in pauses; without control nobody asks."""
+        if batch.control is None:
+            return batch.frames_valid
+        words = (batch.phonemes != batch.control.silence).unsqueeze(-1).float()
+        return stretch(words, reading.durations, batch.frames_valid.size(1))[..., 0] > 0
+
+
+def mean_over_time(states: Tensor, valid: Tensor) -> Tensor:
+    """(B, D): the mean of the real ones of (B, L, D), 0 where none is."""
+    real = valid.unsqueeze(-1)
+    return (states * real).sum(1) / real.sum(1).clamp(min=1)
+
+
+def lips_on_mel_clock(lips: LipStates, batch: DubbingBatch) -> Tensor:
+    """(B, T, D): for each mel frame, the lip state of the picture shown at that moment."""
+    return on_mel_clock(lips.states, lips.valid.sum(1), batch.mel_frames, batch.frames_valid)

@@ -1,0 +1,266 @@
+"""What is asked of a dubbing, line by line: what to listen for, how to sound, in whose voice.
+
+On the command line for all lines or those of ``--line``; in a TOML file for each line its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub.core.config import nearest
+from redub.core.errors import ConfigError, UsageError
+from redub.core.types import EMOTIONS, FloatArray
+from redub.index.notes import NOUNS, Notes
+from redub.pipeline.store.index.builds import OpenIndex
+from redub.training.lines import Hits
+from redub.training.synthesis import PLAIN, VoiceControl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeling:
+    """An emotion and how much of it: 0 leaves the line as it is, 1 is the emotion alone."""
+
+    emotion: str
+    intensity: float
+
+    @classmethod
+    def parse(cls, words: str) -> Feeling:
+        """``sad:0.7``, or ``sad`` for all of it.
+
+        Raises:
+            UsageError: an unknown emotion, with the nearest; an intensity outside 0 to 1.
+        """
+        name, colon, number = words.partition(":")
+        name = NOUNS.get(name.strip().lower(), name.strip().lower())
+        if name not in EMOTIONS:
+            raise UsageError(f"unknown emotion '{name}'; {nearest(name, [*EMOTIONS, *NOUNS])}")
+        intensity = _number(number, words) if colon else 1.0
+        if not 0.0 <= intensity <= 1.0:
+            raise UsageError(f"'{words}': wanted an intensity from 0 to 1, as in {name}:0.7")
+        return cls(emotion=name, intensity=intensity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineDirection:
+    """What is asked of one line; the defaults ask nothing.
+
+    ``voice``: a speaker or clip id of the library, instead of the line's own.
+    """
+
+    notes: Notes = field(default_factory=Notes)
+    control: VoiceControl = PLAIN
+    feeling: Feeling | None = None
+    voice: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != LineDirection()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values beside the notes; what asks nothing is left out."""
+        plain = asdict(PLAIN)
+        asked: dict[str, Any] = {n: v for n, v in asdict(self.control).items() if v != plain[n]}
+        if self.voice is not None:
+            asked["voice"] = self.voice
+        if self.feeling is not None:
+            asked["emotion"] = asdict(self.feeling)
+        return asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """What is asked of all lines, and of some (script line 1 …), where theirs stands instead."""
+
+    everywhere: LineDirection = field(default_factory=LineDirection)
+    single: Mapping[int, LineDirection] = field(default_factory=dict)
+
+    @classmethod
+    def of_lines(cls, asked: LineDirection, lines: Sequence[int]) -> Direction:
+        """The same for all of these lines; no lines mean all of the script."""
+        if not lines:
+            return cls(everywhere=asked)
+        return cls(single=dict.fromkeys(lines, asked))
+
+    def on(self, line: int) -> LineDirection:
+        return self.single.get(line, self.everywhere)
+
+    def all(self) -> list[LineDirection]:
+        return [self.everywhere, *self.single.values()]
+
+
+def parse_control(
+    *,
+    pitch: str | None = None,
+    pitch_range: str | None = None,
+    energy: str | None = None,
+    rate: str | None = None,
+) -> VoiceControl:
+    """Controls as they are typed: ``+2st`` (semitones), ``1.3``, ``+3dB``, ``0.9`` or ``90%``.
+
+    Raises:
+        UsageError: not a number, another unit, or out of bounds.
+    """
+    asked: dict[str, float] = {}
+    if pitch is not None:
+        asked["pitch"] = _number(pitch, pitch, unit="st") / 12
+    if pitch_range is not None:
+        asked["pitch_range"] = _factor(pitch_range)
+    if energy is not None:
+        asked["energy"] = _number(energy, energy, unit="dB")
+    if rate is not None:
+        asked["rate"] = _factor(rate)
+    return VoiceControl(**asked)
+
+
+FILE_KEYS = (
+    "pitch", "range", "energy", "rate", "emotion", "voice",
+    "more", "less", "like", "not", "film",
+)  # fmt: skip
+
+
+def read_direction(path: Path) -> Direction:
+    """Directions of a TOML file: a table ``[all]``, and ``[line.3]`` for the third line.
+
+    A line's own table adds to that of all lines; what both name is the line's.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key or a value that cannot be asked for.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", code="E-DUB-FILE") from error
+    for key in document:
+        if key not in ("all", "line"):
+            raise ConfigError(f"{path}: unknown table '{key}'; known: all, line", code="E-CFG-KEY")
+    common = _table(path, "all", document.get("all", {}))
+    lines = document.get("line", {})
+    if not isinstance(lines, dict) or not all(re.fullmatch(r"[1-9]\d*", n) for n in lines):
+        raise ConfigError(f"{path}: lines are numbered from 1, as in [line.3]", code="E-CFG-KEY")
+    return Direction(
+        everywhere=_asked(path, "all", common),
+        single={
+            int(n): _asked(path, f"line.{n}", {**common, **_table(path, f"line.{n}", own)})
+            for n, own in lines.items()
+        },
+    )
+
+
+def _table(path: Path, where: str, table: Any) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: '{where}' wants a table", code="E-CFG-TYPE")
+    for key in table:
+        if key not in FILE_KEYS:
+            raise ConfigError(
+                f"{path}: unknown key '{where}.{key}'; {nearest(key, FILE_KEYS)}", code="E-CFG-KEY"
+            )
+    return table
+
+
+def _asked(path: Path, where: str, table: Mapping[str, Any]) -> LineDirection:
+    words = {key: _words(path, where, key, value) for key, value in table.items()}
+
+    def one(key: str) -> str | None:
+        return words[key][0] if key in words else None
+
+    try:
+        return LineDirection(
+            notes=Notes.parse(
+                more=words.get("more", ()),
+                less=words.get("less", ()),
+                like=words.get("like", ()),
+                unlike=words.get("not", ()),
+                films=words.get("film", ()),
+            ),
+            control=parse_control(
+                pitch=one("pitch"), pitch_range=one("range"), energy=one("energy"), rate=one("rate")
+            ),
+            feeling=None if (said := one("emotion")) is None else Feeling.parse(said),
+            voice=one("voice"),
+        )
+    except UsageError as error:
+        raise ConfigError(f"{path}, [{where}]: {error.message}", code="E-CFG-VALUE") from error
+
+
+def _words(path: Path, where: str, key: str, value: Any) -> list[str]:
+    values = value if isinstance(value, list) and key in FILE_KEYS[6:] else [value]
+    if not values or not all(
+        isinstance(v, str | int | float) and not isinstance(v, bool) for v in values
+    ):
+        raise ConfigError(f"{path}: '{where}.{key}' is {value!r}; wanted words", code="E-CFG-TYPE")
+    return [str(v) for v in values]
+
+
+def _factor(words: str) -> float:
+    if words.strip().endswith("%"):
+        return _number(words, words, unit="%") / 100
+    return _number(words, words)
+
+
+def _number(words: str, said: str, *, unit: str = "") -> float:
+    """The number of ``+3dB``; the unit may be left out, another one is refused."""
+    bare = words.strip()
+    if unit and bare.lower().endswith(unit.lower()):
+        bare = bare[: -len(unit)].strip()
+    try:
+        number = float(bare)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"'{said}': wanted a number{f', as in +2{unit}' if unit else ''}")
+    return number
+
+
+# -- how an emotion is asked for
+
+
+def check_feeling(index: OpenIndex, feeling: Feeling) -> None:
+    """Refuse an emotion that no library clip is labelled with.
+
+    Raises:
+        UsageError: names the labels there are.
+    """
+    _labelled(index, np.arange(len(index.clips)), feeling)
+
+
+def felt(index: OpenIndex, modality: str, vector: FloatArray, feeling: Feeling) -> FloatArray:
+    """A line's vector (D,) moved towards the mean of the library clips of that emotion.
+
+    Raises:
+        UsageError: no clip of the library is labelled so.
+    """
+    target = index.vectors[modality][_labelled(index, index.modalities[modality].rows, feeling)]
+    return _moved(vector, target, feeling.intensity)
+
+
+def heard(index: OpenIndex, hits: Hits, feeling: Feeling) -> Hits:
+    """Hits whose sound is moved towards that of the library clips of that emotion."""
+    rows = np.arange(len(index.clips))
+    target = index.audio[_labelled(index, rows, feeling)]
+    return replace(hits, audio=_moved(hits.audio, target, feeling.intensity))
+
+
+def _moved(values: FloatArray, target: FloatArray, share: float) -> FloatArray:
+    mean = target.astype(np.float64).mean(0)
+    moved: FloatArray = ((1 - share) * values + share * mean).astype(np.float32)
+    return moved
+
+
+def _labelled(index: OpenIndex, rows: Any, feeling: Feeling) -> Any:
+    """(n,) bool over library rows, which are labelled with an emotion."""
+    labels = [index.clips[row].emotion for row in rows]
+    found = np.array([label == feeling.emotion for label in labels])
+    if not found.any():
+        known = ", ".join(sorted({label for label in labels if label}))
+        raise UsageError(
+            f"no library clip is labelled '{feeling.emotion}'; labels there: "
+            f"{known or 'none (add an emotions.csv)'}"
+        )
+    return found

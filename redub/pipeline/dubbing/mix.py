@@ -1,0 +1,115 @@
+"""The dubbed sound track: utterances at their places, at the loudness of the original."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from redub.core.types import Clip, Waveform
+from redub.features.sound.loudness import integrated_loudness
+from redub.footage.child import DecoderChild
+from redub.footage.probe import SourceInfo
+from redub.pipeline.store.project import Project
+from redub.pipeline.work.speaking import make_vocoder
+from redub.training.synthesis import (
+    SpokenLine,
+    VoiceControl,
+)
+
+FADE_S = 0.005
+
+
+PEAK = 10 ** (-1 / 20)  # -1 dBFS
+
+
+UNHEARD_DB = 0.5
+
+
+QUIETEST_ORIGINAL = -45.0  # LUFS; below it the original is noise, not something to match
+
+
+FALLBACK_LOUDNESS = -23.0  # LUFS, EBU R 128
+
+
+def mixed_track(
+    project: Project, info: SourceInfo, clips: Sequence[Clip], spoken: Sequence[SpokenLine]
+) -> Waveform:
+    """Every line in its slot, faded at both ends, silence between: as long as the video."""
+    config = project.config
+    rate = config.audio.sample_rate_hz
+    total = max(round(info.duration_s * rate), _sample(project, clips[-1].end_frame))
+    samples = np.zeros(total, dtype=np.float32)
+    vocoder = make_vocoder(project)
+    for clip, line in zip(clips, spoken, strict=True):
+        waveform = vocoder.vocode(line.mel).samples.copy()
+        fade = min(round(FADE_S * rate), len(waveform) // 2)
+        ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+        waveform[:fade] *= ramp
+        waveform[len(waveform) - fade :] *= ramp[::-1]
+        start = _sample(project, clip.start_frame)
+        kept = min(len(waveform), total - start)
+        samples[start : start + kept] = waveform[:kept]
+    return Waveform(samples, rate)
+
+
+def _sample(project: Project, frame: int) -> int:
+    return project.config.audio.sample_count(frame, project.config.video)
+
+
+def original_loudness(
+    project: Project,
+    decoder: DecoderChild,
+    video: Path,
+    info: SourceInfo,
+    clips: Sequence[Clip],
+) -> float | None:
+    """Loudness of what was there in the dubbed slots; None without sound worth matching."""
+    if not info.has_audio:
+        return None
+    config = project.config
+    pieces = []
+    for clip in clips:
+        heard = decoder.decode(
+            video,
+            start_frame=clip.start_frame,
+            end_frame=clip.end_frame,
+            video=config.video,
+            audio=config.audio,
+            decoder="pyav",
+            frames=False,
+            waveform=True,
+        ).waveform
+        if heard is not None:
+            pieces.append(heard.samples)
+    if not pieces:
+        return None
+    loudness = integrated_loudness(Waveform(np.concatenate(pieces), config.audio.sample_rate_hz))
+    return None if loudness is None or loudness < QUIETEST_ORIGINAL else loudness
+
+
+def asked_louder_db(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> float:
+    """By how many decibels a take gets louder if each line does as it was asked."""
+    frames = np.array([clip.end_frame - clip.start_frame for clip in clips], dtype=np.float64)
+    power = 10 ** (np.array([one.energy for one in controls]) / 10)
+    return float(10 * np.log10((frames * power).sum() / frames.sum()))
+
+
+def missing_db(track: Waveform, wanted_lufs: float) -> float:
+    """By how many decibels a take misses the loudness that was wanted; 0 for up to half of one."""
+    loudness = integrated_loudness(track)
+    short = 0.0 if loudness is None else wanted_lufs - loudness
+    return short if short > UNHEARD_DB else 0.0
+
+
+def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:
+    """One gain for the whole take: lines keep their balance, peaks stay below -1 dBFS."""
+    loudness = integrated_loudness(track)
+    if loudness is None:
+        return track
+    gain = 10 ** ((wanted_lufs - loudness) / 20)
+    peak = float(np.abs(track.samples).max(initial=0.0)) * gain
+    if peak > PEAK:
+        gain *= PEAK / peak
+    return Waveform((track.samples * np.float32(gain)).astype(np.float32), track.sample_rate_hz)

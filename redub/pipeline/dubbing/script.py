@@ -1,0 +1,72 @@
+"""A script as clips of the video that is dubbed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from redub.core.config import nearest
+from redub.core.durable import file_digest
+from redub.core.errors import ClipError, ConfigError, UsageError
+from redub.core.types import Clip
+from redub.footage.folder import positions
+from redub.footage.probe import SourceInfo
+from redub.footage.subtitles import read_subtitles
+from redub.pipeline.dubbing.direction import Direction
+from redub.pipeline.dubbing.take import DubSummary, LineFault, line_number
+from redub.pipeline.store.project import Project
+from redub.pipeline.work.footage_changes import with_version
+
+
+def check_line_numbers(direction: Direction, clips: Sequence[Clip]) -> None:
+    known = [str(line_number(clip)) for clip in clips]
+    for line in direction.single:
+        if str(line) not in known:
+            raise UsageError(f"the script has no line {line}; {nearest(str(line), known)}")
+
+
+def script_clips(
+    project: Project,
+    video: Path,
+    script: Path,
+    info: SourceInfo,
+    summary: DubSummary,
+    *,
+    cast: Sequence[str],
+) -> list[Clip]:
+    """The script's lines as clips of the video; lines that cannot be used become faults."""
+    if not info.has_video:
+        raise ClipError(f"{video.name} has no picture to dub", code="E-IN-NOVIDEO")
+    if not script.is_file():
+        raise ConfigError(f"the script {script} does not exist", code="E-IN-MISSING")
+    fitted = read_subtitles(
+        script,
+        source=script.name,
+        cast=cast,
+        end_s=info.duration_s,
+        max_clip_s=project.config.footage.max_clip_s,
+    )
+    summary.faults += [LineFault(f.line, f.code, f.message) for f in fitted.faults]
+    fps = project.config.video.fps
+    digest = file_digest(video)
+    clips = []
+    places = positions([cue.index for cue in fitted.cues], [f.line for f in fitted.faults])
+    for position, cue in zip(places, fitted.cues, strict=True):
+        clip = Clip(
+            clip_id=f"{video.stem}-{cue.index:04d}",
+            source=video.name,
+            source_digest=digest,
+            start_frame=round(cue.start_s * fps),
+            end_frame=round(cue.end_s * fps),
+            film=video.stem,
+            scene=video.stem,
+            position=position,
+            speaker=cue.speaker,
+            text=cue.text,
+            split="none",
+            has_video=info.has_video,
+            has_audio=info.has_audio,
+            decoder=info.decoder,
+        )
+        clips.append(with_version(clip, project.config.footage.decoder))
+    return clips

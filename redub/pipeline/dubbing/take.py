@@ -1,0 +1,78 @@
+"""What a dub says of itself: its summary, its faults, and the record beside the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redub.core.types import Clip
+from redub.pipeline.dubbing.direction import Direction
+from redub.pipeline.store.packs.lines import (
+    LineMaker,
+)
+from redub.training.lines import DubbingLine
+
+Neighbours = dict[str, list[tuple[str, float]]]
+"""Modality to (library clip, score), best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """One script line that was not spoken."""
+
+    line: int
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class DubSummary:
+    """What was spoken; ``slots`` are (start, end) in seconds of every dubbed line."""
+
+    output: str
+    voice: str
+    dubbed: int = 0
+    faults: list[LineFault] = field(default_factory=list)
+    slots: list[tuple[float, float]] = field(default_factory=list)
+    loudness_lufs: float | None = None
+    original_lufs: float | None = None
+    notes: list[str] = field(default_factory=list)
+    take: str = ""  # the record's path
+
+
+def take_record(
+    maker: LineMaker,
+    run: str,
+    voice: str | None,
+    direction: Direction,
+    lines: Sequence[tuple[Clip, DubbingLine]],
+    found: Mapping[str, Neighbours],
+) -> dict[str, Any]:
+    fps = maker.project.config.video.fps
+    return {
+        "schema": "redub.take/1",
+        "run": run,
+        "index": maker.index.build,
+        "voice_asked": voice,
+        "lines": [
+            {
+                "line": line_number(clip),
+                "text": clip.text,
+                "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
+                "voice": line.speaker,
+                "notes": direction.on(line_number(clip)).notes.to_json(),
+                "asked": direction.on(line_number(clip)).to_json(),
+                "hits": {
+                    modality: [{"clip_id": hit, "score": score} for hit, score in hits]
+                    for modality, hits in found[clip.clip_id].items()
+                },
+            }
+            for clip, line in lines
+        ],
+    }
+
+
+def line_number(clip: Clip) -> int:
+    """The line of the script that a clip was cut for."""
+    return int(clip.clip_id.rpartition("-")[2])

@@ -1,0 +1,214 @@
+"""The lines of a script as the model reads them: features, voice, neighbours, context."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from redub.core.errors import ClipError, FeatureAbsent
+from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
+from redub.index.notes import Notes
+from redub.pipeline.dubbing.direction import Direction, LineDirection, felt, heard
+from redub.pipeline.dubbing.take import DubSummary, LineFault, Neighbours, line_number
+from redub.pipeline.store.ledger import with_reads
+from redub.pipeline.store.packs.lines import (
+    LineMaker,
+    Voice,
+    hits_of,
+    make_line,
+    silenced,
+    told,
+    voice_name,
+)
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.settings import feature_of
+from redub.pipeline.work.decoders import close_decoders
+from redub.pipeline.work.extraction import ClipWork, Toolbox, run_works
+from redub.pipeline.work.query import neighbour_rows
+from redub.pipeline.work.speaking import make_vocoder
+from redub.training.lines import SIDES, DubbingLine
+from redub.training.pack_lines import EXPRESSION, SOUND_FRAMES, WHOLE
+from redub.training.synthesis import (
+    SpokenLine,
+    TrainedDubber,
+    VoiceControl,
+    synthesise,
+)
+
+ContextChoice = Literal["original", "dubbed"]
+
+
+ORIGINAL: ContextChoice = "original"
+
+
+OF_SOUND = ("mel", "f0", "energy", SOUND_FRAMES, WHOLE["audio"])
+
+
+OF_CONTEXT = (WHOLE["face"], WHOLE["text"])
+
+
+def dubbing_lines(
+    maker: LineMaker,
+    tools: Toolbox,
+    clips: Sequence[Clip],
+    voice: str | None,
+    direction: Direction,
+    found: dict[str, Neighbours],
+    seen: dict[str, Mapping[str, Value]],
+    summary: DubSummary,
+    progress: Callable[[int, int], None],
+) -> list[tuple[Clip, DubbingLine]]:
+    """Extract what a line needs, retrieve for it, and join it with its voice.
+
+    ``found`` is filled with each line's hits and ``seen`` with its features, by clip id.
+    """
+    named = None if voice is None else maker.named_voice(voice)
+    lines = []
+    progress(0, len(clips))
+    try:
+        for done, clip in enumerate(clips, start=1):
+            asked = direction.on(line_number(clip))
+            spoken_by = named or _own_voice(maker, clip)
+            if asked.voice is not None:
+                spoken_by = maker.named_voice(asked.voice)
+            try:
+                seen[clip.clip_id] = values = _features(maker, tools, clip)
+                line, hits = _one_line(maker, clip, values, spoken_by, asked)
+                lines.append((clip, line))
+                found[clip.clip_id] = hits
+            except ClipError as error:
+                summary.faults.append(LineFault(line_number(clip), error.code, error.message))
+            progress(done, len(clips))
+    finally:
+        close_decoders()
+    return lines
+
+
+def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
+    name = voice_name(clip)
+    return maker.named_voice(name if name in maker.voices else None)
+
+
+def _features(maker: LineMaker, tools: Toolbox, clip: Clip) -> Mapping[str, Value]:
+    """What the run reads of a line, and of its neighbours, from the video."""
+    features = feature_of(maker.project.config.index)
+    needed = ["phonemes", "lips", *(features[m] for m in MODALITIES)]
+    needed += [name for name in (EXPRESSION,) if name in maker.values]
+    if maker.sides:
+        needed += [name for name in OF_SOUND + OF_CONTEXT if name in maker.values]
+    work = ClipWork(clip, with_reads(tools.keys, needed), {}, {})
+    run_works([work], tools, defaultdict(float))
+    for row in work.quarantine:
+        raise ClipError(row["message"], code=row["code"])
+    if "phonemes" not in work.values:
+        code, _, message = work.nulls["phonemes"].partition(": ")
+        raise ClipError(message, code=code)
+    return work.values
+
+
+def _one_line(
+    maker: LineMaker,
+    clip: Clip,
+    values: Mapping[str, Value],
+    voice: Voice,
+    asked: LineDirection,
+) -> tuple[DubbingLine, Neighbours]:
+    project = maker.project
+    features = feature_of(project.config.index)
+    vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
+    if asked.feeling is not None:
+        vectors = {m: felt(maker.index, m, v, asked.feeling) for m, v in vectors.items()}
+    lips, expression = (values.get(name) for name in ("lips", EXPRESSION))
+    found = _neighbours(project, maker, clip, vectors, asked.notes)
+    hits = hits_of(maker.index, vectors, found)
+    if asked.feeling is not None:
+        hits = {m: heard(maker.index, own, asked.feeling) for m, own in hits.items()}
+    line = make_line(
+        project,
+        clip,
+        silenced(np.asarray(values["phonemes"])[:, 0]),
+        voice,
+        vectors=vectors,
+        hits=hits,
+        lips=None if lips is None else np.asarray(lips),
+        expression=None if expression is None else np.asarray(expression),
+    )
+    return line, found
+
+
+def in_scene(
+    line: DubbingLine,
+    clip: Clip,
+    clips: Sequence[Clip],
+    seen: Mapping[str, Mapping[str, Value]],
+) -> DubbingLine:
+    """The line with what is known of the script's lines before and after it."""
+    by_position = {other.position: other.clip_id for other in clips}
+    context = {}
+    for side, step in zip(SIDES, (-1, 1), strict=True):
+        near = by_position.get(clip.position + step, "")
+        if near in seen:
+            context[side] = told(seen[near])
+    return replace(line, context=context)
+
+
+def in_order(
+    dubber: TrainedDubber,
+    maker: LineMaker,
+    tools: Toolbox,
+    clips: Sequence[Clip],
+    lines: Sequence[tuple[Clip, DubbingLine]],
+    controls: Sequence[VoiceControl],
+    seen: Mapping[str, Mapping[str, Value]],
+) -> list[SpokenLine]:
+    """Speak one line after another; each hears the new sound of the line before."""
+    silent = {
+        clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
+        for clip_id, values in seen.items()
+    }
+    names = [name for name in OF_SOUND if name in maker.values]
+    vocoder, spoken = make_vocoder(tools.project), []
+    for (clip, line), control in zip(lines, controls, strict=True):
+        [said] = synthesise(dubber, [in_scene(line, clip, clips, silent)], [control])
+        sound = _heard_as(tools, clip, names, vocoder.vocode(said.mel), silent[clip.clip_id])
+        silent[clip.clip_id].update(sound)
+        spoken.append(said)
+    return spoken
+
+
+def _heard_as(
+    tools: Toolbox,
+    clip: Clip,
+    names: Sequence[str],
+    waveform: Waveform,
+    values: Mapping[str, Value],
+) -> dict[str, Value]:
+    """The features of a new sound, those that are named, in an order where reads come first."""
+    known, heard = dict(values), {}
+    for name in names:
+        extractor = tools.extractor(name)
+        reads = {read: known[read] for read in extractor.reads if read in known}
+        try:
+            known[name] = heard[name] = extractor.extract(
+                ClipMedia(clip=clip, frames=None, waveform=waveform, features=reads)
+            )
+        except (ClipError, FeatureAbsent, KeyError):
+            continue  # what is not heard is told as missing
+    return heard
+
+
+def _neighbours(
+    project: Project, maker: LineMaker, clip: Clip, vectors: dict[str, FloatArray], notes: Notes
+) -> Neighbours:
+    found: Neighbours = {}
+    for modality, vector in vectors.items():
+        asked: dict[str, Value] = {clip.clip_id: vector}
+        rows = neighbour_rows(
+            maker.index, project, modality, [clip], asked, notes=notes
+        ).to_pylist()
+        found[modality] = [(row["hit"], row["score"]) for row in rows]
+    return found

@@ -1,0 +1,92 @@
+"""Somebody else's dubber as a run: a recorded public checkpoint that speaks with this project.
+
+Reads an entry of ``models.lock`` whose kind is a system; nothing in it is executed, every tensor
+must be there and fit. Writes ``runs/<name>/`` with one checkpoint, of step 0, and a card that names
+the file and its terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from redub.core.config import settings_of
+from redub.core.durable import commit_bytes
+from redub.core.errors import ConfigError
+from redub.core.types import AudioSpec
+from redub.features.weights.folder import WeightFolder
+from redub.model.systems.hpm_dubbing import HPMDubbing
+from redub.pipeline.store.lock import project_lock
+from redub.pipeline.store.packs.lines import features_read
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.folders import run_folder
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.published_runs import HPM, MELS, hpm_of
+from redub.training import checkpoint
+from redub.training.trainer import CHECKPOINTS, training_preset
+
+
+def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None:
+    corpus, there = MELS[model.config.scene]
+    differing = [
+        f"audio.{name} is {value:g} here and {getattr(there, name):g} there"
+        for name, value in asdict(here).items()
+        if name != "mel_channels" and value != getattr(there, name)
+    ]
+    if differing:
+        raise folder.refused(
+            f"the checkpoint published for {corpus} speaks another mel: {'; '.join(differing)}; "
+            "set [audio], or say --own-mel if it was trained on this project's",
+            code="E-MODEL-AUDIO",
+        )
+
+
+def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False) -> str:
+    """Make a run of a recorded checkpoint; returns a sentence about it.
+
+    Args:
+        own_mel: the checkpoint was trained on this project's mel, whatever was published. No file
+            of that layout tells its mel.
+
+    Raises:
+        ConfigError: there is a run of that name.
+        ModelRefusedError: see :func:`load_hpm`; E-MODEL-AUDIO, this project's mel is not that of
+            the published checkpoint of this layout.
+    """
+    folder = run_folder(project, run)
+    if folder.exists():
+        raise ConfigError(f"there is a run '{run}' already; choose another name")
+    weights, model = hpm_of(project, entry)
+    if not own_mel:
+        _check_mel(model, project.config.audio, weights)
+    by_name = Store(project).keys.by_name
+    keys = {name: by_name[name].key for name in features_read(project.config, HPM)}
+    training = replace(training_preset(HPM, "paper"), seed=project.config.train.seed)
+    fields: dict[str, Any] = {
+        "system": HPM,
+        "model": settings_of(model.config)["fields"],
+        "training": settings_of(training)["fields"],
+        "widths": settings_of(model.widths)["fields"],
+        "keys": keys,
+        "scaler": {},  # its inputs are not standardised
+        "trained_parameters": [name for name, _ in model.named_parameters()],
+        "started_from": f"{entry} ({weights.licence})",
+        "code_version": "imported",
+    }
+    snapshot = checkpoint.Snapshot(step=0, weights=model.state_dict(), state={}, record=fields)
+    parameters = sum(value.numel() for value in model.parameters())
+    card = [
+        f"# {run}",
+        "",
+        f"HPMDubbing ({'V2C-Animation' if model.config.scene else 'Chem'} heads), {parameters:,} "
+        f"parameters, taken from '{entry}'; nothing was trained here.",
+        "",
+        f"- licence: {weights.licence}",
+        f"- terms: {weights.terms or 'not stated'}",
+        *(f"- {name}: sha256 {digest}" for name, digest in sorted(weights.files.items())),
+        "",
+    ]
+    with project_lock(project.root):
+        checkpoint.write(folder / CHECKPOINTS, snapshot, keep=1)
+        commit_bytes(folder / "card.md", "\n".join(card).encode())
+    return f"{run}: {parameters / 1e6:.2f} M parameters of '{entry}', ready to speak"

@@ -1,0 +1,226 @@
+"""Single lines on the page of an evaluation: what each system made of them, and its references."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub.core.errors import ClipError
+from redub.core.phonemes import symbol_of
+from redub.core.types import MODALITIES, Clip, Value, Waveform
+from redub.features.text.emotion_lexicon import weights_of, words_of
+from redub.footage.encode import write_clip
+from redub.pages.contents import (
+    Casting,
+    Line,
+    Neighbour,
+    Picture,
+    Sound,
+    Take,
+)
+from redub.pipeline.store.index.builds import features_of, open_index
+from redub.pipeline.store.index.neighbours import neighbours_of
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.evaluations import (
+    GROUND_TRUTH,
+    RESYNTHESIS,
+)
+from redub.pipeline.store.runs.takes import Sample, read_samples
+from redub.pipeline.store.settings import MODALITY_FEATURES
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.decoders import close_decoders
+from redub.pipeline.work.extraction import Toolbox
+from redub.pipeline.work.speaking import make_vocoder
+
+LINES_SHOWN, STEPS_SHOWN = 24, 4
+
+
+def stored_sound(project: Project, stored: Value) -> Sound:
+    samples = np.asarray(stored)[:, 0].astype(np.float32) / 32768.0
+    return Sound(waveform=Waveform(samples, project.config.audio.sample_rate_hz))
+
+
+# -- lines
+
+
+def shown_lines(project: Project, store: Store, evaluation: dict[str, Any]) -> tuple[Line, ...]:
+    """The first lines of every scene, in turn, up to LINES_SHOWN."""
+    measured = {(x["clip_id"], x["system"]): x for x in evaluation["lines"]}
+    ids = list(dict.fromkeys(x["clip_id"] for x in evaluation["lines"]))
+    clips = {clip.clip_id: clip for clip in store.clips()}
+    chosen = _spread([clips[i] for i in ids])
+    samples = {run: read_samples(project, run, evaluation["split"]) for run in evaluation["runs"]}
+    gather = _Gatherer(project, store, chosen, clips)
+    lines = []
+    try:
+        for clip in chosen:
+            takes = gather.takes(clip, measured, samples)
+            first = samples[evaluation["runs"][0]][clip.clip_id].waveform
+            lines.append(gather.line(clip, takes, first))
+    finally:
+        close_decoders()
+    return tuple(lines)
+
+
+def _spread(clips: Sequence[Clip]) -> list[Clip]:
+    scenes: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        scenes.setdefault((clip.film, clip.scene), []).append(clip)
+    share = max(1, LINES_SHOWN // max(1, len(scenes)))
+    return [clip for lines in scenes.values() for clip in lines[:share]][:LINES_SHOWN]
+
+
+class _Gatherer:
+    """Collects what the shown lines need, each feature read once."""
+
+    def __init__(
+        self, project: Project, store: Store, chosen: Sequence[Clip], clips: dict[str, Clip]
+    ) -> None:
+        self.project, self.store, self.clips = project, store, clips
+        self.tools = Toolbox(project)
+        self.vocoder = make_vocoder(project)
+        self.neighbours = neighbours_of(store, open_index(project))
+        ids = {clip.clip_id for clip in chosen}
+        hits = {hit for i in ids for found in self.neighbours[i].values() for hit, _ in found}
+        self.values: dict[str, dict[str, Value]] = {
+            name: store.read(name, ids | hits)
+            for name in ("waveform", "mel", "f0", "durations", "scene_caption", "face_caption")
+        }
+        self._sounds: dict[str, Sound] = {}
+
+    def takes(
+        self,
+        clip: Clip,
+        measured: dict[tuple[str, str], dict[str, Any]],
+        samples: dict[str, dict[str, Sample]],
+    ) -> tuple[Take, ...]:
+        mel = np.asarray(self.values["mel"][clip.clip_id])
+        durations = self.values["durations"].get(clip.clip_id)
+        truth = Take(
+            system=GROUND_TRUTH,
+            sound=self.recorded(clip.clip_id),
+            mel=mel,
+            f0_hz=np.asarray(self.values["f0"][clip.clip_id])[:, 0],
+            durations=_named(durations),
+            **_heard(measured, clip, GROUND_TRUTH),
+        )
+        vocoded = Take(
+            system=RESYNTHESIS,
+            sound=Sound(waveform=self.vocoder.vocode(mel)),
+            **_heard(measured, clip, RESYNTHESIS),
+        )
+        made = []
+        for run, takes in samples.items():
+            sample = takes[clip.clip_id]
+            made.append(
+                Take(
+                    system=run,
+                    sound=Sound(waveform=sample.waveform),
+                    mel=sample.mel,
+                    f0_hz=sample.arrays.get("f0_hz"),
+                    **_heard(measured, clip, run),
+                )
+            )
+        return (truth, vocoded, *made)
+
+    def recorded(self, clip_id: str) -> Sound | None:
+        if clip_id not in self._sounds:
+            stored = self.values["waveform"].get(clip_id)
+            if stored is None:
+                return None
+            self._sounds[clip_id] = stored_sound(self.project, stored)
+        return self._sounds[clip_id]
+
+    def line(self, clip: Clip, takes: tuple[Take, ...], dubbed: Waveform) -> Line:
+        fps = self.project.config.video.fps
+        return Line(
+            clip_id=clip.clip_id,
+            text=clip.text,
+            speaker=clip.speaker,
+            emotion=clip.emotion,
+            film=clip.film,
+            scene=clip.scene,
+            split=clip.split,
+            picture=self._picture(clip, dubbed),
+            takes=takes,
+            casting=tuple(self._casting(clip, modality) for modality in MODALITIES),
+            facts=(("slot", f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s"),),
+        )
+
+    def _picture(self, clip: Clip, sound: Waveform) -> Picture | None:
+        """The line's own picture with a take's sound; None where it cannot be read."""
+        if not clip.has_video:
+            return None
+        try:
+            frames = self.tools.decode(clip, frames=True, sound=False).frames
+        except ClipError:
+            return None
+        if frames is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="redub-page-") as folder:
+            path = Path(folder) / "line.mp4"
+            write_clip(path, frames, self.project.config.video.fps, sound, crf=30)
+            return Picture(mp4=path.read_bytes(), poster=frames[len(frames) // 2])
+
+    def _casting(self, clip: Clip, modality: str) -> Casting:
+        feature = features_of(self.store)[modality]
+        is_worded = feature == MODALITY_FEATURES[modality][0]
+        asked = clip.text
+        if modality != "text":
+            asked = str(self.values[f"{modality}_caption"].get(clip.clip_id, ""))
+        own = set(_feeling_words(asked)) if is_worded else set()
+        found = []
+        for rank, (hit, score) in enumerate(self.neighbours[clip.clip_id][modality], start=1):
+            other = self.clips[hit]
+            said = other.text
+            if modality != "text":
+                said = str(self.values[f"{modality}_caption"].get(hit, ""))
+            found.append(
+                Neighbour(
+                    rank=rank,
+                    clip_id=hit,
+                    score=score,
+                    speaker=other.speaker,
+                    emotion=other.emotion,
+                    text=said,
+                    film=other.film,
+                    shared_words=tuple(sorted(own & set(_feeling_words(said)))),
+                    sound=self.recorded(hit),
+                )
+            )
+        return Casting(
+            modality=modality,
+            neighbours=tuple(found),
+            query=asked,
+            similarity=f"{self.project.config.index.metric} of {feature}",
+        )
+
+
+def _feeling_words(text: str) -> list[str]:
+    """The words of a text that the emotion lexicon knows."""
+    return [word for word in words_of(text) if weights_of(word) is not None]
+
+
+def _named(durations: Value | None) -> tuple[tuple[str, int], ...]:
+    if durations is None:
+        return ()
+    return tuple((symbol_of(int(row[0])), int(row[1])) for row in np.asarray(durations))
+
+
+def _heard(
+    measured: dict[tuple[str, str], dict[str, Any]], clip: Clip, system: str
+) -> dict[str, Any]:
+    row = measured[clip.clip_id, system]
+    figures = [
+        (title, f"{row[name]:.2f}")
+        for name, title in (("mcd_dtw", "MCD-DTW"), ("f0_correlation", "F0 r"))
+        if row[name] is not None and math.isfinite(row[name])
+    ]
+    if row["heard_emotion"]:
+        figures.append(("heard", row["heard_emotion"]))
+    return {"transcript": row["transcript"], "figures": tuple(figures)}

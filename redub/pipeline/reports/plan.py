@@ -1,0 +1,125 @@
+"""What `redub run` would do and why, without writing anything.
+
+Reads the clip table, the commit logs and the key documents of earlier settings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from redub.core.durable import read_json
+from redub.pipeline.store.index.builds import current_build, is_fresh
+from redub.pipeline.store.keys import differing_fields
+from redub.pipeline.store.ledger import ledger, pending_features
+from redub.pipeline.store.schemas import feature_schema
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.timings import seconds_per_clip
+from redub.pipeline.work.footage_changes import footage_changes
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """One feature: rows that are fine, rows to compute by reason, held rows, estimated time."""
+
+    feature: str
+    up_to_date: int
+    new: int
+    changed: int
+    quarantined: int
+    why: str
+    estimate_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FootagePlan:
+    """What `redub ingest` would find: the feature lines count only clips that were ingested."""
+
+    to_read: list[str]
+    gone: list[str]
+    index: str
+
+
+def plan_footage(store: Store) -> FootagePlan:
+    """Compare the footage folder and the index build with the store.
+
+    Raises:
+        ConfigError: the footage folder or one of its tables is wrong.
+    """
+    orders, _, gone = footage_changes(store)
+    build = current_build(store.project)
+    if build is None:
+        state = "to be built"
+    else:
+        state = "up to date" if is_fresh(store, build) else "to be built again"
+    return FootagePlan([order.source for order in orders], gone, state)
+
+
+def plan(store: Store) -> list[PlanLine]:
+    """One line per feature that can be made, in the order they are computed."""
+    names = store.keys.usable
+    pending = pending_features(store, names)
+    lines = []
+    rates = seconds_per_clip(store.project)
+    for line in ledger(store, names, pending=pending):
+        waiting = [clip_id for clip_id, names in pending.items() if line.feature in names]
+        reasons = _reasons(store, line.feature, waiting)
+        changed = sum(count for why, count in reasons.items() if why != "new")
+        rate = rates.get(line.feature)
+        lines.append(
+            PlanLine(
+                feature=line.feature,
+                up_to_date=line.committed,
+                new=reasons.get("new", 0),
+                changed=changed,
+                quarantined=line.quarantined,
+                why="; ".join(f"{count} {why}" for why, count in reasons.most_common()),
+                estimate_s=None if rate is None else rate * len(waiting),
+            )
+        )
+    return lines
+
+
+def _reasons(store: Store, name: str, waiting: list[str]) -> Counter[str]:
+    """Why each waiting row is not there: new, its clip changed, or which setting differs."""
+    if not waiting:
+        return Counter()
+    same_key = set(_clip_ids(store, name, store.keys.by_name[name].key))
+    older: dict[str, set[str]] = {}
+    folder = store.project.root / "features" / name
+    for path in sorted(folder.glob("*/key.json")):
+        if path.parent.name != store.keys.by_name[name].key:
+            older[path.parent.name] = set(_clip_ids(store, name, path.parent.name))
+    why_key = {key: _difference(store, name, key) for key in older}
+    reasons: Counter[str] = Counter()
+    for clip_id in waiting:
+        elsewhere = [key for key, ids in older.items() if clip_id in ids]
+        if clip_id in same_key:
+            reasons["changed: the clip's bytes, span, decoder or words"] += 1
+        elif elsewhere:
+            reasons[f"changed: {why_key[elsewhere[-1]]}"] += 1
+        else:
+            reasons["new"] += 1
+    return reasons
+
+
+def _clip_ids(store: Store, name: str, key: str) -> list[str]:
+    from redub.pipeline.store.parts import PartTable
+
+    schema = feature_schema(store.keys.by_name[name].schema)
+    table = PartTable(store.project.root / "features" / name / key, schema)
+    return [clip for part in table.parts() for clip in _ids(table.read_one(part, ["clip_id"]))]
+
+
+def _ids(table: Any) -> list[str]:
+    ids: list[str] = pl.Series(table.column("clip_id")).to_list()
+    return ids
+
+
+def _difference(store: Store, name: str, key: str) -> str:
+    old = read_json(store.project.root / "features" / name / key / "key.json")
+    lines = differing_fields(old, store.keys.by_name[name].document)
+    return lines[0] + (f" and {len(lines) - 1} more" if len(lines) > 1 else "")

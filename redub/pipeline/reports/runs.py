@@ -1,0 +1,363 @@
+"""Training runs on disk: listed, shown, compared, removed.
+
+Reads ``runs/<name>/``: ``metrics.jsonl``, ``config.toml``, checkpoints, the lists of samples. What
+is damaged becomes a sentence beside what could be read. Writes nothing; :func:`remove_run` removes
+a run as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+
+from redub.core.config import settings_of
+from redub.core.durable import check_folder, read_json
+from redub.core.errors import ConfigError, IntegrityError, RedubError
+from redub.model.registry import system
+from redub.pipeline.store.index.builds import open_index
+from redub.pipeline.store.packs.build import pack_keys
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.folders import (
+    CARD,
+    SAMPLES,
+    count_text,
+    dotted,
+    find_run,
+    folder_size,
+    is_figure,
+    metrics_in,
+    sampled_steps,
+    settings_in,
+    settings_table,
+)
+from redub.pipeline.store.runs.takes import read_index
+from redub.pipeline.store.tables import Store
+from redub.training import checkpoint
+from redub.training.trainer import CHECKPOINTS, TRAINING_PRESETS, training_preset
+
+OWN_KEYS = ("overfit",)  # kept among a checkpoint's keys, though no feature and no index
+
+
+MOST_CHANGES = 8  # of a preset; with more a run is better described without one
+
+
+def model_of(project: Project, name: str) -> str:
+    """The model of a run that exists, as ``config.toml`` or its newest checkpoint names it.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    found = settings_in(find_run(project, name)).values.get("model.name")
+    return found if isinstance(found, str) else project.config.train.model
+
+
+def free_name(project: Project, base: str) -> str:
+    """``base-2``, or the next of these names that no run has."""
+    number = 2
+    while (project.root / "runs" / f"{base}-{number}").exists():
+        number += 1
+    return f"{base}-{number}"
+
+
+# -- showing one
+
+
+class Point(NamedTuple):
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a loss went; all None before the first value."""
+
+    first: Point | None
+    best: Point | None
+    last: Point | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointLine:
+    """One checkpoint; ``fault`` is empty where every byte is what was written."""
+
+    step: int
+    size: int
+    validation_loss: float | None
+    is_best: bool
+    is_newest: bool
+    fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenSplit:
+    """Lines of a split that were synthesised, and by which checkpoint."""
+
+    split: str
+    lines: int
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """Everything known about a run.
+
+    preset: with the settings that differ from it, empty where none is near. keys: what the lines
+    were made from, name → key. changed: those that the project has otherwise now (None: not at
+    all). unchecked: those of which that cannot be said. faults: sentences on what is damaged or
+    not known.
+    """
+
+    name: str
+    folder: Path
+    model: str
+    preset: str
+    steps: int
+    trained_parameters: int | None
+    loss: Course
+    validation_loss: Course
+    checkpoints: tuple[CheckpointLine, ...]
+    keys: Mapping[str, str]
+    changed: Mapping[str, str | None]
+    unchecked: tuple[str, ...]
+    spoken: tuple[SpokenSplit, ...]
+    sampled_steps: tuple[int, ...]
+    card: Path | None
+    faults: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        parameters = (
+            "" if self.trained_parameters is None else f"{self.trained_parameters:,} parameters"
+        )
+        spoken = ", ".join(f"{s.split} {s.lines} lines by {s.checkpoint}" for s in self.spoken)
+        sampled = ", ".join(map(str, self.sampled_steps))
+        facts = {
+            "model": ", preset ".join(filter(None, (self.model, self.preset))),
+            "steps": str(self.steps),
+            "trained": parameters or "–",
+            "spoken": spoken or "nothing yet",
+            "samples": f"at {count_text('step', len(self.sampled_steps))} {sampled}"
+            if sampled
+            else "none",
+            "card": str(self.card or "–"),
+            "trained on": self._trained_on(),
+        }
+        return [f"{self.name}:", *(f"  {name:12}{value}" for name, value in facts.items())]
+
+    def _trained_on(self) -> str:
+        if not self.keys:
+            return "–"
+        now = [f"{name} {self.keys[name]} → {key or 'gone'}" for name, key in self.changed.items()]
+        said = [f"changed since: {', '.join(now)}"] if now else []
+        if self.unchecked:
+            said.append(f"not known of {', '.join(self.unchecked)}")
+        if not now:
+            said.insert(0, "the others are" if self.unchecked else "all are")
+            said[0] += " the project's present ones"
+        return f"{len(self.keys)} keys; {'; '.join(said)}"
+
+    def loss_rows(self) -> list[list[str]]:
+        """First, best and last value of the losses, each with its step."""
+        courses = (("loss", self.loss), ("validation loss", self.validation_loss))
+        return [[name, *map(point_text, (c.first, c.best, c.last))] for name, c in courses]
+
+    def checkpoint_rows(self) -> list[list[str]]:
+        """Step, MiB, validation loss, what it is, and whether it is whole."""
+        rows = []
+        for place in self.checkpoints:
+            marks = [
+                word for word, so in (("newest", place.is_newest), ("best", place.is_best)) if so
+            ]
+            loss = "–" if place.validation_loss is None else f"{place.validation_loss:.4f}"
+            size = f"{place.size / 2**20:.1f}"
+            rows.append([str(place.step), size, loss, ", ".join(marks), place.fault or "whole"])
+        return rows
+
+
+def point_text(point: Point | None) -> str:
+    return "–" if point is None else f"{point.value:.4f} at {point.step}"
+
+
+def show_run(project: Project, name: str) -> RunFacts:
+    """Read everything about a run; damage becomes a sentence.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    folder = find_run(project, name)
+    metrics, settings = metrics_in(folder), settings_in(folder)
+    faults = [metrics.fault, settings.fault]
+    places = _checkpoints(folder / CHECKPOINTS)
+    keys, trained_parameters = _from_newest_whole(folder / CHECKPOINTS, places)
+    now, unchecked, fault = _present_keys(project, keys)
+    faults.append(fault)
+    spoken, unread = _spoken(folder)
+    model = settings.values.get("model.name")
+    return RunFacts(
+        name=name,
+        folder=folder,
+        model=model if isinstance(model, str) else "not known",
+        preset=_preset(settings.values),
+        steps=max((*(row["step"] for row in metrics.rows), *(p.step for p in places), 0)),
+        trained_parameters=trained_parameters,
+        loss=course_of(metrics.rows, "loss"),
+        validation_loss=course_of(metrics.rows, "validation_loss"),
+        checkpoints=tuple(places),
+        keys=keys,
+        changed={name: now[name] for name, key in keys.items() if now.get(name, key) != key},
+        unchecked=unchecked,
+        spoken=spoken,
+        sampled_steps=tuple(sampled_steps(folder)),
+        card=folder / CARD if (folder / CARD).is_file() else None,
+        faults=tuple(filter(None, [*faults, *unread])),
+    )
+
+
+def _present_keys(
+    project: Project, trained: Mapping[str, str]
+) -> tuple[dict[str, str | None], tuple[str, ...], str]:
+    """The project's keys of the same names (None: gone), names not known, and why."""
+    trained = {name: key for name, key in trained.items() if name not in OWN_KEYS}
+    if not trained:
+        return {}, (), ""
+    store = Store(project)
+    now = {name: key.key for name, key in store.keys.by_name.items() if name in trained}
+    fault = ""
+    unchecked: tuple[str, ...] = ()
+    try:
+        now |= pack_keys(store, open_index(project))
+    except RedubError as error:
+        unchecked = tuple(name for name in trained if name not in now)
+        fault = f"whether {', '.join(unchecked)} changed since is not known: {error.message}"
+    return {n: now.get(n) for n in trained if n not in unchecked}, unchecked, fault
+
+
+def course_of(rows: Iterable[Mapping[str, Any]], name: str) -> Course:
+    points = [Point(row["step"], float(row[name])) for row in rows if name in row]
+    if not points:
+        return Course(first=None, best=None, last=None)
+    best = min((p for p in points if p.value == p.value), key=lambda p: p.value, default=None)
+    return Course(first=points[0], best=best, last=points[-1])
+
+
+def _checkpoints(root: Path) -> list[CheckpointLine]:
+    places = checkpoint.steps_in(root)
+    best = checkpoint.best(root) if places else None
+    found = []
+    for place in places:
+        loss, fault = _checked(place)
+        step = place.name.removeprefix("step_")
+        found.append(
+            CheckpointLine(
+                step=int(step) if step.isdigit() else 0,
+                size=folder_size(place),
+                validation_loss=loss,
+                is_best=place == best,
+                is_newest=place == places[0],
+                fault=fault,
+            )
+        )
+    return found
+
+
+def _checked(place: Path) -> tuple[float | None, str]:
+    """A checkpoint's validation loss, and what is wrong with its bytes."""
+    try:
+        manifest = read_json(place / checkpoint.MANIFEST)
+        sums, loss = manifest["sha256"], manifest["validation_loss"]
+        if not {checkpoint.WEIGHTS, checkpoint.RECORD} <= set(sums):
+            return None, f"{checkpoint.MANIFEST} does not list the files of a checkpoint"
+        check_folder(place, sums)
+    except (OSError, KeyError, TypeError, AttributeError):
+        return None, f"{checkpoint.MANIFEST} is gone or damaged"
+    except IntegrityError as error:
+        return None, error.message
+    return (float(loss) if is_figure(loss) else None), ""
+
+
+def _from_newest_whole(
+    root: Path, places: Sequence[CheckpointLine]
+) -> tuple[dict[str, str], int | None]:
+    """Keys and the number of trained parameters, as the newest whole checkpoint has them."""
+    for line in places:
+        if line.fault:
+            continue
+        place = checkpoint.directory_of(root, line.step)
+        try:
+            record = read_json(place / checkpoint.RECORD)
+        except (OSError, IntegrityError):
+            continue
+        if not isinstance(record, dict):
+            continue
+        keys = {str(name): str(key) for name, key in settings_table(record, "keys").items()}
+        return keys, _parameters(place, record.get("trained_parameters"))
+    return {}, None
+
+
+def _parameters(place: Path, trained: object) -> int | None:
+    """Numbers in the tensors that were trained; only the file's header is read."""
+    if not isinstance(trained, list):
+        return None
+    count = 0
+    try:
+        with safetensors.safe_open(place / checkpoint.WEIGHTS, framework="numpy") as weights:
+            for name in trained:
+                shape = weights.get_slice(name).get_shape()
+                size = 1
+                for side in shape:
+                    size *= side
+                count += size
+    except (safetensors.SafetensorError, OSError, TypeError):
+        return None
+    return count
+
+
+def _preset(values: Mapping[str, Any]) -> str:
+    """The nearest preset and the settings that differ from it; empty where none is near."""
+    try:
+        presets = system(str(values.get("model.name"))).PRESETS
+    except ConfigError:
+        return ""
+    chosen = {"model.name", "training.system", "training.seed"}  # a preset does not say these
+    found = []
+    for name in sorted(presets.keys() & TRAINING_PRESETS.keys()):
+        preset = dotted(
+            {
+                "model": settings_of(presets[name])["fields"],
+                "training": settings_of(training_preset(str(values.get("model.name")), name))[
+                    "fields"
+                ],
+            }
+        )
+        own = values.keys() - chosen  # an older run lacks settings that came later
+        found.append((sorted(key for key in own if preset.get(key) != values[key]), name))
+    changes, name = min(found, key=lambda pair: len(pair[0]), default=([], ""))
+    if len(changes) > MOST_CHANGES:
+        return ""
+    changed = ", ".join(f"{key} = {value_text(values[key])}" for key in changes)
+    return f"{name} with {changed}" if changed else name
+
+
+def value_text(value: Any) -> str:
+    return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _spoken(folder: Path) -> tuple[tuple[SpokenSplit, ...], list[str]]:
+    found, unread = [], []
+    for path in sorted((folder / SAMPLES).glob("*/index.json")):
+        try:
+            index = read_index(path.parent)
+        except IntegrityError as error:
+            unread.append(error.message)
+            continue
+        except TypeError:
+            unread.append(f"{path} is damaged; run `redub synthesize` again")
+            continue
+        made_by = str(index["checkpoint"]).partition(" ")[0]
+        split = SpokenSplit(split=path.parent.name, lines=len(index["lines"]), checkpoint=made_by)
+        found.append(split)
+    return tuple(found), unread

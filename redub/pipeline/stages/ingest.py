@@ -1,0 +1,196 @@
+"""Stage 1 of 7: turn a folder of footage into rows of the clip table.
+
+Reads the footage folder (media, subtitles, tables). Writes the source table, the clip table and
+a quarantine row for every file and every subtitle line that cannot be used. A source is read
+again only when its bytes, its subtitles, its lines in the tables or the decoders changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from redub import __version__
+from redub.core.config import digest_of
+from redub.core.errors import ConfigError
+from redub.core.progress import Progress
+from redub.footage.faults import ClipFault
+from redub.footage.folder import (
+    FolderRules,
+    SourceClips,
+    read_source,
+)
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.schemas import QUARANTINE_SCHEMA, SOURCE_SCHEMA
+from redub.pipeline.store.tables import Store, clip_table
+from redub.pipeline.store.writing import writing
+from redub.pipeline.work.decoders import close_decoders, shared_decoder
+from redub.pipeline.work.executor import Failure, Scheduler
+from redub.pipeline.work.extraction import measured_peak
+from redub.pipeline.work.footage_changes import SourceOrder, footage_changes, with_version
+
+
+@dataclass(slots=True)
+class IngestSummary:
+    sources: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    clips: int = 0
+    quarantined: int = 0
+    first_reason: str = ""
+
+
+def ingest(
+    project: Project,
+    *,
+    scheduler: Scheduler,
+    progress: Progress = lambda done, total: None,
+) -> IngestSummary:
+    """Read every new or changed source; the caller holds the project lock.
+
+    Raises:
+        ConfigError: the footage folder is missing or empty, or a table is wrong.
+    """
+    root = project.footage_root
+    if not root.is_dir():
+        raise ConfigError(f"the footage folder {root} does not exist", code="E-CFG-FOOTAGE")
+    store = Store(project)
+    orders, unchanged, gone = footage_changes(store)
+    if not orders and not unchanged:
+        raise ConfigError(f"0 clips: no media below {root}", code="E-CFG-FOOTAGE")
+    summary = IngestSummary(sources=len(orders), unchanged=unchanged, gone=len(gone))
+    if gone:
+        _take_out(store, gone)
+    size = project.config.store.sources_per_commit
+    batch: list[tuple[SourceOrder, SourceClips]] = []
+    progress(0, len(orders))
+    try:
+        for done, (order, result) in enumerate(
+            zip(orders, scheduler.run(read_one, orders), strict=True), start=1
+        ):
+            batch.append((order, _lost(order, result) if isinstance(result, Failure) else result))
+            if len(batch) == size or done == len(orders):
+                _commit(store, batch, summary)
+                batch = []
+            progress(done, len(orders))
+    finally:
+        close_decoders()
+    return summary
+
+
+def read_one(order: SourceOrder) -> SourceClips:
+    """Read one source; runs in a worker."""
+    footage = order.project.config.footage
+    return read_source(
+        order.project.footage_root,
+        order.source,
+        order.tables,
+        decoder=shared_decoder(order.project),
+        rules=FolderRules(allow_audio_only=footage.allow_audio_only, film=footage.film or None),
+    )
+
+
+def _lost(order: SourceOrder, failure: Failure[SourceOrder]) -> SourceClips:
+    fault = ClipFault(
+        clip_id="",
+        source=order.source,
+        code="E-WORKER-LOST",
+        message=f"the worker died while it read this file ({failure.message})",
+    )
+    return SourceClips(order.source, None, (), (fault,))
+
+
+def _commit(
+    store: Store, batch: Sequence[tuple[SourceOrder, SourceClips]], summary: IngestSummary
+) -> None:
+    """Commit faults, then clips, then sources: only the last makes the rows live.
+
+    Part names come from what went in, so a killed and repeated ingest finds its own parts.
+    """
+    shard = digest_of([[order.source, order.fingerprint] for order, _ in batch], digits=16)
+    name = f"part-{shard}.parquet"
+    faults = [_fault_row(order, fault) for order, read in batch for fault in read.faults]
+    only = store.project.config.footage.decoder
+    clips = [with_version(clip, only) for _, read in batch for clip in read.clips]
+    prints = [order.fingerprint for order, read in batch for _ in read.clips]
+    tables: list[tuple[Any, pa.Table]] = [
+        (store.quarantine, pa.Table.from_pylist(faults, schema=QUARANTINE_SCHEMA)),
+        (store.clip_parts, clip_table(clips, prints, store.project.config.video.fps)),
+        (
+            store.sources,
+            pa.Table.from_pylist([_source_row(*item) for item in batch], schema=SOURCE_SCHEMA),
+        ),
+    ]
+    for parts, table in tables:
+        if table.num_rows and not parts.ends_with(name):
+            parts.commit([parts.write_part(name, table, shard=shard)])
+    summary.clips += len(clips)
+    summary.quarantined += len(faults)
+    if faults and not summary.first_reason:
+        first = faults[0]
+        summary.first_reason = f"{first['source']}: {first['code']}: {first['message']}"
+
+
+def _take_out(store: Store, gone: Sequence[str]) -> None:
+    """Sources that left the folder: their clips are live no longer; their rows stay committed.
+
+    A source that comes back is read again and finds its features where they were.
+    """
+    number = len(store.sources.commits()) + 1
+    shard = digest_of([number, list(gone)], digits=16)
+    rows = [
+        {
+            "source": source,
+            "fingerprint": "",
+            "source_digest": "",
+            "info": "{}",
+            "clips": 0,
+            "faults": 0,
+        }
+        for source in gone
+    ]
+    table = pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
+    part = store.sources.write_part(f"part-{shard}.parquet", table, shard=shard)
+    store.sources.commit([part])
+
+
+def _source_row(order: SourceOrder, read: SourceClips) -> dict[str, Any]:
+    info = {} if read.info is None else asdict(read.info)
+    return {
+        "source": order.source,
+        "fingerprint": order.fingerprint,
+        "source_digest": read.clips[0].source_digest if read.clips else "",
+        "info": json.dumps(info, sort_keys=True),
+        "clips": len(read.clips),
+        "faults": len(read.faults),
+    }
+
+
+def _fault_row(order: SourceOrder, fault: ClipFault) -> dict[str, Any]:
+    return {
+        "clip_id": fault.clip_id
+        or (f"{fault.source}:{fault.line}" if fault.line else fault.source),
+        "stage": "ingest",
+        "feature": "",
+        "source": fault.source,
+        "input_digest": order.fingerprint,
+        "state": "held",
+        "code": fault.code,
+        "message": fault.message,
+        "attempts": fault.attempts,
+        "signal": fault.signal,
+        "peak_memory_mib": measured_peak(fault.code, fault.peak_memory_mib),
+        "versions": f"redub {__version__}",
+        "command": "redub ingest",
+    }
+
+
+def run_ingest(project: Project, scheduler: Scheduler, progress: Progress) -> IngestSummary:
+    """Stage 1."""
+
+    with writing(project, "ingest"):
+        return ingest(project, scheduler=scheduler, progress=progress)

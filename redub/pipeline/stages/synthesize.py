@@ -1,0 +1,165 @@
+"""Stage 6 of 7: speak every line of a split with a trained run.
+
+Reads a run's checkpoint, the words and the picture's features; nothing that was recorded of the
+line itself. Writes ``runs/<name>/samples/<split>/NNNN.wav`` and ``.npz`` (mel, durations, F0,
+graph attention) with an ``index.json`` that names the clip of each.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub.core.durable import (
+    commit_bytes,
+    commit_json,
+    file_digest,
+)
+from redub.core.errors import ConfigError, UsageError
+from redub.core.progress import Progress
+from redub.core.types import Waveform
+from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.folders import run_folder, trained_on
+from redub.pipeline.store.runs.takes import made_from, read_index, take_inputs, wav_bytes
+from redub.pipeline.store.runs.vocoders import vocoder_key
+from redub.pipeline.store.writing import writing
+from redub.pipeline.work.speaking import check_features, make_vocoder, open_dubber
+from redub.training.synthesis import SpokenLine, synthesise
+
+LINES_PER_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisSummary:
+    lines: int
+    left_out: int
+    speech_s: float
+    seconds: float
+    reasons: str = ""
+
+    @property
+    def without(self) -> str:
+        """The sentence about the lines that are not spoken; empty where all are."""
+        return f"lines not spoken: {self.left_out} ({self.reasons})" if self.left_out else ""
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work per second of speech."""
+        return self.seconds / max(self.speech_s, 1e-9)
+
+
+def synthesize(
+    project: Project,
+    *,
+    run: str,
+    split: str = "test",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> SynthesisSummary:
+    """Speak every line of a split.
+
+    Raises:
+        ConfigError: no checkpoint, or no line that can be spoken.
+        IntegrityError: the run was trained on other features than the project has.
+    """
+    dubber = open_dubber(project, run)
+    maker = LineMaker(project, dubber.system)
+    check_features(dubber, project, maker.keys())
+    if split not in ("train", "validation", "test"):
+        raise UsageError(f"unknown split '{split}'; known: train, validation, test")
+    published = "ground_truth_length" in getattr(dubber.model.config, "legacy", ())
+    report = maker.recorded(split) if published else maker.scripted(split)
+    seen = trained_on(project, run)
+    leaks = [line.clip_id for line in report.lines if line.clip_id in seen]
+    if leaks and split == "test":
+        raise ConfigError(
+            f"run '{run}' was trained on {len(leaks)} lines that are test lines now "
+            f"({leaks[0]}, …); train a new run before it is judged on them",
+            code="E-RUN-LEAK",
+        )
+    if not report.lines:
+        raise ConfigError(
+            f"no line of split '{split}' can be spoken: {report.reasons() or 'it is empty'}",
+            code="E-STAGE-LINES",
+        )
+    folder = run_folder(project, run) / "samples" / split
+    wanted = {
+        line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.retrieval)
+        for line in report.lines
+    }
+    spoken_by = vocoder_key(project)
+    if _is_spoken(folder, made_from(project, run), spoken_by, wanted):
+        return SynthesisSummary(0, len(report.left_out), 0.0, 0.0, report.reasons())
+    voice = make_vocoder(project)
+    began = time.perf_counter()
+    speech = 0.0
+    rows: list[dict[str, Any]] = []
+    progress(0, len(report.lines))
+    for start in range(0, len(report.lines), LINES_PER_BATCH):
+        for spoken in synthesise(dubber, report.lines[start : start + LINES_PER_BATCH]):
+            waveform = voice.vocode(spoken.mel)
+            speech += waveform.duration_s
+            written = _write(folder, len(rows), spoken, waveform)
+            rows.append({**written, "inputs": wanted[spoken.clip_id]})
+            progress(len(rows), len(report.lines))
+    seconds = time.perf_counter() - began
+    index = {
+        "checkpoint": made_from(project, run),
+        "keys": dubber.keys,
+        "vocoder": spoken_by,
+        "lines": rows,
+        "left_out": report.left_out,
+    }
+    commit_json(folder / "index.json", index)
+    return SynthesisSummary(len(rows), len(report.left_out), speech, seconds, report.reasons())
+
+
+def _is_spoken(folder: Path, made_from: str, spoken_by: str, wanted: dict[str, str]) -> bool:
+    """Whether the folder holds exactly these takes of this checkpoint by this vocoder."""
+    if not (folder / "index.json").is_file():
+        return False
+    index = read_index(folder)
+    known = {row["clip_id"]: row["inputs"] for row in index["lines"]}
+    is_same = index["checkpoint"] == made_from and index.get("vocoder") == spoken_by
+    return is_same and known == wanted
+
+
+def unspoken(project: Project, run: str, split: str) -> dict[str, str]:
+    """Clip id to why a run has no take of it, as :func:`synthesize` noted it.
+
+    Raises:
+        IntegrityError: see :func:`read_index`.
+    """
+    return dict(read_index(run_folder(project, run) / "samples" / split).get("left_out", {}))
+
+
+def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) -> dict[str, Any]:
+    name = f"{number:04d}"
+    commit_bytes(folder / f"{name}.wav", wav_bytes(waveform))
+    arrays: dict[str, Any] = {"mel": spoken.mel, "durations": spoken.durations}
+    if spoken.f0_hz is not None:
+        arrays["f0_hz"] = spoken.f0_hz
+    for graph in spoken.graphs:
+        arrays[f"{graph.stage}_between_nodes"] = graph.between_nodes
+        arrays[f"{graph.stage}_from_frames"] = graph.from_frames.mean(axis=0)
+        arrays[f"{graph.stage}_valid"] = graph.valid
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    commit_bytes(folder / f"{name}.npz", buffer.getvalue())
+    digests = {suffix: file_digest(folder / f"{name}.{suffix}") for suffix in ("wav", "npz")}
+    return {"clip_id": spoken.clip_id, "name": name, **digests}
+
+
+def run_synthesize(
+    project: Project, *, run: str, split: str, progress: Progress
+) -> SynthesisSummary:
+    """Stage 6."""
+
+    with writing(project, "synthesize", run):
+        return synthesize(project, run=run, split=split, progress=progress)

@@ -1,0 +1,328 @@
+"""Beside the stages: train a HiFi-GAN on the project's own recorded lines.
+
+Reads the cached ``mel`` and ``waveform`` of the training split, never media and no other split.
+Writes ``vocoders/<name>/``: ``config.toml``, ``metrics.jsonl``, ``checkpoints/``, ``lines.json``,
+``card.md``. ``[vocoder] name = "hifi_gan", run = "<name>"`` then speaks with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub.core.config import from_mapping, nearest
+from redub.core.durable import commit_bytes, commit_json
+from redub.core.errors import ConfigError, ModelRefusedError, UsageError
+from redub.core.stopping import deferred
+from redub.core.threads import torch_threads
+from redub.core.types import AudioSpec, Clip
+from redub.model.vocoder.discriminators import DiscriminatorConfig
+from redub.model.vocoder.hifi_gan import HifiGanConfig
+from redub.pipeline.stages.train import raise_stopped
+from redub.pipeline.store.packs.lines import voice_name
+from redub.pipeline.store.project import Project, merged, parsed_settings
+from redub.pipeline.store.runs.folders import toml_text
+from redub.pipeline.store.runs.vocoders import vocoder_folder
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.writing import writing
+from redub.training.recordings import Recording
+from redub.training.vocoder_trainer import (
+    VocoderPlan,
+    VocoderReport,
+    VocoderStep,
+    VocoderTrainingConfig,
+    train_vocoder,
+)
+
+READS = ("mel", "waveform")
+MOST_HELD_OUT = 16
+LINES = "lines.json"
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "generator": {
+            "channels": 128,
+            "resblock": "2",
+            "kernels": (3, 7),
+            "dilations": ((1, 3), (1, 3)),
+        },
+        # Critics of scales convolve in groups, which takes a processor longer than all the rest.
+        "discriminators": {"periods": (2, 3, 5), "scales": 0, "width": 4},
+        "training": {
+            "batch": 8,
+            "segment_samples": 4096,
+            "learning_rate": 1e-3,
+            "validate_every": 100,
+            "checkpoint_every": 100,
+        },
+    },
+    "paper": {},
+}
+"""What differs from the published generator, critics and training, which ``paper`` is."""
+
+MAX_STEPS = {"tiny": 1_000, "paper": 500_000}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VocoderSummary:
+    """What training did, and how far the vocoder is from the recordings."""
+
+    run: Path
+    report: VocoderReport
+    left_out: int
+
+    def lines(self) -> list[str]:
+        r = self.report
+        speed = (r.last_step - r.first_step) / max(r.seconds, 1e-9)
+        said = [
+            f"{self.run.name}: {r.parameters / 1e6:.2f} M parameters, {r.lines} lines, steps "
+            f"{r.first_step}–{r.last_step} in {r.seconds:.0f} s ({speed:.2f} steps/s)",
+            f"mel distance of {r.held_out} lines that were held out: {r.first_mel_l1:.3f} before "
+            f"the first step, {r.last_mel_l1:.3f} now; best: {r.best_checkpoint.name}",
+        ]
+        if self.left_out:
+            said.append(f"{self.left_out} training lines have no mel or no sound")
+        return said
+
+
+def vocoder_plan(
+    audio: AudioSpec, *, preset: str = "tiny", settings: Sequence[str] = ()
+) -> VocoderPlan:
+    """What a run of a preset learns, at the project's mels.
+
+    Args:
+        settings: ``key=value`` with dotted keys below generator, discriminators and training.
+
+    Raises:
+        UsageError: an unknown preset, or a setting without ``=``.
+        ConfigError: an unknown key (with the nearest known one), or a value that cannot be.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset '{preset}'; {nearest(preset, PRESETS)}")
+    values = merged(PRESETS[preset], parsed_settings(settings))
+    parts: dict[str, type[Any]] = {
+        "generator": HifiGanConfig,
+        "discriminators": DiscriminatorConfig,
+        "training": VocoderTrainingConfig,
+    }
+    if unknown := sorted(values.keys() - parts.keys()):
+        raise ConfigError(f"unknown key '{unknown[0]}'; {nearest(unknown[0], parts)}")
+    tables = {name: _table(name, values.get(name, {})) for name in parts}
+    if "audio" in tables["generator"]:
+        raise ConfigError("'generator.audio' is set in the [audio] table only", code="E-CFG-KEY")
+    tables["generator"]["audio"] = dataclasses.asdict(audio)
+    try:
+        made: dict[str, Any] = {
+            name: from_mapping(kind, tables[name], where=name) for name, kind in parts.items()
+        }
+    except ModelRefusedError as error:  # nobody's checkpoint: a setting is to blame
+        raise ConfigError(error.message, code="E-CFG-VALUE") from error
+    return VocoderPlan(**made)
+
+
+def _table(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"'{name}' wants keys, as training.seed=3", code="E-CFG-TYPE")
+    return dict(value)
+
+
+def train_project_vocoder(
+    project: Project,
+    *,
+    run: str,
+    preset: str = "tiny",
+    settings: Sequence[str] = (),
+    max_steps: int | None = None,
+    resume: bool = True,
+    progress: Callable[..., None] = lambda done, total, note="": None,
+) -> VocoderSummary:
+    """Train or go on training one vocoder; the caller holds the project lock.
+
+    Args:
+        progress: given step, steps wanted, and words about the mel distance and speed.
+
+    Raises:
+        ConfigError: no features yet, fewer than two lines, or the run was made with other settings.
+        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the step at hand was saved.
+    """
+    folder = vocoder_folder(project, run)
+    plan = vocoder_plan(project.config.audio, preset=preset, settings=settings)
+    steps = MAX_STEPS[preset] if max_steps is None else max_steps
+    if steps < 1:
+        raise UsageError(f"--max-steps is {steps}; wanted at least 1")
+    store = Store(project)
+    recordings, missing = training_recordings(store)
+    learned, held_out = split_off(recordings)
+    clips = {clip.clip_id: clip for clip in store.clips()}
+    device = str(project.config.compute.torch_device())
+    speed = _Speed(plan.training.batch)
+
+    def began(step: int) -> None:
+        progress(step, steps)
+        _note(folder, plan, learned, held_out)
+
+    with torch_threads(project.config.train.threads), deferred() as signalled:
+        report = train_vocoder(
+            learned,
+            held_out,
+            plan,
+            folder,
+            keys={name: store.keys.by_name[name].key for name in READS},
+            max_steps=steps,
+            resume=resume,
+            device=device,
+            progress=lambda step: progress(step.step, steps, speed.after(step)),
+            stop=lambda: bool(signalled()),
+            began=began,
+        )
+        if not report.stopped:
+            _describe(project, folder, plan, report, [clips[line.clip_id] for line in recordings])
+        raise_stopped(signalled(), report)
+    return VocoderSummary(folder, report, missing)
+
+
+def training_recordings(store: Store) -> tuple[list[Recording], int]:
+    """Lines of the training split with mel and sound, in clip order, and how many have none.
+
+    Sound stays in 16 bits: an hour at 16 kHz with its mels takes about 230 MB.
+
+    Raises:
+        ConfigError: E-STAGE-EXTRACT, nothing was extracted yet.
+    """
+    ids = [clip.clip_id for clip in store.clips() if clip.split == "train"]
+    mels, sounds = (store.read(name, ids) for name in READS)
+    found = [
+        Recording(clip_id, np.asarray(mels[clip_id]), np.asarray(sounds[clip_id]).reshape(-1))
+        for clip_id in ids
+        if clip_id in mels and clip_id in sounds
+    ]
+    if not found:
+        raise ConfigError(
+            f"none of {len(ids)} training lines has a mel and sound; run `redub extract`",
+            code="E-STAGE-EXTRACT",
+        )
+    return found, len(ids) - len(found)
+
+
+def split_off(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+    """Lines to learn from, and every n-th to measure on: a twentieth, at most 16.
+
+    They are taken from the training split, so that nothing that others are judged on is heard.
+
+    Raises:
+        ConfigError: E-STAGE-LINES, there is one line only.
+    """
+    if len(recordings) < 2:
+        raise ConfigError(
+            "one training line has a mel and sound; a vocoder wants another to be measured on",
+            code="E-STAGE-LINES",
+        )
+    count = min(MOST_HELD_OUT, max(1, len(recordings) // 20))
+    held = {place * len(recordings) // count for place in range(count)}
+    learned = [line for place, line in enumerate(recordings) if place not in held]
+    return learned, [line for place, line in enumerate(recordings) if place in held]
+
+
+class _Speed:
+    """Mel distance and lines per second, in words."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch, self.began, self.steps = batch, time.monotonic(), 0
+
+    def after(self, step: VocoderStep) -> str:
+        self.steps += 1
+        rate = self.steps * self.batch / max(time.monotonic() - self.began, 1e-9)
+        return f"mel {step.mel_l1:.3f}, {rate:.0f} pieces/s"
+
+
+def _note(
+    folder: Path, plan: VocoderPlan, learned: Sequence[Recording], held_out: Sequence[Recording]
+) -> None:
+    """Keep what a run learns and from whom, before its first step."""
+    settings = dataclasses.asdict(plan)
+    commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
+    lines = {"train": learned, "held_out": held_out}
+    commit_json(folder / LINES, {k: [x.clip_id for x in own] for k, own in lines.items()})
+
+
+def _describe(
+    project: Project,
+    folder: Path,
+    plan: VocoderPlan,
+    report: VocoderReport,
+    clips: Sequence[Clip],
+) -> None:
+    """Write the run's card: data, voices, rights, features, figures."""
+    store = Store(project)
+    audio = plan.generator.audio
+    rights = Counter(clip.rights or "not stated" for clip in clips)
+    seconds = sum(clip.video_frames for clip in clips) / project.config.video.fps
+    voices = sorted({voice_name(clip) for clip in clips})
+    card = [
+        f"# {folder.name}",
+        "",
+        f"A HiFi-GAN with {report.parameters:,} parameters, trained by redub for "
+        f"{report.last_step} steps on {report.lines} lines of the training split.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| project | {project.config.name} |",
+        f"| recordings | {len(clips)} lines, {seconds / 60:.1f} min |",
+        f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
+        f"| voices | {', '.join(voices)} |",
+        f"| mels | {audio.mel_channels} channels, {audio.fmin_hz:g}–{audio.fmax_hz:g} Hz, "
+        f"{audio.sample_rate_hz} Hz, hop {audio.hop_samples}, window {audio.win_samples}, fft "
+        f"{audio.n_fft} |",
+        f"| held-out lines | {report.held_out}, none of them learned from |",
+        f"| mel distance before training | {report.first_mel_l1:.4f} |",
+        f"| mel distance after step {report.last_step} | {report.last_mel_l1:.4f} |",
+        f"| speaks with | {report.best_checkpoint.name} |",
+        "",
+        "The mel distance is the mean absolute difference of natural-log mels, recorded against "
+        "vocoded.",
+        "",
+        "## Features",
+        "",
+        "| feature | key | licence |",
+        "| --- | --- | --- |",
+    ]
+    for feature in READS:
+        key = store.keys.by_name[feature]
+        card.append(f"| {feature} | `{key.key}` | {key.document['licence']} |")
+    card += [
+        "",
+        "A vocoder carries traits of the voices above into whatever it speaks; use it only as "
+        "their owners allow, and mark its speech as synthetic.",
+        "",
+    ]
+    commit_bytes(folder / "card.md", "\n".join(card).encode())
+
+
+def run_vocoder_train(
+    project: Project,
+    *,
+    run: str,
+    preset: str,
+    settings: Sequence[str],
+    max_steps: int | None,
+    resume: bool,
+    progress: Callable[..., None],
+) -> VocoderSummary:
+    """Train a vocoder on the project's recorded lines."""
+
+    with writing(project, "vocoder train", run):
+        return train_project_vocoder(
+            project,
+            run=run,
+            preset=preset,
+            settings=settings,
+            max_steps=max_steps,
+            resume=resume,
+            progress=progress,
+        )

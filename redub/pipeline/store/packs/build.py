@@ -1,0 +1,229 @@
+"""First half of stage 5: join clips, the features of a model and the neighbours into a pack.
+
+Reads committed features, neighbours and the index; never media. Writes ``packs/parts/*.arrow`` and
+``packs/<pack>/`` (see :mod:`redub.training.pack`). A part holds the features of some clips and is
+never changed: a later pack of more clips keeps the parts there are and adds one.
+
+Clips go through in chunks, so memory does not grow with the footage.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from redub.core.config import digest_of
+from redub.core.durable import commit_file, commit_json
+from redub.core.errors import IntegrityError
+from redub.core.types import MODALITIES
+from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index
+from redub.pipeline.store.index.neighbours import retrieval_key
+from redub.pipeline.store.packs.lines import (
+    features_read,
+)
+from redub.pipeline.store.packs.links import line_links
+from redub.pipeline.store.packs.parts import (
+    FOLDER,
+    FeatureSource,
+    Stored,
+    pack_file,
+    packed_parts,
+    rows_of_parts,
+    write_ipc,
+)
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.tables import Store, commonest, digest_column
+from redub.training.pack import (
+    LINKS,
+    RECORD,
+    Pack,
+    PackRecord,
+    damaged_files,
+    read_record,
+    record_document,
+)
+
+log = logging.getLogger(__name__)
+
+PACK_VERSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PackSummary:
+    """What was packed; ``written`` bytes are new, the others were kept."""
+
+    pack: str
+    fresh: bool
+    splits: Mapping[str, int]
+    left_out: int
+    parts: int
+    size: int
+    written: int
+    reasons: str = ""
+
+    def lines(self) -> list[str]:
+        counts = ", ".join(f"{split} {count}" for split, count in sorted(self.splits.items()))
+        counts = counts or "no recorded line"
+        without = f"{self.left_out} clips left out" + (f": {self.reasons}" if self.reasons else "")
+        if not self.fresh:
+            return [f"pack {self.pack} is up to date ({counts}); {without}"]
+        return [
+            f"pack {self.pack}: {counts}; {without}",
+            f"{self.size / 2**20:.1f} MiB in {self.parts} parts, "
+            f"{self.written / 2**20:.1f} MiB of them new",
+        ]
+
+
+def pack_keys(
+    store: Store, index: OpenIndex, contents: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What lines are made from; a checkpoint keeps the same.
+
+    Features, retrieval, the clips, which values each clip has of what bytes and words, and how many
+    timbre prompts a line may have.
+
+    Args:
+        contents: of :func:`_contents`, where they are known.
+    """
+    reads = features_read(store.project.config)
+    names = (*reads, features_of(store)["audio"])
+    if contents is None:
+        frame = store.clip_frame()
+        live = {name: store.live_features(name, clips=frame) for name in reads}
+        contents = _contents(store, frame, live)
+    ids = sorted((c.clip_id, c.split, c.text, c.emotion, c.speaker) for c in store.clips())
+    return {
+        **{name: store.keys.by_name[name].key for name in names},
+        "retrieval": retrieval_key(store.project, index),
+        "frames": store.project.config.train.frames,
+        "clips": digest_of(ids),
+        "values": digest_of(contents),
+        "timbres": str(store.project.config.train.timbres),
+    }
+
+
+def build_pack(project: Project) -> PackSummary:
+    """Write the pack of the project's present footage and settings, unless it is there.
+
+    Raises:
+        ConfigError: features, the index or the neighbours are missing (names the stage), or a
+            value does not fit into float16 (names the clip).
+        IntegrityError: a training line retrieves a clip that is held out now.
+    """
+    store, index = Store(project), open_index(project)
+    kinds = _kinds(store, project)
+    clips = store.clip_frame()
+    live = {name: store.live_features(name, clips=clips) for name in kinds}
+    contents = _contents(store, clips, live)
+    keys = pack_keys(store, index, contents)
+    document = {
+        "version": PACK_VERSION,
+        "keys": keys,
+        "features": {name: asdict(kind) for name, kind in kinds.items()},
+    }
+    name = digest_of(document)
+    root = project.root / FOLDER
+    if found := _usable(root, name):
+        return _summary(root, found, fresh=False, written=0)
+    settings = digest_of([PACK_VERSION, {n: (keys[n], asdict(k)) for n, k in kinds.items()}])
+    source = FeatureSource(store, kinds, live)
+    parts, losses, written = packed_parts(source, root, settings, contents)
+    rows = {clip_id: row for row, clip_id in enumerate(rows_of_parts(root, parts, contents))}
+    links, left_out, splits = line_links(store, index, clips, rows, live)
+    target = root / name / LINKS
+    commit_file(target, lambda temp: write_ipc(temp, links.schema, links.to_batches()))
+    record = PackRecord(
+        pack=name,
+        keys=keys,
+        features={n: {**asdict(kind), "moved": losses.get(n, 0.0)} for n, kind in kinds.items()},
+        modalities={m: n for m, n in features_of(store).items() if m in MODALITIES},
+        parts=tuple(parts),
+        links=pack_file(root, target, len(links)),
+        splits=splits,
+        left_out=left_out,
+    )
+    commit_json(root / name / RECORD, record_document(record))
+    return _summary(root, record, fresh=True, written=written + target.stat().st_size)
+
+
+def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
+    """The pack of the project's present footage and settings, built where it is not there.
+
+    A pack whose bytes are damaged is made again.
+
+    Args:
+        built: what :func:`build_pack` just said, so that nothing is looked up twice.
+    """
+    root = project.root / FOLDER
+    name = (built or build_pack(project)).pack
+    try:
+        return Pack.open(root, name)
+    except IntegrityError as error:
+        log.warning("%s; packing again", error)
+    for file in damaged_files(root, read_record(root / name / RECORD)):
+        (root / file.name).unlink(missing_ok=True)
+        (root / file.name).with_suffix(".json").unlink(missing_ok=True)
+    (root / name / RECORD).unlink()
+    return Pack.open(root, build_pack(project).pack)
+
+
+# -- what is packed
+
+
+def _kinds(store: Store, project: Project) -> dict[str, Stored]:
+    """The features with the types that a part stores; frames of numbers may be float16."""
+    kinds = {}
+    for name in features_read(project.config):
+        schema = store.keys.by_name[name].schema
+        is_frames = schema.kind == "frames" and schema.dtype == "float32"
+        dtype = project.config.train.frames if is_frames else schema.dtype
+        kinds[name] = Stored(kind=schema.kind, width=schema.width, dtype=dtype)
+    return kinds
+
+
+def _contents(
+    store: Store, clips: pl.DataFrame, live: Mapping[str, pl.DataFrame]
+) -> dict[str, str]:
+    """Clip id to a digest of all its packed values: of what each was computed from, and if it is.
+
+    A clip that gets a value that was missing has other contents then.
+    """
+    columns = clips.select("clip_id", "media_digest", "text_digest")
+    for name in live:
+        known = live[name].select("clip_id", has="valid")
+        columns = columns.join(known, on="clip_id", how="left", maintain_order="left")
+        digest = pl.when(pl.col("has")).then(digest_column(store.keys.by_name[name]))
+        columns = columns.with_columns(digest.otherwise(pl.lit("")).alias(f"of {name}")).drop("has")
+    parts = [pl.col(f"of {name}") for name in live]
+    joined = columns.select("clip_id", content=pl.concat_str(parts, separator="|"))
+    return {clip_id: digest_of(content) for clip_id, content in joined.iter_rows()}
+
+
+def _usable(root: Path, name: str) -> PackRecord | None:
+    """A pack that is there with all its files; their bytes are checked when it is opened."""
+    try:
+        record = read_record(root / name / RECORD)
+    except IntegrityError:
+        return None
+    files = (*record.parts, record.links)
+    whole = all(
+        (root / f.name).is_file() and (root / f.name).stat().st_size == f.size for f in files
+    )
+    return record if whole else None
+
+
+def _summary(root: Path, record: PackRecord, *, fresh: bool, written: int) -> PackSummary:
+    return PackSummary(
+        pack=record.pack,
+        fresh=fresh,
+        splits=record.splits,
+        left_out=sum(map(len, record.left_out.values())),
+        parts=len(record.parts),
+        size=sum(file.size for file in (*record.parts, record.links)),
+        written=written,
+        reasons=commonest(why for clips in record.left_out.values() for why in clips.values()),
+    )

@@ -1,0 +1,352 @@
+"""Cached features joined into lines: what the trainer and the synthesiser are given.
+
+Reads the committed features, the neighbours and the index. Opens no media.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from redub.core.errors import ConfigError
+from redub.core.phonemes import id_of
+from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
+from redub.model.registry import reads_context, reads_of
+from redub.pipeline.store.index.builds import OpenIndex, open_index
+from redub.pipeline.store.index.neighbours import neighbours_of, retrieval_key, stack_hits
+from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.settings import MODALITY_FEATURES, ProjectConfig, feature_of
+from redub.pipeline.store.tables import Store, commonest, lacking
+from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
+from redub.training.pack_lines import EXPRESSION, SOUND_FRAMES, context_line
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Whose voice a line is spoken in: speaker vectors and timbre prompts of library lines."""
+
+    name: str
+    speaker_vectors: tuple[FloatArray, ...]
+    timbres: tuple[FloatArray, ...]
+    clip_ids: tuple[str, ...]
+
+    @property
+    def speaker_vector(self) -> FloatArray:
+        """The mean over the voice's lines."""
+        exact: Any = np.mean(self.speaker_vectors, axis=0, dtype=np.float64)
+        mean: FloatArray = exact.astype(np.float32)
+        return mean
+
+
+@dataclass(slots=True)
+class LineReport:
+    """Lines that were made, and why the others were not."""
+
+    lines: list[DubbingLine] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def reasons(self) -> str:
+        """The three commonest reasons, each with its count."""
+        return commonest(self.left_out.values())
+
+
+def voice_name(clip: Clip) -> str:
+    """The speaker, or where nobody is named, the source as a stand-in for one voice."""
+    return clip.speaker or f"source {clip.source}"
+
+
+def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str, ...]:
+    """The features that lines for a system are made of; the project's system if none is named.
+
+    Systems declare the first feature of each modality; another one that the settings name stands
+    in its place.
+    """
+    chosen = feature_of(config.index)
+    instead = {MODALITY_FEATURES[modality][0]: name for modality, name in chosen.items()}
+    declared = reads_of(system or config.train.model)
+    return tuple(dict.fromkeys(instead.get(name, name) for name in declared))
+
+
+class LineMaker:
+    """Joins features into lines; opens the store and the index once."""
+
+    def __init__(self, project: Project, system: str | None = None) -> None:
+        """Open what a system reads: the project's, or the one that is named."""
+        self.project = project
+        self.store = Store(project)
+        self.index: OpenIndex = open_index(project)
+        self.clips = self.store.clips()
+        self.by_id = {clip.clip_id: clip for clip in self.clips}
+        self.values: dict[str, dict[str, Value]] = {
+            name: self.store.read(name) for name in features_read(project.config, system)
+        }
+        self.retrieval = retrieval_key(project, self.index)
+        self.neighbours = neighbours_of(self.store, self.index)
+        self._reasons: dict[str, dict[str, str]] = {}
+        self.sides: dict[str, dict[str, str]] = {}
+        if reads_context(system or project.config.train.model):
+            self.sides = dict(zip(SIDES, neighbours_in_scene(self.clips), strict=True))
+        self.voices = self._voices()
+
+    def keys(self) -> dict[str, str]:
+        """What a checkpoint trained on these lines was made from."""
+        by_name = self.store.keys.by_name
+        names = (*self.values, feature_of(self.project.config.index)["audio"])
+        return {name: by_name[name].key for name in names}
+
+    def recorded(self, split: str) -> LineReport:
+        """Lines of a split with everything that was recorded: mel, durations, F0, energy."""
+        report = LineReport()
+        for clip in self.clips:
+            if clip.split != split:
+                continue
+            missing = [
+                name
+                for name in ("mel", "f0", "energy", "durations")
+                if clip.clip_id not in self.values[name]
+            ]
+            if missing:
+                report.left_out[clip.clip_id] = self._why(missing[-1], clip)
+                continue
+            rows = np.asarray(self.values["durations"][clip.clip_id])
+            line = self._line(clip, rows[:, 0], self.voice_of(clip), durations=rows[:, 1])
+            if line is None:
+                report.left_out[clip.clip_id] = NO_OTHER_LINE
+            else:
+                report.lines.append(line)
+        return report
+
+    def scripted(self, split: str) -> LineReport:
+        """Lines of a split as they are spoken: words and picture only, nothing recorded."""
+        report = LineReport()
+        for clip in self.clips:
+            if clip.split != split:
+                continue
+            if clip.clip_id not in self.values["phonemes"]:
+                report.left_out[clip.clip_id] = self._why("phonemes", clip)
+                continue
+            ids = np.asarray(self.values["phonemes"][clip.clip_id])[:, 0]
+            line = self._line(clip, silenced(ids), self.voice_of(clip))
+            if line is None:
+                report.left_out[clip.clip_id] = "no library line of this voice"
+            else:
+                report.lines.append(line)
+        return report
+
+    def _values_of(self, clip_id: str) -> dict[str, Value]:
+        return {name: of[clip_id] for name, of in self.values.items() if clip_id in of}
+
+    def _why(self, feature: str, clip: Clip) -> str:
+        """Why a clip has no value of a feature, in the words of the extractor."""
+        if feature not in self._reasons:
+            self._reasons[feature] = self.store.why_null(feature)
+        return lacking(feature, self._reasons[feature].get(clip.clip_id))
+
+    def voice_of(self, clip: Clip) -> Voice | None:
+        """The voice of a clip's speaker, made from *other* training lines."""
+        voice = self.voices.get(voice_name(clip))
+        if voice is None:
+            return None
+        kept = [i for i, clip_id in enumerate(voice.clip_ids) if clip_id != clip.clip_id]
+        if not kept:
+            return None
+        lent = lent_to(clip.clip_id, voice.clip_ids, self.project.config.train.timbres)
+        order = [voice.clip_ids.index(clip_id) for clip_id in lent]
+        return Voice(
+            voice.name,
+            tuple(voice.speaker_vectors[i] for i in kept),
+            tuple(voice.timbres[i] for i in order),
+            tuple(voice.clip_ids[i] for i in order),
+        )
+
+    def named_voice(self, name: str | None) -> Voice:
+        """A voice asked for by speaker or by clip id; without a name, the most recorded one.
+
+        Raises:
+            ConfigError: no such speaker or clip in the library.
+        """
+        from redub.core.config import nearest
+
+        if not self.voices:
+            raise ConfigError("the library has no voice: no training line has a mel and a speaker")
+        if name is None:
+            return max(self.voices.values(), key=lambda v: (len(v.clip_ids), v.name))
+        if name in self.voices:
+            return self.voices[name]
+        for voice in self.voices.values():
+            if name in voice.clip_ids:
+                place = voice.clip_ids.index(name)
+                vector = np.asarray(self.values["speaker"][name])
+                return Voice(name, (vector,), (voice.timbres[place],), (name,))
+        known = [*self.voices, *(c for v in self.voices.values() for c in v.clip_ids)]
+        raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
+
+    def _voices(self) -> dict[str, Voice]:
+        members = lenders(self.clips, self.values)
+        return {
+            name: Voice(
+                name,
+                tuple(np.asarray(self.values["speaker"][i]) for i in ids),
+                tuple(np.asarray(self.values["mel"][i]) for i in ids),
+                tuple(ids),
+            )
+            for name, ids in members.items()
+        }
+
+    def _line(
+        self,
+        clip: Clip,
+        phonemes: Any,
+        voice: Voice | None,
+        *,
+        durations: Any = None,
+    ) -> DubbingLine | None:
+        if voice is None:
+            return None
+        clip_id = clip.clip_id
+        recorded = {}
+        if durations is not None:
+            recorded = {
+                "mel": np.asarray(self.values["mel"][clip_id]),
+                "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
+                "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
+            }
+            if clip_id in self.values.get(SOUND_FRAMES, {}):
+                recorded["sound"] = np.asarray(self.values[SOUND_FRAMES][clip_id])
+        features = feature_of(self.project.config.index)
+        vectors = {
+            m: np.asarray(self.values[features[m]][clip_id])
+            for m in MODALITIES
+            if clip_id in self.values[features[m]]
+        }
+        lips = self.values["lips"].get(clip_id)
+        expression = self.values.get(EXPRESSION, {}).get(clip_id)
+        return make_line(
+            self.project,
+            clip,
+            phonemes,
+            voice,
+            vectors=vectors,
+            hits=hits_of(self.index, vectors, self.neighbours[clip_id]),
+            lips=None if lips is None else np.asarray(lips),
+            expression=None if expression is None else np.asarray(expression),
+            durations=durations,
+            recorded=recorded,
+            context={
+                side: told(self._values_of(near[clip_id]))
+                for side, near in self.sides.items()
+                if clip_id in near
+            },
+        )
+
+
+def told(values: Mapping[str, Value]) -> ContextLine:
+    """A clip's values by feature, as the line before or after another one."""
+    return context_line(lambda name: np.asarray(values[name]) if name in values else None)
+
+
+def make_line(
+    project: Project,
+    clip: Clip,
+    phonemes: Any,
+    voice: Voice,
+    *,
+    vectors: Mapping[str, FloatArray],
+    hits: Mapping[str, Hits],
+    lips: FloatArray | None,
+    expression: FloatArray | None = None,
+    durations: Any = None,
+    recorded: Mapping[str, FloatArray] | None = None,
+    context: Mapping[str, ContextLine] | None = None,
+) -> DubbingLine:
+    """One line; its length in mel frames comes from the video alone."""
+    config, given = project.config, recorded or {}
+    samples = config.audio.sample_count(clip.video_frames, config.video)
+    return DubbingLine(
+        clip_id=clip.clip_id,
+        speaker=voice.name,
+        phonemes=np.asarray(phonemes, dtype=np.int64),
+        mel_frames=config.audio.frame_count(samples),
+        speaker_vector=voice.speaker_vector,
+        timbres=voice.timbres,
+        lips=lips,
+        expression=expression,
+        durations=None if durations is None else np.asarray(durations, dtype=np.int64),
+        emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
+        vectors=vectors,
+        hits=hits,
+        context=context or {},
+        mel=given.get("mel"),
+        f0_hz=given.get("f0_hz"),
+        energy=given.get("energy"),
+        sound=given.get("sound"),
+    )
+
+
+def hits_of(
+    index: OpenIndex,
+    vectors: Mapping[str, FloatArray],
+    neighbours: Mapping[str, Sequence[tuple[str, float]]],
+) -> dict[str, Hits]:
+    """The neighbours of one clip as arrays, per modality that has a vector and a hit."""
+    found = {}
+    for modality in vectors:
+        if neighbours.get(modality):
+            own, audio, scores = stack_hits(index, modality, neighbours[modality])
+            found[modality] = Hits(vectors=own, audio=audio, scores=scores)
+    return found
+
+
+def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+    """Clip id to the line before, and to the line after, of the same film and scene.
+
+    What is held out stays unseen: a line of another split is no context, but for training lines.
+    """
+    scenes: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        scenes[clip.film, clip.scene].append(clip)
+    before, after = {}, {}
+    for members in scenes.values():
+        ordered = sorted(members, key=lambda clip: (clip.position, clip.clip_id))
+        for first, second in itertools.pairwise(ordered):
+            if second.position != first.position + 1:
+                continue  # a line between them is not here
+            if first.split in ("train", second.split):
+                before[second.clip_id] = first.clip_id
+            if second.split in ("train", first.split):
+                after[first.clip_id] = second.clip_id
+    return before, after
+
+
+def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[str, list[str]]:
+    """Voice to the training lines that can lend it: those with a mel and a speaker vector."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        if clip.split == "train" and all(clip.clip_id in has[n] for n in ("mel", "speaker")):
+            members[voice_name(clip)].append(clip.clip_id)
+    return dict(members)
+
+
+def lent_to(clip_id: str, members: Sequence[str], most: int) -> list[str]:
+    """Other lines of a voice that lend a clip their timbre, drawn by the clip's name."""
+    drawn = hashlib.sha256(f"{clip_id}\0".encode())
+
+    def place(other: str) -> bytes:
+        own = drawn.copy()
+        own.update(other.encode())
+        return own.digest()
+
+    return heapq.nsmallest(most, (other for other in members if other != clip_id), key=place)
+
+
+def silenced(phonemes: Any) -> Any:
+    """Phonemes to speak: silence before and after, as in every aligned line."""
+    return with_silence(phonemes, silence=id_of("sil"))

@@ -1,0 +1,158 @@
+"""The links of a pack: which row of which part each utterance, neighbour and context line is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from redub.core.columns import encode, value_type
+from redub.core.errors import IntegrityError
+from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
+from redub.pipeline.store.index.builds import OpenIndex
+from redub.pipeline.store.index.neighbours import neighbours_of
+from redub.pipeline.store.packs.lines import (
+    lenders,
+    lent_to,
+    neighbours_in_scene,
+    voice_name,
+)
+from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.tables import Store, clips_of, lacking
+
+RECORDED = ("mel", "f0", "energy", "durations")
+"""What only a recorded line has; the last one that is missing is named as the reason."""
+
+
+# -- links
+
+
+def line_links(
+    store: Store,
+    index: OpenIndex,
+    frame: pl.DataFrame,
+    rows: Mapping[str, int],
+    live: Mapping[str, pl.DataFrame],
+) -> tuple[pa.Table, dict[str, dict[str, str]], dict[str, int]]:
+    """One row per clip: split, voice, and every reference to other clips as link row numbers."""
+    project = store.project
+    clips = clips_of(frame)
+    place = {clip.clip_id: number for number, clip in enumerate(clips)}
+    splits = {clip.clip_id: clip.split for clip in clips}
+    has, why = _held(live)
+    members = lenders(clips, has)
+    speaker = store.read("speaker")
+    voices = {name: _Voice(ids, speaker) for name, ids in members.items()}
+    neighbours = neighbours_of(store, index)
+    before, after = neighbours_in_scene(clips)
+    columns: dict[str, list[Any]] = defaultdict(list)
+    left_out: dict[str, dict[str, str]] = defaultdict(dict)
+    counts: dict[str, int] = defaultdict(int)
+    config = project.config
+    for clip in clips:
+        clip_id = clip.clip_id
+        voice = voices.get(voice_name(clip))
+        lent = [] if voice is None else voice.timbres(clip_id, config.train.timbres)
+        missing = [name for name in RECORDED if clip_id not in has[name]]
+        if missing:
+            left_out[clip.split][clip_id] = lacking(missing[-1], why[missing[-1]].get(clip_id))
+        elif not lent:
+            left_out[clip.split][clip_id] = NO_OTHER_LINE
+        else:
+            counts[clip.split] += 1
+        samples = config.audio.sample_count(clip.video_frames, config.video)
+        columns["clip_id"].append(clip_id)
+        columns["row"].append(rows[clip_id])
+        columns["split"].append(clip.split)
+        columns["voice"].append(voice_name(clip))
+        columns["is_line"].append(not missing and bool(lent))
+        columns["mel_frames"].append(config.audio.frame_count(samples))
+        columns["emotion"].append(EMOTIONS.index(clip.emotion) if clip.emotion else -1)
+        columns["previous"].append(place.get(before.get(clip_id, ""), -1))
+        columns["following"].append(place.get(after.get(clip_id, ""), -1))
+        columns["timbres"].append([place[i] for i in lent])
+        columns["speaker_vector"].append(voice.vector_without(clip_id) if voice and lent else None)
+        library = index.table.row_of(clip_id)
+        columns["audio"].append(None if library is None else index.audio[library])
+        for modality in MODALITIES:
+            hits = neighbours[clip_id][modality] if clip_id in neighbours else []
+            _refuse_held_out(clip, hits, splits)
+            columns[f"{modality}_hits"].append([place[hit] for hit, _ in hits])
+            columns[f"{modality}_scores"].append([score for _, score in hits])
+    widths = {
+        "speaker_vector": store.keys.by_name["speaker"].schema.width,
+        "audio": int(index.audio.shape[1]),
+    }
+    for name, width in widths.items():
+        columns[name] = encode(columns[name], value_type("vector", width, "float32"))
+    return pa.table(dict(columns), schema=_link_schema(widths)), dict(left_out), dict(counts)
+
+
+def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
+    numbers = pa.list_(pa.int32())
+    scores = pa.list_(pa.float32())
+    return pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("row", pa.int64()),
+            ("split", pa.string()),
+            ("voice", pa.string()),
+            ("is_line", pa.bool_()),
+            ("mel_frames", pa.int64()),
+            ("emotion", pa.int64()),
+            ("previous", pa.int64()),
+            ("following", pa.int64()),
+            ("timbres", numbers),
+            *((name, value_type("vector", width, "float32")) for name, width in widths.items()),
+            *((f"{m}_hits", numbers) for m in MODALITIES),
+            *((f"{m}_scores", scores) for m in MODALITIES),
+        ]
+    )
+
+
+class _Voice:
+    """The training lines of one voice: what each line is lent by the *others*."""
+
+    def __init__(self, clip_ids: Sequence[str], speaker: Mapping[str, Any]) -> None:
+        self.clip_ids = clip_ids
+        self.vectors = {i: np.asarray(speaker[i], dtype=np.float64) for i in clip_ids}
+        self.total = np.sum(list(self.vectors.values()), axis=0)
+
+    def timbres(self, clip_id: str, most: int) -> list[str]:
+        return lent_to(clip_id, self.clip_ids, most)
+
+    def vector_without(self, clip_id: str) -> FloatArray:
+        """The mean speaker vector of the other lines."""
+        own = self.vectors.get(clip_id)
+        total = self.total if own is None else self.total - own
+        mean: FloatArray = (total / (len(self.vectors) - (own is not None))).astype(np.float32)
+        return mean
+
+
+def _held(
+    live: Mapping[str, pl.DataFrame],
+) -> tuple[dict[str, set[str]], dict[str, dict[str, str]]]:
+    """Of the features that make a line: who has a value, and why others have none."""
+    has, why = {}, {}
+    for name in (*RECORDED, "speaker"):
+        rows = live[name]
+        has[name] = set(rows.filter(pl.col("valid"))["clip_id"])
+        why[name] = dict(rows.filter(~pl.col("valid")).select("clip_id", "why_not").iter_rows())
+    return has, why
+
+
+def _refuse_held_out(
+    clip: Clip, hits: Sequence[tuple[str, float]], splits: Mapping[str, str]
+) -> None:
+    for hit, _ in hits:
+        if splits.get(hit) != "train":
+            raise IntegrityError(
+                f"{clip.clip_id} retrieves {hit}, which is "
+                f"{'gone' if hit not in splits else 'in split ' + splits[hit]}; run "
+                "`redub index build` and `redub retrieve`",
+                code="E-PACK-LEAK",
+            )

@@ -1,0 +1,235 @@
+"""A table is a folder of Parquet parts and a numbered commit log; only the log says what exists.
+
+    <table>/part-….parquet            written once, never changed
+    <table>/commits/00000001.json     {"number", "parts": [{"name", "rows", …}], "previous"}
+
+``previous`` is the SHA-256 of the record before, so a missing or edited record is noticed. A file
+that no commit names is never read. Records hold no time, pid or host: the same work gives the
+same bytes, which is what the kill tests compare.
+
+Parquet does not notice a flipped bit by itself: pages carry checksums and every part is hashed
+against its record before its first use in a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from redub.core.durable import commit_file, commit_json, file_digest, read_json
+from redub.core.errors import IntegrityError
+
+FORMAT = 1
+REPAIR = "`redub cache repair` has it computed again"
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """One part as its commit names it; ``shard`` says which clips it is about."""
+
+    name: str
+    rows: int
+    sha256: str
+    shard: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    number: int
+    parts: tuple[PartRecord, ...]
+    previous: str
+
+
+class PartTable:
+    """Append-only rows of one schema, readable only through their commits."""
+
+    def __init__(self, root: Path, schema: pa.Schema) -> None:
+        self.root = root
+        self.schema = schema
+        self._commits: list[CommitRecord] | None = None
+        self._last_digest = ""
+        self._verified: set[str] = set()
+
+    def write_part(self, name: str, table: pa.Table, *, shard: str) -> PartRecord:
+        """Write rows to disk without committing them; the same rows give the same bytes."""
+        target = self.root / name
+        table = table.cast(self.schema)
+        commit_file(
+            target,
+            lambda temp: pq.write_table(
+                table,
+                temp,
+                compression="zstd",
+                write_page_checksum=True,
+                store_schema=True,
+                use_dictionary=False,
+                row_group_size=max(1, table.num_rows),
+            ),
+        )
+        return PartRecord(name, table.num_rows, file_digest(target), shard)
+
+    def commit(self, parts: Sequence[PartRecord]) -> CommitRecord:
+        """Make parts exist: one record, all of them or none."""
+        number = len(self.commits()) + 1
+        record = CommitRecord(number, tuple(parts), self._last_digest)
+        path = self._record_path(number)
+        commit_json(path, {"format": FORMAT, **asdict(record)})
+        self._commits = [*self.commits(), record]
+        self._last_digest = file_digest(path)
+        return record
+
+    def commits(self) -> list[CommitRecord]:
+        """All records in order, their chain checked.
+
+        Raises:
+            IntegrityError: a record is missing, edited, or from a newer redub.
+        """
+        if self._commits is None:
+            self._commits, self._last_digest = self._read_log()
+        return self._commits
+
+    def parts(self) -> list[PartRecord]:
+        """Committed parts in order; one that was committed again counts once, at its last place."""
+        latest: dict[str, PartRecord] = {}
+        for commit in self.commits():
+            for part in commit.parts:
+                latest.pop(part.name, None)
+                latest[part.name] = part
+        return list(latest.values())
+
+    def ends_with(self, name: str) -> bool:
+        """Whether the newest commit is of this part: a killed run had come as far as that.
+
+        An older commit of the same rows says nothing: what came after it may have undone them.
+        """
+        commits = self.commits()
+        return bool(commits) and any(part.name == name for part in commits[-1].parts)
+
+    def read(
+        self, columns: Sequence[str] | None = None, *, shards: Iterable[str] | None = None
+    ) -> pa.Table:
+        """Committed rows in commit order, optionally only of some shards.
+
+        Raises:
+            IntegrityError: a part is missing or its bytes are not the committed ones.
+        """
+        wanted = None if shards is None else set(shards)
+        tables = [
+            self._read_part(part, columns)
+            for part in self.parts()
+            if wanted is None or part.shard in wanted
+        ]
+        if tables:
+            return pa.concat_tables(tables)
+        schema = self.schema
+        if columns is not None:
+            schema = pa.schema([self.schema.field(name) for name in columns])
+        return schema.empty_table()
+
+    def read_one(self, part: PartRecord, columns: Sequence[str] | None) -> pa.Table:
+        """The rows of one committed part."""
+        return self._read_part(part, columns)
+
+    def is_whole(self, part: PartRecord) -> bool:
+        """Whether a committed part is there with its committed bytes."""
+        path = self.root / part.name
+        return path.is_file() and file_digest(path) == part.sha256
+
+    def verify(self) -> list[str]:
+        """Read every committed part again; the sentences of what is wrong."""
+        self._verified.clear()
+        self._commits = None
+        wrong = []
+        for part in self.parts():
+            try:
+                self._read_part(part, None)
+            except IntegrityError as error:
+                wrong.append(str(error))
+        return wrong
+
+    def _read_part(self, part: PartRecord, columns: Sequence[str] | None) -> pa.Table:
+        path = self.root / part.name
+        try:
+            if part.name not in self._verified:
+                found = file_digest(path)
+                if found != part.sha256:
+                    raise IntegrityError(
+                        f"{path} holds other bytes than were committed "
+                        f"(found {found[:12]}, committed {part.sha256[:12]}, "
+                        f"shard {part.shard}); {REPAIR}"
+                    )
+                self._verified.add(part.name)
+            table = pq.read_table(
+                path,
+                columns=None if columns is None else list(columns),
+                page_checksum_verification=True,
+                memory_map=False,
+                use_threads=False,
+                partitioning=None,
+            )
+        except FileNotFoundError:
+            raise IntegrityError(
+                f"{path} was committed but is gone (shard {part.shard}); {REPAIR}",
+                code="E-INT-GONE",
+            ) from None
+        except (OSError, pa.ArrowException) as error:
+            raise IntegrityError(f"{path} cannot be read: {error}; {REPAIR}") from error
+        if table.num_rows != part.rows:
+            raise IntegrityError(
+                f"{path} has {table.num_rows} rows, committed were {part.rows}; {REPAIR}"
+            )
+        return table
+
+    def _record_path(self, number: int) -> Path:
+        return self.root / "commits" / f"{number:08d}.json"
+
+    def _read_log(self) -> tuple[list[CommitRecord], str]:
+        folder = self.root / "commits"
+        names = sorted(p.name for p in folder.glob("[0-9]*.json")) if folder.is_dir() else []
+        records: list[CommitRecord] = []
+        previous = ""
+        for number, name in enumerate(names, start=1):
+            path = folder / name
+            if path != self._record_path(number):
+                raise IntegrityError(
+                    f"{folder}: commit {number} is missing, found {name}; {REPAIR}",
+                    code="E-INT-LOG",
+                )
+            content = path.read_bytes()
+            records.append(_parse(path, _record(path), number, previous))
+            previous = hashlib.sha256(content).hexdigest()
+        return records, previous
+
+
+def _record(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error.message}; {REPAIR}", code=error.code) from error
+
+
+def _parse(path: Path, value: Any, number: int, previous: str) -> CommitRecord:
+    try:
+        if value["format"] > FORMAT:
+            raise IntegrityError(
+                f"{path} was written by a newer redub (format {value['format']}, this one "
+                f"reads up to {FORMAT}); update redub",
+                code="E-INT-NEWER",
+            )
+        parts = tuple(PartRecord(**part) for part in value["parts"])
+        record = CommitRecord(value["number"], parts, value["previous"])
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{path} is damaged ({error!r}); {REPAIR}", code="E-INT-LOG"
+        ) from error
+    if record.number != number or record.previous != previous:
+        raise IntegrityError(
+            f"{path} does not follow the commit before it; {REPAIR}", code="E-INT-LOG"
+        )
+    return record

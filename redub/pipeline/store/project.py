@@ -1,0 +1,167 @@
+"""A project: a folder with ``redub.toml`` and, below it, everything redub writes.
+
+The file changes *what* is produced; flags change only *how* it is run. Every key is checked, and
+each stage's key is made from the settings it uses, so a changed setting never meets a stale file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redub.core.config import from_mapping, nearest
+from redub.core.errors import ConfigError, UsageError
+from redub.features.registry import PROFILES
+from redub.pipeline.store.settings import FILE_NAME, ProjectConfig, TrainConfig, parse_config
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder and its checked settings; picklable, so that workers get it whole."""
+
+    root: Path
+    config: ProjectConfig
+
+    @property
+    def footage_root(self) -> Path:
+        return (self.root / self.config.footage.root).resolve()
+
+
+def open_project(start: Path) -> Project:
+    """Find ``redub.toml`` in ``start`` or the folders above it, like git does.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        path = folder / FILE_NAME
+        if path.is_file():
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ConfigError(
+                    f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8", code="E-CFG-TOML"
+                ) from error
+            return Project(folder, parse_config(text, where=str(path)))
+    raise ConfigError(
+        f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`",
+        code="E-CFG-NOPROJECT",
+    )
+
+
+def with_profile(project: Project, profile: str) -> Project:
+    """The project under another profile of extractors.
+
+    Raises:
+        ConfigError: there is no such profile, or a maker named in the file is not in it.
+    """
+    if profile not in PROFILES:
+        raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
+    return Project(project.root, dataclasses.replace(project.config, profile=profile))
+
+
+def with_training(
+    project: Project,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    settings: Sequence[str] = (),
+) -> Project:
+    """The project with other settings of ``[train]``, later ones before earlier ones.
+
+    Args:
+        preset: ``tiny`` or ``paper``.
+        file: TOML with keys of ``[train]`` (``max_steps = 9``, ``[training.batching]``).
+        settings: ``key=value`` with dotted keys.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), or a value of another type.
+        UsageError: a setting without ``=``.
+    """
+    values = dataclasses.asdict(project.config.train)
+    if file is not None:
+        try:
+            values = merged(values, tomllib.loads(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}", code="E-CFG-TOML") from error
+    if preset is not None:
+        values["preset"] = preset
+    values = merged(values, parsed_settings(settings))
+    tables = {name: values.pop(name, {}) for name in ("system", "training")}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"'train.{name}' wants a table", code="E-CFG-TYPE")
+    train = dataclasses.replace(from_mapping(TrainConfig, values, where="train"), **tables)
+    return Project(project.root, dataclasses.replace(project.config, train=train))
+
+
+def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` with dotted keys as nested tables, later ones before earlier ones.
+
+    Raises:
+        UsageError: a setting without ``=``.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {setting}: wanted key=value, as training.seed=3")
+        nested: Any = _toml_value(text.strip())
+        for name in reversed(key.strip().split(".")):
+            nested = {name: nested}
+        values = merged(values, nested)
+    return values
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them changed."""
+    both = dict(values)
+    for key, change in changes.items():
+        old = both.get(key)
+        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
+        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
+    return both
+
+
+def _toml_value(text: str) -> Any:
+    """A value as in TOML; bare words are strings."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.
+name = {name}
+
+[footage]
+root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
+allow_audio_only = false    # true: speech files without picture are clips too
+
+[index]
+k = 3                       # neighbours per modality (paper: 3)
+speaker = "any"             # any | same | other
+
+[train]
+preset = "tiny"             # tiny | paper
+"""
+
+
+def init_project(root: Path) -> Path:
+    """Write a commented ``redub.toml`` and the footage folder; an existing file is kept."""
+    from redub.core.durable import commit_bytes, storage_errors
+
+    path = root / FILE_NAME
+    if path.exists():
+        raise ConfigError(f"{path} exists already; nothing was changed", code="E-CFG-EXISTS")
+    with storage_errors(path):
+        (root / "footage").mkdir(parents=True, exist_ok=True)
+    name = root.resolve().name or "project"
+    commit_bytes(path, TEMPLATE.format(name=json.dumps(name)).encode())
+    return path

@@ -1,0 +1,353 @@
+"""Training runs on disk: their folders, settings, metrics and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from redub.core.config import nearest
+from redub.core.durable import (
+    TEMP_PREFIX,
+    commit_file,
+    read_json,
+    storage_errors,
+    sync_folder,
+)
+from redub.core.errors import (
+    ConfigError,
+    IntegrityError,
+    StorageError,
+    UsageError,
+)
+from redub.pipeline.store.lock import project_lock
+from redub.pipeline.store.project import Project
+from redub.training import checkpoint
+from redub.training.checkpoint import steps_in
+from redub.training.pretrained import export_weights
+from redub.training.trainer import (
+    CHECKPOINTS,
+    METRICS,
+)
+
+LINES, PROGRESS = "lines.json", "progress"
+
+
+def run_folder(project: Project, name: str) -> Path:
+    """Where a run lives; a name is one plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", name):
+        raise ConfigError(f"'{name}' is no name for a run; use letters, digits, - and _")
+    return project.root / "runs" / name
+
+
+def trained_on(project: Project, run: str) -> set[str]:
+    """The clips a run has seen, in training or in choosing its checkpoint."""
+    folder = run_folder(project, run)
+    path = folder / LINES
+    if not path.is_file():
+        if not steps_in(folder / CHECKPOINTS):
+            return set()
+        raise IntegrityError(
+            f"{path} is gone: which lines '{run}' has seen is not known; `redub train --run {run}` "
+            "writes it again",
+            code="E-INT-GONE",
+        )
+    try:
+        seen = read_json(path)
+        return {*seen["train"], *seen["validation"]}
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{path} is damaged ({error!r}); `redub train --run {run}` writes it again",
+            code="E-INT-JSON",
+        ) from error
+
+
+def step_folder(folder: Path, step: int) -> Path:
+    """Where a run keeps the samples of a step."""
+    return folder / PROGRESS / f"step_{step:08d}"
+
+
+def sampled_steps(folder: Path) -> list[int]:
+    """Steps of a run that have samples, in order; nothing is opened."""
+    names = (path.name for path in (folder / PROGRESS).glob("step_*"))
+    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step_\d{8}", name))
+
+
+def toml_text(values: Mapping[str, Any], *, prefix: str = "") -> str:
+    """Nested settings as TOML; None, which TOML cannot say, is left out."""
+    plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            name = f"{prefix}{key}"
+            lines += ["", f"[{name}]", toml_text(value, prefix=f"{name}.")]
+    return "\n".join(lines)
+
+
+def spoken_checkpoint(project: Project, run: str) -> Path:
+    """The checkpoint that a run speaks with."""
+    root = run_folder(project, run) / CHECKPOINTS
+    place = checkpoint.best(root) if root.is_dir() else None
+    if place is None:
+        raise ConfigError(
+            f"run '{run}' has no checkpoint; run `redub train --run {run}` first",
+            code="E-STAGE-TRAIN",
+        )
+    return place
+
+
+def export_run(project: Project, run: str, target: Path) -> str:
+    """Write the weights that a run speaks with as one file, and say which they are.
+
+    Raises:
+        ConfigError: no checkpoint yet. UsageError: the file is there already.
+    """
+    place = spoken_checkpoint(project, run)
+    if target.exists():
+        raise UsageError(f"{target} exists already; choose another name")
+    card = run_folder(project, run) / "card.md"
+    said = card.read_text(encoding="utf-8") if card.is_file() else ""
+    commit_file(target, lambda temp: export_weights(place, temp, card=said))
+    return f"{run} {place.name}, {target.stat().st_size / 2**20:.1f} MiB"
+
+
+CONFIG, CARD, SAMPLES = "config.toml", "card.md", "samples"
+
+
+# -- what there is
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One run; ``loss`` is the last validation loss, ``–`` before the first."""
+
+    name: str
+    model: str
+    step: int
+    loss: str
+
+
+def list_runs(project: Project) -> list[RunLine]:
+    """All runs of a project by name."""
+    lines = []
+    for folder in _run_folders(project):
+        if not (folder / METRICS).is_file():
+            continue
+        rows = read_metrics(folder)
+        steps = [row["step"] for row in rows] or [0]
+        losses = [row["validation_loss"] for row in rows if "validation_loss" in row]
+        loss = f"{losses[-1]:.4f}" if losses else "–"
+        lines.append(RunLine(folder.name, _model(folder), steps[-1], loss))
+    return lines
+
+
+def _run_folders(project: Project) -> list[Path]:
+    """Folders (or links to folders) that hold something a training run writes."""
+    root = project.root / "runs"
+    signs = (METRICS, CHECKPOINTS, CONFIG, LINES)
+    found = [
+        path
+        for path in (root.iterdir() if root.is_dir() else ())
+        if not path.name.startswith(TEMP_PREFIX) and any((path / sign).exists() for sign in signs)
+    ]
+    return sorted(found)
+
+
+def _model(folder: Path) -> str:
+    if not (folder / CONFIG).is_file():
+        return "unfinished"
+    name = settings_in(folder).values.get("model.name")
+    return name if isinstance(name, str) else "damaged"
+
+
+def find_run(project: Project, name: str) -> Path:
+    """The folder of a run that exists.
+
+    Raises:
+        UsageError: it does not, with the nearest name that does.
+    """
+    known = {folder.name: folder for folder in _run_folders(project)}
+    if name not in known:
+        hint = nearest(name, known) if known else "there is none yet; `redub train` makes one"
+        raise UsageError(f"no run '{name}'; {hint}")
+    return known[name]
+
+
+# -- reading metrics and settings
+
+
+class Metrics(NamedTuple):
+    """Rows of ``metrics.jsonl``, and a sentence where it is damaged (a killed last row is not)."""
+
+    rows: list[dict[str, Any]]
+    fault: str
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl`` up to the first that cannot be read."""
+    return metrics_in(folder).rows
+
+
+def metrics_in(folder: Path) -> Metrics:
+    """The same, with what was wrong."""
+    path = folder / METRICS
+    if not path.is_file():
+        return Metrics([], "")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        row = _row(line)
+        if row is None:
+            is_cut_off = number == len(lines) and not text.endswith("\n")
+            fault = f"{METRICS} is damaged at line {number}; what follows is not shown"
+            return Metrics(rows, "" if is_cut_off else fault)
+        rows.append(row)
+    return Metrics(rows, "")
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        return None
+    losses = (row[name] for name in ("loss", "validation_loss") if name in row)
+    return row if all(is_figure(value) for value in losses) else None
+
+
+def is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Settings(NamedTuple):
+    """What a run was trained with by dotted name, and a sentence on what could not be read."""
+
+    values: dict[str, Any]
+    fault: str
+
+
+def settings_in(folder: Path) -> Settings:
+    """From ``config.toml``; from the newest checkpoint where that is not there yet or damaged."""
+    fault = ""
+    path = folder / CONFIG
+    if path.is_file():
+        try:
+            values = dotted(tomllib.loads(path.read_text(encoding="utf-8")))
+            if isinstance(values.get("model.name"), str):
+                return Settings(values, "")
+            fault = f"{CONFIG} names no model"
+        except ValueError as error:  # of TOML and of UTF-8
+            fault = f"{CONFIG} is damaged: {error}"
+    record = _newest_record(folder / CHECKPOINTS)
+    if record is not None:
+        model = {"name": record.get("system"), **settings_table(record, "model")}
+        known = {"model": model, "training": settings_table(record, "training")}
+        return Settings(dotted(known), fault and f"{fault}; the newest checkpoint's is shown")
+    return Settings({}, fault or "its settings are not known: no step was finished yet")
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, by dotted name; None, which TOML cannot say, is left out."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= dotted(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def settings_table(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = record.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _newest_record(root: Path) -> dict[str, Any] | None:
+    """``config.json`` of the newest checkpoint whose own can be read."""
+    for place in checkpoint.steps_in(root):
+        try:
+            record = read_json(place / checkpoint.RECORD)
+        except (OSError, IntegrityError):
+            continue
+        if isinstance(record, dict):
+            return record
+    return None
+
+
+def count_text(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of the files below a folder; links are not followed."""
+    size = 0
+    for here, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # a training run thins out its own
+                size += os.lstat(os.path.join(here, name)).st_size
+    return size
+
+
+# -- removing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """A run that may be removed, and what goes with it."""
+
+    name: str
+    folder: Path
+    size: int
+    checkpoints: int
+
+    def __str__(self) -> str:
+        counted = count_text("checkpoint", self.checkpoints)
+        return f"run '{self.name}' ({self.checkpoints} {counted}, {self.size / 2**20:.1f} MiB)"
+
+
+def removal_of(project: Project, name: str) -> Removal:
+    """What removing a run would remove.
+
+    Raises:
+        UsageError: there is no such run.
+        StorageError: the run's folder is a link; what it points to is not the project's.
+    """
+    folder = find_run(project, name)
+    if folder.is_symlink():
+        raise StorageError(
+            f"{folder} is a link to {os.readlink(folder)}; nothing was removed. Remove the link "
+            "yourself, and the folder it points to if you no longer need it",
+            code="E-STORE-TARGET",
+        )
+    return Removal(
+        name=name,
+        folder=folder,
+        size=folder_size(folder),
+        checkpoints=len(checkpoint.steps_in(folder / CHECKPOINTS)),
+    )
+
+
+def remove_run(project: Project, removal: Removal) -> None:
+    """Take the run's folder away at once, then delete it.
+
+    What a kill leaves has a name that the next writing command clears.
+
+    Raises:
+        LockedError: the project is being written to, perhaps by this run's training.
+        StorageError: the disk refused.
+    """
+    temp = removal.folder.with_name(f"{TEMP_PREFIX}{removal.name}")
+    with project_lock(project.root), storage_errors(removal.folder):
+        shutil.rmtree(temp, ignore_errors=True)
+        removal.folder.rename(temp)
+        sync_folder(temp.parent)
+        shutil.rmtree(temp)

@@ -1,0 +1,105 @@
+"""The Arrow schemas of the stored tables, and feature values as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from redub.core.columns import encode, value_type
+from redub.core.types import Clip, Value
+from redub.features.base import FeatureSchema
+
+_CLIP_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
+
+
+CLIP_SCHEMA = pa.schema(
+    [(f.name, _CLIP_TYPES[str(f.type)]) for f in fields(Clip)]
+    + [("start_s", pa.float64()), ("end_s", pa.float64())]
+    + [("media_digest", pa.string()), ("text_digest", pa.string()), ("fingerprint", pa.string())]
+)
+
+
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("fingerprint", pa.string()),
+        ("source_digest", pa.string()),
+        ("info", pa.string()),
+        ("clips", pa.int64()),
+        ("faults", pa.int64()),
+    ]
+)
+
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("stage", pa.string()),
+        ("feature", pa.string()),
+        ("source", pa.string()),
+        ("input_digest", pa.string()),
+        ("state", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("attempts", pa.int64()),
+        ("signal", pa.string()),
+        ("peak_memory_mib", pa.int64()),
+        ("versions", pa.string()),
+        ("command", pa.string()),
+    ]
+)
+
+
+NEIGHBOUR_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("modality", pa.string()),
+        ("rank", pa.int32()),
+        ("hit", pa.string()),
+        ("score", pa.float32()),
+        ("margin", pa.float32()),
+    ]
+)
+
+
+def feature_schema(schema: FeatureSchema) -> pa.Schema:
+    """Columns of a feature part: a null value always comes with ``valid`` false and a reason."""
+    return pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("clip_digest", pa.string()),
+            ("value", value_type(schema.kind, schema.width, schema.dtype, as_bytes=True)),
+            ("valid", pa.bool_()),
+            ("why_not", pa.string()),
+            ("seconds", pa.float64()),
+        ]
+    )
+
+
+class FeatureRow(NamedTuple):
+    """One feature of one clip: a value, or the reason why there is none."""
+
+    clip_id: str
+    clip_digest: str
+    value: Value | None
+    why_not: str
+    seconds: float
+
+
+def feature_table(schema: FeatureSchema, rows: Sequence[FeatureRow]) -> pa.Table:
+    """Rows as Arrow, without copying a frame through Python objects."""
+    arrow = feature_schema(schema)
+    return pa.table(
+        {
+            "clip_id": [row.clip_id for row in rows],
+            "clip_digest": [row.clip_digest for row in rows],
+            "value": encode([row.value for row in rows], arrow.field("value").type),
+            "valid": [row.value is not None for row in rows],
+            "why_not": [row.why_not for row in rows],
+            "seconds": [row.seconds for row in rows],
+        },
+        schema=arrow,
+    )

@@ -1,0 +1,290 @@
+"""The settings of a project: the tables of ``redub.toml`` as frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from redub.core.config import from_mapping, nearest
+from redub.core.errors import ConfigError
+from redub.core.types import AudioSpec, VideoSpec
+from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, maker_of
+from redub.features.runtime import Runtime
+from redub.model.vocoder.registry import VOCODERS
+
+FILE_NAME = "redub.toml"
+
+
+SearchTransform = Literal["identity", "speaker_zscore", "whiten", "lda"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FootageConfig:
+    """Where clips come from and what is refused.
+
+    ``decoder``: ``auto`` lets decord read the sources it was found to read right; ``pyav`` never
+    does.
+    """
+
+    root: str = "footage"
+    decoder: Literal["auto", "pyav"] = "auto"
+    film: str = ""
+    allow_audio_only: bool = False
+    max_clip_s: float = 60.0
+    memory_mib: int = 1500
+    wall_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if Path(self.root) in (Path(), Path("..")):
+            raise ConfigError(
+                "footage.root is the project itself; name a folder of its own", code="E-CFG-VALUE"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How rows are grouped into files; does not change any value."""
+
+    shard_clips: int = 16
+    sources_per_commit: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("shard_clips", "sources_per_commit"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"store.{name} must be at least 1", code="E-CFG-VALUE")
+
+
+MOST_NEIGHBOURS = 100
+
+
+MODALITY_FEATURES = {
+    "scene": ("scene_emotion", "global_scene"),
+    "face": ("face_emotion", "global_face"),
+    "text": ("text_emotion",),
+    "audio": ("audio_emotion",),
+}
+"""What can stand for a modality: first what the systems are written for, made from words where
+there are two; then what is measured from the picture alone."""
+
+
+FEATURE_SETTINGS = {"scene": "scene_feature", "face": "face_feature"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """The reference footage library, who may be retrieved, and what becomes a hit.
+
+    ``backend`` to ``segment_rows`` (rows at most in one piece) make the index; the rest is asked
+    at every search, so a change of it needs no new build. ``scene_feature`` and ``face_feature``
+    are searched, packed and given to models; :data:`MODALITY_FEATURES` lists what they may be.
+    Transforms are fitted on the library: that of ``audio`` changes what models are given, the
+    others only what is searched. See
+    :class:`redub.index.policy.Policy` for who may be retrieved and
+    :class:`redub.index.selection.Selection` for the choice among them.
+    """
+
+    backend: Literal["auto", "exact", "hnsw"] = "auto"
+    metric: Literal["cosine", "dot", "negative_euclidean"] = "cosine"
+    scene_feature: str = MODALITY_FEATURES["scene"][0]
+    face_feature: str = MODALITY_FEATURES["face"][0]
+    audio_transform: Literal["identity", "speaker_zscore"] = "speaker_zscore"
+    scene_transform: SearchTransform = "identity"
+    face_transform: SearchTransform = "identity"
+    text_transform: SearchTransform = "identity"
+    recall_floor: float = 0.99
+    seed: int = 0
+    segment_rows: int = 1_000_000
+    k: int = 3
+    min_score: float | None = None
+    adaptive: Literal["fixed", "gap"] = "fixed"
+    diversity: float = 0.0
+    speaker: Literal["any", "same", "other"] = "any"
+    exclude_same_scene: bool = False
+    neighbour_lines: int = 0
+    films: tuple[str, ...] = ()
+    rights: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for modality, setting in FEATURE_SETTINGS.items():
+            named, known = getattr(self, setting), MODALITY_FEATURES[modality]
+            if named not in known:
+                raise ConfigError(
+                    f"index.{setting} is '{named}'; {nearest(named, known)}", code="E-CFG-NAME"
+                )
+        if not 0 <= self.k <= MOST_NEIGHBOURS:
+            raise ConfigError(
+                f"index.k is {self.k}; legal: 0 to {MOST_NEIGHBOURS}", code="E-CFG-VALUE"
+            )
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise ConfigError(
+                f"index.min_score is {self.min_score}; wanted a number", code="E-CFG-VALUE"
+            )
+        for name, most in (("recall_floor", 1.0), ("diversity", 0.999)):
+            if not 0.0 <= getattr(self, name) <= most:
+                raise ConfigError(
+                    f"index.{name} is {getattr(self, name)}; legal: 0 to {most}", code="E-CFG-VALUE"
+                )
+        if self.segment_rows < 1:
+            raise ConfigError(
+                f"index.segment_rows is {self.segment_rows}; wanted at least 1", code="E-CFG-VALUE"
+            )
+        if self.neighbour_lines < 0:
+            raise ConfigError(
+                f"index.neighbour_lines is {self.neighbour_lines}; wanted 0 or more",
+                code="E-CFG-VALUE",
+            )
+
+
+def feature_of(config: IndexConfig) -> dict[str, str]:
+    """Modality, audio too, to the feature that stands for it in the project."""
+    chosen = {name: getattr(config, setting) for name, setting in FEATURE_SETTINGS.items()}
+    return {name: chosen.get(name, known[0]) for name, known in MODALITY_FEATURES.items()}
+
+
+def features_among(names: Container[str]) -> dict[str, str]:
+    """The same of something that was made of features with these names: a build, a run.
+
+    The first feature of a modality is among them only where it stands for the modality; the others
+    may be there for another reason.
+    """
+    found = {m: [name for name in known if name in names] for m, known in MODALITY_FEATURES.items()}
+    return {modality: own[0] for modality, own in found.items() if own}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training run; ``model`` names a line of ``model/registry.py``.
+
+    ``system`` overrides single keys of the model's preset, ``training`` of the training preset;
+    both are checked against their dataclasses before anything runs. ``timbres`` is how many other
+    lines of the same voice a line may take its timbre prompt from. ``frames``: how a pack stores
+    features with many rows per clip (vectors are kept as extracted). ``samples``: lines that are
+    spoken and drawn at every validation. ``tensorboard``: write its event files beside the metrics.
+    """
+
+    model: str = "authentic_dubber"
+    preset: Literal["tiny", "paper"] = "tiny"
+    max_steps: int = 600
+    seed: int = 0
+    threads: int = 2
+    timbres: int = 4
+    frames: Literal["float16", "float32"] = "float16"
+    samples: int = 2
+    tensorboard: bool = False
+    system: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "threads", "timbres"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"train.{name} is {getattr(self, name)}; wanted at least 1", code="E-CFG-VALUE"
+                )
+        if self.samples < 0:
+            raise ConfigError(
+                f"train.samples is {self.samples}; wanted 0 or more", code="E-CFG-VALUE"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    split: Literal["train", "validation", "test"] = "test"
+    asr: bool = True
+    bootstrap: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderConfig:
+    """What makes mels audible; ``name`` is a line of ``model/vocoder/registry.py``.
+
+    ``weights``: an entry of ``models.lock``, by default the one called as the vocoder. ``run``: a
+    vocoder that was trained in this project instead. griffin_lim needs neither.
+    """
+
+    name: str = "griffin_lim"
+    weights: str = ""
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name not in VOCODERS:
+            raise ConfigError(
+                f"'vocoder.name' is {self.name!r}; {nearest(self.name, VOCODERS)}",
+                code="E-CFG-NAME",
+            )
+        wrong = ""
+        if self.weights and self.run:
+            wrong = "vocoder.weights and vocoder.run are both set; keep one of them"
+        elif self.name == "griffin_lim" and (self.weights or self.run):
+            key = "weights" if self.weights else "run"
+            wrong = f"vocoder.{key} is set and griffin_lim has no weights; set vocoder.name too"
+        elif self.run and self.name != "hifi_gan":
+            wrong = f"vocoder.run is set and name is '{self.name}'; hifi_gan alone is trained here"
+        if wrong:
+            raise ConfigError(wrong, code="E-CFG-VALUE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectConfig:
+    name: str = "project"
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    video: VideoSpec = field(default_factory=VideoSpec)
+    footage: FootageConfig = field(default_factory=FootageConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    compute: Runtime = field(default_factory=Runtime)
+    profile: str = BUILTIN
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
+    """Check a project file.
+
+    Raises:
+        ConfigError: not TOML, an unknown key (with the nearest known one), a bad value.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: {error}", code="E-CFG-TOML") from error
+    own = dict(values)
+    features = own.pop("features", {})
+    profile = features.pop("profile", BUILTIN) if isinstance(features, dict) else BUILTIN
+    if "profile" in own:
+        raise ConfigError("unknown key 'profile'; it is a key of [features]", code="E-CFG-KEY")
+    nested: dict[str, Any] = {}
+    if isinstance(own.get("train"), dict):
+        own["train"] = dict(own["train"])
+        nested = {k: own["train"].pop(k) for k in ("system", "training") if k in own["train"]}
+    config = from_mapping(ProjectConfig, own)
+    _check_tables("features", features)
+    for key, value in nested.items():
+        if not isinstance(value, dict):
+            raise ConfigError(f"'train.{key}' wants a table", code="E-CFG-TYPE")
+    if profile not in PROFILES:
+        raise ConfigError(
+            f"'features.profile' is {profile!r}; {nearest(str(profile), PROFILES)}",
+            code="E-CFG-NAME",
+        )
+    for name in features:
+        if name not in EXTRACTORS:
+            raise ConfigError(
+                f"unknown feature 'features.{name}'; {nearest(name, EXTRACTORS)}", code="E-CFG-KEY"
+            )
+        maker_of(name, profile, features[name])
+    train = dataclasses.replace(config.train, **nested)
+    return dataclasses.replace(config, features=features, profile=profile, train=train)
+
+
+def _check_tables(key: str, values: Any) -> None:
+    if not isinstance(values, Mapping) or not all(isinstance(v, Mapping) for v in values.values()):
+        raise ConfigError(f"'{key}' wants tables like [{key}.f0]", code="E-CFG-TYPE")

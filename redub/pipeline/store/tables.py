@@ -1,0 +1,301 @@
+"""The store: every table of a project, and the rule which rows of it are live.
+
+Nothing is overwritten. A changed clip gets a new row in a later commit; of several rows about
+the same thing the latest commit's is live, and `gc` may remove what no live row needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from redub.core.columns import Column, texts
+from redub.core.durable import commit_json
+from redub.core.errors import IntegrityError
+from redub.core.types import Clip, FloatArray, Value
+from redub.pipeline.store.keys import (
+    SCHEMA,
+    FeatureKey,
+    FeatureKeys,
+    key_folder,
+    media_digest,
+    text_digest,
+)
+from redub.pipeline.store.parts import PartTable
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.schemas import (
+    CLIP_SCHEMA,
+    QUARANTINE_SCHEMA,
+    SOURCE_SCHEMA,
+    feature_schema,
+)
+
+
+class Store:
+    """All tables of one project; stages read live rows here and append new ones."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.keys = FeatureKeys(project)
+        root = project.root
+        self.sources = PartTable(root / "sources", SOURCE_SCHEMA)
+        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA)
+        self.quarantine = PartTable(root / "quarantine", QUARANTINE_SCHEMA)
+        self._features: dict[str, PartTable] = {}
+
+    # -- live rows
+
+    def source_frame(self) -> pl.DataFrame:
+        """The latest row of every source, sorted by source."""
+        frame = _frame(self.sources.read())
+        return frame.unique(subset="source", keep="last", maintain_order=True).sort("source")
+
+    def clip_frame(self) -> pl.DataFrame:
+        """Live clips in clip-table order: those of each source's latest reading."""
+        latest = self.source_frame().select("source", "fingerprint")
+        clips = _frame(self.clip_parts.read())
+        live = clips.join(
+            latest, on=["source", "fingerprint"], how="semi", maintain_order="left"
+        ).unique(subset="clip_id", keep="last", maintain_order=True)
+        return through_scenes(live)
+
+    def clips(self) -> list[Clip]:
+        """Live clips as objects, in clip-table order."""
+        return clips_of(self.clip_frame())
+
+    def quarantined(self) -> pl.DataFrame:
+        """Quarantine rows that still hold: not released, about the clip and the key as they are."""
+        rows = _frame(self.quarantine.read())
+        last = rows.unique(
+            subset=["clip_id", "stage", "feature"], keep="last", maintain_order=True
+        ).filter(pl.col("state") == "held")
+        readings = self.source_frame().select("source", current="fingerprint")
+        spans = self.clip_frame().select("clip_id", "media_digest", "text_digest")
+        joined = last.join(readings, on="source", how="left", maintain_order="left").join(
+            spans, on="clip_id", how="left", maintain_order="left"
+        )
+        at_ingest = (pl.col("stage") == "ingest") & (pl.col("input_digest") == pl.col("current"))
+        whole = pl.col("media_digest") + "+" + pl.col("text_digest")
+        made_from = pl.col("input_digest").str.split_exact("@", 1)
+        found = pl.DataFrame(
+            [(name, self.keys.by_name[name].key) for name in self.keys.usable],
+            schema={"feature": pl.String, "present": pl.String},
+            orient="row",
+        )
+        joined = joined.join(found, on="feature", how="left", maintain_order="left").with_columns(
+            whole=made_from.struct.field("field_0"), under=made_from.struct.field("field_1")
+        )
+        is_present = pl.col("under").eq(pl.col("present")).fill_null(value=True)
+        at_extract = (pl.col("stage") != "ingest") & (pl.col("whole") == whole) & is_present
+        return joined.filter(at_ingest | at_extract).select(QUARANTINE_SCHEMA.names)
+
+    def live_features(self, name: str, *, clips: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Which live clips have a row of this feature: ``clip_id, valid, why_not, part``."""
+        key = self.keys.by_name[name]
+        table = self.feature_parts(name)
+        frames = [
+            _frame(
+                table.read_one(part, ["clip_id", "clip_digest", "valid", "why_not"])
+            ).with_columns(part=pl.lit(part.name))
+            for part in table.parts()
+        ]
+        if not frames:
+            names = ["clip_id", "valid", "why_not", "part"]
+            kinds = [pl.String, pl.Boolean, pl.String, pl.String]
+            return pl.DataFrame(schema=dict(zip(names, kinds, strict=True)))
+        live = self.clip_frame() if clips is None else clips
+        expected = live.select("clip_id", clip_digest=digest_column(key))
+        rows = pl.concat(frames).join(
+            expected, on=["clip_id", "clip_digest"], how="semi", maintain_order="left"
+        )
+        return rows.unique(subset="clip_id", keep="last", maintain_order=True).drop("clip_digest")
+
+    def why_null(self, name: str) -> dict[str, str]:
+        """Clip id to the reason of the extractor, of the clips that have no value of a feature."""
+        rows = self.live_features(name).filter(~pl.col("valid"))
+        return dict(rows.select("clip_id", "why_not").iter_rows())
+
+    # -- feature values
+
+    def feature_parts(self, name: str) -> PartTable:
+        """The part table of a feature under the project's present settings."""
+        if name not in self._features:
+            key = self.keys.by_name[name]
+            folder = key_folder(self.project, name, key.key)
+            self._features[name] = PartTable(folder, feature_schema(key.schema))
+        return self._features[name]
+
+    def describe_key(self, name: str) -> None:
+        """Write what a key is made of, and its values' shape, beside its parts.
+
+        A later plan can then say what differs, and rows are readable when their weights are gone.
+        """
+        key = self.keys.by_name[name]
+        folder = key_folder(self.project, name, key.key)
+        for file, content in (("key.json", key.document), (SCHEMA, asdict(key.schema))):
+            if not (folder / file).exists():
+                commit_json(folder / file, content)
+
+    def read(self, name: str, clip_ids: Iterable[str] | None = None) -> dict[str, Value]:
+        """Values of one feature by clip id; clips whose value is null are left out."""
+        wanted = None if clip_ids is None else set(clip_ids)
+        live = self.live_features(name).filter(pl.col("valid"))
+        if wanted is not None:
+            live = live.filter(pl.col("clip_id").is_in(list(wanted)))
+        values: dict[str, Value] = {}
+        for (part,), rows in live.group_by("part", maintain_order=True):
+            ids = set(rows["clip_id"])
+            values.update(self.read_part_values(name, str(part), ids))
+        return values
+
+    def read_part_values(self, name: str, part: str, clip_ids: set[str]) -> dict[str, Value]:
+        """Values of some clips out of one committed part."""
+        schema = self.keys.by_name[name].schema
+        table = self.feature_parts(name)
+        record = next(p for p in table.parts() if p.name == part)
+        rows = table.read_one(record, ["clip_id", "value"])
+        wanted = [
+            (cell, clip_id)
+            for cell, clip_id in enumerate(rows.column("clip_id").to_pylist())
+            if clip_id in clip_ids
+        ]
+        found: Sequence[Value | None]
+        if schema.kind == "text":
+            said = texts(rows.column("value"))
+            found = [said[cell] for cell, _ in wanted]
+        else:
+            column = Column(rows.column("value").chunks)
+            found = [column.value(cell) for cell, _ in wanted]
+        return {
+            clip_id: value
+            for (_, clip_id), value in zip(wanted, found, strict=True)
+            if value is not None
+        }
+
+    def read_vectors(self, name: str) -> tuple[list[str], FloatArray]:
+        """All vectors of a feature: clip ids sorted, and (N, W) float32 in the same order."""
+        live = self.live_features(name).filter(pl.col("valid"))
+        ids = live["clip_id"].sort().to_list()
+        return ids, self.read_rows(name, ids)
+
+    def read_rows(
+        self,
+        name: str,
+        clip_ids: Sequence[str] | pl.Series,
+        *,
+        clips: pl.DataFrame | None = None,
+    ) -> FloatArray:
+        """(N, W) float32 vectors of a feature, one per clip id, in their order.
+
+        Args:
+            clips: rows of :meth:`clip_frame` with at least these clips, where it was read before.
+
+        Raises:
+            IntegrityError: a clip has no value.
+        """
+        places = pl.DataFrame({"clip_id": clip_ids}, schema={"clip_id": pl.String})
+        live = self.live_features(name, clips=clips).filter(pl.col("valid"))
+        found = places.with_row_index("place").join(live, on="clip_id", how="inner")
+        if len(found) != len(places):
+            lacking = places.join(live, on="clip_id", how="anti")["clip_id"][0]
+            raise IntegrityError(f"no committed {name} of {lacking} has a value")
+        rows = np.empty((len(places), self.keys.by_name[name].schema.width), dtype=np.float32)
+        for (part,), own in found.group_by("part", maintain_order=True):
+            there, column = self._rows_of_part(name, str(part))
+            own = own.join(there, on="clip_id", how="inner", maintain_order="left")
+            rows[own["place"].to_numpy()] = column.stacked(own["at"].to_numpy())
+        return rows
+
+    def _rows_of_part(self, name: str, part: str) -> tuple[pl.DataFrame, Column]:
+        """One part's ``clip_id, at`` and the cells of its values."""
+        table = self.feature_parts(name)
+        record = next(p for p in table.parts() if p.name == part)
+        rows = table.read_one(record, ["clip_id", "value"])
+        there = _frame(rows.select(["clip_id"])).with_row_index("at")
+        column = Column(rows.column("value").chunks)
+        return there.unique(subset="clip_id", keep="last"), column
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The three commonest of these reasons, each with its count."""
+    counts = Counter(reasons).most_common(3)
+    return "; ".join(f"{count} × {why}" for why, count in counts)
+
+
+def lacking(feature: str, why_not: str | None) -> str:
+    """The sentence about a clip that has no value of a feature; None where it has no row."""
+    return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
+
+
+def digest_column(key: FeatureKey) -> pl.Expr:
+    """The row digest that a feature expects of each clip; :func:`keys.row_digest` on columns."""
+    if not key.uses_media and not key.uses_text:
+        return pl.lit("")  # imported values: they depend on the file, which is in the key
+    if key.uses_media and key.uses_text:
+        return pl.col("media_digest") + "+" + pl.col("text_digest")
+    return pl.col("media_digest") if key.uses_media else pl.col("text_digest")
+
+
+def through_scenes(clips: pl.DataFrame) -> pl.DataFrame:
+    """Positions that count on from source to source, by name, where a scene spans several.
+
+    What is stored counts within a source, so that a source is read without the others.
+    """
+    scene = ["film", "scene"]
+    last = clips.group_by(*scene, "source").agg(last=pl.col("position").max()).sort("source")
+    before = last.with_columns(before=pl.col("last").cum_sum().over(scene) - pl.col("last"))
+    return (
+        clips.join(before, on=[*scene, "source"], how="left", maintain_order="left")
+        .with_columns(position=pl.col("position") + pl.col("before"))
+        .drop("last", "before")
+    )
+
+
+def clips_of(frame: pl.DataFrame) -> list[Clip]:
+    names = [f.name for f in fields(Clip)]
+    return [Clip(**row) for row in frame.select(names).iter_rows(named=True)]
+
+
+def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> pa.Table:
+    """Clip rows for one part of the clip table."""
+    columns: dict[str, list[Any]] = {
+        f.name: [getattr(clip, f.name) for clip in clips] for f in fields(Clip)
+    }
+    columns["start_s"] = [clip.start_frame / fps for clip in clips]
+    columns["end_s"] = [clip.end_frame / fps for clip in clips]
+    columns["media_digest"] = [media_digest(clip) for clip in clips]
+    columns["text_digest"] = [text_digest(clip) for clip in clips]
+    columns["fingerprint"] = list(fingerprints)
+    return pa.table(columns, schema=CLIP_SCHEMA)
+
+
+def frame_digest(frame: pl.DataFrame) -> str:
+    """SHA-256 of a frame of strings, whole numbers and booleans: names, order and every value."""
+    total = hashlib.sha256()
+    for column in frame.get_columns():
+        total.update(f"{column.name}\n{column.dtype}\n{len(column)}\n".encode())
+        total.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String:
+            text = column.fill_null("").rechunk()
+            total.update(text.str.len_bytes().to_numpy().astype("<u8").tobytes())
+            words = text.to_arrow().cast(pa.large_string())
+            _, ends, letters = words.buffers()
+            first, last = np.frombuffer(ends, dtype="<i8")[[words.offset, words.offset + len(text)]]
+            total.update(memoryview(letters)[first:last] if letters is not None else b"")
+        else:
+            total.update(column.fill_null(0).cast(pl.Int64).to_numpy().astype("<i8").tobytes())
+    return total.hexdigest()
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError(f"wanted a table, got {type(frame).__name__}")
+    return frame

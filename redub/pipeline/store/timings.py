@@ -1,0 +1,53 @@
+"""How long things took: kept outside the store, because times are never the same twice.
+
+``.redub/timings.json`` holds compute seconds per clip and feature of the last runs (for estimates)
+and the wall time of each stage (for the report).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from redub.core.durable import commit_json
+from redub.pipeline.store.project import Project
+
+
+def _path(project: Project) -> Path:
+    return project.root / ".redub" / "timings.json"
+
+
+def read_timings(project: Project) -> dict[str, Any]:
+    """``{"features": {name: [seconds, clips]}, "stages": {name: seconds}}``; empty when unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        values = json.loads(_path(project).read_text())
+        if isinstance(values, dict):
+            return {"features": values.get("features", {}), "stages": values.get("stages", {})}
+    return {"features": {}, "stages": {}}
+
+
+def note_features(project: Project, seconds: dict[str, float], clips: int) -> None:
+    """Remember compute seconds per feature of one extract run over ``clips`` clips."""
+    if not clips:
+        return
+    timings = read_timings(project)
+    for name, value in seconds.items():
+        timings["features"][name] = [round(value, 3), clips]
+    commit_json(_path(project), timings)
+
+
+def note_stage(project: Project, stage: str, seconds: float) -> None:
+    """Remember the wall time of a stage's last run that did something."""
+    timings = read_timings(project)
+    timings["stages"][stage] = round(seconds, 2)
+    commit_json(_path(project), timings)
+
+
+def seconds_per_clip(project: Project) -> dict[str, float]:
+    return {
+        name: seconds / clips
+        for name, (seconds, clips) in read_timings(project)["features"].items()
+        if clips
+    }

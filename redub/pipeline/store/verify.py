@@ -1,0 +1,126 @@
+"""Read every committed byte again, and clear the way for what is damaged to be made again."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from redub.core.durable import check_folder, storage_errors
+from redub.core.errors import IntegrityError
+from redub.pipeline.store.index.builds import (
+    check_build,
+    neighbour_tables,
+    read_build,
+    records_of_builds,
+)
+from redub.pipeline.store.parts import PartTable
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.takes import read_index
+from redub.pipeline.store.runs.vocoders import VOCODER_RUNS
+from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.writing import writing
+from redub.training import checkpoint
+from redub.training.trainer import CHECKPOINTS
+
+
+def verify_store(project: Project) -> tuple[int, list[str]]:
+    """How many files were read, and one sentence per damaged one.
+
+    Features under older settings, and those whose weights are gone, are read too.
+    """
+    store = Store(project)
+    tables = [store.sources, store.clip_parts, store.quarantine]
+    tables += _feature_tables(project)
+    tables += [PartTable(path, NEIGHBOUR_SCHEMA) for path in neighbour_tables(project)]
+    files, wrong = 0, []
+    for table in tables:
+        try:
+            files += len(table.parts()) + len(table.commits())
+            wrong += table.verify()
+        except IntegrityError as error:
+            wrong.append(str(error))
+    for path in records_of_builds(project):
+        try:
+            record = read_build(path)
+            files += sum(map(len, record["files"].values()))
+            check_build(project, record)
+        except IntegrityError as error:
+            wrong.append(str(error))
+    more, bad = _verify_runs(project)
+    return files + more, wrong + bad
+
+
+def _feature_tables(project: Project) -> list[PartTable]:
+    """Every table of features there is; bytes are checked without knowing what they hold."""
+    paths = sorted((project.root / "features").glob("*/*"))
+    return [PartTable(path, pa.schema([])) for path in paths if path.is_dir()]
+
+
+def _verify_runs(project: Project) -> tuple[int, list[str]]:
+    """Checkpoints of dubbers and vocoders against their manifests, takes against their lists."""
+    files, wrong = 0, []
+    root = project.root
+    for folder in sorted([*(root / "runs").glob("*"), *(root / VOCODER_RUNS).glob("*")]):
+        for place in checkpoint.steps_in(folder / CHECKPOINTS):
+            files += 1
+            try:
+                checkpoint.read(place)
+            except IntegrityError as error:
+                wrong.append(str(error))
+        for takes in sorted((folder / "samples").glob("*/index.json")):
+            try:
+                rows = read_index(takes.parent)["lines"]
+                files += 2 * len(rows)
+                digests = {f"{r['name']}.{s}": r[s] for r in rows for s in ("wav", "npz")}
+                check_folder(takes.parent, digests)
+            except IntegrityError as error:
+                wrong.append(str(error))
+    return files, wrong
+
+
+def repair_store(project: Project) -> list[str]:
+    """Move damaged feature and neighbour tables out of the way; the next run makes them again.
+
+    What was taken out lies in ``.redub/damaged/``. Clips and sources are read again from the
+    footage, so their tables go together. The index mends itself at ``redub index build``.
+
+    Returns:
+        The tables that were taken out, relative to the project.
+    """
+    store = Store(project)
+    tables = _feature_tables(project)
+    tables += [PartTable(path, NEIGHBOUR_SCHEMA) for path in neighbour_tables(project)]
+    damaged = [table.root for table in tables if _is_damaged(table)]
+    listed = (store.sources, store.clip_parts, store.quarantine)
+    if any(_is_damaged(table) for table in listed):
+        damaged += [table.root for table in listed if table.root.is_dir()]
+    taken = []
+    for path in damaged:
+        relative = path.relative_to(project.root).as_posix()
+        shelf = project.root / ".redub" / "damaged"
+        with storage_errors(shelf):
+            shelf.mkdir(parents=True, exist_ok=True)
+            number = len(list(shelf.iterdir())) + 1
+            path.rename(shelf / f"{number:04d}-{relative.replace('/', '-')}")
+        taken.append(relative)
+    return taken
+
+
+def _is_damaged(table: PartTable) -> bool:
+    try:
+        return bool(table.verify())
+    except IntegrityError:
+        return True
+
+
+def run_verify(project: Project) -> tuple[int, list[str]]:
+    """Read every committed file again: how many there are, and what is wrong with which."""
+
+    return verify_store(project)
+
+
+def run_repair(project: Project) -> list[str]:
+    """Take damaged tables out, so that the next run makes them again."""
+
+    with writing(project, "repair"):
+        return repair_store(project)

@@ -1,0 +1,375 @@
+"""All pending features of clips, from one decode of their media."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redub import __version__
+from redub.core.durable import file_digest
+from redub.core.errors import ClipError, FeatureAbsent, RedubError
+from redub.core.threads import torch_threads
+from redub.core.types import Clip, ClipMedia, SharedWork, Value
+from redub.features.base import Extractor, FeatureSchema
+from redub.features.models.model_extractor import ModelExtractor
+from redub.features.runtime import Runtime
+from redub.footage.decode import DecodedClip
+from redub.pipeline.store.keys import FeatureKeys, media_digest, text_digest
+from redub.pipeline.store.ledger import WHOLE_CLIP
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.schemas import FeatureRow
+from redub.pipeline.work.decoders import decoder_thread, shared_decoder
+
+NOTHING = DecodedClip(None, None, (), "", 0)
+
+
+def run_works(
+    works: Iterable[ClipWork], tools: Toolbox, seconds: dict[str, float]
+) -> list[ClipWork]:
+    """Compute all features of some clips: each clip is decoded once, networks see all of them."""
+    done = []
+    with tools.threads():
+        for work in _decoding_ahead(works, tools):
+            work.run(tools, seconds)
+            done.append(work)
+        for name in tools.keys.by_name:
+            waiting = [work for work in done if name in work.late]
+            if waiting:
+                start = time.perf_counter()
+                _run_late(name, waiting, tools)
+                seconds[name] += time.perf_counter() - start
+    return done
+
+
+def late_features(tools: Toolbox, pending: Sequence[str]) -> set[str]:
+    """The features of a clip that wait until all clips of the shard are decoded.
+
+    A network waits, so that it sees many clips at once, if whoever reads it can wait too: if it
+    needs no frames and no sound, which are gone by then. Readers of what waits wait as well.
+    """
+    keys = tools.keys.by_name
+
+    def readers_can_wait(name: str) -> bool:
+        readers = [other for other in pending if name in keys[other].reads]
+        return all(
+            not tools.extractor(reader).media & {"frames", "waveform"} and readers_can_wait(reader)
+            for reader in readers
+        )
+
+    late: set[str] = set()
+    for name in pending:
+        extractor = tools.extractor(name)
+        batched = isinstance(extractor, ModelExtractor) and not extractor.one_by_one
+        if set(keys[name].reads) & late or (batched and readers_can_wait(name)):
+            late.add(name)
+    return late
+
+
+def _run_late(name: str, works: Sequence[ClipWork], tools: Toolbox) -> None:
+    extractor = tools.extractor(name)
+    if not isinstance(extractor, ModelExtractor):
+        for work in works:
+            work.extract_now(tools, name, NOTHING)
+        return
+    ready = [work for work in works if work.prepare(tools, name, NOTHING)]
+    inputs = [work.inputs.pop(name) for work in ready]
+    try:
+        values: list[Any] = extractor.compute_all(inputs)
+    except (ClipError, ArithmeticError, ValueError, RuntimeError, IndexError):
+        # One bad input spoils a batch for all: alone, only the guilty fails, and by name.
+        for work, prepared in zip(ready, inputs, strict=True):
+            with work.settled(tools, name):
+                work.take(tools, name, extractor.compute([prepared])[0])
+        return
+    for work, value in zip(ready, values, strict=True):
+        with work.settled(tools, name):
+            work.take(tools, name, value)
+
+
+def _decoding_ahead(works: Iterable[ClipWork], tools: Toolbox) -> Iterator[ClipWork]:
+    """The same works in order, each handed out when the decoder is at work on the next one."""
+    last: ClipWork | None = None
+    for work in works:
+        work.begin(tools)
+        if last is not None:
+            yield last
+        last = work
+    if last is not None:
+        yield last
+
+
+class ClipWork:
+    """All pending features of one clip: decode once, run the extractors, keep rows and faults."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        pending: Sequence[str],
+        known: Mapping[str, Value],
+        nulls: Mapping[str, str],
+    ) -> None:
+        self.clip = clip
+        self.pending = list(pending)
+        self.values: dict[str, Value] = dict(known)
+        self.nulls: dict[str, str] = dict(nulls)
+        self.rows: dict[str, FeatureRow] = {}
+        self.quarantine: list[dict[str, Any]] = []
+        self.shared = SharedWork()
+        self.late: set[str] = set()  # features that wait for the other clips of the shard
+        self.inputs: dict[str, Any] = {}  # what networks will be given for them
+        self.decoding: Future[DecodedClip] | None = None
+
+    def begin(self, tools: Toolbox) -> None:
+        """Settle what needs no decoding, and have the rest decoded in the background."""
+        self.pending = [name for name in self.pending if self._possible(tools, name)]
+        self.late = late_features(tools, self.pending)
+        media = {m for name in self.pending for m in tools.extractor(name).media}
+        if media & {"frames", "waveform"}:
+            self.decoding = decoder_thread().submit(
+                tools.decode, self.clip, frames="frames" in media, sound="waveform" in media
+            )
+
+    def run(self, tools: Toolbox, seconds: dict[str, float]) -> None:
+        """Compute all values; ``seconds["decode"]`` grows by the time spent waiting for media."""
+        decoded = NOTHING
+        if self.decoding is not None:
+            start = time.perf_counter()
+            try:
+                decoded = self.decoding.result()
+            except ClipError as error:
+                self._hold(WHOLE_CLIP, error)
+                by_name = tools.keys.by_name
+                self.pending = [name for name in self.pending if not by_name[name].uses_media]
+                self.late &= set(self.pending)
+            seconds["decode"] += time.perf_counter() - start
+            self.decoding = None  # or the frames would live as long as the shard's rows
+        for name in self.pending:
+            start = time.perf_counter()
+            if name not in self.late:
+                self.extract_now(tools, name, decoded)
+            elif not set(tools.keys.by_name[name].reads) & self.late:
+                self.prepare(tools, name, decoded)
+            seconds[name] += time.perf_counter() - start
+        self.shared = SharedWork()  # or crops and spectra would live as long as the shard
+
+    def _possible(self, tools: Toolbox, name: str) -> bool:
+        """Settle without decoding what the clip cannot have: no picture, no sound, no words."""
+        media = tools.extractor(name).media
+        if "frames" in media and not self.clip.has_video:
+            self._null(tools, name, "E-IN-NOVIDEO: the source has no picture")
+        elif "waveform" in media and not self.clip.has_audio:
+            self._null(tools, name, "E-IN-NOAUDIO: the source has no sound")
+        elif "text" in media and not self.clip.text:
+            self._null(tools, name, "E-TEXT-NONE: the clip has no text")
+        else:
+            return True
+        return False
+
+    def extract_now(self, tools: Toolbox, name: str, decoded: DecodedClip) -> None:
+        """Compute one feature of this clip alone."""
+        if self._has_reads(tools, name):
+            with self.settled(tools, name):
+                media = self._media(tools, name, decoded)
+                self.take(tools, name, tools.extractor(name).extract(media))
+
+    def prepare(self, tools: Toolbox, name: str, decoded: DecodedClip) -> bool:
+        """Whether the network's input is there; makes it, or settles that there is none."""
+        if name in self.inputs:
+            return True
+        if name in self.rows or any(row["feature"] == name for row in self.quarantine):
+            return False
+        extractor = tools.extractor(name)
+        if self._has_reads(tools, name) and isinstance(extractor, ModelExtractor):
+            media = self._media(tools, name, decoded)
+            with self.settled(tools, name):
+                self.inputs[name] = extractor.prepare(media)
+        return name in self.inputs
+
+    def take(self, tools: Toolbox, name: str, value: Value) -> None:
+        """Make a row of a value that an extractor gave."""
+        self.values[name] = checked_value(value, tools.keys.by_name[name].schema)
+        self._row(tools, name, value, "")
+
+    @contextlib.contextmanager
+    def settled(self, tools: Toolbox, name: str) -> Iterator[None]:
+        """Turn what an extractor raises into a null with a reason or a quarantine row."""
+        try:
+            yield
+        except FeatureAbsent as error:
+            self._null(tools, name, str(error))
+        except ClipError as error:
+            self._hold(name, error, tools)
+        except RedubError:
+            raise  # about the model, the project or the machine, not about this clip
+        except Exception as error:  # the one place: a bug in one extractor costs one row, by name
+            kind = f"{type(error).__name__}: {error}"
+            failed = ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR")
+            self._hold(name, failed, tools)
+
+    def _has_reads(self, tools: Toolbox, name: str) -> bool:
+        """Whether all upstream values are there; settles the feature where one is not."""
+        key = tools.keys.by_name[name]
+        for read in key.reads:
+            if read in self.values or read in key.optional:
+                continue
+            if read in self.nulls:
+                self._null(tools, name, f"{read}: {self.nulls[read]}")
+            else:
+                self._hold(
+                    name,
+                    ClipError(f"it reads {read}, which failed", code="E-FEAT-UPSTREAM"),
+                    tools,
+                )
+            return False
+        return True
+
+    def _media(self, tools: Toolbox, name: str, decoded: DecodedClip) -> ClipMedia:
+        key = tools.keys.by_name[name]
+        reads = {read: self.values[read] for read in key.reads if read in self.values}
+        return ClipMedia(
+            clip=self.clip,
+            frames=decoded.frames,
+            waveform=decoded.waveform,
+            features=reads,
+            shared=self.shared,
+        )
+
+    def _null(self, tools: Toolbox, name: str, why: str) -> None:
+        self.nulls[name] = why
+        self._row(tools, name, None, why)
+
+    def _row(self, tools: Toolbox, name: str, value: Value | None, why: str) -> None:
+        clip, key = self.clip, tools.keys.by_name[name]
+        length_s = clip.video_frames / tools.keys.config.video.fps
+        self.rows[name] = FeatureRow(clip.clip_id, key.input_digest(clip), value, why, length_s)
+
+    def _hold(self, feature: str, error: ClipError, tools: Toolbox | None = None) -> None:
+        key = "" if tools is None else tools.keys.by_name[feature].key
+        self.quarantine.append(quarantine_row(self.clip, "extract", feature, error, key=key))
+
+
+def checked_value(value: Value, schema: FeatureSchema) -> Value:
+    """Refuse what would poison an index or a trainer: wrong shape, wrong type, NaN, infinity.
+
+    Raises:
+        ClipError: with code E-FEAT-SHAPE or E-FEAT-NONFINITE.
+    """
+    if schema.kind == "text":
+        if not isinstance(value, str):
+            raise ClipError(f"wanted text, got {type(value).__name__}", code="E-FEAT-SHAPE")
+        return value
+    rank = 1 if schema.kind == "vector" else 2
+    wanted = f"{schema.kind} of width {schema.width}, {schema.dtype}"
+    if not isinstance(value, np.ndarray) or value.ndim != rank or value.shape[-1] != schema.width:
+        raise ClipError(
+            f"wanted {wanted}, got {getattr(value, 'shape', value)}", code="E-FEAT-SHAPE"
+        )
+    if value.dtype != np.dtype(schema.dtype):
+        raise ClipError(f"wanted {wanted}, got {value.dtype}", code="E-FEAT-SHAPE")
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise ClipError("the value is not finite everywhere", code="E-FEAT-NONFINITE")
+    return value
+
+
+def quarantine_row(
+    clip: Clip, stage: str, feature: str, error: ClipError, *, key: str = ""
+) -> dict[str, Any]:
+    """One row of the quarantine table about a clip that exists in the clip table.
+
+    Args:
+        key: of the feature; under another one (other weights, other settings) the row does not
+            hold. Empty for faults of the clip itself.
+    """
+    return {
+        "clip_id": clip.clip_id,
+        "stage": stage,
+        "feature": feature,
+        "source": clip.source,
+        "input_digest": f"{media_digest(clip)}+{text_digest(clip)}" + (f"@{key}" if key else ""),
+        "state": "held",
+        "code": error.code,
+        "message": error.message,
+        "attempts": error.attempts,
+        "signal": error.signal,
+        "peak_memory_mib": measured_peak(error.code, error.peak_memory_mib),
+        "versions": f"redub {__version__}, {clip.decoder}",
+        "command": f"redub bad show {clip.clip_id}",
+    }
+
+
+_EXTRACTORS: dict[tuple[str, Runtime], Extractor] = {}
+"""Extractors of this process by key and by how they are run, which is in no key: models are loaded
+once per worker, not once per task."""
+
+
+def measured_peak(code: str, peak_memory_mib: int | None) -> int | None:
+    """The decoder's memory, where it says something: it is never twice the same number, and a row
+    about a file that is simply empty must have the same bytes in every run."""
+    return peak_memory_mib if code in ("E-DEC-MEM", "E-DEC-CRASH", "E-DEC-TIMEOUT") else None
+
+
+class Toolbox:
+    """How a worker reaches a project's extractors and its decoder child."""
+
+    def __init__(self, project: Project, *, root: Path | None = None) -> None:
+        self.project = project
+        self.root = (root or project.footage_root).resolve()
+        self.keys = FeatureKeys(project)
+
+    def extractor(self, name: str) -> Extractor:
+        made = (self.keys.by_name[name].key, self.project.config.compute)
+        if made not in _EXTRACTORS:
+            _EXTRACTORS[made] = self.keys.make(name)
+        return _EXTRACTORS[made]
+
+    def threads(self) -> contextlib.AbstractContextManager[None]:
+        """Networks, where the project has any, use the project's number of CPU threads."""
+        if self.keys.has_networks:
+            return torch_threads(self.project.config.compute.threads)
+        return contextlib.nullcontext()
+
+    def decode(self, clip: Clip, *, frames: bool, sound: bool) -> DecodedClip:
+        """Decode a clip once, after making sure that the file is the one that was ingested."""
+        path = self.root / clip.source
+        check_source(path, self.root, clip.source_digest)
+        config = self.project.config
+        return shared_decoder(self.project).decode(
+            path,
+            start_frame=clip.start_frame,
+            end_frame=clip.end_frame,
+            video=config.video,
+            audio=config.audio,
+            decoder=clip.decoder.partition(" ")[0],
+            frames=frames and clip.has_video,
+            waveform=sound and clip.has_audio,
+        )
+
+
+def check_source(path: Path, root: Path, digest: str) -> None:
+    """Refuse a source that left the footage folder, vanished or changed since ingest."""
+    try:
+        if not path.resolve().is_relative_to(root):
+            raise ClipError(f"{path.name} leads out of the footage folder", code="E-SEC-ESCAPE")
+        state = path.stat()
+        found = _cached_digest(str(path), state.st_size, state.st_mtime_ns, state.st_ino)
+    except FileNotFoundError:
+        raise ClipError(f"{path.name} is gone; bring it back", code="E-IN-MISSING") from None
+    except PermissionError:
+        raise ClipError(f"{path.name} may not be read", code="E-IN-PERM") from None
+    if found != digest:
+        raise ClipError(
+            f"{path.name} changed since it was ingested; run `redub ingest` again",
+            code="E-IN-CHANGED",
+        )
+
+
+@lru_cache(maxsize=4096)
+def _cached_digest(path: str, size: int, mtime_ns: int, inode: int) -> str:
+    return file_digest(Path(path))

@@ -1,0 +1,111 @@
+"""Which files of the footage folder are new, changed or gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from redub.core.config import digest_of
+from redub.core.durable import file_digest
+from redub.core.types import Clip
+from redub.footage.folder import (
+    list_sources,
+    read_tables,
+    scene_of,
+)
+from redub.footage.subtitles import SUBTITLE_SUFFIXES
+from redub.footage.tables import Tables
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.tables import Store
+
+INGEST_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOrder:
+    """One task: read one media file and its subtitles."""
+
+    project: Project
+    source: str
+    tables: Tables
+    fingerprint: str
+
+
+def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
+    """What the footage folder holds that the store does not: sources to read, how many are
+    unchanged, and those that are gone.
+
+    Raises:
+        ConfigError: one of the folder's tables is wrong.
+    """
+    project = store.project
+    root = project.footage_root
+    names, tables = list_sources(root), read_tables(root)
+    known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
+    prints = {source: fingerprint_of(project, root, source, tables) for source in names}
+    orders = [
+        SourceOrder(project, source, tables, fingerprint)
+        for source, fingerprint in prints.items()
+        if known.get(source) != fingerprint
+    ]
+    gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in prints)
+    return orders, len(names) - len(orders), gone
+
+
+def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) -> str:
+    """Everything a source's clip rows depend on; media bytes by size and time of change."""
+    path = root / source
+    try:
+        state = path.stat()
+        stamp = [state.st_size, state.st_mtime_ns]
+    except OSError as error:
+        stamp = [-1, error.errno or 0]
+    subtitles = []
+    for suffix in SUBTITLE_SUFFIXES:
+        beside = path.with_suffix(suffix)
+        try:
+            if beside.is_file():
+                subtitles.append([suffix, file_digest(beside)])
+        except OSError as error:
+            subtitles.append([suffix, str(error.errno)])
+    config = project.config
+    return digest_of(
+        [
+            INGEST_VERSION,
+            stamp,
+            subtitles,
+            rows_about(tables, source),
+            asdict(config.video),
+            asdict(config.footage),
+            decoder_versions(),
+        ],
+        digits=16,
+    )
+
+
+def rows_about(tables: Tables, source: str) -> list[Any]:
+    """What the tables say about one source: a change elsewhere does not make it stale."""
+    lines = [
+        {line: found.value for line, found in table.get(source, {}).items()}
+        for table in (tables.emotions, tables.speakers, tables.scenes)
+    ]
+    scenes = {scene_of(source), *lines[2].values()}
+    splits = [tables.source_splits.get(source), {s: tables.scene_splits.get(s) for s in scenes}]
+    cast = None if tables.cast is None else dict(tables.cast)
+    return [cast, [{str(k): v for k, v in table.items()} for table in lines], splits]
+
+
+@lru_cache(maxsize=1)
+def decoder_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("av", "decord")}
+
+
+def with_version(clip: Clip, only: str = "auto") -> Clip:
+    """The decoder with its version: another one may show other frames, so it is in the digest."""
+    name = clip.decoder if only == "auto" else only
+    package = {"pyav": "av", "decord": "decord"}[name]
+    return dataclasses.replace(clip, decoder=f"{name} {decoder_versions()[package]}")

@@ -1,0 +1,224 @@
+"""Ask the index for the neighbours of clips, and say who may not be one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from redub.core.config import nearest
+from redub.core.errors import UsageError
+from redub.core.types import MODALITIES, Clip, FloatArray, Value
+from redub.index.library import retrieve as search
+from redub.index.notes import Notes, directed
+from redub.index.policy import ClipFacts, Reason
+from redub.pipeline.store.index.builds import (
+    OpenIndex,
+    features_of,
+    open_index,
+    policy_of,
+    selection_of,
+)
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA
+from redub.pipeline.store.settings import MOST_NEIGHBOURS
+from redub.pipeline.store.tables import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One hit of one query, as people read it.
+
+    ``margin``: how far its score lies above the best eligible clip that was passed over; NaN where
+    none was.
+    """
+
+    rank: int
+    clip_id: str
+    score: float
+    margin: float
+    speaker: str
+    emotion: str
+    text: str
+
+
+def neighbour_rows(
+    index: OpenIndex,
+    project: Project,
+    modality: str,
+    clips: Sequence[Clip],
+    vectors: Mapping[str, Value],
+    *,
+    k: int | None = None,
+    notes: Notes | None = None,
+) -> pa.Table:
+    """Neighbours of some clips in one modality, as rows of the neighbour table.
+
+    Args:
+        vectors: of this modality as extracted, by clip id; clips without one have no neighbours.
+        k: instead of the project's. notes: a director's, on each of the clips.
+    """
+    config = project.config.index
+    policy = policy_of(config)
+    asking, queries = _queries(index, modality, clips, vectors)
+    columns: dict[str, list[object]] = {name: [] for name in NEIGHBOUR_SCHEMA.names}
+    if asking and len(index.modalities[modality].rows):
+        if notes:
+            policy = notes.applied_to(policy)
+            queries = np.stack([_directed(index, modality, query, notes) for query in queries])
+        chosen = search(
+            index.modalities[modality],
+            index.table,
+            policy,
+            queries,
+            [ClipFacts.of(clip) for clip in asking],
+            selection_of(config, k),
+        )
+        for clip, *found in zip(asking, *chosen, strict=True):
+            for rank, (row, score, margin) in enumerate(zip(*found, strict=True)):
+                if row >= 0:
+                    hit = index.clips[row].clip_id
+                    line = (clip.clip_id, modality, rank, hit, float(score), float(margin))
+                    for name, value in zip(NEIGHBOUR_SCHEMA.names, line, strict=True):
+                        columns[name].append(value)
+    return pa.table(columns, schema=NEIGHBOUR_SCHEMA)
+
+
+def _queries(
+    index: OpenIndex, modality: str, clips: Sequence[Clip], vectors: Mapping[str, Value]
+) -> tuple[list[Clip], FloatArray]:
+    """The clips that can ask in a modality, and their (Q, W) vectors as they are searched.
+
+    A clip whose vector the fitted transform leaves without a direction cannot ask.
+    """
+    own = index.modalities[modality]
+    having = [clip for clip in clips if clip.clip_id in vectors]
+    if not having:
+        return [], np.empty((0, own.backend.width), dtype=np.float32)
+    raw = np.stack([np.asarray(vectors[clip.clip_id]) for clip in having]).astype(np.float32)
+    queries = own.transformed(raw, [clip.speaker for clip in having])
+    can_ask = own.can_ask(queries)
+    return list(itertools.compress(having, can_ask)), queries[can_ask]
+
+
+def _directed(index: OpenIndex, modality: str, query: FloatArray, notes: Notes) -> FloatArray:
+    """A transformed query as a director's notes want it; its halves weigh the same as before."""
+    own = index.modalities[modality]
+
+    def vector_of(clip_id: str) -> FloatArray | None:
+        row = index.table.row_of(clip_id)
+        place = -1 if row is None else int(np.searchsorted(own.rows, row))
+        found = 0 <= place < len(own.rows) and own.rows[place] == row
+        return own.backend.vectors[place] if found else None
+
+    return directed(
+        own.prepared(query[None])[0],
+        notes,
+        library=own.backend.vectors,
+        emotions=[index.clips[row].emotion for row in own.rows],
+        vector_of=vector_of,
+    )
+
+
+def check_notes(index: OpenIndex, notes: Notes) -> None:
+    """Refuse notes that name clips or films the library does not have.
+
+    Raises:
+        UsageError: with the nearest known name.
+    """
+    known = [clip.clip_id for clip in index.clips]
+    for clip_id in (*notes.like, *notes.unlike):
+        if index.table.row_of(clip_id) is None:
+            raise UsageError(f"the library has no clip '{clip_id}'; {nearest(clip_id, known)}")
+    films = sorted({clip.film for clip in index.clips})
+    for film in notes.films:
+        if film not in films:
+            raise UsageError(f"the library has no film '{film}'; {nearest(film, films)}")
+
+
+def query_clip(
+    project: Project,
+    clip_id: str,
+    *,
+    modality: str = "all",
+    k: int | None = None,
+    notes: Notes | None = None,
+) -> dict[str, list[Neighbour]]:
+    """Search now for one clip, with the project's policy and a director's notes, if any.
+
+    Raises:
+        UsageError: an unknown clip, modality or film, with the nearest known one; an emotion that
+            no library clip has.
+    """
+    if modality != "all" and modality not in MODALITIES:
+        hint = nearest(modality, [*MODALITIES, "all"])
+        raise UsageError(f"unknown modality '{modality}'; {hint}")
+    check_k(k)
+    store = Store(project)
+    index = open_index(project)
+    clip = known_clip(store, clip_id)
+    check_notes(index, notes or Notes())
+    library = {clip.clip_id: clip for clip in index.clips}
+    answer: dict[str, list[Neighbour]] = {}
+    for name in MODALITIES if modality == "all" else (modality,):
+        vectors = store.read(features_of(store)[name], [clip_id])
+        found = neighbour_rows(index, project, name, [clip], vectors, k=k, notes=notes)
+        answer[name] = [
+            Neighbour(
+                row["rank"] + 1,
+                row["hit"],
+                row["score"],
+                row["margin"],
+                library[row["hit"]].speaker,
+                library[row["hit"]].emotion,
+                library[row["hit"]].text,
+            )
+            for row in found.to_pylist()
+        ]
+    return answer
+
+
+def check_k(k: int | None) -> None:
+    """Refuse another number of neighbours than the settings may name.
+
+    Raises:
+        UsageError: not in 1 to 100.
+    """
+    if k is not None and not 1 <= k <= MOST_NEIGHBOURS:
+        raise UsageError(f"-k is {k}; wanted 1 to {MOST_NEIGHBOURS}")
+
+
+def known_clip(store: Store, clip_id: str) -> Clip:
+    """A live clip by its id.
+
+    Raises:
+        UsageError: there is none, with the nearest known id.
+    """
+    clips = {clip.clip_id: clip for clip in store.clips()}
+    if clip_id not in clips:
+        raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, clips)}")
+    return clips[clip_id]
+
+
+def excluded_clips(
+    project: Project, clip_id: str, *, notes: Notes | None = None
+) -> dict[str, list[str]]:
+    """Every library clip that may not be retrieved for a clip, and why.
+
+    Returns:
+        Library clip id to the names of :class:`redub.index.policy.Reason`, sorted by clip id.
+
+    Raises:
+        UsageError: an unknown clip, with the nearest known one.
+    """
+    index = open_index(project)
+    clip = known_clip(Store(project), clip_id)
+    policy = (notes or Notes()).applied_to(policy_of(project.config.index))
+    reasons = policy.reasons(ClipFacts.of(clip), index.table)
+    return {
+        index.clips[row].clip_id: list(Reason(int(reasons[row])).names)
+        for row in np.flatnonzero(reasons)
+    }

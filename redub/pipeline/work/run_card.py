@@ -1,0 +1,71 @@
+"""The settings file and the card of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from redub.core.durable import commit_bytes
+from redub.pipeline.store.index.builds import features_of
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.folders import toml_text
+from redub.pipeline.store.tables import Store
+from redub.training.pack import Pack
+from redub.training.trainer import (
+    TrainingConfig,
+    TrainReport,
+)
+
+
+def describe_run(
+    project: Project,
+    pack: Pack,
+    folder: Path,
+    name: str,
+    model_config: Any,
+    config: TrainingConfig,
+    report: TrainReport,
+) -> None:
+    """Write ``config.toml`` and the run's card: data, splits, licences, features, figures."""
+    settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
+    settings["training"] = dataclasses.asdict(config)
+    commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
+    store = Store(project)
+    clips = store.clips()
+    rights = Counter(clip.rights or "not stated" for clip in clips)
+    splits = Counter(clip.split for clip in clips)
+    voices = sorted({line.speaker for line in pack.lines("train")})
+    card = [
+        f"# {folder.name}",
+        "",
+        f"A {name} with {report.trained_parameters:,} trained parameters, trained by redub for "
+        f"{report.last_step} steps on {report.lines} lines.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| project | {project.config.name} |",
+        f"| clips by split | {', '.join(f'{k} {v}' for k, v in sorted(splits.items()))} |",
+        f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
+        f"| voices | {', '.join(voices)} |",
+        f"| pack | {pack.record.pack} |",
+        f"| started from | {report.started_from or 'random weights'} |",
+        f"| validation loss | {report.validation_loss} |",
+        "",
+        "## Features",
+        "",
+        "| feature | key | made by | licence |",
+        "| --- | --- | --- | --- |",
+    ]
+    for feature in sorted(pack.record.features.keys() | {features_of(store)["audio"]}):
+        key = store.keys.by_name[feature]
+        made_by = f"{key.document['maker']} {key.document['settings']['config']}"
+        card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")
+    card += [
+        "",
+        "Speech made with this run imitates the voices above; use it only as their owners allow, "
+        "and mark it as synthetic.",
+        "",
+    ]
+    commit_bytes(folder / "card.md", "\n".join(card).encode())

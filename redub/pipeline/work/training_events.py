@@ -1,0 +1,55 @@
+"""What a training run reports beside its metrics file: its speed, and TensorBoard events."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from redub.core.extras import optional
+from redub.training.step import StepReport
+
+
+class Speed:
+    """Loss and lines per second over the last steps, in words."""
+
+    def __init__(self) -> None:
+        self.recent: deque[tuple[float, int]] = deque(maxlen=20)
+
+    def after(self, step: StepReport) -> str:
+        self.recent.append((time.monotonic(), step.lines))
+        seconds = self.recent[-1][0] - self.recent[0][0]
+        done = sum(lines for _, lines in itertools.islice(self.recent, 1, None))
+        speed = f", {done / seconds:.0f} lines/s" if seconds > 0 else ""
+        return f"loss {step.loss:.3f}{speed}"
+
+
+@contextlib.contextmanager
+def event_files(
+    folder: Path, *, wanted: bool
+) -> Iterator[Callable[[Mapping[str, Any]], None] | None]:
+    """What writes rows of the metrics as TensorBoard's event files, where that is wanted.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+    if not wanted:
+        yield None
+        return
+    optional("tensorboard", extra="tensorboard", purpose="train.tensorboard = true")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(folder / "tensorboard") as writer:  # type: ignore[no-untyped-call]
+
+        def observe(row: Mapping[str, Any]) -> None:
+            for name, value in row.items():
+                if name not in ("step", "epoch") and isinstance(value, int | float):
+                    kind = "validation" if name.startswith("validation_") else "train"
+                    tag = f"{kind}/{name.removeprefix('validation_')}"
+                    writer.add_scalar(tag, value, row["step"])  # type: ignore[no-untyped-call]
+
+        yield observe

@@ -1,0 +1,230 @@
+"""Samples while a run trains: a few fixed lines, spoken and drawn at every validation.
+
+Reads lines of the pack. Writes ``runs/<name>/progress/step_NNNNNNNN/`` (each folder appears whole
+or not at all): ``line_NN.png`` and ``line_NN.wav`` per line, and ``index.json`` with their
+SHA-256 and how far the line is from its recording.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+
+from redub.core.durable import commit_bytes, commit_json, file_digest, new_folder, read_json
+from redub.core.errors import ClipError, IntegrityError, StorageError
+from redub.core.phonemes import PAUSES, id_of, symbol_of
+from redub.core.types import AudioSpec, FloatArray, Waveform
+from redub.evaluation.duration_error import phoneme_error_ms
+from redub.pages.sample_picture import Reading, comparison_png, plotting_library
+from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.folders import step_folder
+from redub.training.lines import DubbingLine
+from redub.training.pack import Pack
+from redub.training.synthesis import SpokenLine, TrainedDubber, synthesise
+
+log = logging.getLogger(__name__)
+
+INDEX = "index.json"
+_PAUSES = [id_of(symbol) for symbol in PAUSES]
+
+
+class Distances(NamedTuple):
+    """How far a spoken line is from its recording; None where it cannot be said.
+
+    ``mel_l1``: mean absolute difference of the log mels. ``f0_rmse_cents``: over frames voiced in
+    both. ``duration_error_ms``: mean absolute difference per phoneme that is no
+    pause.
+    """
+
+    mel_l1: float | None
+    f0_rmse_cents: float | None
+    duration_error_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressSample:
+    """One fixed line at one step, read back and checked."""
+
+    step: int
+    clip_id: str
+    split: str
+    picture: bytes  # PNG
+    waveform: Waveform
+    distances: Distances
+
+
+def sample_writer(
+    project: Project,
+    pack: Pack,
+    folder: Path,
+    *,
+    count: int = 2,
+    overfit: int | None = None,
+    triples: bool = False,
+) -> Callable[[int, TrainedDubber], None]:
+    """What a training run calls at each validation, to leave samples of the same few lines.
+
+    Args:
+        folder: the run's.
+        count: lines; spread evenly over the validation split, else over the training split.
+        overfit: the training lines that the run learns by heart, where it does; then of those.
+        triples: only lines with both neighbours, as the run is trained on.
+
+    Returns:
+        A function of step and averaged model. Whatever fails while it speaks or draws is one
+        warning and no samples of that step; only a StorageError passes on.
+
+    Raises:
+        MissingExtraError: the extra 'plots' is not installed.
+    """
+    plotting_library()
+    # Not at the top: synthesis reads what training left, so its module imports train's.
+    from redub.pipeline.store.runs.takes import wav_bytes
+    from redub.pipeline.work.speaking import make_vocoder
+
+    split, lines = _fixed_lines(pack, count, overfit, triples=triples)
+    audio = project.config.audio
+    voice = make_vocoder(project)
+
+    def write(step: int, dubber: TrainedDubber) -> None:
+        try:
+            spoken = [_whole(line) for line in synthesise(dubber, lines)]
+            with new_folder(step_folder(folder, step)) as temp:
+                rows = []
+                for number, (line, said) in enumerate(zip(lines, spoken, strict=True)):
+                    name = f"line_{number:02d}"
+                    commit_bytes(temp / f"{name}.png", _picture(line, said, step, audio))
+                    commit_bytes(temp / f"{name}.wav", wav_bytes(voice.vocode(said.mel)))
+                    files = {kind: file_digest(temp / f"{name}.{kind}") for kind in ("png", "wav")}
+                    row = {"clip_id": line.clip_id, "name": name, "files": files}
+                    rows.append({**row, **distances(line, said, audio)._asdict()})
+                commit_json(temp / INDEX, {"step": step, "split": split, "clips": rows})
+        except StorageError:
+            raise
+        except Exception as error:  # hours of training are worth more than a picture of them
+            log.warning("No samples of step %d: %s", step, str(error) or type(error).__name__)
+
+    return write
+
+
+def _fixed_lines(
+    pack: Pack, count: int, overfit: int | None = None, *, triples: bool = False
+) -> tuple[str, list[DubbingLine]]:
+    has_validation = len(pack.lines("validation", triples=triples)) > 0
+    split = "validation" if overfit is None and has_validation else "train"
+    # With neighbours also for a system that has no use for them.
+    lines = pack.lines(split, context=True, triples=triples)[:overfit]
+    count = min(count, len(lines))
+    return split, [lines[place * len(lines) // count] for place in range(count)]
+
+
+def distances(line: DubbingLine, spoken: SpokenLine, audio: AudioSpec) -> Distances:
+    """Compare a spoken line with its recording, frame by frame: both fill the same slot."""
+    recorded = _recorded(line)
+    hop_ms = 1000.0 * audio.hop_samples / audio.sample_rate_hz
+    aligned, said = (
+        np.stack([line.phonemes, lasts], axis=1).astype(np.int64)
+        for lasts in (recorded.durations, spoken.durations)
+    )
+    return Distances(
+        mel_l1=_known(np.abs(spoken.mel - recorded.mel).mean()),
+        f0_rmse_cents=f0_rmse_cents(recorded.f0_hz, spoken.f0_hz),
+        duration_error_ms=_known(phoneme_error_ms(aligned, said, frame_ms=hop_ms, pauses=_PAUSES)),
+    )
+
+
+def f0_rmse_cents(recorded_hz: FloatArray | None, spoken_hz: FloatArray | None) -> float | None:
+    """Root of the mean squared interval in cents, over frames (T,) voiced in both; None if none."""
+    if recorded_hz is None or spoken_hz is None:
+        return None
+    voiced = (recorded_hz > 0) & (spoken_hz > 0)
+    if not voiced.any():
+        return None
+    ratio = spoken_hz[voiced].astype(np.float64) / recorded_hz[voiced].astype(np.float64)
+    return _known(np.sqrt(np.mean((1200.0 * np.log2(ratio)) ** 2)))
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _whole(spoken: SpokenLine) -> SpokenLine:
+    if not np.isfinite(spoken.mel).all():
+        raise ClipError(f"the mel of {spoken.clip_id} is not finite", code="E-SAMPLE-MEL")
+    return spoken
+
+
+def _recorded(line: DubbingLine) -> Reading:
+    assert line.mel is not None  # a pack's lines are recorded
+    assert line.durations is not None
+    return Reading(np.asarray(line.mel, np.float32), line.f0_hz, line.durations)
+
+
+def _picture(line: DubbingLine, spoken: SpokenLine, step: int, audio: AudioSpec) -> bytes:
+    return comparison_png(
+        Reading(spoken.mel, spoken.f0_hz, spoken.durations),
+        _recorded(line),
+        [symbol_of(int(phoneme)) for phoneme in line.phonemes],
+        title=f"step {step}: {line.clip_id}",
+        hop_s=audio.hop_samples / audio.sample_rate_hz,
+    )
+
+
+# -- read back
+
+
+def read_sample(folder: Path, step: int, number: int = 0) -> ProgressSample:
+    """The sample of one fixed line at one step.
+
+    Raises:
+        IntegrityError: the list or a file is gone, or is not what was written.
+    """
+    place = step_folder(folder, step)
+    row, split = _listed(place, number)
+    content = {}
+    for kind in ("png", "wav"):
+        path = place / f"line_{number:02d}.{kind}"
+        if not path.is_file() or file_digest(path) != row["files"].get(kind):
+            raise IntegrityError(f"{_shown(path)} is gone or is not what training wrote")
+        content[kind] = path.read_bytes()
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content["wav"]), dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise IntegrityError(f"{_shown(path)} cannot be read") from error
+    return ProgressSample(
+        step=step,
+        clip_id=row["clip_id"],
+        split=split,
+        picture=content["png"],
+        waveform=Waveform(samples, rate),
+        distances=Distances(*(_number(row.get(name)) for name in Distances._fields)),
+    )
+
+
+def _listed(place: Path, number: int) -> tuple[dict[str, Any], str]:
+    path = place / INDEX
+    try:
+        index = read_json(path)
+        row, split = index["clips"][number], index["split"]
+        if isinstance(row["clip_id"], str) and isinstance(row["files"], dict):
+            return row, str(split)
+    except (OSError, KeyError, IndexError, TypeError, IntegrityError) as error:
+        raise IntegrityError(f"{_shown(path)} is gone or damaged", code="E-INT-JSON") from error
+    raise IntegrityError(f"{_shown(path)} is damaged", code="E-INT-JSON")
+
+
+def _shown(path: Path) -> str:
+    """A path as a page may show it: from the run's folder on."""
+    return "/".join(path.parts[-4:])
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

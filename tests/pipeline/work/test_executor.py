@@ -1,0 +1,108 @@
+"""The same rows, byte for byte, under every scheduler; faults of workers and clusters are named."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from redub.core.errors import ClusterLostError, StorageError, UsageError
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.project import open_project
+from redub.pipeline.work.executor import Failure, Scheduler, local_cluster
+from tests.pipeline.films import make_project, tree_digest
+
+FEATURES = ["mel", "energy", "f0", "scene_emotion", "text_emotion", "lips"]
+
+
+def double(number):
+    return 2 * number
+
+
+def poison(number):
+    if number == 3:
+        os._exit(1)
+    return number
+
+
+def raises_storage(number):
+    raise StorageError("planted")
+
+
+def test_results_come_in_order_under_processes():
+    assert list(Scheduler("processes", 2).run(double, list(range(40)))) == list(range(0, 80, 2))
+
+
+def test_a_task_that_kills_its_worker_costs_only_itself():
+    results = list(Scheduler("processes", 2).run(poison, list(range(12))))
+    lost = [r for r in results if isinstance(r, Failure)]
+    assert [r.order for r in lost] == [3]
+    assert [r for r in results if not isinstance(r, Failure)] == [*range(3), *range(4, 12)]
+
+
+@pytest.mark.parametrize("name", ["sync", "processes"])
+def test_an_error_of_ours_stops_the_stage_with_its_own_kind(name):
+    with pytest.raises(StorageError, match="planted"):
+        list(Scheduler(name, 1).run(raises_storage, [1, 2]))
+
+
+def test_no_scheduler_at_an_address_is_a_lost_cluster(monkeypatch):
+    monkeypatch.setattr("redub.pipeline.work.executor.CONNECT_S", 1)
+    with pytest.raises(ClusterLostError, match=r"tcp://127\.0\.0\.1:9"):
+        list(Scheduler("tcp://127.0.0.1:9", 1).run(double, [1]))
+
+
+@pytest.mark.parametrize("name", ["sinc", "http://x", ""])
+def test_an_unknown_scheduler_is_a_usage_error(name):
+    with pytest.raises(UsageError, match="unknown scheduler"):
+        Scheduler(name, 1)
+
+
+def listening_addresses() -> set[str]:
+    """Local addresses (hex) of every listening TCP socket of this process and its children."""
+    tree, todo = set(), [os.getpid()]
+    while todo:
+        pid = todo.pop()
+        tree.add(pid)
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            todo += [int(child) for child in task.read_text().split()]
+    inodes = set()
+    for pid in tree:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(descriptor))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            cells = row.split()
+            if cells[3] == "0A" and f"socket:[{cells[9]}]" in inodes:
+                found.add(cells[1].split(":")[0])
+    return found
+
+
+def test_a_local_cluster_listens_on_loopback_only():
+    with local_cluster(2) as cluster:
+        assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
+        assert listening_addresses() == {"0100007F"}  # 127.0.0.1, nothing else
+
+
+@pytest.mark.slow
+def test_the_store_has_the_same_bytes_under_every_scheduler(tmp_path):
+    film = make_project(tmp_path / "film", sources=4)
+    trees = {}
+    with local_cluster(2) as cluster:
+        address = cluster.scheduler_address
+        for name, workers in (("sync", 1), ("processes", 1), ("processes", 2), (address, 2)):
+            root = tmp_path / f"{len(trees)}"
+            shutil.copytree(film, root)
+            project = open_project(root)
+            scheduler = Scheduler(name, workers)
+            ingest(project, scheduler=scheduler)
+            extract(project, scheduler=scheduler, features=FEATURES)
+            trees[name, workers] = tree_digest(root)
+    first = trees["sync", 1]
+    assert any(name.startswith("features/mel/") for name in first)
+    for which, tree in trees.items():
+        assert tree == first, which
