@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from redub import cli
+from redub.commands import console, ending, invocation
 from redub.core.stopping import Stopped
 from redub.pipeline.store.lock import holder, project_lock
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE, TrainingSet
@@ -35,14 +35,14 @@ def next_words(done):
 def lines(monkeypatch, capsys):
     """Seconds to set, and what a progress shows on a stderr that is no terminal."""
     clock = [100.0]
-    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(cli, "INVOCATION", cli.Invocation())
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(console, "INVOCATION", invocation.Invocation())
     return clock, lambda: capsys.readouterr().err
 
 
 def test_progress_without_a_terminal_is_a_line_at_start_every_ten_seconds_and_at_the_end(lines):
     clock, shown = lines
-    with cli.progress_bar("extract") as update:
+    with console.progress_bar("extract") as update:
         for done in range(0, 169, 4):  # 42 reports, 1 s apart
             update(done, 168)
             clock[0] += 1.0
@@ -59,7 +59,7 @@ def test_progress_without_a_terminal_is_a_line_at_start_every_ten_seconds_and_at
 
 def test_what_an_earlier_run_did_took_no_time_of_this_one(lines):
     clock, shown = lines
-    with cli.progress_bar("train", "steps") as update:
+    with console.progress_bar("train", "steps") as update:
         update(500, 600)
         clock[0] += 20.0
         update(510, 600, "loss 1.250")
@@ -70,13 +70,13 @@ def test_what_an_earlier_run_did_took_no_time_of_this_one(lines):
 
 
 def test_no_work_has_no_progress(lines):
-    with cli.progress_bar("ingest", "files") as update:
+    with console.progress_bar("ingest", "files") as update:
         update(0, 0)
     assert lines[1]() == ""
 
 
 def test_progress_lines_hold_no_control_characters(lines):
-    with cli.progress_bar("synthesize \x1b[2J\u202e", "lines") as update:
+    with console.progress_bar("synthesize \x1b[2J\u202e", "lines") as update:
         update(0, 3)
     shown = lines[1]()
     assert shown.startswith("synthesize ")
@@ -85,7 +85,7 @@ def test_progress_lines_hold_no_control_characters(lines):
 
 def test_a_stop_knows_how_far_the_work_was(lines):
     def work():
-        with cli.progress_bar("extract") as update:
+        with console.progress_bar("extract") as update:
             update(12, 168)
             raise Stopped(2)
 
@@ -166,7 +166,7 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
     done = redub("status", "--profile", "paper", "-C", root)
     assert done.returncode == 0, done.stderr
     assert next_words(done) == ["redub", "weights", "add", "KIND", "PATH", "-C", str(root)]
-    words = cli._of_profile(("index", "build"), root, "paper", "paper")
+    words = invocation.with_profile_option(("index", "build"), root, "paper", "paper")
     assert shlex.split(words) == [
         *("redub", "run", "--from", "index", "--profile", "paper", "-C", str(root)),
     ]
@@ -174,11 +174,11 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
 
 def test_the_same_command_again_keeps_every_other_word(monkeypatch):
     words = ["redub", "-C", "my film", "train", "m2ci_dubber", "--run", "mine", "--from=a b.pt"]
-    monkeypatch.setattr(cli.sys, "argv", [*words, "--resume", "none", "--estimate", "--set", "a=b"])
+    monkeypatch.setattr(invocation.sys, "argv", [*words, "--resume", "none", "--estimate", "--set", "a=b"])
     start = "redub -C 'my film' train m2ci_dubber --run mine"
-    assert cli.as_typed("--resume", "--from") == f"{start} --estimate --set a=b"
-    assert cli.as_typed("--estimate=") == f"{start} '--from=a b.pt' --resume none --set a=b"
-    assert cli._typed_command() == "train"
+    assert invocation.as_typed("--resume", "--from") == f"{start} --estimate --set a=b"
+    assert invocation.as_typed("--estimate=") == f"{start} '--from=a b.pt' --resume none --set a=b"
+    assert ending._typed_command() == "train"
 
 
 # -- what is trained on

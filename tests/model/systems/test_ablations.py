@@ -12,7 +12,7 @@ from redub.model.layers.cross_modal import TextReadsTimbre
 from redub.model.layers.length_regulator import fill, fill_as_published
 from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.training.losses import emotion_loss
-from tests.model.systems import SMALL, build, difference, that_matter
+from tests.model.small_systems import SMALL, build, difference, that_matter
 
 OWN, HITS, SOUND = (
     [f"{kind} {modality}" for modality in ("scene", "face", "text")]

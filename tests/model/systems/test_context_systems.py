@@ -14,7 +14,7 @@ from redub.model.systems.m2ci_dubber import M2CIDubber
 from redub.model.systems.mc_dubber import MCDubber, widened
 from redub.model.systems.redub_dubber import RedubDubber
 from redub.training.losses import LossWeights, losses_of
-from tests.model.systems import (
+from tests.model.small_systems import (
     SMALL_SIZES,
     difference,
     has_no_effect,

@@ -18,7 +18,7 @@ from redub.model.systems.dsu_avo import DSUAVO
 from redub.model.systems.fastspeech2 import FastSpeech2
 from redub.model.systems.hpm_dubbing import HPMDubbing
 from redub.model.systems.style_dubber import StyleDubber
-from tests.model.systems import SMALL, build, difference
+from tests.model.small_systems import SMALL, build, difference
 
 
 def test_a_wider_range_moves_around_its_own_mean():

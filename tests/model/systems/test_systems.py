@@ -10,7 +10,7 @@ from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.model.systems.fastspeech2 import FastSpeech2
 from redub.model.systems.style_dubber import StyleDubber
 from redub.training.losses import LossWeights, losses_of
-from tests.model.systems import (
+from tests.model.small_systems import (
     NAMES,
     SMALL,
     VARIANTS,

@@ -321,7 +321,7 @@ def test_one_k_of_one_modality_stays_one_number(monkeypatch):
 def test_the_command_prints_a_table_and_its_json(project_of, monkeypatch):
     clips = cast()
     project = project_of(clips, clustered(clips, spread=0.1))
-    monkeypatch.setattr("redub.commands.options.project_of", lambda _: project)
+    monkeypatch.setattr("redub.commands.index.project_of", lambda _: project)
     run = CliRunner().invoke(app, ["index", "precision", "--table", "--json", "-k", "3"])
     assert run.exit_code == 0, run.output
     found = json.loads(run.stdout)
