@@ -20,8 +20,7 @@ import torch
 
 from redub.model.systems.fastspeech2 import FastSpeech2
 from redub.training import checkpoint
-from redub.training.trainer import train
-from tests.training.made import QUICK, SOUND, make_lines
+from tests.training.made import QUICK, SOUND, make_lines, train
 
 HALF, STEPS, KILLS = 50, 100, 10
 # The system with the cheapest steps: what is tested is the trainer's, and there are 900 of them.

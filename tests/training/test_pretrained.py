@@ -10,10 +10,10 @@ import torch
 
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.training import checkpoint
+from redub.training.drift import drift
 from redub.training.lines import FeatureScaler
 from redub.training.pretrained import export_weights, read_weights
-from redub.training.trainer import drift, train
-from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines, train
 
 KEYS = {"mel": "m1", "lips": "l1", "clips": "these"}
 

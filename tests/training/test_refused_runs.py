@@ -13,11 +13,11 @@ import torch
 from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, RedubError
 from redub.training import checkpoint
 from redub.training.losses import LossWeights
+from redub.training.presets import TrainingConfig
 from redub.training.pretrained import META, export_weights, read_weights
 from redub.training.schedule import NoamSchedule
 from redub.training.step import OptimiserConfig
-from redub.training.trainer import TrainingConfig, train
-from tests.training.made import QUICK, SMALL, SOUND, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
 
 STEADY = replace(QUICK, validate_every=100, checkpoint_every=2, keep_last=9)
 

@@ -11,9 +11,9 @@ import torch
 
 from redub.core.errors import ConfigError
 from redub.training import checkpoint
+from redub.training.epoch_plan import batch_seed
 from redub.training.replicas import ALONE, Replicas
-from redub.training.trainer import batch_seed, train
-from tests.training.made import QUICK, SMALL, SOUND, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,8 +15,8 @@ from redub.core.types import AudioSpec
 from redub.model.registry import reads_context, system
 from redub.training.batching import collate, epoch_batches, recorded_frames, widths_of
 from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.presets import TrainingConfig
 from redub.training.step import Learner, train_step
-from redub.training.trainer import TrainingConfig
 
 TIMED = 3
 MEASURED_LINES = 200  # whose features set the scales: enough for numbers of the right size
