@@ -363,7 +363,7 @@ def test_a_row_names_nothing_twice():
         ("modalities", ("face",)),
         ("scales", ("local",)),
     ):
-        with pytest.raises(ConfigError, match=rf"context\.{name} names one twice"):
+        with pytest.raises(ConfigError, match=rf"context\.{name} names a value twice"):
             replace(CONTEXT, **{name: values * 2})
     with pytest.raises(ConfigError, match="twice"):
         replace(CONTEXT, interaction=("fusion", "fusion"))
