@@ -1,6 +1,7 @@
-"""TOML at the border, frozen dataclasses inside; and the fingerprint that names a result.
+"""Build frozen config dataclasses from parsed TOML, and compute the digest that names a result.
 
-An unknown key or a bad value is a :class:`ConfigError` that names the key and its nearest match.
+An unknown key or a bad value raises :class:`ConfigError`; the message names the key and the nearest
+known key.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from redub.core.errors import ConfigError
 T = TypeVar("T")
 
 
-NAMED_AT_MOST = 40  # more would be a page of clip ids
+NAMED_AT_MOST = 40  # a hint lists at most this many words; clip ids could fill a page
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word: its nearest known spelling, or the first of the known words."""
+    """Make a hint for an unknown word: the most similar known word, else the known words.
+
+    At most ``NAMED_AT_MOST`` words are listed.
+    """
     options = sorted(known)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     if close:
@@ -55,6 +59,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -
 
 
 def _checked(hint: Any, value: Any, path: str) -> Any:
+    """Convert one value to the type ``hint``; raise ConfigError if it has another type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
@@ -83,15 +88,15 @@ def _checked(hint: Any, value: Any, path: str) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """One JSON spelling per value: sorted keys, no spaces; the input of every digest."""
+    """Write a value as canonical JSON: sorted keys, no spaces, ASCII; the input of all digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def digest_of(value: Any, *, digits: int = 12) -> str:
-    """The first hex digits of the SHA-256 of a value's canonical JSON."""
+    """Return the first ``digits`` hex digits of the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:digits]
 
 
 def settings_of(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain JSON values, with its class name, for keys and records."""
+    """Convert a config dataclass to JSON values with its class name, for cache keys and records."""
     return {"config": type(config).__name__, "fields": json.loads(canonical(asdict(config)))}

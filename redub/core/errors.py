@@ -1,24 +1,27 @@
-"""Everything that can go wrong, as one tree; each branch knows its exit code.
+"""The error classes of redub, in one tree; each class has its exit code.
 
     RedubError                 1
-    ├── UsageError             2   the words typed make no sense together
+    ├── UsageError             2   command line options that contradict each other
     ├── ConfigError            4   a setting, table or project is wrong; nothing was done
     │   └── MissingExtraError  4   an optional package is needed; the message names the extra
-    ├── StorageError           5   the disk is full, read-only or gone; nothing half-written is read
-    ├── IntegrityError         6   bytes on disk are not the bytes that were committed
-    ├── LockedError            7   another run holds the project
-    ├── ModelRefusedError      8   a checkpoint does not fit or may not be trusted
-    ├── ClusterLostError       9   the Dask cluster went away
-    └── ClipError              3   one clip cannot be used: quarantined, the rest goes on
+    ├── StorageError           5   the disk is full, read-only or missing
+    ├── IntegrityError         6   bytes on disk differ from the bytes that were committed
+    ├── LockedError            7   another process has locked the project
+    ├── ModelRefusedError      8   a checkpoint does not fit the model or is not trusted
+    ├── ClusterLostError       9   the connection to the Dask cluster was lost
+    └── ClipError              3   one clip cannot be used: it is quarantined, the run continues
         └── FeatureAbsent      –   one feature of one clip has no value: a null with a reason
 
-A message says what was found, what was wanted and what to do. ``code`` is the stable short
+A message says what was found, what was expected and what to do. ``code`` is the stable short
 name that scripts and the quarantine table use (``E-IN-EMPTY``, ``E-CFG-KEY``, …).
 """
 
 
 class RedubError(Exception):
-    """Base of all errors that end in one line for the user and an exit code."""
+    """Base class of all errors that the command line shows as one line, with an exit code.
+
+    ``code`` defaults to the ``default_code`` of the class.
+    """
 
     exit_code = 1
     default_code = "E-ERROR"
@@ -32,7 +35,7 @@ class RedubError(Exception):
         return f"{self.code}: {self.message}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Dask carries errors between processes; keyword-only arguments need help to survive that.
+        # Dask pickles errors; by default pickle cannot pass keyword-only arguments.
         return (_rebuild, (type(self), self.message, self.code))
 
 
@@ -41,53 +44,71 @@ def _rebuild(kind: type[RedubError], message: str, code: str) -> RedubError:
 
 
 class AnotherFailed(RedubError):
-    """Another of several processes met what ends all of them; that one says so."""
+    """Another process (rank) of this run failed; that process reports the error."""
 
 
 class UsageError(RedubError):
+    """Command line options that are missing or contradict each other."""
+
     exit_code = 2
     default_code = "E-USAGE"
 
 
 class ConfigError(RedubError):
+    """A setting, table or project is wrong; nothing was done."""
+
     exit_code = 4
     default_code = "E-CFG"
 
 
 class MissingExtraError(ConfigError):
+    """An optional package is not installed; the message names the extra."""
+
     default_code = "E-EXTRA"
 
 
 class StorageError(RedubError):
+    """The disk is full, read-only or missing; a partly written file is never read."""
+
     exit_code = 5
     default_code = "E-STORE"
 
 
 class IntegrityError(RedubError):
+    """Bytes on disk differ from the bytes that were committed."""
+
     exit_code = 6
     default_code = "E-INT-HASH"
 
 
 class LockedError(RedubError):
+    """Another process has locked the project."""
+
     exit_code = 7
     default_code = "E-LOCKED"
 
 
 class ModelRefusedError(RedubError):
+    """A checkpoint does not fit the model, or it is not trusted."""
+
     exit_code = 8
     default_code = "E-MODEL"
 
 
 class ClusterLostError(RedubError):
+    """The connection to the Dask cluster was lost."""
+
     exit_code = 9
     default_code = "E-CLUSTER"
 
 
 class ClipError(RedubError):
-    """One clip (or one media file) cannot be used; it is quarantined and the rest goes on.
+    """One clip (or one media file) cannot be used; it is quarantined and the run continues.
 
-    ``signal`` names the signal that ended the decoder child, if one did (``SIGABRT``);
-    ``peak_memory_mib`` is known only where a child process was measured.
+    Attributes:
+        signal: name of the signal that ended the decoder child (``SIGABRT``), or None.
+        peak_memory_mib: peak memory of the child process in MiB, None if it was not measured.
+        attempts: how often the operation was tried.
     """
 
     exit_code = 3
@@ -126,6 +147,6 @@ def _rebuild_clip(
 
 
 class FeatureAbsent(ClipError):
-    """One feature has no value for this clip (no face, no speech, no text): null, never zeros."""
+    """One feature has no value for this clip (no face, no speech, no text): null, not zeros."""
 
     default_code = "E-FEAT-ABSENT"

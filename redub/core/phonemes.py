@@ -1,7 +1,7 @@
 """The phoneme table: 84 ARPAbet symbols in CMUdict order, then ``sp``, ``spn``, ``sil``.
 
-Source: the inventory of the HPMDubbing / StyleDubber / Authentic-Dubber family. Theirs starts at 0,
-where the pad lives too; ours starts at 1, so that padding is no phoneme.
+Source: the phoneme inventory of HPMDubbing, StyleDubber and Authentic-Dubber. In their code the
+first phoneme and the padding share id 0. Here phonemes start at 1, and 0 is only padding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CONSONANTS = (
     "B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "NG", "P", "R", "S", "SH",
     "T", "TH", "V", "W", "Y", "Z", "ZH",
 )  # fmt: skip
-STRESSES = ("", "0", "1", "2")  # none marked, unstressed, primary, secondary
+STRESSES = ("", "0", "1", "2")  # not marked, unstressed, primary, secondary
 PAUSES = ("sp", "spn", "sil")  # short pause, spoken noise, silence
 
 SYMBOLS: tuple[str, ...] = (
@@ -22,7 +22,7 @@ SYMBOLS: tuple[str, ...] = (
     *PAUSES,
 )
 PAD = 0
-TABLE_SIZE = len(SYMBOLS) + 1  # rows of an embedding table, the pad included
+TABLE_SIZE = len(SYMBOLS) + 1  # rows of an embedding table, including the padding row
 
 _IDS = {symbol: place + 1 for place, symbol in enumerate(SYMBOLS)}
 
@@ -30,7 +30,11 @@ SIL = _IDS["sil"]
 
 
 def id_of(symbol: str) -> int:
-    """1–87. Raises ConfigError (E-CFG-PHONEME) with the nearest known symbol."""
+    """Return the id (1–87) of a phoneme symbol.
+
+    Raises:
+        ConfigError: E-CFG-PHONEME, with the nearest known symbol.
+    """
     if symbol not in _IDS:
         raise ConfigError(
             f"unknown phoneme '{symbol}'; {nearest(symbol, _IDS)}", code="E-CFG-PHONEME"
@@ -39,7 +43,11 @@ def id_of(symbol: str) -> int:
 
 
 def symbol_of(phoneme: int) -> str:
-    """The symbol of an id 1–87. Raises ConfigError (E-CFG-PHONEME) for the pad and any other."""
+    """Return the symbol of a phoneme id.
+
+    Raises:
+        ConfigError: E-CFG-PHONEME, for the padding id 0 and any other id outside 1–87.
+    """
     if not 0 < phoneme < TABLE_SIZE:
         raise ConfigError(
             f"phoneme id {phoneme}; wanted 1 to {TABLE_SIZE - 1}", code="E-CFG-PHONEME"
@@ -48,5 +56,5 @@ def symbol_of(phoneme: int) -> str:
 
 
 def is_pause(phoneme: int) -> bool:
-    """Whether the id is ``sp``, ``spn`` or ``sil``."""
+    """Return whether the id is that of ``sp``, ``spn`` or ``sil``."""
     return phoneme > len(SYMBOLS) - len(PAUSES)

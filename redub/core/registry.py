@@ -1,4 +1,7 @@
-"""A registry is a literal table ``name → "module:Class"`` that imports nothing until asked."""
+"""Load classes from registries: literal tables ``name → "module:Class"``.
+
+A module is imported only when its name is loaded.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from redub.core.errors import ConfigError
 
 
 def load(table: Mapping[str, str], name: str, *, kind: str) -> Any:
-    """Import what a registry line names; an unknown name answers with the nearest known one."""
+    """Import and return the object that a registry entry names.
+
+    Args:
+        kind: what the table holds, for the message ("extractor").
+
+    Raises:
+        ConfigError: E-CFG-NAME, an unknown name; the message has the nearest known name.
+    """
     if name not in table:
         raise ConfigError(f"unknown {kind} '{name}'; {nearest(name, table)}", code="E-CFG-NAME")
     module, _, attribute = table[name].partition(":")

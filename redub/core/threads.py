@@ -1,4 +1,7 @@
-"""How many threads torch sums with: another number gives other last bits."""
+"""Set the number of torch threads for a block of code.
+
+The number of threads changes the order of summation, and so the last bits of a result.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Inside, torch uses ``count`` threads per operation; afterwards what it used before."""
+    """Let torch use ``count`` threads per operation in the block; then restore the old count."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,9 +1,9 @@
-"""The shared words: clips, waveforms, frame grids.
+"""Types that all packages share: clips, waveforms, and the grids of video and mel frames.
 
-Time is counted, not measured: a clip starts and ends on the video grid of 1/25 s, and every
-other length follows from that integer by :class:`AudioSpec` and :class:`VideoSpec`.
+Times are integers: a clip starts and ends on the video grid of 1/25 s. :class:`AudioSpec` and
+:class:`VideoSpec` derive every other length from these integers.
 
-Letters: V video frames, H and W picture height and width, S samples, T mel frames.
+Letters: V video frames, H and W frame height and width, S samples, T mel frames.
 """
 
 from __future__ import annotations
@@ -33,10 +33,15 @@ MODALITIES = ("scene", "face", "text")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSpec:
-    """The picture clock and size that every video feature shares.
+    """Frame rate and frame size that all video features share.
 
-    ``max_side``: frames are scaled down (never up) so that the longer side fits it; both sides
-    are kept even. ``fps`` counts frames per second of the grid k/fps, not of the source.
+    Attributes:
+        fps: frames per second of the grid k/fps, not of the source; only 25 is allowed.
+        max_side: longest side of a frame in pixels. Larger frames are scaled down, smaller frames
+            are not scaled up; both sides are even.
+
+    Raises:
+        ConfigError: E-CFG-VALUE, ``fps`` is not 25 or ``max_side`` is below 32.
     """
 
     fps: int = 25
@@ -54,14 +59,19 @@ class VideoSpec:
             )
 
     def frame_count(self, duration_s: float) -> int:
+        """Convert seconds to a number of video frames, rounded to the nearest integer."""
         return round(duration_s * self.fps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioSpec:
-    """The one description of sound and mel frames; defaults are Chem's (16 kHz, 40 ms / 10 ms).
+    """Sample rate and mel spectrogram settings; the defaults are those of the Chem corpus.
 
-    With the defaults one 25 fps picture lasts exactly 4 mel frames and 640 samples.
+    The defaults are 16 kHz, windows of 40 ms and a hop of 10 ms. One video frame at 25 fps then
+    lasts exactly 4 mel frames or 640 samples.
+
+    Raises:
+        ConfigError: not ``0 < hop_samples <= win_samples <= n_fft``.
     """
 
     sample_rate_hz: int = 16_000
@@ -80,11 +90,14 @@ class AudioSpec:
             )
 
     def frame_count(self, samples: int) -> int:
-        """Mel frames of a waveform; every frame-level audio feature has exactly this many."""
+        """Return the number of mel frames of a waveform with so many samples.
+
+        Every frame-level audio feature has exactly this number of frames.
+        """
         return samples // self.hop_samples
 
     def sample_count(self, video_frames: int, video: VideoSpec) -> int:
-        """Samples that ``video_frames`` pictures last."""
+        """Return the number of samples that last as long as ``video_frames`` video frames."""
         return video_frames * self.sample_rate_hz // video.fps
 
 
@@ -97,16 +110,21 @@ class Waveform:
 
     @property
     def duration_s(self) -> float:
+        """Length in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """One row of the clip table: one line of dialogue by one speaker, with its media.
+    """One row of the clip table: one utterance by one speaker, and where its media is.
 
-    ``source`` is a path relative to the project's footage root (posix). ``source_digest`` is the
-    SHA-256 of the media file. ``start_frame``/``end_frame`` count 1/25 s; ``end_frame`` is
-    exclusive. ``text``, ``speaker``, ``emotion`` are empty where unknown.
+    Attributes:
+        source: media file, a posix path relative to the project's footage root.
+        source_digest: SHA-256 of the media file.
+        start_frame, end_frame: in units of 1/25 s; ``end_frame`` is exclusive.
+        position: place of the utterance in its scene, counted from 1.
+        text, speaker, emotion: empty where unknown.
+        decoder: the reader of the video frames, "pyav" or "decord".
     """
 
     clip_id: str
@@ -128,17 +146,19 @@ class Clip:
 
     @property
     def video_frames(self) -> int:
+        """Length in video frames of 1/25 s."""
         return self.end_frame - self.start_frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipMedia:
-    """What an extractor is given: one decoded clip, its row, and the features it reads.
+    """The input of an extractor: one decoded clip, its table row, and the features it reads.
 
-    frames: (V, H, W, 3) uint8 RGB on the k/25 s grid, or None when the source has no picture.
-    waveform: exactly ``audio.sample_count(V)`` samples, or None when the source has no sound.
-    features: values of the extractor's ``reads``, by feature name.
-    shared: what extractors of this clip have already worked out; see :meth:`once`.
+    Attributes:
+        frames: (V, H, W, 3) uint8 RGB on the k/25 s grid, or None if the source has no video.
+        waveform: exactly ``audio.sample_count(V)`` samples, or None if the source has no sound.
+        features: values of the features in the extractor's ``reads``, by feature name.
+        shared: intermediate results that the extractors of this clip share; see :meth:`once`.
     """
 
     clip: Clip
@@ -148,20 +168,21 @@ class ClipMedia:
     shared: SharedWork = field(default_factory=lambda: SharedWork())
 
     def once(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """``work(*arguments, **named)``, computed once per clip however many extractors ask.
+        """Return ``work(*arguments, **named)``, computed at most once per clip.
 
-        Face crops, spectra and picture attributes are each wanted by several extractors. ``work``
-        must be a module's function without side effects; what it returns is read by others too,
-        so nobody may write into it.
+        Several extractors need the same face crops, spectra and frame attributes. ``work`` must
+        be a module-level function without side effects. Its result is shared between extractors,
+        so the caller must not modify it.
         """
         return self.shared.get(work, arguments, named)
 
 
 class SharedWork:
-    """Results by function and arguments; what has no hash (arrays) counts by identity.
+    """Cache of results by function and arguments, used while one clip is processed.
 
-    It holds on to every argument, so an identity cannot pass to another array while it lives,
-    which is as long as one clip is worked on. A function that raised is called again.
+    Arguments without a hash (arrays) are compared by identity. The cache keeps a reference to every
+    argument, so that the ``id`` of an array cannot be reused while the cache exists. The result of
+    a function that raised is not cached.
     """
 
     def __init__(self) -> None:
@@ -170,6 +191,7 @@ class SharedWork:
     def get(
         self, work: Callable[..., T], arguments: tuple[Any, ...], named: Mapping[str, Any]
     ) -> T:
+        """Return the cached result for these arguments, or call ``work`` and cache its result."""
         given = (*arguments, *named.values())
         key = (work, len(arguments), tuple(named), *map(_identity, given))
         if key not in self._results:
@@ -179,6 +201,7 @@ class SharedWork:
 
 
 def _identity(argument: Any) -> Hashable:
+    """A cache key for one argument: itself if it is hashable, else its type and ``id``."""
     try:
         hash(argument)
     except TypeError:

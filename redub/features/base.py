@@ -1,7 +1,7 @@
-"""What an extractor is: a config dataclass, a class, one registry word.
+"""The interface of extractors: a config dataclass, a class, and an entry in the registry.
 
-An extractor turns one decoded clip into one value. It opens no file and keeps no state between
-clips, so the same clip gives the same bytes in any worker, alone or in a batch.
+An extractor computes one value from one decoded clip. It opens no file and keeps no state between
+clips, so a clip gives the same bytes in any worker, alone or in a batch.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ Media = Literal["frames", "waveform", "text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureSchema:
-    """The shape of one feature's column.
+    """The shape and type of the values of one feature.
 
-    vector: (width,); frames: (n, width), n varies by clip; text: one string (width 0).
+    The kind ``vector`` is an array (width,); ``frames`` is (n, width), where n differs between
+    clips; ``text`` is one string (width 0).
     """
 
     kind: Literal["vector", "frames", "text"]
@@ -30,15 +31,15 @@ class FeatureSchema:
 
 
 class Extractor(Protocol):
-    """One feature.
+    """Computes one feature of a clip.
 
     Class attributes:
-        version: raise it when the code changes what it computes; it enters the key.
+        version: part of the cache key; raise it when a change of the code changes the values.
         media: what must be decoded; a clip without it gets a null with a reason.
-        reads: features of the same clip that are handed over in ``ClipMedia.features``.
-        optional: the members of ``reads`` that may be missing from the mapping.
-        Config: a frozen keyword-only dataclass. Fields named ``audio`` (AudioSpec) and ``video``
-            (VideoSpec) are filled by the pipeline; all others need defaults and come from
+        reads: features of the same clip that the extractor gets in ``ClipMedia.features``.
+        optional: the members of ``reads`` that may be missing there.
+        Config: a frozen keyword-only dataclass. The pipeline fills the fields ``audio``
+            (AudioSpec) and ``video`` (VideoSpec). All other fields need defaults and come from
             ``[features.<name>]`` of the project file.
     """
 
@@ -51,13 +52,15 @@ class Extractor(Protocol):
     def __init__(self, config: Any) -> None: ...
 
     @property
-    def schema(self) -> FeatureSchema: ...
+    def schema(self) -> FeatureSchema:
+        """The shape and type of the values under this config."""
+        ...
 
     def extract(self, media: ClipMedia) -> Value:
-        """Compute the value.
+        """Compute the value of one clip.
 
         Returns:
-            An array of ``schema.dtype`` and shape, finite everywhere; or a string.
+            An array with the type and shape of ``schema``, finite everywhere; or a string.
 
         Raises:
             FeatureAbsent: the clip has no such value (no face, silence, no text).
@@ -66,7 +69,7 @@ class Extractor(Protocol):
 
 
 class LocalExtractor:
-    """Defaults for extractors without upstream features."""
+    """Default class attributes of extractors that read no other features."""
 
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = ()
@@ -74,10 +77,11 @@ class LocalExtractor:
 
 
 class WeightUser(LocalExtractor):
-    """An extractor that reads files of the weights ledger: networks, tables, texts from outside.
+    """An extractor that reads files of the weights ledger: networks, tables or imported texts.
 
-    Its constructor takes ``(config, folders, runtime)``, with a folder for every role that
-    :meth:`weights_wanted` names under the same config.
+    Args:
+        folders: role → folder, for every role that :meth:`weights_wanted` names for ``config``.
+        runtime: device and batch size.
     """
 
     media: ClassVar[frozenset[Media]]
@@ -90,17 +94,23 @@ class WeightUser(LocalExtractor):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
-        """Role to (entry of the ledger, kind of :data:`redub.features.weights.kinds.KINDS`)."""
+        """Return the files that a config needs.
+
+        Returns:
+            role → (entry of the ledger, kind in :data:`redub.features.weights.kinds.KINDS`).
+        """
         raise NotImplementedError
 
     @property
     def schema(self) -> FeatureSchema:
+        """See :attr:`Extractor.schema`."""
         raise NotImplementedError
 
     def extract(self, media: ClipMedia) -> Value:
+        """See :meth:`Extractor.extract`."""
         raise NotImplementedError
 
 
 def frames_of(features: Mapping[str, Value], name: str) -> Any:
-    """An upstream array, with the type that numpy code wants."""
+    """Return a feature array that an extractor reads, typed as ``Any`` for numpy code."""
     return features[name]

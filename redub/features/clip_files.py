@@ -1,12 +1,12 @@
-"""Files made elsewhere, one per clip: which belongs to which is decided by its name.
+"""Find the imported file of a clip by its name.
 
 For ``Film~night-0003`` from ``Film/night.mp4`` (upper and lower case differ):
 
 1. ``Film~night-0003.SUFFIX`` or ``Film_night-0003.SUFFIX``, in any folder;
-2. ``night-0003.SUFFIX``, the last part of the clip's name;
-3. ``night.SUFFIX``, the source's name, if the clip begins where its source begins.
+2. ``night-0003.SUFFIX``, the last part of the clip id;
+3. ``night.SUFFIX``, the name of the source, if the clip begins at the start of its source.
 
-Where several folders have such a file, the one in a folder ``Film`` is meant.
+If several folders have such a file, the file in a folder ``Film`` is used.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from redub.core.types import Clip
 
 
 def file_of(clip: Clip, files: Sequence[str], suffix: str, *, code: str) -> str | None:
-    """The file of a clip among recorded files.
+    """Return the file of a clip among the recorded files, or None.
+
+    Args:
+        suffix: with the dot.
+        code: error code if several files match.
 
     Raises:
-        FeatureAbsent: ``code``, several could be meant.
+        FeatureAbsent: ``code``, several files match.
     """
     folders, _, last = clip.clip_id.rpartition("~")
     names = [clip.clip_id, clip.clip_id.replace("~", "_"), last]

@@ -1,9 +1,9 @@
-"""Every feature redub can compute, who can make it, and the two profiles.
+"""The registry of features, their backends, and the two profiles.
 
-:data:`EXTRACTORS` lists all features with the builtin extractor of each, in an order where reads
-come first. :data:`MAKERS` lists who else can make a feature: networks with somebody's weights, or
-files made elsewhere. A project takes a profile and may choose single makers with
-``[features.<name>] by = "…"``. Adding an extractor is one file, one line here, and its test.
+:data:`EXTRACTORS` lists all features with their builtin extractors; a feature comes after the
+features that it reads. :data:`MAKERS` lists the other backends of a feature: networks with trained
+weights, or imported files. A project has a profile and can choose the backend of single features
+with ``[features.<name>] by = "…"``. A new extractor needs one file, one line here, and its test.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXTRACTORS: dict[str, str] = {
     "landmarks": "redub.features.face.landmarks:LandmarkExtractor",
     "mouth_crop": "redub.features.mouth.crop:MouthCropExtractor",
     "mouth_source": "redub.features.mouth.source:MouthSourceExtractor",
-    # captions and the reaction that a line asks for
+    # captions, and the reaction to an utterance
     "scene_caption": "redub.features.picture.scene_caption:SceneCaptionExtractor",
     "face_caption": "redub.features.face.caption:FaceCaptionExtractor",
     "reaction": "redub.features.text.reaction:ReactionExtractor",
@@ -146,14 +146,14 @@ PROFILES: dict[str, dict[str, str]] = {
         "global_audio": "wav2vec2",
     },
 }
-"""Profile to feature to maker; what a profile does not name is made by the builtin extractor."""
+"""Profile → feature → backend; features that a profile does not name use the builtin backend."""
 
 
 def maker_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None) -> str:
-    """Who makes a feature: ``by`` of ``[features.<name>]``, else the profile's choice.
+    """Return the backend of a feature: ``by`` of ``[features.<name>]``, else that of the profile.
 
     Raises:
-        ConfigError: an unknown feature, profile or maker, with the nearest known one.
+        ConfigError: an unknown feature, profile or backend, with the nearest known name.
     """
     _known_feature(name)
     if profile not in PROFILES:
@@ -168,10 +168,14 @@ def maker_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None
 
 
 def extractor_class(name: str, maker: str = BUILTIN) -> type[Extractor]:
-    """The class behind a feature; an unknown name answers with the nearest known one."""
+    """Return the extractor class of a feature and backend.
+
+    Raises:
+        ConfigError: an unknown feature or backend, with the nearest known name.
+    """
     _known_feature(name)
     table = {BUILTIN: EXTRACTORS[name], **MAKERS.get(name, {})}
-    kind: type[Extractor] = load(table, maker, kind=f"maker of {name}")
+    kind: type[Extractor] = load(table, maker, kind=f"backend of {name}")
     return kind
 
 
@@ -188,10 +192,10 @@ def extractor_config(
     overrides: Mapping[str, Any] | None = None,
     maker: str = BUILTIN,
 ) -> Any:
-    """One extractor's frozen config, from the run's specs and ``[features.<name>]``.
+    """Build the config of an extractor from the run's specs and ``[features.<name>]``.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one) or a bad value.
+        ConfigError: an unknown key (with the nearest known key) or a bad value.
     """
     kind = extractor_class(name, maker)
     own = {f.name for f in dataclasses.fields(kind.Config)}
@@ -211,7 +215,7 @@ def extractor_config(
 
 
 def weights_wanted(name: str, config: Any, maker: str = BUILTIN) -> dict[str, tuple[str, str]]:
-    """Role to (entry of the weights ledger, kind) of what an extractor reads from outside."""
+    """Return role → (entry of the weights ledger, kind) of the files that an extractor reads."""
     kind = extractor_class(name, maker)
     return kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
 
@@ -229,7 +233,8 @@ def make_extractor(
     """Build one extractor; see :func:`extractor_config`.
 
     Args:
-        folders: by role, for each of :func:`weights_wanted`.
+        folders: role → folder, for each role of :func:`weights_wanted`.
+        runtime: device and batch size; by default those of :class:`Runtime`.
     """
     config = extractor_config(name, audio=audio, video=video, overrides=overrides, maker=maker)
     kind = extractor_class(name, maker)

@@ -1,4 +1,4 @@
-"""On which device and in what batches networks run; nothing here changes a value."""
+"""Device, batch size and threads of the networks; these settings do not change a value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ _DEVICE = re.compile(r"auto|cpu|cuda(?::[0-9]{1,3})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """How models are run; it changes no value beyond rounding, so it is in no key.
+    """How networks are run. It changes values only by rounding, so cache keys do not contain it.
 
-    ``device``: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``.
-    ``batch``: clips per forward pass, 0 for each extractor's own choice.
-    ``threads``: CPU threads of one worker's networks. A fixed number, not the machine's, so that
-        every scheduler and every machine of a cluster sums in the same order.
+    Attributes:
+        device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``.
+        batch: clips per forward pass; 0 for the default of each extractor.
+        threads: CPU threads of the networks in one worker. The number does not depend on the
+            machine, so that every machine of a cluster sums in the same order.
+
+    Raises:
+        ConfigError: E-CFG-VALUE, another device name, ``batch`` below 0 or ``threads`` below 1.
     """
 
     device: str = "auto"
@@ -41,10 +45,10 @@ class Runtime:
             )
 
     def torch_device(self) -> Any:
-        """The device to compute on.
+        """Return the torch device to compute on.
 
         Raises:
-            ConfigError: E-CFG-DEVICE, a GPU was asked for by name that this machine does not have.
+            ConfigError: E-CFG-DEVICE, ``device`` names a GPU that this machine does not have.
         """
         import torch
 
@@ -61,8 +65,8 @@ class Runtime:
         if self.device == "cuda":
             return torch.device("cuda")
         number = int(self.device.removeprefix("cuda:"))
-        # Asked here: torch finds out when the first tensor goes there, with a RuntimeError that
-        # would be taken for a fault of the clip.
+        # Checked here, because torch raises only when the first tensor is moved, with a
+        # RuntimeError that would look like a fault of the clip.
         if number >= count:
             usable = ", ".join(f"cuda:{n}" for n in range(count))
             raise ConfigError(

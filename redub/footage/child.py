@@ -1,8 +1,8 @@
-"""The parent's side of the decoder child: ask, wait with a deadline, replace what died.
+"""Decode in a child process: send requests, wait with a deadline, replace a child that died.
 
-decord aborts the whole process on some files, and any decoder may hang, so neither ever runs in a
-worker (``reliability``: one damaged file must not cost the work of others). A plain subprocess,
-because daemonic Dask workers may not have ``multiprocessing`` children.
+decord aborts the whole process on some files, and any decoder may hang. So no decoder runs in a
+worker process: one damaged file must not destroy the work on other files. The child is a plain
+subprocess, because daemonic Dask workers cannot have ``multiprocessing`` children.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from redub.footage.probe import SourceInfo
 
 _ATTEMPTS = 2
 _OUTPUT_BYTES = 64 << 10
-_START_S = 30.0  # for a cold start on a busy machine; added to the first request's deadline
+_START_S = 30.0  # for a slow start on a busy machine; added to the deadline of the first request
 
 
 class DecoderChild:
-    """Probes and decodes in a child process that may crash, hang or run out of memory.
+    """Probe and decode in a child process that may crash, hang or run out of memory.
 
-    The process starts with the first request and is replaced when it dies, after a timeout, and
-    after ``limits.clips_per_child`` requests. Requests from several threads wait for each other.
-    The child dies with the *thread* that started it (that is how Linux defines the parent-death
-    signal); the next request from another thread then starts a new one.
+    The first request starts the process. It is replaced when it dies, after a timeout, and after
+    ``limits.clips_per_child`` requests. Requests from several threads run one after another.
+    The child dies with the *thread* that started it, because Linux ties the parent-death signal to
+    a thread. A later request from another thread then starts a new child.
     """
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
@@ -68,14 +68,14 @@ class DecoderChild:
 
     @property
     def pid(self) -> int | None:
-        """The process now at work, None before the first request and after :meth:`close`."""
+        """Process id of the child; None before the first request and after :meth:`close`."""
         return None if self._process is None else self._process.pid
 
     def probe(self, path: Path) -> SourceInfo:
-        """Look at one source.
+        """Examine one source; see :func:`redub.footage.probe.probe`.
 
         Raises:
-            ClipError: any fault about one file, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
+            ClipError: any fault of the file, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
         """
         with open_regular(path) as descriptor:
             extra_s = self.limits.extra_s(os.fstat(descriptor).st_size)
@@ -100,11 +100,11 @@ class DecoderChild:
         """Decode one clip; see :func:`redub.footage.decode.decode_in_process`.
 
         Raises:
-            ClipError: any fault about one file or clip, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
+            ClipError: any fault of the file or clip, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
         """
         check_request(start_frame, end_frame, video, decoder, self.limits)
         with open_regular(path):
-            pass  # what is no regular file must not reach the child, where it could block
+            pass  # a pipe or device must not reach the child, where opening it could block
         request = {
             "do": "decode",
             "path": os.path.abspath(path),
@@ -123,10 +123,10 @@ class DecoderChild:
             raise _nonsense("no clip") from error
 
     def close(self) -> None:
-        """End the process, also under a request; the object may be used again afterwards."""
+        """End the process, also during a request; a later request starts a new process."""
         self._closing = True
         if (process := self._process) is not None:
-            process.kill()  # before the lock: another thread may hold it for a minute
+            process.kill()  # before the lock: another thread may hold the lock for a minute
         with self._lock:
             self._stop()
             self._closing = False
@@ -149,7 +149,7 @@ class DecoderChild:
                 if reply.get("error") == "E-IN-CHANGED" and attempt < _ATTEMPTS:
                     continue
                 if "error" in reply:
-                    raise _told(reply, attempt)
+                    raise _error_of(reply, attempt)
                 return reply, descriptor
         raise AssertionError("the last attempt returns or raises")
 
@@ -163,10 +163,11 @@ class DecoderChild:
         wire.send(self._link, request)
         reply = wire.receive(self._link, deadline_s=deadline_s)
         self._link.settimeout(None)
-        self._read_output()  # or the pipe fills up and a later crash could not say why
+        self._read_output()  # empty the pipe, so that it has room for the message of a later crash
         return reply
 
     def _ensure_running(self) -> bool:
+        """Start or replace the process if needed; return whether it is a new process."""
         if self._process is not None and (
             self._process.poll() is not None or self._served >= self.limits.clips_per_child
         ):
@@ -178,7 +179,7 @@ class DecoderChild:
         fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
         os.set_blocking(output, False)
         settings = [f"{name}={value}" for name, value in asdict(self.limits).items()]
-        # -P: a file named numpy.py beside the footage must not be imported.
+        # -P: a file named numpy.py in the current folder must not be imported.
         command = [sys.executable, "-P", "-m", "redub.footage.decoder_child", str(os.getpid())]
         try:
             self._process = subprocess.Popen(
@@ -195,7 +196,7 @@ class DecoderChild:
         return True
 
     def _stop(self) -> str:
-        """Kill and reap the process; what it last printed."""
+        """Kill and reap the process; return its last output."""
         if self._process is None:
             return ""
         assert self._link is not None
@@ -228,11 +229,11 @@ class DecoderChild:
         )
 
     def _death(self, attempt: int) -> ClipError:
-        """Why the child is gone."""
+        """Make the error for a child that died, from its exit status and last output."""
         assert self._process is not None
         try:
             status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it closed the socket and lives on: no use either
+        except subprocess.TimeoutExpired:  # it closed the socket but still runs
             status = -signal.SIGKILL
         printed = self._stop().strip().splitlines()
         if status == -signal.SIGXCPU:
@@ -258,7 +259,8 @@ def _nonsense(what: str) -> ClipError:
     return ClipError(f"the decoder process sent {what}; take the file out", code="E-DEC-CRASH")
 
 
-def _told(reply: dict[str, Any], attempt: int) -> ClipError:
+def _error_of(reply: dict[str, Any], attempt: int) -> ClipError:
+    """The error that the child reported; an unknown code becomes E-IN-FORMAT."""
     code = reply["error"] if reply["error"] in FAULTS else "E-IN-FORMAT"
     return ClipError(
         str(reply["message"]),
@@ -269,13 +271,13 @@ def _told(reply: dict[str, Any], attempt: int) -> ClipError:
 
 
 def _clip_of(reply: dict[str, Any], descriptor: int | None, audio: AudioSpec) -> DecodedClip:
-    """Map the child's memory file; its pages are private to this process from then on."""
+    """Map the memory file of the child as arrays; changes stay private to this process."""
     shape, samples = reply["shape"], reply["samples"]
     picture_bytes = int(np.prod(shape)) if shape is not None else 0
     data = np.zeros(0, np.uint8)
     if descriptor is not None:
         try:
-            # Sealed, or a hostile child could shrink it later and kill this process by SIGBUS.
+            # Seal it: a hostile child could shrink it later and kill this process by SIGBUS.
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             size = os.fstat(descriptor).st_size
             data = np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)

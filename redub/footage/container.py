@@ -1,8 +1,9 @@
-"""Open a media file with PyAV, choose its streams, and walk their frames from any time on.
+"""Open a media file with PyAV, choose its streams, and read their frames from any time on.
 
-All times are seconds since the file's *origin*: the moment its first stream starts. A sound lead
-shorter than one picture (the priming of an AAC encoder) does not move the origin, so that the
-picture grid of an ordinary file meets its pictures exactly. Picture, sound and text share it.
+All times are seconds since the file's *origin*: the start of its first stream. If the sound starts
+less than one video frame earlier (the priming of an AAC encoder), the origin is the start of the
+video, so that the grid of an ordinary file matches its frames. Video, sound and subtitles share
+the origin.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ from redub.footage.paths import descriptor_path
 from redub.footage.structure import missing_bytes
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "ogg")
-"""FFmpeg demuxers that may run; a playlist (hls, concat, dash) is none, whatever its name."""
+"""FFmpeg demuxers that may run; playlists (hls, concat, dash) are not allowed."""
 
-# Reorder depth of H.264 and HEVC: a key frame may be stored this many pictures before it is shown.
+# Reorder depth of H.264 and HEVC: a key frame may be stored this many frames before it is shown.
 _REORDER_PICTURES = 16
-_AUDIO_PREROLL_S = 0.35  # decoders of AAC, Opus and MP3 need earlier packets to be right
+_AUDIO_PREROLL_S = 0.35  # decoders of AAC, Opus and MP3 need earlier packets for a correct result
 _BACK_OFF_S = (0.0, 5.0, 20.0, 80.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Geometry of the decoded picture, before scaling. ``quarter_turns`` are counterclockwise."""
+    """Geometry of the decoded video frames, before scaling.
+
+    Attributes:
+        width, height: in pixels, as stored.
+        pixel_aspect: width of a pixel divided by its height.
+        quarter_turns: counterclockwise rotations by 90 degrees that set a frame upright.
+    """
 
     width: int
     height: int
@@ -42,9 +49,10 @@ class Picture:
     quarter_turns: int
 
     def fitted(self, max_side: int) -> tuple[int, int]:
-        """Width and height to scale to, before turning: square pixels, even, never larger.
+        """Return the (width, height) to scale to, before the rotation.
 
-        Only a side of one pixel grows, to two.
+        Pixels become square, both sides even and at most ``max_side``. No side grows, except that
+        a side of one pixel becomes two.
         """
         width, height = Fraction(self.width), Fraction(self.height)
         if self.pixel_aspect > 1:
@@ -55,7 +63,7 @@ class Picture:
         return _even(width * scale), _even(height * scale)
 
     def upright(self, max_side: int) -> tuple[int, int]:
-        """:meth:`fitted`, after turning."""
+        """Return the (width, height) of :meth:`fitted`, after the rotation."""
         width, height = self.fitted(max_side)
         return (height, width) if self.quarter_turns % 2 else (width, height)
 
@@ -65,14 +73,14 @@ def _even(side: Fraction) -> int:
 
 
 class MediaFile:
-    """One opened source. Use :func:`open_media`.
+    """One opened media file. Use :func:`open_media`.
 
     Attributes:
-        video, audio: the chosen PyAV streams or None: the first picture stream that is no cover
-            image, and the first sound stream.
-        picture: geometry, None without a picture.
-        origin_s: the file's own timestamp of time 0.
-        video_start_s, audio_start_s: starts of the streams, since the origin.
+        video: the PyAV stream of the first video that is not a cover image, or None.
+        audio: the PyAV stream of the first sound track, or None.
+        picture: geometry of the video frames, None without video.
+        origin_s: timestamp in the file that counts as time 0.
+        video_start_s, audio_start_s: starts of the streams, in seconds since the origin.
     """
 
     def __init__(self, descriptor: int, limits: DecodeLimits) -> None:
@@ -91,43 +99,47 @@ class MediaFile:
 
     @property
     def format_name(self) -> str:
+        """FFmpeg's name of the container format."""
         return str(self.container.format.name)
 
     @property
     def declared_duration_s(self) -> float | None:
+        """Length that the container declares, in seconds; None if it declares none."""
         duration = self.container.duration
         return None if duration is None else duration / av.time_base
 
     @property
     def fps(self) -> float:
-        """The declared average rate; 25 where none is declared."""
+        """Declared average frame rate; 25 if none is declared."""
         rate = self.video.average_rate if self.video is not None else None
         return float(rate) if rate else 25.0
 
     @property
     def same_time_s(self) -> float:
-        """Times closer than this are the same: half a tick of the timestamps.
+        """Times closer than this (in seconds) count as equal: half a tick of the timestamps.
 
-        Matroska's are whole milliseconds, while a film of 23.976 fps has a true picture 1 ms after
-        a whole second; so at most 0.6 ms.
+        At most 0.6 ms: timestamps of Matroska are whole milliseconds, and in a film of 23.976 fps
+        a frame can start 1 ms after a whole second.
         """
         tick_s = float(self.video.time_base) if self.video is not None else 0.0
         return min(0.55 * tick_s, 5.9e-4) + 1e-5
 
     @property
     def counts_pictures(self) -> bool:
-        """AVI stores no times of showing. With B-frames the n-th picture shown takes the time of
-        the n-th packet, and that holds only when decoded from the beginning."""
+        """Whether presentation times must be counted (AVI with B-frames).
+
+        AVI stores no presentation times. The n-th shown frame then gets the time of the n-th
+        packet, so decoding must start at the beginning of the file.
+        """
         if self.video is None or self.format_name != "avi":
             return False
         return bool(self.video.codec_context.has_b_frames)
 
     def video_frames(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        """(time since the origin, frame) in the order of showing.
+        """Yield (seconds since the origin, PyAV frame) in presentation order.
 
-        Begins at or before the picture shown at ``start_s``.
-
-        The caller looks at ``frame.is_corrupt``, since a damaged picture matters only if shown.
+        Begins at or before the frame that is shown at ``start_s``. The caller checks
+        ``frame.is_corrupt``, because a damaged frame matters only if it is shown.
 
         Raises:
             ClipError: E-IN-CORRUPT, E-IN-TOOBIG.
@@ -138,18 +150,20 @@ class MediaFile:
         for frame in self._frames("video", start_s - back_s, wanted_s=start_s):
             if frame is None:  # damage
                 if clean:
-                    raise _corrupt("a picture could not be decoded")
+                    raise _corrupt("a video frame could not be decoded")
                 continue
             self._check_size(frame.width, frame.height)
             time_s = self._time_of(frame, last_s + 1 / self.fps)
             if time_s < last_s:
-                continue  # a damaged timestamp; showing it would run the film backwards
+                continue  # a damaged timestamp: times must not decrease
             clean = clean or not frame.is_corrupt
             last_s = time_s
             yield time_s, frame
 
     def audio_frames(self, start_s: float) -> Iterator[tuple[float, Any]]:
-        """(time since the origin, frame); begins at or before ``start_s`` where there is sound.
+        """Yield (seconds since the origin, PyAV sound frame) in order.
+
+        Begins at or before ``start_s`` if there is sound at that time.
 
         Raises:
             ClipError: E-IN-CORRUPT.
@@ -167,9 +181,10 @@ class MediaFile:
             yield time_s, frame
 
     def packets(self) -> Iterator[Any]:
-        """All packets of both streams, from the beginning, undecoded.
+        """Yield all packets of both streams from the beginning, without decoding.
 
-        Ends early, without a word, where a cut file ends; :func:`missing_bytes` tells.
+        For a truncated file the packets end early without an error; :func:`missing_bytes` detects
+        the truncation.
 
         Raises:
             ClipError: E-IN-CORRUPT.
@@ -183,6 +198,7 @@ class MediaFile:
                 raise
 
     def close(self) -> None:
+        """Close the container; the descriptor stays open."""
         self.container.close()
 
     def _open(self) -> None:
@@ -200,34 +216,35 @@ class MediaFile:
         self.audio = next(filter(_has_decoder, () if self._is_silent else streams.audio), None)
         if self.video is None and self.audio is None:
             raise ClipError(
-                f"the {self.format_name} file holds no picture and no sound that can be decoded; "
+                f"the {self.format_name} file holds no video and no sound that can be decoded; "
                 "convert it, or take it out of the folder",
                 code="E-IN-FORMAT",
             )
         if self.video is not None:
             self._check_size(self.video.width, self.video.height)
-            # The header may lie; with this the decoder itself refuses before it allocates. It
-            # counts padded sides, hence twice as many; _check_size is exact.
+            # The header may be wrong: with this option the decoder refuses large frames before it
+            # allocates memory. It counts padded sides, so it gets twice the limit; _check_size
+            # is exact.
             most = 2 * max(self.limits.max_pixels_per_frame, 128 * 128)
             self.video.codec_context.options = {"max_pixels": str(most)}
         for stream in (self.video, self.audio):
             if stream is not None:
-                # One thread: the pipeline runs one decoder per core, and bytes must not depend
-                # on how many cores there are.
+                # One thread: the pipeline runs one decoder per core, and results must not depend
+                # on the number of cores.
                 stream.codec_context.thread_count = 1
 
     def _find_origin(self) -> None:
         picture, sound = self._first_frames()
         if self.video is not None and picture is None:
             raise ClipError(
-                "not one picture could be decoded; copy or convert the file again",
+                "no video frame could be decoded; copy or convert the file again",
                 code="E-IN-TRUNC" if missing_bytes(self.descriptor) else "E-IN-CORRUPT",
             )
-        if sound is None:  # a declared sound stream without any sound in it
+        if sound is None:  # a sound stream is declared, but it is empty
             self.audio, self._is_silent = None, True
         starts = [self._time_of(frame, 0.0) for frame in (picture, sound) if frame is not None]
         if not starts:
-            raise ClipError("no sound could be decoded; copy it again", code="E-IN-CORRUPT")
+            raise ClipError("no sound could be decoded; copy the file again", code="E-IN-CORRUPT")
         self.origin_s = min(starts)
         if picture is not None and self.video is not None:
             self._check_size(picture.width, picture.height)
@@ -245,7 +262,7 @@ class MediaFile:
             self.audio_start_s = self._time_of(sound, 0.0)
 
     def _first_frames(self) -> tuple[Any, Any]:
-        """The first picture and the first sound that decode; None where there is none."""
+        """The first video frame and the first sound frame that can be decoded, or None."""
         self._is_fresh = False
         wanted = {s.index: None for s in (self.video, self.audio) if s is not None}
         found: dict[int, Any] = {}
@@ -265,7 +282,7 @@ class MediaFile:
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.limits.max_pixels_per_frame:
             raise ClipError(
-                f"pictures of {width}x{height} are larger than the limit of "
+                f"video frames of {width}x{height} are larger than the limit of "
                 f"{self.limits.max_pixels_per_frame} pixels; scale the file down first",
                 code="E-IN-TOOBIG",
             )
@@ -276,10 +293,10 @@ class MediaFile:
         return float(frame.pts * frame.time_base) - self.origin_s
 
     def _frames(self, kind: str, seek_s: float, *, wanted_s: float) -> Iterator[Any]:
-        """Decoded frames from a key frame at or before ``wanted_s``; None stands for damage.
+        """Yield decoded frames from a key frame at or before ``wanted_s``; None means damage.
 
-        A seek may land too late (coarse or absent indexes), so it is checked by the time of the
-        first key packet, and repeated from further back, in the end from the beginning.
+        A seek may land too late (a coarse or missing index). So the time of the first key packet
+        is checked, and the seek is repeated from further back, at last from the beginning.
         """
         counts = kind == "video" and self.counts_pictures
         for back_off_s in () if counts else _BACK_OFF_S:
@@ -292,8 +309,8 @@ class MediaFile:
             first = next((p for p in packets if p.is_keyframe and p.pts is not None), None)
             if first is None or self._time_of(first, 0.0) > wanted_s:
                 continue
-            # Pictures of an open group that refer to before the seek are broken, but they are
-            # shown before the key frame, and so before what is wanted.
+            # Frames of an open group that refer to frames before the seek are broken. But they are
+            # shown before the key frame, so before ``wanted_s``.
             yield from _decoded(itertools.chain([first], packets))
             return
         self._rewind()
@@ -320,7 +337,7 @@ class MediaFile:
         return True
 
     def _rewind(self) -> None:
-        # A fresh container, not a seek to 0: where that lands depends on the format.
+        # Open the container again: the result of a seek to 0 depends on the format.
         if not self._is_fresh:
             self.close()
             self._open()
@@ -337,12 +354,12 @@ def _open_container(descriptor: int) -> Any:
         missing = missing_bytes(descriptor)
         if missing:
             raise ClipError(
-                f"the file is cut off: {missing} bytes that it declares are not there, among "
+                f"the file is truncated: {missing} bytes that it declares are missing, among "
                 "them its index; copy it again",
                 code="E-IN-TRUNC",
             ) from error
         raise ClipError(
-            "no media container that redub reads (MP4/MOV, MKV/WebM, AVI, MPEG-TS/PS, WAV, "
+            "not a media container that redub reads (MP4/MOV, MKV/WebM, AVI, MPEG-TS/PS, WAV, "
             f"FLAC, MP3, Ogg): {first_line(error)}; convert it, or take it out of the folder",
             code="E-IN-FORMAT",
         ) from error
@@ -357,9 +374,11 @@ def _is_picture(stream: Any) -> bool:
 
 
 def _decoded(packets: Iterable[Any], stamps: deque[int] | None = None) -> Iterator[Any]:
-    """Frames in the order of showing; None stands for damage.
+    """Yield frames in presentation order; None means damage.
 
-    stamps: where pictures take the times of the packets, those not yet given to a picture.
+    Args:
+        stamps: queue of packet times that no frame has yet; only if presentation times must be
+            counted (:attr:`MediaFile.counts_pictures`).
     """
     for packet in packets:
         if stamps is not None and packet.size and packet.dts is not None:
@@ -385,14 +404,14 @@ def _corrupt(what: str) -> ClipError:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of a library says, without numbers, descriptors and stack traces."""
+    """Return the first line of a library's error, without error number and stack trace."""
     said = getattr(error, "strerror", None) or str(error)
     return (said.splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
 def open_media(descriptor: int, limits: DecodeLimits) -> Iterator[MediaFile]:
-    """Open a checked descriptor.
+    """Open the media file of a checked descriptor, and close it when the block ends.
 
     Raises:
         ClipError: E-IN-FORMAT, E-IN-TRUNC, E-IN-CORRUPT, E-IN-TOOBIG.

@@ -1,10 +1,11 @@
-"""Decode one clip: pictures on the grid k/25 s, and its sound at the run's rate.
+"""Decode one clip: video frames on the grid k/25 s, and sound at the sample rate of the run.
 
-Grid picture k is the one a player shows at that moment: the last whose timestamp is not later;
-before the first picture it is the first. PyAV, read in order by timestamp, is the reference.
-decord is a second reader for sources that :mod:`redub.footage.probe` has found it to read right.
+Grid frame k is the frame that a player shows at k/25 s: the last frame whose timestamp is not
+later. Before the first frame of the file it is the first frame. PyAV, which reads in order of
+timestamps, is the reference. decord is a second reader, for sources that it reads correctly
+(:mod:`redub.footage.probe` decides).
 
-Letters: V grid pictures, H and W height and width, S samples.
+Letters: V grid frames, H and W height and width, S samples.
 """
 
 from __future__ import annotations
@@ -30,26 +31,29 @@ from redub.footage.paths import open_regular
 Allocate = Callable[[int], ByteArray]
 
 HOLD_S = 0.08
-"""So much missing time at the end of the picture is filled with the last one."""
+"""Seconds for which the last video frame may be repeated at the end of a clip."""
 
-_MARGIN_PICTURES = 5  # decoded around a clip's sound, so that the resampler sees no edge in it
-_AUDIO_GAP_S = 0.03  # smaller jumps of sound timestamps are rounding, not silence
+_MARGIN_PICTURES = 5  # frames of sound decoded before and after a clip, against resampler edges
+_AUDIO_GAP_S = 0.03  # smaller jumps of sound timestamps are rounding errors, not silence
 _SILENCE_NOTE_S = 0.1
 
-# How much each loudspeaker gives to the mono mix, before they are divided by their sum: the centre
-# holds the dialogue, the low-frequency channel none of it (ITU-R BS.775).
+# Weights of the loudspeakers in the mono mix, before division by their sum. The centre channel
+# holds the dialogue, the low-frequency channel has no dialogue (ITU-R BS.775).
 _LOUDSPEAKERS = {"FL": 1.0, "FR": 1.0, "FC": math.sqrt(2), "LFE": 0.0}
 _OTHER_LOUDSPEAKER = math.sqrt(0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
-    """What one clip looks and sounds like.
+    """The decoded frames and sound of one clip.
 
-    frames: (V, H, W, 3) uint8 RGB, upright, or None (not asked for, or no picture).
-    waveform: exactly ``audio.sample_count(V, video)`` samples, or None likewise.
-    notes: what was filled in, in words; empty for an ordinary clip.
-    peak_memory_mib: resident memory of the process that decoded, at its highest so far.
+    Attributes:
+        frames: (V, H, W, 3) uint8 RGB, upright; None if not requested or without video.
+        waveform: exactly ``audio.sample_count(V, video)`` samples; None if not requested or
+            without sound.
+        notes: sentences about sound that was missing and filled; empty for an ordinary clip.
+        decoder: the reader of the video frames.
+        peak_memory_mib: peak resident memory of the decoding process so far.
     """
 
     frames: ByteArray | None
@@ -72,16 +76,16 @@ def decode_in_process(
     limits: DecodeLimits | None = None,
     allocate: Allocate | None = None,
 ) -> DecodedClip:
-    """Decode in this process: what the decoder child runs, without its protection.
+    """Decode in this process. The decoder child runs this function; here it is not isolated.
 
     Args:
         start_frame, end_frame: on the grid of ``video.fps``; the end is exclusive.
-        decoder: the reader of the pictures; sound is always read by PyAV.
-        frames, waveform: what is wanted; a source without it gives None.
-        allocate: makes the one flat buffer both results lie in; numpy's by default.
+        decoder: the reader of the video frames; PyAV always reads the sound.
+        frames, waveform: whether to decode them; a source without the stream gives None.
+        allocate: allocates one flat uint8 buffer for both results; numpy by default.
 
     Raises:
-        ClipError: any of the ``E-IN-`` and ``E-SEC-`` faults about one file or clip.
+        ClipError: any ``E-IN-`` or ``E-SEC-`` fault of the file or clip.
         ConfigError: an unknown decoder.
     """
     limits = limits or DecodeLimits()
@@ -108,9 +112,9 @@ def decode_in_process(
             else:
                 read_pictures(media, times_s, pictures)
         if with_sound:
-            heard = buffer[picture_bytes:].view(np.float32)
-            notes = _read_sound(media, start_frame, count, video, audio, heard)
-            sound = Waveform(heard, audio.sample_rate_hz)
+            mono = buffer[picture_bytes:].view(np.float32)  # (S,)
+            notes = _read_sound(media, start_frame, count, video, audio, mono)
+            sound = Waveform(mono, audio.sample_rate_hz)
         peak_mib = peak_memory_mib()
         return DecodedClip(pictures, sound, notes, decoder, peak_mib)
 
@@ -118,35 +122,38 @@ def decode_in_process(
 def check_request(
     start_frame: int, end_frame: int, video: VideoSpec, decoder: str, limits: DecodeLimits
 ) -> None:
-    """Refuse a span that is empty, reversed or longer than the limit.
+    """Check the decoder name and the span of a clip.
 
     Raises:
-        ClipError: E-IN-RANGE or E-IN-TOOLONG.
+        ClipError: E-IN-RANGE (the span is empty, reversed or negative), E-IN-TOOLONG.
         ConfigError: an unknown decoder.
     """
     if decoder not in ("pyav", "decord"):
         raise ConfigError(f"decoder '{decoder}' is unknown; wanted 'pyav' or 'decord'")
     if not 0 <= start_frame < end_frame:
         raise ClipError(
-            f"the clip goes from picture {start_frame} to {end_frame}; wanted 0 <= start < end",
+            f"the clip goes from frame {start_frame} to {end_frame}; wanted 0 <= start < end",
             code="E-IN-RANGE",
         )
     length_s = (end_frame - start_frame) / video.fps
     if length_s > limits.max_clip_s:
         raise ClipError(
             f"the clip lasts {length_s:.1f} s, the limit is {limits.max_clip_s:g} s; cut it with "
-            "subtitles, one cue per line of dialogue, or raise the limit",
+            "subtitles, one cue per utterance, or raise the limit",
             code="E-IN-TOOLONG",
         )
 
 
 def read_pictures(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> None:
-    """Fill ``out`` (V, H, W, 3) with the pictures shown at ``times_s`` (rising), by PyAV.
+    """Fill ``out`` (V, H, W, 3) with the frames that PyAV shows at ``times_s``.
 
-    Only what is shown is converted, and one full-size picture is held at a time.
+    Only the shown frames are converted to RGB, and one full-size frame is in memory at a time.
+
+    Args:
+        times_s: V increasing times in seconds since the file's origin.
 
     Raises:
-        ClipError: E-IN-CORRUPT (a shown picture is damaged), E-IN-RANGE, E-IN-TRUNC.
+        ClipError: E-IN-CORRUPT (a shown frame is damaged), E-IN-RANGE, E-IN-TRUNC.
     """
     convert = _Converter(media, out)
     done = 0
@@ -161,7 +168,9 @@ def read_pictures(media: MediaFile, times_s: Sequence[float], out: ByteArray) ->
             return
         shown, shown_s = frame, time_s
     if shown is None:
-        raise ClipError("no picture could be decoded here; copy it again", code="E-IN-CORRUPT")
+        raise ClipError(
+            "no frame of this clip could be decoded; copy the file again", code="E-IN-CORRUPT"
+        )
     lasts_s = float(shown.duration * shown.time_base) if shown.duration else 0.0
     require_reached(media, shown_s + max(lasts_s, 1 / media.fps), times_s[-1])
     for k in range(done, len(times_s)):
@@ -169,29 +178,29 @@ def read_pictures(media: MediaFile, times_s: Sequence[float], out: ByteArray) ->
 
 
 def require_reached(media: MediaFile, picture_end_s: float, wanted_s: float) -> None:
-    """Refuse to invent pictures: the last one may be held for ``HOLD_S``, no longer.
+    """Check that the video reaches ``wanted_s``; the last frame may be held for ``HOLD_S``.
 
     Raises:
-        ClipError: E-IN-TRUNC if the file declares that it goes on, else E-IN-RANGE.
+        ClipError: E-IN-TRUNC if the file declares more video than it has, else E-IN-RANGE.
     """
     if wanted_s <= picture_end_s + HOLD_S:
         return
     declared_s = media.declared_duration_s or 0.0
     if declared_s > wanted_s:
         raise ClipError(
-            f"the file declares {declared_s:.2f} s, its pictures end at {picture_end_s:.2f} s; "
-            f"wanted one at {wanted_s:.2f} s: copy the file again",
+            f"the file declares {declared_s:.2f} s, its frames end at {picture_end_s:.2f} s; "
+            f"the clip needs a frame at {wanted_s:.2f} s: copy the file again",
             code="E-IN-TRUNC",
         )
     raise ClipError(
-        f"the clip wants a picture at {wanted_s:.2f} s, the pictures end at {picture_end_s:.2f} s; "
-        "correct the times of this line",
+        f"the clip needs a frame at {wanted_s:.2f} s, the frames end at {picture_end_s:.2f} s; "
+        "correct the times of this subtitle cue",
         code="E-IN-RANGE",
     )
 
 
 class _Converter:
-    """Scale, turn and store pictures; a picture shown twice is converted once."""
+    """Scale, rotate and store frames; a frame that is shown several times is converted once."""
 
     def __init__(self, media: MediaFile, out: ByteArray) -> None:
         assert media.picture is not None
@@ -208,8 +217,8 @@ class _Converter:
             return
         if frame.is_corrupt:
             raise ClipError(
-                "a picture of this clip is damaged: bytes inside the file are wrong; copy or "
-                "convert it again",
+                "a frame of this clip is damaged: bytes inside the file are wrong; copy or "
+                "convert the file again",
                 code="E-IN-CORRUPT",
             )
         scaled = self.reformatter.reformat(
@@ -227,10 +236,10 @@ def _read_sound(
     audio: AudioSpec,
     out: FloatArray,
 ) -> tuple[str, ...]:
-    """Fill ``out`` (S,) with the clip's sound, mono, resampled once; return notes on gaps.
+    """Fill ``out`` (S,) with the sound of the clip, mono and resampled once.
 
-    The piece that is resampled begins a whole number of grid pictures before the clip, so that
-    a clip inside a long file has the samples that the whole file, resampled, has there.
+    The resampled piece begins a whole number of grid frames before the clip. So the samples of a
+    clip are those that the resampled whole file would have there. Returns notes about gaps.
     """
     assert media.audio is not None
     rate_hz = int(media.audio.rate)
@@ -240,7 +249,7 @@ def _read_sound(
     )
     skipped = audio.sample_count(_MARGIN_PICTURES, video)
     margin = round(Fraction(_MARGIN_PICTURES, video.fps) * rate_hz)
-    heard_samples = _gather(media, first, rate_hz, piece, margin)
+    found_samples = _gather(media, first, rate_hz, piece, margin)
     if not np.isfinite(piece).all():
         raise ClipError(
             "the sound of this clip holds NaN or infinite samples; export it again",
@@ -251,17 +260,17 @@ def _read_sound(
     found = piece[skipped : skipped + len(out)]
     out[: len(found)] = np.clip(found, -1.0, 1.0)
     out[len(found) :] = 0.0
-    missing_s = count / video.fps - heard_samples / rate_hz
+    missing_s = count / video.fps - found_samples / rate_hz
     if missing_s > _SILENCE_NOTE_S:
-        return (f"the sound covers all but {missing_s:.2f} s of the clip; silence fills it",)
+        return (f"the sound covers all but {missing_s:.2f} s of the clip; the rest is silence",)
     return ()
 
 
 def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margin: int) -> int:
-    """Place mono sound in ``piece``, which begins at sample ``first`` since the origin.
+    """Write mono sound into ``piece``, which begins at sample ``first`` since the origin.
 
     Returns:
-        How many samples between the two margins were found.
+        The number of samples found between the two margins.
     """
     inner_end = len(piece) - margin
     position: int | None = None
@@ -269,8 +278,8 @@ def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margi
     for time_s, frame in media.audio_frames(first / rate_hz):
         if frame.sample_rate != rate_hz:
             raise ClipError(
-                f"the sound changes from {rate_hz} to {frame.sample_rate} Hz midway; wanted one "
-                "rate: convert the file",
+                f"the sample rate changes from {rate_hz} to {frame.sample_rate} Hz inside the "
+                "file; wanted one rate: convert the file",
                 code="E-IN-CORRUPT",
             )
         mono = _mono(frame)
@@ -278,7 +287,7 @@ def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margi
         if position is None or stamped > position + _AUDIO_GAP_S * rate_hz:
             position = stamped
         elif stamped < position - _AUDIO_GAP_S * rate_hz:
-            mono = mono[position - stamped :]  # heard already
+            mono = mono[position - stamped :]  # these samples are in the piece already
         start, end = position, position + len(mono)
         inside = slice(max(start, 0), max(min(end, len(piece)), 0))
         piece[inside] = mono[inside.start - start : max(inside.stop - start, 0)]
@@ -290,7 +299,7 @@ def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margi
 
 
 def _mono(frame: Any) -> FloatArray:
-    """One PyAV sound frame as (n,) float32; full scale is 1, loudspeakers are weighted."""
+    """Mix one PyAV sound frame to (n,) float32; full scale is 1, loudspeakers are weighted."""
     samples = frame.to_ndarray()
     channels = [channel.name for channel in frame.layout.channels]
     if not frame.format.is_planar:

@@ -1,9 +1,9 @@
-"""The process that touches hostile media: started by :class:`DecoderChild`, never by hand.
+"""The decoder process, which opens untrusted media. :class:`DecoderChild` starts it.
 
-It has a bounded address space, few descriptors, no way to gain rights, no network where the kernel
-allows that, and dies with its parent. Its standard input is the socket it answers on; standard
-output and error are a pipe that simply refuses more than 64 KiB, so a chatty library can neither
-corrupt an answer nor fill the memory.
+The process has a limited address space and few descriptors, cannot gain privileges, has no network
+if the kernel allows that, and ends with its parent. Its standard input is the socket for requests
+and replies. Its standard output and error are a pipe of at most 64 KiB, so the messages of a
+library can neither corrupt a reply nor fill the memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _MAX_DESCRIPTORS = 64
 
 
 def confine(limits: DecodeLimits, parent_pid: int) -> None:
-    """Give up everything that decoding does not need."""
+    """Give up privileges, network, memory and descriptors that decoding does not need.
+
+    The process exits at once if its parent is no longer ``parent_pid``.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -42,8 +45,8 @@ def confine(limits: DecodeLimits, parent_pid: int) -> None:
     if os.getppid() != parent_pid:
         sys.exit(0)  # the parent died before the line above
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # An empty network of its own: without rights that needs a user namespace, and some kernels
-    # forbid both. The protocol and format lists hold in any case.
+    # Move to an empty network namespace. Without privileges that needs a user namespace, and some
+    # kernels forbid both. The whitelists of protocols and formats apply in any case.
     if libc.unshare(_CLONE_NEWNET) != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
     memory = limits.memory_mib << 20
@@ -53,38 +56,54 @@ def confine(limits: DecodeLimits, parent_pid: int) -> None:
 
 
 def allow_cpu(seconds: int) -> None:
-    """Let this request, not the life of the process, use so much CPU time."""
+    """Limit the CPU time of the next request, counted from the CPU time used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
 class SharedBuffer:
-    """Memory that decoding fills and the parent maps: no copy in between."""
+    """Shared memory that the child fills and the parent maps, without a copy.
+
+    Attributes:
+        descriptor: the memory file, None before :meth:`allocate` and for size 0.
+        size: in bytes.
+    """
 
     def __init__(self) -> None:
         self.descriptor: int | None = None
         self.size = 0
 
     def allocate(self, size: int) -> ByteArray:
+        """Create the memory file and map it as a (size,) uint8 array.
+
+        Raises:
+            MemoryError: the memory limit of the process is reached.
+        """
         self.size = size
         if size == 0:
             return np.zeros(0, np.uint8)
         self.descriptor = os.memfd_create("redub-clip", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, size)
         try:
-            # numpy keeps the mapping alive, and lets go of it with the last array.
+            # numpy keeps the mapping open as long as an array refers to it.
             return np.frombuffer(mmap.mmap(self.descriptor, size), np.uint8)
         except OSError as error:
-            raise MemoryError from error  # mmap says "cannot allocate memory" in its own way
+            raise MemoryError from error  # mmap raises OSError where memory is short
 
     def close(self) -> None:
+        """Close the memory file; mapped arrays stay valid."""
         if self.descriptor is not None:
             os.close(self.descriptor)
 
 
 def answer(request: dict[str, Any], limits: DecodeLimits, shared: SharedBuffer) -> dict[str, Any]:
-    """Do what one request asks."""
+    """Execute one request ("probe" or "decode") and return the reply without the arrays.
+
+    Raises:
+        ClipError: a fault of the file or the clip.
+        MemoryError: the memory limit is reached.
+    """
     path = Path(request["path"])
     allow_cpu(request["cpu_s"])
     if request["do"] == "probe":
@@ -110,7 +129,7 @@ def answer(request: dict[str, Any], limits: DecodeLimits, shared: SharedBuffer) 
 
 
 def serve(link: socket.socket, limits: DecodeLimits) -> None:
-    """Answer requests until the parent closes its end."""
+    """Answer requests until the parent closes the socket."""
     while True:
         try:
             request, _ = wire.receive(link)
@@ -138,9 +157,14 @@ def serve(link: socket.socket, limits: DecodeLimits) -> None:
 
 
 def main() -> None:
+    """Run the decoder process.
+
+    Arguments of the command line: the process id of the parent, then ``name=value`` for each
+    field of :class:`DecodeLimits`. Standard input is the socket.
+    """
     parent_pid = int(sys.argv[1])
     limits = DecodeLimits(**dict(_setting(word) for word in sys.argv[2:]))
-    # The pipe's own 64 KiB are the cap: what does not fit is refused, and nobody waits.
+    # The pipe holds 64 KiB: non-blocking writes beyond that fail, so the process never waits.
     for stream in (1, 2):
         fcntl.fcntl(stream, fcntl.F_SETFL, fcntl.fcntl(stream, fcntl.F_GETFL) | os.O_NONBLOCK)
     link = socket.socket(fileno=os.dup(0))

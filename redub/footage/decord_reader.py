@@ -1,9 +1,9 @@
-"""Read pictures with decord, addressed by timestamp, on files where it agrees with PyAV.
+"""Read video frames by timestamp with decord, for files where decord agrees with PyAV.
 
-decord 0.6 returns wrong pictures without an error on MPEG-TS, on cuts with an edit list and on
-B-frames in AVI, aborts the process on some damaged files, and decodes ahead without bound. So it
-is given short H.264 files in MP4 or Matroska only, after their timestamps and sampled pictures
-have been compared (:mod:`redub.footage.probe`), inside the decoder child.
+decord 0.6 returns wrong frames without an error for MPEG-TS, for files with an edit list and for
+B-frames in AVI. It aborts the process on some damaged files, and it decodes ahead without limit.
+So redub uses it only for short H.264 files in MP4 or Matroska, only inside the decoder child, and
+only if timestamps and sampled frames agree with PyAV (:mod:`redub.footage.probe`).
 """
 
 from __future__ import annotations
@@ -20,17 +20,25 @@ from redub.core.types import ByteArray
 from redub.footage.container import MediaFile, first_line
 from redub.footage.paths import descriptor_path
 
-_BATCH = 32  # pictures copied at a time
+_BATCH = 32  # frames copied at a time
 
 
 class DecordReader:
-    """One reader over a checked descriptor; ``start_s`` are times since the file's origin."""
+    """A decord reader of one checked file descriptor.
+
+    Attributes:
+        start_s: (n,) float64, start of each frame in seconds since the file's origin.
+        end_s: end of the last frame in seconds since the file's origin.
+
+    Raises:
+        ClipError: E-IN-CORRUPT, decord cannot read the file.
+    """
 
     def __init__(self, media: MediaFile, width: int, height: int) -> None:
         decord.logging.set_level(decord.logging.QUIET)
         path = descriptor_path(media.descriptor)
         try:
-            # More threads make it no faster (feature extraction runs one decoder per core).
+            # More threads are not faster: feature extraction runs one decoder per core.
             self._reader = decord.VideoReader(
                 path, ctx=decord.cpu(0), width=width, height=height, num_threads=1
             )
@@ -38,23 +46,35 @@ class DecordReader:
         except (decord.DECORDError, RuntimeError) as error:
             raise _refused(error) from error
         stamps = np.asarray(stamps, np.float64)
-        # decord counts from its first picture, wherever that lies in the file.
+        # decord counts time from its first frame, wherever that frame lies in the file.
         self.start_s: NDArray[np.float64] = stamps[:, 0] - stamps[0, 0] + media.video_start_s
         self.end_s = float(stamps[-1, 1] - stamps[0, 0] + media.video_start_s)
 
     def read(self, indices: Sequence[int]) -> ByteArray:
-        """(n, H, W, 3) uint8 RGB."""
+        """Decode the frames with these indices.
+
+        Returns:
+            (n, H, W, 3) uint8 RGB, in the order of ``indices``.
+
+        Raises:
+            ClipError: E-IN-CORRUPT, decord cannot decode them.
+        """
         try:
-            pictures: Any = self._reader.get_batch(list(indices)).asnumpy()
+            frames: Any = self._reader.get_batch(list(indices)).asnumpy()
         except (decord.DECORDError, RuntimeError) as error:
             raise _refused(error) from error
-        return np.asarray(pictures, np.uint8)
+        return np.asarray(frames, np.uint8)
 
 
 def read_with_decord(
     reader: DecordReader, times_s: Sequence[float], out: ByteArray, *, same_time_s: float
 ) -> None:
-    """Fill ``out`` (V, H, W, 3) with the pictures shown at ``times_s`` (rising)."""
+    """Fill ``out`` (V, H, W, 3) with the frames that are shown at ``times_s``.
+
+    Args:
+        times_s: V increasing times in seconds since the file's origin.
+        same_time_s: a frame that starts at most this much later still counts as shown.
+    """
     wanted = np.searchsorted(reader.start_s, np.asarray(times_s) + same_time_s, side="right") - 1
     wanted = np.maximum(wanted, 0)
     for first in range(0, len(wanted), _BATCH):

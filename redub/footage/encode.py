@@ -26,7 +26,7 @@ AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 def _refuse_target(target: Path) -> None:
-    """Only a new name or an ordinary file may be written."""
+    """Raise StorageError unless the target is new or a regular file, in an existing folder."""
     if not target.parent.is_dir():
         raise StorageError(f"no folder {target.parent}; create it first", code="E-STORE-FOLDER")
     try:
@@ -44,10 +44,13 @@ def _refuse_target(target: Path) -> None:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Hand out a temporary path beside ``target`` and, on success, sync and rename it.
+    """Yield a temporary path in the folder of ``target``; on success sync it and rename it.
+
+    The temporary file is removed in any case.
 
     Raises:
-        StorageError: the folder is missing, read-only or full, or the target is no ordinary file.
+        StorageError: the folder is missing, read-only or full, or the target is not a regular
+            file.
     """
     _refuse_target(target)
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
@@ -80,7 +83,7 @@ def open_output(beside: Path, container: str) -> Any:
 
 
 class SoundWriter:
-    """Encodes one mono track, a stretch at a time, so that packets interleave with pictures."""
+    """Encode one mono AAC track piece by piece, so that its packets interleave with the video."""
 
     def __init__(self, output: Any, waveform: Waveform, *, start_s: Fraction) -> None:
         self.samples, self.rate_hz = _encodable(waveform)
@@ -94,7 +97,7 @@ class SoundWriter:
         self.done = 0
 
     def write_until(self, seconds: Fraction | None) -> None:
-        """Encode what sounds before ``seconds`` on the film's clock; None means everything."""
+        """Encode the samples before ``seconds`` of the film's time; None encodes the rest."""
         end = len(self.samples)
         if seconds is not None:
             end = min(end, int(seconds * self.rate_hz) - self.first)
@@ -108,16 +111,17 @@ class SoundWriter:
             self.done += len(block)
 
     def finish(self) -> None:
+        """Encode the remaining samples and flush the encoder."""
         self.write_until(None)
         self.output.mux(self.stream.encode(None))
 
 
 def _encodable(waveform: Waveform) -> tuple[FloatArray, int]:
-    """Samples clipped to full scale, at their own rate where AAC knows it, else at 48 kHz."""
+    """Clip samples to full scale; resample them to 48 kHz if AAC does not support their rate."""
     samples = np.nan_to_num(waveform.samples.astype(np.float32))
     rate_hz = waveform.sample_rate_hz
     if rate_hz not in AAC_RATES_HZ:
-        import soxr  # only odd rates need it
+        import soxr  # only unusual sample rates need it
 
         samples = soxr.resample(samples, rate_hz, 48_000).astype(np.float32)
         rate_hz = 48_000
@@ -133,17 +137,19 @@ def write_clip(
     crf: int = 25,
     comment: str = "",
 ) -> None:
-    """Encode pictures and sound as an H.264 + AAC mp4.
+    """Encode frames and sound as an MP4 file with H.264 and AAC.
 
-    The same input gives the same bytes: one encoder thread, no clock and no version in the file. A
-    key picture comes at least every 12 pictures, and there are none that depend on later ones.
+    The same input gives the same bytes: one encoder thread, no date and no version in the file. A
+    key frame comes at least every 12 frames; there are no B-frames.
 
     Args:
-        frames: (H, W, 3) uint8 RGB each, all of one size with even sides; at least one.
-        crf: x264's constant quality, lower is better.
+        frames: (H, W, 3) uint8 RGB each, all of one size with even sides; at least one frame.
+        waveform: sound that starts with the first frame.
+        crf: constant rate factor of x264; lower is better.
+        comment: text of the metadata field ``comment``.
 
     Raises:
-        ClipError: there is no picture.
+        ClipError: E-IN-EMPTY, ``frames`` is empty.
         StorageError: the file cannot be written.
     """
     with whole_file(path) as beside, open_output(beside, "mp4") as output:
@@ -166,6 +172,6 @@ def write_clip(
             output.mux(video.encode(frame))
             sound.write_until(Fraction(count, fps))
         if not count:
-            raise ClipError(f"no picture for {path}", code="E-IN-EMPTY")
+            raise ClipError(f"no video frame for {path}", code="E-IN-EMPTY")
         output.mux(video.encode(None))
         sound.finish()

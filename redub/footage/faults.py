@@ -1,8 +1,7 @@
-"""Every way a media file, a subtitle or a clip can be refused, with its stable short code.
+"""All reasons to refuse a media file, a subtitle cue or a clip, each with a stable short code.
 
-A fault is about one source or one clip and never stops a run: it is raised as a
-:class:`ClipError` where one value was asked for, and collected as a :class:`ClipFault` row where
-a whole folder is read.
+A fault concerns one source or one clip and never stops a run. Functions that handle one item raise
+a :class:`ClipError`; functions that read a whole folder collect :class:`ClipFault` rows.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from redub.core.errors import ClipError
 
 FAULTS: dict[str, str] = {
     # the file
-    "E-IN-MISSING": "no such file, or a link that leads nowhere",
+    "E-IN-MISSING": "the file does not exist, or a link has no target",
     "E-IN-PERM": "the file may not be read by this user",
-    "E-IN-NOTFILE": "a folder, pipe, device or socket where a regular file was wanted",
+    "E-IN-NOTFILE": "a folder, pipe, device or socket instead of a regular file",
     "E-IN-EMPTY": "the file has zero bytes",
-    "E-IN-FORMAT": "not a media container that redub reads, or a header that cannot be true",
+    "E-IN-FORMAT": "not a media container that redub reads, or an impossible header",
     "E-IN-TRUNC": "the file ends before what its own header declares",
-    "E-IN-CORRUPT": "bytes inside the file are damaged, so pictures or sound cannot be trusted",
+    "E-IN-CORRUPT": "bytes inside the file are damaged, so frames or sound may be wrong",
     "E-IN-CHANGED": "the file changed while it was being read",
     "E-IN-NONFINITE": "the sound holds NaN or infinite samples",
-    "E-IN-NOVIDEO": "no picture, where a picture is required",
-    "E-IN-NOAUDIO": "no sound, where sound is required",
-    "E-IN-TOOBIG": "pictures larger than the limit",
+    "E-IN-NOVIDEO": "no video, but video is required",
+    "E-IN-NOAUDIO": "no sound, but sound is required",
+    "E-IN-TOOBIG": "video frames larger than the limit",
     "E-IN-TOOLONG": "a clip longer than the limit",
     "E-IN-RANGE": "a clip that is empty, reversed or past the end of its source",
     # trust
@@ -39,23 +38,26 @@ FAULTS: dict[str, str] = {
     "E-SUB-ENCODING": "a subtitle file that is not UTF-8",
     "E-SUB-NEGATIVE": "a cue with a negative time",
     "E-SUB-REVERSED": "a cue that ends before it starts",
-    "E-SUB-ZERO": "a cue shorter than one picture",
+    "E-SUB-ZERO": "a cue shorter than one video frame",
     "E-SUB-EMPTY": "a cue without words",
-    "E-SUB-TEXT": "a cue with more text than one line of dialogue can have",
-    "E-SUB-OVERLAP": "a cue that starts before the previous one has ended",
+    "E-SUB-TEXT": "a cue with more text than the limit for one utterance",
+    "E-SUB-OVERLAP": "a cue that starts before the previous cue has ended",
     "E-SUB-PASTEND": "a cue that lies past the end of its media",
     # the folder's tables
-    "E-IN-CAST": "a line whose speaker is not in cast.csv",
-    "E-IN-ROW": "a table row that names a line its source does not have",
+    "E-IN-CAST": "an utterance whose speaker is not in cast.csv",
+    "E-IN-ROW": "a table row that names a line number its source does not have",
 }
-"""Code → meaning: the table the documentation and ``redub bad`` print."""
+"""Fault code → meaning; ``redub bad`` prints this table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFault:
     """One refused source or clip: a row of the quarantine table.
 
-    ``clip_id`` is empty when the whole source is refused; ``line`` is then 0.
+    Attributes:
+        clip_id: empty if the whole source is refused.
+        line: number of the subtitle cue, from 1; 0 if the whole source is refused.
+        signal, attempts, peak_memory_mib: as in :class:`redub.core.errors.ClipError`.
     """
 
     source: str
@@ -69,7 +71,7 @@ class ClipFault:
 
     @classmethod
     def of(cls, error: ClipError, *, source: str, clip_id: str = "", line: int = 0) -> ClipFault:
-        """The row for a raised error."""
+        """Make the row of a raised error."""
         return cls(
             source=source,
             code=error.code,
@@ -83,5 +85,5 @@ class ClipFault:
 
 
 def shown(name: str) -> str:
-    """A file name for a message: control, bidi and undecodable characters are escaped."""
+    """Make a file name printable: escape control, bidi and undecodable characters."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

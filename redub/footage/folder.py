@@ -1,22 +1,23 @@
-"""A folder of footage as clips: one per subtitle cue, or one per file without subtitles.
+"""Read a folder of footage as clips: one clip per subtitle cue, or per file without subtitles.
 
 ::
 
-    footage/                 the root; its name is the film of files that lie directly in it
+    footage/                 the root; its name is the film of files directly in it
     ├── cast.csv …           optional tables (:mod:`redub.footage.tables`)
     └── Moonfleet/           a folder below the root is a film
-        ├── harbour.mp4      a source; its scene is its path below the film, without the ending
-        └── harbour.srt      its lines: .srt, .vtt or .ass (the first of these that exists)
+        ├── harbour.mp4      a source; its scene is its path below the film, without the suffix
+        └── harbour.srt      its subtitles: .srt, .vtt or .ass (the first of these that exists)
 
-Sources are the regular files and links with an ending of :data:`MEDIA_SUFFIXES`, in the order of
-their paths; names that begin with a dot are skipped. What a file really is, its content says. A
-wrong ending within that list does not matter.
+Sources are the regular files and links with a suffix of :data:`MEDIA_SUFFIXES`, in the order of
+their paths; names that begin with a dot are skipped. The content of a file decides its format, so
+a wrong suffix from that list does no harm.
 
-A clip id is the path below the root, ``/`` written ``~``, without the ending ``.mp4`` (another
-one follows after ``+``), and the line: ``Moonfleet~harbour-0003``, ``take+mkv-0001``. Letters and
-digits of any script and ``. _ -`` stay; every other byte, and a dash at the start, is written
-``%XX``. So an id is one safe word, no two lines share one, and a file that joins the folder later
-changes no other's. A path too long for that ends in ``~~`` and a digest.
+A clip id consists of the path below the root, with ``~`` for ``/`` and without the suffix ``.mp4``
+(another suffix follows after ``+``), and the line number: ``Moonfleet~harbour-0003``,
+``take+mkv-0001``. Letters and digits of any script and ``. _ -`` stay; every other byte, and a dash
+at the start, is written ``%XX``. So an id has no special characters, two utterances never share an
+id, and a new file in the folder does not change the ids of other files. A path that is too long is
+cut, and ``~~`` and a digest follow.
 """
 
 from __future__ import annotations
@@ -58,22 +59,23 @@ PICTURE_SUFFIXES = frozenset(
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus"))
 MEDIA_SUFFIXES = PICTURE_SUFFIXES | SOUND_SUFFIXES
 
-_GRID = VideoSpec()  # clips are counted in its 1/25 s, whatever size pictures are decoded to
+_GRID = VideoSpec()  # clip times count its 1/25 s; the frame size does not matter here
 _MAX_ID = 160
 _MIB = 1 << 20
 
 Progress = Callable[[int, int, str], None]
-"""Called with (sources done, sources in all, the source just done)."""
+"""Called with (number of sources done, number of all sources, name of the last source)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderRules:
-    """What a folder must hold to be used.
+    """Rules for the sources of a folder.
 
-    allow_audio_only: sources without a picture give clips without one; refused otherwise.
-    allow_silent: sources without sound give clips without it (they can be dubbed, not learned
-        from); refused otherwise.
-    film: the film of every source; by default the first folder below the root.
+    Attributes:
+        allow_audio_only: accept sources without video, as clips without frames.
+        allow_silent: accept sources without sound, as clips without a waveform. They can be
+            dubbed, but not used for training.
+        film: the film of every source; by default the first folder below the root.
     """
 
     allow_audio_only: bool = False
@@ -83,7 +85,7 @@ class FolderRules:
 
 @dataclass(frozen=True, slots=True)
 class SourceClips:
-    """What one source gave. ``info`` is None where the source as a whole is refused."""
+    """The clips and faults of one source. ``info`` is None if the whole source is refused."""
 
     source: str
     info: SourceInfo | None
@@ -92,22 +94,23 @@ class SourceClips:
 
 
 def list_sources(root: Path) -> list[str]:
-    """All sources below ``root``, as sorted posix paths; links to folders are not followed.
+    """List all sources below ``root`` as sorted posix paths; links to folders are not followed.
 
     Raises:
-        ConfigError: ``root`` is no folder that can be listed.
+        ConfigError: ``root`` is not a folder, or a folder cannot be listed.
     """
     if not root.is_dir():
-        raise ConfigError(f"'{shown(str(root))}' is no folder; wanted a folder of footage")
+        raise ConfigError(f"'{shown(str(root))}' is not a folder; wanted a folder of footage")
     found = []
 
     def cannot_list(error: OSError) -> None:
+        """Turn an error of ``os.walk`` into a ConfigError."""
         raise ConfigError(f"a folder of footage cannot be listed: {error}") from error
 
     for folder, folders, files in os.walk(root, onerror=cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(folder).relative_to(root)
-        # A folder, pipe or link named film.mp4 is listed too: it deserves a reason, not silence.
+        # A folder, pipe or link named film.mp4 is listed, too, so that it is refused with a reason.
         named = [n for n in [*files, *folders] if _is_media(n) and not n.startswith(".")]
         found += [(below / name).as_posix() for name in named]
         folders[:] = [name for name in folders if not _is_media(name)]
@@ -115,10 +118,10 @@ def list_sources(root: Path) -> list[str]:
 
 
 def read_tables(root: Path) -> Tables:
-    """The tables at the root, checked against the sources that are there.
+    """Read the tables at the root and check them against the sources of the folder.
 
     Raises:
-        ConfigError: a mistake in a table, with its file and line.
+        ConfigError: a mistake in a table, with file and row.
     """
     sources = list_sources(root)
     return load_tables(root, sources, {scene_of(source) for source in sources})
@@ -132,10 +135,10 @@ def read_source(
     decoder: DecoderChild,
     rules: FolderRules | None = None,
 ) -> SourceClips:
-    """Turn one source into clips and faults; nothing else of the folder is looked at.
+    """Turn one source into clips and faults; other sources of the folder are not read.
 
-    ``position`` counts the clips of each scene within this source, see :func:`positions`; the store
-    counts on where ``scenes.csv`` lets a scene span several sources.
+    ``Clip.position`` counts the clips of each scene within this source, see :func:`positions`. If
+    ``scenes.csv`` puts several sources into one scene, the store continues the count.
     """
     rules = rules or FolderRules()
     try:
@@ -185,13 +188,13 @@ def read_folder(
     rules: FolderRules | None = None,
     progress: Progress | None = None,
 ) -> Iterator[SourceClips]:
-    """Read source after source, in the order of their paths.
+    """Read the sources one after another, in the order of their paths.
 
     Args:
-        known: sources to leave out, because the caller has them already.
+        known: sources to skip, because the caller has read them already.
 
     Raises:
-        ConfigError: a mistake in a table; before the first source is opened.
+        ConfigError: a mistake in a table; raised before the first source is opened.
     """
     tables = read_tables(root)
     sources = [source for source in list_sources(root) if source not in known]
@@ -204,7 +207,7 @@ def read_folder(
 def _placed(
     clips: Iterable[Clip], numbers: Mapping[str, int], unusable: Collection[int]
 ) -> tuple[Clip, ...]:
-    """Clips of one source in the order of time, each with its place in its scene."""
+    """Sort the clips of one source by time and set the position of each clip in its scene."""
     ordered = sorted(clips, key=lambda clip: (clip.start_frame, clip.clip_id))
     scenes: dict[str, list[str]] = defaultdict(list)
     for clip in ordered:
@@ -217,13 +220,13 @@ def _placed(
 
 
 def positions(numbers: Sequence[int], unusable: Collection[int]) -> list[int]:
-    """Places of a scene's lines: 1, 2, 3, …, and one is left out where a line could not be used.
+    """Number the utterances of a scene: 1, 2, 3, …, with a gap for each unusable utterance.
 
-    Lines beside such a gap do not follow each other, so neither is the other's context.
+    Two utterances with a gap between them are not adjacent, so neither is the other's context.
 
     Args:
-        numbers: of the lines in their file, in the order of time.
-        unusable: numbers of lines that are not among them.
+        numbers: line numbers of the usable utterances in their file, in order of time.
+        unusable: line numbers of the unusable utterances.
     """
     gone = sorted(unusable)
     places = [1] * bool(numbers)
@@ -235,20 +238,23 @@ def positions(numbers: Sequence[int], unusable: Collection[int]) -> list[int]:
 
 
 def film_of(relative: str, root_name: str) -> str:
-    """The first folder below the root, or the root's own name."""
+    """Return the film of a source: the first folder below the root, else the name of the root."""
     parts = PurePosixPath(relative).parts
     return parts[0] if len(parts) > 1 else root_name
 
 
 def scene_of(relative: str) -> str:
-    """The path below the film without its ending; for ``film/harbour.mp4`` it is ``harbour``."""
+    """Return the default scene of a source: its path below the film, without the suffix.
+
+    For ``film/harbour.mp4`` it is ``harbour``.
+    """
     path = PurePosixPath(relative)
     below = path.relative_to(path.parts[0]) if len(path.parts) > 1 else path
     return below.with_suffix("").as_posix()
 
 
 def clip_id_of(relative: str, line: int) -> str:
-    """The id of one line of one source; the module's text has the rule."""
+    """Return the clip id of one line of one source; the module docstring has the rule."""
     path = PurePosixPath(relative)
     ending = "" if path.suffix in (".mp4", "") else "+" + _safe(path.suffix[1:])
     word = "~".join([*map(_safe, path.parts[:-1]), _safe(path.stem)]) + ending
@@ -274,8 +280,8 @@ def _is_media(name: str) -> bool:
 def _look_at(
     path: Path, relative: str, decoder: DecoderChild, rules: FolderRules
 ) -> tuple[SourceInfo, str]:
-    """What the source is, and the SHA-256 of exactly the bytes that were looked at."""
-    with open_regular(path) as descriptor:  # complains if the file changes before this block ends
+    """The properties of the source, and the SHA-256 of the bytes that were examined."""
+    with open_regular(path) as descriptor:  # raises if the file changes before this block ends
         digest = hashlib.sha256()
         with open(descriptor, "rb", closefd=False) as file:
             while block := file.read(_MIB):
@@ -284,11 +290,11 @@ def _look_at(
     name = shown(relative)
     if not info.has_video and not rules.allow_audio_only:
         raise ClipError(
-            f"'{name}' has no picture; wanted one, or allow audio-only sources", code="E-IN-NOVIDEO"
+            f"'{name}' has no video; add it, or allow audio-only sources", code="E-IN-NOVIDEO"
         )
     if not info.has_audio and not rules.allow_silent:
         raise ClipError(
-            f"'{name}' has no sound; wanted some, or allow silent sources", code="E-IN-NOAUDIO"
+            f"'{name}' has no sound; add it, or allow silent sources", code="E-IN-NOAUDIO"
         )
     return info, digest.hexdigest()
 
@@ -296,11 +302,11 @@ def _look_at(
 def _lines(
     root: Path, relative: str, tables: Tables, info: SourceInfo, decoder: DecoderChild
 ) -> Subtitles:
-    """The source's cues, or one cue for all of it.
+    """The cues of the source, or one cue over the whole source if it has no subtitles.
 
     Raises:
-        ClipError: the subtitles lead out of the folder; or the source has none and is longer than
-            a clip may be, or shorter than one picture.
+        ClipError: the subtitle file is a link to a place outside the folder; or the source has no
+            subtitles and is longer than the limit or shorter than half a video frame.
     """
     max_clip_s = decoder.limits.max_clip_s
     base = PurePosixPath(relative)
@@ -317,13 +323,13 @@ def _lines(
     if info.duration_s > max_clip_s:
         raise ClipError(
             f"'{shown(relative)}' lasts {info.duration_s:.1f} s, one clip at most "
-            f"{max_clip_s:g} s; put subtitles beside it, one cue per line of dialogue",
+            f"{max_clip_s:g} s; add a subtitle file of the same name, one cue per utterance",
             code="E-IN-TOOLONG",
         )
     if _frame(info.duration_s) == 0:
         raise ClipError(
-            f"'{shown(relative)}' lasts {info.duration_s:.3f} s, less than half a picture; "
-            "take it out of the folder",
+            f"'{shown(relative)}' lasts {info.duration_s:.3f} s, less than half a video frame; "
+            "remove it from the folder",
             code="E-IN-RANGE",
         )
     return Subtitles((Cue(index=1, start_s=0.0, end_s=info.duration_s, text=""),), ())
@@ -356,14 +362,15 @@ def _clip(
 
 
 def _not_in_cast(clip: Clip, tables: Tables) -> str:
+    """The message for a speaker that is not in ``cast.csv``, else an empty text."""
     if tables.cast is None or clip.speaker in tables.cast:
         return ""
-    who = (
-        f"'{shown(clip.speaker)}' speaks this line, who" if clip.speaker else "nobody is named who"
-    )
     if not clip.speaker:
-        return "nobody is named as the speaker of this line; name one of cast.csv in speakers.csv"
-    return f"{who} is not in cast.csv; add the name there, or correct it in the subtitles"
+        return "this utterance has no speaker; name a speaker of cast.csv in speakers.csv"
+    return (
+        f"the speaker '{shown(clip.speaker)}' is not in cast.csv; add the name there, or correct "
+        "it in the subtitles"
+    )
 
 
 def _frame(time_s: float) -> int:

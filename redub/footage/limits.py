@@ -1,4 +1,4 @@
-"""What one decode may use before it is stopped."""
+"""Limits of memory, time and size for one request to the decoder process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from redub.core.errors import ConfigError
 
 
 def peak_memory_mib() -> int:
-    """Resident memory of this process at its highest.
+    """Return the peak resident memory of this process in MiB.
 
-    Read from the kernel's status file: ``ru_maxrss`` of a new program starts at the peak of the
-    program that started it.
+    Read from ``/proc/self/status``, because ``ru_maxrss`` of a child starts at the peak of its
+    parent process.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
@@ -20,15 +20,20 @@ def peak_memory_mib() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """Bounds on one request to the decoder process.
+    """Limits of one request to the decoder process; all must be above 0.
 
-    memory_mib: address space of the process. A 60 s clip at the default picture size takes up
-        to 660 MiB of it, the libraries about 500.
-    cpu_s, wall_s: per request. Probing reads the whole file, so both grow by one second for
-        every 20 MB of file.
-    max_pixels_per_frame: larger pictures are refused before any is decoded.
-    max_clip_s: longer clips are refused; sources may be of any length.
-    clips_per_child: the process is replaced after so many requests, in case a library leaks.
+    Attributes:
+        memory_mib: address space of the process. A 60 s clip at the default frame size takes up
+            to 660 MiB, the libraries take about 500 MiB.
+        cpu_s, wall_s: seconds per request. Probing reads the whole file, so both grow by one
+            second for every 20 MB of the file.
+        max_pixels_per_frame: larger frames are refused before any frame is decoded.
+        max_clip_s: longer clips are refused; sources may have any length.
+        clips_per_child: the process is replaced after this number of requests, in case a library
+            leaks memory.
+
+    Raises:
+        ConfigError: E-CFG-VALUE, a limit is not above 0.
     """
 
     memory_mib: int = 1500
@@ -48,5 +53,5 @@ class DecodeLimits:
                 )
 
     def extra_s(self, size_bytes: int) -> int:
-        """Seconds added to ``cpu_s`` and ``wall_s`` when a whole file must be read."""
+        """Return the seconds to add to ``cpu_s`` and ``wall_s`` when a whole file is read."""
         return size_bytes // 20_000_000

@@ -1,7 +1,7 @@
-"""Open only what may be opened: regular files, below the footage folder, by no protocol.
+"""Open media files safely: only regular files below the footage folder, no protocols.
 
-A decoder is never given a name. It gets ``/proc/self/fd/N`` of a descriptor that was opened and
-checked here, so nothing in a file name (``http:``, a leading dash, a newline) can reach FFmpeg.
+A decoder never gets a file name. It gets ``/proc/self/fd/N`` of a descriptor that was opened and
+checked here. So nothing in a file name (``http:``, a leading dash, a newline) can reach FFmpeg.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from redub.core.errors import ClipError
 from redub.footage.faults import shown
 
-# A word, a colon and no space: 'http://x', 'concat:a|b', 'subfile,,start,0,end,9,,:x', but not
-# the film title 'Alien: Covenant.mp4'.
+# A word and a colon that no space follows: 'http://x', 'concat:a|b', 'subfile,,start,0,end,9,,:x';
+# but not the film title 'Alien: Covenant.mp4'.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.,_=-]*:(?!\s)")
 
 _KINDS = (
@@ -45,14 +45,14 @@ def refuse_scheme(path: str) -> None:
 
 
 def locate(root: Path, relative: str) -> Path:
-    """The real path of a source below the footage folder; links are followed and checked.
+    """Resolve the real path of a source below the footage folder; links are followed and checked.
 
     Args:
         relative: posix path below ``root``, as in the clip table.
 
     Raises:
-        ClipError: E-SEC-SCHEME, E-SEC-ESCAPE (absolute, ``..``, or a link that leads out) or
-            E-IN-MISSING.
+        ClipError: E-SEC-SCHEME; E-SEC-ESCAPE (an absolute path, ``..``, or a link to a place
+            outside the folder); E-IN-MISSING; E-IN-PERM.
     """
     refuse_scheme(relative)
     named = PurePosixPath(relative)
@@ -82,16 +82,16 @@ def locate(root: Path, relative: str) -> Path:
 def open_regular(path: Path) -> Iterator[int]:
     """Open a regular file for reading and yield its descriptor.
 
-    What is not a regular file is refused before it is opened, so a pipe cannot block.
+    Anything other than a regular file is refused before it is opened, so a pipe cannot block.
 
     Raises:
-        ClipError: E-SEC-SCHEME, E-IN-MISSING, E-IN-PERM, E-IN-NOTFILE, E-IN-EMPTY; and
-            E-IN-CHANGED on leaving, if the file was written to in the meantime.
+        ClipError: E-SEC-SCHEME, E-IN-MISSING, E-IN-PERM, E-IN-NOTFILE, E-IN-EMPTY. When the block
+            ends: E-IN-CHANGED, the file was written to in the meantime.
     """
     refuse_scheme(str(path))
     try:
         _require_regular(path, os.stat(path))
-        # O_NONBLOCK: if the file is swapped for a pipe right now, this open still returns.
+        # O_NONBLOCK: open returns even if a pipe has just replaced the file.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise _refusal(str(path), error) from error
@@ -116,7 +116,7 @@ def open_regular(path: Path) -> Iterator[int]:
 
 
 def descriptor_path(descriptor: int) -> str:
-    """The name under which FFmpeg may open a checked descriptor."""
+    """Return the path by which FFmpeg can open a checked descriptor."""
     return f"/proc/self/fd/{descriptor}"
 
 
@@ -143,7 +143,7 @@ def _refusal(path: str, error: Exception) -> ClipError:
 
 def _missing(path: str) -> ClipError:
     return ClipError(
-        f"'{shown(path)}' does not exist, or is a link that leads nowhere; restore the file or "
+        f"'{shown(path)}' does not exist, or is a link without a target; restore the file or "
         "ingest the folder again",
         code="E-IN-MISSING",
     )

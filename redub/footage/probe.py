@@ -1,7 +1,7 @@
-"""Look at one source before any clip of it is decoded: what it is, if it is whole, who reads it.
+"""Examine one source before its clips are decoded: its streams, its completeness, its decoder.
 
-The whole file is read once (packets, not pictures), because headers lie: a cut file still
-declares its full length, and a frame rate is only an average.
+The whole file is read once (packets, without decoding), because headers can be wrong: a truncated
+file still declares its full length, and a declared frame rate is only an average.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from redub.footage.structure import is_matroska, is_mp4, missing_bytes
 
 _SAMPLED_PICTURES = 5
 _SAMPLED_KEYS = 4
-_MEAN_LEVELS = 1.0  # of 255, between the two readers' scalers: 0.2 on real footage
-_PEAK_LEVELS = 16.0  # and 99.9 % of the values within this: 5 on real footage
+_MEAN_LEVELS = 1.0  # allowed mean difference of the two readers, of 255; 0.2 on real footage
+_PEAK_LEVELS = 16.0  # allowed 99.9th percentile of the difference; 5 on real footage
 _SAME_TIME_S = 1e-3
 _TRUNCATION_S = 0.1
-_STEADY = 0.1  # part of a frame that the steps of a constant rate may differ
+_STEADY = 0.1  # allowed deviation of frame intervals at a constant rate, as a part of a frame
 _READ_AHEAD_BYTES = 400 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """What one media file is.
+    """Properties of one media file.
 
-    container: FFmpeg's name of the demuxer ("mov", "matroska", …).
-    duration_s: of the picture if there is one, else of the sound.
-    width, height: as shown, upright and with square pixels; 0 without a picture.
-    fps: pictures per second, on average; 0 without a picture.
-    frames: pictures in the file, counted, not declared.
-    av_mismatch_ms: how much longer (+) or shorter (-) the sound is than the picture.
-    decoder: who reads the pictures of its clips, and ``why_decoder`` in one sentence.
-    notes: peculiarities, in words.
+    Attributes:
+        container: FFmpeg's name of the demuxer ("mov", "matroska", …).
+        duration_s: length of the video, or of the sound if there is no video.
+        width, height: in pixels as shown, upright and with square pixels; 0 without video.
+        fps: average frames per second; 0 without video.
+        frames: number of video frames in the file, counted and not read from the header.
+        is_vfr: whether the frame rate varies.
+        av_mismatch_ms: length of the sound minus length of the video, in milliseconds.
+        decoder: the reader of the video frames; ``why_decoder`` gives the reason in one sentence.
+        notes: peculiarities of the file, as sentences.
     """
 
     container: str
@@ -66,19 +68,21 @@ class SourceInfo:
     notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
+        """Convert to JSON values."""
         return {**asdict(self), "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SourceInfo:
+        """Build from the result of :meth:`to_json`; raises KeyError if a field is missing."""
         known = {f.name: values[f.name] for f in fields(cls)}
         return cls(**{**known, "notes": tuple(known["notes"])})
 
 
 def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
-    """Look at a source in this process; :meth:`DecoderChild.probe` does it safely.
+    """Examine a source in this process; :meth:`DecoderChild.probe` does it in a child process.
 
     Raises:
-        ClipError: any of the ``E-IN-`` and ``E-SEC-`` faults about one file.
+        ClipError: any ``E-IN-`` or ``E-SEC-`` fault of the file.
     """
     limits = limits or DecodeLimits()
     with open_regular(path) as descriptor, open_media(descriptor, limits) as media:
@@ -86,13 +90,13 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
         _require_whole(media, packets)
         facts: dict[str, Any] = {}
         decoder: Literal["decord", "pyav"] = "pyav"
-        why = "the source has no picture"
+        why = "the source has no video"
         if media.video is not None and media.picture is not None:
             why_not = _why_not_decord(media, packets, limits)
             decoder = "pyav" if why_not else "decord"
             why = why_not or (
                 f"H.264 in a short file, and all {packets.pictures} timestamps and "
-                f"{len(_sampled(packets))} sampled pictures agree with PyAV"
+                f"{len(_sampled(packets))} sampled frames agree with PyAV"
             )
             width, height = media.picture.upright(1 << 30)
             facts |= {
@@ -126,31 +130,34 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Packets:
-    """What the packets say; times since the origin, damaged packets left out."""
+    """Times from the packets of a file, in seconds since the origin, without damaged packets."""
 
-    times_s: NDArray[np.float64]  # (n,) of the pictures, rising
-    key_times_s: NDArray[np.float64]  # those of them that are key frames
-    has_open_groups: bool  # some picture is shown before the key frame it is stored after
+    times_s: NDArray[np.float64]  # (n,) of all video frames, increasing
+    key_times_s: NDArray[np.float64]  # of the key frames, increasing
+    has_open_groups: bool  # a frame is stored after a key frame but shown before it
     video_end_s: float
     audio_end_s: float
 
     @property
     def pictures(self) -> int:
+        """Number of video frames."""
         return len(self.times_s)
 
     @property
     def fps(self) -> float:
+        """Average frames per second; 0 for fewer than two frames."""
         if self.pictures < 2 or self.times_s[-1] <= self.times_s[0]:
             return 0.0
         return float((self.pictures - 1) / (self.times_s[-1] - self.times_s[0]))
 
     @property
     def is_vfr(self) -> bool:
+        """Whether the intervals between frames vary by more than ``_STEADY`` of the median."""
         steps = np.diff(self.times_s)
         if len(steps) < 2:
             return False
         usual = np.median(steps)
-        # Matroska's whole milliseconds are no change of rate.
+        # Matroska rounds timestamps to milliseconds; that is not a variable rate.
         return bool(np.abs(steps - usual).max() > max(_STEADY * usual, 2e-3))
 
 
@@ -185,12 +192,13 @@ def _read_packets(media: MediaFile) -> _Packets:
 
 
 def _require_whole(media: MediaFile, packets: _Packets) -> None:
+    """Raise ClipError if the file is truncated, or its header declares an impossible count."""
     declared = int(media.video.frames) if media.video is not None else 0
     size = os.fstat(media.descriptor).st_size
     if declared > size:
         raise ClipError(
-            f"the header declares {declared} pictures in a file of {size} bytes, which cannot be; "
-            "convert the file or copy it again",
+            f"the header declares {declared} video frames in a file of {size} bytes, which is "
+            "impossible; convert the file or copy it again",
             code="E-IN-FORMAT",
         )
     missing = missing_bytes(media.descriptor)
@@ -202,51 +210,51 @@ def _require_whole(media: MediaFile, packets: _Packets) -> None:
         else:
             what = f"the sound ends after {packets.audio_end_s:.2f} s"
         raise ClipError(
-            f"{what}: the file is cut off, {missing} bytes that it declares are not there; "
+            f"{what}: the file is truncated, {missing} bytes that it declares are missing; "
             "copy it again",
             code="E-IN-TRUNC",
         )
-    # FLAC has no sizes, but counts its samples in the header.
+    # FLAC declares no sizes in bytes, but its header has the number of samples.
     if media.format_name == "flac" and declared_s - packets.audio_end_s > _TRUNCATION_S:
         raise ClipError(
             f"declared {declared_s:.2f} s of sound, decoded {packets.audio_end_s:.2f} s: the file "
-            "is cut off; copy it again",
+            "is truncated; copy it again",
             code="E-IN-TRUNC",
         )
 
 
 def _why_not_decord(media: MediaFile, packets: _Packets, limits: DecodeLimits) -> str:
-    """One sentence, empty if decord may read the source."""
+    """The reason not to use decord, as one sentence; empty if decord may read the source."""
     assert media.video is not None
     assert media.picture is not None
     codec = media.video.codec_context.name
     head = os.pread(media.descriptor, 16, 0)
     if codec != "h264" or not (is_mp4(head) or is_matroska(head)):
         container = media.format_name.split(",")[0]
-        return (
-            f"decord is trusted with H.264 in MP4 or Matroska only; this is {codec} in {container}"
-        )
+        return f"decord is used only for H.264 in MP4 or Matroska; this is {codec} in {container}"
     if packets.video_end_s > limits.max_clip_s:
-        return "decord would read the whole long source for every clip; PyAV reads the clip alone"
+        return "decord would read the whole long source for every clip; PyAV reads only the clip"
     if packets.has_open_groups:
-        return "groups of pictures are open, where decord gives wrong pictures after a seek"
+        return "groups of pictures are open: decord returns wrong frames after a seek"
     if media.picture.quarter_turns:
-        return "the picture is stored turned, which PyAV is told to set upright"
+        return "the video is stored rotated: decord does not set it upright"
     if media.picture.pixel_aspect != 1:
-        return "the pixels are not square, which decord does not know"
+        return "the pixels are not square, and decord ignores that"
     video = VideoSpec()
     width, height = media.picture.fitted(video.max_side)
     if packets.pictures * width * height * 3 > _READ_AHEAD_BYTES:
-        return "decord decodes ahead without bound, and this source would not fit in memory"
+        return "decord decodes ahead without limit, and this source would not fit in memory"
     try:
         return _disagreement(media, packets, width, height)
     except ClipError as error:
-        return f"one of the two readers refuses sampled pictures ({error.message})"
+        return f"one of the two readers cannot read sampled frames ({error.message})"
 
 
 def _sampled(packets: _Packets) -> list[int]:
-    """Where the two readers are compared: all over the source, and just before key frames, where
-    a reader that seeks wrongly is wrong."""
+    """Indices of the frames at which the two readers are compared.
+
+    They are spread over the source; some lie just before a key frame, where a wrong seek shows.
+    """
     spread = np.linspace(0, packets.pictures - 1, _SAMPLED_PICTURES).round().astype(int)
     keys = np.searchsorted(packets.times_s, packets.key_times_s)
     before = keys[keys > 0] - 1
@@ -255,24 +263,25 @@ def _sampled(packets: _Packets) -> list[int]:
 
 
 def _disagreement(media: MediaFile, packets: _Packets, width: int, height: int) -> str:
-    # PyAV goes first: on a file that it finds damaged, decord is never started.
+    """How decord and PyAV differ, as one sentence; empty if they agree."""
+    # PyAV reads first: if it finds damage, decord is not started, because it could abort.
     indices = _sampled(packets)
     expected = np.zeros((len(indices), height, width, 3), np.uint8)
     read_pictures(media, [float(packets.times_s[index]) for index in indices], expected)
     reader = DecordReader(media, width, height)
     if len(reader.start_s) != packets.pictures:
-        return f"decord counts {len(reader.start_s)} pictures where there are {packets.pictures}"
+        return f"decord counts {len(reader.start_s)} frames, the file has {packets.pictures}"
     late_s = float(np.abs(reader.start_s - packets.times_s).max())
     if late_s > _SAME_TIME_S:
         return f"decord's timestamps are up to {1000 * late_s:.1f} ms off"
-    # Backwards, one by one: every read is a seek, as the first of a clip is.
+    # Read backwards, one by one: then every read is a seek, like the first read of a clip.
     found = np.concatenate([reader.read([index]) for index in reversed(indices)])[::-1]
     levels = np.abs(found.astype(np.int16) - expected)
     mean, peak = float(levels.mean()), float(np.percentile(levels, 99.9))
     if mean > _MEAN_LEVELS or peak > _PEAK_LEVELS:
         return (
-            f"decord's pictures differ from PyAV's by {mean:.1f} levels on average and {peak:.0f} "
-            f"at the 99.9th percentile; wanted {_MEAN_LEVELS:g} and {_PEAK_LEVELS:g}"
+            f"decord's frames differ from PyAV's by {mean:.1f} levels on average and {peak:.0f} "
+            f"at the 99.9th percentile; allowed are {_MEAN_LEVELS:g} and {_PEAK_LEVELS:g}"
         )
     return ""
 
@@ -280,13 +289,14 @@ def _disagreement(media: MediaFile, packets: _Packets, width: int, height: int) 
 def _notes(media: MediaFile, packets: _Packets) -> list[str]:
     notes = []
     if media.picture is not None and media.picture.quarter_turns:
-        notes.append(f"stored turned; shown turned {90 * media.picture.quarter_turns} degrees left")
+        turned = 90 * media.picture.quarter_turns
+        notes.append(f"the video is stored rotated; it is turned {turned} degrees left")
     if media.picture is not None and media.picture.pixel_aspect != 1:
-        notes.append(f"pixels of {media.picture.pixel_aspect}; shown with square ones")
+        notes.append(f"pixels of aspect {media.picture.pixel_aspect}; scaled to square pixels")
     if abs(media.origin_s) > _SAME_TIME_S:
-        notes.append(f"timestamps begin at {media.origin_s:.3f} s; counted from there")
+        notes.append(f"timestamps begin at {media.origin_s:.3f} s; times count from there")
     if media.video_start_s > 1 / media.fps:
-        notes.append(f"the picture begins {media.video_start_s:.3f} s after the sound")
+        notes.append(f"the video begins {media.video_start_s:.3f} s after the sound")
     if media.video is not None and media.audio_start_s > 1 / media.fps:
-        notes.append(f"the sound begins {media.audio_start_s:.3f} s after the picture")
+        notes.append(f"the sound begins {media.audio_start_s:.3f} s after the video")
     return notes

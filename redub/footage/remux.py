@@ -34,7 +34,7 @@ CONTAINER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"
 
 
 BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "mpegvideo", "vob"})
-"""Containers whose clock starts anywhere; elsewhere time 0 is the film's own zero."""
+"""Containers whose timestamps may start at any value; in other containers they start at 0."""
 
 
 DISK_ERRORS = frozenset(
@@ -44,7 +44,12 @@ DISK_ERRORS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class DubReport:
-    """What became of the source: are the pictures the very same packets, and what was lost."""
+    """How the source was written.
+
+    Attributes:
+        picture_copied: True if the video packets were copied, False if they were re-encoded.
+        notes: tracks that were left out and sound that was cut, as sentences.
+    """
 
     picture_copied: bool
     notes: tuple[str, ...] = ()
@@ -53,22 +58,22 @@ class DubReport:
 def write_dubbed(
     source: Path, out: Path, waveform: Waveform, *, subtitles: Path | None = None
 ) -> DubReport:
-    """Put a dubbed voice onto a film's picture.
+    """Write a copy of a film with a dubbed sound track.
 
-    Pictures are copied packet by packet, never re-encoded, unless the output container cannot hold
-    their codec or they carry no usable timestamps; then they become H.264 and the report says so.
-    The first sound track is replaced; other tracks, metadata and chapters stay where the container
-    can hold them. The file is marked as AI-generated in its ``comment``.
+    Video packets are copied without re-encoding. Only if the output container cannot hold their
+    codec, or they have no usable timestamps, the video is re-encoded as H.264, and the report says
+    so. The first sound track is replaced; other tracks, metadata and chapters stay if the container
+    can hold them. The metadata field ``comment`` marks the file as AI-generated.
 
     Args:
-        source: any film libav reads, with or without sound.
+        source: any film that redub can read, with or without sound.
         out: ``.mp4``, ``.m4v``, ``.mov`` or ``.mkv``; must not be the source, a link or a device.
-        waveform: sample 0 sounds at the source's origin, as :mod:`redub.footage.container` defines
-            it; what goes on past the picture's end is cut.
-        subtitles: an SRT file, added as a soft track.
+        waveform: sample 0 is at the source's origin (:mod:`redub.footage.container`); samples after
+            the end of the video are cut.
+        subtitles: an SRT file, added as a subtitle track.
 
     Raises:
-        ClipError: the source cannot be read or has no picture.
+        ClipError: the source or the subtitle file cannot be read, or the source has no video.
         StorageError: the target cannot be written.
     """
     if out.suffix.lower() not in CONTAINERS:
@@ -81,7 +86,7 @@ def write_dubbed(
             )
         with open_media(descriptor, DecodeLimits()) as media:
             if media.video is None:
-                raise ClipError(f"{source.name} has no picture to dub", code="E-IN-NOVIDEO")
+                raise ClipError(f"{source.name} has no video to dub", code="E-IN-NOVIDEO")
             dub = _Dub(
                 descriptor=descriptor,
                 container=CONTAINERS[out.suffix.lower()],
@@ -95,7 +100,7 @@ def write_dubbed(
 
 
 class _CannotCopyError(Exception):
-    """The picture's packets do not fit the output container."""
+    """The output container cannot hold the video packets of the source."""
 
 
 def _copied_or_encoded(dub: _Dub, source: Path, beside: Path) -> DubReport:
@@ -103,18 +108,18 @@ def _copied_or_encoded(dub: _Dub, source: Path, beside: Path) -> DubReport:
         try:
             return dub.write(beside, copy=True)
         except _CannotCopyError as reason:
-            log.warning("%s: %s; the picture is re-encoded", source.name, reason)
+            log.warning("%s: %s; the video is re-encoded", source.name, reason)
             beside.unlink(missing_ok=True)
             return dub.write(beside, copy=False)
     except av.error.FFmpegError as error:
         if error.errno in DISK_ERRORS:
-            raise  # the disk's fault, not the film's: whole_file says so
+            raise  # an error of the disk, not of the film: whole_file turns it into StorageError
         raise ClipError(f"cannot dub {source.name}: {error}", code="E-IN-CORRUPT") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Dub:
-    """What to put together; :meth:`write` does it in one pass over the source's packets."""
+    """The parts of a dubbed film; :meth:`write` muxes them in one pass over the source."""
 
     descriptor: int
     container: str
@@ -127,7 +132,7 @@ class _Dub:
         """Write the whole film.
 
         Raises:
-            _CannotCopyError: only with ``copy``: the picture must be re-encoded.
+            _CannotCopyError: only with ``copy``: the video must be re-encoded.
         """
         whitelist = {"format_whitelist": ",".join(DEMUXERS)}
         notes: list[str] = []
@@ -142,7 +147,7 @@ class _Dub:
             output.metadata["comment"] = DISCLOSURE
             tracks = self._tracks(source, output, copy=copy, notes=notes)
             encoder = None if copy else _picture_encoder(output, picture)
-            # A broadcast clock starts anywhere: its film is moved to begin at 0.
+            # Timestamps of a broadcast container start at any value: shift them to 0.
             shift_s = self.origin_s if source.format.name in BROADCAST_FORMATS else Fraction(0)
             sound = self._sound(source, output, picture, shift_s, notes)
             text = _SubtitleWriter(output, self.subtitles) if self.subtitles else None
@@ -159,20 +164,20 @@ class _Dub:
                     _copy(packet, tracks[packet.stream], output, shift_s)
             if encoder is not None:
                 output.mux(encoder.encode(None))
-                notes.append(f"the picture ({picture.codec_context.name}) was re-encoded as H.264")
+                notes.append(f"the video ({picture.codec_context.name}) was re-encoded as H.264")
             sound.finish()
         return DubReport(picture_copied=copy, notes=tuple(notes))
 
     def _sound(
         self, source: Any, output: Any, picture: Any, shift_s: Fraction, notes: list[str]
     ) -> SoundWriter:
-        """Open the dubbed track, cut where the picture ends."""
+        """Open the dubbed track; cut it at the end of the video."""
         length_s = _picture_end_s(source, picture) - self.origin_s
         keep = max(0, round(length_s * self.waveform.sample_rate_hz))
         kept = Waveform(self.waveform.samples[:keep], self.waveform.sample_rate_hz)
         over_s = self.waveform.duration_s - kept.duration_s
         if over_s > 0:
-            notes.append(f"{over_s:.3f} s of sound past the picture's end were cut")
+            notes.append(f"{over_s:.3f} s of sound after the end of the video were cut")
         sound = SoundWriter(output, kept, start_s=self.origin_s - shift_s)
         for original in source.streams.audio[:1]:
             if original.language:
@@ -189,7 +194,7 @@ class _Dub:
             codec = getattr(getattr(stream, "codec_context", None), "name", None)
             if not _fits(self.container, stream.type, codec):
                 if is_picture:
-                    raise _CannotCopyError(f"{self.container} cannot hold {codec} pictures")
+                    raise _CannotCopyError(f"{self.container} cannot hold {codec} video")
                 what = f"{stream.type} track {stream.index} ({codec})"
                 notes.append(f"{what} does not fit {self.container}: left out")
                 continue
@@ -201,9 +206,9 @@ class _Dub:
 
 
 def _with_decoding_times(packets: Iterable[Any], picture: Any) -> Iterator[Any]:
-    """Fill in the decoding times that Matroska leaves out of a film's first pictures.
+    """Fill in the decoding times of the first frames, which Matroska omits.
 
-    A picture must be decoded before the next one is, and before it is shown.
+    A frame must be decoded before the next frame, and at or before its presentation time.
     """
     step = max(1, round(1 / (picture.average_rate or 25) / picture.time_base))
     waiting: list[Any] = []
@@ -221,7 +226,7 @@ def _with_decoding_times(packets: Iterable[Any], picture: Any) -> Iterator[Any]:
 
 
 def _copy(packet: Any, track: Any, output: Any, shift_s: Fraction) -> None:
-    """Move one packet over as it is."""
+    """Mux one packet without re-encoding, with its timestamps shifted."""
     if packet.dts is None or packet.pts is None:
         if packet.stream.type == "video":
             raise _CannotCopyError("its packets have no presentation times")
@@ -246,19 +251,20 @@ MATROSKA_LEAVES = {"mov_text", "none"}
 
 
 def _fits(container: str, kind: str, codec: str | None) -> bool:
+    """Whether the container can hold a stream of this type and codec."""
     if container == "matroska":
         return kind in ("video", "audio", "subtitle") and codec not in MATROSKA_LEAVES
     return codec in MP4_HOLDS.get(kind, set())
 
 
 def _picture_end_s(source: Any, picture: Any) -> Fraction:
-    """When the last picture ends, on the source's clock, from headers only."""
+    """End of the last frame in the source's timestamps, from the headers only."""
     if picture.duration:
         start = picture.start_time or 0
         return Fraction(start + picture.duration) * Fraction(picture.time_base)
     if source.duration:
         return Fraction(source.duration + (source.start_time or 0), av.time_base)
-    return Fraction(10**9)  # unknown (a broken index): nothing is cut
+    return Fraction(10**9)  # unknown (a broken index): no sound is cut
 
 
 def _picture_encoder(output: Any, picture: Any) -> Any:
@@ -296,11 +302,11 @@ ASS_HEADER = (
     b"Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0\n\n"
     b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
 )
-"""libav's mov_text encoder does not open without one; it names the default style."""
+"""Header with the default style; libav's mov_text encoder needs one to open."""
 
 
 class _SubtitleWriter:
-    """Copies an SRT file's cues into a soft subtitle track."""
+    """Copy the cues of an SRT file into a subtitle track."""
 
     def __init__(self, output: Any, path: Path) -> None:
         try:
@@ -316,7 +322,7 @@ class _SubtitleWriter:
             self.stream = output.add_stream_from_template(self.cues.streams.subtitles[0])
 
     def write_all(self, start_s: Fraction) -> None:
-        """Mux all cues; their time 0 is ``start_s`` on the output's clock."""
+        """Mux all cues; time 0 of the file is ``start_s`` in the output."""
         with self.cues:
             for cue in self.cues.demux():
                 if cue.pts is None:

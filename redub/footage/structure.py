@@ -1,6 +1,6 @@
-"""How many bytes a container's own headers claim beyond the end of its file.
+"""Detect truncated files: count the bytes that the container headers declare but the file lacks.
 
-FFmpeg decodes a cut file without a word and simply stops early; the box sizes tell.
+FFmpeg decodes a truncated file without an error and stops early. The box sizes show the loss.
 
 Source: ISO/IEC 14496-12 (boxes), RFC 8794 (EBML), Microsoft RIFF.
 """
@@ -11,19 +11,24 @@ import os
 
 _MP4_FIRST = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx"}
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_RIFF_SLACK = 9  # many writers count the eight header bytes or forget the pad byte
+_RIFF_SLACK = 9  # many writers count the eight header bytes, or omit the padding byte
 
 
 def is_mp4(head: bytes) -> bool:
+    """Return whether the first bytes of a file (at least 8) are those of MP4 or QuickTime."""
     return head[4:8] in _MP4_FIRST
 
 
 def is_matroska(head: bytes) -> bool:
+    """Return whether the first bytes of a file (at least 4) are those of Matroska or WebM."""
     return head[:4] == _EBML
 
 
 def missing_bytes(descriptor: int) -> int:
-    """Bytes that are declared but not there; 0 where complete or where the format cannot tell."""
+    """Count the bytes that the headers declare but the file lacks.
+
+    Returns 0 if the file is complete, and also if its format does not declare sizes.
+    """
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, 64, 0)
     if is_mp4(head):
@@ -36,24 +41,26 @@ def missing_bytes(descriptor: int) -> int:
 
 
 def _missing_boxes(descriptor: int, size: int) -> int:
+    """Missing bytes of an MP4 file: follow the sizes of the top-level boxes."""
     position = 0
     while position + 8 <= size:
         header = os.pread(descriptor, 16, position)
         length = int.from_bytes(header[:4], "big")
         if length == 1 and len(header) == 16:
             length = int.from_bytes(header[8:], "big")
-        if length < 8:  # 0: "to the end of the file"; 1-7: not a box any more
+        if length < 8:  # 0 means "to the end of the file"; 1-7 are not valid box sizes
             return 0
         position += length
     return max(position - size, 0)
 
 
 def _missing_riff(descriptor: int, size: int) -> int:
+    """Missing bytes of a RIFF file (WAV, AVI): follow the sizes of its RIFF chunks."""
     position = 0
     while position + 8 <= size:
         header = os.pread(descriptor, 8, position)
         length = int.from_bytes(header[4:], "little")
-        if header[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):  # never finished: cannot tell
+        if header[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):  # size not filled in
             return 0
         position += 8 + length
     missing = position - size
@@ -61,6 +68,7 @@ def _missing_riff(descriptor: int, size: int) -> int:
 
 
 def _missing_segment(head: bytes, size: int) -> int:
+    """Missing bytes of a Matroska file: read the size of its first segment."""
     header_length = _vint(head, 4)
     if header_length is None:
         return 0
@@ -75,7 +83,7 @@ def _missing_segment(head: bytes, size: int) -> int:
 
 
 def _vint(data: bytes, position: int) -> tuple[int, int] | None:
-    """An EBML size and the position after it; None if cut off or "unknown" (all ones)."""
+    """An EBML size and the position after it; None if it is cut off or "unknown" (all ones)."""
     if position >= len(data) or data[position] == 0:
         return None
     width = 9 - data[position].bit_length()

@@ -1,12 +1,13 @@
-"""Subtitles in, cues out: who says what from when to when, and which cues cannot be used.
+"""Read subtitles: speaker, text, start and end of each cue, and the cues that cannot be used.
 
-Who speaks is taken from the first of: the Name field of an ASS line, the voice tag ``<v Name>`` of
-WebVTT, or a leading ``NAME:`` in the text. Such a prefix counts as a name if it stands in the cast,
-in any case, or if it is written in capitals (``DR. WHO: Run!``); it is cut off the text.
+The speaker is the first that exists of: the Name field of an ASS line, the voice tag ``<v Name>``
+of WebVTT, or a leading ``NAME:`` in the text. Such a prefix counts as a name if it is in the cast
+(upper and lower case are equal) or if it is written in capitals (``DR. WHO: Run!``). It is removed
+from the text.
 
-A cue keeps the number of its timing line in the file, counted from 1, also after a bad one; tables
-refer to it as ``line``. Of two cues that overlap, the later one is refused: whose voice is heard
-then cannot be known. Overlaps and overshoots of a few pictures are clipped instead.
+The number of a cue is the number of its timing line in the file, from 1; unusable cues count, too.
+Tables refer to this number as ``line``. If two cues overlap, the later cue is refused, because the
+speaker of the common part is unknown. Overlaps and overshoots of a few video frames are clipped.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ SUBTITLE_SUFFIXES = (".srt", ".vtt", ".ass")
 
 _MAX_FILE_BYTES = 8 << 20
 _MAX_CUE_LETTERS = 1000
-_OVERLAP_S = 0.05  # cues may touch with so much overlap; the later one is clipped
-_OVERSHOOT_S = 0.5  # subtitles often stay on screen a little longer than the media lasts
+_OVERLAP_S = 0.05  # overlap that is allowed; the start of the later cue is moved
+_OVERSHOOT_S = 0.5  # subtitles often stay on the screen a little longer than the media lasts
 
 _TIME = r"(?:\d{1,3}:)?\d{1,2}:\d{2}[.,]\d{1,3}"
 _TIMING = re.compile(rf"\s*-?{_TIME}\s*-->\s*-?{_TIME}(?:\s.*)?")
@@ -42,7 +43,7 @@ _PREFIX = re.compile(r"\s*(?:[-–—]\s*)?([^:\n]{2,30}):\s+(?=\S)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """One line of dialogue. ``index`` is its number in the file, from 1; times in seconds."""
+    """One subtitle cue. ``index`` is its number in the file, from 1; times are in seconds."""
 
     index: int
     start_s: float
@@ -53,7 +54,10 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Subtitles:
-    """Good cues by time, and the faults of the others. A file without any is one fault."""
+    """Usable cues in order of time, and the faults of the other cues.
+
+    A file that cannot be read, or that has no cue, gives one fault.
+    """
 
     cues: tuple[Cue, ...]
     faults: tuple[ClipFault, ...]
@@ -67,14 +71,13 @@ def read_subtitles(
     end_s: float = math.inf,
     max_clip_s: float = math.inf,
 ) -> Subtitles:
-    """Read one SRT, WebVTT or ASS file.
+    """Read one SRT, WebVTT or ASS file; never raises, faults are in the result.
 
     Args:
-        source: the media the cues belong to, for the fault rows.
-        cast: names that may stand before a colon in any case.
-        end_s: where the media end; a cue that reaches further is refused before it can be said
-            to overlap the ones that follow it.
-        max_clip_s: how long a clip may be.
+        source: the media file of the cues, for the fault rows; by default the subtitle file.
+        cast: names that count as a speaker before a colon, in upper or lower case.
+        end_s: end of the media. A cue that ends later is refused; this is checked before overlaps.
+        max_clip_s: longest clip.
     """
     source = source or path.name
     try:
@@ -93,7 +96,10 @@ def read_subtitles(
 def fit_to_media(
     subtitles: Subtitles, *, source: str, end_s: float, max_clip_s: float
 ) -> Subtitles:
-    """Refuse cues that the media does not reach, or that are longer than a clip may be."""
+    """Refuse cues that end after the media or last longer than ``max_clip_s``.
+
+    A cue that ends at most ``_OVERSHOOT_S`` after ``end_s`` is cut at ``end_s``.
+    """
     good, faults = [], list(subtitles.faults)
     for cue in subtitles.cues:
         if cue.start_s >= end_s or cue.end_s > end_s + _OVERSHOOT_S:
@@ -102,7 +108,7 @@ def fit_to_media(
         elif cue.end_s - cue.start_s > max_clip_s:
             what = f"lasts {cue.end_s - cue.start_s:.1f} s, the limit is {max_clip_s:g} s"
             faults.append(_fault(cue.index, "E-IN-TOOLONG", what, source))
-        else:  # reversed and negative times are for the next check to name
+        else:  # _checked refuses reversed and negative times
             good.append(replace(cue, end_s=min(cue.end_s, end_s)))
     return Subtitles(tuple(good), tuple(sorted(faults, key=lambda fault: fault.line)))
 
@@ -167,14 +173,17 @@ _PARSER_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _spoken(text: str, *, ends_at_blank: bool) -> str:
-    """A cue's text with real line ends; without what pysubs2 appends of the next block."""
+    """A cue's text with real line breaks, without text that pysubs2 adds from the next block."""
     text = text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
     return text.partition("\n\n")[0] if ends_at_blank else text
 
 
 def _without_bad_timings(text: str, source: str) -> tuple[str, list[int], list[ClipFault]]:
-    """Cut cues whose timing line is bad out of the text; pysubs2 would glue them to their
-    predecessors. Returns the rest, the numbers of its cues, and the faults."""
+    """Remove cues with an invalid timing line from the text.
+
+    pysubs2 would append such a cue to the previous cue. Returns the remaining text, the numbers of
+    its cues, and the faults.
+    """
     kept: list[str] = []
     numbers: list[int] = []
     faults: list[ClipFault] = []
@@ -197,12 +206,12 @@ def _without_bad_timings(text: str, source: str) -> tuple[str, list[int], list[C
             kept.append(line)
         elif line == "":
             kept.append(line)
-            is_good = True  # whatever follows before the next timing line is no cue of its own
+            is_good = True  # text before the next timing line is not a cue
     return "\n".join(kept), numbers, faults
 
 
 def _clean(cue: Cue, cast: dict[str, str]) -> Cue:
-    """Cut names and tags off the text, and find the speaker."""
+    """Remove names and tags from the text, and find the speaker."""
     text, speaker = cue.text, cue.speaker.strip()
     voice = _VOICE.search(text)
     if not speaker and voice:
@@ -217,6 +226,7 @@ def _clean(cue: Cue, cast: dict[str, str]) -> Cue:
 
 
 def _is_name(word: str, cast: dict[str, str]) -> bool:
+    """Whether the text before a colon is a name: in the cast, or in capitals."""
     word = " ".join(word.split())
     if word.casefold() in cast:
         return True
@@ -240,13 +250,14 @@ def _checked(cues: Sequence[Cue], faults: Sequence[ClipFault], source: str) -> S
 
 
 def _problem(cue: Cue, previous: Cue | None) -> tuple[str, str] | None:
+    """Fault code and text of an unusable cue, or None."""
     times = f"{cue.start_s:.3f} to {cue.end_s:.3f} s"
     if cue.start_s < 0 or cue.end_s < 0:
         return "E-SUB-NEGATIVE", f"has a negative time ({times})"
     if cue.end_s < cue.start_s:
         return "E-SUB-REVERSED", f"ends before it starts ({times})"
     if round(cue.end_s * 25) <= round(cue.start_s * 25):
-        return "E-SUB-ZERO", f"is shorter than one picture ({times})"
+        return "E-SUB-ZERO", f"is shorter than one video frame ({times})"
     if not cue.text:
         return "E-SUB-EMPTY", "has no words"
     if len(cue.text) > _MAX_CUE_LETTERS:

@@ -1,18 +1,18 @@
-"""The optional tables at the root of a footage folder, read once and checked before any work.
+"""Read the optional tables at the root of a footage folder, and check them before any work.
 
-=============  ===========================  ====================================================
-file           columns                      says
-=============  ===========================  ====================================================
-cast.csv       name[, rights, note]         who may be dubbed; a line by anyone else is refused
-emotions.csv   source, line, emotion        emotion of a line (``core.types.EMOTIONS``)
-speakers.csv   source, line, speaker        who says a line, before what the subtitles say
-scenes.csv     source, line, scene          scene of a line
+=============  ===========================  =======================================================
+file           columns                      content
+=============  ===========================  =======================================================
+cast.csv       name[, rights, note]         speakers that may be used; other utterances are refused
+emotions.csv   source, line, emotion        emotion of an utterance (``core.types.EMOTIONS``)
+speakers.csv   source, line, speaker        speaker of an utterance; overrides the subtitles
+scenes.csv     source, line, scene          scene of an utterance
 splits.csv     source or scene, split       train, validation, test or none
-=============  ===========================  ====================================================
+=============  ===========================  =======================================================
 
-``source`` is a path below the folder, with ``/``. ``line`` is the number of the subtitle cue; 1 for
-a source without subtitles; left empty, the row is about every line of the source. A mistake in a
-table stops everything, with file and line, because a half-applied table is worse than none.
+``source`` is a path below the folder, with ``/``. ``line`` is the number of the subtitle cue, or 1
+for a source without subtitles; an empty ``line`` means every utterance of the source. A mistake in
+a table stops the run with the file and the row, because a partly applied table would do harm.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _EVERY_LINE = 0
 
 @dataclass(frozen=True, slots=True)
 class LineValue:
-    """One cell of a table and where it stands, for messages."""
+    """The value of one table row, with the table's name and the row's line number for messages."""
 
     value: str
     table: str
@@ -53,9 +53,12 @@ LineTable = Mapping[str, Mapping[int, LineValue]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """What the tables say; empty where a table is absent.
+    """The content of all tables; a mapping is empty if its table is absent.
 
-    cast: name → rights, or None without ``cast.csv``.
+    Attributes:
+        cast: name → rights, or None without ``cast.csv``.
+        emotions, speakers, scenes: see :data:`LineTable`.
+        source_splits, scene_splits: source → split, scene → split.
     """
 
     cast: Mapping[str, str] | None = None
@@ -67,18 +70,19 @@ class Tables:
 
     @property
     def names(self) -> Collection[str]:
+        """Names in ``cast.csv``; empty without that table."""
         return () if self.cast is None else self.cast.keys()
 
 
 def line_value(table: LineTable, source: str, line: int) -> str:
-    """The value for one line: its own row, else the row for every line, else empty."""
+    """Return the value of one utterance: that of its row, else of the row for all, else empty."""
     rows = table.get(source, {})
     found = rows.get(line) or rows.get(_EVERY_LINE)
     return found.value if found else ""
 
 
 def rows_without_line(tables: Tables, source: str, lines: Collection[int]) -> Iterator[LineValue]:
-    """Rows that name a line which the source does not have."""
+    """Yield the rows of a source whose line number is not in ``lines``."""
     for table in (tables.emotions, tables.speakers, tables.scenes):
         for line, found in table.get(source, {}).items():
             if line != _EVERY_LINE and line not in lines:
@@ -86,15 +90,15 @@ def rows_without_line(tables: Tables, source: str, lines: Collection[int]) -> It
 
 
 def load_tables(root: Path, sources: Collection[str], default_scenes: Collection[str]) -> Tables:
-    """Read and check whatever tables there are.
+    """Read and check the tables that exist.
 
     Args:
-        sources: all sources of the folder; a row may name no other.
+        sources: all sources of the folder; a row may name only these.
         default_scenes: the scenes that exist without ``scenes.csv``.
 
     Raises:
-        ConfigError: naming the file and line: a missing column, an unknown word (with the nearest
-            known one), a row that names no source, a repeated row.
+        ConfigError: E-CFG-TABLE with the file and the row: a missing column, an unknown word (with
+            the nearest known word), an unknown source, a repeated row.
     """
     known = frozenset(sources)
     scenes = _line_table(root, "scenes.csv", "scene", known)
@@ -189,7 +193,7 @@ def _source_of(table: str, row: int, cells: Mapping[str, str], known: frozenset[
 def _rows(
     root: Path, name: str, wanted: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> list[tuple[int, dict[str, str]]] | None:
-    """(line number, cells by column) of every row that is not blank; None if there is no table."""
+    """(line number in the file, column → cell) of every non-blank row; None without the table."""
     path = root / name
     if not path.is_symlink() and not path.exists():
         return None
@@ -210,7 +214,7 @@ def _rows(
                 raise _mistake(name, reader.line_num, what)
             rows.append((reader.line_num, dict(zip(columns, cells, strict=True))))
     except csv.Error as error:
-        raise _mistake(name, reader.line_num, f"is no CSV: {error}") from error
+        raise _mistake(name, reader.line_num, f"is not valid CSV: {error}") from error
     if columns is None:
         raise _mistake(name, 1, f"is empty; wanted the columns {', '.join(wanted)}")
     return rows

@@ -1,8 +1,8 @@
-"""How the decoder child and its parent talk: one JSON message at a time over a local socket.
+"""Messages between the decoder child and its parent: JSON over a local socket.
 
-A message is four bytes of length and JSON text; one open memory file may travel with it and
-holds the arrays as raw bytes. Nothing is pickled, so a child that was taken over by a hostile
-file can lie about pictures but cannot make the parent run anything.
+A message is four bytes of length (big endian) and JSON text. It may carry the descriptor of one
+open memory file that holds the arrays as raw bytes. Nothing is pickled: if a hostile file takes
+over the child, the child can send wrong frames, but it cannot run code in the parent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ MAX_MESSAGE_BYTES = 1 << 20
 
 
 class WireClosedError(Exception):
-    """The other side is gone, or said something that is no message."""
+    """The other process closed the socket, or sent bytes that are not a message."""
 
 
 class WireTimeoutError(Exception):
-    """No whole message by the deadline."""
+    """No complete message arrived before the deadline."""
 
 
 def send(wire: socket.socket, message: dict[str, Any], descriptor: int | None = None) -> None:
-    """Send one message, and with it the right to one open file.
+    """Send one message, and with it an open file descriptor if one is given.
 
     Raises:
-        WireClosedError: the other side is gone.
+        WireClosedError: the other process closed the socket.
     """
     body = json.dumps(message).encode()
     data = len(body).to_bytes(4, "big") + body
@@ -45,13 +45,18 @@ def send(wire: socket.socket, message: dict[str, Any], descriptor: int | None = 
 def receive(
     wire: socket.socket, *, deadline_s: float | None = None
 ) -> tuple[dict[str, Any], int | None]:
-    """Receive one message and the open file that came with it, if one did.
+    """Receive one message.
 
     Args:
-        deadline_s: on ``time.monotonic()``; None waits for ever.
+        deadline_s: on the clock of ``time.monotonic()``; None waits without a limit.
+
+    Returns:
+        The message, and the open file descriptor that came with it or None.
 
     Raises:
-        WireClosedError, WireTimeoutError: no descriptor is left open then.
+        WireClosedError: the other process closed the socket, or sent no valid message.
+        WireTimeoutError: no complete message arrived before the deadline. After both errors
+            received descriptors are closed.
     """
     data, descriptor = bytearray(), None
     wanted = 4

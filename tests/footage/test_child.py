@@ -223,7 +223,7 @@ def test_decord_aborting_the_process_is_a_named_fault_after_two_tries(bomb, film
 def test_a_count_of_pictures_that_cannot_be_is_refused_before_decord_sees_it(bomb, film, child):
     child.probe(film)
     pid = child.pid
-    with pytest.raises(ClipError, match="2147483647 pictures") as caught:
+    with pytest.raises(ClipError, match="2147483647 video frames") as caught:
         child.probe(bomb)
     assert caught.value.code == "E-IN-FORMAT"
     assert child.pid == pid

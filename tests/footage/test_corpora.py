@@ -627,7 +627,7 @@ def test_when_no_file_can_be_decoded_the_reason_is_told(tmp_path):
     root = fill_all(tmp_path / "GRID", {"s1/bbaf2n.mpg": b"no video"})
     with pytest.raises(ConfigError, match="can be used: 1 × "):
         prepare_corpus("grid", root, tmp_path / "out")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         prepare_corpus("grid", tmp_path / "nowhere", tmp_path / "out")
 
 
@@ -658,7 +658,7 @@ def write(path: Path, text: str) -> Path:
     [
         ({"train": "a\n", "test": "b\na\n"}, r"test line 2 puts 'a' into test, another .* train"),
         ({"train": "a\n|no name\n"}, r"train line 2 has no name"),
-        ({"dev": "a\n"}, r"'dev' is no split"),
+        ({"dev": "a\n"}, r"'dev' is not a split"),
         ({"train": None}, r"cannot be read"),
     ],
 )

@@ -317,7 +317,7 @@ def test_the_last_picture_is_held_for_two_pictures_and_no_longer(tmp_path):
     path = make(tmp_path / "x.mp4", steady(10))
     assert numbers_of(clip(path, 8, 12).frames) == [8, 9, 9, 9]
     for decoder in ("pyav", "decord"):
-        with pytest.raises(ClipError, match=r"pictures end at 0\.40 s") as caught:
+        with pytest.raises(ClipError, match=r"frames end at 0\.40 s") as caught:
             clip(path, 8, 15, decoder=decoder)
         assert caught.value.code == "E-IN-RANGE"
 

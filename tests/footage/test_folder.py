@@ -147,7 +147,7 @@ def test_with_a_cast_everybody_else_is_refused(root, decoder):
     refused = {fault.clip_id: fault for fault in faults if fault.code == "E-IN-CAST"}
     assert set(refused) == {"Moonfleet~harbour-0002", "trailer-0001"}
     assert "'BEN'" in refused["Moonfleet~harbour-0002"].message
-    assert "nobody" in refused["trailer-0001"].message
+    assert "has no speaker" in refused["trailer-0001"].message
 
 
 def test_a_row_about_a_line_that_is_not_there_is_a_fault(root, decoder):
@@ -180,7 +180,7 @@ HEAD = "source,line,emotion\n"
         ("emotions.csv", HEAD.replace("\n", ",moood\n"), r"line 1 has the unknown column 'moood'"),
         ("emotions.csv", "", r"zero bytes"),
         ("emotions.csv", b"source,line,emotion\n\xff", r"line 2 is not UTF-8"),
-        ("emotions.csv", HEAD + 'trailer.mp4,1,"sad\n', r"is no CSV"),
+        ("emotions.csv", HEAD + 'trailer.mp4,1,"sad\n', r"is not valid CSV"),
         ("emotions.csv", HEAD + "../x.mp4,1,sad\n", r"line 2 names '../x.mp4'"),
         ("emotions.csv", "a," * 100 + "b\n", r"has 101 cells"),
         ("splits.csv", "source,split\ntrailer.mp4,tets\n", r"line 2 .*did you mean 'test'"),
@@ -288,7 +288,7 @@ def test_known_sources_are_left_out_and_progress_is_told(root, decoder):
 
 
 def test_a_root_that_is_no_folder_is_a_setting_error(tmp_path, decoder):
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="not a folder"):
         read(tmp_path / "absent", decoder)
 
 

@@ -1,9 +1,10 @@
-"""Which of several faces speaks: the one whose mouth goes with the sound.
+"""Find the active speaker among several faces: the face whose mouth correlates with the sound.
 
-Two traces of every face are compared with the loudness: how much the mouth moves, and how dark its
-middle is (an open mouth is dark). The idea of correlating pixels with the sound's energy is Hershey
-& Movellan's ("Audio vision", NIPS 1999); the traces and figures here are redub's own. It is no
-trained detector: a voice-over, music, or two mouths that move alike mislead it.
+Two traces of every face are correlated with the loudness: the motion of the mouth, and the darkness
+of its middle (an open mouth is dark). Source of the idea: Hershey & Movellan, "Audio vision" (NIPS
+1999), who correlate pixels with the energy of the sound. The traces and constants here have no
+source. This is not a trained detector: a voice-over, music, or two mouths with similar motion can
+lead to a wrong choice.
 Letters: V video frames, N frames of one shot.
 """
 
@@ -20,12 +21,12 @@ from redub.features.face.following import Track
 
 Floats = NDArray[np.float64]
 
-RIVAL = 0.6  # a track this close to the heaviest may still be the speaker
-LOUD_RANGE_DB = 40.0  # below the clip's loudest frame by this much is as good as silent
-SMOOTHED = 3  # frames; a mouth opens and closes within a few
-NOISE = 1.0  # grey levels a trace wavers by in a still picture; decibels a steady sound wavers by
-SHORTEST = 12  # frames; over less than half a second anything agrees with anything
-LEAST = 0.25  # of at most 2: below this no face goes with the sound
+RIVAL = 0.6  # tracks with at least this part of the largest weight are candidates
+LOUD_RANGE_DB = 40.0  # frames this much below the loudest frame count as silent
+SMOOTHED = 3  # width of the smoothing in frames; a mouth opens and closes within a few frames
+NOISE = 1.0  # assumed noise of a trace (grey levels) and of the loudness (decibels)
+SHORTEST = 12  # frames; correlations over less than half a second are meaningless
+LEAST = 0.25  # smallest accepted sum of correlations, of at most 2
 
 UPPER, LOWER = (0.15, 0.5), (0.62, 0.95)  # rows of the face box: eyes and brows, mouth and chin
 SIDES = (0.2, 0.8)  # columns of the face box
@@ -33,27 +34,31 @@ LIPS = (0.35, 0.65, 0.66, 0.92)  # left, right, top, bottom of the mouth's middl
 
 
 class MouthTraces(NamedTuple):
-    """What one face does, frame by frame; all (N,) float64 in grey levels.
+    """Traces of one face over the frames of a shot; all (N,) float64 in grey levels.
 
-    The last frame has no next one to differ from and repeats the motion before it.
+    The last frame has no next frame, so it repeats the motion of the frame before.
     """
 
     motion: Floats  # change of mouth and chin to the next frame
     head: Floats  # change of eyes and brows: the motion of head, camera and light
-    opening: Floats  # how much darker the mouth's middle is than the face
+    opening: Floats  # brightness of the face minus brightness of the middle of the mouth
 
 
 def speaking_track(
     frames: ByteArray, tracks: Sequence[Track], span: tuple[int, int], loudness_db: Floats | None
 ) -> Track | None:
-    """The track of one shot to keep.
+    """Choose the face track of one shot.
 
-    The heaviest; between near equals the one whose mouth goes with the sound; without sound, or
-    where no mouth goes with it, the one whose mouth moves most.
+    The track with the largest weight wins. If other tracks have nearly the same weight, the track
+    whose mouth correlates best with the sound wins. Without sound, or if no mouth correlates with
+    it, the track with the most mouth motion wins.
 
     Args:
-        span: first frame of the shot, and the first after it.
+        span: first frame of the shot, and the first frame after it.
         loudness_db: (V,) from :func:`loudness_of`; None without sound.
+
+    Returns:
+        The track, or None if there is none.
     """
     if not tracks:
         return None
@@ -62,15 +67,15 @@ def speaking_track(
     if len(rivals) == 1:
         return rivals[0]
     if loudness_db is not None and span[1] - span[0] >= SHORTEST:
-        heard = loudness_db[slice(*span)]
-        scores = [agreement(mouth_traces(frames, track, span), heard) for track in rivals]
+        loudness = loudness_db[slice(*span)]
+        scores = [agreement(mouth_traces(frames, track, span), loudness) for track in rivals]
         if max(scores) >= LEAST:
             return rivals[int(np.argmax(scores))]
     return max(rivals, key=lambda track: mouth_motion(frames, track))
 
 
 def loudness_of(level_db: FloatArray) -> Floats:
-    """Decibels below the clip's loudest picture, -40 to 0.
+    """Compute the loudness relative to the loudest frame of the clip, (V,) from -40 to 0 dB.
 
     Args:
         level_db: (V, 1) of the feature ``speech_level``.
@@ -80,19 +85,22 @@ def loudness_of(level_db: FloatArray) -> Floats:
     return below
 
 
-def agreement(traces: MouthTraces, heard: Floats) -> float:
-    """How far a mouth goes with the sound: two correlations added, -2 to 2.
+def agreement(traces: MouthTraces, loudness_db: Floats) -> float:
+    """Measure how well a mouth agrees with the sound: the sum of two correlations, -2 to 2.
 
-    Motion counts after what the head's own motion explains is taken away; a trace that hardly
-    leaves the picture's noise counts for less.
+    The motion of the head is removed from the motion of the mouth by linear regression. A trace
+    that is hardly larger than the image noise gives a small correlation.
+
+    Args:
+        loudness_db: (N,) of the frames of the traces.
     """
-    sound = _smoothed(heard)
+    sound = _smoothed(loudness_db)
     motion, head, opening = (_smoothed(trace) for trace in traces)
     return _correlation(_unexplained(motion, head), sound) + _correlation(opening, sound)
 
 
 def mouth_traces(frames: ByteArray, track: Track, span: tuple[int, int]) -> MouthTraces:
-    """Measure one face in every frame of a shot; its boxes are interpolated between searches."""
+    """Measure one face in every frame of a shot; boxes are interpolated between the searches."""
     start, end = span
     at = np.fromiter(track.boxes, dtype=np.int64)
     found = np.array([box[:4] for box in track.boxes.values()])  # (hits, 4)
@@ -111,10 +119,10 @@ def mouth_traces(frames: ByteArray, track: Track, span: tuple[int, int]) -> Mout
 
 
 def mouth_motion(frames: ByteArray, track: Track) -> float:
-    """How much more the lower third of a face changes than its upper half, in grey levels.
+    """Measure the mean change of the mouth region minus that of the eye region, in grey levels.
 
-    Measured at the searched frames. The upper half carries the motion of the head and camera,
-    which a listener has too.
+    Measured at the frames in which faces were searched. The eye region has only the motion of head
+    and camera, which a silent person shows, too.
     """
     lower: list[float] = []
     upper: list[float] = []
@@ -134,7 +142,7 @@ def mouth_motion(frames: ByteArray, track: Track) -> float:
 def _part(
     frames: ByteArray, box: Floats, left: float, right: float, top: float, bottom: float
 ) -> FloatArray:
-    """A part of a face box in some frames; empty where it lies outside the picture."""
+    """Cut a part of a face box out of some frames; empty if it lies outside the frame."""
     x, y, w, h = box
     rows = slice(max(0, int(y + top * h)), max(0, int(y + bottom * h)))
     columns = slice(max(0, int(x + left * w)), max(0, int(x + right * w)))
@@ -156,14 +164,14 @@ def _smoothed(trace: Floats) -> Floats:
 
 
 def _unexplained(trace: Floats, cause: Floats) -> Floats:
-    """What a straight line through ``cause`` leaves of ``trace``."""
+    """The residual of a linear regression of ``trace`` on ``cause``."""
     trace, cause = trace - trace.mean(), cause - cause.mean()
     power = float(cause @ cause)
     return trace - cause * (float(trace @ cause) / power) if power > 0 else trace
 
 
 def _correlation(trace: Floats, sound: Floats) -> float:
-    """Pearson's r, as if both had :data:`NOISE` on top: a still face agrees with nothing."""
+    """Pearson's r with :data:`NOISE` added to both variances, so a still face gives about 0."""
     trace, sound = trace - trace.mean(), sound - sound.mean()
     spread = (trace.var() + NOISE**2) * (sound.var() + NOISE**2)
     return float(np.mean(trace * sound) / np.sqrt(spread))

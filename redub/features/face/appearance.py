@@ -1,4 +1,4 @@
-"""What a face crop looks like at low resolution, as cosine coefficients.
+"""The low-resolution appearance of a face crop, as cosine coefficients.
 
 Letters: V video frames.
 """
@@ -12,20 +12,23 @@ from redub.core.types import FloatArray
 
 
 def slow_patterns(count: int) -> tuple[tuple[int, int], ...]:
-    """The first ``count`` (down, across) half-wave numbers, slowest first, without (0, 0)."""
+    """Return the first ``count`` (vertical, horizontal) frequencies, lowest first, without (0, 0).
+
+    A frequency counts half waves, 0 to 7.
+    """
     places = [(u, v) for u in range(8) for v in range(8) if (u, v) != (0, 0)]
     return tuple(sorted(places, key=lambda place: (sum(place), place))[:count])
 
 
 def cosine_coefficients(pictures: FloatArray, count: int) -> FloatArray:
-    """Low-frequency content of square pictures whose side is a multiple of 16.
+    """Compute low-frequency cosine coefficients of square images.
 
     Args:
-        pictures: (V, side, side) float32.
+        pictures: (V, side, side) float32, side a multiple of 16.
 
     Returns:
-        (V, count) float32 orthonormal 2-D cosine coefficients / 16 in the order of
-        :func:`slow_patterns`: contrast patterns only, the mean level is left out.
+        (V, count) float32 orthonormal 2-D cosine coefficients, divided by 16, in the order of
+        :func:`slow_patterns`; without the mean level.
     """
     places = slow_patterns(count)
     rows = np.empty((len(pictures), count), dtype=np.float32)

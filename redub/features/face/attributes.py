@@ -1,8 +1,8 @@
-"""Measured attributes of a face through a clip: mouth, corners, brows, eyes, head, liveliness.
+"""Measured attributes of a face in a clip: mouth, mouth corners, brows, eyes, head, liveliness.
 
-Everything is read from grey crops of the face box by fixed rules about where brows, eyes and mouth
-stand in a Haar box. A turned head, a fringe over the brows or glasses mislead these rules; they are
-estimates for comparing clips, not landmarks. Light is normalised per clip.
+All values are measured in grey crops of the face box, with fixed positions of brows, eyes and mouth
+in a Haar box. A turned head, hair over the brows or glasses cause errors. So the values are
+estimates for the comparison of clips, not landmarks. Light is normalised per clip.
 Letters: V video frames.
 """
 
@@ -25,42 +25,42 @@ Floats = NDArray[np.float64]
 
 SIDE = 64  # of the face crops
 SKIN_PERCENTILE = 65.0
-LEAST_OPENING = 0.008  # of the mouth crop; a smaller change is noise, no opening
-LEAST_SPREAD = 20.0  # grey levels; below this the crop is too flat to show brows
+LEAST_OPENING = 0.008  # of the mouth crop; a smaller change is noise
+LEAST_SPREAD = 20.0  # grey levels; with less contrast the crop does not show brows
 BROW_ROWS, EYE_ROWS = (0.18, 0.36), (0.33, 0.52)
-SHADE = 0.15  # darkness below which skin is plain; its edges tell nothing about brows
+SHADE = 0.15  # darker pixels may be a brow; edges of lighter skin are ignored
 BROW_COLUMNS = (
     0.2,
     0.45,
-)  # of the left brow, clear of the temple; the right one is its mirror image
+)  # of the left brow without the temple; the right brow is mirrored
 
 
 class FaceMeasures(NamedTuple):
-    """Per-frame measures of one clip, (V,) float64 each; heights are shares of the face box."""
+    """Measurements per frame of one clip, (V,) float64 each; heights are fractions of the box."""
 
     mouth: MouthShape
-    brow_height: Floats  # how far the brows stand above the eyes
-    brow_slant: Floats  # slope of the brows' edges towards the nose: above 0 inner ends are lower
-    eye_contrast: Floats  # how far the eye rows are from skin, darker or brighter
-    upper_motion: Floats  # change from the last frame in brows and eyes
-    lower_motion: Floats  # the same around the mouth
-    head_speed: Floats  # path of the box's centre, box widths per frame
-    size: Floats  # box width over its mean
+    brow_height: Floats  # distance of the brows above the eyes
+    brow_slant: Floats  # slope of the brows towards the nose: positive if inner ends are lower
+    eye_contrast: Floats  # absolute difference of the eye rows from skin
+    upper_motion: Floats  # change from the last frame at brows and eyes
+    lower_motion: Floats  # change from the last frame around the mouth
+    head_speed: Floats  # motion of the box's centre, in box widths per frame
+    size: Floats  # box width divided by its mean
 
 
 class FaceAttributes(NamedTuple):
-    """One number per clip and attribute; trends are the last third minus the first third."""
+    """One number per attribute of a clip; trends are the last third minus the first third."""
 
     opening_mean: float
     opening_range: float  # standard deviation over the clip
-    opening_rate_hz: float  # how often the mouth opens beyond its mean
+    opening_rate_hz: float  # openings beyond the mean opening, per second
     hole_mean: float
     width_mean: float
     width_range: float
-    bright_mean: float  # teeth
+    bright_mean: float  # bright part of the mouth (teeth)
     corner_lift: float
     corner_trend: float
-    skew: float  # one corner above the other
+    skew: float  # height difference of the two corners
     brow_height: float
     brow_slant: float
     brow_trend: float
@@ -74,14 +74,15 @@ class FaceAttributes(NamedTuple):
 
 
 def face_pictures(frames: ByteArray, track: FloatArray) -> FloatArray:
-    """Light-normalised face crops.
+    """Cut face crops and normalise their light per clip.
 
     Args:
         frames: (V, H, W, 3) uint8 RGB.
         track: (V, 5) rows of ``face_track``.
 
     Returns:
-        (V, 64, 64) float32: 0 skin, 1 the clip's darkest level, below 0 brighter than skin.
+        (V, 64, 64) float32 darkness: 0 is skin, 1 the darkest level of the clip, negative values
+        are brighter than skin.
     """
     crops = grey_crops(frames, track, WHOLE_FACE, SIDE)
     darkest, skin = (float(level) for level in np.percentile(crops, (1.0, SKIN_PERCENTILE)))
@@ -91,11 +92,11 @@ def face_pictures(frames: ByteArray, track: FloatArray) -> FloatArray:
 
 
 def measure_face(faces: FloatArray, mouth: MouthShape, track: FloatArray) -> FaceMeasures:
-    """Measure every frame.
+    """Measure the face in every frame.
 
     Args:
         faces: (V, 64, 64) from :func:`face_pictures`.
-        mouth: measures of the same frames.
+        mouth: measurements of the same frames.
         track: (V, 5) rows of ``face_track``.
     """
     dark = faces.astype(np.float64)
@@ -123,7 +124,7 @@ def measure_face(faces: FloatArray, mouth: MouthShape, track: FloatArray) -> Fac
 
 
 def summarise_face(measures: FaceMeasures, track: FloatArray, *, fps: int) -> FaceAttributes:
-    """Boil the measures of a clip down to one number each."""
+    """Summarise the measurements of a clip to one number per attribute."""
     mouth = measures.mouth
     boxes = np.asarray(track, dtype=np.float64)
     centres = (boxes[:, :2] + boxes[:, 2:4] / 2) / boxes[:, 2].mean()
@@ -155,26 +156,26 @@ def summarise_face(measures: FaceMeasures, track: FloatArray, *, fps: int) -> Fa
 def attributes_of(
     faces: FloatArray, mouth: MouthShape, track: FloatArray, *, fps: int
 ) -> FaceAttributes:
-    """From a clip's face pictures, mouth shapes and face boxes to its attributes."""
+    """Compute the attributes from face crops (V, 64, 64), mouth shapes and face boxes (V, 5)."""
     return summarise_face(measure_face(faces, mouth, track), track, fps=fps)
 
 
 def faces_of_clip(media: ClipMedia) -> FloatArray:
-    """:func:`face_pictures` of the tracked face.
+    """Return :func:`face_pictures` of the tracked face.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+        FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
     """
     if media.frames is None:
-        raise FeatureAbsent("the clip has no picture of a face", code="E-FEAT-NOFACE")
+        raise FeatureAbsent("the clip has no video frame with a face", code="E-FEAT-NOFACE")
     return media.once(face_pictures, media.frames, frames_of(media.features, "face_track"))
 
 
 def attributes_of_clip(media: ClipMedia, *, fps: int) -> FaceAttributes:
-    """Attributes of the tracked face, from ``face_track`` and ``mouth_crop``.
+    """Compute the attributes of the tracked face, from ``face_track`` and ``mouth_crop``.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+        FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
     """
     faces = faces_of_clip(media)
     mouth = media.once(mouth_shape, media.once(darkness, frames_of(media.features, "mouth_crop")))
@@ -183,7 +184,7 @@ def attributes_of_clip(media: ClipMedia, *, fps: int) -> FaceAttributes:
 
 
 def trend(values: FloatArray | Floats) -> float:
-    """Mean of the last third minus mean of the first third; 0 for fewer than three values."""
+    """Compute mean of the last third minus mean of the first third; 0 for less than 3 values."""
     third = len(values) // 3
     if third == 0:
         return 0.0
@@ -193,7 +194,7 @@ def trend(values: FloatArray | Floats) -> float:
 
 
 def _rises(values: FloatArray) -> int:
-    """Upward crossings of the mean that leave it by a quarter standard deviation and visibly."""
+    """Count upward crossings of the mean, with a hysteresis of a quarter standard deviation."""
     margin = max(0.25 * float(values.std()), LEAST_OPENING)
     state, rises = False, 0
     for value in values - values.mean():
@@ -209,10 +210,10 @@ def _blurred(pictures: Floats) -> FloatArray:
 
 
 def _row_of_shade(profile: Floats, rows: tuple[float, float]) -> Floats:
-    """Where between two rows the profile is darkest on average, in box heights."""
+    """The mean dark position of a (V, 64) profile between two rows, in box heights."""
     start, stop = (round(share * SIDE) for share in rows)
     part = profile[:, start:stop]
-    # What every row of the part shares is shade or hair, not a brow or an eye.
+    # Darkness that most rows share is shade or hair, not a brow or an eye.
     weight = np.clip(part - np.quantile(part, 0.3, axis=1, keepdims=True), 1e-6, None)
     place = (np.arange(start, stop) + 0.5) / SIDE
     row: Floats = (weight * place).sum(axis=1) / weight.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Face boxes that the user drew: the first choice where detectors fail, as in animation.
+"""Read face boxes that the user drew, for footage where detectors fail, as in animation.
 
 Each CSV file has a header and one row per box::
 
@@ -6,10 +6,10 @@ Each CSV file has a header and one row per box::
     film/scene_1/3,0,412,96,180,210
     film/scene_1/3,40,430,99,182,214
 
-``frame`` counts pictures of the clip from 0 (25 per second). ``x, y`` is the box's left upper
-corner and ``w, h`` its size, in pixels of the decoded picture; with the two further columns
-``width,height`` they are in pixels of a picture of that size, and are scaled. Other columns are
-allowed and not read. Letters: V video frames.
+``frame`` counts video frames of the clip from 0 (25 per second). ``x, y`` is the left upper corner
+of the box and ``w, h`` its size, in pixels of the decoded frame. With the optional columns
+``width,height`` they are in pixels of a frame of that size, and are scaled. Other columns are
+allowed and ignored. Letters: V video frames.
 """
 
 from __future__ import annotations
@@ -32,32 +32,36 @@ KIND = "face_boxes"
 WANTED = ("clip_id", "frame", "x", "y", "w", "h")
 PICTURE = ("width", "height")
 FRAME_DIGITS = 9  # a year at 25 per second
-FURTHEST = 1_000_000  # pixels; no picture is so large, and sums with it stay exact
+FURTHEST = 1_000_000  # pixels; no frame is so large, and sums with it stay exact
 
-_SHORT = reprlib.Repr()  # a message quotes a cell, but not a page of it
+_SHORT = reprlib.Repr()  # messages quote only the start of a long cell
 _SHORT.maxstring = 60
 
 
 class GivenBox(NamedTuple):
-    """One row, and where it stands."""
+    """One row of a file, with its place for messages."""
 
     frame: int
     x: float
     y: float
     w: float
     h: float
-    picture: tuple[float, float] | None  # width and height the box was drawn at
+    picture: tuple[float, float] | None  # frame width and height that the box refers to
     place: str  # "boxes.csv line 7"
 
 
 class UserBoxes:
-    """All boxes of one entry of the ledger, by clip."""
+    """All boxes of one entry of the ledger.
+
+    Attributes:
+        by_clip: clip id → boxes in order of their frames.
+    """
 
     def __init__(self, weights: WeightFolder) -> None:
         """Read every CSV file of the entry.
 
         Raises:
-            ModelRefusedError: E-MODEL-BOXES, rows that are wrong, by file and line.
+            ModelRefusedError: E-MODEL-BOXES, with the file and line of wrong rows.
         """
         given: dict[str, dict[int, GivenBox]] = {}
         wrong: list[str] = []
@@ -77,20 +81,20 @@ class UserBoxes:
         }
 
     def rows(self, clip_id: str, count: int, size: tuple[int, int]) -> FloatArray | None:
-        """Boxes of every frame of a clip.
+        """Compute a box for every frame of a clip.
 
         Args:
-            count: V.
-            size: width and height of the decoded picture.
+            count: V, the number of frames.
+            size: width and height of the decoded frame.
 
         Returns:
-            (V, 5) float32 rows as of ``face_track``, None where the user gave none. Between given
-            frames boxes are interpolated in a straight line, also across a cut; before the first
-            and after the last they are held.
+            (V, 5) float32 rows like those of ``face_track``; None if the clip has no boxes. Between
+            given frames boxes are interpolated linearly, also across a cut. Before the first and
+            after the last given frame the box does not change.
 
         Raises:
-            ClipError: E-FEAT-BOXES, a frame that the clip does not have, or a box whose middle
-                lies outside of the picture.
+            ClipError: E-FEAT-BOXES, a frame number beyond the clip, or a box whose middle lies
+                outside the frame.
         """
         given = self.by_clip.get(clip_id)
         if given is None:
@@ -107,7 +111,7 @@ class UserBoxes:
 def _placed(given: GivenBox, count: int, size: tuple[int, int]) -> Box:
     if given.frame >= count:
         raise ClipError(
-            f"{given.place}: frame {given.frame}, but the clip's pictures are 0 to {count - 1}",
+            f"{given.place}: frame {given.frame}, but the clip's frames are 0 to {count - 1}",
             code="E-FEAT-BOXES",
         )
     drawn = given.picture or size
@@ -115,8 +119,8 @@ def _placed(given: GivenBox, count: int, size: tuple[int, int]) -> Box:
     x, y, w, h = given.x * across, given.y * down, given.w * across, given.h * down
     if not (0 <= x + w / 2 <= size[0] and 0 <= y + h / 2 <= size[1]):
         raise ClipError(
-            f"{given.place}: the box's middle ({x + w / 2:.0f}, {y + h / 2:.0f}) lies outside of "
-            f"the {size[0]} x {size[1]} picture; if it was drawn on another size, add the columns "
+            f"{given.place}: the box's middle ({x + w / 2:.0f}, {y + h / 2:.0f}) lies outside "
+            f"the {size[0]} x {size[1]} frame; if it was drawn on another size, add the columns "
             "width,height",
             code="E-FEAT-BOXES",
         )
@@ -124,7 +128,7 @@ def _placed(given: GivenBox, count: int, size: tuple[int, int]) -> Box:
 
 
 def _read(weights: WeightFolder, name: str, wrong: list[str]) -> Iterator[tuple[str, GivenBox]]:
-    """The good rows of one file; what is wrong with the others goes to ``wrong``."""
+    """Yield the valid rows of one file; append a message for each other row to ``wrong``."""
     text = weights.text(name).removeprefix("\ufeff")  # spreadsheets write a byte order mark
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -133,7 +137,7 @@ def _read(weights: WeightFolder, name: str, wrong: list[str]) -> Iterator[tuple[
         if missing or (len(set(PICTURE) & set(header)) == 1) or len(set(header)) < len(header):
             wrong.append(
                 f"{name} line 1: the header is {_SHORT.repr(','.join(header))}, wanted "
-                f"{','.join(WANTED)} and at will {','.join(PICTURE)}"
+                f"{','.join(WANTED)} and optionally {','.join(PICTURE)}"
             )
             return
         for cells in reader:
@@ -153,7 +157,7 @@ def _read(weights: WeightFolder, name: str, wrong: list[str]) -> Iterator[tuple[
 
 
 def _given(row: Mapping[str, str], place: str) -> GivenBox:
-    """Raises ValueError with what is wrong in one cell."""
+    """Parse one row; raises ValueError that says what is wrong in a cell."""
     if not row["clip_id"]:
         raise ValueError("clip_id is empty")
     frame = row["frame"]
@@ -171,7 +175,7 @@ def _given(row: Mapping[str, str], place: str) -> GivenBox:
         if size <= 0:
             raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted above 0")
     for column, size in zip(PICTURE, picture, strict=True) if picture else ():
-        if size < 1:  # a tiny one would make every box of it endless
+        if size < 1:  # a tiny frame size would scale its boxes to infinity
             raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted at least 1")
     return GivenBox(int(frame), x, y, w, h, picture, place)
 
@@ -181,7 +185,7 @@ def _number(row: Mapping[str, str], column: str) -> float:
         value = float(row[column])
     except ValueError:
         value = math.nan
-    if not abs(value) <= FURTHEST:  # NaN is not, either
+    if not abs(value) <= FURTHEST:  # also true for NaN
         wanted = f"at most {FURTHEST} pixels" if math.isfinite(value) else "a number"
         raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted {wanted}")
     return value

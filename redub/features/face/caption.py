@@ -1,10 +1,10 @@
-"""A face's expression in English sentences, chosen from measured mouth, brow and head attributes.
+"""Describe a facial expression in English sentences, from measured mouth, brow and head attributes.
 
-A caption states what was measured and the mood words that :func:`mood_words` ties to it. The ties
-follow the action units of Ekman & Friesen, "Facial Action Coding System" (1978), as commonly read:
+A caption states the measurements and the mood words of :func:`mood_words`. The mood words follow
+the action units of Ekman & Friesen, "Facial Action Coding System" (1978), in the usual reading:
 raised corners (AU 12) joy; lowered corners (AU 15) with inner brows up (AU 1) sadness; drawn brows
-(AU 4) anger; high brows (AU 1+2) with a dropped jaw (AU 26) surprise. No action unit is recognised
-here: grey-level estimates stand in for them.
+(AU 4) anger; high brows (AU 1+2) with a dropped jaw (AU 26) surprise. Action units are not
+recognised here; grey-level estimates replace them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from redub.features.base import FeatureSchema, LocalExtractor, Media
 from redub.features.face.attributes import FaceAttributes, attributes_of_clip
 from redub.features.text.wording import binned, listed
 
-# Bins: upper bounds, and one word more than bounds.
+# Bins: upper bounds, then the words of the bins (one more than bounds).
 OPENING = ((0.24, 0.3, 0.4), ("stays nearly closed", "parts", "opens", "opens wide"))
 RATE_HZ = ((0.5, 1.5, 2.5), ("seldom", "now and then", "often", "at a fast pace"))
 CORNERS = ((-0.045, 0.05), ("drooped", "straight", "raised"))
 BROWS = ((0.072, 0.1), ("low", "at mid height", "high"))
 SLANT = ((-0.09, 0.09), ("inner ends up", "ends alike", "inner ends drawn down"))
 HEAD = ((0.01, 0.03, 0.07), ("rests", "sways a touch", "sways", "swings about"))
-LOPSIDED = 0.05  # one corner above the other, shares of the mouth crop
-CORNER_TREND = 0.04  # shares of the mouth crop
+LOPSIDED = 0.05  # height difference of the corners, as a fraction of the mouth crop
+CORNER_TREND = 0.04  # as a fraction of the mouth crop
 LIVELINESS_TREND = 0.02  # normalised grey levels per frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceCaptionConfig:
-    """``video``: the run's picture clock, for rates per second."""
+    """Settings of the builtin ``face_caption``; ``video`` gives the frame rate."""
 
     video: VideoSpec
 
 
 class FaceCaptionExtractor(LocalExtractor):
-    """Frames, face boxes and mouth crops in, a paragraph about the expression out."""
+    """Compute a paragraph about the expression from frames, face boxes and mouth crops."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -50,19 +50,20 @@ class FaceCaptionExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     def extract(self, media: ClipMedia) -> str:
-        """Describe the face.
+        """Describe the face of one clip.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         return face_sentences(attributes_of_clip(media, fps=self.config.video.fps))
 
 
 def face_sentences(face: FaceAttributes) -> str:
-    """The caption of measured attributes."""
+    """Write the caption of measured attributes."""
     opening = binned(face.opening_mean, OPENING)
     pace = binned(face.opening_rate_hz, RATE_HZ)
     corners = f"its corners are {binned(face.corner_lift, CORNERS)}"
@@ -84,7 +85,7 @@ def face_sentences(face: FaceAttributes) -> str:
 
 
 def mood_words(face: FaceAttributes) -> list[str]:
-    """One or two moods from corners, brows and mouth (-1 low, 0 ordinary, 1 high each)."""
+    """Choose one or two mood words from the heights of mouth corners and brows and their slant."""
     corners = bisect(CORNERS[0], face.corner_lift) - 1
     brows = bisect(BROWS[0], face.brow_height) - 1
     slant = bisect(SLANT[0], face.brow_slant) - 1

@@ -1,6 +1,6 @@
 """Cut the same part of a face out of every frame.
 
-Letters: V video frames, H and W picture height and width.
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from redub.core.types import ByteArray, FloatArray
 
 
 class Region(NamedTuple):
-    """A part of the face box, in shares of the box: 0 is its left or top edge, 1 the other."""
+    """A part of the face box, in fractions of it: 0 is the left or top edge, 1 right or bottom."""
 
     left: float
     top: float
@@ -28,21 +28,21 @@ MOUTH = Region(0.25, 0.62, 0.75, 0.95)
 
 
 def grey_crops(frames: ByteArray, track: FloatArray, region: Region, size: int) -> ByteArray:
-    """A square grey crop of every frame; the region is stretched to fill it.
+    """Cut a square grey crop out of every frame; the region is scaled to fill the square.
 
     Args:
         frames: (V, H, W, 3) uint8 RGB.
         track: (V, 5) rows of ``face_track``.
 
     Returns:
-        (V, size, size) uint8. Where the region leaves the picture, its edge is repeated.
+        (V, size, size) uint8. Where the region is outside the frame, the frame's edge is repeated.
     """
     crops = np.empty((len(frames), size, size), dtype=np.uint8)
     for k, (frame, row) in enumerate(zip(frames, track, strict=True)):
         x, y, w, h = (float(value) for value in row[:4])
         width = max(1, round((region.right - region.left) * w))
         height = max(1, round((region.bottom - region.top) * h))
-        # Pixel centres lie at whole numbers, so the middle of pixels 0..n-1 is (n-1)/2.
+        # OpenCV has pixel centres at whole numbers, so the middle of pixels 0..n-1 is (n-1)/2.
         centre_x = x + (region.left + region.right) / 2 * w - 0.5
         centre_y = y + (region.top + region.bottom) / 2 * h - 0.5
         grey, left, top = _around(frame, centre_x, centre_y, width, height)
@@ -56,10 +56,10 @@ def grey_crops(frames: ByteArray, track: FloatArray, region: Region, size: int) 
 def _around(
     frame: ByteArray, centre_x: float, centre_y: float, width: int, height: int
 ) -> tuple[ByteArray, int, int]:
-    """The grey pixels that a patch is interpolated from, and where they start.
+    """The grey pixels from which a patch is interpolated, and their left and top position.
 
-    Only they become grey, since a face is a small part of a picture. Beyond the picture they repeat
-    its edge: OpenCV's own patches do so only while they touch it.
+    Only this part of the frame is converted to grey, because a face is a small part. Outside the
+    frame its edge is repeated; OpenCV does that only for patches that touch the frame.
     """
     left, right = math.floor(centre_x - width / 2) - 2, math.ceil(centre_x + width / 2) + 3
     top, bottom = math.floor(centre_y - height / 2) - 2, math.ceil(centre_y + height / 2) + 3

@@ -1,11 +1,11 @@
-"""Faces of one picture by OpenCV's Haar cascades: frontal first, then profiles of both sides.
+"""Detect faces in one frame with OpenCV's Haar cascades: frontal, then profiles of both sides.
 
-Also what every detector of the chain shares: the box, and how its score is recorded.
+Also defines the parts that all face detectors share: the box, and the encoding of its score.
 
 Source: Viola & Jones, "Rapid object detection using a boosted cascade of simple features" (CVPR
-2001); Lienhart, Kuranov & Pisarevsky (DAGM 2003) for the frontal cascade ``alt2``. The trained
-cascades come inside the OpenCV 4 package. They find human and near-human faces that stand
-upright; strongly stylised, tilted or covered faces are missed.
+2001); Lienhart, Kuranov & Pisarevsky (DAGM 2003) for the frontal cascade ``alt2``. The OpenCV 4
+package contains the trained cascades. They find upright human and similar faces, and miss strongly
+stylised, tilted or covered faces.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 Grey = NDArray[np.uint8]
 Detector = Literal["profile", "frontal", "yunet", "user boxes"]
 
-FULL_SIDE = 256  # a whole picture is searched on a copy of this longer side
-PROFILE_SIDE = 192  # the profile cascade is slow, so it looks at a smaller copy
-WINDOW_FACE = 56  # pixels a known face measures in the copy that its window is searched on
-WINDOW_REACH = 0.35  # how far beyond the last box a window looks, in box widths
+FULL_SIDE = 256  # longer side of the copy in which a whole frame is searched
+PROFILE_SIDE = 192  # the same for the profile cascade, which is slow
+WINDOW_FACE = 56  # size in pixels of a known face in the copy of its search window
+WINDOW_REACH = 0.35  # how far a search window reaches beyond the last box, in box widths
 
 
 class Box(NamedTuple):
-    """One face in pixels of the decoded frame; ``score`` in (0, 1] grows with the evidence.
+    """One face in pixels of the decoded frame.
 
-    Scores of different detectors do not compare; ``by`` says whose it is.
+    Attributes:
+        x, y, w, h: left, top, width, height.
+        score: in (0, 1], higher is more certain; scores of two detectors cannot be compared.
+        by: the detector.
     """
 
     x: float
@@ -42,18 +45,19 @@ class Box(NamedTuple):
 
     @property
     def area(self) -> float:
+        """Area in square pixels."""
         return self.w * self.h
 
 
 def recorded_score(box: Box) -> float:
-    """The score as a row of ``face_track`` keeps it: its range tells the detector.
+    """Encode the detector and the score of a box as one number, for a row of ``face_track``.
 
-    profile (0, 0.1], frontal (0.1, 1], yunet (1, 2], user boxes 3. Within a range it grows with
-    the evidence, and a detector that is trusted more has the higher range.
+    The range encodes the detector: profile (0, 0.1], frontal (0.1, 1], yunet (1, 2], user boxes 3.
+    A more reliable detector has a higher range.
     """
     offset, scale = {
         "profile": (0.0, 0.1),
-        "frontal": (0.0, 1.0),  # (as it always was: at least 1/6, one raw hit)
+        "frontal": (0.0, 1.0),  # at least 1/6, the score of one raw hit
         "yunet": (1.0, 1.0),
         "user boxes": (2.0, 1.0),
     }[box.by]
@@ -61,7 +65,7 @@ def recorded_score(box: Box) -> float:
 
 
 def detector_of(score: float) -> Detector | None:
-    """Who found the box of a row, by the last number of it; None where nobody was asked."""
+    """Return the detector of a row of ``face_track`` by its score; None for frames not searched."""
     if score <= 0:
         return None
     if score <= 1:
@@ -70,7 +74,7 @@ def detector_of(score: float) -> Detector | None:
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0–1."""
+    """Compute the intersection over union of two boxes, 0–1."""
     width = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
     height = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
     shared = max(width, 0.0) * max(height, 0.0)
@@ -78,10 +82,15 @@ def overlap(a: Box, b: Box) -> float:
 
 
 class HaarFaceDetector:
-    """Search whole pictures, or the neighbourhood of a known face (ten times cheaper)."""
+    """Haar cascades for whole frames, or for the surroundings of a known face (ten times faster).
+
+    Args:
+        min_face: smallest face, as a fraction of the shorter side of the frame.
+        min_neighbours: raw hits that a face needs.
+    """
 
     def __init__(self, *, min_face: float, min_neighbours: int) -> None:
-        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in the way
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only slow them down
         folder = str(Path(cv2.__file__).parent / "data") + "/"
         self.frontal = cv2.CascadeClassifier(folder + "haarcascade_frontalface_alt2.xml")
         self.profile = cv2.CascadeClassifier(folder + "haarcascade_profileface.xml")
@@ -89,19 +98,19 @@ class HaarFaceDetector:
         self.min_neighbours = min_neighbours
 
     def frontal_faces(self, picture: Grey) -> list[Box]:
-        """All frontal faces of a (H, W) picture, best first."""
+        """Find all frontal faces in a (H, W) grey frame, best first."""
         copy, scale = _shrunk(picture, FULL_SIDE)
         least = max(20, round(self.min_face * min(copy.shape)))
         return _moved(self._front(copy, least, 0), scale)
 
     def profile_faces(self, picture: Grey) -> list[Box]:
-        """All faces seen from the side, looking either way, best first."""
+        """Find all profile faces of both directions in a (H, W) grey frame, best first."""
         copy, scale = _shrunk(picture, PROFILE_SIDE)
         least = max(20, round(self.min_face * min(copy.shape)))
         return _moved(self._sides(copy, least, 0), scale)
 
     def near(self, picture: Grey, last: Box) -> Box | None:
-        """The face that continues ``last``, or None; a frontal one is preferred."""
+        """Find the face ``last`` again in a (H, W) grey frame; frontal before profile, or None."""
         height, width = picture.shape
         reach_x, reach_y = WINDOW_REACH * last.w, WINDOW_REACH * last.h
         left, top = max(0, int(last.x - reach_x)), max(0, int(last.y - reach_y))
@@ -127,7 +136,7 @@ class HaarFaceDetector:
     def _sides(self, copy: Grey, least: int, most: int) -> list[Box]:
         search = partial(self._search, self.profile, "profile", least=least, most=most)
         left = search(copy)
-        # The cascade knows one side only; the other side is the mirrored picture.
+        # The cascade detects one direction only; the other one is searched in the mirrored frame.
         right = search(np.ascontiguousarray(copy[:, ::-1]))
         mirrored = [box._replace(x=copy.shape[1] - box.x - box.w) for box in right]
         return sorted(left + mirrored, key=_order)
@@ -142,7 +151,7 @@ class HaarFaceDetector:
             minSize=(least, least),
             maxSize=(most, most),
         )
-        # Neighbours are the overlapping raw hits merged into one box: the only evidence there is.
+        # Neighbours are the overlapping raw hits of one box, the only measure of certainty.
         found = [
             Box(float(x), float(y), float(w), float(h), n / (n + 5.0), by)
             for (x, y, w, h), n in zip(

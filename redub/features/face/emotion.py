@@ -1,8 +1,8 @@
-"""A face as an emotion vector: what its caption says, measured attributes, brow and mouth edges.
+"""Face emotion vector: emotion scores of the caption, attributes, edges of brows and mouth.
 
-Retrieval compares these vectors by cosine, so every entry is centred: 0 means "nothing special".
-Edges carry the person (glasses, beard, fringe) as well as the expression; they are averaged over
-time and the mirror image, but they are not free of identity.
+Retrieval compares these vectors by cosine, so every entry is centred: 0 is an ordinary value.
+Edges depend on the expression and on the person (glasses, beard, hair). Averages over time and over
+the mirror image reduce the part of the person, but do not remove it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from redub.features.picture.edge_histograms import face_edges
 from redub.features.text.emotion_lexicon import emotion_scores
 
 SPEECH, EXPRESSION = 0.4, 1.5
-"""Weights: how a mouth and a head move follows the words first, the resting shape the mood."""
+"""Weights: the motion of mouth and head depends mostly on the words, the shape on the emotion."""
 
 SCALES: dict[str, tuple[float, float, float]] = {
     "opening_mean": (0.25, 0.12, SPEECH),
@@ -46,19 +46,23 @@ SCALES: dict[str, tuple[float, float, float]] = {
     "head_range": (0.02, 0.02, SPEECH),
     "approach": (0.0, 0.05, SPEECH),
 }
-"""Attribute to (ordinary value, scale, weight), from the range that talking faces take."""
+"""Attribute → (ordinary value, scale, weight), from the range of talking faces."""
 
 DIMENSIONS: tuple[str, ...] = (
     *(f"word_{emotion}" for emotion in EMOTIONS),
     *SCALES,
     *EDGES,
 )
-"""Names of the entries: caption scores, attributes, edge histograms."""
+"""Names of the dimensions: caption scores, attributes, edge histograms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceEmotionConfig:
-    """Weights of the caption's scores and of the edges beside the attributes (weight 1)."""
+    """Settings of the builtin ``face_emotion``.
+
+    Attributes:
+        word_weight, edge_weight: weights of caption scores and edges; attributes have weight 1.
+    """
 
     video: VideoSpec
     word_weight: float = 1.0
@@ -66,7 +70,7 @@ class FaceEmotionConfig:
 
 
 class FaceEmotionExtractor(LocalExtractor):
-    """Caption, frames, face boxes and mouth crops in, one vector out."""
+    """Compute one vector from caption, frames, face boxes and mouth crops."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -78,16 +82,17 @@ class FaceEmotionExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``len(DIMENSIONS)`` numbers."""
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
         """Score the caption, centre the attributes, average the edges.
 
         Returns:
-            (124,) float32 in the order of :data:`DIMENSIONS`, its length above 0.
+            (124,) float32 in the order of :data:`DIMENSIONS`, with a norm above 0.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         attributes = attributes_of_clip(media, fps=self.config.video.fps)
         words = centred_scores(emotion_scores(str(media.features["face_caption"])))
@@ -100,7 +105,7 @@ class FaceEmotionExtractor(LocalExtractor):
 
 
 def attribute_vector(attributes: FaceAttributes) -> NDArray[np.float64]:
-    """(20,): the attributes' part of the vector, each within its weight of 0."""
+    """Compute the attributes' part of the vector, (20,), each between minus and plus its weight."""
     values = [getattr(attributes, name) for name in SCALES]
     places, scales, weights = zip(*SCALES.values(), strict=True)
     weighted: NDArray[np.float64] = centred(values, places, scales) * np.array(weights)

@@ -1,7 +1,8 @@
-"""Join faces found in single pictures to tracks: who is the same face from search to search.
+"""Join faces that were found in single frames to tracks of the same face.
 
-Two ways: a detector that is slow on whole pictures is led by the last boxes, one that sees every
-face at once is simply linked up. Letters: V video frames, H and W picture height and width.
+There are two ways. A detector that is slow on whole frames searches around the last boxes. For a
+detector that finds all faces of a frame at once, boxes of successive searches are linked by
+overlap. Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -15,52 +16,62 @@ from redub.core.types import ByteArray
 from redub.features.face.detector import Box, Grey, HaarFaceDetector, overlap
 
 Follow = Callable[[ByteArray, list[int], float], list["Track"]]
-"""(frames (V, H, W, 3), frames to search, hits still needed) to the tracks of one shot."""
+"""(frames (V, H, W, 3), indices to search, needed number of hits) → the tracks of one shot."""
 
-MOST_TRACKS = 3  # faces followed at once; a crowd's small faces are not the speaker
-PROFILE_EVERY = 3  # searches of the whole picture for a new profile face
-SAME_LEVEL = 0.5  # mean grey-level difference of two pictures that show the same
-SAME_FACE = 0.3  # overlap of two boxes that may be one face
+MOST_TRACKS = 3  # faces tracked at once; the small faces of a crowd are not the speaker
+PROFILE_EVERY = 3  # every third search also looks for a new profile face
+SAME_LEVEL = 0.5  # largest mean grey-level difference of two equal images
+SAME_FACE = 0.3  # least overlap of two boxes of the same face
 
 
 @dataclass(slots=True)
 class Track:
-    """One face through one shot: the boxes found, by frame."""
+    """One face in one shot: frame index → box."""
 
     boxes: dict[int, Box] = field(default_factory=dict)
     lost: bool = False  # not found by the last search
-    seen: Grey | None = None  # the picture that the last box was searched in
+    seen: Grey | None = None  # the frame of the last search
 
     @property
     def last(self) -> Box:
+        """The box that was found last."""
         return next(reversed(self.boxes.values()))
 
     @property
     def weight(self) -> float:
-        """Large, often found and confidently found faces weigh most."""
+        """Sum of width times score: large, frequent and certain faces have a high weight."""
         boxes = self.boxes.values()
         return sum(box.w * box.score for box in boxes)
 
 
 class LedFollower:
-    """Tracks by the Haar cascades: whole pictures now and then, known faces' neighbourhood else."""
+    """Track faces with the Haar cascades around known faces, and sometimes in the whole frame.
+
+    Args:
+        full_search_every: searches between two searches of the whole frame.
+    """
 
     def __init__(self, detector: HaarFaceDetector, *, full_search_every: int) -> None:
         self.detector = detector
         self.full_search_every = full_search_every
 
     def follow(self, frames: ByteArray, probes: list[int], needed: float) -> list[Track]:
-        """Tracks of one shot; gives up once ``needed`` hits can no longer be reached."""
+        """Track the faces of one shot; stop when ``needed`` hits can no longer be reached.
+
+        Args:
+            frames: (V, H, W, 3) uint8 RGB.
+            probes: indices of the frames to search.
+        """
         tracks: list[Track] = []
         for i, k in _while_reachable(tracks, probes, needed):
             picture = cv2.cvtColor(frames[k], cv2.COLOR_RGB2GRAY)
             if not self._continue(tracks, picture, k) or i % self.full_search_every == 0:
-                # Profiles cost most and cannot be missed for long, so they wait for their turn.
+                # Profile searches are slow, so only every third search looks for profiles.
                 self._look_everywhere(tracks, picture, k, profiles=i % PROFILE_EVERY == 0)
         return tracks
 
     def _continue(self, tracks: list[Track], picture: Grey, k: int) -> bool:
-        """Search around each known face; whether any was found."""
+        """Search around each known face; return whether any face was found."""
         for track in tracks:
             if track.lost:
                 continue
@@ -77,7 +88,7 @@ class LedFollower:
     def _look_everywhere(
         self, tracks: list[Track], picture: Grey, k: int, *, profiles: bool
     ) -> None:
-        """Search the whole picture; revive lost tracks and open new ones."""
+        """Search the whole frame; continue lost tracks and start new tracks."""
         boxes = self.detector.frontal_faces(picture)
         if profiles and not boxes and all(track.lost for track in tracks):
             boxes = self.detector.profile_faces(picture)
@@ -90,18 +101,18 @@ class LedFollower:
                 tracks.append(Track(boxes={k: self._refined(picture, box)}, seen=picture))
 
     def _refined(self, picture: Grey, box: Box) -> Box:
-        """The box as the later searches of its neighbourhood will see it."""
+        """The box as a search around it finds it, so that later searches give the same box."""
         return self.detector.near(picture, box) or box
 
 
 class LinkedFollower:
-    """Tracks by a detector that finds every face of a whole picture."""
+    """Track faces with a detector that finds every face of a whole frame."""
 
     def __init__(self, faces_of: Callable[[ByteArray], list[Box]]) -> None:
         self.faces_of = faces_of
 
     def follow(self, frames: ByteArray, probes: list[int], needed: float) -> list[Track]:
-        """Tracks of one shot; gives up once ``needed`` hits can no longer be reached."""
+        """Track the faces of one shot; arguments as in :meth:`LedFollower.follow`."""
         tracks: list[Track] = []
         for _, k in _while_reachable(tracks, probes, needed):
             for box in self.faces_of(frames[k])[:MOST_TRACKS]:
@@ -117,7 +128,7 @@ class LinkedFollower:
 def _while_reachable(
     tracks: list[Track], probes: list[int], needed: float
 ) -> Iterator[tuple[int, int]]:
-    """Number and frame of each search, as long as ``needed`` frames with a face can be reached."""
+    """Yield number and frame of each search, while ``needed`` hits can still be reached."""
     hits = 0
     for i, k in enumerate(probes):
         if hits + len(probes) - i < needed:
@@ -127,9 +138,9 @@ def _while_reachable(
 
 
 def unchanged(before: Grey, now: Grey, box: Box) -> bool:
-    """Whether a face's surroundings are the same picture, so that its box still holds.
+    """Return whether the pixels of a box did not change, so that the box is still valid.
 
-    Searching again would move the box by the cascade's own grid and show motion where none is.
+    A new search would move the box by the grid of the cascade and so cause false motion.
     """
     left, top = max(0, int(box.x)), max(0, int(box.y))
     area = (slice(top, int(box.y + box.h)), slice(left, int(box.x + box.w)))

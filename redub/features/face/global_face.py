@@ -1,6 +1,6 @@
-"""Sentence-level face context: statistics of the face's motion and appearance over the clip.
+"""Sentence-level face context: statistics of the motion and appearance of the face in a clip.
 
-It stands where the papers use MAE-DFER; it is signal processing, not a network.
+The papers use MAE-DFER here; this builtin backend is signal processing, not a network.
 Letters: V video frames.
 """
 
@@ -21,23 +21,23 @@ from redub.features.picture.edge_histograms import face_edges
 
 MOVING = tuple(
     name for name in COLUMNS if name.startswith(("motion_", "head_"))
-)  # the columns of local_face that tell motion
-TYPICAL = 0.02  # their usual size, normalised grey levels or box widths per frame
+)  # the motion columns of local_face
+TYPICAL = 0.02  # their typical size, in normalised grey levels or box widths per frame
 
 DIMENSIONS: tuple[str, ...] = (
     *EDGES,
     *(f"{column}_{statistic}" for statistic in ("mean", "spread", "trend") for column in MOVING),
 )
-"""Names of the entries: edge histograms, then mean, standard deviation and trend of each motion."""
+"""Names of the dimensions: edge histograms; mean, standard deviation and trend of each motion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalFaceConfig:
-    """Nothing to set: the statistics are fixed."""
+    """No settings: the statistics are fixed."""
 
 
 class GlobalFaceExtractor(LocalExtractor):
-    """Frames and face boxes in, one vector out."""
+    """Compute one vector from frames and face boxes."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -49,22 +49,23 @@ class GlobalFaceExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``len(DIMENSIONS)`` numbers."""
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """Summarise the clip.
+        """Summarise the face of one clip.
 
         Returns:
             (132,) float32 in the order of :data:`DIMENSIONS`; a trend is the last third minus the
-            first third. Motions are in units of :data:`TYPICAL`, bounded to -1–1 by tanh.
+            first third. Motions are in units of :data:`TYPICAL` and bounded to -1–1 by tanh.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         faces = faces_of_clip(media)
         every = media.once(motion_rows, faces, frames_of(media.features, "face_track"))
         rows = every[:, [COLUMNS.index(name) for name in MOVING]]
-        # The first row's changes are 0 by definition, not by measurement, so they are left out.
+        # The changes of the first row are 0 by definition, so this row is left out.
         seen = rows[1:] if len(rows) > 1 else rows
         trends = np.array([trend(column) for column in seen.T])
         statistics = np.concatenate([seen.mean(axis=0), seen.std(axis=0), trends])

@@ -1,8 +1,8 @@
-"""68 points of the face in every frame: the builtin profile has none.
+"""68 landmarks of the face in every frame; the builtin backend never has a value.
 
-Finding them takes a trained network (:mod:`redub.features.models.emonet.extractor`). Boxes divided
-by fixed shares
-would look like landmarks and follow nothing, so the builtin answer is a null with its reason.
+Landmarks need a trained network (:mod:`redub.features.models.emonet.extractor`). Fixed positions
+in the face box would look like landmarks without following the face, so the builtin value is a
+null with a reason.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from redub.features.base import FeatureSchema, LocalExtractor, Media
 
 POINTS = 68
 MOUTH_POINTS = slice(48, 68)
-"""Rows of a (68, 2) frame that outline the lips: 48–59 the outer edge, 60–67 the inner one."""
+"""Rows of (68, 2) landmarks that outline the lips: 48–59 the outer, 60–67 the inner edge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkConfig:
-    """Nothing to set."""
+    """No settings."""
 
 
 class LandmarkExtractor(LocalExtractor):
-    """Stands where a landmark network may come in; it never has a value."""
+    """Placeholder for a landmark network; it never has a value."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset()
@@ -41,12 +41,12 @@ class LandmarkExtractor(LocalExtractor):
         return FeatureSchema(kind="frames", width=2 * POINTS)
 
     def extract(self, media: ClipMedia) -> NoReturn:
-        """Refuse.
+        """Report that there are no landmarks.
 
         Raises:
             FeatureAbsent: E-FEAT-NOLANDMARKS, always.
         """
         raise FeatureAbsent(
-            "the builtin profile has no landmark network; mouths are placed by the face box",
+            "the builtin profile has no landmark network; mouths are located by the face box",
             code="E-FEAT-NOLANDMARKS",
         )

@@ -1,6 +1,6 @@
 """Frame-level face context: motion and coarse appearance of the face in every frame.
 
-It stands where the papers use EmoNet's frame-level features; it is signal processing, no network.
+The papers use EmoNet here; this builtin backend is signal processing, not a network.
 Letters: V video frames.
 """
 
@@ -17,11 +17,11 @@ from redub.features.face.motion import DIMENSIONS, motion_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFaceConfig:
-    """Nothing to set: the measures are fixed."""
+    """No settings: the measurements are fixed."""
 
 
 class LocalFaceExtractor(LocalExtractor):
-    """Frames and face boxes in, one row per frame out."""
+    """Compute one row per frame from frames and face boxes."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -33,16 +33,17 @@ class LocalFaceExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of ``len(DIMENSIONS)`` numbers per frame."""
         return FeatureSchema(kind="frames", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """Measure every frame.
+        """Measure the face in every frame of one clip.
 
         Returns:
             (V, 32) float32 in the order of ``face_motion.DIMENSIONS``.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         faces = faces_of_clip(media)
         return media.once(motion_rows, faces, frames_of(media.features, "face_track"))

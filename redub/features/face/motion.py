@@ -1,4 +1,4 @@
-"""Motion and coarse appearance of a face crop, frame by frame.
+"""Motion and coarse appearance of a face crop in each frame.
 
 Letters: V video frames.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from redub.core.types import FloatArray
 from redub.features.face.appearance import cosine_coefficients, slow_patterns
 
-GRID = 3  # the crop's motion is kept in 3 x 3 cells: brows, eyes, mouth by side
+GRID = 3  # motion is measured in 3 x 3 cells of the crop
 PATTERNS = 13
 MOVING = 7
 
@@ -22,19 +22,19 @@ DIMENSIONS: tuple[str, ...] = (
     "head_y_change",
     "head_size_change",
 )
-"""Names of the columns: cell motion, cosine patterns, their change, head motion in box widths."""
+"""Names of the columns: cell motion, cosine patterns, changes, head motion in box widths."""
 
 
 def motion_rows(faces: FloatArray, track: FloatArray) -> FloatArray:
-    """Measure every frame.
+    """Measure motion and appearance in every frame.
 
     Args:
         faces: (V, 64, 64) from ``face_attributes.face_pictures``.
         track: (V, 5) rows of ``face_track``.
 
     Returns:
-        (V, 32) float32 in the order of :data:`DIMENSIONS`. Motions and changes compare with the
-        frame before and are 0 in the first frame; light is normalised per clip.
+        (V, 32) float32 in the order of :data:`DIMENSIONS`. Motions and changes are relative to the
+        previous frame and 0 in the first frame; light is normalised per clip.
     """
     moved = np.abs(np.diff(faces, axis=0, prepend=faces[:1]))
     bands = np.array_split(moved, GRID, axis=1)

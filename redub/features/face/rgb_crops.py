@@ -1,6 +1,6 @@
-"""Square colour pictures of a face, cut around its box, as face networks take them.
+"""Cut square colour images of a face around its box, as input of face networks.
 
-Letters: V video frames, N pictures, H and W picture height and width.
+Letters: V video frames, N images, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from redub.features.base import frames_of
 
 
 class FacePictures(NamedTuple):
-    """Pictures and where they were cut.
+    """Face images and their squares in the frames.
 
-    squares: (N, 3) rows left, top, side of each square, in pixels of the decoded frame; pixel k
-        reaches from k to k + 1, as in ``face_track``.
+    Attributes:
+        pictures: (N, size, size, 3) uint8 RGB.
+        squares: (N, 3) left, top, side of each square, in pixels of the decoded frame; pixel k
+            reaches from k to k + 1, as in ``face_track``.
     """
 
     pictures: ByteArray  # (N, size, size, 3) RGB
@@ -40,14 +42,14 @@ def cut_faces(
     Args:
         frames: (V, H, W, 3) uint8 RGB.
         track: (V, 5) rows of ``face_track``.
-        size: side of the pictures in pixels.
-        margin: how much longer than the box's longer side the square is, as a share of it.
-        at: which frames, in which order; all of them if not given.
-        average: where the square is larger than the picture, pixels are averaged; without it they
-            are interpolated between four neighbours, as networks trained on such pictures saw them.
+        size: side of the images in pixels.
+        margin: how much longer than the longer side of the box the square is, as a fraction.
+        at: indices of the frames, in the wanted order; by default all frames.
+        average: average pixels where a square is scaled down. False interpolates between four
+            adjacent pixels, for networks that were trained on such images.
 
     Returns:
-        One picture per frame asked for. Where the square leaves the frame, its edge is repeated.
+        One image per chosen frame. Outside the frame its edge is repeated.
     """
     chosen = range(len(frames)) if at is None else at
     pictures = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
@@ -56,7 +58,7 @@ def cut_faces(
         x, y, w, h = (float(value) for value in track[k, :4])
         side = max(2, round(max(w, h) * (1.0 + margin)))
         centre_x, centre_y = x + w / 2, y + h / 2
-        # OpenCV puts pixel centres at whole numbers, boxes have them half a pixel later.
+        # OpenCV has pixel centres at whole numbers, boxes have them half a pixel later.
         patch = cv2.getRectSubPix(frames[k], (side, side), (centre_x - 0.5, centre_y - 0.5))
         way = cv2.INTER_AREA if average and side > size else cv2.INTER_LINEAR
         pictures[i] = cv2.resize(patch, (size, size), interpolation=way)
@@ -65,11 +67,11 @@ def cut_faces(
 
 
 def frames_with_face(media: ClipMedia) -> tuple[ByteArray, FloatArray]:
-    """The frames of a clip and its face boxes.
+    """Return the frames (V, H, W, 3) of a clip and its face boxes (V, 5).
 
     Raises:
-        FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+        FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
     """
     if media.frames is None or len(media.frames) == 0:
-        raise FeatureAbsent("the clip has no picture to find a face in", code="E-FEAT-NOFACE")
+        raise FeatureAbsent("the clip has no video frame to find a face in", code="E-FEAT-NOFACE")
     return media.frames, frames_of(media.features, "face_track")

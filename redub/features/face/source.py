@@ -1,6 +1,6 @@
-"""Who found the face: which detector of the chain, in how many pictures of the clip.
+"""Report which detectors found the face, and in how many frames of the clip.
 
-It is read off the score column of ``face_track``, so it also says it of rows made long ago.
+The report is computed from the score column of ``face_track``, so it also works for old rows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from redub.features.face.detector import detector_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceSourceConfig:
-    """Nothing to set."""
+    """No settings."""
 
 
 class FaceSourceExtractor(LocalExtractor):
-    """Face boxes in, one line of text out."""
+    """Compute a line of text about the detectors from the face boxes."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset()
@@ -34,13 +34,15 @@ class FaceSourceExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     def extract(self, media: ClipMedia) -> str:
-        """``frontal 12, profile 2 of 70 frames, longest gap 9``: the commonest detector first.
+        """Write a text like ``frontal 12, profile 2 of 70 frames, longest gap 9``.
 
-        The numbers count pictures in which the face was found (or, ``user boxes``, given); in the
-        others the box is interpolated or held. The gap is the longest row of such pictures.
+        The most frequent detector comes first. The numbers count frames in which a detector found
+        the face, or the user gave a box (``user boxes``). In other frames the box is interpolated
+        or repeated; the gap is the longest run of such frames.
         """
         track: FloatArray = frames_of(media.features, "face_track")
         by = Counter(filter(None, map(detector_of, track[:, 4].tolist())))
@@ -49,7 +51,7 @@ class FaceSourceExtractor(LocalExtractor):
 
 
 def longest_gap(track: FloatArray) -> int:
-    """The longest run of pictures without a found face in (V, 5) rows of ``face_track``."""
+    """Count the longest run of frames without a found face in (V, 5) rows of ``face_track``."""
     found = np.flatnonzero(track[:, 4] > 0)
     edges = np.concatenate([[-1], found, [len(track)]])
     return int(np.diff(edges).max()) - 1

@@ -1,9 +1,9 @@
-"""The speaking face's box in every frame of a clip.
+"""Track the speaking face: one box in every frame of a clip.
 
-The first that gives a face for a clip is taken: boxes the user drew, YuNet where its file is
-recorded, OpenCV's own cascades. A detector searches every fifth frame and every first frame of a
-shot, boxes that overlap become tracks, the speaker's track of each shot is kept
-(:mod:`redub.features.face.active_speaker`), and the frames between are interpolated.
+The first source that finds a face in the clip is used: the boxes of the user, YuNet if its file is
+recorded, OpenCV's cascades. A detector searches every fifth frame and the first frame of each shot.
+Overlapping boxes become tracks, and the track of the speaker is kept in each shot
+(:mod:`redub.features.face.active_speaker`). The boxes of other frames are interpolated.
 Letters: V video frames.
 """
 
@@ -37,18 +37,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceTrackConfig:
-    """``probe_every``: frames from one search to the next.
+    """Settings of the feature ``face_track``.
 
-    ``full_search_every``: every how many searches the whole picture is looked at, so that a
-    second face is seen; in between only the neighbourhood of known faces. ``min_face``: the
-    smallest face, as a share of the picture's shorter side. ``min_neighbours``: overlapping raw
-    hits that make a face (more: fewer false ones). ``min_share``: probed frames that must show
-    the face.
-
-    ``boxes``: entry of the weights ledger with the user's own boxes (kind ``face_boxes``).
-    ``yunet``: entry with YuNet's file (kind ``yunet``); ``yunet_score``: what it calls a face,
-    0–1. Left empty, neither is used. ``full_search_every`` and ``min_neighbours`` are about the
-    cascades only.
+    Attributes:
+        probe_every: frames from one search to the next.
+        full_search_every: searches from one search of the whole frame to the next; it finds new
+            faces. The other searches look around known faces. For the cascades only.
+        min_face: smallest face, as a fraction of the shorter side of the frame.
+        min_neighbours: overlapping raw hits that a face needs; more give fewer false faces. For the
+            cascades only.
+        min_share: fraction of the searched frames that must show the face.
+        boxes: entry of the weights ledger with the boxes of the user (kind ``face_boxes``); empty
+            for none.
+        yunet: entry of the weights ledger with YuNet's file (kind ``yunet``); empty for none.
+        yunet_score: least score of a face of YuNet, in (0, 1].
     """
 
     probe_every: int = 5
@@ -75,9 +77,9 @@ class FaceTrackConfig:
 
 
 class FaceTrackExtractor(WeightUser):
-    """Frames in, one box per frame out."""
+    """Compute one face box per frame from frames."""
 
-    version: ClassVar[int] = 3  # cuts are looked for on small pictures that others use too
+    version: ClassVar[int] = 3  # shots are found in small frames that other features use, too
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
     reads: ClassVar[tuple[str, ...]] = ("speech_level",)
     optional: ClassVar[frozenset[str]] = frozenset({"speech_level"})
@@ -96,7 +98,7 @@ class FaceTrackExtractor(WeightUser):
 
     @classmethod
     def weights_wanted(cls, config: FaceTrackConfig) -> dict[str, tuple[str, str]]:
-        """The roles ``boxes`` and ``yunet``, as far as the settings name an entry for them."""
+        """Return the roles ``boxes`` and ``yunet`` for which the settings name an entry."""
         roles = {
             "boxes": (config.boxes, face_boxes.KIND),
             "yunet": (config.yunet, yunet.KIND),
@@ -105,27 +107,31 @@ class FaceTrackExtractor(WeightUser):
 
     @property
     def schema(self) -> FeatureSchema:
+        """Rows of five numbers, one per frame."""
         return FeatureSchema(kind="frames", width=5)
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """Find and follow the speaker's face.
+        """Find and track the face of the speaker.
 
-        Reads ``speech_level`` (V, 1) where the clip has sound.
+        Reads ``speech_level`` (V, 1) if the clip has sound.
 
         Returns:
-            (V, 5) float32 rows x, y, w, h, score in pixels of the decoded frame. The box may
-            reach over the picture's edge. score is above 0 where the frame was searched and the
-            face found, and tells by whom (``face_detector.detector_of``); it is 0 where the box
-            is interpolated or held.
+            (V, 5) float32 rows x, y, w, h, score in pixels of the decoded frame. A box may reach
+            outside the frame. The score is above 0 where the frame was searched and the face
+            found, and it encodes the detector (``face_detector.detector_of``). It is 0 where the
+            box is interpolated or copied.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, fewer than ``min_share`` of the searched frames show it.
-            ClipError: E-FEAT-BOXES, a box of the user's that does not fit the clip.
-            ModelRefusedError: the user's boxes or YuNet's file are not what they should be.
+            FeatureAbsent: E-FEAT-NOFACE, fewer than ``min_share`` of the searched frames show the
+                face, or the clip has no frames.
+            ClipError: E-FEAT-BOXES, a box of the user does not fit the clip.
+            ModelRefusedError: the file of the user's boxes or of YuNet is not valid.
         """
         frames = media.frames
         if frames is None or len(frames) == 0:
-            raise FeatureAbsent("the clip has no picture to find a face in", code="E-FEAT-NOFACE")
+            raise FeatureAbsent(
+                "the clip has no video frame to find a face in", code="E-FEAT-NOFACE"
+            )
         if self.config.boxes:
             height, width = frames.shape[1:3]
             drawn = self.given.rows(media.clip.clip_id, len(frames), (width, height))
@@ -148,14 +154,14 @@ class FaceTrackExtractor(WeightUser):
 
     @property
     def given(self) -> UserBoxes:
-        """The user's boxes; read once per process, at the first clip."""
+        """The boxes of the user; read once per process, at the first clip."""
         if self._given is None:
             self._given = UserBoxes(self.folders["boxes"])
         return self._given
 
     @property
     def followers(self) -> list[Follow]:
-        """The detectors in the order of trust; loaded once per process, at the first clip."""
+        """The detectors, most reliable first; loaded once per process, at the first clip."""
         if not self._followers:
             config = self.config
             if config.yunet:
@@ -178,7 +184,7 @@ class FaceTrackExtractor(WeightUser):
         follow: Follow,
         loudness_db: Floats | None,
     ) -> list[Track | None] | None:
-        """The speaker's track of every shot; None where too few searches found a face."""
+        """The speaker's track in each shot; None if too few searches found a face."""
         chosen: list[Track | None] = []
         searched = found = 0
         for start, end in pairwise(shots):
@@ -194,7 +200,7 @@ class FaceTrackExtractor(WeightUser):
 
 
 def _rows(chosen: list[Track | None], shots: list[int]) -> FloatArray:
-    """Smooth each shot's boxes and fill the frames between them."""
+    """Smooth the boxes of each shot and interpolate the frames between them."""
     rows = np.zeros((shots[-1], 5), dtype=np.float64)
     filled = np.zeros(len(chosen), dtype=bool)
     for i, (track, start, end) in enumerate(zip(chosen, shots, shots[1:], strict=False)):
@@ -205,13 +211,13 @@ def _rows(chosen: list[Track | None], shots: list[int]) -> FloatArray:
         found = list(track.boxes.values())
         boxes = np.array([box[:4] for box in found])  # (hits, 4)
         centres = median_smoothed(boxes[:, :2] + boxes[:, 2:4] / 2, 3)
-        sizes = median_smoothed(boxes[:, 2:4], 7)  # a head's size changes slower than its place
+        sizes = median_smoothed(boxes[:, 2:4], 7)  # the size of a head changes slowly
         clock = np.arange(start, end)
         for column, values in enumerate(np.concatenate([centres - sizes / 2, sizes], axis=1).T):
             rows[start:end, column] = np.interp(clock, at, values)
         rows[at, 4] = [recorded_score(box) for box in found]
     for i in map(int, np.flatnonzero(~filled)):
-        # A shot without a face holds the box of the nearest shot that has one.
+        # A shot without a face gets a copy of a box of the nearest shot with a face.
         donors = np.flatnonzero(filled)
         donor = int(donors[np.argmin(np.abs(donors - i))])
         edge = shots[donor + 1] - 1 if donor < i else shots[donor]
@@ -220,7 +226,7 @@ def _rows(chosen: list[Track | None], shots: list[int]) -> FloatArray:
 
 
 def median_smoothed(values: Floats, width: int) -> Floats:
-    """Running median along axis 0; near the ends the window shrinks symmetrically."""
+    """Compute the running median along axis 0; near the ends the window shrinks symmetrically."""
     smoothed = values.copy()
     for i in range(len(values)):
         half = min(width // 2, i, len(values) - 1 - i)

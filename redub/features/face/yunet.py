@@ -1,9 +1,9 @@
-"""Faces of one picture by YuNet, a small network whose file the user brings.
+"""Detect faces in one frame with YuNet, a small network; the user provides its file.
 
 Source: Wu, Peng & Yu, "YuNet: a tiny millisecond-level face detector" (Machine Intelligence
-Research, 2023); the file is ``face_detection_yunet_2023mar.onnx`` of the OpenCV Zoo. OpenCV reads
-the file and finds the boxes in its outputs (``cv2.FaceDetectorYN``); an ONNX file holds no code.
-Letters: H and W picture height and width.
+Research, 2023); the file is ``face_detection_yunet_2023mar.onnx`` of the OpenCV Zoo. OpenCV runs
+the network and decodes the boxes (``cv2.FaceDetectorYN``); an ONNX file contains no code.
+Letters: H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -16,21 +16,25 @@ from redub.features.face.detector import Box
 from redub.features.weights.folder import WeightFolder
 
 KIND = "yunet"
-SIDE = 320  # longer side of the copy: the network knows faces of about 10 to 300 pixels
-SAME_BOX = 0.3  # overlap above which two hits are one face; OpenCV's own default
-MOST_HITS = 5000  # before overlapping ones are merged; OpenCV's own default
+SIDE = 320  # longer side of the copy; the network detects faces of about 10 to 300 pixels
+SAME_BOX = 0.3  # two hits with more overlap are one face; OpenCV's default
+MOST_HITS = 5000  # most hits before overlapping hits are merged; OpenCV's default
 
 
 class YuNetDetector:
-    """Search whole pictures; loads the network when it is made."""
+    """YuNet for whole frames; the constructor loads the network."""
 
     def __init__(self, weights: WeightFolder, *, min_face: float, threshold: float) -> None:
         """Load the network.
 
+        Args:
+            min_face: smallest face, as a fraction of the shorter side of the frame.
+            threshold: least score of a face, 0–1.
+
         Raises:
-            ModelRefusedError: E-MODEL-FILE, OpenCV cannot read the file or it is no YuNet.
+            ModelRefusedError: E-MODEL-FILE, OpenCV cannot read the file, or it is not YuNet.
         """
-        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in the way
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only slow them down
         self.weights = weights
         self.name = next((n for n in sorted(weights.files) if n.endswith(".onnx")), "*.onnx")
         self.min_face = min_face
@@ -44,7 +48,7 @@ class YuNetDetector:
         self.faces(np.zeros((SIDE, SIDE, 3), dtype=np.uint8))  # another network fails here
 
     def faces(self, picture: ByteArray) -> list[Box]:
-        """All faces of an (H, W, 3) RGB picture, best first.
+        """Find all faces in an (H, W, 3) RGB frame, best first.
 
         Raises:
             ModelRefusedError: E-MODEL-FILE, the file is another network.

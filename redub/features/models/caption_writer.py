@@ -1,4 +1,4 @@
-"""What all captioning networks share: strict loading from a view, the tokenizer, greedy writing."""
+"""Shared code of the captioning networks: strict loading, the tokenizer, greedy decoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class CaptionWriter(Generic[Plan]):
-    """A loaded captioner: a language model that sees, its tokenizer and how it is asked."""
+    """A loaded caption model: vision-language model, tokenizer, prompt plan and weight folder."""
 
     def __init__(self, model: Any, tokenizer: Any, plan: Plan, weights: WeightFolder) -> None:
         self.model = model
@@ -31,9 +31,11 @@ class CaptionWriter(Generic[Plan]):
 
     @property
     def device(self) -> torch.device:
+        """The device of the model."""
         return next(self.parameters()).device
 
     def parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters of the model."""
         parameters: Iterator[nn.Parameter] = self.model.parameters()
         return parameters
 
@@ -41,11 +43,11 @@ class CaptionWriter(Generic[Plan]):
 def strict_model(
     weights: WeightFolder, model_class: Any, config: Any, *, dtype: str, device: Any, **named: Any
 ) -> Any:
-    """``model_class.from_pretrained`` over the listed files, every tensor accounted for.
+    """Run ``model_class.from_pretrained`` over the listed files; every tensor must be used.
 
     Args:
-        config: a ready configuration object of the library.
-        dtype: what the network computes in, ``float32`` or ``bfloat16``.
+        config: a configuration object of the library.
+        dtype: type of the computation, ``float32`` or ``bfloat16``.
         named: further arguments, such as ``key_mapping``.
 
     Returns:
@@ -53,12 +55,12 @@ def strict_model(
 
     Raises:
         ModelRefusedError: E-MODEL-KEYS, E-MODEL-SHAPE, E-MODEL-FILE.
-        ConfigError: E-CFG-DEVICE, the weights do not fit into the GPU's memory.
+        ConfigError: E-CFG-DEVICE, the weights do not fit into the memory of the device.
     """
     weights.one_of(SINGLE, INDEX)
     refuse_odd_types(weights)
     if weights.has("generation_config.json"):
-        weights.json("generation_config.json")  # refuses code
+        weights.json("generation_config.json")  # raises if it contains code
     with weights.view() as folder:
         try:
             model, report = model_class.from_pretrained(
@@ -70,7 +72,7 @@ def strict_model(
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they are reported by name; refused below
+                ignore_mismatched_sizes=True,  # they are reported with their names, refused below
                 **named,
             )
         except torch.OutOfMemoryError as error:
@@ -109,10 +111,10 @@ def _refuse_unaccounted(weights: WeightFolder, report: Mapping[str, Any]) -> Non
 
 
 def library_config(weights: WeightFolder, config_class: Any, fields: Mapping[str, Any]) -> Any:
-    """A configuration object of the library.
+    """Make a configuration object of the library.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, the library finds a value senseless.
+        ModelRefusedError: E-MODEL-FILE, the library refuses a value.
     """
     hub = optional("huggingface_hub.errors", extra="paper", purpose="captions by a network")
     try:
@@ -122,25 +124,25 @@ def library_config(weights: WeightFolder, config_class: Any, fields: Mapping[str
 
 
 def refuse_odd_types(weights: WeightFolder) -> None:
-    """Look at the headers before the library casts what it finds.
+    """Check the tensor types in the file headers, because the library would cast any type.
 
     Raises:
-        ModelRefusedError: E-MODEL-DTYPE, a tensor is quantised; E-MODEL-FILE.
+        ModelRefusedError: E-MODEL-DTYPE, a tensor is quantised; E-MODEL-FILE, a damaged file.
     """
     for file, shard in _shards(weights):
-        for name in shard.keys():  # noqa: SIM118 (an open file, no mapping)
+        for name in shard.keys():  # noqa: SIM118 (an open file, not a mapping)
             kind = shard.get_slice(name).get_dtype()
             is_table = kind in ("I32", "I64") and name.endswith("position_ids")
             if kind not in ("F64", "F32", "F16", "BF16") and not is_table:
                 raise weights.refused(
-                    f"{name} in {file} is {kind}, wanted floating point. Quantised weights mean "
-                    "nothing without their scales; take the unquantised ones",
+                    f"{name} in {file} is {kind}, wanted floating point. Quantised weights cannot "
+                    "be used without their scales; use the unquantised weights",
                     code="E-MODEL-DTYPE",
                 )
 
 
 def tensor_names(weights: WeightFolder) -> set[str]:
-    """The names of all tensors in the listed shards, from their headers.
+    """Read the names of all tensors from the headers of the listed shards.
 
     Raises:
         ModelRefusedError: E-MODEL-FILE, a shard is damaged or cut off.
@@ -149,7 +151,7 @@ def tensor_names(weights: WeightFolder) -> set[str]:
 
 
 def _shards(weights: WeightFolder) -> Iterator[tuple[str, Any]]:
-    """Every listed file of tensors, opened; raises ModelRefusedError E-MODEL-FILE."""
+    """Open every listed tensor file; raises ModelRefusedError (E-MODEL-FILE) if one is damaged."""
     for file in weights.files:
         if file.endswith(".safetensors"):
             path = weights.file(file)
@@ -164,13 +166,13 @@ def _shards(weights: WeightFolder) -> Iterator[tuple[str, Any]]:
 
 
 def read_tokenizer(weights: WeightFolder, fallback: str, *files: str) -> Any:
-    """The tokenizer, with the text pipeline of its own ``tokenizer.json`` where there is one.
+    """Load the tokenizer, with the text pipeline of ``tokenizer.json`` if that file exists.
 
-    The library's named tokenizer classes rebuild that pipeline and lose a token where text starts
-    with a space, so the plain class is taken.
+    The library's model-specific tokenizer classes build a different pipeline, which loses a token
+    if a text starts with a space. So the generic class is used.
 
     Args:
-        fallback: the named class that reads ``files`` where there is no ``tokenizer.json``.
+        fallback: class that reads ``files`` if there is no ``tokenizer.json``.
 
     Raises:
         ModelRefusedError: E-MODEL-FILE, files are missing or damaged, or no end token or chat
@@ -180,7 +182,7 @@ def read_tokenizer(weights: WeightFolder, fallback: str, *files: str) -> Any:
     transformers = quiet_transformers()
     for name in ("tokenizer_config.json", "special_tokens_map.json", "chat_template.json"):
         if weights.has(name):
-            weights.json(name)  # refuses code
+            weights.json(name)  # raises if it contains code
     kind = "PreTrainedTokenizerFast"
     if not weights.has("tokenizer.json"):
         kind = fallback
@@ -214,20 +216,21 @@ def _tokenizer(weights: WeightFolder, kind: Any, folder: Path) -> Any:
 def write(
     model: Any, tokenizer: Any, prompts: Tensor, valid: Tensor, most_tokens: int
 ) -> list[str]:
-    """Continue each prompt greedily, up to the end token.
+    """Continue each prompt by greedy decoding until the end token.
 
     Args:
-        prompts: (B, L, D) embeddings, shorter ones padded on the left.
+        prompts: (B, L, D) embeddings; shorter prompts are padded on the left.
         valid: (B, L) bool, True where a position is real.
+        most_tokens: largest number of new tokens.
 
     Returns:
-        B texts without special tokens and outer white space.
+        B texts, stripped and without special tokens.
     """
     own = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
     with warnings.catch_warnings():
-        # Some checkpoints ask for a repetition penalty; over embeddings it counts new words only,
-        # here as in the public code.
+        # Some checkpoints set a repetition penalty. With embeddings as input it counts only new
+        # tokens, as in the public code.
         warnings.filterwarnings("ignore", message=".*repetition_penalty.*")
         written = model.generate(
             inputs_embeds=prompts,
@@ -246,10 +249,13 @@ def write(
 
 
 def render(chat: Callable[[], str], weights: WeightFolder, mark: str) -> tuple[str, str]:
-    """The text before and after the pictures, as a chat template writes it.
+    """Render a chat template, and split the text at the mark of the images.
+
+    Returns:
+        The text before and after the mark.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, the template is broken or drops the pictures' mark.
+        ModelRefusedError: E-MODEL-FILE, the template is invalid or drops the mark.
     """
     import jinja2
 
@@ -262,7 +268,8 @@ def render(chat: Callable[[], str], weights: WeightFolder, mark: str) -> tuple[s
     before, found, after = text.partition(mark)
     if not found or mark in after:
         raise weights.refused(
-            f"its chat template does not keep the one {mark} of the prompt", code="E-MODEL-FILE"
+            f"its chat template does not keep {mark} of the prompt exactly once",
+            code="E-MODEL-FILE",
         )
     return before, after
 

@@ -1,4 +1,4 @@
-"""Pictures on their way into a network. Letters: H and W picture height and width."""
+"""Move images to the device of a network. Letters: H and W image height and width."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from redub.core.types import ByteArray
 
 
 def on_device(pictures: ByteArray, device: torch.device) -> Tensor:
-    """Pictures (..., H, W, 3) or (..., H, W) of bytes as float32 from 0 to 1 on the device.
+    """Convert (..., H, W, 3) or (..., H, W) uint8 to float32 from 0 to 1 on the device.
 
-    Bytes travel and are divided there: a quarter of the traffic.
+    Bytes are transferred and then converted on the device, which needs a quarter of the transfer.
     """
     bytes_ = torch.from_numpy(np.ascontiguousarray(pictures))
     if device.type == "cuda":

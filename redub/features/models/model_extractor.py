@@ -1,11 +1,12 @@
-"""What an extractor with trained weights is: prepare each clip, compute many at once.
+"""Base class of extractors with trained weights: prepare each clip, then compute in batches.
 
-``prepare`` runs while the clip is decoded and keeps only what the network needs; ``compute`` runs
-over a whole shard in batches. Both are deterministic, and a value does not depend on who shared its
-batch beyond rounding (an extractor whose network cannot keep that promise computes one by one).
+``prepare`` runs when a clip is decoded and keeps only the input of the network. ``compute`` runs
+over a whole shard in batches. Both are deterministic, and apart from rounding a value does not
+depend on the other clips of its batch. An extractor with a network for which that is not true
+computes clips one by one.
 
-Modules of such extractors import no torch at the top: keys and plans are made without loading it.
-Networks live in :mod:`redub.features.models`.
+Modules of such extractors do not import torch at the top, because cache keys and plans are made
+without torch. The networks are in :mod:`redub.features.models`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ B = TypeVar("B")
 
 
 class ModelExtractor(WeightUser, ABC):
-    """Base of all extractors of the ``paper`` profile.
+    """Base class of all extractors of the ``paper`` profile.
 
-    Class attributes beside those of :class:`redub.features.base.Extractor`:
-        kind: the line of :data:`redub.features.weights.kinds.KINDS` whose files it reads.
-        batch: clips per forward pass, unless the run says otherwise.
-        one_by_one: True where a clip is already a batch (a network over single frames), so that
-            nothing is gained by waiting for other clips.
-    Its Config has a field ``weights: str``, by default the kind's name.
+    Class attributes besides those of :class:`redub.features.base.Extractor`:
+        kind: name in :data:`redub.features.weights.kinds.KINDS` of the files that it reads.
+        batch: clips per forward pass, unless the runtime sets another number.
+        one_by_one: True if the frames of one clip form a batch, so that a batch of several clips
+            has no advantage.
+    Its Config has a field ``weights: str``, by default the name of the kind.
     """
 
     kind: ClassVar[str]
@@ -48,25 +49,25 @@ class ModelExtractor(WeightUser, ABC):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
-        """One folder, the role ``model``; the config's ``weights`` names the ledger's entry."""
+        """Return one role, ``model``; the config's ``weights`` names the entry of the ledger."""
         return {"model": (config.weights, cls.kind)}
 
     @property
     @abstractmethod
     def schema(self) -> FeatureSchema:
-        """Known from settings and the folder's small files, without loading a network."""
+        """See :attr:`Extractor.schema`; must be known without loading a network."""
 
     @abstractmethod
     def load(self) -> Any:
-        """Build the network, fill it strictly, put it on ``runtime.torch_device()``, in eval mode.
+        """Build the network, load its weights strictly, in eval mode on ``runtime.torch_device()``.
 
         Raises:
-            ModelRefusedError: the files are not this model, or may not be trusted.
+            ModelRefusedError: the files are not this model, or are not trusted.
         """
 
     @abstractmethod
     def prepare(self, media: ClipMedia) -> Any:
-        """The network's input for one clip, as small arrays or text on the CPU.
+        """Make the network's input for one clip: small arrays or text, on the CPU.
 
         Raises:
             FeatureAbsent: the clip has no such value.
@@ -74,10 +75,10 @@ class ModelExtractor(WeightUser, ABC):
 
     @abstractmethod
     def compute(self, inputs: Sequence[Any]) -> list[Value]:
-        """Values of some prepared clips, in order; one forward pass where the model allows."""
+        """Compute the values of prepared clips, in order; in one forward pass if possible."""
 
     def size(self, prepared: Any) -> float:
-        """How long an input is; inputs of like size share a batch, so that little is padding."""
+        """Return the length of an input; inputs of similar size share a batch, to limit padding."""
         return 0.0
 
     @property
@@ -89,7 +90,7 @@ class ModelExtractor(WeightUser, ABC):
         return self._network
 
     def describe(self) -> dict[str, str]:
-        """What the loaded network is, for `redub doctor --weights`; subclasses add labels."""
+        """Describe the loaded network for `redub doctor --weights`; subclasses add entries."""
         schema = self.schema
         count = sum(p.numel() for p in self.network.parameters())
         return {
@@ -98,10 +99,11 @@ class ModelExtractor(WeightUser, ABC):
         }
 
     def extract(self, media: ClipMedia) -> Value:
+        """Compute the value of one clip; see :meth:`Extractor.extract`."""
         return self.compute([self.prepare(media)])[0]
 
     def compute_all(self, inputs: Sequence[Any]) -> list[Value]:
-        """:meth:`compute` over any number of inputs, in batches of like size."""
+        """Run :meth:`compute` over any number of inputs, in batches of similar size."""
         order = sorted(range(len(inputs)), key=lambda i: self.size(inputs[i]))
         values = in_batches(
             [inputs[i] for i in order], self.compute, self.runtime.batch or self.batch
@@ -113,12 +115,12 @@ class ModelExtractor(WeightUser, ABC):
 def in_batches(
     items: Sequence[A], compute: Callable[[Sequence[A]], Sequence[B]], batch: int
 ) -> list[B]:
-    """``compute`` over all items; a batch that does not fit into the GPU's memory is halved.
+    """Run ``compute`` over all items; halve a batch that does not fit into the GPU's memory.
 
-    Once halved it stays so for the rest of the call.
+    A halved batch size is kept for the rest of the call.
 
     Raises:
-        ClipError: E-FEAT-MEMORY, not even one item fits.
+        ClipError: E-FEAT-MEMORY, a single item does not fit.
     """
     done: list[B] = []
     while len(done) < len(items):
@@ -129,7 +131,7 @@ def in_batches(
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":
                 raise
-        # Out of the except block: the error's traceback holds the tensors of the failed pass.
+        # Outside the except block, because the traceback keeps the tensors of the failed pass.
         _empty_gpu_cache()
         if len(part) == 1:
             raise ClipError(

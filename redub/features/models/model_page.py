@@ -1,8 +1,8 @@
-"""Folders as model pages publish them: settings from ``config.json``, tensors in files.
+"""Read a folder as published on a model page: settings from ``config.json``, tensors in files.
 
-Only the settings that describe the network are taken. What else a ``config.json`` may hold can do
-more than describe: an attention or quantisation name makes the library import other packages, or
-fetch kernels.
+Only the settings that describe the network are used. Other settings of a ``config.json`` are
+ignored: the name of an attention or quantisation method makes the library import other packages or
+download kernels.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ SHARED_SETTINGS = (
     "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "is_encoder_decoder",
     "tie_word_embeddings",
 )  # fmt: skip
-"""Settings that some configuration classes take without declaring them."""
+"""Settings that some configuration classes accept without declaring them."""
 
 TENSOR_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 def configured(config_class: Any, weights: WeightFolder, **fixed: Any) -> Any:
-    """A transformers configuration of the folder's network, with plain torch attention.
+    """Make a transformers configuration from the folder, with the attention of torch.
 
     Args:
-        fixed: settings that are ours to say, whatever the file says.
+        fixed: settings that override those of the file.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, another family of networks or an impossible setting.
+        ModelRefusedError: E-MODEL-FILE, another model type or an invalid setting.
     """
     hub = optional("huggingface_hub.errors", extra="paper", purpose="networks of transformers")
     values = weights.json("config.json")
@@ -53,39 +53,39 @@ def configured(config_class: Any, weights: WeightFolder, **fixed: Any) -> Any:
 
 
 def built(network_class: Any, config: Any, weights: WeightFolder) -> Any:
-    """The network in float32 and eval mode, its tensors not yet set, none of them shared.
+    """Build the network in float32 and eval mode, with uninitialised, unshared tensors.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, the settings make no network.
+        ModelRefusedError: E-MODEL-FILE, no network can be built from the settings.
     """
     quiet_transformers()
     from transformers.initialization import no_init_weights, no_tie_weights
 
     try:
-        # Random numbers for every tensor would take longer than loading. Shared tensors would take
-        # whichever of two values comes last, where a file holds one for each name.
+        # Random initialisation would take longer than loading. If a file has a value for each of
+        # two tied names, tied tensors would get the value that is loaded last.
         with no_init_weights(), no_tie_weights():
             network = network_class(config)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise weights.refused(
-            f"config.json describes no network ({reason[:200]})", code="E-MODEL-FILE"
+            f"no network can be built from config.json ({reason[:200]})", code="E-MODEL-FILE"
         ) from error
     return network.eval()
 
 
 def tensors_of(weights: WeightFolder) -> dict[str, Tensor]:
-    """All tensors of the folder, by name: ``.safetensors``, its shards, or ``pytorch_model.bin``.
+    """Load all tensors of the folder: ``.safetensors``, its shards, or ``pytorch_model.bin``.
 
     Raises:
-        ModelRefusedError: as :meth:`WeightFolder.tensors`, or a value is no tensor.
+        ModelRefusedError: as :meth:`WeightFolder.tensors`, or a value is not a tensor.
     """
     name = weights.one_of(*TENSOR_FILES)
     if not name.endswith(".index.json"):
         return tensor_table(weights.tensors(name), weights, name)
     table = weights.json(name).get("weight_map")
     if not isinstance(table, Mapping) or not table:
-        raise weights.refused(f"{name} is no index of shards", code="E-MODEL-FILE")
+        raise weights.refused(f"{name} is not an index of shards", code="E-MODEL-FILE")
     state: dict[str, Tensor] = {}
     for shard in sorted(set(map(str, table.values()))):
         state |= tensor_table(weights.tensors(shard), weights, shard)
@@ -93,7 +93,7 @@ def tensors_of(weights: WeightFolder) -> dict[str, Tensor]:
 
 
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weight-normalised tensors under the names that torch gives them since 2.1."""
+    """Rename weight-normalised tensors to the names of torch since 2.1."""
     renamed = {}
     for name, value in state.items():
         base, _, last = name.rpartition(".")

@@ -1,7 +1,7 @@
-"""One copy of a network per process, however many features it makes.
+"""Share one copy of a network between all features of a process.
 
-Emotion of scene, face and line come out of one RoBERTa, both captions out of one writer: each
-extractor asks here, and the copy lives as long as one of them holds it.
+Seven emotion features use one RoBERTa, both captions use one caption model. Each extractor gets its
+network from here. The copy is freed when no extractor holds it any more.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ _LIVE: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
 
 def shared(what: str, weights: WeightFolder, build: Callable[[], T], *settings: object) -> T:
-    """The process's copy of what ``build`` makes of some files, built if nobody holds one.
+    """Return the shared object for some files and settings, or build it.
 
     Args:
-        what: names the kind of object; two kinds of objects from the same files are two copies.
-        weights: known by the digests of its files, not by where it lies.
-        settings: whatever else ``build`` depends on (device, precision, wiring); hashable.
+        what: kind of the object; objects of different kinds are not shared.
+        weights: files of the object; compared by their digests, not by their paths.
+        build: builds the object.
+        settings: everything else on which ``build`` depends (device, precision, wiring); hashable.
     """
     key = (what, tuple(sorted(weights.files.items())), *settings)
     copy: T | None = _LIVE.get(key)

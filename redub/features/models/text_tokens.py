@@ -1,7 +1,7 @@
-"""Text to token ids with the tokenizer of a local folder, by the ``tokenizers`` library alone.
+"""Load the tokenizer of a local folder with the ``tokenizers`` library.
 
-``tokenizer.json`` holds the whole pipeline as data. A folder with only ``vocab.json`` and
-``merges.txt`` is the byte-level BPE of GPT-2, which RoBERTa and BART use.
+``tokenizer.json`` has the whole pipeline as data. A folder with only ``vocab.json`` and
+``merges.txt`` has the byte-level BPE of GPT-2, which RoBERTa and BART use.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def tokenizer_of(weights: WeightFolder) -> Any:
-    """A ``tokenizers.Tokenizer`` that neither truncates nor pads.
+    """Load a ``tokenizers.Tokenizer`` that neither truncates nor pads.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, no tokenizer there or a damaged one.
+        ModelRefusedError: E-MODEL-FILE, the tokenizer is missing or damaged.
     """
     library = optional("tokenizers", extra="paper", purpose="networks that read text")
     name = weights.one_of("tokenizer.json", "vocab.json")
@@ -41,9 +41,11 @@ def tokenizer_of(weights: WeightFolder) -> Any:
             tokenizer.add_special_tokens(added)
     except ModelRefusedError:
         raise
-    except Exception as error:  # the library has nothing narrower for a damaged file
+    except Exception as error:  # the library raises plain Exception for a damaged file
         reason = " ".join(str(error).split())[:200]
-        raise weights.refused(f"{name} is no tokenizer ({reason})", code="E-MODEL-FILE") from error
+        raise weights.refused(
+            f"{name} is not a tokenizer ({reason})", code="E-MODEL-FILE"
+        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -1,7 +1,8 @@
-"""What all captioning extractors share: the instructions, and one copy of a network per process.
+"""Shared code of the caption extractors: the prompts, and one copy of a network per process.
 
-The papers print no prompts. The scene's must name hue, lightness and saturation, and the face's the
-change of expression (Authentic-Dubber, arXiv:2511.14249, reference footage library), so these do.
+The papers do not publish their prompts. Source: Authentic-Dubber (arXiv:2511.14249, reference
+footage library), where a scene caption describes hue, lightness and saturation, and a face caption
+the change of expression.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ MOST_TOKENS = 256
 
 
 class VideoCaptioner(ModelExtractor):
-    """Pictures and the config's prompt in, one text out; greedy, so it is reproducible.
+    """Compute one text from frames and the config's prompt, by greedy decoding.
 
-    In bfloat16 the rounding may depend on the batch, and a changed rounding may change a word.
+    In bfloat16 the rounding can depend on the batch, and another rounding can change a word.
     """
 
     version: ClassVar[int] = 1
@@ -42,59 +43,61 @@ class VideoCaptioner(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     @cached_property
     def plan(self) -> Any:
-        """What the folder's configurations say, read without loading a network.
+        """The settings in the folder's configuration files, read without loading a network.
 
         Raises:
-            ModelRefusedError: they are not of this model, or ask for code.
+            ModelRefusedError: they belong to another model, or would run code.
         """
         return self.read_plan()
 
     @abstractmethod
     def read_plan(self) -> Any:
-        """See :attr:`plan`."""
+        """Read :attr:`plan`."""
 
     @abstractmethod
     def build(self, plan: Any, device: Any) -> Any:
         """Load a network with ``captions(prompt, inputs, most_tokens) -> list[str]``.
 
         Raises:
-            ModelRefusedError: the files are not this model, or may not be trusted.
+            ModelRefusedError: the files are not this model, or are not trusted.
         """
 
     def load(self) -> Any:
+        """Load the network; features of one process with equal settings share it."""
         plan, device = self.plan, self.runtime.torch_device()
         return shared(
             self.kind, self.weights, lambda: self.build(plan, device), self.config.dtype, device
         )
 
     def compute(self, inputs: Sequence[Any]) -> list[Value]:
-        """One caption per input.
+        """Write one caption per input.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOCAPTION, the model ended a caption before its first word; the
-                pipeline then asks again clip by clip.
+            FeatureAbsent: E-FEAT-NOCAPTION, a caption is empty; the pipeline then computes the
+                clips one by one.
         """
         config = self.config
         texts = self.network.captions(config.prompt, inputs, config.max_new_tokens)
         if not all(texts):
-            raise FeatureAbsent("the model wrote nothing", code="E-FEAT-NOCAPTION")
+            raise FeatureAbsent("the caption of the model is empty", code="E-FEAT-NOCAPTION")
         return list(texts)
 
 
 def check_caption_config(config: Any) -> None:
-    """Refuse values that no captioner can work with.
+    """Check the settings that the caption extractors have in common.
 
     Raises:
-        ConfigError: E-CFG-VALUE.
+        ConfigError: E-CFG-VALUE, with the setting and its legal values.
     """
     where = type(config).__name__
     if not config.prompt.strip() or "<video>" in config.prompt or "<|" in config.prompt:
         raise ConfigError(
-            f"{where}: prompt is {config.prompt!r}; wanted a plain request without <video> and "
+            f"{where}: prompt is {config.prompt!r}; wanted a plain text without <video> and "
             "<|…|> marks",
             code="E-CFG-VALUE",
         )

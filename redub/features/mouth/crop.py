@@ -1,9 +1,9 @@
-"""96 x 96 grey pictures of the mouth, one per frame.
+"""Grey mouth crops of 96 x 96 pixels, one per frame.
 
-With ``landmarks`` the mouth is turned upright, scaled and centred by 68 points; without (or where
-the points make no face) its place is the geometric fallback, x 25–75 %, y 62–95 % of the face box.
-The fallback follows the smoothed box, so a turned or tilted head puts the mouth off the centre, and
-its picture is stretched to a square. ``mouth_source`` records which of the two a clip had.
+With ``landmarks`` the mouth is rotated upright, scaled and centred by 68 points. Without landmarks,
+or if the points are not a face, the crop is a fixed part of the face box: x 25–75 %, y 62–95 %,
+scaled to a square. If the head is turned or tilted, the mouth is then not in the centre.
+``mouth_source`` records which of the two ways was used for a clip.
 Letters: V video frames.
 """
 
@@ -23,11 +23,11 @@ from redub.features.mouth.warp import make_a_face, upright_mouths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MouthCropConfig:
-    """Nothing to set: lip readers expect this size and place."""
+    """No settings: lip readers expect this size and position."""
 
 
 class MouthCropExtractor(LocalExtractor):
-    """Frames, face boxes and perhaps landmarks in, one mouth picture per frame out."""
+    """Compute one mouth crop per frame from frames, face boxes and, if present, landmarks."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -40,19 +40,20 @@ class MouthCropExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of 9216 uint8 per frame."""
         return FeatureSchema(kind="frames", width=SIDE * SIDE, dtype="uint8")
 
     def extract(self, media: ClipMedia) -> ByteArray:
-        """Crop every frame.
+        """Crop the mouth in every frame.
 
         Returns:
-            (V, 9216) uint8, each row a 96 x 96 picture in row order.
+            (V, 9216) uint8, each row a crop of 96 x 96 pixels in row-major order.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         if media.frames is None:
-            raise FeatureAbsent("the clip has no picture to crop", code="E-FEAT-NOFACE")
+            raise FeatureAbsent("the clip has no video frame to crop", code="E-FEAT-NOFACE")
         if placed_by(media.features) == "landmarks":
             crops = upright_mouths(media.frames, frames_of(media.features, "landmarks"))
         else:
@@ -61,7 +62,7 @@ class MouthCropExtractor(LocalExtractor):
 
 
 def placed_by(features: Mapping[str, Value]) -> Literal["landmarks", "geometry"]:
-    """Which of a clip's features decides where its mouth is: landmarks, if they make a face."""
+    """Return what locates the mouth in a clip: landmarks if they form a face, else the box."""
     if "landmarks" in features and make_a_face(frames_of(features, "landmarks")):
         return "landmarks"
     return "geometry"

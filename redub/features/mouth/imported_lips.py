@@ -1,8 +1,8 @@
-"""Lip features made elsewhere, such as AV-HuBERT's: one NumPy array of pictures per clip.
+"""Imported lip features, for example of AV-HuBERT: one NumPy array per clip.
 
-Which ``.npy`` belongs to a clip is decided by its name, see :mod:`redub.features.clip_files`. Its
-rows are the clip's pictures at the project's rate; a cut that was rounded otherwise may have two
-more or fewer.
+The name of a ``.npy`` file decides to which clip it belongs, see :mod:`redub.features.clip_files`.
+The array has one row per video frame of the clip, at the project's frame rate. Two rows more or
+fewer are allowed, because cuts can be rounded differently.
 Letters: V video frames, W width of the feature.
 """
 
@@ -31,13 +31,13 @@ WIDEST = 8192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedLipConfig:
-    """``weights``: the entry of the weights ledger."""
+    """Settings of the backend for imported lip features; ``weights`` is the entry of the ledger."""
 
     weights: str = KIND
 
 
 class ImportedLips(WeightUser):
-    """Arrays made elsewhere in, (V, W) float32 out; W is that of the first file by name."""
+    """Return imported arrays, (V, W) float32; W is the width of the first file by name."""
 
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ()
@@ -50,12 +50,15 @@ class ImportedLips(WeightUser):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return the entry with the arrays."""
         return {KIND: (config.weights, KIND)}
 
     @cached_property
     def width(self) -> int:
-        """Raises:
-        ModelRefusedError: E-MODEL-FILE, the first file is no table of pictures.
+        """Width W of the first file.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, this file is not an array (frames, width) of floats.
         """
         try:
             return int(self._table(self.names[0]).shape[1])
@@ -64,14 +67,15 @@ class ImportedLips(WeightUser):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of width W per frame."""
         return FeatureSchema(kind="frames", width=self.width)
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """The clip's table, as long as its picture.
+        """Return the array of one clip with exactly V rows; a missing last row is repeated.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFILE, no file is the clip's; E-FEAT-FILE, it cannot be read, is
-                of another width, or of another cut.
+            FeatureAbsent: E-FEAT-NOFILE, no file belongs to the clip; E-FEAT-FILE, the file cannot
+                be read, or has another width or another number of frames.
         """
         clip = media.clip
         name = file_of(clip, self.names, SUFFIX, code="E-FEAT-FILE")
@@ -93,25 +97,25 @@ class ImportedLips(WeightUser):
         pictures = clip.video_frames
         if abs(len(table) - pictures) > MOST_ROUNDING:
             raise FeatureAbsent(
-                f"{name} has {len(table)} rows, the clip {pictures} pictures; make it from the "
-                "very cut of the clip, at the project's video.fps",
+                f"{name} has {len(table)} rows, the clip {pictures} frames; make it from exactly "
+                "the time span of the clip, at the project's video.fps",
                 code="E-FEAT-FILE",
             )
-        rows = np.minimum(np.arange(pictures), len(table) - 1)  # the last picture stays
+        rows = np.minimum(np.arange(pictures), len(table) - 1)  # repeat the last row
         return np.array(table[rows], np.float32)
 
     def _table(self, name: str) -> NDArray[np.floating[Any]]:
-        """(rows, W), read from the file when it is asked for.
+        """Map the (rows, W) array of a file.
 
         Raises:
-            ValueError: what is wrong with the file.
+            ValueError: says what is wrong with the file.
         """
         try:
             values = np.load(self.folder.file(name), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
             raise ValueError(f"cannot be read as a NumPy array ({error})") from error
         if values.ndim != 2 or not len(values) or not 0 < values.shape[1] <= WIDEST:
-            raise ValueError(f"has the shape {values.shape}; wanted (pictures, width)")
+            raise ValueError(f"has the shape {values.shape}; wanted (frames, width)")
         if not np.issubdtype(values.dtype, np.floating):
             raise ValueError(f"holds {values.dtype}; wanted floats")
         table: NDArray[np.floating[Any]] = values

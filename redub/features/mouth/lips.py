@@ -1,4 +1,4 @@
-"""Mouth shape, motion and low-frequency appearance of every frame, normalised for light per clip.
+"""Mouth shape, motion and low-frequency appearance in every frame; light normalised per clip.
 
 Letters: V video frames.
 """
@@ -15,11 +15,11 @@ from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.mouth.shape import MouthShape, darkness, mouth_shape
 
-DCT_SIDE = 16  # the crop is averaged to this side before its cosine transform
+DCT_SIDE = 16  # the crop is scaled to this side before its cosine transform
 APPEARANCE = tuple(
     sorted(((u, v) for u in range(7) for v in range(7)), key=lambda place: (sum(place), place))[:24]
-)  # (0, 0), (0, 1), (1, 0), (0, 2), …: the slowest patterns first
-MOVING = 12  # appearance coefficients whose change is kept too
+)  # (0, 0), (0, 1), (1, 0), (0, 2), …: low frequencies first
+MOVING = 12  # for so many appearance coefficients the change is a column, too
 SHAPES = len(MouthShape._fields)
 
 DIMENSIONS: tuple[str, ...] = (
@@ -29,16 +29,16 @@ DIMENSIONS: tuple[str, ...] = (
     *(f"{name}_change" for name in MouthShape._fields),
     *(f"appearance_{u}_{v}_change" for u, v in APPEARANCE[:MOVING]),
 )
-"""Names of the columns; ``appearance_u_v`` has u half-waves down and v across the crop."""
+"""Names of the columns; ``appearance_u_v`` has u vertical and v horizontal half waves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LipConfig:
-    """Nothing to set: the measures are fixed."""
+    """No settings: the measurements are fixed."""
 
 
 class LipExtractor(LocalExtractor):
-    """Mouth crops in, one row of measures per frame out."""
+    """Compute one row of measurements per frame from mouth crops."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset()
@@ -50,10 +50,11 @@ class LipExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of ``len(DIMENSIONS)`` numbers per frame."""
         return FeatureSchema(kind="frames", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """Measure every mouth picture.
+        """Measure every mouth crop of one clip.
 
         Returns:
             (V, 57) float32 in the order of :data:`DIMENSIONS`; a change is the value minus the
@@ -68,12 +69,12 @@ class LipExtractor(LocalExtractor):
 
 
 def changes(values: FloatArray) -> FloatArray:
-    """First difference along axis 0 with a leading 0, so that the length stays."""
+    """Compute first differences along axis 0 with a leading 0, so that the length stays."""
     return np.diff(values, axis=0, prepend=values[:1])
 
 
 def low_frequencies(dark: FloatArray) -> FloatArray:
-    """The low orthonormal 2-D cosine coefficients of each picture, averages of about -1–1.
+    """Compute the low orthonormal 2-D cosine coefficients of each image, about -1 to 1.
 
     Args:
         dark: (V, side, side).

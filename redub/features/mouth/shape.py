@@ -1,8 +1,8 @@
-"""How open and wide a mouth is, measured from how its crop differs from the skin around it.
+"""Measure opening, width and shape of a mouth, by the difference of its crop from skin.
 
-The inside of a mouth and the lips are darker than skin, teeth are often brighter. Light is
-normalised per clip: 0 is the skin's grey level, 1 the darkest level in the clip. Beards, deep
-shadows and a badly placed box mislead these measures; they are estimates, not landmarks.
+The inside of a mouth and the lips are darker than skin; teeth are often brighter. Light is
+normalised per clip: 0 is the grey level of skin, 1 the darkest level in the clip. Beards, deep
+shadows and a wrong box cause errors; the values are estimates, not landmarks.
 Letters: V video frames.
 """
 
@@ -18,35 +18,36 @@ from redub.core.types import ByteArray, FloatArray
 
 Floats = NDArray[np.float64]
 
-GRID = 48  # side the crops are measured at
-SKIN_PERCENTILE = 60.0  # most of a mouth crop is skin, and what is not is mostly darker
-BAND = 0.28  # rows this far from the mouth's middle row may belong to its corners
-LEAST_SPREAD = 12.0  # grey levels; below this a crop shows no mouth, only noise
+GRID = 48  # side in pixels at which crops are measured
+SKIN_PERCENTILE = 60.0  # most of a mouth crop is skin, and the rest is mostly darker
+BAND = 0.28  # corners are searched up to this distance from the mouth's middle row
+LEAST_SPREAD = 12.0  # grey levels; with less contrast a crop shows only noise
 
 
 class MouthShape(NamedTuple):
-    """Shape measures per frame, all (V,) float32; lengths are shares of the crop's side."""
+    """Shape measurements per frame, (V,) float32 each; lengths are fractions of the crop's side."""
 
-    opening: FloatArray  # height of the mouth's region in the middle columns, 0 closed–1
-    hole: FloatArray  # share of the middle columns that is as dark as the mouth's inside
-    width: FloatArray  # columns that hold lips or hole
-    area: FloatArray  # share of the crop that is lips or hole
-    bright: FloatArray  # share of the crop that is brighter than skin (teeth)
-    centre_x: FloatArray  # centroid of what is not skin, -0.5–0.5
+    opening: FloatArray  # height of the mouth region in the middle columns; 0 is closed
+    hole: FloatArray  # fraction of the middle columns that is as dark as the inside of a mouth
+    width: FloatArray  # width of the columns with lips or hole
+    area: FloatArray  # fraction of the crop that is lips or hole
+    bright: FloatArray  # fraction of the crop that is brighter than skin (teeth)
+    centre_x: FloatArray  # centroid of the mouth region, -0.5 to 0.5
     centre_y: FloatArray
-    corner_lift: FloatArray  # how far the corners stand above the mouth's middle (a smile)
-    skew: FloatArray  # how much higher one corner stands than the other, 0 or more
-    lower_edge: FloatArray  # lowest row of the mouth's region, 0–1: it sinks with the jaw
+    corner_lift: FloatArray  # height of the corners above the middle of the mouth (a smile)
+    skew: FloatArray  # height difference of the corners, 0 or more
+    lower_edge: FloatArray  # lowest row of the mouth region, 0–1; it moves with the jaw
 
 
 def darkness(mouths: ByteArray) -> FloatArray:
-    """Light-normalised crops.
+    """Normalise the light of mouth crops per clip.
 
     Args:
         mouths: (V, 9216) or (V, side, side) uint8.
 
     Returns:
-        (V, 48, 48) float32: 0 skin, 1 the clip's darkest level, below 0 brighter than skin.
+        (V, 48, 48) float32 darkness: 0 is skin, 1 the darkest level of the clip, negative values
+        are brighter than skin.
     """
     side = round(np.sqrt(mouths[0].size))
     pictures = mouths.reshape(-1, side, side)
@@ -58,7 +59,7 @@ def darkness(mouths: ByteArray) -> FloatArray:
 
 
 def mouth_shape(dark: FloatArray) -> MouthShape:
-    """Measure every frame.
+    """Measure the mouth in every frame.
 
     Args:
         dark: (V, 48, 48) from :func:`darkness`.
@@ -69,7 +70,7 @@ def mouth_shape(dark: FloatArray) -> MouthShape:
     bright = _step(-levels, 0.12, 0.1)
     middle = slice(GRID * 3 // 8, GRID * 5 // 8)
     profile = lips[:, :, middle].mean(axis=2)  # (V, 48) over rows
-    mouth_row = _centroid(profile)  # (V,) the shade of chin and nose lies far from it
+    mouth_row = _centroid(profile)  # (V,) shadows of chin and nose lie far from it
     band = lips * _near(mouth_row, BAND)[:, :, None]
     columns = _outwards(band.max(axis=1))  # (V, 48)
     centre_x, centre_y = _centroid(lips.sum(axis=1)), _centroid(lips.sum(axis=2))
@@ -98,7 +99,7 @@ def _step(values: Floats, at: float, softness: float) -> Floats:
 
 
 def _centroid(weights: Floats) -> Floats:
-    """Centroid along the last axis in -0.5–0.5; 0 where there is nothing to weigh."""
+    """Centroid along the last axis, -0.5 to 0.5; 0 if all weights are 0."""
     place = (np.arange(weights.shape[-1]) + 0.5) / weights.shape[-1] - 0.5
     total = weights.sum(axis=-1)
     centroid: Floats = (weights * place).sum(axis=-1) / np.maximum(total, 1e-6)
@@ -106,13 +107,13 @@ def _centroid(weights: Floats) -> Floats:
 
 
 def _near(row: Floats, reach: float) -> Floats:
-    """(V, 48) 1 for rows within ``reach`` of ``row`` (both in shares of the crop), else 0."""
+    """(V, 48): 1 for rows within ``reach`` of ``row`` (fractions of the crop), else 0."""
     place = (np.arange(GRID) + 0.5) / GRID - 0.5
     return (np.abs(place - row[:, None]) <= reach).astype(np.float64)
 
 
 def _outwards(columns: Floats) -> Floats:
-    """Running minimum from the middle to both sides: what no longer touches the mouth is cut."""
+    """Running minimum from the middle to both sides: removes parts that do not touch the mouth."""
     half = columns.shape[1] // 2
     left = np.minimum.accumulate(columns[:, :half][:, ::-1], axis=1)[:, ::-1]
     right = np.minimum.accumulate(columns[:, half:], axis=1)
@@ -120,7 +121,7 @@ def _outwards(columns: Floats) -> Floats:
 
 
 def _edge(profile: Floats) -> Floats:
-    """The row, 0–1, above which 90 % of a profile's weight lies; 0.5 where it is empty."""
+    """The row, 0–1, above which 90 % of the weight of a profile lies; 0.5 if it is empty."""
     total = profile.sum(axis=-1, keepdims=True)
     share = profile.cumsum(axis=-1) / np.maximum(total, 1e-6)
     row = (share < 0.9).sum(axis=-1) / profile.shape[-1]

@@ -1,4 +1,4 @@
-"""What the mouth crop was placed by: landmarks or the face box's geometry."""
+"""Report what located the mouth crop: landmarks or the geometry of the face box."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from redub.features.mouth.crop import placed_by
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MouthSourceConfig:
-    """Nothing to set."""
+    """No settings."""
 
 
 class MouthSourceExtractor(LocalExtractor):
-    """The mouth crop, and perhaps the landmarks it was placed by, in; one word out."""
+    """Compute one word from the mouth crop and, if present, the landmarks."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset()
@@ -29,8 +29,9 @@ class MouthSourceExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     def extract(self, media: ClipMedia) -> str:
-        """``landmarks`` or ``geometry``."""
+        """Return ``landmarks`` or ``geometry``."""
         return placed_by(media.features)

@@ -1,11 +1,11 @@
-"""Mouths turned upright, scaled and centred by landmarks, as lip readers were trained on them.
+"""Cut mouth crops that are rotated upright, scaled and centred by landmarks, for lip readers.
 
-Source of the recipe: the pre-processing of the LRW lip readers (Martinez et al., "Lipreading using
-temporal convolutional networks", ICASSP 2020, and its public code): landmarks smoothed over 12
-frames, eye corners and nose brought to a mean face by a similarity, 96 x 96 pixels cut out around
-the mouth's middle. Their mean face is a file that redub does not bring; :data:`FACE` stands in for
-it, from textbook proportions, at about one pixel per millimetre of a grown-up's face.
-Letters: V video frames, H and W picture height and width.
+Source: the pre-processing of the LRW lip readers (Martinez et al., "Lipreading using temporal
+convolutional networks", ICASSP 2020, and its public code). Landmarks are smoothed over 12 frames; a
+similarity transform maps eye corners and nose to a mean face; 96 x 96 pixels are cut around the
+middle of the mouth. The mean face of the source is a file that redub does not contain. :data:`FACE`
+replaces it with textbook proportions, at about one pixel per millimetre of an adult's face.
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from redub.features.picture.small_pictures import small_pictures
 Floats = NDArray[np.float64]
 
 SIDE = 96
-WINDOW = 12  # frames around each one that its landmarks are smoothed over
+WINDOW = 12  # landmarks are smoothed over so many frames
 FACE = {36: (-45.0, 0.0), 39: (-17.0, 0.0), 42: (17.0, 0.0), 45: (45.0, 0.0), 33: (0.0, 45.0)}
 """Points that hardly move in speech, in pixels of the crop: corners of the eyes, base of the nose
-(indices of the 68-point scheme; x to the right, y down, 0 between the eyes)."""
+(indices of the 68-point scheme; x to the right, y down, origin between the eyes)."""
 MOUTH_POINTS = slice(48, 68)
-LEAST_SIZE = 0.05  # pixels of the frame per pixel of the crop; below (eyes 4.5 apart), no face
+LEAST_SIZE = 0.05  # least pixels of the frame per pixel of the crop (eyes 4.5 pixels apart)
 
 
 def make_a_face(landmarks: FloatArray) -> bool:
-    """Whether landmarks (V, 136) can turn a mouth upright: all frames show a face, one way up.
+    """Return whether (V, 136) landmarks form a face of similar orientation in all frames.
 
-    A network that sees no face scatters its points. In every frame the face must have
-    :data:`LEAST_SIZE` along the clip's mean direction; so it also has in any average.
+    Without a face a network returns scattered points. In every frame the face must have at least
+    :data:`LEAST_SIZE` along the mean direction of the clip; then any average of frames has, too.
     """
     faces = landmarks.reshape(len(landmarks), 68, 2)[:, list(FACE)].astype(np.float64)
     sizes = np.array([_size(_centred(face)) for face in faces])
@@ -47,14 +47,14 @@ def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
 
     Args:
         frames: (V, H, W, 3) uint8 RGB.
-        landmarks: (V, 136) x and y of 68 points in pixels, the middle of the first pixel being
-            0.5, that :func:`make_a_face`.
+        landmarks: (V, 136) x and y of 68 points in pixels (the first pixel's middle is 0.5), for
+            which :func:`make_a_face` is True.
 
     Returns:
-        (V, 96, 96) uint8 grey. Where a crop leaves the picture, its edge is repeated.
+        (V, 96, 96) uint8 grey. Outside the frame its edge is repeated.
     """
     raw = landmarks.reshape(len(landmarks), 68, 2).astype(np.float64)
-    cuts = shot_starts(small_pictures(frames))[1:]  # over one, two faces would be averaged
+    cuts = shot_starts(small_pictures(frames))[1:]  # no smoothing across a cut
     points = np.concatenate([smoothed_landmarks(shot) for shot in np.split(raw, cuts)])
     crops = np.empty((len(frames), SIDE, SIDE), dtype=np.uint8)
     for k, (frame, face) in enumerate(zip(frames, points, strict=True)):
@@ -64,10 +64,10 @@ def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
 
 
 def smoothed_landmarks(points: Floats) -> Floats:
-    """The face's shape averaged over 12 frames around each of a shot, at its own frame's place.
+    """Smooth the shape of the face in one shot over 12 frames; the position is not smoothed.
 
-    Only the shape is smoothed: a head that moves quickly is not left behind. Near the ends the
-    window shrinks symmetrically. Takes and returns (V, 68, 2).
+    So the landmarks do not lag behind a fast head. Near the ends the window shrinks symmetrically.
+    Takes and returns (V, 68, 2).
     """
     places = points.mean(axis=1, keepdims=True)  # (V, 1, 2)
     shapes = points - places
@@ -80,9 +80,9 @@ def smoothed_landmarks(points: Floats) -> Floats:
 
 
 def upright_similarity(points: Floats) -> Floats:
-    """The 2 x 2 rotation and scale that takes a face nearest to :data:`FACE`.
+    """Compute the 2 x 2 matrix of rotation and scale that maps a face onto :data:`FACE`.
 
-    Least squares over the five points (5, 2), in the order of :data:`FACE`, about their middle.
+    Least squares over the five points (5, 2), in the order of :data:`FACE`, relative to their mean.
     """
     seen = _centred(points)
     power = float(np.vdot(seen, seen).real)
@@ -91,7 +91,7 @@ def upright_similarity(points: Floats) -> Floats:
 
 
 def _centred(points: Floats) -> NDArray[np.complex128]:
-    """(5,) points about their middle as complex numbers: a turn with a scale is one factor."""
+    """(5,) points relative to their mean as complex numbers: a factor rotates and scales them."""
     about = points - points.mean(axis=0)
     numbers: NDArray[np.complex128] = about[:, 0] + 1j * about[:, 1]
     return numbers
@@ -101,21 +101,21 @@ _WANTED = _centred(np.array(list(FACE.values())))
 
 
 def _size(seen: NDArray[np.complex128]) -> complex:
-    """The factor that takes :data:`FACE` nearest to the points seen: Σ conj(q) p / Σ |q|²."""
+    """The factor that maps :data:`FACE` (q) best onto the points p: Σ conj(q) p / Σ |q|²."""
     return complex(np.vdot(_WANTED, seen) / np.vdot(_WANTED, _WANTED).real)
 
 
 def _cut(frame: ByteArray, turn: Floats, middle: Floats) -> ByteArray:
-    """The (96, 96) grey crop around a point, turned and scaled by a 2 x 2 matrix."""
+    """Cut the (96, 96) grey crop around a point, rotated and scaled by a 2 x 2 matrix."""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     shrink = float(np.sqrt(np.linalg.det(turn)))
-    if shrink < 0.5:  # a warp reads single pixels and would skip the ones between
+    if shrink < 0.5:  # a warp samples single pixels and would skip the pixels between
         height, width = grey.shape
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         scale = np.array([size[0] / width, size[1] / height])
         turn, middle = turn / scale, middle * scale
-    # From the crop's pixels to the frame's; pixel centres lie at whole numbers for OpenCV.
+    # From pixels of the crop to pixels of the frame; OpenCV has pixel centres at whole numbers.
     back = np.linalg.inv(turn)
     start = middle - 0.5 - back @ np.full(2, (SIDE - 1) / 2)
     warped = cv2.warpAffine(

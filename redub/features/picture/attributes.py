@@ -1,9 +1,9 @@
-"""Measured attributes of a clip's picture: colour, light, contrast, motion; and their names.
+"""Measured attributes of a clip's frames: colour, light, contrast, motion; and hue names.
 
 Source: colourfulness after Hasler & Süsstrunk, "Measuring colourfulness in natural images" (SPIE
 2003); pleasure and arousal of a colour after Valdez & Mehrabian, "Effects of color on emotions"
 (J. Experimental Psychology: General, 1994).
-Letters: V video frames, H and W picture height and width.
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from redub.features.picture.small_pictures import SIDE, small_pictures
 
 Floats = NDArray[np.float64]
 
-MOST_COLOUR_FRAMES = 12  # colour changes slowly, so this many frames of a clip tell it
-LEAST_SCENERY = 0.12  # share of the picture that must remain after the person is cut out
+MOST_COLOUR_FRAMES = 12  # colour changes slowly, so this many frames of a clip are enough
+LEAST_SCENERY = 0.12  # fraction of the frame that must remain after the person is masked
 HUE_BINS = 12
 
 Part = tuple[float, float, float, float]
-BELOW = 100.0  # far below any picture
+BELOW = 100.0  # far below any frame
 WITH_BODY: tuple[Part, ...] = ((-0.3, -0.4, 1.3, 1.2), (-0.7, 1.1, 1.7, BELOW))
 HEAD_ONLY: tuple[Part, ...] = ((-0.05, -0.25, 1.05, 1.1), (0.0, 1.0, 1.0, BELOW))
-"""What a person covers: left, top, right, bottom in shares of the face box; head, then body."""
+"""The area of a person: left, top, right, bottom as multiples of the face box; head, then body."""
 
 HUE_FAMILIES: tuple[tuple[float, str], ...] = (
     (15.0, "red"),
@@ -40,39 +40,39 @@ HUE_FAMILIES: tuple[tuple[float, str], ...] = (
     (345.0, "pink"),
     (360.0, "red"),
 )
-"""Upper hue bound in degrees (HSV) and everyday name."""
+"""Upper bound of the hue in degrees (HSV), and the name of the colour."""
 
-GREY_BELOW = 0.1  # mean chroma under which a picture has no colour to name
+GREY_BELOW = 0.1  # a clip with less mean chroma is called grey
 
 
 class PictureAttributes(NamedTuple):
-    """What was measured; every number is finite. Shares and levels are 0–1."""
+    """The measurements of a clip; every number is finite. Shares and levels are 0–1."""
 
-    hue_deg: float  # circular mean weighted by chroma, 0–360, 0 = red; 0 in a grey picture
-    hue_concentration: float  # 1 when all colour has one hue, 0 when hues cancel
+    hue_deg: float  # circular mean weighted by chroma, 0–360, 0 = red; 0 without colour
+    hue_concentration: float  # 1 if all colour has one hue, 0 if the hues cancel
     lightness: float  # mean CIE L* / 100
-    saturation: float  # mean HSV saturation, dark pixels weighing less
-    chroma: float  # mean of saturation times value: how much colour there is at all
+    saturation: float  # mean HSV saturation, weighted by value
+    chroma: float  # mean of saturation times value, the amount of colour
     contrast: float  # standard deviation of L* / 100
     colourfulness: float  # Hasler–Süsstrunk's measure / 100
-    detail: float  # mean step of L* / 100 between neighbouring cells
-    light_from_above: float  # lightness of the upper half minus the lower, -1–1
-    warm_share: float  # share of chroma between magenta-red and yellow (330–75 degrees)
-    cool_share: float  # share of chroma between green-cyan and violet-blue (150–285 degrees)
-    motion: float  # mean change of grey level from frame to frame
-    lightness_trend: float  # lightness of the last third minus the first third, -1–1
+    detail: float  # mean difference of L* / 100 between adjacent cells
+    light_from_above: float  # lightness of the upper half minus that of the lower half, -1 to 1
+    warm_share: float  # fraction of the chroma from magenta-red to yellow (330–75 degrees)
+    cool_share: float  # fraction of the chroma from green-cyan to violet-blue (150–285 degrees)
+    motion: float  # mean change of the grey level from frame to frame
+    lightness_trend: float  # lightness of the last third minus that of the first third, -1 to 1
     hue_shares: tuple[float, ...]  # chroma per 30-degree bin, centred on 0, 30, …; sums to 1 or 0
 
 
 def measure_picture(
     frames: ByteArray, track: FloatArray | None = None, *, small: ByteArray | None = None
 ) -> PictureAttributes:
-    """Measure a clip; with a face track, the scenery around the person only.
+    """Measure the frames of a clip; with a face track, only the scenery around the person.
 
     Args:
         frames: (V, H, W, 3) uint8 RGB, V >= 1.
-        track: (V, 5) rows of ``face_track``, or None to measure whole pictures.
-        small: the frames' :func:`small_pictures`, where somebody has made them already.
+        track: (V, 5) rows of ``face_track``, or None to measure whole frames.
+        small: :func:`small_pictures` of the frames, if they are computed already.
     """
     copies = small_pictures(frames) if small is None else small
     scenery = _scenery(track, frames.shape, len(copies))  # (V, SIDE, SIDE) bool
@@ -113,23 +113,24 @@ def measure_picture(
 
 
 def hue_family(attributes: PictureAttributes) -> str:
-    """The everyday name of the leading hue; ``grey`` where there is next to no colour."""
+    """Return the common name of the mean hue, or ``grey`` if there is hardly any colour."""
     if attributes.chroma < GREY_BELOW:
         return "grey"
     return next(name for bound, name in HUE_FAMILIES if attributes.hue_deg <= bound)
 
 
 class Affect(NamedTuple):
-    """Where a colour stands on the two axes of feeling, each about -1–1."""
+    """Pleasure and arousal of a colour, each about -1 to 1."""
 
     pleasure: float
     arousal: float
 
 
 def colour_affect(attributes: PictureAttributes) -> Affect:
-    """Valdez & Mehrabian's regression on brightness and saturation, both moved to -1–1.
+    """Compute pleasure and arousal by Valdez & Mehrabian's regression.
 
-    Pleasure = .69 B + .22 S; arousal = -.31 B + .60 S.
+    Pleasure = .69 B + .22 S; arousal = -.31 B + .60 S, with brightness B and saturation S scaled
+    to -1 to 1.
     """
     brightness, saturation = 2 * attributes.lightness - 1, 2 * attributes.saturation - 1
     return Affect(
@@ -139,7 +140,7 @@ def colour_affect(attributes: PictureAttributes) -> Affect:
 
 
 def _scenery(track: FloatArray | None, shape: tuple[int, ...], count: int) -> NDArray[np.bool_]:
-    """True where the picture shows no person: outside head, hair and the body below them."""
+    """(V, 64, 64) True where the frame shows no person: outside head, hair and body."""
     seen = np.ones((count, SIDE, SIDE), dtype=bool)
     if track is None:
         return seen
@@ -153,11 +154,11 @@ def _scenery(track: FloatArray | None, shape: tuple[int, ...], count: int) -> ND
                 mask[top:bottom, left:right] = False
         if seen.mean(axis=(1, 2)).min() >= LEAST_SCENERY:
             return seen
-    return np.ones_like(seen)  # an extreme close-up: the person is the scene
+    return np.ones_like(seen)  # an extreme close-up: measure the whole frame
 
 
 def _cells(part: Part, boxes: Floats, shape: tuple[int, ...]) -> list[list[int]]:
-    """Top, bottom, left, right on the 64 x 64 copy of what a part of the person covers, by box."""
+    """Top, bottom, left, right of a part of the person in the 64 x 64 copy, for each box."""
     x, y, w, h = boxes.T
     rows = [(y + part[1] * h) / shape[1], (y + part[3] * h) / shape[1]]
     columns = [(x + part[0] * w) / shape[2], (x + part[2] * w) / shape[2]]

@@ -1,7 +1,7 @@
-"""Which pictures of a clip a captioner sees, and in which form.
+"""Choose the video frames that a caption model sees, and resize them for the network.
 
-Letters: V video frames of the clip, N pictures shown, H and W picture height and width, S side of
-the square that a network looks at.
+Letters: V video frames of the clip, N chosen frames, H and W frame height and width, S side of
+the square input of a network.
 """
 
 from __future__ import annotations
@@ -21,40 +21,43 @@ from redub.features.picture.shots import shot_starts
 from redub.features.picture.small_pictures import small_pictures
 
 Aspect = Literal["crop", "pad", "squash"]
-"""How an oblong picture becomes square: its middle, with bars, or squeezed."""
+"""How a frame becomes square: crop to the middle, pad with bars, or squash both sides."""
 
 
 def uniform_frames(count: int, wanted: int) -> list[int]:
-    """The middles of ``wanted`` equal stretches of ``count`` frames; short clips repeat frames.
+    """Choose ``wanted`` frame indices uniformly from ``count`` frames; short clips repeat frames.
 
-    Source: VideoLLaMA 2's public preprocessing, sampling mode ``uniform``: of ``wanted`` stretches
-    of (count - 1) / wanted frames the middle one, halves rounded up.
+    Source: the public preprocessing of VideoLLaMA 2, sampling mode ``uniform``: the middle of each
+    of ``wanted`` intervals of (count - 1) / wanted frames, halves rounded up.
     """
     middles = (np.arange(wanted) + 0.5) * (count - 1) / wanted
     return [int(k) for k in np.round(middles + 1e-6)]
 
 
 def clip_pictures(media: ClipMedia) -> ByteArray:
-    """All frames of a clip.
+    """Return all frames of a clip, (V, H, W, 3) uint8.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOPICTURE, the clip has none.
+        FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
     """
     if media.frames is None or len(media.frames) == 0:
-        raise FeatureAbsent("the clip has no picture to describe", code="E-FEAT-NOPICTURE")
+        raise FeatureAbsent("the clip has no video frame to describe", code="E-FEAT-NOPICTURE")
     return media.frames
 
 
 def face_pictures(
     media: ClipMedia, wanted: int, *, margin: float
 ) -> tuple[list[ByteArray], list[int]]:
-    """Squares around the face in ``wanted`` frames, and which frames they are.
+    """Cut squares around the face out of ``wanted`` frames.
 
-    Only frames of shots in which the face was found are shown: elsewhere ``face_track`` holds a box
-    with no face in it.
+    Only shots in which the face was found are used: in other shots ``face_track`` has a box that
+    contains no face.
+
+    Returns:
+        The squares, (side, side, 3) each, and the indices of their frames.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOFACE, no shot shows the face.
+        FeatureAbsent: E-FEAT-NOFACE, no shot shows the face; E-FEAT-NOPICTURE.
     """
     frames, track = clip_pictures(media), frames_of(media.features, "face_track")
     shots = [*media.once(shot_starts, media.once(small_pictures, frames)), len(frames)]
@@ -68,15 +71,16 @@ def face_pictures(
 
 
 def face_square(frame: ByteArray, box: FloatArray, *, margin: float) -> ByteArray:
-    """The square around a box, wholly inside the picture.
+    """Cut the square around a box out of a frame.
 
     Args:
         frame: (H, W, 3).
-        box: x, y, w, h and more, in pixels; it may reach over the picture's edge.
-        margin: added on every side, as a share of the box's longer side.
+        box: x, y, w, h (further values are ignored), in pixels; may reach outside the frame.
+        margin: added on every side, as a fraction of the longer side of the box.
 
     Returns:
-        (side, side, 3): a view of ``frame``, moved inwards, at most as large as its shorter side.
+        (side, side, 3), a view of ``frame``. The square is moved to lie inside the frame, and its
+        side is at most the shorter side of the frame.
     """
     x, y, w, h = (float(value) for value in box[:4])
     height, width = frame.shape[:2]
@@ -89,15 +93,15 @@ def face_square(frame: ByteArray, box: FloatArray, *, margin: float) -> ByteArra
 def square_pictures(
     pictures: Iterable[ByteArray], side: int, *, aspect: Aspect, bars: Sequence[int]
 ) -> ByteArray:
-    """Make pictures of any sizes squares of one size.
+    """Resize images of any size to squares of one size.
 
     Args:
         pictures: (H, W, 3) uint8 RGB each.
-        aspect: ``crop`` scales the shorter side to ``side`` and takes the middle, ``pad`` adds bars
-            of the colour ``bars`` first, ``squash`` scales both sides on their own.
+        aspect: ``crop`` scales the shorter side to ``side`` and takes the middle; ``pad`` first
+            adds bars of the colour ``bars``; ``squash`` scales both sides independently.
 
     Returns:
-        (N, S, S, 3) uint8, S = ``side``; bicubic.
+        (N, S, S, 3) uint8, S = ``side``; bicubic interpolation.
     """
     image = pillow_image()
     return np.stack([_square(image.fromarray(p), side, aspect, bars) for p in pictures])

@@ -1,7 +1,7 @@
-"""Which way the edges of a face region run, cell by cell.
+"""Histograms of the edge directions in the regions of a face.
 
-Brows, lids and lips are edges; their slope is what an expression changes, while skin and light are
-not edges at all.
+Brows, lids and lips are edges. An expression changes their slope, while skin and light have no
+edges.
 Source: Dalal & Triggs, "Histograms of oriented gradients for human detection" (CVPR 2005); here
 averaged over time and over the mirror image, with one normalisation per region.
 Letters: V video frames.
@@ -14,10 +14,10 @@ import numpy as np
 from redub.core.types import FloatArray
 
 ROWS, COLUMNS, ORIENTATIONS = 3, 4, 8
-WIDTH = ROWS * COLUMNS // 2 * ORIENTATIONS  # the right half is folded onto the left
+WIDTH = ROWS * COLUMNS // 2 * ORIENTATIONS  # the right half is mirrored and added to the left
 
 REGIONS = ((8, 33, 4, 60), (38, 63, 12, 52))  # rows and columns of brows with eyes, and of mouth
-MOST_FRAMES = 24  # edges are averaged over time, so this many frames tell them
+MOST_FRAMES = 24  # edges are averaged over time, so this many frames are enough
 
 DIMENSIONS: tuple[str, ...] = tuple(
     f"{part}_{row}_{column}_{180 * turn / ORIENTATIONS:g}"
@@ -26,11 +26,13 @@ DIMENSIONS: tuple[str, ...] = tuple(
     for column in range(COLUMNS // 2)
     for turn in range(ORIENTATIONS)
 )
-"""Names of :func:`face_edges`: region, cell row, cell column from outside, gradient angle."""
+"""Names of the dimensions of :func:`face_edges`: region, row, column from outside, angle."""
 
 
 def face_edges(faces: FloatArray) -> FloatArray:
-    """(96,) float32: edge histograms of brows with eyes, then of the mouth, each of length 1 or 0.
+    """Compute the edge histograms of the eye region, then of the mouth; (96,) float32.
+
+    Each of the two parts has the norm 1, or 0 without edges.
 
     Args:
         faces: (V, 64, 64) from ``face_attributes.face_pictures``.
@@ -43,15 +45,15 @@ def face_edges(faces: FloatArray) -> FloatArray:
 
 
 def edge_histograms(pictures: FloatArray) -> FloatArray:
-    """The folded mean histogram of a region.
+    """Compute the mean edge histogram of a region and its mirror image.
 
     Args:
-        pictures: (V, height, width), width a multiple of 4, symmetric about the face's middle.
+        pictures: (V, height, width), width a multiple of 4, symmetric about the middle of the face.
 
     Returns:
-        (48,) float32 by row, column from the outer to the inner, orientation of the gradient
-        0–180 degrees; square roots, centred, of length 1, or all 0 where there are no edges. A
-        mirrored picture gives the same.
+        (48,) float32, ordered by row, column from the outside, and gradient angle 0–180 degrees.
+        The square roots are centred and have the norm 1; all 0 without edges. A mirrored image
+        gives the same values.
     """
     down, across = np.gradient(pictures.astype(np.float64), axis=(1, 2))
     strength = np.hypot(down, across)
@@ -79,13 +81,13 @@ def edge_histograms(pictures: FloatArray) -> FloatArray:
 
 
 def slope_of_edges(pictures: FloatArray) -> FloatArray:
-    """The mean slope of the near-horizontal edges in each picture.
+    """Compute the mean slope of the nearly horizontal edges in each image.
 
     Args:
         pictures: (V, height, width).
 
     Returns:
-        (V,) float32 rows per column, above 0 where edges sink to the right; 0 without edges.
+        (V,) float32 rows per column; positive if edges go down to the right, 0 without edges.
     """
     down, across = np.gradient(pictures.astype(np.float64), axis=(1, 2))
     steepness = (down**2).sum(axis=(1, 2))

@@ -1,9 +1,9 @@
-"""Sentence-level scene context: what the picture looks like and how it moves, over the clip.
+"""Sentence-level scene context: statistics of the look and the motion of whole frames in a clip.
 
-Measured from the whole picture alone, people included; no caption and no word is in between. It
-stands where Authentic-Dubber's ablation has I3D in place of the scene caption (arXiv:2511.14249,
-rows 1 and 3); it is signal processing, not a network, and knows no objects or actions.
-Letters: V video frames, P pictures whose colours are measured.
+It is measured in whole frames including people, without a caption. Authentic-Dubber's ablation uses
+I3D here instead of the scene caption (arXiv:2511.14249, rows 1 and 3). This is signal processing,
+not a network; it does not recognise objects or actions.
+Letters: V video frames, P frames in which colours are measured.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ LEVELS = (
     "detail",
     "light_from_above",
 )
-"""What is measured of every picture, on the scales that ``scene_emotion`` has for a clip."""
+"""Measurements of each frame, with the scales that ``scene_emotion`` has for a clip."""
 
-PRESENT = 0.15  # mean chroma at which a picture's hues begin to count in full
-GRID = 3  # motion is kept in 3 x 3 cells: where in the picture something moves
-TYPICAL = 0.01  # a usual change of grey level from picture to picture, of 1
+PRESENT = 0.15  # mean chroma above which the hues of a frame count almost fully
+GRID = 3  # motion is measured in 3 x 3 cells of the frame
+TYPICAL = 0.01  # typical change of grey levels (0–1) from frame to frame
 
 DIMENSIONS: tuple[str, ...] = (
     *(f"{level}_{statistic}" for statistic in ("mean", "spread") for level in LEVELS),
@@ -63,16 +63,16 @@ DIMENSIONS: tuple[str, ...] = (
         for column in range(GRID)
     ),
 )
-"""Names of the entries. Edges: cell row, cell column from outside, gradient angle."""
+"""Names of the dimensions. Edges: cell row, cell column from outside, gradient angle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalSceneConfig:
-    """Nothing to set: the statistics are fixed."""
+    """No settings: the statistics are fixed."""
 
 
 class GlobalSceneExtractor(LocalExtractor):
-    """Frames in, one vector out."""
+    """Compute one vector from frames."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -83,21 +83,22 @@ class GlobalSceneExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``len(DIMENSIONS)`` numbers."""
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """Summarise the clip.
+        """Summarise one clip.
 
         Returns:
-            (104,) float32 in the order of :data:`DIMENSIONS`, its length above 0. Level means are
-            centred: 0 is an ordinary picture. Spreads and motions of a still clip are 0, hues of a
-            grey one are 0, edges have length 1, or 0 where there are none.
+            (104,) float32 in the order of :data:`DIMENSIONS`, with a norm above 0. Level means are
+            centred: 0 is an ordinary frame. Spreads and motions of a still clip are 0, hues of a
+            grey clip are 0; the edges have norm 1, or 0 without edges.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
         """
         if media.frames is None or len(media.frames) == 0:
-            raise FeatureAbsent("the clip has no picture to measure", code="E-FEAT-NOPICTURE")
+            raise FeatureAbsent("the clip has no video frame to measure", code="E-FEAT-NOPICTURE")
         small = media.once(small_pictures, media.frames)
         some = np.linspace(0, len(small) - 1, min(len(small), MOST_COLOUR_FRAMES))
         chosen = small[some.round().astype(int)]  # (P, 64, 64, 3)
@@ -112,7 +113,7 @@ class GlobalSceneExtractor(LocalExtractor):
 
 
 def level_entries(seen: Sequence[PictureAttributes]) -> Floats:
-    """(14,): means of the levels, centred, then their standard deviations over the pictures."""
+    """Compute (14,): centred means of the levels, then their standard deviations over frames."""
     rows = np.array([[getattr(one, name) for name in LEVELS] for one in seen])  # (P, 7)
     places, scales = zip(*(SCALES[name] for name in LEVELS), strict=True)
     nothing = (0.0,) * len(LEVELS)
@@ -125,26 +126,26 @@ def level_entries(seen: Sequence[PictureAttributes]) -> Floats:
 
 
 def hue_entries(seen: Sequence[PictureAttributes]) -> Floats:
-    """(24,): mean and standard deviation of each hue's share, less an even share of all hues."""
+    """Compute (24,): mean and standard deviation of each hue's share minus the mean share."""
     shares = np.array([one.hue_shares for one in seen])  # (P, 12)
-    # Hues of next to no colour are noise, so a picture counts with the colour there is in it.
+    # Hues of nearly grey frames are noise, so each frame is weighted by its chroma.
     presence = np.tanh(np.array([one.chroma for one in seen]) / PRESENT)[:, None]
     rows = HUE_WEIGHT * presence * (shares - shares.mean(axis=1, keepdims=True))
     return np.concatenate([rows.mean(axis=0), rows.std(axis=0)])
 
 
 def edge_entries(pictures: ByteArray) -> Floats:
-    """(48,): which way the edges of light run, cell by cell, of (P, 64, 64, 3) pictures."""
+    """Compute (48,) edge histograms of the lightness of (P, 64, 64, 3) frames."""
     scaled = pictures.astype(np.float32) / 255.0
     light = np.stack([cv2.cvtColor(one, cv2.COLOR_RGB2LAB)[..., 0] for one in scaled])
     return edge_histograms((light / 100.0).astype(np.float32)).astype(np.float64)
 
 
 def motion_entries(small: ByteArray) -> Floats:
-    """(18,): mean and standard deviation of every cell's change from picture to picture.
+    """Compute (18,): mean and standard deviation of the change from frame to frame in each cell.
 
     Args:
-        small: (V, 64, 64, 3) uint8; one picture alone has no motion.
+        small: (V, 64, 64, 3) uint8; a single frame gives 0.
     """
     grey = np.stack([cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in small]) / 255.0
     moved = np.abs(np.diff(grey, axis=0)) if len(grey) > 1 else np.zeros_like(grey)
@@ -152,6 +153,6 @@ def motion_entries(small: ByteArray) -> Floats:
     cells = [
         cell.mean(axis=(1, 2)) for band in bands for cell in np.array_split(band, GRID, axis=2)
     ]
-    rows = np.stack(cells, axis=1)  # (V - 1, 9); a row of 0 for one picture
+    rows = np.stack(cells, axis=1)  # (V - 1, 9); a row of 0 for a single frame
     bounded: Floats = np.tanh(np.concatenate([rows.mean(axis=0), rows.std(axis=0)]) / TYPICAL)
     return bounded

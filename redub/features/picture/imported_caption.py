@@ -1,7 +1,7 @@
-"""Captions that were written elsewhere: by another model, or by people.
+"""Imported captions, written by another model or by people.
 
-One JSON object a line: ``{"clip_id": "film/scene/3", "scene": "…", "face": "…"}``. Either text may
-be left out or empty; the clip then has no such caption.
+Each line of a file is a JSON object: ``{"clip_id": "film/scene/3", "scene": "…", "face": "…"}``.
+One of the texts may be missing or empty; the clip then has no such caption.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ CAPTIONS = LineForm(kind="captions", columns=("scene", "face"), may_lack=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedCaptionConfig:
-    """``weights``: entry of the ledger."""
+    """Settings of the backend for imported captions; ``weights`` is the entry of the ledger."""
 
     weights: str = "captions"
 
 
 class ImportedCaption(ImportedLines):
-    """The clip's name in, the recorded text out; media are not looked at."""
+    """Look up the imported text of a clip by its id; frames and sound are not used."""
 
     media: ClassVar[frozenset[Media]] = frozenset()
     Config: ClassVar[type] = ImportedCaptionConfig
@@ -35,7 +35,7 @@ class ImportedCaption(ImportedLines):
     column: ClassVar[Literal["scene", "face"]]
 
     def extract(self, media: ClipMedia) -> str:
-        """The text.
+        """Return the text of one clip.
 
         Raises:
             FeatureAbsent: E-FEAT-NOCAPTION, no row or an empty text.
@@ -52,12 +52,12 @@ class ImportedCaption(ImportedLines):
 
 
 class ImportedSceneCaption(ImportedCaption):
-    """The column ``scene``."""
+    """Imported scene captions: the column ``scene``."""
 
     column = "scene"
 
 
 class ImportedFaceCaption(ImportedCaption):
-    """The column ``face``."""
+    """Imported face captions: the column ``face``."""
 
     column = "face"

@@ -1,9 +1,9 @@
-"""A scene in English sentences, chosen from measured colour, light, contrast and motion.
+"""Describe a scene in English sentences, from measured colour, light, contrast and motion.
 
-A caption states what was measured and the mood words that the tables below tie to it. It does not
-know what the picture shows. Source of the tables: pleasure and arousal of brightness and
-saturation after Valdez & Mehrabian (1994); the moods of hues are this project's reading of film
-convention (red anger, blue sadness, green disgust, yellow joy), not a measurement.
+A caption states the measurements and the mood words of the tables below. It does not know what the
+frames show. Source of the tables: pleasure and arousal of brightness and saturation after Valdez &
+Mehrabian (1994). The moods of hues are this project's reading of film convention (red anger, blue
+sadness, green disgust, yellow joy), not a measurement.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from redub.features.picture.attributes import (
 from redub.features.picture.small_pictures import small_pictures
 from redub.features.text.wording import binned, listed
 
-# Bins: upper bounds, and one word more than bounds.
+# Bins: upper bounds, then the words of the bins (one more than bounds).
 LIGHTNESS = (
     (0.2, 0.36, 0.48, 0.62, 0.85),
     ("very dark", "dark", "dim", "evenly lit", "bright", "glowing"),
@@ -44,7 +44,7 @@ MOTION = (
     ),
 )
 WARMTH = ((-0.25, 0.25), ("cold", "mixed in colour", "warm"))
-TREND = 0.05  # change of L* / 100 that is worth a sentence
+TREND = 0.05  # a larger change of L* / 100 gets a sentence
 
 MOODS: dict[str, tuple[str, str, str]] = {
     "red": ("angry, threatening", "angry, hostile", "fierce, furious"),
@@ -57,20 +57,20 @@ MOODS: dict[str, tuple[str, str, str]] = {
     "pink": ("startling, tense", "surprising, strange", "surprising, amazing"),
     "grey": ("bleak", "neutral, ordinary", "neutral, calm"),
 }
-"""Moods of a hue when it is dark, medium or light."""
+"""Mood words of a hue if it is dark, medium or light."""
 
-DARK, LIGHT = 0.35, 0.65  # L* / 100 where the moods change
-AROUSING, SOOTHING = 0.15, -0.3  # arousal that earns a second mood word
+DARK, LIGHT = 0.35, 0.65  # bounds of L* / 100 between dark, medium and light
+AROUSING, SOOTHING = 0.15, -0.3  # an arousal above or below these gets one more mood word
 STRENGTHS = ("deep ", "", "pale ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneCaptionConfig:
-    """Nothing to set: words and bounds are the tables of this module."""
+    """No settings: words and bounds are the tables of this module."""
 
 
 class SceneCaptionExtractor:
-    """Frames in, a paragraph about the scene out; the person is left out where a face is known."""
+    """Compute a paragraph about the scene from frames; with a face track, without the person."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -83,25 +83,26 @@ class SceneCaptionExtractor:
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     def extract(self, media: ClipMedia) -> str:
-        """Describe the clip.
+        """Describe the scene of one clip.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
         """
         return scene_sentences(measure_scene(media))
 
 
 def measure_scene(media: ClipMedia) -> PictureAttributes:
-    """Attributes of a clip's scenery, around the person where ``face_track`` is at hand.
+    """Measure the scenery of a clip, around the person if ``face_track`` is present.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOPICTURE, the clip has no picture.
+        FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
     """
     if media.frames is None or len(media.frames) == 0:
-        raise FeatureAbsent("the clip has no picture to describe", code="E-FEAT-NOPICTURE")
+        raise FeatureAbsent("the clip has no video frame to describe", code="E-FEAT-NOPICTURE")
     known = "face_track" in media.features
     track = frames_of(media.features, "face_track") if known else None
     small = media.once(small_pictures, media.frames)
@@ -109,7 +110,7 @@ def measure_scene(media: ClipMedia) -> PictureAttributes:
 
 
 def scene_sentences(attributes: PictureAttributes) -> str:
-    """The caption of measured attributes."""
+    """Write the caption of measured attributes."""
     family = hue_family(attributes)
     light = binned(attributes.lightness, LIGHTNESS)
     looks = f"{binned(attributes.contrast, CONTRAST)}, and {binned(attributes.motion, MOTION)}"
@@ -132,13 +133,13 @@ def scene_sentences(attributes: PictureAttributes) -> str:
 
 
 def mood_words(attributes: PictureAttributes) -> list[str]:
-    """Moods of the hue at its lightness, and one more where the colours arouse or soothe."""
+    """Return the mood words of the hue, and one more for a high or low arousal of the colours."""
     moods = MOODS[hue_family(attributes)][_depth(attributes)].split(", ")
-    feeling = colour_affect(attributes)
-    if feeling.arousal > AROUSING:
-        moods.append("lively" if feeling.pleasure > 0 else "tense")
-    elif feeling.arousal < SOOTHING:
-        moods.append("gentle" if feeling.pleasure > 0 else "dreary")
+    affect = colour_affect(attributes)
+    if affect.arousal > AROUSING:
+        moods.append("lively" if affect.pleasure > 0 else "tense")
+    elif affect.arousal < SOOTHING:
+        moods.append("gentle" if affect.pleasure > 0 else "dreary")
     return moods
 
 

@@ -1,6 +1,6 @@
-"""A scene as an emotion vector: what its caption says, and the measured attributes.
+"""Scene emotion vector: emotion scores of the caption, and measured attributes.
 
-Retrieval compares these vectors by cosine, so every entry is centred: 0 means "nothing special".
+Retrieval compares these vectors by cosine, so every entry is centred: 0 is an ordinary value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCALES: dict[str, tuple[float, float]] = {
     "motion": (0.004, 0.008),
     "lightness_trend": (0.0, 0.1),
 }
-"""Attribute to (ordinary value, scale), chosen from the range that film pictures take."""
+"""Attribute → (ordinary value, scale), from the range of film frames."""
 
 DIMENSIONS: tuple[str, ...] = (
     *(f"word_{emotion}" for emotion in EMOTIONS),
@@ -38,20 +38,24 @@ DIMENSIONS: tuple[str, ...] = (
     "arousal",
     *(f"hue_{30 * i}" for i in range(HUE_BINS)),
 )
-"""Names of the entries."""
+"""Names of the dimensions."""
 
-HUE_WEIGHT = 2.0  # hue carries more of a scene's mood than any single attribute
+HUE_WEIGHT = 2.0  # the hue says more about the mood of a scene than another attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneEmotionConfig:
-    """``word_weight``: how much the caption's eight scores count beside the attributes."""
+    """Settings of the builtin ``scene_emotion``.
+
+    Attributes:
+        word_weight: weight of the eight caption scores; attributes have weight 1.
+    """
 
     word_weight: float = 1.0
 
 
 class SceneEmotionExtractor:
-    """Caption and frames in, one vector out."""
+    """Compute one vector from caption and frames."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"frames"})
@@ -64,16 +68,17 @@ class SceneEmotionExtractor:
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``len(DIMENSIONS)`` numbers."""
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
         """Score the caption and centre the attributes.
 
         Returns:
-            (32,) float32 in the order of :data:`DIMENSIONS`, its length above 0.
+            (32,) float32 in the order of :data:`DIMENSIONS`, with a norm above 0.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
         """
         attributes = measure_scene(media)
         words = centred_scores(emotion_scores(str(media.features["scene_caption"])))
@@ -82,15 +87,15 @@ class SceneEmotionExtractor:
 
 
 def attribute_vector(attributes: PictureAttributes) -> FloatArray:
-    """(24,) float32: the attributes' part of the vector."""
+    """Compute the attributes' part of the vector, (24,) float32."""
     values = [getattr(attributes, name) for name in SCALES]
     places, scales = zip(*SCALES.values(), strict=True)
-    feeling = colour_affect(attributes)
-    # A faint tint says little about the mood, so hue fades out with the amount of colour.
+    affect = colour_affect(attributes)
+    # A faint tint says little about the mood, so the hue is weighted by the amount of colour.
     presence = float(np.tanh(attributes.chroma / 0.15))
     warmth = presence * (attributes.warm_share - attributes.cool_share)
     shares = np.array(attributes.hue_shares)
     hues = HUE_WEIGHT * presence * (shares - shares.mean())
     return np.concatenate(
-        [centred(values, places, scales), [warmth, feeling.pleasure, feeling.arousal], hues]
+        [centred(values, places, scales), [warmth, affect.pleasure, affect.arousal], hues]
     ).astype(np.float32)

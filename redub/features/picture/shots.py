@@ -1,6 +1,6 @@
-"""Where a clip's camera changes: the first frame of every shot.
+"""Find the cuts in a clip: the first frame of every shot.
 
-Letters: V video frames, H and W picture height and width.
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from redub.core.types import ByteArray
 
-THUMBNAIL = 32  # a cut changes the whole picture, so 32 x 32 cells are enough to see it
-CUT_LEVEL = 24.0  # mean grey-level difference of a cut, of 255; a walking camera stays below ~15
-CUT_RATIO = 3.0  # a cut also stands out from the motion around it
+THUMBNAIL = 32  # a cut changes the whole frame, so 32 x 32 cells are enough
+CUT_LEVEL = 24.0  # least mean grey-level difference of a cut, of 255; a moving camera gives ~15
+CUT_RATIO = 3.0  # least ratio of a cut's difference to the differences around it
 
 
 def grey_thumbnails(small: ByteArray) -> NDArray[np.float32]:
-    """(V, 32, 32) float32 grey levels, 0–255, of :func:`small_pictures`."""
+    """Compute (V, 32, 32) float32 grey levels, 0–255, of :func:`small_pictures`."""
     size = (THUMBNAIL, THUMBNAIL)
     smaller = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in small]
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in smaller]
@@ -25,13 +25,13 @@ def grey_thumbnails(small: ByteArray) -> NDArray[np.float32]:
 
 
 def shot_starts(small: ByteArray) -> list[int]:
-    """The first frame of every shot, ascending; frame 0 always is one.
+    """Return the first frame of every shot, ascending; frame 0 is always included.
+
+    The difference of two consecutive frames is a cut if it is large, and also much larger than the
+    differences within half a second around it. A fade is not a cut.
 
     Args:
         small: (V, 64, 64, 3) uint8, :func:`redub.features.picture.small_pictures.small_pictures`.
-
-    A fade is no cut: only a step between two neighbouring frames that is both large and much
-    larger than the steps within half a second around it counts.
     """
     steps = np.abs(np.diff(grey_thumbnails(small), axis=0)).mean(axis=(1, 2))  # (V - 1,)
     starts = [0]

@@ -1,6 +1,6 @@
-"""Small colour copies of a clip's frames: enough for moods and cuts, and made once for both.
+"""Small colour copies of the frames of a clip, for colour statistics and the detection of cuts.
 
-Letters: V video frames, H and W picture height and width.
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import numpy as np
 
 from redub.core.types import ByteArray
 
-SIDE = 64  # mood is in large areas and a cut changes everything: neither is in the detail
+SIDE = 64  # colour statistics and cuts do not need details
 
 
 def small_pictures(frames: ByteArray) -> ByteArray:
-    """(V, 64, 64, 3) uint8 RGB from (V, H, W, 3): every cell is the mean of its pixels."""
+    """Scale (V, H, W, 3) frames to (V, 64, 64, 3) uint8 RGB by averaging."""
     small = np.empty((len(frames), SIDE, SIDE, 3), dtype=np.uint8)
     for k, frame in enumerate(frames):
         small[k] = cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

@@ -1,7 +1,8 @@
-"""Audio emotion vector of the builtin profile: how the line is spoken, as statistics of prosody.
+"""Audio emotion vector of the builtin profile: statistics of the prosody of an utterance.
 
-Level, movement and rhythm of pitch, loudness, spectral balance and voice quality. Nothing is
-normalised to the speaker here: ``redub.index.transform`` does that, where it knows who speaks.
+It has the level, movement and rhythm of pitch, loudness, spectral balance and voice quality. Values
+are not normalised per speaker here; ``redub.index.transform`` does that, because it knows the
+speakers.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ QUALITY_TRACKS = (
     "prominence_db", "harmonicity_db", "first_oct", "second_oct",
 )  # fmt: skip
 MODULATION_HZ = ((1.0, 2.0), (2.0, 4.0), (4.0, 8.0), (8.0, 16.0))
-FINAL_S = 0.25  # how much voice at the start and the end counts as onset and cadence
-NUCLEUS_DIP_DB = 2.0  # two loudness peaks are two syllables when the dip between is this deep
-SYLLABLE_S = 0.06  # loudness is smoothed over this long before peaks are counted
+FINAL_S = 0.25  # length of the onset and of the cadence of the voice
+NUCLEUS_DIP_DB = 2.0  # two loudness peaks are two syllables if the dip between them is this deep
+SYLLABLE_S = 0.06  # loudness is smoothed over this time before peaks are counted
 
 
 def _spread_names(*tracks: str) -> tuple[str, ...]:
@@ -63,20 +64,20 @@ DIMENSIONS: tuple[str, ...] = (
     # timbre: mel cepstra and 12 mel bands
     *(f"cepstrum_{k}_{kind}" for k in range(1, CEPSTRA) for kind in ("mean", "spread", "move")),
     *(f"band_{band}_{kind}" for band in range(BANDS) for kind in ("mean", "spread", "loud")),
-    # log power of how loudness and pitch swing at 1–16 Hz
+    # log power of the modulation of loudness and pitch at 1–16 Hz
     *(
         f"{track}_modulation_{low:g}_{high:g}_hz"
         for track in ("level", "pitch")
         for low, high in MODULATION_HZ
     ),
 )  # fmt: skip
-"""What each place of the vector holds."""
+"""Names of the dimensions of the vector, in order."""
 
 
 def emotion_statistics(tracks: VoiceTracks) -> Named:
-    """All statistics by name, in the order of :data:`DIMENSIONS`, finite.
+    """Compute all statistics: name → finite value, in the order of :data:`DIMENSIONS`.
 
-    ``tracks`` hold at least one voiced frame.
+    ``tracks`` must have at least one voiced frame.
     """
     return {
         **_pitch(tracks),
@@ -182,7 +183,7 @@ def _rhythm(tracks: VoiceTracks) -> Named:
 
 
 def syllable_nuclei(tracks: VoiceTracks) -> Track:
-    """Frames of the voiced loudness peaks, each parted from the next by a dip of 2 dB.
+    """Return the frame indices of syllable nuclei: voiced loudness peaks with dips of 2 dB between.
 
     Source: de Jong & Wempe (2009), syllable nuclei from intensity and voicing.
     """
@@ -208,18 +209,18 @@ def syllable_nuclei(tracks: VoiceTracks) -> Track:
 
 
 def _quality(tracks: VoiceTracks) -> Named:
-    heard = tracks.voiced
+    voiced = tracks.voiced
     numbers: Named = {}
     for name in QUALITY_TRACKS:
-        numbers.update(_spreads(name, getattr(tracks, name)[heard]))
+        numbers.update(_spreads(name, getattr(tracks, name)[voiced]))
     return numbers
 
 
 def _timbre(tracks: VoiceTracks) -> Named:
-    heard = tracks.voiced
+    voiced = tracks.voiced
     numbers: Named = {}
     for k in range(1, CEPSTRA):
-        cepstrum = tracks.cepstra[heard, k]
+        cepstrum = tracks.cepstra[voiced, k]
         moves = np.diff(tracks.cepstra[:, k])
         numbers[f"cepstrum_{k}_mean"] = float(cepstrum.mean())
         numbers[f"cepstrum_{k}_spread"] = float(cepstrum.std())
@@ -227,8 +228,8 @@ def _timbre(tracks: VoiceTracks) -> Named:
     loud = tracks.level_db >= np.median(tracks.level_db[tracks.active])
     for band in range(BANDS):
         level = tracks.bands_db[:, band]
-        numbers[f"band_{band}_mean"] = float(level[heard].mean())
-        numbers[f"band_{band}_spread"] = float(level[heard].std())
+        numbers[f"band_{band}_mean"] = float(level[voiced].mean())
+        numbers[f"band_{band}_spread"] = float(level[voiced].std())
         numbers[f"band_{band}_loud"] = float(level[loud].mean())
     return numbers
 
@@ -249,6 +250,7 @@ def _modulation(tracks: VoiceTracks) -> Named:
 
 
 def _held_over_gaps(pitch: Track) -> Track:
+    """Interpolate the pitch linearly over unvoiced frames (NaN)."""
     known = np.flatnonzero(np.isfinite(pitch))
     held: Track = np.interp(np.arange(len(pitch)), known, pitch[known])
     return held
@@ -257,7 +259,7 @@ def _held_over_gaps(pitch: Track) -> Track:
 def prosody_vector(
     waveform: Waveform, audio: AudioSpec, mel: FloatArray, f0: FloatArray
 ) -> FloatArray:
-    """(len(DIMENSIONS),) float32 prosody statistics of one clip.
+    """Compute the prosody statistics of one clip, (len(DIMENSIONS),) float32.
 
     Args:
         mel: (T, C) from :func:`redub.features.sound.mel.log_mel`, same waveform and audio.
@@ -271,17 +273,19 @@ def prosody_vector(
 
 
 def vector_of(tracks: VoiceTracks) -> FloatArray:
-    """(len(DIMENSIONS),) float32; ``tracks`` hold at least one voiced frame."""
+    """Compute the vector, (len(DIMENSIONS),) float32; ``tracks`` must have a voiced frame."""
     return np.array(list(emotion_statistics(tracks).values()), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioEmotionConfig:
+    """Settings of the builtin feature ``audio_emotion``."""
+
     audio: AudioSpec
 
 
 class AudioEmotionExtractor(LocalExtractor):
-    """Sound, its mel and its F0 in; one vector of prosody statistics out."""
+    """Compute a vector of prosody statistics from sound, mel and F0."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     reads: ClassVar[tuple[str, ...]] = ("mel", "f0")
@@ -292,7 +296,9 @@ class AudioEmotionExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``len(DIMENSIONS)`` numbers."""
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the vector of one clip; raises as :func:`prosody_vector`."""
         return vector_of(tracks_of_clip(media, self.audio))

@@ -1,4 +1,4 @@
-"""How many mel frames each phoneme lasts: forced alignment of the line to the sound.
+"""Phoneme durations in mel frames, by forced alignment of the text to the sound.
 
 Source: pocketsphinx (Huggins-Daines et al. 2006) with the acoustic model of its wheel: first the
 words with optional pauses between them, then the phones within the words.
@@ -25,16 +25,16 @@ from redub.features.sound.samples import Samples, checked_samples, refuse_silenc
 from redub.features.sound.waveform import to_int16
 from redub.features.text.pronunciation import Word, pronounce
 
-ALIGNER_HZ = 16_000  # what the acoustic model was trained on
+ALIGNER_HZ = 16_000  # sample rate of the acoustic model
 ALIGNER_FRAME_S = 0.010
-ALIGNER_WINDOW_S = 0.0256  # its frame k looks at this much sound from k · 10 ms on
+ALIGNER_WINDOW_S = 0.0256  # window length; the window of frame k starts at k · 10 ms
 DITHER_STEPS = (4, 40)
-"""± 16-bit steps of noise that are added: digital silence has no logarithm. Against a background
-cleaner than any recording the first search may lose its path; the second hears more room noise."""
+"""Amplitudes of the added noise, in 16-bit steps, because digital silence has no logarithm. If the
+background is cleaner than a recording, the first search can fail; the second adds more noise."""
 
 
 class Span(NamedTuple):
-    """One aligned phone, in the aligner's frames."""
+    """One aligned phone; ``start`` and ``frames`` count frames of the aligner (10 ms)."""
 
     phone: str
     start: int
@@ -42,23 +42,23 @@ class Span(NamedTuple):
 
 
 class ForcedAligner:
-    """One pocketsphinx decoder, put back to its first state before every clip.
+    """A pocketsphinx decoder that is reset before every clip.
 
-    Its dictionary starts empty and is given the words of each line, with the one pronunciation that
-    the ``phonemes`` feature uses, so the phones found are the phones asked for.
+    Its dictionary starts empty. Each utterance adds its words with the pronunciations of the
+    ``phonemes`` feature, so the aligner finds exactly these phones.
     """
 
     def __init__(self) -> None:
         self._decoder = pocketsphinx.Decoder(lm=None, dict=None, loglevel="FATAL")
 
     def align(self, pcm: NDArray[np.int16], words: Sequence[Word]) -> list[Span]:
-        """Phones and pauses in order, without gaps.
+        """Align words to sound; returns phones and pauses in order, without gaps.
 
         Args:
             pcm: (S,) at 16 kHz.
 
         Raises:
-            FeatureAbsent: E-ALIGN-FAILED, the words do not fit into the sound.
+            FeatureAbsent: E-ALIGN-FAILED, no path through the words fits the sound.
         """
         for word in words:
             if self._decoder.lookup_word(word.text) is None:
@@ -70,12 +70,12 @@ class ForcedAligner:
                 return spans
         raise FeatureAbsent(
             f"the {len(words)} words could not be aligned to {len(pcm) / ALIGNER_HZ:.2f} s of "
-            "sound; check that the text is what is said",
+            "sound; check that the text is what the speaker says",
             code="E-ALIGN-FAILED",
         )
 
     def _search(self, line: str, sound: bytes) -> list[Span]:
-        """Words first, then phones within them; empty when no path leads through all words."""
+        """Align the words, then the phones inside them; empty if no path has all words."""
         try:
             self._decoder.set_align_text(line)
             self._decode(sound)
@@ -89,11 +89,11 @@ class ForcedAligner:
                 for word in self._decoder.get_alignment()
                 for phone in word
             ]
-        except RuntimeError:  # pocketsphinx's word for "no path"
+        except RuntimeError:  # pocketsphinx raises it if there is no path
             return []
 
     def _decode(self, sound: bytes) -> None:
-        # Noise statistics and cepstral means of the clip before must not colour this one.
+        # Noise statistics and cepstral means of the previous clip must not affect this clip.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(sound, full_utt=True)
@@ -103,20 +103,21 @@ class ForcedAligner:
 def _dithered(pcm: NDArray[np.int16], steps: int) -> NDArray[np.int16]:
     seed = int.from_bytes(hashlib.sha256(pcm.tobytes()).digest()[:8], "little")
     noise = np.random.default_rng(seed).integers(-steps, steps + 1, size=len(pcm))
-    # int64 noise: int16 alone would wrap round at full scale.
+    # The noise is int64, because int16 would overflow at full scale.
     louder: NDArray[np.int16] = np.clip(pcm + noise, -32768, 32767).astype(np.int16)
     return louder
 
 
 def rows_of(spans: Sequence[Span], audio: AudioSpec, frames: int) -> NDArray[np.int32]:
-    """(R, 2) int32 rows of (phoneme id, mel frames), summing to ``frames``; pauses in a row merge.
+    """Convert spans to (R, 2) int32 rows of (phoneme id, mel frames) that sum to ``frames``.
 
-    The ends are rounded to the mel clock, so a phone may last 0 mel frames where a mel frame is
-    longer than the aligner's 30 ms minimum; the last row takes what the aligner's window left over.
+    Consecutive pauses are merged. Ends are rounded to mel frames, so a phone may last 0 mel frames
+    if a mel frame is longer than the aligner's minimum of 30 ms. The last row gets the frames that
+    the aligner's window left over.
     """
     rows: list[list[int]] = []
     hop_s = audio.hop_samples / audio.sample_rate_hz
-    # A border lies midway between two window centres, on either clock.
+    # A border lies midway between the centres of two windows, in aligner and in mel frames.
     lead_s = (ALIGNER_WINDOW_S - ALIGNER_FRAME_S) / 2.0
     start = 0
     for place, span in enumerate(spans):
@@ -133,7 +134,7 @@ def rows_of(spans: Sequence[Span], audio: AudioSpec, frames: int) -> NDArray[np.
 
 
 class TimedPhone(NamedTuple):
-    """One phone and when it is said, in seconds from the clip's start."""
+    """One phone with its start and end, in seconds from the start of the clip."""
 
     phoneme: int
     start_s: float
@@ -143,10 +144,10 @@ class TimedPhone(NamedTuple):
 def rows_on_mel_clock(
     phones: Sequence[TimedPhone], audio: AudioSpec, frames: int
 ) -> NDArray[np.int32]:
-    """(R, 2) int32 rows of (phoneme id, mel frames), summing to ``frames``.
+    """Convert phones to (R, 2) int32 rows of (phoneme id, mel frames) that sum to ``frames``.
 
-    A border at t seconds is at mel frame round(t · sr / hop). What lies between phones, before the
-    first and after the last is ``sil`` where it is at least one frame long.
+    A border at t seconds is at mel frame round(t · sr / hop). A gap of at least one frame between
+    phones, before the first or after the last phone becomes a row ``sil``.
     """
     rows: list[tuple[int, int]] = []
     last = 0
@@ -177,13 +178,15 @@ def _at_aligner_rate(samples: Samples, audio: AudioSpec) -> NDArray[np.int16]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurationConfig:
+    """Settings of the builtin feature ``durations``."""
+
     audio: AudioSpec
 
 
 class DurationExtractor(LocalExtractor):
-    """Sound and text in, (R, 2) int32 rows of (phoneme id, mel frames) out; they sum to T.
+    """Compute (R, 2) int32 rows of (phoneme id, mel frames) from sound and text; they sum to T.
 
-    The rows without ``sil`` are the ``phonemes`` feature, in its order.
+    The rows without ``sil`` are the ``phonemes`` feature in its order.
     """
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform", "text"})
@@ -192,13 +195,19 @@ class DurationExtractor(LocalExtractor):
 
     def __init__(self, config: DurationConfig) -> None:
         self.audio = config.audio
-        self._aligner: Any = None  # built at the first clip: it loads the acoustic model
+        self._aligner: Any = None  # built at the first clip, because it loads the acoustic model
 
     @property
     def schema(self) -> FeatureSchema:
+        """Rows of two int32."""
         return FeatureSchema(kind="frames", width=2, dtype="int32")
 
     def extract(self, media: ClipMedia) -> NDArray[np.int32]:
+        """Align the text of a clip to its sound.
+
+        Raises:
+            FeatureAbsent: no sound, silence, no text, or E-ALIGN-FAILED.
+        """
         samples = checked_samples(waveform_of(media), self.audio)
         refuse_silence(samples)
         words = pronounce(media.clip.text)

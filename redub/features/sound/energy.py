@@ -1,7 +1,7 @@
-"""Frame energy: how loud each mel frame is.
+"""Frame energy of each mel frame.
 
 Source: FastSpeech 2 (arXiv:2006.04558), "Variance Adaptor": the L2 norm of a frame's magnitudes.
-Taken over the frames of the mel (one window, one padding), so that both share one clock.
+Energy and mel use the same window and padding, so their frames coincide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redub.features.sound.spectrum import Spectrum, spectrum_of
 
 
 def frame_energy(waveform: Waveform, audio: AudioSpec) -> FloatArray:
-    """(T,) float32 linear energy, ``T = audio.frame_count(S)``; silence is exactly 0.
+    """Compute (T,) float32 linear energy, ``T = audio.frame_count(S)``; silence is exactly 0.
 
     Raises:
         ClipError, FeatureAbsent: as :func:`redub.features.sound.mel.log_mel`.
@@ -27,18 +27,20 @@ def frame_energy(waveform: Waveform, audio: AudioSpec) -> FloatArray:
 
 
 def energy_of(spectrum: Spectrum) -> FloatArray:
-    """(T,) float32 L2 norm of each frame of (T, F) magnitudes."""
+    """Compute the (T,) float32 L2 norms of (T, F) magnitudes."""
     energy: FloatArray = np.linalg.norm(spectrum, axis=-1).astype(np.float32)
     return energy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyConfig:
+    """Settings of the feature ``energy``."""
+
     audio: AudioSpec
 
 
 class EnergyExtractor(LocalExtractor):
-    """Sound in, (T, 1) float32 energy out."""
+    """Compute (T, 1) float32 energy from sound."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     Config: ClassVar[type] = EnergyConfig
@@ -48,7 +50,9 @@ class EnergyExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One number per mel frame."""
         return FeatureSchema(kind="frames", width=1)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the energy of one clip; raises as :func:`frame_energy`."""
         return energy_of(media.once(spectrum_of, waveform_of(media), self.audio))[:, None]

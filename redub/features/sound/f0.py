@@ -1,4 +1,4 @@
-"""Fundamental frequency on the mel clock.
+"""Fundamental frequency (F0) of each mel frame.
 
 Source: WORLD (Morise 2016), DIO and StoneMask, as the dubbing papers use them.
 """
@@ -26,19 +26,20 @@ def f0_track(
     floor_hz: float = FLOOR_HZ,
     ceiling_hz: float = CEILING_HZ,
 ) -> FloatArray:
-    """(T,) float32 in Hz, ``T = audio.frame_count(S)``; 0 says "unvoiced here".
+    """Measure F0: (T,) float32 in Hz, ``T = audio.frame_count(S)``; 0 where unvoiced.
 
     Frame ``t`` is measured at sample ``(t + 1/2) · hop``, the centre of mel frame ``t``. A clip
-    without any voiced frame (a whisper, a noise) is all 0 and is no error.
+    without a voiced frame (a whisper, noise) gives all 0 and no error.
 
     Raises:
         ClipError: another sample rate (E-IN-RATE), or a sample that is not finite (E-IN-NAN).
-        FeatureAbsent: E-FEAT-SHORT, less than a frame's worth of sound; E-FEAT-SILENT.
+        FeatureAbsent: E-FEAT-SHORT, less sound than one frame; E-FEAT-SILENT.
     """
     samples = checked_samples(waveform, audio)
     refuse_silence(samples)
     frames = audio.frame_count(len(samples))
-    # DIO measures at multiples of the hop: half a hop cut off in front puts those on the centres.
+    # DIO measures at multiples of the hop. Cutting half a hop off the start moves these to the
+    # centres of the mel frames.
     shifted = np.ascontiguousarray(samples[audio.hop_samples // 2 :])
     rough, seconds = pyworld.dio(
         shifted,
@@ -55,7 +56,12 @@ def f0_track(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class F0Config:
-    """Voices outside the range are taken for unvoiced, or for an octave neighbour."""
+    """Settings of the feature ``f0``.
+
+    Attributes:
+        floor_hz, ceiling_hz: search range, 40 <= floor < ceiling <= 1200. Pitch outside of it is
+            reported as unvoiced, or an octave too high or too low.
+    """
 
     audio: AudioSpec
     floor_hz: float = FLOOR_HZ
@@ -71,7 +77,7 @@ class F0Config:
 
 
 class F0Extractor(LocalExtractor):
-    """Sound in, (T, 1) float32 F0 in Hz out, 0 where unvoiced."""
+    """Compute (T, 1) float32 F0 in Hz from sound, 0 where unvoiced."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     Config: ClassVar[type] = F0Config
@@ -81,9 +87,11 @@ class F0Extractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One number per mel frame."""
         return FeatureSchema(kind="frames", width=1)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Measure F0 of one clip; raises as :func:`f0_track`."""
         config = self.config
         track = f0_track(
             waveform_of(media),

@@ -1,6 +1,7 @@
-"""Sentence-level sound vector of the builtin profile: prosody in the thirds of the spoken span.
+"""Sentence-level sound vector of the builtin profile: prosody in thirds of the spoken span.
 
-Where ``audio_emotion`` describes the whole line, this keeps how it begins, goes on and ends.
+``audio_emotion`` describes the whole utterance; this vector describes its beginning, middle and
+end separately.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SCALED_TRACKS: dict[str, float] = {
     "centroid_oct": 1.0, "flux": 0.5, "flatness_db": 20.0, "prominence_db": 10.0,
     "harmonicity_db": 10.0, "first_oct": 1.0, "second_oct": 1.0,
 }  # fmt: skip
-"""Track and the unit it is counted in here (an octave, 20 dB, …): no track rules the rest."""
+"""Track → its unit here (an octave, 20 dB, …), so that no track dominates the vector."""
 
 CEPSTRA_KEPT = 8
 CEPSTRUM_UNIT_DB = 40.0
@@ -41,20 +42,23 @@ DIMENSIONS: tuple[str, ...] = (
 
 
 def prosody_of_thirds(tracks: VoiceTracks) -> FloatArray:
-    """(len(DIMENSIONS),) float32; a third without voice is described by all of the clip's voice."""
+    """Compute the vector, (len(DIMENSIONS),) float32.
+
+    A third without a voiced frame gets the statistics of all voiced frames of the clip.
+    """
     frames = len(tracks.level_db)
     borders = [round(frames * part / PARTS) for part in range(PARTS + 1)]
     numbers: list[float] = []
     for first, end in pairwise(borders):
         inside = np.zeros(frames, dtype=bool)
         inside[first:end] = True
-        heard = tracks.voiced & inside
-        if not heard.any():
-            heard = tracks.voiced
+        voiced = tracks.voiced & inside
+        if not voiced.any():
+            voiced = tracks.voiced
         for name, unit in SCALED_TRACKS.items():
-            values = getattr(tracks, name)[heard]
+            values = getattr(tracks, name)[voiced]
             numbers += [float(values.mean()) / unit, float(values.std()) / unit]
-        cepstra = tracks.cepstra[heard, 1 : CEPSTRA_KEPT + 1].mean(axis=0) / CEPSTRUM_UNIT_DB
+        cepstra = tracks.cepstra[voiced, 1 : CEPSTRA_KEPT + 1].mean(axis=0) / CEPSTRUM_UNIT_DB
         numbers += [float(value) for value in cepstra]
         numbers.append(float(tracks.voiced[first:end].sum()) / max(end - first, 1))
         numbers.append(float(tracks.active[first:end].sum()) / max(end - first, 1))
@@ -65,7 +69,7 @@ def prosody_of_thirds(tracks: VoiceTracks) -> FloatArray:
 def sentence_prosody(
     waveform: Waveform, audio: AudioSpec, mel: FloatArray, f0: FloatArray
 ) -> FloatArray:
-    """The vector of one clip, from its sound, (T, C) mel and (T,) F0 in Hz.
+    """Compute the vector of one clip from its sound, (T, C) mel and (T,) F0 in Hz.
 
     Raises:
         ClipError: another sample rate, or a sample that is not finite.
@@ -76,11 +80,13 @@ def sentence_prosody(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalAudioConfig:
+    """Settings of the builtin feature ``global_audio``."""
+
     audio: AudioSpec
 
 
 class GlobalAudioExtractor(LocalExtractor):
-    """Sound, its mel and its F0 in; prosody of the beginning, the middle and the end out."""
+    """Compute the prosody of beginning, middle and end from sound, mel and F0."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     reads: ClassVar[tuple[str, ...]] = ("mel", "f0")
@@ -91,7 +97,9 @@ class GlobalAudioExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``len(DIMENSIONS)`` numbers."""
         return FeatureSchema(kind="vector", width=len(DIMENSIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the vector of one clip; raises as :func:`sentence_prosody`."""
         return prosody_of_thirds(tracks_of_clip(media, self.audio))

@@ -1,4 +1,4 @@
-"""Frame-level sound feature of the builtin profile: log-mel bands and how they move.
+"""Frame-level sound feature of the builtin profile: log-mel bands and their changes.
 
 Letters: T mel frames, C mel channels.
 """
@@ -15,7 +15,7 @@ from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 
 BANDS = 12
-REACH = 2  # frames to each side that a slope is fitted over
+REACH = 2  # a slope is fitted over so many frames on each side
 OTHERS = (
     "mean", "spread", "tilt", "flux", "mean_slope", "mean_bend", "loudest_band", "loudest_place",
 )  # fmt: skip
@@ -23,10 +23,11 @@ WIDTH = 2 * BANDS + len(OTHERS)
 
 
 def mel_movement(mel: FloatArray) -> FloatArray:
-    """(T, 32) float32 from a (T, C) log-mel, one row per frame.
+    """Compute (T, 32) float32 from a (T, C) log-mel, one row per frame.
 
-    12 band levels, their slopes per frame over ±2 frames (edges repeat), then OTHERS: level and
-    spread over channels, tilt, change of shape, slope and bend of the level, and the loudest band.
+    A row has 12 band levels, their slopes per frame over ±2 frames (edges are repeated), then
+    OTHERS: mean and standard deviation over channels, tilt, change of the spectral shape, first and
+    second derivative of the mean, and level and place of the loudest band.
     """
     values = np.asarray(mel, dtype=np.float64)
     groups = np.array_split(values, BANDS, axis=1)
@@ -60,11 +61,11 @@ def _slope(tracks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalAudioConfig:
-    """It follows the mel, whose settings are the run's; nothing else is to be set."""
+    """No settings: the feature is computed from the mel."""
 
 
 class LocalAudioExtractor(LocalExtractor):
-    """Mel in, (T, 32) movement of the mel out; nothing has to be decoded for it."""
+    """Compute (T, 32) levels and changes from the mel; needs no decoding."""
 
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("mel",)
@@ -75,7 +76,9 @@ class LocalAudioExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of ``WIDTH`` numbers per mel frame."""
         return FeatureSchema(kind="frames", width=WIDTH)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the rows of one clip."""
         return mel_movement(frames_of(media.features, "mel"))

@@ -1,8 +1,8 @@
 """Integrated loudness of a mono waveform.
 
 Source: ITU-R BS.1770-4, Annex 1: K-weighting, 400 ms blocks with 75 % overlap, absolute gate at
--70 LUFS, relative gate 10 LU below the mean of what passed. The filters are given there for
-48 kHz; here they are derived from their analogue parameters for any rate (bilinear transform).
+-70 LUFS, relative gate 10 LU below the mean of the remaining blocks. The standard gives the filters
+for 48 kHz; here they are derived from analogue parameters for any rate (bilinear transform).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ BLOCK_S, STEP_S = 0.4, 0.1
 
 
 def integrated_loudness(waveform: Waveform) -> float | None:
-    """Loudness in LUFS; None where nothing passes the absolute gate (silence, under 100 ms).
+    """Measure the loudness in LUFS; None for silence and for sounds under 100 ms.
 
-    A sound shorter than one block is measured as a single block.
+    A sound that is shorter than one block is measured as one block. None is also the result if no
+    block is above the absolute gate.
     """
     weighted = _k_weighted(waveform)
     rate = waveform.sample_rate_hz

@@ -17,21 +17,23 @@ from redub.features.sound.samples import waveform_of
 from redub.features.sound.spectrum import Spectrum, mel_filters, spectrum_of
 
 FLOOR = 1e-5
-LOG_FLOOR = float(np.log(FLOOR))  # what silence reads
+LOG_FLOOR = float(np.log(FLOOR))  # the value of silence
 
 
 def log_mel(waveform: Waveform, audio: AudioSpec) -> FloatArray:
-    """(T, C) float32 natural-log mel magnitudes, ``T = audio.frame_count(S)``, at least log 1e-5.
+    """Compute (T, C) float32 mel magnitudes in natural log, at least log 1e-5.
+
+    ``T = audio.frame_count(S)``.
 
     Raises:
         ClipError: another sample rate (E-IN-RATE), or a sample that is not finite (E-IN-NAN).
-        FeatureAbsent: E-FEAT-SHORT, too short for one frame's reflected edges.
+        FeatureAbsent: E-FEAT-SHORT, too short for the reflected edges of one frame.
     """
     return mel_of(spectrum_of(waveform, audio), audio)
 
 
 def mel_of(spectrum: Spectrum, audio: AudioSpec) -> FloatArray:
-    """(T, C) float32 log-mel of (T, F) magnitudes."""
+    """Compute (T, C) float32 log-mel from (T, F) magnitudes."""
     softened = np.sqrt(spectrum**2 + 1e-9)
     mel: FloatArray = np.log(np.maximum(softened @ mel_filters(audio).T, FLOOR)).astype(np.float32)
     return mel
@@ -39,11 +41,13 @@ def mel_of(spectrum: Spectrum, audio: AudioSpec) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MelConfig:
+    """Settings of the feature ``mel``."""
+
     audio: AudioSpec
 
 
 class MelExtractor(LocalExtractor):
-    """Sound in, (T, C) float32 log-mel out."""
+    """Compute (T, C) float32 log-mel from sound."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     Config: ClassVar[type] = MelConfig
@@ -53,7 +57,9 @@ class MelExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of mel channels per frame."""
         return FeatureSchema(kind="frames", width=self.audio.mel_channels)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the mel of one clip; raises as :func:`log_mel`."""
         return mel_of(media.once(spectrum_of, waveform_of(media), self.audio), self.audio)

@@ -1,6 +1,6 @@
-"""How a line is spoken, frame by frame: pitch, loudness, spectral balance, voice quality.
+"""Prosody of each frame: pitch, loudness, spectral balance, voice quality.
 
-The tracks are what ``audio_emotion``, ``global_audio`` and ``speaker`` take their statistics of.
+The features ``audio_emotion``, ``global_audio`` and ``speaker`` are statistics of these tracks.
 Source: the choice of measures follows GeMAPS (Eyben et al. 2016, "The Geneva Minimalistic Acoustic
 Parameter Set"); cepstral peak prominence after Hillenbrand et al. (1994); HNR after Boersma (1993).
 Letters: S samples, T mel frames, F frequency bins, C mel channels.
@@ -24,38 +24,38 @@ from redub.features.sound.spectrum import Spectrum, spectrum_of
 Track = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-ACTIVE_BELOW_PEAK_DB = 35.0  # frames further below the loud ones are pause
+ACTIVE_BELOW_PEAK_DB = 35.0  # frames this much below the 95th percentile of the level are pauses
 LEVEL_FLOOR_DB = -100.0
-LEAST_VOICED_FRAMES = 5  # less voice than this has no prosody to speak of
+LEAST_VOICED_FRAMES = 5  # fewer voiced frames give no meaningful prosody
 CEPSTRA = 13
 BANDS = 12
 REFERENCE_HZ = 55.0  # semitones are counted from here (A1)
-QUEFRENCY_HZ = (71.0, 500.0)  # where the pitch peak of the cepstrum is looked for
+QUEFRENCY_HZ = (71.0, 500.0)  # search range of the pitch peak in the cepstrum
 
 
 class VoiceTracks(NamedTuple):
-    """Frame tracks of one clip on the mel clock, cut to the span that is spoken.
+    """Tracks of one clip, one value per mel frame, cut to the spoken span.
 
-    (T,) unless said otherwise; ``level_db`` is relative to full scale, ``f0_st`` in semitones above
+    (T,) unless noted; ``level_db`` is relative to full scale, ``f0_st`` is in semitones above
     55 Hz and meaningful only where ``voiced``.
     """
 
     level_db: Track
-    active: Flags  # True where somebody speaks, False in pauses
+    active: Flags  # True in speech, False in pauses
     voiced: Flags
     f0_st: Track
     tilt: Track  # slope of the mel spectrum, dB per half of its channels
-    alpha_db: Track  # level above 1 kHz less level below
-    hammarberg_db: Track  # strongest of 0–2 kHz less strongest of 2–5 kHz
-    centroid_oct: Track  # spectral centre of gravity, octaves above 100 Hz
-    flux: Track  # how much the spectral shape changes from frame to frame
+    alpha_db: Track  # level above 1 kHz minus level below
+    hammarberg_db: Track  # maximum of 0–2 kHz minus maximum of 2–5 kHz
+    centroid_oct: Track  # spectral centroid, octaves above 100 Hz
+    flux: Track  # change of the spectral shape from frame to frame
     flatness_db: Track
-    prominence_db: Track  # cepstral peak prominence: clear voice is high, breathy low
-    harmonicity_db: Track  # harmonics to noise
-    first_oct: Track  # centre of gravity of 200–1000 Hz (first formant), octaves above 100 Hz
-    second_oct: Track  # of 1000–3000 Hz (second formant)
-    cepstra: Track  # (T, 13) mel cepstra, the 0th is the level
-    bands_db: Track  # (T, 12) level of 12 mel bands less the frame's level
+    prominence_db: Track  # cepstral peak prominence: high for clear, low for breathy voice
+    harmonicity_db: Track  # harmonics-to-noise ratio
+    first_oct: Track  # centroid of 200–1000 Hz (first formant), octaves above 100 Hz
+    second_oct: Track  # centroid of 1000–3000 Hz (second formant), octaves above 100 Hz
+    cepstra: Track  # (T, 13) mel cepstra; the 0th is the level
+    bands_db: Track  # (T, 12) levels of 12 mel bands minus the level of the frame
     frames_per_s: float
 
 
@@ -108,7 +108,7 @@ def voice_tracks(
 def spoken_tracks(
     waveform: Waveform, audio: AudioSpec, mel: FloatArray, f0: FloatArray
 ) -> VoiceTracks:
-    """The tracks of a clip in which somebody speaks; see :func:`voice_tracks`.
+    """Measure the tracks of a clip with speech; see :func:`voice_tracks`.
 
     Raises:
         ClipError: another sample rate, or a sample that is not finite.
@@ -118,7 +118,7 @@ def spoken_tracks(
 
 
 def tracks_of_clip(media: ClipMedia, audio: AudioSpec) -> VoiceTracks:
-    """:func:`spoken_tracks` of a clip, with its ``mel`` and ``f0`` features."""
+    """Compute :func:`spoken_tracks` of a clip, with its ``mel`` and ``f0`` features."""
     waveform = waveform_of(media)
     spectrum = media.once(spectrum_of, waveform, audio)
     mel, f0 = frames_of(media.features, "mel"), frames_of(media.features, "f0")
@@ -133,20 +133,20 @@ def _spoken(
     voiced = int(tracks.voiced.sum())
     if voiced < LEAST_VOICED_FRAMES:
         raise FeatureAbsent(
-            f"{voiced} voiced frames, wanted at least {LEAST_VOICED_FRAMES}: no voice to describe",
+            f"{voiced} voiced frames, wanted at least {LEAST_VOICED_FRAMES}: there is no voice",
             code="E-FEAT-UNVOICED",
         )
     return tracks
 
 
 def runs_of(flags: Flags) -> list[tuple[int, int]]:
-    """Spans [start, end) of consecutive True values, in order."""
+    """Return the spans [start, end) of consecutive True values, in order."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def slope_of(values: Track, per_s: float) -> float:
-    """Least-squares slope per second; 0 for fewer than two values."""
+    """Compute the least-squares slope per second; 0 for fewer than two values."""
     if len(values) < 2:
         return 0.0
     clock = (np.arange(len(values)) - (len(values) - 1) / 2.0) / per_s
@@ -154,7 +154,7 @@ def slope_of(values: Track, per_s: float) -> float:
 
 
 def slope_at(clock_s: Track, values: Track) -> float:
-    """Least-squares slope of values at given times; 0 when all times are one."""
+    """Compute the least-squares slope of values at given times; 0 if all times are equal."""
     centred = clock_s - clock_s.mean() if len(clock_s) else clock_s
     spread = float(centred @ centred)
     return float(centred @ values) / spread if spread > 1e-12 else 0.0
@@ -168,7 +168,7 @@ def _decibel(power: Any) -> Track:
 def _smooth_semitones(f0_hz: Track, voiced: Flags) -> Track:
     semitones = 12.0 * np.log2(np.maximum(f0_hz, REFERENCE_HZ / 2.0) / REFERENCE_HZ)
     for start, end in runs_of(voiced):
-        # A run of voice keeps its contour; a single frame an octave off does not.
+        # The median keeps the contour of a voiced run and removes single octave errors.
         semitones[start:end] = median_filter(semitones[start:end], size=5, mode="nearest")
     return semitones
 
@@ -229,7 +229,7 @@ def _harmonicity(lag_power: Track, audio: AudioSpec, f0_hz: Track) -> Track:
     phase = 2.0 * np.pi * np.arange(audio.win_samples) / audio.win_samples
     window[: audio.win_samples] = 0.5 - 0.5 * np.cos(phase)
     own = np.fft.irfft(np.abs(np.fft.rfft(window)) ** 2)
-    longest = audio.n_fft - audio.win_samples  # beyond it the circular lags mix
+    longest = audio.n_fft - audio.win_samples  # for longer lags the circular correlation overlaps
     lags = np.rint(audio.sample_rate_hz / np.maximum(f0_hz, 1.0)).astype(np.int64)
     lags = np.clip(lags, 1, max(longest, 2) - 1)
     rows = np.arange(len(lags))

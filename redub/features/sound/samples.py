@@ -1,6 +1,6 @@
-"""A clip's samples, checked at the door: right rate, finite, loud and long enough.
+"""Check the samples of a clip: sample rate, finite values, level and length.
 
-Every sound feature starts here, so that all of them refuse the same clips for the same reasons.
+All sound features use these checks, so they refuse the same clips for the same reasons.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SILENCE_PEAK = 2.0**-11
 
 
 def waveform_of(media: ClipMedia) -> Waveform:
-    """The clip's sound.
+    """Return the sound of a clip.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOSOUND, the source has none.
+        FeatureAbsent: E-FEAT-NOSOUND, the source has no sound.
     """
     if media.waveform is None:
         raise FeatureAbsent(f"{media.clip.clip_id}: the source has no sound", code="E-FEAT-NOSOUND")
@@ -29,11 +29,11 @@ def waveform_of(media: ClipMedia) -> Waveform:
 
 
 def checked_samples(waveform: Waveform, audio: AudioSpec) -> Samples:
-    """(S,) float64 samples that may be computed with.
+    """Check a waveform and return its (S,) float64 samples.
 
     Raises:
-        ClipError: E-IN-RATE at another rate than the run's; E-IN-NAN where a sample is not finite.
-        FeatureAbsent: E-FEAT-SHORT, fewer samples than one mel frame's reflected edge needs.
+        ClipError: E-IN-RATE, another sample rate than the run; E-IN-NAN, a sample is not finite.
+        FeatureAbsent: E-FEAT-SHORT, fewer samples than :func:`shortest`.
     """
     samples = np.asarray(waveform.samples, dtype=np.float64)
     if waveform.sample_rate_hz != audio.sample_rate_hz:
@@ -54,17 +54,21 @@ def checked_samples(waveform: Waveform, audio: AudioSpec) -> Samples:
 
 
 def shortest(audio: AudioSpec) -> int:
-    """Samples below which a mel frame's reflected edges would run out of sound."""
+    """Return the least number of samples for one mel frame with its reflected edges."""
     return max(audio.hop_samples, -(-(audio.n_fft - audio.hop_samples) // 2) + 1)
 
 
 def is_silent(samples: Samples | FloatArray) -> bool:
-    """Nothing above the noise of a 16-bit file."""
+    """Return whether the peak is below :data:`SILENCE_PEAK`."""
     return bool(np.abs(samples).max(initial=0.0) < SILENCE_PEAK)
 
 
 def refuse_silence(samples: Samples | FloatArray) -> None:
-    """Raises FeatureAbsent E-FEAT-SILENT when there is nothing to hear."""
+    """Check that samples are not silent.
+
+    Raises:
+        FeatureAbsent: E-FEAT-SILENT.
+    """
     if is_silent(samples):
         raise FeatureAbsent(
             f"silence: no sample above {SILENCE_PEAK:.5f} of full scale", code="E-FEAT-SILENT"

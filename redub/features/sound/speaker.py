@@ -1,7 +1,7 @@
 """Speaker embedding of the builtin profile: long-term statistics of the voice.
 
-Mel cepstra of voiced frames tell the vocal tract, F0 the larynx. It is a classical stand-in for a
-GE2E d-vector: it also hears the microphone and, to a degree, the mood.
+Mel cepstra of voiced frames describe the vocal tract, F0 describes the larynx. It is a classical
+replacement for a GE2E d-vector; it also depends on the microphone and partly on the emotion.
 Source: long-term feature averaging, Markel, Oshika & Gray (1977).
 """
 
@@ -24,10 +24,10 @@ CEPSTRUM_SPREADS_DB = (
     (39, 8), (29, 5), (24, 4), (21, 4), (15, 3), (14, 3),
     (12, 2), (12, 3), (11, 3), (10, 3), (10, 4), (9, 4),
 )  # fmt: skip
-"""(centre, unit) of each cepstrum's mean and spread over ordinary voices at 80 mel channels.
+"""(centre, unit) of the mean and the standard deviation of each cepstrum, for 80 mel channels.
 
-Rounded by hand; they only bring the numbers to one scale, so that a cosine of 0 means "no more
-alike than any two voices". Other channel counts scale with the square root, as the transform does.
+Rounded values of ordinary voices. They bring the numbers to one scale, so that two random voices
+have a cosine of about 0. For other numbers of channels cepstra scale with the square root.
 """
 
 PITCH = ((22.0, 7.0), (20.0, 7.0))  # F0 median and 10 % point, semitones above 55 Hz
@@ -37,7 +37,7 @@ WIDTH = len(CEPSTRUM_MEANS_DB) + len(CEPSTRUM_SPREADS_DB) + len(PITCH) + len(FOR
 
 
 def long_term_voice(tracks: VoiceTracks, mel_channels: int) -> FloatArray:
-    """(WIDTH,) float32 of length 1; ``tracks`` hold at least one voiced frame."""
+    """Compute (WIDTH,) float32 with norm 1; ``tracks`` must have at least one voiced frame."""
     cepstra = tracks.cepstra[tracks.voiced, 1:CEPSTRA] * np.sqrt(REFERENCE_CHANNELS / mel_channels)
     pitch = tracks.f0_st[tracks.voiced]
     measured = [
@@ -57,7 +57,7 @@ def long_term_voice(tracks: VoiceTracks, mel_channels: int) -> FloatArray:
 def speaker_embedding(
     waveform: Waveform, audio: AudioSpec, mel: FloatArray, f0: FloatArray
 ) -> FloatArray:
-    """The embedding of one clip, from its sound, (T, C) mel and (T,) F0 in Hz.
+    """Compute the embedding of one clip from its sound, (T, C) mel and (T,) F0 in Hz.
 
     Raises:
         ClipError: another sample rate, or a sample that is not finite.
@@ -68,11 +68,13 @@ def speaker_embedding(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerConfig:
+    """Settings of the builtin feature ``speaker``."""
+
     audio: AudioSpec
 
 
 class SpeakerExtractor(LocalExtractor):
-    """Sound, its mel and its F0 in; a unit vector out."""
+    """Compute a unit vector from sound, mel and F0."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     reads: ClassVar[tuple[str, ...]] = ("mel", "f0")
@@ -83,7 +85,9 @@ class SpeakerExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``WIDTH`` numbers."""
         return FeatureSchema(kind="vector", width=WIDTH)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the embedding of one clip; raises as :func:`speaker_embedding`."""
         return long_term_voice(tracks_of_clip(media, self.audio), self.audio.mel_channels)

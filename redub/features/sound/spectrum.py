@@ -1,4 +1,4 @@
-"""Short-time spectra on the mel clock, and the mel filterbank.
+"""Short-time spectra of mel frames, and the mel filterbank.
 
 Source: HiFi-GAN (arXiv:2010.05646), the mel recipe of its public code: reflect padding of
 (n_fft − hop)/2, no centring, periodic Hann window. Filters: Slaney, Auditory Toolbox (1998).
@@ -24,7 +24,7 @@ LOG_STEP = np.log(6.4) / 27.0  # … and takes 27 logarithmic steps from 1 to 6.
 
 @functools.cache
 def window_of(audio: AudioSpec) -> Spectrum:
-    """(n_fft,) periodic Hann window of ``win_samples``, zero-padded on both sides."""
+    """Return the (n_fft,) periodic Hann window of ``win_samples``, zero-padded on both sides."""
     phase = 2.0 * np.pi * np.arange(audio.win_samples) / audio.win_samples
     left = (audio.n_fft - audio.win_samples) // 2
     window = np.zeros(audio.n_fft)
@@ -33,9 +33,10 @@ def window_of(audio: AudioSpec) -> Spectrum:
 
 
 def magnitudes(samples: Samples, audio: AudioSpec) -> Spectrum:
-    """(T, F) magnitudes, ``T = audio.frame_count(S)``, ``F = n_fft // 2 + 1``.
+    """Compute (T, F) magnitudes, ``T = audio.frame_count(S)``, ``F = n_fft // 2 + 1``.
 
-    Frame ``t`` is centred on sample ``(t + 1/2) · hop``. S is at least ``sound.shortest(audio)``.
+    Frame ``t`` is centred on sample ``(t + 1/2) · hop``. S must be at least
+    ``sound.shortest(audio)``.
     """
     edge = audio.n_fft - audio.hop_samples
     padded = np.pad(samples, (edge // 2, edge - edge // 2), mode="reflect")
@@ -46,18 +47,18 @@ def magnitudes(samples: Samples, audio: AudioSpec) -> Spectrum:
 
 
 def spectrum_of(waveform: Waveform, audio: AudioSpec) -> Spectrum:
-    """(T, F) magnitudes of a checked waveform.
+    """Check a waveform and compute its (T, F) magnitudes.
 
     Raises:
         ClipError: another sample rate (E-IN-RATE), or a sample that is not finite (E-IN-NAN).
-        FeatureAbsent: E-FEAT-SHORT, too short for one frame's reflected edges.
+        FeatureAbsent: E-FEAT-SHORT, too short for the reflected edges of one frame.
     """
     return magnitudes(checked_samples(waveform, audio), audio)
 
 
 @functools.cache
 def mel_filters(audio: AudioSpec) -> Spectrum:
-    """(C, F) triangles of equal area on Slaney's mel scale."""
+    """Return (C, F) triangular filters of equal area on Slaney's mel scale."""
     bins_hz = np.fft.rfftfreq(audio.n_fft, 1.0 / audio.sample_rate_hz)  # (F,)
     low, high = _mel_of(audio.fmin_hz), _mel_of(audio.fmax_hz)
     edges_hz = _hz_of(np.linspace(low, high, audio.mel_channels + 2))

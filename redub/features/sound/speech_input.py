@@ -1,4 +1,4 @@
-"""Speech as the networks want it, 16 kHz and checked, and their rows on the mel clock.
+"""Speech input of the networks (checked, 16 kHz), and the conversion of their rows to mel frames.
 
 Letters: S samples, R rows of a network, T mel frames.
 """
@@ -13,17 +13,18 @@ from redub.core.types import AudioSpec, ClipMedia, FloatArray, Waveform
 from redub.features.sound.samples import checked_samples, refuse_silence, waveform_of
 
 RATE_HZ = 16_000
-WINDOW = 400  # samples that one row of fbank, and one frame of emotion2vec, is made from
-SHIFT = 160  # samples between rows: 10 ms
+WINDOW = 400  # samples per row of fbank and per frame of emotion2vec
+SHIFT = 160  # samples between rows, 10 ms
 
 
 def speech_of(media: ClipMedia, audio: AudioSpec, *, least: int = WINDOW) -> FloatArray:
-    """(S,) float32 samples at 16 kHz, shared by all networks that listen to the clip.
+    """Return the (S,) float32 samples of a clip at 16 kHz; all networks of the clip share them.
 
     Raises:
-        ClipError: another sample rate than the run's (E-IN-RATE), a sample that is not finite
+        ClipError: another sample rate than the run (E-IN-RATE), a sample that is not finite
             (E-IN-NAN).
-        FeatureAbsent: E-FEAT-NOSOUND, E-FEAT-SILENT, or E-FEAT-SHORT: fewer than ``least`` samples.
+        FeatureAbsent: E-FEAT-NOSOUND, E-FEAT-SILENT, or E-FEAT-SHORT (fewer than ``least``
+            samples).
     """
     speech = media.once(_at_16_khz, waveform_of(media), audio)
     if len(speech) < least:
@@ -46,13 +47,14 @@ def _at_16_khz(waveform: Waveform, audio: AudioSpec) -> FloatArray:
 def on_mel_clock(
     rows: FloatArray, frames: int, audio: AudioSpec, *, shift: int = SHIFT, window: int = WINDOW
 ) -> FloatArray:
-    """For each mel frame the row whose middle is nearest to the frame's middle.
+    """Select for each mel frame the row whose middle is nearest to the middle of the frame.
 
-    With a hop of 10 ms, row ``r`` becomes frame ``r + 1`` and the first and last rows are repeated
-    at the edges, where a whole window does not fit: 2 s are 198 rows and 200 frames.
+    With a hop of 10 ms, row ``r`` becomes frame ``r + 1``. The first and last rows are repeated at
+    the edges, where a whole window does not fit: 2 s have 198 rows and 200 frames.
 
     Args:
-        rows: (R, n), row ``r`` made from the samples ``[r · shift, r · shift + window)`` at 16 kHz.
+        rows: (R, n); row ``r`` comes from the samples ``[r · shift, r · shift + window)`` at
+            16 kHz.
         frames: T; frame ``t`` is centred on ``(t + 1/2) · hop`` samples at the run's rate.
 
     Returns:

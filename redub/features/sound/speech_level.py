@@ -1,8 +1,8 @@
-"""How loud the speech band is during each picture: the clip's sound on the clock of its frames.
+"""The level of the speech band during each video frame.
 
-The band is that of the telephone, which holds the syllables' rhythm and leaves out rumble and hiss.
-It also lies below half of every usable sample rate, and no setting of ``[audio]`` is involved, so
-features of the picture may read this one and still not depend on how mels are cut.
+The band is that of the telephone. It contains the rhythm of syllables, without rumble and hiss. It
+lies below half of every usable sample rate, and the feature does not depend on settings of
+``[audio]``. So video features can read it without a dependence on mel settings.
 Letters: V video frames, S samples.
 """
 
@@ -20,14 +20,14 @@ from redub.features.base import FeatureSchema, LocalExtractor, Media
 from redub.features.sound.samples import waveform_of
 
 BAND_HZ = (150.0, 3400.0)
-SILENT_DB = -100.0  # below full scale; digital silence
-PICTURES_PER_S = 25  # the only clock that VideoSpec allows
+SILENT_DB = -100.0  # relative to full scale; the level of digital silence
+PICTURES_PER_S = 25  # the only frame rate that VideoSpec allows
 
 
 def speech_level_db(waveform: Waveform) -> FloatArray:
-    """(V,) float32 root mean square of the speech band in each 1/25 s, in decibels of full scale.
+    """Compute (V,) float32 RMS levels of the speech band in each 1/25 s, in dB of full scale.
 
-    -100 in silence. V is the number of pictures that the sound lasts.
+    Silence is -100. V is the length of the sound in video frames.
 
     Raises:
         ClipError: E-IN-NAN, a sample is not a finite number.
@@ -51,11 +51,11 @@ def speech_level_db(waveform: Waveform) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechLevelConfig:
-    """Nothing to set."""
+    """No settings."""
 
 
 class SpeechLevelExtractor(LocalExtractor):
-    """Sound in, (V, 1) float32 decibels out."""
+    """Compute (V, 1) float32 decibels from sound."""
 
     version: ClassVar[int] = 1
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
@@ -66,12 +66,14 @@ class SpeechLevelExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One number per video frame."""
         return FeatureSchema(kind="frames", width=1)
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """See :func:`speech_level_db`.
+        """Compute :func:`speech_level_db` of one clip.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOSOUND, the source has none.
+            FeatureAbsent: E-FEAT-NOSOUND, the source has no sound.
+            ClipError: E-IN-NAN, a sample is not a finite number.
         """
         return speech_level_db(waveform_of(media))[:, None]

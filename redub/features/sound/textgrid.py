@@ -1,10 +1,10 @@
-"""Durations from alignments made elsewhere: one Praat TextGrid per clip, as the MFA writes them.
+"""Durations from imported alignments: one Praat TextGrid per clip, as the MFA writes them.
 
-The times of a TextGrid count from the start of its clip. Which file belongs to a clip is decided by
-its name, see :mod:`redub.features.clip_files`. Its length must be the clip's, so the alignment of
-another cut is refused.
-Source: the text formats of the Praat manual ("TextGrid file formats"; long and short are the same
-sequence of free-standing values); the rule for durations and the names of pauses are those of the
+The times of a TextGrid count from the start of its clip. The name of a file decides to which clip
+it belongs, see :mod:`redub.features.clip_files`. Its length must be that of the clip, so an
+alignment of another time span is refused.
+Source: the text formats of the Praat manual ("TextGrid file formats"; the long and the short format
+have the same sequence of values); the rule for durations and the names of pauses are those of the
 HPMDubbing and FastSpeech 2 preprocessors: frames = round(end · sr / hop) − round(start · sr / hop).
 Letters: T mel frames, P phonemes, R rows (phonemes and the pauses between them).
 """
@@ -35,12 +35,12 @@ from redub.features.weights.folder import WeightFolder
 KIND = "textgrids"
 SUFFIX = ".TextGrid"
 SILENT_LABELS = frozenset(("", *PAUSES, "<eps>"))
-"""Intervals without speech; the MFA leaves them empty or writes ``sil``, ``sp`` or ``spn``."""
+"""Labels of intervals without speech; the MFA writes nothing, ``sil``, ``sp`` or ``spn``."""
 
-UNKNOWN_WORD = "spn"  # the MFA's phone for noise, and for a word that its dictionary lacks
+UNKNOWN_WORD = "spn"  # the MFA's phone for noise and for words that are not in its dictionary
 
 LENGTH_TOLERANCE_S = 0.1
-"""A clip lies on the grid of 1/25 s and sound is a little longer than its picture: up to 60 ms."""
+"""Clips lie on the grid of 1/25 s, and sound can be up to 60 ms longer than the video."""
 
 _MAX_BYTES = 8 << 20
 _TOKEN = re.compile(
@@ -50,7 +50,7 @@ _TOKEN = re.compile(
 
 
 class Interval(NamedTuple):
-    """One labelled stretch of time, in seconds."""
+    """One labelled time interval, in seconds."""
 
     start_s: float
     end_s: float
@@ -59,7 +59,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TextGrid:
-    """The interval tiers of one file, by name; point tiers are passed over."""
+    """The content of one file: name → interval tier; point tiers are ignored."""
 
     end_s: float
     tiers: Mapping[str, tuple[Interval, ...]]
@@ -69,12 +69,12 @@ def parse_textgrid(data: bytes) -> TextGrid:
     """Read the long or the short text format, in UTF-8 or UTF-16.
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: says what is wrong with the file.
     """
     tokens = _tokens(_decoded(data))
     try:
         if _text(tokens) not in ("ooTextFile", "ooTextFile short") or _text(tokens) != "TextGrid":
-            raise ValueError("it does not begin as a TextGrid does")
+            raise ValueError("it does not begin like a TextGrid")
         _number(tokens)
         end_s = _number(tokens)
         tiers: dict[str, tuple[Interval, ...]] = {}
@@ -114,7 +114,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _tokens(text: str) -> Iterator[str | float]:
-    """Texts and free-standing numbers in order; everything else is a comment, as in Praat."""
+    """Yield texts and free-standing numbers in order; the rest is a comment, as in Praat."""
     for match in _TOKEN.finditer(text):
         if match["text"] is not None:
             yield match["text"].replace('""', '"')
@@ -124,7 +124,7 @@ def _tokens(text: str) -> Iterator[str | float]:
 
 def _intervals(tokens: Iterator[str | float], count: int) -> tuple[Interval, ...]:
     tier = []
-    for _ in range(count):  # no generator: a file that ends here must end the reading
+    for _ in range(count):  # not a generator, because StopIteration must reach the caller
         start_s, end_s, label = _number(tokens), _number(tokens), _text(tokens)
         tier.append(Interval(start_s, end_s, label.strip()))
     return tuple(tier)
@@ -133,16 +133,16 @@ def _intervals(tokens: Iterator[str | float], count: int) -> tuple[Interval, ...
 def _text(tokens: Iterator[str | float]) -> str:
     token = next(tokens)
     if not isinstance(token, str):
-        raise ValueError(f"it has the number {token:g} where a text was wanted")
+        raise ValueError(f"it has the number {token:g} instead of a text")
     return token
 
 
 def _number(tokens: Iterator[str | float]) -> float:
     token = next(tokens)
     if isinstance(token, str):
-        raise ValueError(f"it has the text '{token[:40]}' where a number was wanted")
+        raise ValueError(f"it has the text '{token[:40]}' instead of a number")
     if not math.isfinite(token):
-        raise ValueError("it has a number without end")
+        raise ValueError("it has an infinite number")
     return token
 
 
@@ -152,16 +152,16 @@ def _check_times(name: str, tier: Sequence[Interval]) -> None:
         if start_s < last_s - 1e-6 or end_s < start_s:
             raise ValueError(
                 f"interval {place} of the tier '{name}' goes from {start_s:g} to {end_s:g} s, the "
-                f"one before ends at {last_s:g} s"
+                f"interval before ends at {last_s:g} s"
             )
         last_s = end_s
 
 
 def phone_tier(grid: TextGrid, name: str) -> tuple[Interval, ...]:
-    """The tier called ``name``, or the only one called ``<speaker> - name``.
+    """Return the tier called ``name``, or else the only tier called ``<speaker> - name``.
 
     Raises:
-        ValueError: none, or several.
+        ValueError: no such tier, or several.
     """
     fits = [tier for tier in grid.tiers if tier.lower() == name.lower()]
     fits = fits or [t for t in grid.tiers if t.lower().endswith(f" - {name.lower()}")]
@@ -173,12 +173,14 @@ def phone_tier(grid: TextGrid, name: str) -> tuple[Interval, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextGridConfig:
-    """Settings of the maker ``textgrid``.
+    """Settings of the backend ``textgrid`` of the feature ``durations``.
 
-    ``weights``: the entry of the weights ledger. ``tier``: the name of the phones' tier.
-    ``variants``: what to do where the aligner heard another pronunciation than the ``phonemes``
-    feature has: ``refuse`` the clip, or ``keep`` what it heard (then lines are trained on phones
-    that a script's dictionary may not give).
+    Attributes:
+        weights: entry of the weights ledger.
+        tier: name of the tier with the phones.
+        variants: what to do if the alignment has another pronunciation than the ``phonemes``
+            feature. ``refuse`` gives no durations for the clip; ``keep`` uses the phones of the
+            alignment. A dubber is then trained on phones that differ from those of the dictionary.
     """
 
     audio: AudioSpec
@@ -188,9 +190,9 @@ class TextGridConfig:
 
 
 class TextGridDurations(WeightUser):
-    """TextGrids in, (R, 2) int32 rows of (phoneme id, mel frames) out; they sum to T.
+    """Compute (R, 2) int32 rows of (phoneme id, mel frames) from TextGrids; they sum to T.
 
-    Pauses are one row ``sil`` each, also before the first and after the last phone. The other rows
+    Each pause is one row ``sil``, also before the first and after the last phone. The other rows
     are the ``phonemes`` feature, unless variants are kept.
     """
 
@@ -204,18 +206,20 @@ class TextGridDurations(WeightUser):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return the entry with the TextGrids."""
         return {KIND: (config.weights, KIND)}
 
     @property
     def schema(self) -> FeatureSchema:
+        """Rows of two int32."""
         return FeatureSchema(kind="frames", width=2, dtype="int32")
 
     def extract(self, media: ClipMedia) -> NDArray[np.int32]:
-        """Place the clip's phones on the mel clock.
+        """Convert the phones of one clip to rows of mel frames.
 
         Raises:
             FeatureAbsent: E-ALIGN-NOFILE, the clip has no TextGrid; E-ALIGN-FILE, it cannot be
-                read or is not about this clip; E-ALIGN-DIFFERS, it has other phones.
+                read or has another length; E-ALIGN-DIFFERS, it has other phones.
         """
         samples = len(waveform_of(media).samples)
         folder, clip = self.folders[KIND], media.clip
@@ -235,7 +239,7 @@ class TextGridDurations(WeightUser):
         length_s = samples / self.audio.sample_rate_hz
         if abs(grid.end_s - length_s) > LENGTH_TOLERANCE_S:
             raise FeatureAbsent(
-                f"{name} is {grid.end_s:.2f} s long, the clip {length_s:.2f} s; align the very "
+                f"{name} is {grid.end_s:.2f} s long, the clip {length_s:.2f} s; align exactly the "
                 "sound of the clip",
                 code="E-ALIGN-FILE",
             )
@@ -245,11 +249,11 @@ class TextGridDurations(WeightUser):
 
 
 def _spoken(tier: Sequence[Interval], *, keep: bool) -> list[TimedPhone]:
-    """The intervals that are phones.
+    """The intervals with phones.
 
     Raises:
-        ValueError: a label is neither a phone nor a pause, or there is no phone at all; where
-            nothing is compared afterwards (``keep``) also a label that may hide a word.
+        ValueError: a label is neither a phone nor a pause, or there is no phone at all; with
+            ``keep`` also a label that may stand for an unknown word.
     """
     spoken = []
     for start_s, end_s, label in tier:
@@ -262,7 +266,7 @@ def _spoken(tier: Sequence[Interval], *, keep: bool) -> list[TimedPhone]:
         phone = plain_phone(label)
         if phone is None:
             raise ValueError(
-                f"'{label}' at {start_s:.2f} s is no phone of ARPAbet; align with an ARPAbet model"
+                f"'{label}' at {start_s:.2f} s is not an ARPAbet phone; align with an ARPAbet model"
             )
         spoken.append(TimedPhone(id_of(phone), start_s, end_s))
     if not spoken:
@@ -271,7 +275,7 @@ def _spoken(tier: Sequence[Interval], *, keep: bool) -> list[TimedPhone]:
 
 
 def _check_phones(name: str, phones: Sequence[TimedPhone], wanted: NDArray[np.int32]) -> None:
-    """Raise E-ALIGN-DIFFERS at the first place where the two disagree."""
+    """Raise FeatureAbsent (E-ALIGN-DIFFERS) at the first phone that differs."""
     for place, (phone, want) in enumerate(zip(phones, wanted, strict=False), start=1):
         if phone.phoneme != want:
             raise FeatureAbsent(
@@ -282,7 +286,7 @@ def _check_phones(name: str, phones: Sequence[TimedPhone], wanted: NDArray[np.in
             )
     if len(phones) != len(wanted):
         raise FeatureAbsent(
-            f"{name} has {len(phones)} phones, the phonemes feature {len(wanted)}, the first "
-            f"{min(len(phones), len(wanted))} being the same; check the clip's text",
+            f"{name} has {len(phones)} phones, the phonemes feature {len(wanted)}; the first "
+            f"{min(len(phones), len(wanted))} are the same; check the clip's text",
             code="E-ALIGN-DIFFERS",
         )

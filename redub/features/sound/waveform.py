@@ -1,4 +1,4 @@
-"""The clip's sound itself, as 16-bit samples."""
+"""The sound of a clip as 16-bit samples."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ FULL_SCALE = 32768.0
 
 
 def to_int16(samples: NDArray[np.floating]) -> NDArray[np.int16]:
-    """(S,) int16, rounded to the nearest step and clipped; 16-bit sound comes back unchanged."""
+    """Convert (S,) samples in [-1, 1] to int16, rounded and clipped; 16-bit sound is unchanged."""
     steps = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
     stored: NDArray[np.int16] = steps.astype(np.int16)
     return stored
 
 
 def from_int16(stored: NDArray[np.int16]) -> NDArray[np.float32]:
-    """(S,) float32 in [−1, 1) from stored samples, (S,) or (S, 1)."""
+    """Convert stored samples, (S,) or (S, 1), to (S,) float32 in [−1, 1)."""
     return (stored.reshape(-1) / np.float32(FULL_SCALE)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveformConfig:
+    """Settings of the feature ``waveform``."""
+
     audio: AudioSpec
 
 
 class WaveformExtractor(LocalExtractor):
-    """Sound in, the same sound in 16 bits out: (S, 1) int16."""
+    """Convert sound to (S, 1) int16."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"waveform"})
     Config: ClassVar[type] = WaveformConfig
@@ -43,7 +45,9 @@ class WaveformExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One int16 per sample."""
         return FeatureSchema(kind="frames", width=1, dtype="int16")
 
     def extract(self, media: ClipMedia) -> NDArray[np.int16]:
+        """Return the samples of one clip; raises as ``sound.checked_samples``."""
         return to_int16(checked_samples(waveform_of(media), self.audio))[:, None]

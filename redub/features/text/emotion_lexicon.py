@@ -1,7 +1,7 @@
-"""Words to emotions: a small lexicon reader with negation, intensity and punctuation.
+"""Emotion scores of a text from a small lexicon, with negation, intensity and punctuation.
 
-The word list beside this file was written for this project; it is no copy of a published lexicon.
-It is honest about what it is: a bag of hints. Irony, context and unknown words are beyond it.
+The word list ``emotion_words.txt`` was written for this project; it is not a copy of a published
+lexicon. The scores are only hints: irony, context and unknown words are not handled.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ STRENGTHENERS = _words(
 )
 WEAKENERS = _words("slightly little bit somewhat rather fairly almost kinda maybe faintly")
 
-NEGATION_REACH = 3  # words after a negation that it still turns round
+NEGATION_REACH = 3  # a negation affects this many following words
 STRENGTHENED, WEAKENED, NEGATED = 1.5, 0.6, 0.6
-NEUTRAL_PRIOR = 0.5  # what a text weighs before its first emotion word
+NEUTRAL_PRIOR = 0.5  # weight of ``neutral`` in every text
 
 VALENCE = dict(zip(EMOTIONS, (-0.7, -0.7, -0.8, 0.9, 0.0, -0.7, 0.2, 0.0), strict=True))
 AROUSAL = dict(zip(EMOTIONS, (0.9, 0.4, 0.8, 0.6, 0.0, -0.4, 0.8, 0.1), strict=True))
-"""Place of each emotion on Russell's circumplex (1980), rounded by hand to one digit."""
+"""Valence and arousal of each emotion on Russell's circumplex (1980), estimated to one digit."""
 
 OPPOSITES = {"happy": "sad", "sad": "neutral", "angry": "neutral", "fear": "neutral"}
-"""What a negated emotion leaves behind; emotions not named here leave ``neutral``."""
+"""Emotion that replaces a negated emotion; other emotions are replaced by ``neutral``."""
 
 
 class EmotionReading(NamedTuple):
-    """What the lexicon found in one text."""
+    """The result of the lexicon for one text."""
 
     scores: FloatArray  # (8,) over EMOTIONS, non-negative, sums to 1
-    strength: float  # total weight of emotion words, 0 when there is none
-    hits: int  # emotion words found
-    negated: int  # how many of them stood behind a negation
+    strength: float  # total weight of the emotion words, 0 without any
+    hits: int  # number of emotion words
+    negated: int  # number of emotion words after a negation
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words; apostrophes stay inside words, hyphens and all else part them."""
+    """Split a text into lower-case words; apostrophes stay in words, hyphens separate words."""
     plain = text.lower().replace("’", "'").replace("‘", "'")
     return re.findall(r"[a-z]+(?:'[a-z]+)*", plain)
 
 
 @functools.cache
 def lexicon() -> dict[str, FloatArray]:
-    """Word to weight vector (8,) over EMOTIONS, read once from the list beside this module."""
+    """Load the lexicon: word → (8,) weights over EMOTIONS, read once from ``emotion_words.txt``."""
     table: dict[str, FloatArray] = {}
     text = resources.files("redub.features.text").joinpath("emotion_words.txt").read_text("utf-8")
     for line in text.splitlines():
@@ -77,9 +77,10 @@ def lexicon() -> dict[str, FloatArray]:
 
 
 def base_forms(word: str) -> list[str]:
-    """The word itself and the base forms its ending allows, likeliest first.
+    """Return a word and its possible base forms by its ending, the most probable first.
 
-    Looking candidates up instead of cutting endings blindly keeps ``hat`` away from ``hating``.
+    The caller looks the candidates up. So an ending is not cut off blindly, and ``hating`` does not
+    become ``hat``.
     """
     forms = [word.removesuffix("'s")]
     for ending, repairs in (
@@ -98,16 +99,16 @@ def base_forms(word: str) -> list[str]:
 
 
 def weights_of(word: str) -> FloatArray | None:
-    """The emotion weights (8,) of a word or of its base form; None when it carries none."""
+    """Return the (8,) emotion weights of a word or its base form; None if it has no emotion."""
     table = lexicon()
     return next((table[form] for form in base_forms(word) if form in table), None)
 
 
 def read_emotion(text: str) -> EmotionReading:
-    """Weigh the emotion words of a text; without any, its punctuation speaks alone.
+    """Add up the weights of the emotion words and of the punctuation of a text.
 
-    Every text starts from a neutral prior, so the scores never are all zero; an empty text is
-    neutral. ``!`` adds surprise, anger and joy, ``?`` surprise and doubt, ``…`` sadness.
+    Every text has a neutral prior, so the scores are never all zero; an empty text is neutral.
+    ``!`` adds surprise, anger and joy; ``?`` adds surprise and "others"; ``…`` adds sadness.
     """
     total = np.zeros(len(EMOTIONS), dtype=np.float64)
     words = words_of(text)
@@ -121,10 +122,10 @@ def read_emotion(text: str) -> EmotionReading:
         since_negation += 1
         weights = weights_of(word)
         if weights is not None:
-            heard = gain * weights.astype(np.float64)
+            scaled = gain * weights.astype(np.float64)
             if since_negation <= NEGATION_REACH and word not in STRENGTHENERS:
-                heard, negated = _turned_round(heard), negated + 1
-            total += heard
+                scaled, negated = _turned_round(scaled), negated + 1
+            total += scaled
             hits += 1
         gain = STRENGTHENED if word in STRENGTHENERS else WEAKENED if word in WEAKENERS else 1.0
     strength = float(total.sum())
@@ -135,11 +136,12 @@ def read_emotion(text: str) -> EmotionReading:
 
 
 def emotion_scores(text: str) -> FloatArray:
-    """(8,) float32 over EMOTIONS, non-negative, sums to 1; a text without hints is neutral."""
+    """Compute (8,) float32 scores over EMOTIONS, non-negative with sum 1; see read_emotion."""
     return read_emotion(text).scores
 
 
 def _turned_round(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (8,) weights of a negated word: each emotion moves to its opposite, weakened."""
     turned = np.zeros_like(weights)
     for place, emotion in enumerate(EMOTIONS):
         opposite = OPPOSITES.get(emotion, "neutral")

@@ -1,7 +1,7 @@
-"""How much of each emotion a text names: the scores behind the builtin emotion vectors, by name.
+"""Emotion probabilities of a text or caption, by the builtin lexicon.
 
-The builtin numbers are shares of emotion words over ``EMOTIONS``, not probabilities of a model; a
-network makes the same features with labels of its own.
+The builtin numbers are normalised lexicon scores over ``EMOTIONS``, not probabilities of a trained
+model. A network backend computes the same features with the labels of its classifier.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from redub.features.text.emotion_lexicon import emotion_scores, words_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionShareConfig:
-    """The word list is part of the version, so nothing is to be set."""
+    """No settings: the word list belongs to the version of the extractor."""
 
 
 class EmotionShares(LocalExtractor):
-    """One text in, (8,) shares over ``EMOTIONS`` out, non-negative, sum 1."""
+    """Compute (8,) probabilities over ``EMOTIONS`` from a text, non-negative with sum 1."""
 
     media: ClassVar[frozenset[Media]]
     Config: ClassVar[type] = EmotionShareConfig
@@ -32,11 +32,14 @@ class EmotionShares(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of eight numbers."""
         return FeatureSchema(kind="vector", width=len(EMOTIONS))
 
     def extract(self, media: ClipMedia) -> FloatArray:
-        """Raises:
-        FeatureAbsent: E-TEXT-NONE, no word of Latin letters.
+        """Score the text of the utterance, or the caption that the extractor reads.
+
+        Raises:
+            FeatureAbsent: E-TEXT-NONE, the text has no word in Latin letters.
         """
         text = media.clip.text if "text" in self.media else str(media.features[self.reads[0]])
         if not words_of(text):
@@ -45,14 +48,20 @@ class EmotionShares(LocalExtractor):
 
 
 class SceneEmotionShares(EmotionShares):
+    """Emotion probabilities of the scene caption."""
+
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("scene_caption",)
 
 
 class FaceEmotionShares(EmotionShares):
+    """Emotion probabilities of the face caption."""
+
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("face_caption",)
 
 
 class TextEmotionShares(EmotionShares):
+    """Emotion probabilities of the text of the utterance."""
+
     media: ClassVar[frozenset[Media]] = frozenset({"text"})

@@ -1,7 +1,7 @@
-"""Phonemes by espeak-ng, where its sounds are ARPAbet's; the optional extra ``espeak``.
+"""Phonemes by espeak-ng, converted to ARPAbet; needs the optional extra ``espeak``.
 
-espeak-ng guesses how a word is said from its letters, so it never lacks a word; but it writes IPA
-and knows sounds that ARPAbet has no sign for. A word with such a sound is unknown, not bent.
+espeak-ng pronounces a word by its letters, so it knows every word. It writes IPA, and some of its
+sounds have no ARPAbet phone. A word with such a sound counts as unknown; no similar phone is used.
 Source: espeak-ng 1.52 (``speak_lib.h``), voice ``en-us``, by the library inside the wheel of
 ``espeakng-loader``. Both are GPL-3.0: redub runs without them and installs them only on request.
 """
@@ -42,11 +42,11 @@ ARPABET: dict[str, tuple[str, ...]] = {
     "dʒ": ("JH",), "k": ("K",), "l": ("L",), "m": ("M",), "n": ("N",), "ŋ": ("NG",), "p": ("P",),
     "ɹ": ("R",), "s": ("S",), "ʃ": ("SH",), "t": ("T",), "θ": ("TH",), "v": ("V",), "w": ("W",),
     "j": ("Y",), "z": ("Z",), "ʒ": ("ZH",),
-    # this voice makes the tap and the glottal stop of t alone; ladder keeps its d
+    # in this voice the tap and the glottal stop are always a t; ladder keeps its d
     "ɾ": ("T",), "ʔ": ("T",),
 }  # fmt: skip
-"""Every sign of the voice that ARPAbet can write, with what it writes. Missing on purpose: ``ᵻ``
-(roses: IH or AH), ``x`` (loch), ``ɬ``, and nasal or palatal sounds of foreign words."""
+"""IPA signs of the voice → ARPAbet phones. Signs without an exact phone are left out on purpose:
+``ᵻ`` (roses: IH or AH), ``x`` (loch), ``ɬ``, and nasal or palatal sounds of foreign words."""
 
 _R_COLOURED = frozenset({"ɚ", "ɜː", "aɪɚ", "ɑːɹ", "ɔːɹ", "ɛɹ", "ɪɹ", "ʊɹ"})
 _STRESS = str.maketrans("", "", "ˈˌ")
@@ -55,7 +55,7 @@ _SILENT_OUTPUT, _UTF8, _IPA = 2, 1, 2  # AUDIO_OUTPUT_SYNCHRONOUS, espeakCHARS_U
 
 
 def installed_version() -> str:
-    """The version of the wheel, or nothing where the extra is not installed."""
+    """Return the version of the wheel; empty if the extra is not installed."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -63,7 +63,11 @@ def installed_version() -> str:
 
 
 def require_espeak() -> None:
-    """Raises MissingExtraError where the extra is not installed."""
+    """Check that the extra ``espeak`` is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
     if not installed_version():
         raise MissingExtraError(
             f"phonemes by espeak: the package '{PACKAGE}' (GPL-3.0) is missing; "
@@ -72,16 +76,21 @@ def require_espeak() -> None:
 
 
 def same_version(wanted: str) -> str:
-    """The installed version; a project may pin it, since another one may say words otherwise.
+    """Return the installed version, and check it against the version that a project pins.
+
+    Another version may pronounce words differently.
+
+    Args:
+        wanted: the pinned version; empty accepts any.
 
     Raises:
-        ConfigError: another one is wanted.
+        ConfigError: another version is installed.
     """
     found = installed_version()
     if wanted and wanted != found:
         raise ConfigError(
             f"'espeak' is '{wanted}', installed is {PACKAGE} {found or '(none)'}; install that "
-            "version, or take the line out",
+            "version, or remove the setting",
             code="E-CFG-VALUE",
         )
     return found
@@ -89,7 +98,7 @@ def same_version(wanted: str) -> str:
 
 @functools.cache
 def _library() -> Any:
-    """The shared library with its voice set; loaded once per process.
+    """Load the shared library and set its voice, once per process.
 
     Raises:
         MissingExtraError: the wheel is not installed, or does not work on this machine.
@@ -116,11 +125,11 @@ def _library() -> Any:
 
 @functools.lru_cache(maxsize=65_536)
 def ipa_signs(word: str) -> tuple[str, ...]:
-    """The signs espeak-ng writes for one word said alone, without stress."""
+    """Return the IPA signs of one word spoken alone, without stress marks."""
     library = _library()
     rest = ctypes.c_char_p(word.encode())
     signs: list[str] = []
-    while rest.value:  # one clause at a time; the call moves the pointer on
+    while rest.value:  # one clause at a time; the call advances the pointer
         written = library.espeak_TextToPhonemes(
             ctypes.byref(rest), _UTF8, _IPA | ord(_SEPARATOR) << 8
         )
@@ -130,15 +139,15 @@ def ipa_signs(word: str) -> tuple[str, ...]:
 
 
 def unwritable(word: str) -> tuple[str, ...]:
-    """The signs of a word that ARPAbet has no exact phone for."""
+    """Return the IPA signs of a word that have no exact ARPAbet phone."""
     return tuple(sign for sign in ipa_signs(word) if sign not in ARPABET)
 
 
 def espeak_lookup(word: str) -> tuple[str, ...] | None:
-    """A word's phones; None where espeak-ng says nothing or a sound has no exact phone.
+    """Return the phones of a word; None if it has no sound or a sound has no exact phone.
 
-    An ``ɹ`` after an r-coloured sign is that sign's own r, as in *marie* (M ER IY): ARPAbet's ER
-    holds it already.
+    An ``ɹ`` after an r-coloured sign is left out, as in *marie* (M ER IY), because ARPAbet's ER
+    contains it.
     """
     signs = ipa_signs(word)
     if not signs or unwritable(word):
@@ -153,7 +162,12 @@ def espeak_lookup(word: str) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EspeakConfig:
-    """``espeak``: the version of ``espeakng-loader``; filled in, or written down to pin it."""
+    """Settings of the backend ``espeak`` of the feature ``phonemes``.
+
+    Attributes:
+        espeak: version of ``espeakng-loader``. If set, this version must be installed; if empty,
+            the installed version is filled in.
+    """
 
     espeak: str = ""
 
@@ -162,7 +176,7 @@ class EspeakConfig:
 
 
 class EspeakPhonemes(LocalExtractor):
-    """Text in, (P, 1) int32 phoneme ids out; every word is said alone, without its neighbours."""
+    """Compute (P, 1) int32 phoneme ids from text; every word is pronounced alone."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = EspeakConfig
@@ -173,21 +187,25 @@ class EspeakPhonemes(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One int32 per phoneme."""
         return FeatureSchema(kind="frames", width=1, dtype="int32")
 
     def extract(self, media: ClipMedia) -> NDArray[np.int32]:
+        """Return the phoneme ids of the text; raises as :func:`espeak_words`."""
         return ids_of(espeak_words(media.clip.text))[:, None]
 
 
 def espeak_words(text: str) -> list[Word]:
-    """The words of a text as espeak-ng says them.
+    """Return the words of a text with their phones by espeak-ng.
 
     Raises:
-        FeatureAbsent: E-TEXT-NONE; E-TEXT-OOV, with every word that ARPAbet cannot write.
+        FeatureAbsent: E-TEXT-NONE; E-TEXT-OOV, with every word that has a sound without an exact
+            ARPAbet phone.
     """
     strange: dict[str, tuple[str, ...]] = {}
 
     def lookup(word: str) -> tuple[str, ...] | None:
+        """Look a word up, and note it if it has no exact phones."""
         phones = espeak_lookup(word)
         if phones is None:
             strange[word] = unwritable(word)

@@ -1,7 +1,7 @@
-"""Sentence-level text vector of the builtin profile: emotion words, word classes, a hashed bag.
+"""Sentence-level text vector of the builtin profile: emotion words, word classes, bag of words.
 
-Where a network would read meaning, this counts: which emotions are named, how long and how broken
-up the sentence is, which function words carry it, and which content words it shares with others.
+It counts emotion words, punctuation, sentence and word lengths, classes of function words, and
+hashed content words. It does not understand the meaning, as a network would.
 """
 
 from __future__ import annotations
@@ -55,33 +55,33 @@ WIDTH = len(EMOTIONS) + 3 + len(SHAPES) + len(WORD_CLASSES) + BAG_WIDTH
 
 
 def text_statistics(text: str) -> FloatArray:
-    """(WIDTH,) float32: emotions (8), valence, arousal, strength; SHAPES; WORD_CLASSES; the bag.
+    """Compute (WIDTH,) float32: emotions (8), valence, arousal, strength; shapes; classes; bag.
 
-    The bag hashes the shortest base form of every content word to one of 64 signed places and has
-    length 1, or is all zero for a line of function words only.
+    The bag of words hashes the shortest base form of each content word to one of 64 signed entries.
+    It has norm 1, or is all zero for a text of function words only.
 
     Raises:
-        FeatureAbsent: E-TEXT-NONE, no word of Latin letters.
+        FeatureAbsent: E-TEXT-NONE, the text has no word in Latin letters.
     """
     words = words_of(text)
     if not words:
         raise FeatureAbsent("no word in the text", code="E-TEXT-NONE")
     reading = read_emotion(text)
-    shares = dict(zip(EMOTIONS, reading.scores, strict=True))
-    feeling = (
-        sum(float(share) * VALENCE[emotion] for emotion, share in shares.items()),
-        sum(float(share) * AROUSAL[emotion] for emotion, share in shares.items()),
+    scores = dict(zip(EMOTIONS, reading.scores, strict=True))
+    affect = (
+        sum(float(score) * VALENCE[emotion] for emotion, score in scores.items()),
+        sum(float(score) * AROUSAL[emotion] for emotion, score in scores.items()),
         1.0 - float(np.exp(-reading.strength / 2.0)),
     )
     classes = [
         sum(word in members for word in words) / len(words) for members in WORD_CLASSES.values()
     ]
-    parts = [*reading.scores, *feeling, *_shapes(text, words), *classes, *_bag(words)]
+    parts = [*reading.scores, *affect, *_shapes(text, words), *classes, *_bag(words)]
     return np.array(parts, dtype=np.float32)
 
 
 def _shapes(text: str, words: list[str]) -> tuple[float, ...]:
-    """Counts brought to about [0, 1]; in the order of SHAPES."""
+    """Counts scaled to about [0, 1], in the order of SHAPES."""
     letters = [letter for letter in text if letter.isalpha()]
     return (
         float(np.log1p(len(words))) / 4.0,
@@ -120,11 +120,11 @@ def _bag(words: list[str]) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalTextConfig:
-    """The classes and the hash are part of the version, so nothing is to be set."""
+    """No settings: word classes and hash belong to the version of the extractor."""
 
 
 class GlobalTextExtractor(LocalExtractor):
-    """Text in, one vector of sentence statistics out."""
+    """Compute one vector of sentence statistics from text."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = GlobalTextConfig
@@ -134,7 +134,9 @@ class GlobalTextExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of ``WIDTH`` numbers."""
         return FeatureSchema(kind="vector", width=WIDTH)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the vector of the text; raises as :func:`text_statistics`."""
         return text_statistics(media.clip.text)

@@ -1,7 +1,7 @@
-"""Texts made elsewhere, by another model or by people: JSON lines, one object per clip.
+"""Read imported texts, made by another model or by people: JSON lines, one object per clip.
 
-``{"clip_id": "film/scene/3", "scene": "…", "face": "…"}``: which columns there are is the
-:class:`LineForm`'s; the rules for lines are the same for all.
+``{"clip_id": "film/scene/3", "scene": "…", "face": "…"}``: a :class:`LineForm` defines the columns;
+the other rules are the same for all forms.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from redub.core.config import nearest
 from redub.features.base import FeatureSchema, WeightUser
 
 ID = "clip_id"
-LONGEST_NUMBER = 20  # digits; Python refuses to make an int of thousands, in a sentence of its own
+LONGEST_NUMBER = 20  # digits; Python raises a different error for numbers of thousands of digits
 
-Texts = tuple[str, ...]  # in the form's order, without outer white space; "" where there is none
+Texts = tuple[str, ...]  # in the order of the form's columns, stripped; "" for a missing text
 
-_SHORT = reprlib.Repr()  # a message quotes what was found, but not a page of it
+_SHORT = reprlib.Repr()  # messages quote only the start of a long value
 _SHORT.maxstring = _SHORT.maxother = 80
 quoted = _SHORT.repr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineForm:
-    """What a line holds beside its ``clip_id``.
+    """The columns of a line besides ``clip_id``.
 
-    ``kind``: of the weights ledger, and the name of the copy in a project. ``may_lack``: a text may
-    be left out, null or empty, if the line names a column at all.
+    Attributes:
+        kind: kind in the weights ledger, and the name of the copy in a project.
+        columns: names of the text columns.
+        may_lack: whether a text may be missing, null or empty, if the line has at least one column.
     """
 
     kind: str
@@ -40,21 +42,21 @@ class LineForm:
 
 
 class LineFile(NamedTuple):
-    """What a file says by clip, and a sentence for each line that says nothing usable."""
+    """The texts of a file: clip id → texts, and one message for each invalid line."""
 
     rows: dict[str, Texts]
     faults: list[str]
 
 
 def parse_lines(text: str, form: LineForm) -> LineFile:
-    """Read every line; a faulty one is named by number and left out.
+    """Read every line; an invalid line is skipped and reported with its number.
 
-    Blank lines and a byte-order mark are passed over. A clip that comes twice keeps its first line.
+    Blank lines and a byte-order mark are ignored. Of several lines of a clip the first counts.
     """
     rows: dict[str, Texts] = {}
     first_line: dict[str, int] = {}
     faults: list[str] = []
-    # Not splitlines: a JSON string may hold the separators U+2028 and U+0085 as they are.
+    # Not splitlines, because a JSON string may contain the separators U+2028 and U+0085.
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         if not line.strip():
             continue
@@ -72,9 +74,10 @@ def parse_lines(text: str, form: LineForm) -> LineFile:
 
 
 def canonical_lines(rows: Mapping[str, Texts], form: LineForm) -> bytes:
-    """One spelling of what was read: sorted by clip, all columns, nothing else.
+    """Write texts in a canonical form: sorted by clip id, with all columns.
 
-    It is this that a key is made of, so neither the order of a file nor its spaces change one.
+    Cache keys are computed from this form, so the order of a file and its spaces do not change
+    them.
     """
     lines = (
         json.dumps({ID: clip_id, **dict(zip(form.columns, texts, strict=True))}, ensure_ascii=False)
@@ -84,6 +87,7 @@ def canonical_lines(rows: Mapping[str, Texts], form: LineForm) -> bytes:
 
 
 def _parsed(line: str, form: LineForm) -> tuple[str, Texts]:
+    """Clip id and texts of one line; raises ValueError that says what is wrong."""
     try:
         row = json.loads(
             line, object_pairs_hook=_object, parse_int=_whole, parse_constant=_no_number
@@ -114,7 +118,7 @@ def _parsed(line: str, form: LineForm) -> tuple[str, Texts]:
 
 
 def _is_text(words: str) -> bool:
-    """Whether a string can be written: JSON lets half of a surrogate pair through."""
+    """Whether a string can be encoded: JSON allows half of a surrogate pair."""
     return not any("\ud800" <= letter <= "\udfff" for letter in words)
 
 
@@ -134,14 +138,16 @@ def _whole(digits: str) -> int:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"not JSON ({name} is no value of it)")
+    raise ValueError(f"not JSON ({name} is not a JSON value)")
 
 
 class ImportedLines(WeightUser):
-    """An extractor that looks its clip up in such a file.
+    """An extractor that looks up the text of a clip in imported files.
 
-    ``role``: the folder's role in the key. ``several``: whether the ledger's entry may have more
-    than one file.
+    Class attributes:
+        form: the columns of the files.
+        role: role of the folder in the cache key.
+        several: whether the entry of the ledger may have more than one file.
     """
 
     form: ClassVar[LineForm]
@@ -150,19 +156,21 @@ class ImportedLines(WeightUser):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return the entry with the imported files."""
         return {cls.role: (config.weights, cls.form.kind)}
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     @cached_property
     def table(self) -> dict[str, Texts]:
-        """All recorded texts, by clip.
+        """All imported texts: clip id → texts.
 
         Raises:
-            ModelRefusedError: E-MODEL-FILE, a file does not hold such lines, two say something
-                about the same clip, there are several where one is wanted, or none holds a line.
+            ModelRefusedError: E-MODEL-FILE, a file has an invalid line, two files have the same
+                clip, there are several files where one is allowed, or no file has a line.
         """
         folder = self.folders[self.role]
         names = sorted(folder.files)
@@ -182,5 +190,5 @@ class ImportedLines(WeightUser):
         return table
 
     def _refused(self, what: str) -> Exception:
-        hint = f"; mend it and run `redub {self.form.kind} import FILE` again"
+        hint = f"; correct it and run `redub {self.form.kind} import FILE` again"
         return self.folders[self.role].refused(what + hint, code="E-MODEL-FILE")

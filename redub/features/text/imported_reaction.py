@@ -1,6 +1,6 @@
-"""Reactions made elsewhere: a file of JSON lines, ``{"clip_id": …, "reaction": …}``.
+"""Imported reactions: a file of JSON lines, ``{"clip_id": …, "reaction": …}``.
 
-For reactions of a large language model, of a person, or of a COMET that runs on another machine.
+For reactions by a large language model, by a person, or by COMET on another machine.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ REACTIONS = LineForm(kind="reactions", columns=("reaction",), may_lack=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedReactionConfig:
-    """``weights``: the entry of the weights ledger."""
+    """Settings of the backend for imported reactions; ``weights`` is the entry of the ledger."""
 
     weights: str = "reactions"
 
 
 class ImportedReaction(ImportedLines):
-    """The clip's line of the file."""
+    """Look up the imported reaction of a clip by its id."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = ImportedReactionConfig
     form = REACTIONS
     role = "file"
-    several = False  # of several files only the first was ever read, without a word
+    several = False
 
     def extract(self, media: ClipMedia) -> str:
-        """Raises:
-        FeatureAbsent: E-FEAT-NOREACTION, the file has no line of this clip.
+        """Return the reaction of one clip.
+
+        Raises:
+            FeatureAbsent: E-FEAT-NOREACTION, the file has no line for this clip.
         """
         row = self.table.get(media.clip.clip_id)
         if row is None:

@@ -1,9 +1,9 @@
-"""Phonemes from a pronunciation lexicon of the user's: LibriSpeech, CMU or MFA format.
+"""Phonemes from a pronunciation lexicon of the user, in LibriSpeech, CMU or MFA format.
 
-One word per line, then its phones in ARPAbet; columns of numbers between them (MFA's
-probabilities) are passed over. Stress is dropped, since the other makers have none; of several
-ways to say a word the first in the file counts. What is not in the file is never guessed unless
-``then`` says by whom.
+A line has a word and its phones in ARPAbet; columns of numbers between them (MFA's probabilities)
+are skipped. Stress is dropped, because the other backends have none. Of several pronunciations of a
+word the first one in the file counts. A word that is not in the file is an error, unless the
+setting ``then`` names a second backend.
 Source: the formats of openslr.org/11 (``WORD<tab>P1 P2``), cmudict 0.7b (``;;;`` comments,
 ``WORD(1)``), cmudict.dict (``word(2)``, ``# comment``) and the Montreal Forced Aligner.
 """
@@ -40,11 +40,11 @@ Entries = dict[str, tuple[str, ...]]
 
 
 def read_lexicon(folder: WeightFolder) -> Entries:
-    """Word in lower case → phones of its first entry.
+    """Read a lexicon: word in lower case → phones of its first entry.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, not exactly one file is recorded, it is UTF-16, or a line
-            is not a word with ARPAbet phones.
+        ModelRefusedError: E-MODEL-FILE, not exactly one file is recorded, the file is UTF-16, or a
+            line is not a word with ARPAbet phones.
     """
     if len(folder.files) != 1:
         raise folder.refused(
@@ -60,7 +60,7 @@ def read_lexicon(folder: WeightFolder) -> Entries:
             continue
         word, symbols = columns[0], _after_numbers(columns[1:])
         if symbols and all(symbol.lower() in PAUSES for symbol in symbols):
-            continue  # "<unk> spn": a noise with a name, not a word
+            continue  # "<unk> spn": a noise, not a word
         phones = [plain_phone(symbol) for symbol in symbols]
         bad = [symbol for symbol, phone in zip(symbols, phones, strict=True) if phone is None]
         if bad or not symbols:
@@ -79,7 +79,7 @@ def read_lexicon(folder: WeightFolder) -> Entries:
 def _lines(folder: WeightFolder, name: str) -> list[str]:
     data = folder.file(name).read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
-        # Without this it would be read as Latin-1, and the sentence be about phones nobody wrote.
+        # Otherwise the file would be read as Latin-1, with an error message about wrong phones.
         raise folder.refused(
             f"{name} looks like UTF-16 (Notepad calls it Unicode); save it as UTF-8",
             code="E-MODEL-FILE",
@@ -87,7 +87,7 @@ def _lines(folder: WeightFolder, name: str) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")  # cmudict 0.7b: a few accented words, every byte a letter
+        text = data.decode("latin-1")  # cmudict 0.7b has a few accented words in Latin-1
     return text.splitlines()
 
 
@@ -100,11 +100,13 @@ def _after_numbers(columns: list[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LexiconConfig:
-    """Settings of the maker ``lexicon``.
+    """Settings of the backend ``lexicon`` of the feature ``phonemes``.
 
-    ``weights``: the entry of the weights ledger. ``then``: who says a word that the file lacks.
-    ``espeak``: the version of ``espeakng-loader`` where ``then`` is ``espeak``; filled in, or
-    written down to pin it.
+    Attributes:
+        weights: entry of the weights ledger.
+        then: backend for words that are not in the file.
+        espeak: version of ``espeakng-loader`` if ``then`` is ``espeak``. If set, this version must
+            be installed; if empty, the installed version is filled in.
     """
 
     weights: str = KIND
@@ -116,13 +118,13 @@ class LexiconConfig:
             object.__setattr__(self, "espeak", same_version(self.espeak))
         elif self.espeak:
             raise ConfigError(
-                "'espeak' is set, but 'then' is 'none'; set then = \"espeak\" or take it out",
+                "'espeak' is set, but 'then' is 'none'; set then = \"espeak\" or remove 'espeak'",
                 code="E-CFG-VALUE",
             )
 
 
 class LexiconPhonemes(WeightUser):
-    """Text and a lexicon in, (P, 1) int32 phoneme ids (``redub.core.phonemes``) out."""
+    """Compute (P, 1) int32 phoneme ids (``redub.core.phonemes``) from text and a lexicon."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = LexiconConfig
@@ -131,22 +133,24 @@ class LexiconPhonemes(WeightUser):
         super().__init__(config, folders, runtime)
         if config.then == "espeak":
             require_espeak()
-        self._entries: Entries | None = None  # read at the first line: keys are made without it
+        self._entries: Entries | None = None  # read at the first text; cache keys do not need it
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return the entry with the lexicon."""
         return {KIND: (config.weights, KIND)}
 
     @property
     def schema(self) -> FeatureSchema:
+        """One int32 per phoneme."""
         return FeatureSchema(kind="frames", width=1, dtype="int32")
 
     def words(self, text: str) -> list[Word]:
-        """The words of a text with their phones.
+        """Return the words of a text with their phones.
 
         Raises:
             FeatureAbsent: E-TEXT-NONE; E-TEXT-OOV, with every unknown word.
-            ModelRefusedError: the file is no lexicon.
+            ModelRefusedError: the file is not a lexicon.
         """
         folder = self.folders[KIND]
         if self._entries is None:
@@ -161,4 +165,5 @@ class LexiconPhonemes(WeightUser):
         )
 
     def extract(self, media: ClipMedia) -> NDArray[np.int32]:
+        """Return the phoneme ids of the text; raises as :meth:`words`."""
         return ids_of(self.words(media.clip.text))[:, None]

@@ -1,4 +1,4 @@
-"""The phonemes of a clip's line, from a pronouncing dictionary."""
+"""The phonemes of an utterance, from a pronouncing dictionary."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from redub.features.text.pronunciation import Word, pronounce
 
 
 def phoneme_ids(text: str) -> NDArray[np.int32]:
-    """(P,) int32 ids of a text, without pauses or word borders.
+    """Convert a text to (P,) int32 phoneme ids, without pauses and word borders.
 
     Raises:
-        FeatureAbsent: E-TEXT-NONE, nothing that is spoken; E-TEXT-OOV, with every unknown word.
+        FeatureAbsent: E-TEXT-NONE, no spoken word; E-TEXT-OOV, with every unknown word.
     """
     return ids_of(pronounce(text))
 
 
 def ids_of(words: Sequence[Word]) -> NDArray[np.int32]:
-    """(P,) int32 ids of words, one after the other."""
+    """Concatenate the phoneme ids of words, (P,) int32."""
     return np.array([id_of(phone) for word in words for phone in word.phones], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhonemeConfig:
-    """The dictionary comes with pocketsphinx, so nothing is to be set."""
+    """No settings: the dictionary is that of pocketsphinx."""
 
 
 class PhonemeExtractor(LocalExtractor):
-    """Text in, (P, 1) int32 phoneme ids (``redub.core.phonemes``) out."""
+    """Compute (P, 1) int32 phoneme ids (``redub.core.phonemes``) from text."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = PhonemeConfig
@@ -45,7 +45,9 @@ class PhonemeExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One int32 per phoneme."""
         return FeatureSchema(kind="frames", width=1, dtype="int32")
 
     def extract(self, media: ClipMedia) -> NDArray[np.int32]:
+        """Return the phoneme ids of the text; raises as :func:`phoneme_ids`."""
         return phoneme_ids(media.clip.text)[:, None]

@@ -1,8 +1,8 @@
-"""Written English to phonemes: text normalisation, and words looked up in a pronouncing dictionary.
+"""Convert written English to phonemes: text normalisation and a pronouncing dictionary.
 
 Source: the CMU Pronouncing Dictionary as shipped by pocketsphinx (39 phones, no stress marks).
-A word that is not in it is never guessed: the caller is told all unknown words at once. The makers
-``lexicon`` and ``espeak`` bring their own way of looking up a word, with the same rules around it.
+Pronunciations of unknown words are not guessed: an error lists all unknown words of a text. The
+backends ``lexicon`` and ``espeak`` use other lookup functions with the same text normalisation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PHONES = frozenset((*VOWELS, *CONSONANTS))
 """The 39 phones of ARPAbet that a word can consist of, without stress."""
 
 Lookup = Callable[[str], tuple[str, ...] | None]
-"""Word in lower case → its phones, or None where it is unknown."""
+"""Word in lower case → its phones, or None if it is unknown."""
 
 ABBREVIATIONS = {
     "mr": "mister", "mrs": "missus", "ms": "miz", "dr": "doctor", "st": "saint", "jr": "junior",
@@ -50,7 +50,7 @@ LARGEST_NUMBER = 999_999
 
 
 class Word(NamedTuple):
-    """One spoken word: how it was looked up, and its phones (ARPAbet without stress)."""
+    """One spoken word: the looked up form, and its phones (ARPAbet without stress)."""
 
     text: str
     phones: tuple[str, ...]
@@ -58,29 +58,29 @@ class Word(NamedTuple):
 
 @functools.cache
 def dictionary() -> dict[str, tuple[str, ...]]:
-    """Word to the phones of its first entry; read once per process (134,000 lines, 0.2 s)."""
+    """Load word → phones of its first entry, once per process (134,000 lines, 0.2 s)."""
     path = Path(get_model_path("en-us")) / "cmudict-en-us.dict"
     table: dict[str, tuple[str, ...]] = {}
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             word, *phones = line.split()
-            if not word.endswith(")"):  # "the(2)" is a second way to say it
+            if not word.endswith(")"):  # "the(2)" is a second pronunciation
                 table.setdefault(word, tuple(phones))
     return table
 
 
 def spoken_words(text: str) -> list[str]:
-    """Lower-case words as they are said: digits and signs spelled out, punctuation gone.
+    """Normalise a text to lower-case spoken words, with numbers and signs spelled out.
 
-    Apostrophes stay (``don't``), accents go; hyphens stay until the dictionary is asked. Square and
-    round brackets hold stage directions, as in subtitles, and are dropped with their content.
+    Apostrophes (``don't``) and hyphens stay; accents and punctuation are removed. Square and round
+    brackets are removed with their content, because subtitles use them for stage directions.
     """
     unaccented = unicodedata.normalize("NFKD", text.lower())
     plain = "".join(letter for letter in unaccented if not unicodedata.combining(letter))
     plain = plain.replace("’", "'").replace("‘", "'").replace("`", "'")
     plain = re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", plain)
-    for sign, said in SIGNS.items():
-        plain = plain.replace(sign, said)
+    for sign, spoken in SIGNS.items():
+        plain = plain.replace(sign, spoken)
     plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", plain)
     plain = re.sub(r"\d+(?:\.\d+)?", lambda match: f" {spell_number(match.group())} ", plain)
     plain = re.sub(r"[-‐-―]{2,}|[–—―]", " ", plain)
@@ -91,15 +91,18 @@ def spoken_words(text: str) -> list[str]:
 
 
 def spell_number(digits: str) -> str:
-    """A number from 0 to 999,999, decimals digit by digit; longer numbers digit by digit too."""
+    """Spell a number from 0 to 999,999; larger numbers and decimals are spelled digit by digit.
+
+    Numbers with a leading zero are spelled digit by digit, too.
+    """
     whole, _, fraction = digits.partition(".")
     if int(whole) > LARGEST_NUMBER or (len(whole) > 1 and whole.startswith("0")):
-        said = " ".join(ONES[int(digit)] for digit in whole)
+        spelled = " ".join(ONES[int(digit)] for digit in whole)
     else:
-        said = _cardinal(int(whole))
+        spelled = _cardinal(int(whole))
     if fraction:
-        said += " point " + " ".join(ONES[int(digit)] for digit in fraction)
-    return said
+        spelled += " point " + " ".join(ONES[int(digit)] for digit in fraction)
+    return spelled
 
 
 def _cardinal(number: int) -> str:
@@ -116,7 +119,7 @@ def _cardinal(number: int) -> str:
 
 
 def plain_phone(symbol: str) -> str | None:
-    """``AH0``, ``ah`` → ``AH``; None for anything that is not one of :data:`PHONES`."""
+    """Remove stress and case: ``AH0``, ``ah`` → ``AH``; None if it is not in :data:`PHONES`."""
     phone = symbol.upper()
     if phone[-1:] in ("0", "1", "2") and phone[:-1] in VOWELS:
         phone = phone[:-1]
@@ -124,6 +127,7 @@ def plain_phone(symbol: str) -> str | None:
 
 
 def builtin_lookup(word: str) -> tuple[str, ...] | None:
+    """Look a lower-case word up in :func:`dictionary`."""
     return dictionary().get(word)
 
 
@@ -134,36 +138,36 @@ def pronounce(
     otherwise: Lookup | None = None,
     place: str = "the pronouncing dictionary",
 ) -> list[Word]:
-    """The words of a text with their phones, in order.
+    """Return the words of a text with their phones, in order.
 
     Args:
-        lookup: asked first, for a word as it stands, without stray apostrophes, and for the parts
+        lookup: first lookup, for the word as written, without outer apostrophes, and for the parts
             of a hyphenated word.
-        otherwise: asked for what ``lookup`` does not know.
-        place: where it was looked for, for the message.
+        otherwise: second lookup, for words that ``lookup`` does not know.
+        place: name of the dictionary, for the message.
 
     Raises:
-        FeatureAbsent: E-TEXT-NONE, nothing that is spoken; E-TEXT-OOV, with every unknown word.
+        FeatureAbsent: E-TEXT-NONE, no spoken word; E-TEXT-OOV, with every unknown word.
     """
     words = spoken_words(text)
     if not words:
         raise FeatureAbsent("no spoken word in the text", code="E-TEXT-NONE")
-    said: list[Word] = []
+    found: list[Word] = []
     unknown: list[str] = []
     for word in words:
         parts = _known_parts(word, lookup, otherwise)
         if parts is None:
             unknown.append(word)
         else:
-            said.extend(parts)
+            found.extend(parts)
     if unknown:
         names = ", ".join(dict.fromkeys(unknown))
         raise FeatureAbsent(f"not in {place}: {names}; respell them in the text", code="E-TEXT-OOV")
-    return said
+    return found
 
 
 def _known_parts(word: str, lookup: Lookup, otherwise: Lookup | None) -> list[Word] | None:
-    """The word as one entry, without stray apostrophes, or as its hyphenated parts."""
+    """The word as one entry, without outer apostrophes, or as its hyphenated parts, or None."""
     for form in (word, word.rstrip("'"), word.strip("'")):
         phones = lookup(form)
         if phones is not None:

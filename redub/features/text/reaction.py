@@ -1,8 +1,9 @@
-"""The reaction that a line asks for, as a text; the builtin one is the line itself.
+"""A listener's reaction to an utterance, as text; the builtin reaction is the utterance's text.
 
-Source: Authentic-Dubber (arXiv:2511.14249) sets what a hearer would feel beside what the speaker
-feels, with a text inferred by a commonsense model. Without such a model the line stands in for it:
-the second half of a text emotion vector made from it then repeats the first, and adds nothing.
+Source: Authentic-Dubber (arXiv:2511.14249) combines the emotion of the speaker with the reaction of
+a listener, a text inferred by a commonsense model. Without such a model the text of the utterance
+is used instead. Then the second half of the text emotion vector repeats the first half and adds no
+information.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from redub.features.base import FeatureSchema, LocalExtractor, Media
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReactionConfig:
-    """Nothing is to be set."""
+    """No settings."""
 
 
 class ReactionExtractor(LocalExtractor):
-    """The line in, the line out."""
+    """Return the text of the utterance itself."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = ReactionConfig
@@ -31,13 +32,16 @@ class ReactionExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     def extract(self, media: ClipMedia) -> str:
-        """Raises:
-        FeatureAbsent: E-TEXT-NONE, the line is blank.
+        """Return the text of the utterance, stripped.
+
+        Raises:
+            FeatureAbsent: E-TEXT-NONE, the text is blank.
         """
-        line = media.clip.text.strip()
-        if not line:
-            raise FeatureAbsent("the line is blank", code="E-TEXT-NONE")
-        return line
+        text = media.clip.text.strip()
+        if not text:
+            raise FeatureAbsent("the text is blank", code="E-TEXT-NONE")
+        return text

@@ -1,11 +1,10 @@
-"""Text emotion vector of the builtin profile: what the speaker feels ‖ what a hearer would feel.
+"""Text emotion vector of the builtin profile: emotion of the speaker ‖ reaction of a listener.
 
-Both halves have the same width, for the mean of two cosines (self and reaction) of the index. The
-self half comes from a word list (:mod:`redub.features.text.emotion_lexicon`); the reaction half
-from a
-rule table over emotions and speech acts, written by hand and printed here. It is a plain stand-in
-for COMET and a text-emotion network, not a substitute for them.
-Source: the self ‖ reaction layout is Authentic-Dubber's (arXiv:2511.14249).
+Both halves have the same width, because the index uses the mean of two cosines (self and reaction).
+The self half comes from a word list (:mod:`redub.features.text.emotion_lexicon`), the reaction
+half from the tables below over emotions and speech acts. It is a simple replacement for COMET and
+a text emotion network, and less accurate.
+Source: the layout self ‖ reaction is that of Authentic-Dubber (arXiv:2511.14249).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ REACTIONS: dict[str, dict[str, float]] = {
     "surprise": {"surprise": 0.5, "happy": 0.2, "fear": 0.1, "others": 0.1, "neutral": 0.1},
     "others": {"others": 0.5, "neutral": 0.5},
 }
-"""What hearing an emotion stirs: ``others`` stands for sympathy, doubt and curiosity."""
+"""Emotion of the speaker → emotions of a listener; ``others``: sympathy, doubt and curiosity."""
 
 ACT_REACTIONS: dict[str, dict[str, float]] = {
     "asks": {"others": 0.5, "neutral": 0.3, "surprise": 0.2},
@@ -46,9 +45,9 @@ ACT_REACTIONS: dict[str, dict[str, float]] = {
     "greets": {"happy": 0.5, "neutral": 0.4, "surprise": 0.1},
     "blames": {"angry": 0.4, "sad": 0.3, "fear": 0.2, "surprise": 0.1},
 }
-"""What being asked, ordered, thanked, … stirs, whatever the speaker feels."""
+"""Speech act (question, command, …) → emotions of a listener, for any emotion of the speaker."""
 
-ACT_SHARE = 0.4  # of the reaction, when the line does any of these
+ACT_SHARE = 0.4  # weight of the speech acts in the reaction, if there is any
 
 _THANKS = frozenset({"thank", "thanks", "grateful", "cheers"})
 _APOLOGIES = frozenset({"sorry", "apologise", "apologize", "apologies", "forgive", "pardon"})
@@ -97,12 +96,12 @@ HALF_WIDTH = len(EMOTIONS) + len(SELF_ATTRIBUTES)
 
 
 def text_emotion(text: str) -> FloatArray:
-    """(2 · HALF_WIDTH,) float32: self half, then reaction half; neither is ever all zero.
+    """Compute (2 · HALF_WIDTH,) float32: self half, then reaction half; both are never all zero.
 
-    Each half is 8 shares over EMOTIONS that sum to 1, then its attributes in [−1, 1].
+    Each half has 8 probabilities over EMOTIONS that sum to 1, then its attributes in [−1, 1].
 
     Raises:
-        FeatureAbsent: E-TEXT-NONE, no word of Latin letters.
+        FeatureAbsent: E-TEXT-NONE, the text has no word in Latin letters.
     """
     if not words_of(text):
         raise FeatureAbsent("no word in the text", code="E-TEXT-NONE")
@@ -119,22 +118,27 @@ def text_emotion(text: str) -> FloatArray:
 
 
 def reaction_scores(scores: FloatArray, acts: frozenset[str]) -> FloatArray:
-    """(8,) what a hearer feels, from what the speaker feels (8,) and does; sums to 1."""
-    stirred = np.zeros(len(EMOTIONS))
-    for emotion, share in zip(EMOTIONS, scores, strict=True):
-        stirred += float(share) * _over_emotions(REACTIONS[emotion])
+    """Compute a listener's (8,) emotion scores, with sum 1.
+
+    Args:
+        scores: (8,) emotion scores of the speaker.
+        acts: speech acts of the utterance, from :func:`speech_acts`.
+    """
+    reaction = np.zeros(len(EMOTIONS))
+    for emotion, score in zip(EMOTIONS, scores, strict=True):
+        reaction += float(score) * _over_emotions(REACTIONS[emotion])
     if acts:
         by_acts = [_over_emotions(ACT_REACTIONS[act]) for act in sorted(acts)]
-        stirred = (1.0 - ACT_SHARE) * stirred + ACT_SHARE * np.mean(by_acts, axis=0)
-    total: FloatArray = (stirred / stirred.sum()).astype(np.float32)
+        reaction = (1.0 - ACT_SHARE) * reaction + ACT_SHARE * np.mean(by_acts, axis=0)
+    total: FloatArray = (reaction / reaction.sum()).astype(np.float32)
     return total
 
 
 def speech_acts(text: str, reading: EmotionReading) -> frozenset[str]:
-    """Which of :data:`ACT_REACTIONS` the line does, judged by single words and punctuation."""
+    """Find the speech acts of a text (keys of :data:`ACT_REACTIONS`) by words and punctuation."""
     words = words_of(text)
     present = set(words)
-    feeling = EMOTIONS[int(reading.scores.argmax())]
+    emotion = EMOTIONS[int(reading.scores.argmax())]
     asks = "?" in text or words[0] in _QUESTION_WORDS
     found = {
         "asks": asks,
@@ -142,7 +146,7 @@ def speech_acts(text: str, reading: EmotionReading) -> frozenset[str]:
         "thanks": bool(present & _THANKS),
         "apologises": bool(present & _APOLOGIES),
         "greets": bool(present & _GREETINGS),
-        "blames": bool(present & _SECOND_PERSON) and feeling in _BLAMED_BY,
+        "blames": bool(present & _SECOND_PERSON) and emotion in _BLAMED_BY,
     }
     return frozenset(act for act, done in found.items() if done)
 
@@ -172,11 +176,11 @@ def _attributes(text: str, reading: EmotionReading) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEmotionConfig:
-    """The word list and the rules are part of the version, so nothing is to be set."""
+    """No settings: word list and rules belong to the version of the extractor."""
 
 
 class TextEmotionExtractor(LocalExtractor):
-    """Text in, self ‖ reaction emotion vector out."""
+    """Compute the emotion vector self ‖ reaction from text."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = TextEmotionConfig
@@ -186,7 +190,9 @@ class TextEmotionExtractor(LocalExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of two halves."""
         return FeatureSchema(kind="vector", width=2 * HALF_WIDTH)
 
     def extract(self, media: ClipMedia) -> FloatArray:
+        """Compute the vector of the text; raises as :func:`text_emotion`."""
         return text_emotion(media.clip.text)

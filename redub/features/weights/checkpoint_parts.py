@@ -1,4 +1,4 @@
-"""Which file of a folder is the checkpoint, and which of its parts is the table of tensors."""
+"""Find the checkpoint file of a weight folder, and check the state dict in it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def only_file(weights: WeightFolder, *suffixes: str) -> str:
-    """The one listed file with one of the suffixes, for kinds whose publishers name it freely.
+    """Return the only listed file with one of the suffixes, for kinds without a fixed file name.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, there is none, or more than one.
+        ModelRefusedError: E-MODEL-FILE, no such file, or more than one.
     """
     found = sorted(name for name in weights.files if name.endswith(suffixes))
     if len(found) == 1:
@@ -29,10 +29,13 @@ def only_file(weights: WeightFolder, *suffixes: str) -> str:
 
 
 def tensor_table(value: Any, weights: WeightFolder, where: str) -> dict[str, Tensor]:
-    """A state dict, checked to be one; the ``module.`` of parallel training is cut off.
+    """Check that a value is a state dict, and remove the prefix ``module.`` of parallel training.
+
+    Args:
+        where: what the value is, for the message.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, no table of tensors.
+        ModelRefusedError: E-MODEL-FILE, the value is not a mapping from names to tensors.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Somebody's trained weights on the user's disk: only listed files, only tensors, all keys.
+"""Read trained weights from the user's disk: only listed files, only tensors, all keys.
 
-A folder comes from the project's weights ledger (``models.lock``), where each file is recorded with
-its SHA-256, licence and terms. Nothing in it is ever executed: configurations are data, pickles may
-hold tensors only, and what asks for more is refused (exit 8).
+A folder comes from the project's weights ledger (``models.lock``), which records each file with its
+SHA-256, licence and terms. Nothing in a file is ever executed: configurations are data, and pickles
+may contain only tensors. Files that need more are refused (exit code 8).
 """
 
 from __future__ import annotations
@@ -36,22 +36,25 @@ NUMBERS: tuple[tuple[str, tuple[float, float, type]], ...] = (
     (r".*_?eps(ilon)?", (0.0, 1.0, float)),
     (r".*_token_id", (-1, 10_000_000, int)),
 )
-"""Least, most and type of the numbers of a ``config.json`` that a network is built from."""
+"""Name pattern → (least, most, type) of numbers in a ``config.json``."""
 
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
-PICKLE = (b"\x80", b"PK")  # what a bare pickle and torch's zip archive begin with
+PICKLE = (b"\x80", b"PK")  # first bytes of a pickle and of torch's zip archive
 REFUSED_CLASS = re.compile(r"GLOBAL (\w[\w.]*)")
 CODE_KEYS = ("auto_map", "remote_code", "trust_remote_code", "custom_pipelines", "custom_code")
-"""Configuration keys by which model libraries are told to import code."""
+"""Configuration keys that make model libraries import code."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFolder:
     """One entry of the weights ledger.
 
-    ``files``: SHA-256 by path below the folder, in posix form; what is not in it does not exist for
-    an extractor. ``licence`` and ``terms`` travel with every feature computed from it.
+    Attributes:
+        name: name of the entry.
+        path: the folder.
+        files: posix path below the folder → SHA-256. Extractors cannot use other files.
+        licence, terms: recorded with every feature that is computed with these weights.
     """
 
     name: str
@@ -61,19 +64,20 @@ class WeightFolder:
     terms: str = ""
 
     def has(self, name: str) -> bool:
+        """Return whether a file is listed."""
         return name in self.files
 
     def file(self, name: str) -> Path:
-        """The path of a listed file.
+        """Return the path of a listed file.
 
         Raises:
-            ModelRefusedError: E-MODEL-FILE, not listed or gone; E-MODEL-LFS, a git-lfs pointer.
+            ModelRefusedError: E-MODEL-FILE, not listed or missing; E-MODEL-LFS, a git-lfs pointer.
         """
         path = self.path / name
         if self.has(name) and not path.is_file():
             raise self.refused(
-                f"{name} is recorded and not there any more. Was the folder moved? Record it where "
-                "it is with `redub weights add`",
+                f"{name} is recorded, but it does not exist any more. If the folder was moved, "
+                "record it again with `redub weights add`",
                 code="E-MODEL-FILE",
             )
         if not self.has(name):
@@ -85,10 +89,10 @@ class WeightFolder:
         return path
 
     def one_of(self, *names: str) -> str:
-        """The first of the names that is listed.
+        """Return the first of the names that is listed.
 
         Raises:
-            ModelRefusedError: E-MODEL-FILE, none is.
+            ModelRefusedError: E-MODEL-FILE, none of them is listed.
         """
         for name in names:
             if self.has(name):
@@ -99,27 +103,33 @@ class WeightFolder:
         )
 
     def text(self, name: str) -> str:
+        """Read a listed UTF-8 text file.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, not UTF-8; else as :meth:`file`.
+        """
         try:
             return self.file(name).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise self.refused(f"{name} is not UTF-8 text", code="E-MODEL-FILE") from error
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON object that asks for no code.
+        """Read a JSON object; refuse code, and invalid numbers in a ``config.json``.
 
         Raises:
-            ModelRefusedError: E-MODEL-FILE, no JSON object; E-MODEL-CODE, it names code to import.
+            ModelRefusedError: E-MODEL-FILE, not a JSON object, or a number out of range;
+                E-MODEL-CODE, it names code to import.
         """
         value = self.any_json(name)
         if not isinstance(value, dict):
-            raise self.refused(f"{name} holds no JSON object", code="E-MODEL-FILE")
+            raise self.refused(f"{name} is not a JSON object", code="E-MODEL-FILE")
         if Path(name).name == "config.json":
             self._check_numbers(value)
         return value
 
     def _check_numbers(self, values: Mapping[str, Any]) -> None:
-        """Refuse sizes that no network has: its library would hang, or fail at every clip."""
-        words = values.get("vocab_size")
+        """Refuse impossible sizes, because the library would hang or fail at every clip."""
+        vocab_size = values.get("vocab_size")
         for key, value in values.items():
             if isinstance(value, Mapping):
                 self._check_numbers(value)
@@ -127,8 +137,8 @@ class WeightFolder:
             least, most, kind = next(
                 (limits for pattern, limits in NUMBERS if re.fullmatch(pattern, key)), NO_LIMITS
             )
-            if key.endswith("_token_id") and type(words) is int:
-                most = words - 1
+            if key.endswith("_token_id") and type(vocab_size) is int:
+                most = vocab_size - 1
             for entry in value if isinstance(value, list) else [value]:
                 if entry is None or kind is object:
                     continue
@@ -140,7 +150,7 @@ class WeightFolder:
                     )
 
     def any_json(self, name: str) -> Any:
-        """A JSON value of any kind (vocabularies are lists) that asks for no code; see `json`."""
+        """Read a JSON value of any type (some vocabularies are lists); see :meth:`json`."""
         try:
             value = json.loads(self.text(name))
             self.refuse_code(value, name)
@@ -148,18 +158,26 @@ class WeightFolder:
             raise self.refused(f"{name} is not JSON: {error}", code="E-MODEL-FILE") from error
         except RecursionError:
             raise self.refused(
-                f"{name} is brackets within brackets; it configures no model", code="E-MODEL-FILE"
+                f"{name} has too many nested brackets; it is not a configuration",
+                code="E-MODEL-FILE",
             ) from None
         return value
 
     def refuse_code(self, values: Any, where: str) -> None:
-        """Raise E-MODEL-CODE if a configuration, at any depth, asks to import or run code."""
+        """Check that a configuration does not import or run code, at any depth.
+
+        Args:
+            where: name of the file, for the message.
+
+        Raises:
+            ModelRefusedError: E-MODEL-CODE.
+        """
         if isinstance(values, Mapping):
             for key, value in values.items():
                 if key in CODE_KEYS and value not in (None, False, {}, [], ""):
                     raise self.refused(
-                        f"{where} asks for code of its own ('{key}': {value!r}); redub runs none. "
-                        "Take the key out if the weights work without",
+                        f"{where} asks for its own code ('{key}': {value!r}); redub does not run "
+                        "it. Remove the key if the weights work without it",
                         code="E-MODEL-CODE",
                     )
                 self.refuse_code(value, where)
@@ -168,14 +186,15 @@ class WeightFolder:
                 self.refuse_code(value, where)
 
     def tensors(self, name: str, *, allowed: Sequence[Any] = ()) -> dict[str, Any]:
-        """The content of a ``.safetensors`` file or of a pickle of tensors, on the CPU.
+        """Load a ``.safetensors`` file or a pickle of tensors on the CPU.
 
         Args:
-            allowed: further harmless classes that this checkpoint is known to hold, as
-                ``torch.serialization.safe_globals`` takes them.
+            allowed: further harmless classes that this checkpoint is known to contain, as for
+                ``torch.serialization.safe_globals``.
 
         Raises:
-            ModelRefusedError: E-MODEL-CODE, a pickle wants anything else; E-MODEL-FILE, damaged.
+            ModelRefusedError: E-MODEL-CODE, a pickle with other classes, or TorchScript;
+                E-MODEL-FILE, a damaged file.
         """
         import torch
         from safetensors import SafetensorError
@@ -188,7 +207,7 @@ class WeightFolder:
                 return dict(load_file(path))
             with (
                 torch.serialization.safe_globals(list(allowed)),
-                warnings.catch_warnings(action="ignore"),  # what is wrong is said below
+                warnings.catch_warnings(action="ignore"),  # errors are reported below
             ):
                 value = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
@@ -213,7 +232,7 @@ class WeightFolder:
         return value
 
     def _refuse_page(self, path: Path, name: str) -> None:
-        """Raise for a web page under a checkpoint's name: what many hosts send for an error."""
+        """Refuse a web page with the name of a checkpoint: many hosts send one for an error."""
         with path.open("rb") as file:
             head = file.read(64).lstrip().lower()
         if head.startswith(WEB_PAGE):
@@ -222,16 +241,16 @@ class WeightFolder:
                 code="E-MODEL-FILE",
             )
 
-    def _pickle_refused(self, path: Path, name: str, said: str) -> ModelRefusedError:
+    def _pickle_refused(self, path: Path, name: str, reason: str) -> ModelRefusedError:
         with path.open("rb") as file:
             is_pickle = file.read(2).startswith(PICKLE)
         if not is_pickle:
             return self.refused(
-                f"{name} is no checkpoint: neither a torch archive nor a pickle; copy it again",
+                f"{name} is not a checkpoint: neither a torch archive nor a pickle; copy it again",
                 code="E-MODEL-FILE",
             )
-        found = REFUSED_CLASS.search(said)
-        what = f"asks for {found[1]}" if found else "is written in a way that only data is not"
+        found = REFUSED_CLASS.search(reason)
+        what = f"asks for {found[1]}" if found else "contains instructions besides data"
         return self.refused(
             f"{name} holds more than tensors: it {what}. Nothing in it was run. Convert it to "
             ".safetensors on a machine where you trust it",
@@ -240,9 +259,9 @@ class WeightFolder:
 
     @contextlib.contextmanager
     def view(self) -> Iterator[Path]:
-        """A temporary folder of links to just the listed files, for libraries that want a folder.
+        """Yield a temporary folder with links to the listed files, for libraries that read folders.
 
-        What lies beside them (another ``modeling.py``) is out of their reach.
+        So a library cannot read other files of the folder (``modeling.py``).
         """
         with tempfile.TemporaryDirectory(prefix="redub-weights-") as scratch:
             for name in self.files:
@@ -252,20 +271,21 @@ class WeightFolder:
             yield Path(scratch)
 
     def refused(self, message: str, *, code: str) -> ModelRefusedError:
+        """Make an error whose message begins with the name and the path of this entry."""
         return ModelRefusedError(f"weights '{self.name}' ({self.path}): {message}", code=code)
 
 
 DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
-"""What readers of checkpoints raise for files that are cut off or were never checkpoints."""
+"""Errors that readers raise for truncated files and for files that are not checkpoints."""
 
 
 @contextlib.contextmanager
 def understood(weights: WeightFolder) -> Iterator[None]:
-    """Refuse a folder whose odd values confuse the library that builds its network.
+    """Turn errors of the library that builds a network into a refusal of the folder.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, in place of whatever the library raised. What is about
-            the machine (a full GPU) passes.
+        ModelRefusedError: E-MODEL-FILE, instead of the error of the library. Errors of the machine
+            (out of memory, disk) are not changed.
     """
     try:
         yield
@@ -276,14 +296,18 @@ def understood(weights: WeightFolder) -> Iterator[None]:
             raise
         reason = (str(error) or "no reason given").splitlines()[0]
         raise weights.refused(
-            f"its files cannot be used ({type(error).__name__}: {reason[:160]}); they are of "
+            f"its files cannot be used ({type(error).__name__}: {reason[:160]}); they belong to "
             "another model, or were changed",
             code="E-MODEL-FILE",
         ) from error
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise E-MODEL-LFS for the text stub that git-lfs leaves where a file was not fetched."""
+    """Check that a file is not a git-lfs pointer, the text that replaces a file not fetched.
+
+    Raises:
+        ModelRefusedError: E-MODEL-LFS.
+    """
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:
             raise ModelRefusedError(
@@ -293,7 +317,7 @@ def refuse_pointer(path: Path) -> None:
 
 
 def without_prefix(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
-    """The same tensors with the first prefix that fits cut off each name (``module.``)."""
+    """Remove from each tensor name the first prefix that matches (``module.``)."""
     bare: dict[str, Tensor] = {}
     for name, value in state.items():
         prefix = next((p for p in prefixes if name.startswith(p)), "")
@@ -309,17 +333,18 @@ def load_strictly(
     extra: Iterable[str] = (),
     lacking: Iterable[str] = (),
 ) -> None:
-    """Fill every parameter and buffer of ``module``, and leave no tensor over.
+    """Load every parameter and buffer of ``module``; every tensor of ``state`` must be used.
 
     Args:
-        extra: patterns (full match) of names that the checkpoint may hold beyond the module:
-            heads of the pre-training, counters.
-        lacking: patterns of names of the module that the checkpoint may lack, because they are
-            computed, not trained.
+        extra: patterns (full match) of names that only the checkpoint may have: pre-training
+            heads, counters.
+        lacking: patterns of names that only the module may have, because they are computed and
+            not trained.
 
     Raises:
-        ModelRefusedError: E-MODEL-KEYS, a name is missing or left over; E-MODEL-SHAPE;
-            E-MODEL-DTYPE, quantised, sparse or without values.
+        ModelRefusedError: E-MODEL-KEYS, a name is missing or unknown; E-MODEL-SHAPE;
+            E-MODEL-DTYPE, a tensor is quantised, sparse or without values; E-MODEL-FILE, a value
+            is not finite.
     """
     own = module.state_dict()
     missing = [n for n in own if n not in state and not _matches(n, lacking)]
@@ -338,13 +363,13 @@ def load_strictly(
             )
         if name in state:
             _refuse_odd_tensor(name, state[name], value, weights)
-    # Assigned, not copied: the network then lives in the loaded tensors, once in memory.
+    # Assign instead of copy, so that the tensors are in memory only once.
     fitting = {n: state[n].to(v.dtype) for n, v in own.items() if n in state}
     module.load_state_dict(fitting, strict=False, assign=True)
 
 
 def _refuse_odd_tensor(name: str, given: Tensor, own: Tensor, weights: WeightFolder) -> None:
-    """Raise for what has the right shape and is not the numbers: sparse, empty, quantised."""
+    """Refuse a tensor that is sparse, without values, quantised or not finite."""
     import torch
 
     if given.is_meta or given.layout != torch.strided or given.is_quantized:
@@ -353,8 +378,8 @@ def _refuse_odd_tensor(name: str, given: Tensor, own: Tensor, weights: WeightFol
     floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     if own.is_floating_point() and given.dtype not in floats:
         raise weights.refused(
-            f"{name} is {given.dtype}, wanted floating point. Quantised weights mean nothing "
-            "without their scales; take the unquantised ones",
+            f"{name} is {given.dtype}, wanted floating point. Quantised weights cannot be used "
+            "without their scales; use the unquantised weights",
             code="E-MODEL-DTYPE",
         )
     if not own.is_floating_point() and (given.is_floating_point() or given.is_complex()):

@@ -1,7 +1,7 @@
-"""Which files each kind of outside weights consists of, and the terms its publisher states.
+"""The kinds of external files: their file names, and the licence terms of their publishers.
 
-``redub weights add KIND PATH`` records exactly these files. The licences are what the publishers'
-pages say; redub brings none of these files and grants no right to them.
+``redub weights add KIND PATH`` records exactly these files. The licences are quoted from the pages
+of the publishers. redub contains none of these files and grants no right to them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ _TENSORS = ("pytorch_model.bin", *_SHARDS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightKind:
-    """``wanted``: groups of glob patterns; of every group at least one file must be there.
+    """One kind of external files.
 
-    ``optional``: patterns of files that are recorded where they exist. ``single``: just one file
-    may fit ``wanted``, because publishers name it freely and two could not be told apart.
-    ``beside``: names of files that belong to a file and are recorded with it, where the file alone
-    is named and they lie beside it.
+    Attributes:
+        title: name for the user.
+        wanted: groups of glob patterns; at least one file of every group must exist.
+        optional: patterns of files that are recorded if they exist.
+        single: only one file may match ``wanted``, because its name is not fixed and two files
+            could not be distinguished.
+        beside: names of files that are recorded too, if the user names a single file and they are
+            in the same folder.
+        licence, terms, source: licence, further conditions and address of the publisher.
     """
 
     title: str
@@ -47,7 +52,7 @@ KINDS: dict[str, WeightKind] = {
         source="huggingface.co/DAMO-NLP-SG/VideoLLaMA2-7B",
     ),
     "videollama3": WeightKind(
-        title="VideoLLaMA 3 captioner, as transformers has it",
+        title="VideoLLaMA 3 captioner (layout of transformers)",
         wanted=(("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.json")),
         optional=(
             *_SHARDS, *_TOKENIZER, "generation_config.json", "preprocessor_config.json",
@@ -182,15 +187,15 @@ KINDS: dict[str, WeightKind] = {
         wanted=(("*.TextGrid", "**/*.TextGrid"),),
     ),
     "lip_arrays": WeightKind(
-        title="lip features made elsewhere, one NumPy array (pictures, width) per clip",
+        title="imported lip features, one NumPy array (frames, width) per clip",
         wanted=(("*.npy", "**/*.npy"),),
     ),
     "captions": WeightKind(
-        title="captions made elsewhere, JSON lines",
+        title="imported captions, JSON lines",
         wanted=(("*.jsonl",),),
     ),
     "reactions": WeightKind(
-        title="reaction texts made elsewhere, JSON lines",
+        title="imported reaction texts, JSON lines",
         wanted=(("*.jsonl",),),
     ),
     "face_boxes": WeightKind(

@@ -1,7 +1,7 @@
-"""transformers without the network and without its chatter.
+"""Import transformers without network access and without its messages.
 
-Its ``from_pretrained`` makes no call for a local folder, but that is a property of today's version;
-the variables make it a property of the process. They must be set before the first import.
+The current ``from_pretrained`` makes no network call for a local folder. The environment variables
+guarantee this for the whole process. They must be set before the first import.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",  # workers are processes; its threads only warn about forks
+    "TOKENIZERS_PARALLELISM": "false",  # workers are processes; its threads warn about forks
 }
 
 
 def quiet_transformers() -> Any:
-    """The transformers module, offline, without progress bars and load reports."""
+    """Import and return transformers: offline, without progress bars and load reports."""
     os.environ.update(OFFLINE)
     transformers: Any = importlib.import_module("transformers")
     transformers.logging.set_verbosity_error()

@@ -1,9 +1,9 @@
-"""Chem and Context Chem: sentences cut from chemistry lectures of one speaker.
+"""Read Chem and Context Chem: sentences cut from chemistry lectures of one speaker.
 
-``SUkBTHfKqf4-015.mp4`` is sentence 15 of the video ``SUkBTHfKqf4``. The words come from the split
-lists (``name|raw text``) or from a ``.lab`` or ``.txt`` of the same name. Sentences with
-consecutive numbers are one scene, so that the line before and the line after are true neighbours:
-a line with both is one of Context Chem's triples.
+``SUkBTHfKqf4-015.mp4`` is sentence 15 of the video ``SUkBTHfKqf4``. The text comes from the split
+lists (``name|raw text``) or from a ``.lab`` or ``.txt`` file of the same name. Sentences with
+consecutive numbers form one scene, so the utterances before and after are really adjacent. An
+utterance with both is a triple of Context Chem.
 Source: the file names in the public code of HPMDubbing and DSU-AVO, and DSU-AVO's lists.
 """
 
@@ -20,7 +20,7 @@ _TEXTS = (".lab", ".txt")
 
 
 def read_chem(tree: CorpusTree) -> CorpusPlan:
-    """One line per sentence that was cut out; of a video and a sound file the video is used."""
+    """Plan one utterance per sentence; the video is used where a sound file exists, too."""
     plan = CorpusPlan()
     texts = dict(tree.lists.texts)
     for path in map(PurePosixPath, tree.files):

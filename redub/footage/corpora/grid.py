@@ -1,8 +1,8 @@
-"""GRID: one talker per folder, six-word sentences that are coded in the file's name.
+"""Read GRID: one folder per talker; the file name encodes a sentence of six words.
 
-``s1/bbaf2n.mpg`` is *bin blue at f two now*. The words come from the name; where there is an
-``.align`` file, its words must be the same. Its times are not used: redub aligns by itself.
-Source: Cooke et al. 2006 (JASA 120(5)) and the data's page (zenodo 3625687).
+``s1/bbaf2n.mpg`` is *bin blue at f two now*. The text comes from the name. If there is an
+``.align`` file, its words must be the same. Its times are not used, because redub has an aligner.
+Source: Cooke et al. 2006 (JASA 120(5)) and the page of the data set (zenodo 3625687).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Name = tuple[str, str]  # talker, code
 
 
 def read_grid(tree: CorpusTree) -> CorpusPlan:
-    """One line per sentence; of a video and a sound file of one sentence the video is used."""
+    """Plan one utterance per sentence; the video is used where a sound file exists, too."""
     plan = CorpusPlan()
     aligned = _alignments(tree, plan)
     chosen: dict[Name, PurePosixPath] = {}
@@ -38,7 +38,9 @@ def read_grid(tree: CorpusTree) -> CorpusPlan:
         name = _name_of(path)
         words = sentence(name[1]) if name else ""
         if name is None:
-            plan.skipped[str(path)] = "no talker s1 … s34 in its path, or its name is no sentence"
+            plan.skipped[str(path)] = (
+                "no talker s1 … s34 in its path, or its name is not a sentence code"
+            )
         elif name in chosen:
             plan.skipped[str(path)] = f"the same sentence as {chosen[name]}"
         elif name in aligned and aligned[name] != words:
@@ -60,7 +62,7 @@ def read_grid(tree: CorpusTree) -> CorpusPlan:
 
 
 def sentence(code: str) -> str:
-    """``bbaf2n`` → ``bin blue at f two now``; empty where it is no code of GRID."""
+    """Decode a name: ``bbaf2n`` → ``bin blue at f two now``; empty if it is not a GRID code."""
     found = _CODE.fullmatch(code)
     if found is None:
         return ""
@@ -83,6 +85,7 @@ def _name_of(path: PurePosixPath) -> Name | None:
 
 
 def _alignments(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, str]:
+    """The words of each ``.align`` file."""
     found: dict[Name, str] = {}
     for path in map(PurePosixPath, tree.files):
         if path.suffix.lower() != ".align":
@@ -106,7 +109,7 @@ def _alignments(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, str]:
 def _note_alignments(
     plan: CorpusPlan, chosen: dict[Name, PurePosixPath], aligned: dict[Name, str]
 ) -> None:
-    """Talkers whose align files are mostly of other sentences: the folders were mixed up."""
+    """Note talkers whose align files mostly belong to other sentences (mixed up folders)."""
     for talker in sorted({talker for talker, _ in aligned}):
         own = {name for name in chosen if name[0] == talker}
         theirs = {name for name in aligned if name[0] == talker}

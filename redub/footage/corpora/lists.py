@@ -1,11 +1,11 @@
-"""Split lists as the dubbing papers publish them: one line of dialogue per row, fields by ``|``.
+"""Read split lists as the dubbing papers publish them: one utterance per row, fields by ``|``.
 
 ====================================  ==========================================================
 row                                   published with
 ====================================  ==========================================================
 ``name|speaker|{P HH OW1}|raw text``  FastSpeech 2, V2C-Net, HPMDubbing, StyleDubber
 ``name|raw text``                     DSU-AVO (Chem)
-``folder/name.wav|IPA|speaker id``    ProDubber (V2C and GRID); has no text in letters
+``folder/name.wav|IPA|speaker id``    ProDubber (V2C and GRID); it has no plain text
 ``name``                              any
 ====================================  ==========================================================
 """
@@ -24,7 +24,7 @@ LISTED_SPLITS = ("train", "validation", "test", "none")
 
 @dataclass(frozen=True, slots=True)
 class SplitLists:
-    """``splits``: name → split; ``texts``: name → raw text, where the list has one."""
+    """``splits``: name → split; ``texts``: name → raw text, if the list has it."""
 
     splits: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -36,13 +36,15 @@ def read_lists(paths: Mapping[str, Path]) -> SplitLists:
     Raises:
         ConfigError: E-CFG-LIST with file and line: an unknown split, a file that cannot be read,
             a row without a name, or a name in two splits.
+
+    Rows with 2 or 4 fields have their raw text in the last field.
     """
     splits: dict[str, str] = {}
     texts: dict[str, str] = {}
     for split, path in paths.items():
         if split not in LISTED_SPLITS:
             raise ConfigError(
-                f"'{split}' is no split; legal: {', '.join(LISTED_SPLITS)}", code="E-CFG-LIST"
+                f"'{split}' is not a split; legal: {', '.join(LISTED_SPLITS)}", code="E-CFG-LIST"
             )
         for number, row in enumerate(_rows(path), start=1):
             if not row.strip():
@@ -64,7 +66,7 @@ def read_lists(paths: Mapping[str, Path]) -> SplitLists:
 
 
 def name_of(cell: str) -> str:
-    """``s6/s6-bwba2a.wav`` → ``s6-bwba2a``; an ending stays unless it is one of media."""
+    """Return the name in a cell: ``s6/s6-bwba2a.wav`` → ``s6-bwba2a``; only media suffixes go."""
     path = PurePosixPath(cell.replace("\\", "/"))
     return path.stem if path.suffix.lower() in MEDIA_SUFFIXES else path.name
 

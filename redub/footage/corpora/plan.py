@@ -1,7 +1,7 @@
-"""What a corpus reader is given and what it answers: files in, lines and reasons out.
+"""The input and output of a corpus reader: files in, planned utterances and reasons out.
 
-A reader looks at names and small text files only. It places every file of the corpus in one of
-three heaps: media of a line, read for facts, or skipped with a reason. Nothing falls through.
+A reader looks only at file names and small text files. It puts every file of the corpus into one of
+three groups: media of an utterance, read for facts, or skipped with a reason.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ _MAX_TEXT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusLine:
-    """One line of dialogue that will be one media file of the footage folder.
+    """One utterance that becomes one media file of the footage folder.
 
-    source: the media file, a posix path below the corpus. target: its path below the footage
-    folder; the first part is the film, and the order of paths is the order of the lines.
-    key: the line's name in the corpus' own split lists. number: its place in the film, where the
-    corpus counts lines; what follows it there has the next number. Empty where unknown.
+    Attributes:
+        source: the media file, a posix path below the corpus.
+        target: its path below the footage folder. The first part is the film; the order of paths
+            is the order of the utterances.
+        key: name of the utterance in the split lists of the corpus.
+        text, emotion: empty where unknown.
+        number: place of the utterance in the film, None if the corpus does not count utterances.
+            The next utterance of the film has the next number.
     """
 
     source: str
@@ -41,12 +45,21 @@ class CorpusLine:
 
     @property
     def film(self) -> str:
+        """The first part of ``target``."""
         return PurePosixPath(self.target).parts[0]
 
 
 @dataclass(slots=True)
 class CorpusPlan:
-    """``facts``: file → what was read from it; ``skipped``: file → why it is not used."""
+    """What a reader found in a corpus.
+
+    Attributes:
+        lines: the utterances.
+        facts: file → what was read from it.
+        skipped: file → why it is not used.
+        notes: remarks for the user, as sentences.
+        rights: rights that the corpus states, or empty.
+    """
 
     lines: list[CorpusLine] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
@@ -57,10 +70,13 @@ class CorpusPlan:
 
 @dataclass(frozen=True, slots=True)
 class CorpusTree:
-    """The files of a corpus, and what it was told about splits.
+    """The files of a corpus, and the split lists for it.
 
-    files: posix paths below ``root``, sorted; hidden ones, links to folders or out of ``root`` and
-    what is no file are in ``skipped`` already.
+    Attributes:
+        files: sorted posix paths below ``root``.
+        skipped: file → reason, for hidden files, links to folders, links to places outside
+            ``root``, and anything that is not a regular file.
+        lists: the split lists.
     """
 
     root: Path
@@ -69,14 +85,14 @@ class CorpusTree:
     lists: SplitLists
 
     def media(self) -> Iterator[PurePosixPath]:
-        """Files with an ending that redub reads."""
+        """Yield the files with a suffix of :data:`redub.footage.folder.MEDIA_SUFFIXES`."""
         return (p for p in map(PurePosixPath, self.files) if p.suffix.lower() in MEDIA_SUFFIXES)
 
     def text(self, name: str) -> str:
-        """A small text file.
+        """Read a small text file.
 
         Raises:
-            ValueError: it is not UTF-8, or too large for what it should be.
+            ValueError: it is not UTF-8, or larger than 64 MiB.
         """
         data = (self.root / name).read_bytes()
         if len(data) > _MAX_TEXT_BYTES:
@@ -87,23 +103,24 @@ class CorpusTree:
             raise ValueError(f"is not UTF-8 at byte {error.start}") from error
 
     def words(self, name: str) -> str:
-        """A small text file as one line."""
+        """Read a small text file as one line; see :meth:`text`."""
         return one_line(self.text(name))
 
 
 def list_corpus(root: Path, lists: SplitLists) -> CorpusTree:
-    """Walk the corpus; links to folders, or to files outside of it, are not followed.
+    """List the files of a corpus; links to folders, or to files outside it, are not followed.
 
     Raises:
-        ConfigError: ``root`` is no folder that can be listed.
+        ConfigError: ``root`` is not a folder, or a folder cannot be listed.
     """
     if not root.is_dir():
-        raise ConfigError(f"'{shown(str(root))}' is no folder; wanted the folder of a corpus")
+        raise ConfigError(f"'{shown(str(root))}' is not a folder; wanted the folder of a corpus")
     home = root.resolve()
     files: list[str] = []
     skipped: dict[str, str] = {}
 
     def cannot_list(error: OSError) -> None:
+        """Turn an error of ``os.walk`` into a ConfigError."""
         raise ConfigError(f"a folder of the corpus cannot be listed: {error}") from error
 
     for folder, folders, names in os.walk(root, onerror=cannot_list):
@@ -127,28 +144,30 @@ def list_corpus(root: Path, lists: SplitLists) -> CorpusTree:
 
 
 def is_link(folder: str, name: str) -> bool:
+    """Return whether ``folder/name`` is a symbolic link."""
     return (Path(folder) / name).is_symlink()
 
 
 def one_line(text: str) -> str:
+    """Replace every run of white space by one space."""
     return " ".join(text.split())
 
 
 def letters_of(text: str) -> str:
-    """A text without case, spaces and punctuation, to see whether two spellings say the same."""
+    """Reduce a text to its letters and digits in lower case, to compare two spellings."""
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def shows_pictures(path: PurePosixPath) -> bool:
-    """Whether the ending is one of pictures (the content may still be sound alone)."""
+    """Return whether the suffix is one of video (the file may still contain only sound)."""
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def scenes_of(lines: Iterable[CorpusLine]) -> dict[str, str]:
-    """Target → scene, for lines with numbers: a run of consecutive numbers of one film.
+    """Map targets to scenes, for utterances with numbers.
 
-    Within a run the line before and the line after are true neighbours; across a gap they would
-    not be. A second line of the same number (two speakers in one cue) is a scene of its own.
+    A scene is a run of consecutive numbers of one film, so its utterances are really adjacent. A
+    second utterance with the same number (two speakers in one cue) gets a separate scene.
     """
     by_film: dict[str, dict[int, list[CorpusLine]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
@@ -166,7 +185,7 @@ def scenes_of(lines: Iterable[CorpusLine]) -> dict[str, str]:
 
 
 def runs_of(numbers: Iterable[int]) -> dict[int, str]:
-    """Number → the run of consecutive numbers it is in: ``0026-0029``, or ``0026`` alone."""
+    """Map each number to the name of its run of consecutive numbers: ``0026-0029`` or ``0026``."""
     found: dict[int, str] = {}
     ordered = enumerate(sorted(set(numbers)))
     for _, group in groupby(ordered, key=lambda item: item[1] - item[0]):

@@ -1,8 +1,8 @@
 """Turn a published corpus into a footage folder: links or copies, subtitles, tables, a report.
 
-The folder is redub's own layout, so there is one way in for all footage. Each line becomes one
-media file with one subtitle over its whole length, beside the tables of
-:mod:`redub.footage.tables`. ``corpus.csv`` tells what became of every file of the corpus.
+The result is an ordinary footage folder, so redub reads all footage in the same way. Each utterance
+becomes one media file with one subtitle cue over its whole length. The folder also has the tables
+of :mod:`redub.footage.tables`. ``corpus.csv`` lists every file of the corpus and its use.
 """
 
 from __future__ import annotations
@@ -36,17 +36,22 @@ from redub.footage.subtitles import read_subtitles
 REPORT = "corpus.csv"
 Placing = Literal["auto", "hardlink", "copy"]
 Progress = Callable[[int, int], None]
-"""Called with (lines done, lines in all)."""
+"""Called with (number of utterances done, number of all utterances)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusSummary:
-    """What was made of a corpus; every file of it is in exactly one of the three counts.
+    """Counts of a prepared corpus; every file counts in one of ``lines``, ``facts``, ``skipped``.
 
-    lines: placed media files, of which ``without_words`` have no subtitle. ``triples``: lines with
-    a true neighbour before and after. ``facts``: files that were read. ``skipped``: reason → files.
-    ``unlisted``: lines in no split list (where lists were given); ``missing``: listed names that
-    the corpus does not have.
+    Attributes:
+        lines: utterances, that is, placed media files (``hardlinked`` + ``copied``).
+        without_words: utterances without text, so without a subtitle file.
+        triples: utterances with an adjacent utterance before and after.
+        facts: files that were read for facts.
+        skipped: reason → number of files.
+        unlisted: utterances in no split list; 0 if no list was given.
+        missing: names in a split list that the corpus does not have.
+        report: file name of the report in the folder.
     """
 
     layout: str
@@ -69,7 +74,7 @@ class CorpusSummary:
 
 @dataclass(slots=True)
 class _Work:
-    """The folder that is being made, and what has become of each file so far."""
+    """The folder that is being written, and the files placed so far."""
 
     folder: Path
     placing: Placing
@@ -89,22 +94,23 @@ def prepare_corpus(
     rights: str = "",
     progress: Progress = lambda done, total: None,
 ) -> CorpusSummary:
-    """Make a footage folder of a corpus.
+    """Make a footage folder from a corpus.
 
-    The folder appears when it is complete; a run that is stopped leaves nothing behind but a
-    folder ``.NAME.partial`` beside it, which the next run removes.
+    The folder appears only when it is complete. A run that is killed leaves a folder
+    ``.NAME.partial`` in the parent folder; the next run removes it.
 
     Args:
-        layout: a name of :data:`redub.footage.corpora.registry.LAYOUTS`.
+        layout: a name in :data:`redub.footage.corpora.registry.LAYOUTS`.
+        source: the folder of the corpus.
         target: the folder to make; it may exist, but must be empty.
-        lists: split → split list. With lists, lines of none of them get the split ``none``;
-            without, everything is training.
-        placing: ``hardlink`` (no space, but the same file on disk: who changes one changes both),
-            ``copy``, or ``auto``: a hard link, and a copy where the disk does not allow one.
-        rights: for the column of ``cast.csv``, where the corpus itself states none.
+        lists: split → split list. With lists, utterances in no list get the split ``none``;
+            without lists all utterances are for training.
+        placing: ``hardlink`` (takes no space; a change of one file changes both), ``copy``, or
+            ``auto`` (a hard link, or a copy if the disk does not support hard links).
+        rights: value for ``cast.csv`` if the corpus states no rights.
 
     Raises:
-        ConfigError: an unknown layout, a wrong list, a target in use, or no usable line.
+        ConfigError: an unknown layout, a wrong list, a target in use, or no usable utterance.
         StorageError: the disk is full, or no hard link can be made.
     """
     reader = reader_of(layout)
@@ -147,23 +153,23 @@ def prepare_corpus(
 
 
 def _check_target(source: Path, target: Path) -> Path:
-    """The partial folder's path. Raises ConfigError where the target is in use or in the corpus."""
+    """The path of the partial folder. Raises ConfigError if the target is in use."""
     home, wanted = source.resolve(), target.resolve()
     if wanted == home or home in wanted.parents or wanted in home.parents:
         raise ConfigError(
-            f"the footage folder {target} and the corpus {source} lie in each other; wanted two "
-            "folders",
+            f"the footage folder {target} and the corpus {source} contain one another; wanted two "
+            "separate folders",
             code="E-CFG-EXISTS",
         )
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise ConfigError(f"{target} exists and is no folder", code="E-CFG-EXISTS")
+        raise ConfigError(f"{target} exists and is not a folder", code="E-CFG-EXISTS")
     if target.is_dir() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty; name a new folder", code="E-CFG-EXISTS")
     return wanted.with_name(f".{wanted.name}.partial")
 
 
 def _account(tree: CorpusTree, plan: CorpusPlan, lists: Mapping[str, Path]) -> None:
-    """Whatever file no heap has gets into one."""
+    """Put every file that is in no group yet into ``facts`` or ``skipped``."""
     given = {path.resolve() for path in lists.values()}
     used = {line.source for line in plan.lines}
     for file in tree.files:
@@ -182,7 +188,7 @@ def _reasons(skipped: Mapping[str, str]) -> str:
 
 
 def _place_all(root: Path, plan: CorpusPlan, work: _Work, progress: Progress) -> None:
-    spelling: dict[str, str] = {}  # cast.csv knows no two names that differ only in case
+    spelling: dict[str, str] = {}  # names in cast.csv may not differ only in upper and lower case
     targets: dict[str, str] = {}
     progress(0, len(plan.lines))
     with DecoderChild() as decoder:
@@ -201,10 +207,11 @@ def _place_all(root: Path, plan: CorpusPlan, work: _Work, progress: Progress) ->
 
 
 def _place(root: Path, line: CorpusLine, work: _Work, decoder: DecoderChild) -> None:
-    """Put one media file and its subtitle into the folder.
+    """Put one media file and its subtitle file into the folder.
 
     Raises:
-        ClipError: the file cannot be decoded, or its words are no subtitle; nothing is left.
+        ClipError: the file cannot be decoded, or its text is not valid as a subtitle; the subtitle
+            file is removed again.
     """
     media = (root / line.source).resolve()
     info = decoder.probe(media)
@@ -226,7 +233,7 @@ def _place(root: Path, line: CorpusLine, work: _Work, decoder: DecoderChild) -> 
 
 
 def subtitle(text: str, duration_s: float) -> str:
-    """One SRT cue over a whole file; the reader clips what the last millisecond is too long."""
+    """Write one SRT cue over a whole file; its end is rounded up to a millisecond."""
     ms = math.ceil(duration_s * 1000)
     end = f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d},{ms % 1000:03d}"
     return f"1\n00:00:00,000 --> {end}\n{one_line(text)}\n"
@@ -312,7 +319,7 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
 
 
 def _triples(lines: Sequence[CorpusLine]) -> int:
-    """Lines with one before and one after in their scene."""
+    """Count the utterances with one utterance before and one after in their scene."""
     scenes = scenes_of(lines)
     sizes = Counter((line.film, scenes[line.target]) for line in lines if line.target in scenes)
     return sum(max(size - 2, 0) for size in sizes.values())

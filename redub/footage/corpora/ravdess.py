@@ -1,8 +1,10 @@
-"""RAVDESS: acted speech whose file names say everything.
+"""Read RAVDESS: acted speech; the file names encode all facts.
 
-``Actor_12/01-01-06-01-02-01-12.mp4`` is modality, vocal channel, emotion, intensity, statement,
-repetition and actor. Of one take with several files the one with picture and sound is used.
-Source: Livingstone & Russo 2018 (PLoS ONE 13(5): e0196391) and the data's page (zenodo 1188976).
+The numbers in ``Actor_12/01-01-06-01-02-01-12.mp4`` are modality, vocal channel, emotion,
+intensity, statement, repetition and actor. If a take has several files, the file with video and
+sound is used.
+Source: Livingstone & Russo 2018 (PLoS ONE 13(5): e0196391) and the page of the data set (zenodo
+1188976).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ EMOTIONS = {
     "01": "neutral", "02": "others", "03": "happy", "04": "sad", "05": "angry", "06": "fear",
     "07": "disgust", "08": "surprise",
 }  # fmt: skip
-"""``02`` is *calm*, which V2C's eight emotions do not have."""
+"""Code → emotion. ``02`` is *calm*; V2C's eight emotions do not have it, so it is "others"."""
 
 SONG = "02"
 FULL, PICTURE_ONLY, SOUND_ONLY = "01", "02", "03"
@@ -27,7 +29,7 @@ RIGHTS = "CC BY-NC-SA 4.0"
 
 
 def read_ravdess(tree: CorpusTree) -> CorpusPlan:
-    """One line per take; songs and second files of a take are skipped."""
+    """Plan one utterance per take; songs and further files of a take are skipped."""
     plan = CorpusPlan(rights=RIGHTS)
     takes: dict[tuple[str, ...], list[tuple[int, PurePosixPath]]] = {}
     for path in tree.media():
@@ -62,7 +64,7 @@ def read_ravdess(tree: CorpusTree) -> CorpusPlan:
         for _, other in others:
             plan.skipped[str(other)] = f"the same take as {best}"
     plan.notes.append(
-        "every text occurs in every split: RAVDESS has two sentences; split by actor if voices "
-        "are to be new"
+        "every text occurs in every split, because RAVDESS has two sentences; split by actor to "
+        "test unseen voices"
     )
     return plan

@@ -1,4 +1,4 @@
-"""Which layouts of published corpora redub can turn into a footage folder."""
+"""The layouts of published corpora that redub can turn into a footage folder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ LAYOUTS: dict[str, str] = {
 
 
 def reader_of(layout: str) -> Reader:
-    """Raises ConfigError (E-CFG-NAME) with the nearest known layout."""
+    """Return the reader of a layout.
+
+    Raises:
+        ConfigError: E-CFG-NAME, an unknown layout; the message has the nearest known layout.
+    """
     reader: Reader = load(LAYOUTS, layout, kind="corpus layout")
     return reader

@@ -1,14 +1,14 @@
-"""V2C-Animation: lines of animated films, cut by their subtitles and sorted by speaker.
+"""Read V2C-Animation: utterances of animated films, cut by their subtitles, grouped by speaker.
 
-Two forms are read, also mixed::
+Two forms of names are read, also mixed::
 
     zootopia/zootopia_videos/Judy/0034.mp4          as the authors' toolkit writes them
     zootopia/zootopia_speeches/Judy/00/Judy-00-0034.{wav,normalized.txt}, Judy-00-trans.txt
     …/Zootopia@Judy_00_0034_00.{mp4,wav,lab,txt}    as the dubbing papers name them
 
-``emotions.json`` (name → 0–7) gives the emotions, ``<film>.srt`` the punctuation: the number in a
-name is the cue's place in that file, counted from 0. Lines with consecutive numbers are one scene,
-so the line before and the line after are true neighbours.
+``emotions.json`` (name → 0–7) has the emotions, ``<film>.srt`` the punctuation: the number in a
+name is the place of the cue in that file, counted from 0. Utterances with consecutive numbers form
+one scene, so the utterances before and after are really adjacent.
 Source: github.com/chenqi008/V2C (DataConstruction: README, toolkit_data.py, emotions.json, SRT).
 """
 
@@ -43,19 +43,23 @@ _TEXTS = frozenset((".normalized.txt", ".lab", ".txt"))
 
 
 class Name(NamedTuple):
-    """One line; ``film`` in lower case, since the public forms write it differently."""
+    """Identifies one utterance; ``film`` is in lower case, because the public forms differ."""
 
     film: str
     speaker: str
     number: int
 
     def key(self, films: dict[str, str]) -> str:
-        """Its name in the public lists: ``Zootopia@Judy_00_0034_00``."""
+        """Return the name in the public lists: ``Zootopia@Judy_00_0034_00``.
+
+        Args:
+            films: film in lower case → its spelling in the public lists.
+        """
         return f"{films.get(self.film, self.film)}@{self.speaker}_00_{self.number:04d}_00"
 
 
 def read_v2c(tree: CorpusTree) -> CorpusPlan:
-    """One line per clip; of a video and a sound file of one line the video is used."""
+    """Plan one utterance per clip; the video is used where a sound file exists, too."""
     plan = CorpusPlan()
     chosen = _media(tree, plan)
     emotions = _emotions(tree, plan)
@@ -98,7 +102,7 @@ def _media(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, PurePosixPath]:
 
 
 def _texts(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, str]:
-    """The corpus' own words: single files first, then the table of each speaker."""
+    """The texts of the corpus: from single files first, then from the table of each speaker."""
     texts: dict[Name, str] = {}
     for path in tree.files:
         found = _SPEECH.fullmatch(path) or _JOINED.fullmatch(path)
@@ -145,7 +149,7 @@ def _subtitles(tree: CorpusTree, plan: CorpusPlan) -> dict[str, list[str]]:
 
 
 def _with_punctuation(text: str, cues: list[str], number: int) -> str:
-    """The subtitle's spelling where it has the very words; the corpus strips punctuation."""
+    """Use the subtitle's spelling if it has the same words; the corpus strips punctuation."""
     cue = cues[number] if number < len(cues) else ""
     return cue if cue and (not text or letters_of(cue) == letters_of(text)) else text
 
@@ -165,7 +169,7 @@ def _emotions(tree: CorpusTree, plan: CorpusPlan) -> dict[str, str]:
 
 
 def _emotion_table(text: str) -> dict[str, str]:
-    """Raises ValueError with what was found instead."""
+    """Parse the table name → emotion id; raises ValueError that says what was found."""
     table = json.loads(text)
     if not isinstance(table, dict):
         raise ValueError(f"found {reprlib.repr(table)}")
@@ -178,7 +182,7 @@ def _emotion_table(text: str) -> dict[str, str]:
 def _spellings(
     tree: CorpusTree, chosen: dict[Name, PurePosixPath], emotions: dict[str, str]
 ) -> dict[str, str]:
-    """Film in lower case → as the public lists write it, else as the folders do."""
+    """Film in lower case → its spelling in the public lists, else in the folders."""
     spellings: dict[str, str] = {}
     for key in [*emotions, *tree.lists.splits, *_written(chosen)]:
         found = _KEY.fullmatch(key)

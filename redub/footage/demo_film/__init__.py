@@ -1,4 +1,4 @@
-"""The demo film: synthetic actors who speak with feeling, with the ground truth kept aside."""
+"""The demo film: synthetic actors with emotional speech; its ground truth is in separate files."""
 
 from redub.footage.demo_film.film import make_film
 from redub.footage.demo_film.plan import FilmSpec

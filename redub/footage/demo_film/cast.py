@@ -1,4 +1,4 @@
-"""The demo film's six actors: a voice and a look each. They do not exist; no one was recorded."""
+"""The six actors of the demo film: a synthetic voice and a drawn look each, no real persons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redub.footage.demo_film.voice import Voice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """One character."""
+    """One character: its name, synthetic voice and drawn look."""
 
     name: str
     voice: Voice

@@ -1,8 +1,8 @@
-"""What a face does while it speaks: expression, visemes, blinks and sway, one row per picture.
+"""Face motion during speech: expression, visemes, blinks and sway, one row per video frame.
 
 Source: visemes blend by dominance as in Cohen & Massaro, "Modeling coarticulation in synthetic
 visual speech" (1993); the expressions follow Ekman's basic emotions.
-Letters: V pictures of a line, A viseme anchors.
+Letters: V video frames of a line, A viseme anchors.
 """
 
 from __future__ import annotations
@@ -22,12 +22,20 @@ VISEME_BLEND_S = 0.035
 
 
 class Expression(NamedTuple):
-    """A still expression; 0 everywhere is a neutral face.
+    """A still facial expression; the default values are a neutral face.
 
-    brow_raise, brow_frown: -1 to 1; frown pulls the inner ends down, negative lifts them (worry).
-    brow_tilt: one brow up, the other down. lids: eye opening, 1 is normal. pupil: size, 1 normal.
-    smile: -1 to 1. mouth_open: resting opening. mouth_width: added width. skew: one-sided mouth.
-    wrinkle: nose. gaze_x, gaze_y: -1 to 1. tear, blush, sweat: 0 or 1.
+    Attributes:
+        brow_raise: -1 to 1.
+        brow_frown: -1 to 1; positive pulls the inner ends of the brows down, negative lifts them.
+        brow_tilt: lifts one brow and lowers the other.
+        lids, pupil: eye opening and pupil size; 1 is normal.
+        smile: -1 to 1.
+        mouth_open: opening at rest.
+        mouth_width: added width.
+        skew: asymmetry of the mouth.
+        wrinkle: wrinkling of the nose.
+        gaze_x, gaze_y: -1 to 1.
+        tear, blush, sweat: 0 or 1.
     """
 
     brow_raise: float = 0.0
@@ -102,11 +110,13 @@ VISEMES = {symbol: (shape, pull) for names, shape, pull in _GROUPS for symbol in
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A moving face; every array has one row per picture.
+    """A moving face; every array has one row per video frame.
 
-    mouth: (V, 5) the blended :class:`Viseme`, expression not included. shut: (V,) bool, the lips
-    press together whatever the expression. blink: (V,) 0 open, 1 shut. sway: (V, 4) x and y in
-    half head widths, roll in radians, zoom factor.
+    Attributes:
+        mouth: (V, 5) the blended :class:`Viseme`, without the expression.
+        shut: (V,) bool, True where the lips are closed in any expression.
+        blink: (V,) 0 open, 1 closed.
+        sway: (V, 4) x and y in half head widths, roll in radians, zoom factor.
     """
 
     mouth: FloatArray
@@ -116,7 +126,10 @@ class Motion:
 
 
 def shut_track(segments: list[Segment]) -> NDArray[np.bool_]:
-    """(V,) True in each picture whose middle lies in M, B or P; at least one per such phone."""
+    """Mark the frames with closed lips: (V,) bool.
+
+    A frame is True if its middle lies in M, B or P; each such phone has at least one frame.
+    """
     pictures = segments[-1].end // PICTURE_SAMPLES
     middles = (np.arange(pictures) + 0.5) * PICTURE_SAMPLES
     shut = np.zeros(pictures, bool)
@@ -134,7 +147,7 @@ def mouth_track(segments: list[Segment], *, effort: float = 1.0) -> FloatArray:
         effort: scales the opening; loud speech opens the mouth wider.
 
     Returns:
-        (V, 5) :class:`Viseme` at the middle of each picture; opening 0 where the lips are shut.
+        (V, 5) :class:`Viseme` at the middle of each frame; opening 0 where the lips are closed.
     """
     pictures = segments[-1].end // PICTURE_SAMPLES
     middles = (np.arange(pictures) + 0.5) * PICTURE_SAMPLES  # in samples
@@ -163,9 +176,12 @@ def motion_of(
     effort: float,
     liveliness: float,
 ) -> Motion:
-    """The whole shot: ``before`` silent pictures, the line, ``after`` silent pictures.
+    """Compute the motion of a whole shot: the line between silent frames.
 
-    ``liveliness`` scales how far the head moves, 1 is normal.
+    Args:
+        before, after: silent frames before and after the line.
+        effort: scales the opening of the mouth.
+        liveliness: scales the movement of the head; 1 is normal.
     """
     spoken = mouth_track(segments, effort=effort)
     rest = np.zeros((1, spoken.shape[1]), np.float32)

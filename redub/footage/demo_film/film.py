@@ -1,9 +1,9 @@
-"""Makes the demo film: one mp4 and one srt per scene, three tables, and the truth kept apart.
+"""Make the demo film: one MP4 and one SRT file per scene, three tables, and ground truth files.
 
-A scene is made whole by one process from the plan alone, so any number of workers, an interruption
-or a second call gives the same film. Its truth file is written last and names the spec: a scene
-is made once that file is there.
-Letters: V pictures, S samples.
+One process makes a whole scene, from the plan alone. So the film does not depend on the number of
+workers, on interruptions or on repeated calls. The truth file of a scene is written last and
+contains the digest of the spec: a scene is complete if this file exists.
+Letters: V video frames, S samples.
 """
 
 from __future__ import annotations
@@ -45,23 +45,25 @@ from redub.footage.demo_film.voice import synthesise
 from redub.footage.encode import whole_file, write_clip
 
 VERSION = 1
-"""Raise it when the same spec would give another film."""
+"""Raise this number when a change of the code changes the film of a spec."""
 
-RIGHTS = "synthetic: nobody was recorded; free to use"
+RIGHTS = "synthetic: no person was recorded; free to use"
 NOTE = "character of the redub demo film"
 COMMENT = "Synthetic film with AI-generated speech, made by the redub demo."
-ROOM_TONE = 6 / 32768  # rms of the silence: no recording is digitally silent
-GAPS = (8, 13)  # pictures between two lines, 0.32–0.48 s
+ROOM_TONE = 6 / 32768  # RMS of the background noise: no recording is digitally silent
+GAPS = (8, 13)  # video frames between two lines, 0.32–0.48 s
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One line as it was played. Pictures count from the scene's start; ``last`` is exclusive.
+    """One line as it was synthesized.
 
-    The shot is on screen from ``shot_first`` to ``shot_last``; the line sounds from ``first``
-    to ``last``.
+    Attributes:
+        clean, played: prosody without and with random noise.
+        shot_first, shot_last: frames of the shot, counted in the scene; the end is exclusive.
+        first, last: frames of the speech, counted in the scene; the end is exclusive.
     """
 
     line: Line
@@ -77,7 +79,7 @@ class Take:
 
 
 def spec_digest(spec: FilmSpec) -> str:
-    """Twelve hex digits that change whenever the film would."""
+    """Return twelve hex digits that change whenever the film changes."""
     return digest_of({"spec": settings_of(spec), "version": VERSION})
 
 
@@ -86,7 +88,7 @@ def _actor(name: str) -> Actor:
 
 
 def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
-    """Speak a scene's lines one after the other and lay them on the scene's clock."""
+    """Synthesize the lines of a scene one after another and place them in the scene's time."""
     gap_rng = rng_for(spec, scene.name, "gaps")
     gaps = [int(gap_rng.integers(GAPS[0], GAPS[1])) for _ in range(len(scene.lines) + 1)]
     takes: list[Take] = []
@@ -126,7 +128,7 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
 
 
 def mix_sound(spec: FilmSpec, scene: Scene, takes: list[Take]) -> Waveform:
-    """The scene's sound track: all lines and the room's own faint noise, (S,)."""
+    """Mix the sound track of a scene: all lines and faint background noise, (S,) at 16 kHz."""
     samples = takes[-1].shot_last * PICTURE_SAMPLES
     noise = rng_for(spec, scene.name, "room").standard_normal(samples)
     track = (ROOM_TONE * noise).astype(np.float32)
@@ -139,7 +141,7 @@ def mix_sound(spec: FilmSpec, scene: Scene, takes: list[Take]) -> Waveform:
 def draw_shot(
     spec: FilmSpec, scene: Scene, index: int, take: Take
 ) -> Iterator[tuple[ByteArray, Landmarks, Motion, int]]:
-    """Draw one shot: each picture with its landmarks, the shot's motion, and its row in it."""
+    """Draw one shot; yield (frame, landmarks, motion of the shot, row of the frame in it)."""
     rng = rng_for(spec, scene.name, index, "shot")
     line, actor = take.line, _actor(take.line.speaker)
     light = jittered(LIGHTS[line.scene_cue], rng)
@@ -181,7 +183,7 @@ def _rounded(values: Any, digits: int) -> Any:
 
 
 def _line_truth(take: Take, number: int) -> dict[str, Any]:
-    """What really happened in a line; times are samples at 16 kHz from the line's start."""
+    """The ground truth of a line; times are samples at 16 kHz from the start of the line."""
     voiced = np.array([SOUNDS[s.symbol].is_voiced for s in take.segments])[
         frame_owner(take.segments)
     ]
@@ -209,7 +211,7 @@ def _line_truth(take: Take, number: int) -> dict[str, Any]:
 def _frames_and_truth(
     spec: FilmSpec, scene: Scene, takes: list[Take], truth: list[dict[str, Any]]
 ) -> Iterator[ByteArray]:
-    """Draw the scene picture by picture and note each face in ``truth`` on the way."""
+    """Draw the scene frame by frame, and append the face of each frame to ``truth``."""
     for index, take in enumerate(takes):
         faces = truth[index]["faces"]
         for picture, marks, motion, row in draw_shot(spec, scene, index, take):
@@ -231,7 +233,7 @@ def _timestamp(frame: int) -> str:
 
 
 def subtitles_of(takes: list[Take]) -> str:
-    """The scene's SRT text; cue times lie on the 40 ms picture grid."""
+    """Return the SRT text of a scene; cue times lie on the 40 ms grid of video frames."""
     cues = [
         f"{number}\n{_timestamp(take.first)} --> {_timestamp(take.last)}\n"
         f"{take.line.speaker}: {written(take.line.text)}\n"
@@ -246,7 +248,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def make_scene(spec: FilmSpec, scene: Scene, root: Path, truth: Path) -> str:
-    """Make one scene's three files; the truth file comes last. Returns the scene's name."""
+    """Make the three files of one scene, the truth file last; return the name of the scene."""
     takes = play_lines(spec, scene)
     lines = [_line_truth(take, number) for number, take in enumerate(takes, start=1)]
     frames = _frames_and_truth(spec, scene, takes, lines)
@@ -274,7 +276,7 @@ def _one_thread() -> None:
 
 
 def _made_with(path: Path) -> str | None:
-    """The spec digest in a truth file, None when there is no readable one."""
+    """The spec digest in a truth file; None if the file is missing or cannot be read."""
     try:
         digest = json.loads(path.read_text(encoding="utf-8"))["digest"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -312,7 +314,7 @@ def _write_tables(film: list[Scene], root: Path) -> None:
 
 
 def _remove_other_scenes(film: list[Scene], root: Path, truth: Path) -> None:
-    """Remove scenes that an earlier spec made here; files without a truth file are not ours."""
+    """Remove scenes of an earlier spec; files without a truth file are kept."""
     names = {scene.name for scene in film}
     for record in sorted(truth.glob("scene_*.json")):
         if record.stem not in names and _made_with(record) is not None:
@@ -328,21 +330,21 @@ def make_film(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Make the demo film, or what is missing of it.
+    """Make the demo film, or its missing scenes.
 
-    The same spec gives the same pictures and samples for any number of workers. Made scenes are
-    kept, so an interrupted call is simply repeated; a complete film of the same spec is left
-    untouched.
+    The same spec gives the same frames and samples for any number of workers. Complete scenes are
+    kept, so an interrupted call can be repeated. A complete film of the same spec is not changed.
 
     Args:
-        root: gets ``scene_NN.mp4``, ``scene_NN.srt``, ``cast.csv``, ``emotions.csv``,
+        root: folder for ``scene_NN.mp4``, ``scene_NN.srt``, ``cast.csv``, ``emotions.csv`` and
             ``splits.csv``; created if missing.
         truth: gets ``scene_NN.json`` and ``film.json``; must not lie inside ``root``.
         workers: processes; 1 works in this process, more are started for this call.
         progress: called with (scenes done, scenes wanted), once at the start and after each scene.
 
     Raises:
-        ConfigError: the spec cannot be filmed, or ``truth`` lies inside ``root``.
+        ConfigError: the film needs more sentences than the grammar has, or ``truth`` lies inside
+            ``root``.
         StorageError: a folder or file cannot be written.
     """
     if truth.resolve().is_relative_to(root.resolve()):
@@ -366,7 +368,7 @@ def make_film(
     if is_complete and _made_with(truth / "film.json") == digest:
         return
     (truth / "film.json").unlink(missing_ok=True)
-    for scene in missing:  # what a killed call left behind
+    for scene in missing:  # remove temporary files of a killed call
         for folder in (root, truth):
             for leftover in folder.glob(f".{scene.name}.*.part"):
                 leftover.unlink(missing_ok=True)
@@ -383,7 +385,7 @@ def make_film(
 def _made(
     spec: FilmSpec, scenes: list[Scene], root: Path, truth: Path, workers: int
 ) -> Iterator[str]:
-    """Make the scenes and yield their names as they come."""
+    """Make the scenes and yield the name of each finished scene."""
     if workers <= 1 or len(scenes) <= 1:
         for scene in scenes:
             yield make_scene(spec, scene, root, truth)
@@ -398,5 +400,5 @@ def _made(
             jobs = [pool.submit(make_scene, spec, scene, root, truth) for scene in scenes]
         for job in as_completed(jobs):
             yield job.result()
-    finally:  # also when the caller stops listening or is interrupted
+    finally:  # also when the caller stops the iteration or is interrupted
         pool.shutdown(cancel_futures=True)

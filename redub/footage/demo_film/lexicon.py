@@ -1,8 +1,8 @@
-"""How the demo film's words are pronounced.
+"""The pronunciation of the words of the demo film.
 
 Source: first entries of the CMU Pronouncing Dictionary (Carnegie Mellon University, BSD licence)
-as the pocketsphinx wheel ships it, so an aligner with that dictionary expects the phones that
-are spoken; the mark ``1`` of the word's accented vowel is our own.
+as the pocketsphinx wheel ships it. So an aligner with that dictionary expects the spoken phones.
+The digit ``1`` at the accented vowel of a word was added here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from redub.core.errors import ConfigError
 
 
 class Phone(NamedTuple):
-    """One ARPABET phone of a sentence, without stress digit."""
+    """One ARPABET phone of a sentence, without stress digit; ``word`` is the index of its word."""
 
     symbol: str
     accented: bool
@@ -24,17 +24,17 @@ class Phone(NamedTuple):
 
 @cache
 def lexicon() -> dict[str, tuple[str, ...]]:
-    """Lower-case word → phones; the accented vowel, if any, carries the digit 1."""
+    """Load the lexicon: lower-case word → phones; the accented vowel, if any, has the digit 1."""
     text = files("redub.footage.demo_film").joinpath("lexicon.txt").read_text(encoding="ascii")
     rows = (line.split() for line in text.splitlines())
     return {word: tuple(phones) for word, *phones in rows}
 
 
 def phones_of(sentence: str) -> list[Phone]:
-    """The phones of a sentence; case and punctuation do not matter.
+    """Return the phones of a sentence; case and punctuation do not matter.
 
     Raises:
-        ConfigError: a word the lexicon does not hold.
+        ConfigError: E-TEXT-OOV, a word is not in the lexicon.
     """
     words = [word.strip(".,!?").lower() for word in sentence.split()]
     unknown = sorted({word for word in words if word not in lexicon()})

@@ -1,9 +1,9 @@
-"""What every ARPABET phone sounds like: formant targets, levels, durations, noise colour.
+"""Acoustic targets of the ARPABET phones: formants, levels, durations, noise spectra.
 
 Source: vowel formants from Peterson & Barney, "Control methods used in a study of the vowels"
 (JASA 24, 1952), men's means; diphthongs and consonants from Klatt, "Software for a cascade/parallel
 formant synthesizer" (JASA 67, 1980), tables II and III; inherent and minimal durations from Klatt,
-"Synthesis by rule of segmental durations in English sentences" (1979). Levels are our own.
+"Synthesis by rule of segmental durations in English sentences" (1979). Levels have no source.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ Kind = Literal["vowel", "glide", "nasal", "stop", "fricative", "affricate", "asp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """One phone.
+    """Acoustic targets of one phone.
 
-    formants_hz: F1–F3 of a 17 cm vocal tract; ``glide_to_hz``: where a diphthong ends.
-    voice_db, noise_db: level of the voiced part and of the friction or burst, against a vowel
-    at 0; None for no such part.
-    noise: friction colour, a key of :data:`NOISE_BANDS`.
-    pull: how strongly F1, F2, F3 insist on their target against the neighbours.
+    Attributes:
+        formants_hz: F1–F3 of a vocal tract of 17 cm.
+        duration_ms, shortest_ms: inherent and minimal duration.
+        glide_to_hz: F1–F3 at the end of a diphthong; None for other phones.
+        voice_db, noise_db: levels of the voiced part and of the friction or burst, relative to an
+            open vowel; None if the phone has no such part.
+        noise: friction spectrum, a key of :data:`NOISE_BANDS`.
+        pull: weights of the targets of F1, F2, F3 against those of adjacent phones.
     """
 
     kind: Kind
@@ -37,6 +40,7 @@ class Sound:
 
     @property
     def is_voiced(self) -> bool:
+        """Whether the phone has a voiced part."""
         return self.voice_db is not None
 
 

@@ -1,8 +1,8 @@
-"""Draws the demo film: a place lit for a mood, and a character in it, with OpenCV.
+"""Draw the characters of the demo film with OpenCV.
 
-Shapes are polygons in head units: the origin between the eyes and mouth, 1 = half a head's width, y
-down; a :class:`Pen` moves them onto the canvas with sub-pixel accuracy.
-Letters: H and W picture height and width.
+Shapes are polygons in head units: the origin lies between eyes and mouth, 1 is half the width of a
+head, y points down. A :class:`Pen` draws them on the canvas with sub-pixel accuracy.
+Letters: H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SHIFT = 4  # polygon corners are given in 1/16 pixel
 
 
 def hsl(hue_deg: float, saturation: float, lightness: float) -> Colour:
-    """RGB of a colour; saturation and lightness are clipped to 0–1."""
+    """Convert hue (degrees), saturation and lightness to RGB; the last two are clipped to 0–1."""
     s, lum = min(max(saturation, 0.0), 1.0), min(max(lightness, 0.0), 1.0)
     red, green, blue = colorsys.hls_to_rgb(hue_deg % 360 / 360, lum, s)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def mixed(one: Colour, other: Colour, share: float) -> Colour:
-    """``one`` with a share of ``other`` stirred in."""
+    """Mix two colours linearly; ``share`` 0 gives ``one``, 1 gives ``other``."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
 
@@ -47,7 +47,7 @@ RING = _ring(28)
 
 
 def oval(x: float, y: float, rx: float, ry: float) -> Points:
-    """(28, 2) corners of an upright ellipse."""
+    """Return the (28, 2) corners of an upright ellipse."""
     points: Points = RING * (rx, ry) + (x, y)
     return points
 
@@ -86,7 +86,7 @@ class Pen(Sheet):
         self.unit = unit
 
     def place(self, points: Points) -> Points:
-        """Head units → pixels, (n, 2)."""
+        """Convert (n, 2) points from head units to pixels."""
         x, y = points[:, :1], points[:, 1:]
         placed: Points = x * self.turn[0] + y * self.turn[1] + self.origin
         return placed
@@ -137,7 +137,7 @@ class Look:
 
 
 class Landmarks(NamedTuple):
-    """Where things are in the picture, in pixels (x, y)."""
+    """Positions of the face and its parts in the frame, in pixels (x, y)."""
 
     box: tuple[float, float, float, float]  # x, y, width, height of the face without hair
     left_eye: tuple[float, float]
@@ -220,7 +220,7 @@ def _eye(pen: Sheet, look: Look, side: int, face: Expression, blink: float) -> N
     size = look.eye_size
     x, y = side * 0.42 * look.head_width, -0.12
     opening = max(0.19 * size * face.lids * (1 - blink), 0.0)
-    # A soft socket shadow: eyes darker than cheeks is also what face detectors look for.
+    # A soft shadow around the eye: face detectors expect eyes to be darker than cheeks.
     pen.fill(oval(x, y - 0.02, 0.34 * size, 0.27 * size), mixed(look.skin, (70, 30, 30), 0.22))
     if opening < 0.035:
         pen.line(np.stack([x + ACROSS * 0.24 * size, y + 0.05 * (1 - ACROSS**2)], 1), DARK, 0.06)
@@ -282,7 +282,7 @@ class Mouth(NamedTuple):
 
 
 def mouth_shape(face: Expression, viseme: NDArray[np.float32], *, shut: bool) -> Mouth:
-    """Put an expression and a viseme together; ``shut`` lips stay shut whatever the mood."""
+    """Combine an expression and a (5,) viseme; ``shut`` closes the lips in any expression."""
     opening, width, rounding = (float(v) for v in viseme[:3])
     opened = 0.0 if shut else min(opening + face.mouth_open, 1.0)
     half = 0.36 * (1 + 0.32 * width + 0.3 * face.mouth_width - 0.2 * rounding)
@@ -293,7 +293,7 @@ def _draw_mouth(pen: Pen, look: Look, mouth: Mouth, viseme: NDArray[np.float32])
     rounding, teeth, tongue = (float(v) for v in viseme[2:])
     x = ACROSS * mouth.width
     dome = 1 - ACROSS**2
-    # Corners move up for a smile while the middle stays: the curve of the lips.
+    # A smile lifts the corners of the mouth; the middle keeps its place.
     base = mouth.y + mouth.lift * (dome - 0.6) + mouth.skew * ACROSS * 0.8
     round_dome = np.sqrt(dome) * (0.5 + 0.5 * rounding) + dome * (0.5 - 0.5 * rounding)
     top, bottom = base - mouth.opening * 0.8 * round_dome, base + mouth.opening * 1.2 * round_dome
@@ -371,7 +371,10 @@ def draw_character(
     Args:
         viseme: (5,) a :class:`~redub.footage.demo_film.face.Viseme`; ``shut`` closes the lips.
         sway: (4,) as in :class:`~redub.footage.demo_film.face.Motion`.
-        camera: x, y of the head's centre and half its width, as shares of the picture's width.
+        camera: x, y of the head's centre and half its width, as fractions of the frame width.
+
+    Returns:
+        The positions of the drawn face and its parts.
     """
     size = canvas.shape[1]
     unit = camera[2] * size * float(sway[3])

@@ -1,7 +1,7 @@
-"""Who says what, feeling what, in which scene: the whole film decided before anything is drawn.
+"""Plan the whole demo film before it is drawn: scenes, speakers, emotions, texts and cues.
 
-Source: the context coupling and the cue reliabilities are the demo's planted answers; what an
-extractor can find is bounded by them.
+The context coupling and the reliabilities of the cues are known by design. They limit what an
+extractor or a model can find in the film.
 """
 
 from __future__ import annotations
@@ -19,18 +19,27 @@ from redub.footage.demo_film.stage import PLACES
 
 SPLITS = ("train", "validation", "test")
 SHARES_OF = {"train": range(12), "validation": range(12, 15), "test": range(15, SHARES)}
-"""Which shares of the language each split may speak."""
+"""Parts of the language (see :func:`~redub.footage.demo_film.sentences.share_of`) of each split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmSpec:
-    """Everything that decides what the demo film looks and sounds like.
+    """All settings of the demo film.
 
-    speakers: how many of the six actors play. scene_cue, face_cue, text_cue: probability that
-    the picture's light, the expression or the wording shows the line's own emotion.
-    context_before (a), context_after (b): share of the neighbours' prosody that a line takes on.
-    noise: scales the random part of every line's prosody. choices: how many words can fill one
-    place of a sentence; a short film that talks of few things says each of them often.
+    Attributes:
+        scenes, lines_per_scene: counts.
+        width, height: frame size in pixels, both even.
+        speakers: number of actors, at most six.
+        scene_cue, face_cue, text_cue: probability that the light, the facial expression or the
+            wording shows the emotion of the line.
+        context_before, context_after: weights (a, b) with which the prosody of the previous and
+            the next line changes that of a line.
+        noise: scale of the random part of the prosody; 0 is none.
+        choices: how many words can fill one place of a sentence. A short film with few choices says
+            each word often.
+
+    Raises:
+        ConfigError: E-CFG-VALUE, a value is out of its range or a side is odd.
     """
 
     seed: int = 7
@@ -69,7 +78,7 @@ class FilmSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One planned line. ``*_cue`` is the emotion that this channel shows."""
+    """One planned line. ``*_cue`` is the emotion that scene, face or text shows."""
 
     speaker: str
     emotion: str
@@ -81,7 +90,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One planned scene; ``name`` is also its files' stem."""
+    """One planned scene; ``name`` is also the stem of its files."""
 
     name: str
     split: str
@@ -90,27 +99,31 @@ class Scene:
 
 
 def rng_for(spec: FilmSpec, *words: object) -> np.random.Generator:
-    """A random stream of its own for every purpose, the same in any process."""
+    """Make the random generator for one purpose; equal words give equal numbers in any process."""
     key = "/".join(map(str, (spec.seed, *words)))
     return np.random.default_rng([spec.seed, zlib.crc32(key.encode())])
 
 
 def split_sizes(scenes: int) -> dict[str, int]:
-    """Scenes per split: about two thirds, an eighth, and the rest; few scenes train first."""
+    """Return the number of scenes per split.
+
+    About two thirds train, an eighth validates, the rest tests. Of few scenes the first are for
+    training.
+    """
     train = max(1, round(scenes * 2 / 3))
     validation = min(max(1, round(scenes / 8)), max(scenes - train - 1, 0))
     return {"train": train, "validation": validation, "test": scenes - train - validation}
 
 
 def _splits(spec: FilmSpec) -> list[str]:
-    """One split per scene, spread over the film so that no split is all beginning or all end."""
+    """One split per scene, in random order."""
     row = [name for name, count in split_sizes(spec.scenes).items() for _ in range(count)]
     order = rng_for(spec, "splits").permutation(spec.scenes)
     return [row[index] for index in order]
 
 
 def _emotions(spec: FilmSpec, split: str, scenes: int) -> list[list[str]]:
-    """(scenes, lines) emotions, balanced; about 45 % of lines keep their predecessor's."""
+    """(scenes, lines) balanced emotions; about 45 % of the lines repeat the previous emotion."""
     rng = rng_for(spec, "emotions", split)
     total = scenes * spec.lines_per_scene
     left = dict.fromkeys(EMOTIONS, total // len(EMOTIONS))
@@ -134,9 +147,9 @@ def _emotions(spec: FilmSpec, split: str, scenes: int) -> list[list[str]]:
 
 
 def _speakers(spec: FilmSpec, split: str, emotions: list[list[str]]) -> list[list[str]]:
-    """Deal speakers so that every speaker says every emotion about equally often.
+    """Choose speakers so that each speaker has each emotion about equally often.
 
-    Three actors share a scene, and the one who spoke last rarely goes on.
+    Three actors share a scene; a speaker rarely has two lines in a row.
     """
     rng = rng_for(spec, "speakers", split)
     names = [actor.name for actor in CAST[: spec.speakers]]
@@ -164,7 +177,7 @@ def _speakers(spec: FilmSpec, split: str, emotions: list[list[str]]) -> list[lis
 
 
 def _cue(emotion: str, reliability: float, rng: np.random.Generator) -> str:
-    """The emotion itself with probability ``reliability``, else one of the others."""
+    """The emotion itself with probability ``reliability``, else another emotion."""
     if rng.random() < reliability:
         return emotion
     others = [e for e in EMOTIONS if e != emotion]
@@ -172,17 +185,20 @@ def _cue(emotion: str, reliability: float, rng: np.random.Generator) -> str:
 
 
 def _wording(emotion: str, reliability: float, rng: np.random.Generator) -> str:
-    """Like :func:`_cue`, but words that do not show the emotion are neutral where they can be."""
+    """Like :func:`_cue`, but a wording that does not show the emotion is neutral."""
     shown = _cue(emotion, reliability, rng)
     return shown if shown == emotion or emotion == "neutral" else "neutral"
 
 
 def plan_film(spec: FilmSpec) -> list[Scene]:
-    """Decide the whole film.
+    """Plan the whole film.
 
     Returns:
         One :class:`Scene` per scene, in film order. No sentence occurs twice in the film, and each
-        split speaks only its own shares of the language.
+        split uses only its part of the language.
+
+    Raises:
+        ValueError: the film needs more sentences than the language has.
     """
     splits = _splits(spec)
     rows: dict[str, list[tuple[list[str], list[str]]]] = {}

@@ -1,8 +1,8 @@
-"""How a line is said: a prosody vector per emotion, coupled to its neighbours, and its pitch curve.
+"""The prosody of a line: a vector per emotion, coupled to adjacent lines, and a pitch curve.
 
 Source: the pitch curve superposes phrase and accent commands as in Fujisaki & Hirose, "Analysis of
-voice fundamental frequency contours for declarative sentences of Japanese" (1984). That a line
-takes over some of its neighbours' emotion is the demo's planted context effect.
+voice fundamental frequency contours for declarative sentences of Japanese" (1984). The coupling to
+adjacent lines is the context effect that models should find in the demo film.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ F0_KNEE_HZ, F0_CAP_HZ = 330.0, 400.0
 
 
 class Prosody(NamedTuple):
-    """One line's manner, relative to the speaker's own.
+    """The prosody of one line, relative to the speaker's neutral prosody.
 
-    level_st: mean pitch, semitones. range: size of accents, 1 is normal. slope_st: rise from first
-    to last syllable. rate: log2 of tempo. energy_db, tilt_db. breath, tremor, evenness: 0–1.
+    Attributes:
+        level_st: mean pitch in semitones.
+        range: size of the accents; 1 is normal.
+        slope_st: rise from the first to the last syllable, in semitones.
+        rate: log2 of the tempo.
+        energy_db, tilt_db: loudness and brightness.
+        breath, tremor, evenness: 0–1.
     """
 
     level_st: float
@@ -54,7 +59,7 @@ SPREAD = Prosody(1.4, 0.28, 2.2, 0.10, 2.1, 1.8, 0.08, 0.10, 0.14)
 """Standard deviation of the noise on every line."""
 
 HABIT = Prosody(0.0, 0.12, 0.7, 0.03, 0.7, 0.5, 0.02, 0.02, 0.0)
-"""Standard deviation of a speaker's own constant offset."""
+"""Standard deviation of the constant offset of a speaker."""
 
 LOWEST = Prosody(-8.0, 0.05, -12.0, -0.6, -12.0, -10.0, 0.0, 0.0, 0.0)
 HIGHEST = Prosody(11.0, 2.6, 12.0, 0.6, 11.0, 10.0, 0.9, 1.0, 1.0)
@@ -63,7 +68,11 @@ HIGHEST = Prosody(11.0, 2.6, 12.0, 0.6, 11.0, 10.0, 0.9, 1.0, 1.0)
 def coupled(
     emotion: str, previous: str | None, following: str | None, *, a: float, b: float
 ) -> Prosody:
-    """``P(e) + a (P(previous) − P(neutral)) + b (P(following) − P(neutral))``, unbounded."""
+    """Add the influence of adjacent lines to the prosody P of an emotion e.
+
+    ``P(e) + a (P(previous) − P(neutral)) + b (P(following) − P(neutral))``, not bounded. A missing
+    adjacent line (None) adds nothing.
+    """
     neutral = np.array(MANNERS["neutral"])
     vector = np.array(MANNERS[emotion])
     if previous is not None:
@@ -79,21 +88,23 @@ def habit_of(rng: np.random.Generator) -> Prosody:
 
 
 def bounded(prosody: Prosody) -> Prosody:
-    """Keep every entry where the synthesiser can follow."""
+    """Clip every entry to the range of the synthesiser, ``LOWEST`` to ``HIGHEST``."""
     return Prosody(*np.clip(np.array(prosody), LOWEST, HIGHEST).tolist())
 
 
 def noisy(clean: Prosody, rng: np.random.Generator, *, noise: float = 1.0) -> Prosody:
-    """Add the line's own noise; bounded."""
+    """Add random noise (``noise`` times ``SPREAD``) and clip the result."""
     vector = np.array(clean) + noise * np.array(SPREAD) * rng.standard_normal(len(SPREAD))
     return bounded(Prosody(*vector.tolist()))
 
 
 def plus(one: Prosody, other: Prosody) -> Prosody:
+    """Add two prosody vectors entry by entry."""
     return Prosody(*(np.array(one) + np.array(other)).tolist())
 
 
 def style_of(prosody: Prosody) -> Style:
+    """Return the part of the prosody that controls the synthesiser's voice source."""
     return Style(
         energy_db=prosody.energy_db,
         tilt_db=prosody.tilt_db,
@@ -108,8 +119,8 @@ def pitch_curve(
     """Plan the pitch of a line.
 
     Returns:
-        (frames,) Hz per 5 ms, defined in pauses too. The mean over voiced frames is the speaker's
-        pitch moved by ``level_st``, unless the soft cap near 400 Hz bends it.
+        (frames,) Hz per 5 ms, also in pauses. The mean over voiced frames is the speaker's pitch
+        shifted by ``level_st``, unless the soft limit near 400 Hz lowers it.
     """
     frames = segments[-1].end // FRAME_SAMPLES
     clock = (np.arange(frames) + 0.5) * FRAME_SAMPLES / SAMPLE_RATE_HZ
@@ -125,7 +136,7 @@ def pitch_curve(
         start, end = segment.start / SAMPLE_RATE_HZ - 0.06, segment.end / SAMPLE_RATE_HZ - 0.02
         accents += height * (_step(clock - start) - _step(clock - end))
     progress = np.clip((clock - onset) / (offset - onset), 0, 1)
-    # Half of the movement is spread over the line, half comes at its end, where listeners judge it.
+    # Half of the slope is spread over the line; half is at its end, where listeners notice it.
     ending = np.clip((progress - 0.7) / 0.3, 0, 1)
     slope = prosody.slope_st * (0.5 * progress + 0.5 * ending)
     semitones = phrase + accents + slope

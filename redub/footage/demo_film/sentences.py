@@ -1,8 +1,8 @@
-"""A small grammar of film dialogue: many sentences of four to nine words, worded for an emotion.
+"""A small grammar of film dialogue: sentences of four to nine words with an emotional wording.
 
-Every emotion of :data:`redub.core.types.EMOTIONS` has its own templates; ``neutral`` wording says
-nothing about how the speaker feels. Each sentence belongs to exactly one *share* of the
-language, by a checksum of its text, so splits that draw from different shares cannot meet.
+Every emotion of :data:`redub.core.types.EMOTIONS` has its templates; ``neutral`` wording shows no
+emotion. Each sentence belongs to exactly one *share* (part) of the language, by a checksum of its
+text. So splits that use different shares never have a sentence in common.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 
 SHARES = 20
-"""The language is dealt into this many equal shares by :func:`share_of`."""
+"""Number of parts into which :func:`share_of` divides the language."""
 
 SLOTS: dict[str, tuple[str, ...]] = {
     "person": (
@@ -250,7 +250,7 @@ def _slots_of(template: str) -> list[str]:
 
 
 def language_size(wording: str) -> int:
-    """How many slot fillings the wording has; a few of them may spell the same sentence."""
+    """Count the slot fillings of a wording; a few of them may give the same sentence."""
     return sum(
         math.prod(len(SLOTS[slot]) for slot in _slots_of(template))
         for template in TEMPLATES[wording]
@@ -273,7 +273,7 @@ def compose(wording: str, rng: np.random.Generator, *, choices: int = MOST_CHOIC
 
 
 def share_of(sentence: str) -> int:
-    """The share of the language a sentence belongs to, 0 to ``SHARES - 1``."""
+    """Return the part of the language to which a sentence belongs, 0 to ``SHARES - 1``."""
     return zlib.crc32(sentence.lower().encode()) % SHARES
 
 
@@ -288,8 +288,7 @@ def compose_from(
     """Draw a sentence that lies in ``shares`` and is not ``taken`` yet; see :func:`compose`.
 
     Raises:
-        ValueError: nothing new turned up in a thousand draws; the film is longer than the
-            language.
+        ValueError: a thousand draws gave no new sentence; the film has too many lines.
     """
     for _ in range(1000):
         sentence = compose(wording, rng, choices=choices)
@@ -299,12 +298,12 @@ def compose_from(
 
 
 def written(sentence: str) -> str:
-    """The sentence as a subtitle prints it: capital first letter, full stop."""
+    """Format a sentence for a subtitle: capital first letter and full stop."""
     return sentence[0].upper() + sentence[1:] + "."
 
 
 def vocabulary() -> set[str]:
-    """Every lower-case word the grammar can say."""
+    """Return all words of the grammar in lower case."""
     words: set[str] = set()
     for templates in TEMPLATES.values():
         for template in templates:

@@ -1,7 +1,7 @@
-"""The place behind the character: a colour gradient and props, lit by the scene's mood.
+"""Draw the background: a colour gradient and props in the light of an emotion.
 
-The mood is a cue: hue, saturation and lightness say how the line feels. The place itself (a room, a
-park, a street, a hall) and the props' layout do not.
+The light is a cue of the emotion: its hue, saturation and lightness depend on the emotion. The
+place (room, park, street, hall) and the layout of the props do not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from redub.footage.demo_film.picture import Colour, Pen, Points, hsl, mixed, ova
 
 
 class Light(NamedTuple):
-    """The colour of a mood: hue in degrees, saturation and lightness 0–1."""
+    """The light of an emotion: hue in degrees, saturation and lightness 0–1."""
 
     hue_deg: float
     saturation: float
@@ -38,7 +38,7 @@ PLACES = ("room", "park", "street", "hall")
 
 
 def jittered(light: Light, rng: np.random.Generator) -> Light:
-    """One shot's own variant of a mood's light."""
+    """Draw a random variation of a light, for one shot."""
     hue, saturation, lightness = rng.normal(0, 1, 3)
     return Light(
         light.hue_deg + 7 * hue,
@@ -96,11 +96,11 @@ PAINTERS = {"room": _room, "park": _park, "street": _street, "hall": _hall}
 
 
 def paint_place(place: str, light: Light, shift: float, *, height: int, width: int) -> ByteArray:
-    """Paint an empty set.
+    """Paint a background without a character.
 
     Args:
         place: one of :data:`PLACES`.
-        shift: moves the props sideways, in half picture widths.
+        shift: moves the props sideways, in half frame widths.
 
     Returns:
         (H, W, 3) uint8 RGB.

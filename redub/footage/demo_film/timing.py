@@ -1,4 +1,4 @@
-"""When each phone is spoken: segments on a 5 ms grid that fill a line exactly.
+"""The timing of phones: segments on a 5 ms grid that cover a line without gaps.
 
 Source: Klatt, "Synthesis by rule of segmental durations in English sentences" (1979): a phone lasts
 ``shortest + (inherent - shortest) · product of rules``.
@@ -17,12 +17,16 @@ from redub.footage.demo_film.phonetics import SOUNDS, VOWELS
 
 SAMPLE_RATE_HZ = 16_000
 FRAME_SAMPLES = 80  # 5 ms, the synthesiser's control period
-PICTURE_SAMPLES = 640  # one picture at 25 fps
-SHORTEST_SAMPLES = 7 * FRAME_SAMPLES  # a recogniser's three-state model needs 30 ms
+PICTURE_SAMPLES = 640  # one video frame at 25 fps
+SHORTEST_SAMPLES = 7 * FRAME_SAMPLES  # 35 ms; a recogniser's three-state model needs 30 ms
 
 
 class Segment(NamedTuple):
-    """One phone in time: samples from the line's start, end exclusive. ``word`` is -1 in pauses."""
+    """One phone with its time.
+
+    ``start`` and ``end`` are samples from the start of the line, the end is exclusive; ``word`` is
+    -1 in pauses.
+    """
 
     symbol: str
     accented: bool
@@ -32,9 +36,9 @@ class Segment(NamedTuple):
 
 
 def duration_ms(phones: list[Phone], index: int, *, evenness: float = 0.0) -> float:
-    """Klatt's duration of one phone at normal rate.
+    """Compute the duration of one phone at normal rate, in milliseconds, by Klatt's rules.
 
-    ``evenness`` 0–1 weakens the rules that make syllables unequal; 1 is a metronome.
+    ``evenness`` 0–1 weakens the rules that make syllables unequal; at 1 no rule has an effect.
     """
     phone, sound = phones[index], SOUNDS[phones[index].symbol]
     following = phones[index + 1] if index + 1 < len(phones) else None
@@ -53,7 +57,7 @@ def duration_ms(phones: list[Phone], index: int, *, evenness: float = 0.0) -> fl
         factor *= 0.8 if not SOUNDS[following.symbol].is_voiced else 1.0
     neighbours = [following, phones[index - 1] if index else None]
     if not is_vowel and any(p and p.symbol not in VOWELS for p in neighbours):
-        factor *= 0.75  # a cluster is said faster
+        factor *= 0.75  # consonants of a cluster are shorter
     if not is_vowel and following and following.accented and following.word == phone.word:
         factor *= 1.15
     factor += evenness * (0.75 - factor)
@@ -61,13 +65,14 @@ def duration_ms(phones: list[Phone], index: int, *, evenness: float = 0.0) -> fl
 
 
 def schedule(phones: list[Phone], *, rate: float = 1.0, evenness: float = 0.0) -> list[Segment]:
-    """Lay the phones in time, with silence before and after.
+    """Place the phones in time, with silence before and after.
 
     Args:
-        rate: 1.0 is normal, 1.2 is a fifth faster.
+        rate: 1.0 is normal, 1.2 is 20 % faster.
+        evenness: see :func:`duration_ms`.
 
     Returns:
-        Segments without gaps from sample 0; the total is a whole number of pictures (640
+        Segments without gaps from sample 0. The total is a whole number of video frames (640
         samples); every bound is a multiple of 80 samples. At least 60 ms of silence on each side.
     """
     bounds, clock = [0], 60.0
@@ -87,6 +92,6 @@ def schedule(phones: list[Phone], *, rate: float = 1.0, evenness: float = 0.0) -
 
 
 def frame_owner(segments: list[Segment]) -> NDArray[np.intp]:
-    """(frames,) int: which segment each 5 ms frame lies in."""
+    """Return (frames,) int, the index of the segment of each 5 ms frame."""
     lengths = [(s.end - s.start) // FRAME_SAMPLES for s in segments]
     return np.repeat(np.arange(len(segments)), lengths)

@@ -1,7 +1,7 @@
-"""A formant synthesiser: phones in time, a pitch curve and a style become sound.
+"""A formant synthesiser: it turns phones with times, a pitch curve and a style into sound.
 
-Every glottal pulse and every 5 ms of noise gets its own vocal-tract spectrum, computed for all of
-them at once and overlap-added, so a line costs a few matrix operations.
+Every glottal pulse and every 5 ms of noise gets a separate vocal-tract spectrum. All spectra are
+computed at once and overlap-added, so a line needs only a few matrix operations.
 
 Source: Klatt, "Software for a cascade/parallel formant synthesizer" (JASA 67, 1980): digital
 resonators in cascade, nasal pole and zero, parallel friction; formants move by dominance
@@ -20,10 +20,10 @@ from redub.core.types import FloatArray, Waveform
 from redub.footage.demo_film.phonetics import NOISE_BANDS, SOUNDS, VOWELS
 from redub.footage.demo_film.timing import FRAME_SAMPLES, SAMPLE_RATE_HZ, Segment, frame_owner
 
-FFT = 512  # 32 ms: a 60 Hz wide resonance has died by 50 dB
+FFT = 512  # 32 ms: a resonance of 60 Hz bandwidth decays by 50 dB
 NOISE_FFT = 480
-FRACTIONS = 32  # a pulse starts on the 1/32 sample
-REFERENCE_DB = -25.0  # rms of a neutral vowel, dB of full scale
+FRACTIONS = 32  # a pulse starts at a multiple of 1/32 sample
+REFERENCE_DB = -25.0  # RMS of a neutral vowel, dB relative to full scale
 BLEND_S = 0.022
 UPPER_FORMANTS = (
     (3450.0, 310.0), (4350.0, 420.0), (5400.0, 560.0), (6450.0, 700.0), (7400.0, 840.0),
@@ -32,7 +32,16 @@ UPPER_FORMANTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """What makes a speaker: pitch, vocal-tract length, and how the folds close."""
+    """The voice of a speaker.
+
+    Attributes:
+        f0_hz: mean pitch.
+        formant_scale: scales the formant frequencies; above 1 is a shorter vocal tract.
+        tilt_db: brightness of the glottal pulses.
+        breath: 0–1 part of aspiration noise.
+        bandwidth_scale: scales the formant bandwidths.
+        tempo: scales the speech rate; 1 is normal.
+    """
 
     f0_hz: float
     formant_scale: float
@@ -44,10 +53,13 @@ class Voice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How one line is voiced.
+    """The voice quality of one line.
 
-    energy_db: against a neutral vowel. tilt_db: brightness of the pulses, about -10 dull to +10
-    pressed. breath: 0–1 share of aspiration. tremor: 0–1 depth of the 5.5 Hz shake.
+    Attributes:
+        energy_db: level relative to a neutral vowel.
+        tilt_db: brightness of the glottal pulses, from about -10 (dull) to +10 (pressed).
+        breath: 0–1 part of aspiration noise.
+        tremor: 0–1 depth of the 5.5 Hz amplitude modulation.
     """
 
     energy_db: float = 0.0
@@ -79,7 +91,7 @@ def _delay(fft: int) -> NDArray[np.complex64]:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The synthesiser's knobs per 5 ms frame, all (N,) unless said otherwise."""
+    """The control values of the synthesiser per 5 ms frame, (N,) unless noted."""
 
     formants_hz: FloatArray  # (N, 3)
     voicing: FloatArray  # linear, 1 = a neutral vowel
@@ -98,7 +110,7 @@ def _smooth(track: FloatArray, width: int) -> FloatArray:
 
 
 def formant_tracks(segments: list[Segment]) -> FloatArray:
-    """Blend the targets of all phones by their dominance: (N, 3) Hz for a 17 cm vocal tract."""
+    """Blend the formant targets of all phones by dominance; (N, 3) Hz for a 17 cm vocal tract."""
     spans, targets, pulls = [], [], []
     for segment in segments:
         sound, length = SOUNDS[segment.symbol], segment.end - segment.start
@@ -135,7 +147,7 @@ def _colours() -> tuple[list[str], FloatArray]:
             10 ** (level / 10) * np.exp(-(((hertz - centre) / width) ** 2))
             for centre, width, level in bands
         )
-        power = power + 10**-2.8  # no real friction is silent anywhere
+        power = power + 10**-2.8  # real friction has some power at every frequency
         rows.append(np.sqrt(power / np.mean(power)))
     return list(NOISE_BANDS), np.array(rows, dtype=np.float32)
 
@@ -144,7 +156,7 @@ COLOUR_NAMES, COLOURS = _colours()
 
 
 def controls_of(segments: list[Segment]) -> Controls:
-    """Turn phones into knob positions."""
+    """Compute the control values of a sequence of phones."""
     frames = segments[-1].end // FRAME_SAMPLES
     voicing, friction = np.zeros(frames, np.float32), np.zeros(frames, np.float32)
     aspiration, nasality = np.zeros(frames, np.float32), np.zeros(frames, np.float32)
@@ -200,7 +212,7 @@ def _is_back(symbol: str) -> bool:
 
 
 def pulse_times(f0_hz: FloatArray) -> NDArray[np.float64]:
-    """(G,) sample positions of the glottal pulses of a pitch curve with one value per frame."""
+    """Return the (G,) positions of the glottal pulses in samples, from one pitch per frame."""
     samples = len(f0_hz) * FRAME_SAMPLES
     centres = (np.arange(len(f0_hz)) + 0.5) * FRAME_SAMPLES
     per_sample = np.interp(np.arange(samples), centres, f0_hz) / SAMPLE_RATE_HZ
@@ -224,7 +236,7 @@ def _tract(
     for frequency, bandwidth_hz in UPPER_FORMANTS:
         at = np.array([frequency * voice.formant_scale], np.float32)
         if at[0] > 7700:
-            continue  # beyond what 16 kHz sound can carry
+            continue  # too close to the Nyquist frequency of 16 kHz sound
         upper *= _resonator(at, np.array([bandwidth_hz * wide], np.float32), delay)
     tract = 1 / (poles * upper)
     is_nasal = nasality > 0.01
@@ -237,10 +249,10 @@ def _tract(
 
 
 def _train_rms(power: FloatArray, pitch: FloatArray) -> FloatArray:
-    """The rms of each pulse repeated at its own pitch, (G,), from (G, K) squared magnitudes.
+    """The (G,) RMS of each pulse, repeated at its pitch, from (G, K) squared magnitudes.
 
-    A pulse train only has harmonics, so its power is the pulse's spectrum summed at the multiples
-    of the pitch (Parseval); between bins the spectrum is interpolated.
+    A pulse train has only harmonics, so its power is the sum of the pulse's power spectrum at the
+    multiples of the pitch (Parseval). Between bins the spectrum is interpolated.
     """
     bins_per_hertz = FFT / SAMPLE_RATE_HZ
     harmonic = np.arange(1, int(SAMPLE_RATE_HZ / 2 / pitch.min()) + 1, dtype=np.float32)
@@ -275,7 +287,7 @@ def _voiced(
     pitch = np.interp(clock, grid, f0_hz).astype(np.float32)
     delay = _delay(FFT)
     spectrum = _tract(voice, formants, nasality, FFT)  # (G, K)
-    # The glottal formant near f0, the lips' radiation, and a one-pole tilt.
+    # The glottal formant near f0, the radiation at the lips, and a one-pole tilt.
     spectrum *= (1 - 0.97 * delay) / _resonator(1.1 * pitch, 1.0 * pitch, delay)
     corner_hz = 2400.0 * 2 ** ((voice.tilt_db + style.tilt_db) / 6)
     pole = np.float32(np.exp(-2 * np.pi * min(corner_hz, 7500.0) / SAMPLE_RATE_HZ))
@@ -327,14 +339,17 @@ def synthesise(
     style: Style,
     rng: np.random.Generator,
 ) -> Waveform:
-    """Speak.
+    """Synthesize the speech of one line.
 
     Args:
-        segments: phones that tile the line from sample 0, on the 5 ms grid.
-        f0_hz: (N,) planned pitch per 5 ms frame, > 0 everywhere.
+        segments: phones without gaps from sample 0, on the 5 ms grid.
+        f0_hz: (N,) pitch per 5 ms frame, above 0 everywhere.
 
     Returns:
-        16 kHz sound, exactly as long as the segments; peaks are bent, never clipped.
+        16 kHz sound, exactly as long as the segments; peaks are limited softly, never clipped.
+
+    Raises:
+        ValueError: ``f0_hz`` has not one value per frame.
     """
     if len(frame_owner(segments)) != len(f0_hz):
         raise ValueError(f"{len(f0_hz)} pitch values for {len(frame_owner(segments))} frames")

@@ -70,7 +70,7 @@ def test_noise_without_a_face_has_no_track(seed):
 
 
 def test_a_clip_without_picture_has_no_track():
-    with pytest.raises(FeatureAbsent, match="no picture"):
+    with pytest.raises(FeatureAbsent, match="no video frame"):
         EXTRACTOR.extract(media_of(None))
 
 

@@ -118,7 +118,7 @@ def test_a_doubled_letter_keeps_a_blank_between():
 
 def test_a_label_without_any_chance_is_a_reason_not_a_path():
     labels = np.array([[0.0, -np.inf]] * 4)
-    with pytest.raises(FeatureAbsent, match="no chance"):
+    with pytest.raises(FeatureAbsent, match="probability of 0"):
         best_path(labels, np.zeros(4), [False, False])
 
 

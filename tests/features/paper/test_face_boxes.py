@@ -167,7 +167,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 def test_a_box_that_does_not_fit_the_clip_costs_that_clip_and_names_its_line(tmp_path):
     boxes = boxes_of(tmp_path, f"{CLIP},0,1,2,3,4", f"{CLIP},9,900,20,100,40")
-    with pytest.raises(ClipError, match="line 3: frame 9, but the clip's pictures are 0 to 8"):
+    with pytest.raises(ClipError, match="line 3: frame 9, but the clip's frames are 0 to 8"):
         boxes.rows(CLIP, 9, (384, 216))
     with pytest.raises(ClipError, match=r"line 3: the box's middle \(950, 40\).*width,height"):
         boxes.rows(CLIP, 10, (384, 216))

@@ -198,7 +198,7 @@ def test_a_text_beyond_the_positions_loses_its_end_and_is_counted(public, caplog
         len(ids) == 40
     )  # positions 2 to 41 of 42: the padding's own and two reserved are not used
     assert ids == oracle(public, text)["ids"]
-    assert [m.split(" cut")[0] for m in caplog.messages] == ["text 1", "text 2"]
+    assert [m.split(" truncated")[0] for m in caplog.messages] == ["text 1", "text 2"]
     assert np.isfinite(values_of(public, [text])).all()
 
 

@@ -116,12 +116,12 @@ GOOD = long_text(2.1, TIERS)
     ("data", "says"),
     [
         (b"", "ends too early"),
-        (GOOD[: len(GOOD) // 2].encode(), "ends too early|where a"),
-        (GOOD.replace("TextGrid", "PitchTier").encode(), "does not begin as"),
+        (GOOD[: len(GOOD) // 2].encode(), "ends too early|instead of a"),
+        (GOOD.replace("TextGrid", "PitchTier").encode(), "does not begin like"),
         (GOOD.replace("xmax = 0.55", "xmax = -0.55").encode(), "interval 2 of the tier 'phones'"),
         (GOOD.replace("xmin = 0.55", "xmin = 0.1").encode(), "interval 3 .* before ends at 0.55"),
-        (GOOD.replace("xmax = 0.55", "xmax = 1e999").encode(), "without end"),
-        (GOOD.replace("xmax = 0.55", 'xmax = "no"').encode(), "'no' where a number"),
+        (GOOD.replace("xmax = 0.55", "xmax = 1e999").encode(), "infinite number"),
+        (GOOD.replace("xmax = 0.55", 'xmax = "no"').encode(), "'no' instead of a number"),
         (GOOD.replace('name = "words"', 'name = "phones"').encode(), "two tiers 'phones'"),
         (GOOD.replace("IntervalTier", "Spectrum").encode(), "unknown kind 'Spectrum'"),
         (GOOD.replace("see", "s\u00e9e").encode("latin-1"), "neither UTF-8 nor UTF-16"),
@@ -306,7 +306,7 @@ def test_a_word_the_aligner_did_not_know_is_never_kept_as_a_pause(tmp_path):
 @pytest.mark.parametrize(
     ("phones", "says"),
     [
-        ([*SEE_SUE[:1], (0.4, 2.1, "iː")], "'iː' at 0.40 s is no phone of ARPAbet"),
+        ([*SEE_SUE[:1], (0.4, 2.1, "iː")], "'iː' at 0.40 s is not an ARPAbet phone"),
         ([(0.0, 2.1, "sil")], "no phone, only pauses"),
     ],
 )

@@ -563,7 +563,7 @@ def test_the_paper_profile_takes_this_captioner_and_its_settings(feature):
 
 def test_the_network_says_what_it_is(scenes):
     says = scenes["2.1-7B-16F"].describe()
-    assert says["looks at"] == "16 pictures of 384 × 384 through siglip"
+    assert says["looks at"] == "16 frames of 384 × 384 through siglip"
     assert says["writes with"].startswith("qwen2")
 
 

@@ -129,5 +129,5 @@ def test_the_same_attributes_give_the_same_sentences():
 
 
 def test_a_clip_without_picture_has_no_caption():
-    with pytest.raises(FeatureAbsent, match="no picture"):
+    with pytest.raises(FeatureAbsent, match="no video frame"):
         EXTRACTOR.extract(media_of(None))

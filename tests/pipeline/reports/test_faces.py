@@ -104,7 +104,7 @@ def test_nulls_and_set_aside_clips_come_with_their_reasons(sheet):
     assert broken.trouble == (
         (
             "face_track",
-            "E-FEAT-BOXES: boxes.csv line 4: frame 99, but the clip's pictures are 0 to 19",
+            "E-FEAT-BOXES: boxes.csv line 4: frame 99, but the clip's frames are 0 to 19",
         ),
     )
     assert [(row.clip_id, row.code) for row in sheet.quarantine] == [(BROKEN, "E-FEAT-BOXES")]

@@ -1,8 +1,8 @@
-"""The reaction to a line, written by a local sequence-to-sequence model in the manner of COMET.
+"""The reaction to an utterance, written by a local sequence-to-sequence model such as COMET.
 
-Source: COMET-ATOMIC 2020 (arXiv:2010.05953): "event relation [GEN]" in, an inference out; the
-relation xReact asks what the person of the event feels. Authentic-Dubber (arXiv:2511.14249) names
-COMET as the source of its reactions; which relation and decoding it used is not published.
+Source: COMET-ATOMIC 2020 (arXiv:2010.05953). The input is "event relation [GEN]", the output is an
+inference; the relation xReact asks for the feeling of the person in the event. Authentic-Dubber
+(arXiv:2511.14249) uses COMET for its reactions, but does not publish relation and decoding.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from redub.features.models.comet.network import ReactionWriter
 
 LONGEST_PROMPT = 512
-"""Tokens; a line of dialogue has a tenth of it."""
+"""Tokens; an utterance usually has a tenth of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReactionModelConfig:
-    """What the model is asked, and how its answer is searched; nothing is drawn at random.
+    """Settings of ``[features.reaction]`` with the backend ``comet``; decoding is deterministic.
 
-    prompt: ``{text}`` stands for the line. beams: 1 is greedy. max_new_tokens: the longest answer.
+    Attributes:
+        weights: entry of the weights ledger.
+        prompt: the prompt; ``{text}`` is replaced by the text of the utterance.
+        beams: 1 to 32; 1 is greedy decoding.
+        max_new_tokens: longest answer, 1 to 256.
     """
 
     weights: str = "comet"
@@ -48,7 +52,7 @@ class ReactionModelConfig:
 
 
 class ReactionModel(ModelExtractor):
-    """The line in, the model's best answer to the prompt out."""
+    """Compute the model's best answer to the prompt with the text of the utterance."""
 
     kind = "comet"
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
@@ -56,41 +60,52 @@ class ReactionModel(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One text."""
         return FeatureSchema(kind="text")
 
     def load(self) -> ReactionWriter:
+        """Load the model onto the device.
+
+        Raises:
+            ModelRefusedError: the files are not an encoder-decoder model, or are not trusted.
+        """
         from redub.features.models.comet.network import load_writer
 
         return load_writer(self.weights, self.runtime.torch_device())
 
     def prepare(self, media: ClipMedia) -> tuple[int, ...]:
-        """Raises:
-        FeatureAbsent: E-TEXT-NONE, the line is blank; E-TEXT-LONG, no model reads that much.
+        """Tokenize the prompt of one clip.
+
+        Raises:
+            FeatureAbsent: E-TEXT-NONE, the text is blank; E-TEXT-LONG, too many tokens.
         """
-        line = media.clip.text.strip()
-        if not line:
-            raise FeatureAbsent("the line is blank", code="E-TEXT-NONE")
+        text = media.clip.text.strip()
+        if not text:
+            raise FeatureAbsent("the text is blank", code="E-TEXT-NONE")
         writer: ReactionWriter = self.network
-        ids = writer.ids(self.config.prompt.replace("{text}", line))
+        ids = writer.ids(self.config.prompt.replace("{text}", text))
         most = min(LONGEST_PROMPT, writer.positions)
         if len(ids) > most:
             raise FeatureAbsent(
-                f"the line and its prompt are {len(ids)} tokens, wanted at most {most}",
+                f"the text with its prompt has {len(ids)} tokens, wanted at most {most}",
                 code="E-TEXT-LONG",
             )
         return ids
 
     def size(self, prepared: tuple[int, ...]) -> float:
+        """Number of tokens, for sorting into batches."""
         return float(len(prepared))
 
     def compute(self, inputs: Sequence[tuple[int, ...]]) -> list[Any]:
-        """Raises:
-        FeatureAbsent: E-FEAT-NOREACTION, the answer to a prompt is empty.
+        """Write the answers to some prompts.
+
+        Raises:
+            FeatureAbsent: E-FEAT-NOREACTION, an answer is empty.
         """
         writer: ReactionWriter = self.network
         answers = writer.write(
             inputs, beams=self.config.beams, max_new_tokens=self.config.max_new_tokens
         )
         if not all(answers):
-            raise FeatureAbsent("the model answered nothing", code="E-FEAT-NOREACTION")
+            raise FeatureAbsent("the answer of the model is empty", code="E-FEAT-NOREACTION")
         return list(answers)

@@ -1,4 +1,4 @@
-"""A local encoder-decoder (BART, T5, …) that answers prompts, without chance.
+"""A local encoder-decoder model (BART, T5, …) that answers prompts without random sampling.
 
 Letters: B prompts, L tokens.
 """
@@ -17,22 +17,26 @@ from redub.features.weights.folder import WeightFolder, load_strictly
 from redub.features.weights.offline import quiet_transformers
 
 OLD_TENSORS = (
-    r"model\.(encoder|decoder)\.version",  # BART as converted from fairseq: a format number
-    # T5 before transformers 4: an unused table of the cross attention.
+    r"model\.(encoder|decoder)\.version",  # a format number in BART files converted from fairseq
+    # An unused table of the cross attention in T5 files from before transformers 4.
     r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
 )
 
-NO_LIMIT = 1 << 30  # T5 counts relative positions, so no text is too long for it
+NO_LIMIT = 1 << 30  # T5 has relative positions, so no text is too long
 
 SPECIAL_IDS = (
     "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id",
     "forced_eos_token_id",
 )  # fmt: skip
-"""All that is taken of the folder's own decoding settings; lengths and beams are ours to say."""
+"""The decoding settings that are read from the folder; redub sets lengths and beams itself."""
 
 
 class ReactionWriter:
-    """A loaded model, its tokenizer and the token ids that begin and end its answers."""
+    """A loaded model with its tokenizer and special token ids.
+
+    Attributes:
+        positions: longest input in tokens.
+    """
 
     def __init__(
         self, module: Any, tokenizer: Any, special: dict[str, Any], device: torch.device
@@ -44,18 +48,19 @@ class ReactionWriter:
         self.positions = int(getattr(module.config, "max_position_embeddings", None) or NO_LIMIT)
 
     def parameters(self) -> Iterator[Tensor]:
+        """Iterate over the parameters of the model."""
         parameters: Iterator[Tensor] = self.module.parameters()
         return parameters
 
     def ids(self, prompt: str) -> tuple[int, ...]:
-        """The prompt's tokens with the special ones that the tokenizer adds."""
+        """Tokenize a prompt, with the special tokens that the tokenizer adds."""
         return tuple(self.tokenizer.encode(prompt).ids)
 
     @torch.inference_mode()
     def write(
         self, prompts: Sequence[tuple[int, ...]], *, beams: int, max_new_tokens: int
     ) -> list[str]:
-        """The likeliest answer to each prompt, by greedy or beam search; stripped, may be empty."""
+        """Decode the answer to each prompt by greedy or beam search; stripped, may be empty."""
         longest = max(map(len, prompts))
         pad = self.special["pad_token_id"]
         ids_BL = torch.tensor([ids + (pad,) * (longest - len(ids)) for ids in prompts])
@@ -83,10 +88,11 @@ class ReactionWriter:
 
 
 def load_writer(weights: WeightFolder, device: torch.device) -> ReactionWriter:
-    """The folder's model, filled strictly.
+    """Load the model of a folder strictly.
 
     Raises:
-        ModelRefusedError: no encoder-decoder, another model's tensors, or files that ask for code.
+        ModelRefusedError: not an encoder-decoder, tensors of another model, or files that would
+            run code.
     """
     transformers = quiet_transformers()
     values = weights.json("config.json")
@@ -103,24 +109,24 @@ def load_writer(weights: WeightFolder, device: torch.device) -> ReactionWriter:
     module = built(network_class, config, weights)
     for name, source in module.all_tied_weights_keys.items():
         if name not in state and source in state:
-            state[name] = state[source]  # left out of the file, because it equals the other
+            state[name] = state[source]  # a tied tensor that is not in the file
     load_strictly(module, state, weights, extra=OLD_TENSORS)
     special = special_ids(weights, values, config)
     tokenizer = _tokenizer(weights)
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise weights.refused(
             f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the network "
-            f"{config.vocab_size} embeddings; they are not of one model",
+            f"{config.vocab_size} embeddings; they belong to different models",
             code="E-MODEL-FILE",
         )
     return ReactionWriter(module.to(device), tokenizer, special, device)
 
 
 def special_ids(weights: WeightFolder, values: dict[str, Any], config: Any) -> dict[str, Any]:
-    """Which tokens begin, end and pad an answer: of ``generation_config.json``, else of the config.
+    """Return the ids of special tokens, from ``generation_config.json``, else from the config.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, it is not said how an answer begins, ends or is padded.
+        ModelRefusedError: E-MODEL-FILE, the start, end or padding token is missing.
     """
     own = weights.json("generation_config.json") if weights.has("generation_config.json") else {}
     found = {}
@@ -129,7 +135,7 @@ def special_ids(weights: WeightFolder, values: dict[str, Any], config: Any) -> d
         if value is not None:
             found[name] = value
     if values.get("force_bos_token_to_be_generated") and "bos_token_id" in found:
-        found.setdefault("forced_bos_token_id", found["bos_token_id"])  # as files of 2020 say it
+        found.setdefault("forced_bos_token_id", found["bos_token_id"])  # the old form, from 2020
     for name in ("pad_token_id", "eos_token_id", "decoder_start_token_id"):
         if name not in found:
             raise weights.refused(f"config.json has no {name}", code="E-MODEL-FILE")
@@ -141,7 +147,7 @@ def _tokenizer(weights: WeightFolder) -> Any:
     if weights.has("tokenizer.json"):
         return tokenizer_of(weights)
     if weights.has("tokenizer_config.json"):
-        weights.json("tokenizer_config.json")  # it may ask for code, too
+        weights.json("tokenizer_config.json")  # raises if it contains code
     try:
         with weights.view() as folder:
             found = quiet_transformers().AutoTokenizer.from_pretrained(
@@ -152,7 +158,7 @@ def _tokenizer(weights: WeightFolder) -> Any:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise weights.refused(
             f"its tokenizer cannot be read ({reason}); add the tokenizer.json that transformers "
-            "writes beside it",
+            "writes to the folder",
             code="E-MODEL-FILE",
         ) from error
     tokenizer.no_truncation()

@@ -1,8 +1,8 @@
-"""CTC forced alignment: which frames a line's labels take, and what that says about its phonemes.
+"""CTC forced alignment: find the frames of the labels of an utterance, and time its phonemes.
 
 Source: Graves et al. 2006 (CTC); Kürzinger et al. 2020 (arXiv:2007.09127) for alignment by CTC.
-The search is exact: the most probable path of all that spell the line.
-Letters: F frames of the network, N labels of the line.
+The search is exact: it finds the most probable path that spells the text.
+Letters: F frames of the network, N labels of the utterance.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from redub.features.sound.speech_input import RATE_HZ
 def best_path(
     labels: NDArray[np.float64], blank: NDArray[np.float64], repeats: Sequence[bool]
 ) -> NDArray[np.int64]:
-    """The most probable way to spend the frames on the labels in order, with blanks between.
+    """Find the most probable path through the labels in order, with optional blanks between.
 
     Args:
-        labels: (F, N) log-probability of each label of the line in each frame, N > 0.
+        labels: (F, N) log-probability of each label of the utterance in each frame, N > 0.
         blank: (F,) log-probability of the blank.
-        repeats: (N,) True where a label is the same as the one before; then at least one blank
-            must lie between them, or they would be read as one.
+        repeats: (N,) True where a label equals the label before; CTC then needs at least one blank
+            between the two.
 
     Returns:
-        (N, 2) first frame of each label and the first after it; a label's frames touch. Of equally
-        probable paths the one that stays longer on what it has.
+        (N, 2) first frame of each label and the first frame after it; the frames of a label are
+        contiguous. Of equally probable paths the path that stays longer in its state wins.
 
     Raises:
-        FeatureAbsent: E-ALIGN-FAILED, fewer frames than labels and wanted blanks, or no path of
-            more than zero probability.
+        FeatureAbsent: E-ALIGN-FAILED, fewer frames than labels and needed blanks, or every path has
+            zero probability.
     """
     frames, count = labels.shape
     check_room(frames, count, sum(repeats))
@@ -57,7 +57,7 @@ def best_path(
         score = options.max(axis=0) + emitted[frame]
     state = int(2 * count - 1 + (score[-1] > score[-2]))
     if score[state] == -np.inf:
-        raise FeatureAbsent("the network gives the line no chance at all", code="E-ALIGN-FAILED")
+        raise FeatureAbsent("the network gives the text a probability of 0", code="E-ALIGN-FAILED")
     spans = np.zeros((count, 2), dtype=np.int64)
     for frame in range(frames - 1, -1, -1):
         if state % 2:
@@ -68,19 +68,23 @@ def best_path(
 
 
 def check_room(frames: int, labels: int, repeats: int) -> None:
-    """Raise E-ALIGN-FAILED where the sound is too short for the line."""
+    """Check that the sound is long enough for the text.
+
+    Raises:
+        FeatureAbsent: E-ALIGN-FAILED, ``frames`` is less than ``labels`` plus ``repeats``.
+    """
     if frames < labels + repeats:
         raise FeatureAbsent(
             f"{labels} labels with {repeats} forced blanks want {labels + repeats} frames of the "
-            f"network, the sound has {frames}; check that the text is what is said",
+            f"network, the sound has {frames}; check that the text is what the speaker says",
             code="E-ALIGN-FAILED",
         )
 
 
 class Piece(NamedTuple):
-    """What one stretch of labels stands for: a word's phonemes, or one phoneme."""
+    """The phonemes of a run of labels: those of a word, or one phoneme."""
 
-    labels: int  # how many labels it has
+    labels: int  # number of labels
     phonemes: tuple[int, ...]
 
 
@@ -93,12 +97,18 @@ def timed_phones(
     pause_s: float,
     end_s: float,
 ) -> list[TimedPhone]:
-    """Phonemes with times, from the labels' frames (N, 2).
+    """Compute the times of the phonemes from the frames of the labels.
 
-    A border lies midway between the middles of two frames' windows. CTC networks spend few frames
-    on labels and many on blanks, so a gap of up to ``pause_s`` is no pause: it is shared by its
-    neighbours, half each; before the first and after the last phone all of it is theirs. A piece
-    with several phonemes gives each the same time.
+    A border lies midway between the centres of the windows of two frames. CTC networks emit mostly
+    blanks, so a gap of up to ``pause_s`` is not a pause: each of the two adjacent phones gets half
+    of it. Such a gap before the first or after the last phone belongs to that phone. The phonemes
+    of one piece get equal times.
+
+    Args:
+        spans: (N, 2) from :func:`best_path`.
+        window, step: samples at 16 kHz per frame of the network, and between frames.
+        pause_s: longest gap in seconds that is not a pause.
+        end_s: length of the sound in seconds.
     """
     lead = (window - step) / 2.0
     times: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""What a CTC network can write, and how long its frames are: read from its small files."""
+"""Read the vocabulary and the frame length of a CTC network from its JSON files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from redub.core.errors import FeatureAbsent
 from redub.features.text.pronunciation import PHONES, plain_phone
 from redub.features.weights.folder import WeightFolder
 
-DELIMITER = "|"  # what stands between words, unless tokenizer_config.json says otherwise
+DELIMITER = "|"  # default delimiter between words; tokenizer_config.json may name another
 MISSING_PHONES = 4
-"""A vocabulary of phones may lack so many of the 39 (TIMIT's folds ZH into SH, AO into AA)."""
+"""A vocabulary of phones may lack this many of the 39 (TIMIT folds ZH into SH, AO into AA)."""
 
 SILENT_LETTERS = frozenset("'-")
-"""They may be missing from a vocabulary: nothing is heard of them."""
+"""Characters without a sound; a vocabulary may lack them."""
 
 Labels = tuple[tuple[int, ...], ...]
-"""Per label of a line the entries of the vocabulary that stand for it (AH0, AH1, AH2)."""
+"""For each label of an utterance, the vocabulary entries that mean it (AH0, AH1, AH2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What a network can write. ``entries``: letter or phone → its places among V."""
+    """The output vocabulary of a network.
+
+    Attributes:
+        units: whether the entries are phones or letters.
+        entries: phone or letter → its output indices.
+        blank: output index of CTC's blank.
+        delimiter: output index of the word delimiter, or None.
+    """
 
     units: Literal["phones", "letters"]
     entries: Mapping[str, tuple[int, ...]]
@@ -33,7 +40,11 @@ class Vocabulary:
     delimiter: int | None
 
     def labels(self, symbols: Sequence[str]) -> Labels:
-        """Raises FeatureAbsent E-ALIGN-FAILED naming what the network cannot write."""
+        """Look up the output indices of each symbol.
+
+        Raises:
+            FeatureAbsent: E-ALIGN-FAILED, with the symbols that are not in the vocabulary.
+        """
         unknown = sorted({symbol for symbol in symbols if symbol not in self.entries})
         if unknown:
             raise FeatureAbsent(
@@ -43,10 +54,10 @@ class Vocabulary:
 
 
 def read_vocabulary(weights: WeightFolder) -> Vocabulary:
-    """Phones if the vocabulary has ARPAbet's, else letters if it has all of a–z.
+    """Read ``vocab.json`` as phones if it has those of ARPAbet, else as letters if it has a–z.
 
     Raises:
-        ModelRefusedError: E-MODEL-VOCAB, neither, or entries that do not fit ``config.json``.
+        ModelRefusedError: E-MODEL-VOCAB, it has neither, or its entries do not fit ``config.json``.
     """
     try:
         table = json.loads(weights.text("vocab.json"))
@@ -58,13 +69,13 @@ def read_vocabulary(weights: WeightFolder) -> Vocabulary:
         isinstance(place, int) and 0 <= place < size for place in table.values()
     ):
         raise weights.refused(
-            f"vocab.json is no table of entry and place below {size} (vocabularies of several "
-            "languages are not read)",
+            f"vocab.json is not a table of entry and index below {size} (vocabularies of several "
+            "languages are not supported)",
             code="E-MODEL-VOCAB",
         )
     if not isinstance(blank, int) or not 0 <= blank < size:
         raise weights.refused(
-            f"config.json has the pad token {blank!r}, which is CTC's blank; wanted a place below "
+            f"config.json has the pad token {blank!r}, which is CTC's blank; wanted an index below "
             f"{size}",
             code="E-MODEL-VOCAB",
         )
@@ -107,10 +118,10 @@ def _delimiter(weights: WeightFolder) -> str:
 
 
 def frame_clock(weights: WeightFolder) -> tuple[int, int]:
-    """Samples at 16 kHz that one frame looks at, and that lie between two frames (400, 320).
+    """Compute (window, step) of the network's frames in samples at 16 kHz; usually (400, 320).
 
     Raises:
-        ModelRefusedError: E-MODEL-CONFIG.
+        ModelRefusedError: E-MODEL-CONFIG, no usable ``conv_kernel`` and ``conv_stride``.
     """
     config = weights.json("config.json")
     kernels = config.get("conv_kernel", [10, 3, 3, 3, 3, 2, 2])

@@ -1,9 +1,9 @@
-"""Durations by a CTC network: the line's letters or phones are placed on the sound.
+"""Phoneme durations by a CTC network, which aligns the letters or phones to the sound.
 
-A network whose vocabulary holds ARPAbet phones places the phones themselves. One that knows
-letters places the *words*; the time of a word is then shared out equally among its phonemes, which
-is a rule, not a measurement: word borders are the network's, borders within a word are not.
-Letters: T mel frames, R rows, N labels of the line.
+A network with ARPAbet phones in its vocabulary aligns the phones. A network with letters aligns the
+*words*; the time of a word is then divided equally among its phonemes. So word borders are
+measured, but phoneme borders inside a word are not.
+Letters: T mel frames, R rows, N labels of the utterance.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KIND = "ctc"
 
 
 class Line(NamedTuple):
-    """One clip, ready for the network."""
+    """The prepared input of one clip."""
 
     speech: FloatArray  # (S,) at 16 kHz
     frames: int  # T
@@ -52,11 +52,14 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CtcConfig:
-    """Settings of the maker ``ctc``.
+    """Settings of the backend ``ctc`` of the feature ``durations``.
 
-    ``weights``: the entry of the weights ledger. ``pause_s``: a gap longer than this is a row
-    ``sil``. ``words``: by whom the ``phonemes`` feature is made, so that a network of letters knows
-    which phonemes are one word; ``lexicon``, ``then``: that maker's settings.
+    Attributes:
+        weights: entry of the weights ledger.
+        pause_s: a gap longer than this becomes a row ``sil``; 0 to 10 seconds.
+        words: backend of the ``phonemes`` feature; with it a network of letters knows which
+            phonemes belong to a word.
+        lexicon, then: settings of that backend.
     """
 
     audio: AudioSpec
@@ -74,10 +77,10 @@ class CtcConfig:
 
 
 class CtcDurations(ModelExtractor):
-    """Sound and text in, (R, 2) int32 rows of (phoneme id, mel frames) out; they sum to T.
+    """Compute (R, 2) int32 rows of (phoneme id, mel frames) from sound and text; they sum to T.
 
-    The rows without ``sil`` are the ``phonemes`` feature, in its order. A text that is not what is
-    said is aligned all the same: CTC finds the best place for any line.
+    The rows without ``sil`` are the ``phonemes`` feature in its order. A wrong text is aligned,
+    too: CTC finds the best path for any text.
     """
 
     kind: ClassVar[str] = KIND
@@ -100,6 +103,7 @@ class CtcDurations(ModelExtractor):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return the network, and the lexicon if ``words`` is "lexicon"."""
         wanted = {"model": (config.weights, KIND)}
         if config.words == "lexicon":
             wanted["lexicon"] = (config.lexicon, "lexicon")
@@ -107,17 +111,21 @@ class CtcDurations(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """Rows of two int32."""
         return FeatureSchema(kind="frames", width=2, dtype="int32")
 
     def load(self) -> Any:
+        """Load the network onto the device."""
         from redub.features.models.ctc.network import load_network
 
         return load_network(self.weights, device=self.runtime.torch_device())
 
     def prepare(self, media: ClipMedia) -> Line:
-        """Raises:
-        FeatureAbsent: no sound or silence; the line has other phonemes than the ``phonemes``
-            feature, labels that the network cannot write, or too many for the sound.
+        """Prepare the sound and the labels of one clip.
+
+        Raises:
+            FeatureAbsent: no sound or silence; the words do not give the ``phonemes`` feature; a
+                label is not in the vocabulary; or there are too many labels for the sound.
         """
         if self._vocabulary is None:
             self._vocabulary = read_vocabulary(self.weights)
@@ -142,12 +150,17 @@ class CtcDurations(ModelExtractor):
         if not np.array_equal(ids_of(words), wanted):
             raise FeatureAbsent(
                 f"the words as '{self.config.words}' says them are not the phonemes feature; set "
-                "words of [features.durations] to its maker",
+                "words of [features.durations] to the backend of phonemes",
                 code="E-ALIGN-DIFFERS",
             )
         return words
 
     def compute(self, inputs: Sequence[Line]) -> list[Value]:
+        """Align each input.
+
+        Raises:
+            FeatureAbsent: E-ALIGN-FAILED, E-FEAT-NONFINITE.
+        """
         return [self._align(line) for line in inputs]
 
     def _align(self, line: Line) -> NDArray[np.int32]:
@@ -169,22 +182,27 @@ class CtcDurations(ModelExtractor):
         return rows_on_mel_clock(phones, self.audio, line.frames)
 
     def size(self, prepared: Line) -> float:
+        """Samples of the sound, for sorting into batches."""
         return float(len(prepared.speech))
 
 
 def phone_labels(
     phonemes: NDArray[np.int32], vocabulary: Vocabulary
 ) -> tuple[Labels, tuple[Piece, ...]]:
-    """One label and one piece per phoneme."""
+    """Make one label and one piece per phoneme.
+
+    Raises:
+        FeatureAbsent: E-ALIGN-FAILED, a phoneme is not in the vocabulary.
+    """
     labels = vocabulary.labels([symbol_of(int(phoneme)) for phoneme in phonemes])
     return labels, tuple(Piece(1, (int(phoneme),)) for phoneme in phonemes)
 
 
 def word_labels(words: Sequence[Word], vocabulary: Vocabulary) -> tuple[Labels, tuple[Piece, ...]]:
-    """The letters of each word, and the delimiter between words if the vocabulary has one.
+    """Make labels from the letters of the words, with the vocabulary's word delimiter between.
 
     Raises:
-        FeatureAbsent: E-ALIGN-FAILED, a letter that the network cannot write.
+        FeatureAbsent: E-ALIGN-FAILED, a letter is not in the vocabulary.
     """
     labels: list[tuple[int, ...]] = []
     pieces: list[Piece] = []

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 with a CTC head, from a local folder, as log-probabilities per frame.
+"""wav2vec 2.0 with a CTC head from a local folder: log-probabilities per frame.
 
 Source: Wav2Vec2ForCTC of transformers (arXiv:2006.11477); the blank is the pad token.
 Letters: S samples at 16 kHz, F frames of the network, V entries of the vocabulary.
@@ -22,7 +22,7 @@ from redub.features.weights.folder import WeightFolder, load_strictly
 from redub.features.weights.offline import quiet_transformers
 
 INDEX = "model.safetensors.index.json"
-MASK = "wav2vec2.masked_spec_embed"  # only used in training; some checkpoints lack it
+MASK = "wav2vec2.masked_spec_embed"  # used only in training; some checkpoints do not have it
 _SETTINGS_NOT_OURS = frozenset(
     {"dtype", "transformers_version", "architectures", "_name_or_path", "return_dict"}
     | {"output_hidden_states", "output_attentions", "problem_type", "id2label", "label2id"}
@@ -33,10 +33,10 @@ _OLD_NAMES = {"weight_g": "parametrizations.weight.original0"} | {
 
 
 class CtcNetwork:
-    """The loaded network; one utterance at a time.
+    """The loaded network; it processes one utterance at a time.
 
-    The group norm of the base models sees a whole row, padding included, so a padded batch would
-    not be what each clip alone is.
+    The group norm of the base models averages over a whole row including padding, so a padded
+    batch would give other values than single clips.
     """
 
     def __init__(self, model: Any, *, normalise: bool, device: torch.device) -> None:
@@ -45,15 +45,16 @@ class CtcNetwork:
         self.device = device
 
     def parameters(self) -> Iterator[Tensor]:
+        """Iterate over the parameters of the model."""
         parameters: Iterator[Tensor] = self.model.parameters()
         return parameters
 
     @torch.inference_mode()
     def log_probabilities(self, speech: FloatArray) -> NDArray[np.float64]:
-        """(F, V) natural logarithms that sum to 1 in each row, of (S,) samples."""
+        """Compute (F, V) natural log-probabilities of (S,) samples at 16 kHz."""
         samples = torch.from_numpy(np.ascontiguousarray(speech, dtype=np.float32))
         if self.normalise:
-            # As transformers' feature extractor does; 1e-7 is its guard against silence.
+            # As in transformers' feature extractor; 1e-7 avoids a division by 0 for silence.
             samples = (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)
         if self.device.type == "cuda":
             samples = samples.pin_memory()
@@ -64,10 +65,10 @@ class CtcNetwork:
 
 
 def load_network(weights: WeightFolder, *, device: Any) -> CtcNetwork:
-    """Build and fill the network.
+    """Build the network and load its weights.
 
     Raises:
-        ModelRefusedError: another model, a missing or left-over tensor, settings that do not fit.
+        ModelRefusedError: another model, a missing or unknown tensor, settings that do not fit.
     """
     transformers = quiet_transformers()
     # After the offline switches are set.
@@ -85,11 +86,11 @@ def load_network(weights: WeightFolder, *, device: Any) -> CtcNetwork:
     settings = {k: v for k, v in given.items() if k in defaults and k not in _SETTINGS_NOT_OURS}
     try:
         config = transformers.Wav2Vec2Config(**settings)
-        config._attn_implementation = "sdpa"  # never a kernel that a configuration names
+        config._attn_implementation = "sdpa"  # a configuration must not choose a kernel
         model = transformers.Wav2Vec2ForCTC(config)
-    except nonsense as error:
+    except misfits as error:
         raise weights.refused(
-            f"config.json cannot be built: {error}", code="E-MODEL-CONFIG"
+            f"no network can be built from config.json: {error}", code="E-MODEL-CONFIG"
         ) from error
     state = {_today(name): tensor for name, tensor in _tensors(weights).items()}
     load_strictly(model, state, weights, lacking=(MASK.replace(".", r"\."),))
@@ -101,7 +102,7 @@ def load_network(weights: WeightFolder, *, device: Any) -> CtcNetwork:
 
 
 def _today(name: str) -> str:
-    """The name that today's torch gives a weight-normed tensor."""
+    """The current torch name of a weight-normalised tensor."""
     stem, _, last = name.rpartition(".")
     return f"{stem}.{_OLD_NAMES[last]}" if last in _OLD_NAMES else name
 

@@ -1,6 +1,6 @@
-"""EmoNet in two features: what a face expresses in each frame, and where its 68 landmarks are.
+"""Two features by EmoNet: an expression vector of the face in each frame, and its 68 landmarks.
 
-The dubbing papers call the first "VA feature": the 256 numbers before EmoNet's last layers.
+The dubbing papers call the first one "VA feature": the 256 numbers before EmoNet's last layers.
 
 Source: Toisoul et al. 2021 and the facts noted in :mod:`redub.features.models.emonet.network`.
 Letters: V video frames, E width of the vector.
@@ -29,23 +29,26 @@ if TYPE_CHECKING:
 
     from redub.features.models.emonet.network import EmoNet, Wiring
 
-SIDE = 256  # of the pictures
+SIDE = 256  # pixels, of the face images
 
-WIDTHS = range(4, 1025, 4)  # that layers may have: a block halves its width twice
+WIDTHS = range(4, 1025, 4)  # widths that layers may have: a block halves its width twice
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
 """Classes of ``emonet_8.pth``; ``emonet_5.pth`` has five."""
 
 AFFECT: tuple[str, ...] = ("valence", "arousal", *LABELS)
-"""Columns that ``vector_affect`` has behind those of ``vector``."""
+"""Columns that the output ``vector_affect`` has after those of ``vector``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkConfig:
-    """Settings of ``[features.landmarks]`` when made by ``emonet``.
+    """Settings of ``[features.landmarks]`` with the backend ``emonet``.
 
-    margin: how much longer than the face box the square given to the network is, as a share.
-    pooling: see :class:`redub.features.models.emonet.network.Wiring`.
+    Attributes:
+        weights: entry of the weights ledger.
+        margin: how much longer than the face box the square input of the network is, as a
+            fraction; 0 to 2.
+        pooling: see :class:`redub.features.models.emonet.network.Wiring`.
     """
 
     weights: str = "emonet"
@@ -58,12 +61,15 @@ class LandmarkConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmoNetConfig:
-    """Settings of ``[features.local_face]`` when made by ``emonet``.
+    """Settings of ``[features.local_face]`` with the backend ``emonet``.
 
-    margin: how much longer than the face box the square given to the network is, as a share.
-    output: ``vector``, or ``vector_affect``, with the columns of :data:`AFFECT` behind it.
-    width: what the checkpoint's vectors are wide; another one is refused when it is loaded.
-    pooling, tap, mask: see :class:`redub.features.models.emonet.network.Wiring`.
+    Attributes:
+        weights: entry of the weights ledger.
+        margin: how much longer than the face box the square input of the network is, as a
+            fraction; 0 to 2.
+        output: ``vector``, or ``vector_affect``, which adds the columns of :data:`AFFECT`.
+        width: width of the checkpoint's vectors; a checkpoint of another width is refused.
+        pooling, tap, mask: see :class:`redub.features.models.emonet.network.Wiring`.
     """
 
     weights: str = "emonet"
@@ -91,24 +97,24 @@ def _check_margin(feature: str, margin: float) -> None:
 
 
 class Readings(NamedTuple):
-    """What EmoNet says of a clip's faces."""
+    """EmoNet's outputs for the face images of a clip."""
 
     vectors: FloatArray  # (V, E)
     affect: FloatArray  # (V, 2 + classes) valence, arousal, probabilities
-    points: FloatArray  # (V, 68, 2) x and y in shares of the picture's side
+    points: FloatArray  # (V, 68, 2) x and y as fractions of the image's side
 
 
 class FacesOfClip(NamedTuple):
-    """A clip's face pictures, and where what is seen in them is kept for the other feature."""
+    """The face images of a clip, and the cache that shares EmoNet's outputs between features."""
 
     faces: FacePictures
     shared: SharedWork
 
 
 class EmoNetReader(ModelExtractor):
-    """What both features have in common: pictures in, readings out, worked out once per clip.
+    """Base of both EmoNet features; the network runs once per clip.
 
-    ``[compute] batch`` counts frames here: the frames of one clip are the batch.
+    ``[compute] batch`` counts frames here, because the frames of one clip form the batch.
     """
 
     kind: ClassVar[str] = "emonet"
@@ -119,11 +125,13 @@ class EmoNetReader(ModelExtractor):
     one_by_one: ClassVar[bool] = True
 
     def wiring(self) -> Wiring:
+        """Return the variant of the network that the config selects."""
         from redub.features.models.emonet.network import Wiring
 
         return Wiring(pooling=self.config.pooling)
 
     def load(self) -> Any:
+        """Load the network; features of one process with equal settings share it."""
         wiring, device = self.wiring(), self.runtime.torch_device()
         return shared(
             "emonet",
@@ -134,20 +142,22 @@ class EmoNetReader(ModelExtractor):
         )
 
     def prepare(self, media: ClipMedia) -> FacesOfClip:
-        """Pictures of all frames.
+        """Cut the face images of all frames.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         frames, track = frames_with_face(media)
         faces = media.once(cut_faces, frames, track, SIDE, self.config.margin)
         return FacesOfClip(faces, media.shared)
 
     def readings(self, given: FacesOfClip) -> Readings:
+        """Run the network on a clip, or return the cached outputs."""
         arguments = (self.network, given.faces.pictures, self.runtime.batch or self.batch)
         return given.shared.get(read_faces, arguments, {})
 
     def describe(self) -> dict[str, str]:
+        """Add the emotion classes and the wiring to the description."""
         network = self.network
         classes = network.emo_fc_2[-1].out_features - 2
         labels = ", ".join(LABELS) if classes == len(LABELS) else f"{classes} of another list"
@@ -156,19 +166,26 @@ class EmoNetReader(ModelExtractor):
 
 
 class EmoNetExtractor(EmoNetReader):
-    """Frames and face boxes in, (V, E) float32 out, or (V, E + 10) with affect."""
+    """Compute (V, E) float32 from frames and face boxes, or (V, E + 10) with affect."""
 
     Config: ClassVar[type] = EmoNetConfig
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row per frame: the vector, and the affect values if selected."""
         more = len(AFFECT) if self.config.output == "vector_affect" else 0
         return FeatureSchema(kind="frames", width=self.config.width + more)
 
     def wiring(self) -> Wiring:
+        """Return the variant of the network that the config selects."""
         return super().wiring()._replace(tap=self.config.tap, mask=self.config.mask)
 
     def load(self) -> Any:
+        """Load the network.
+
+        Raises:
+            ModelRefusedError: E-MODEL-SHAPE, another width or number of classes than the settings.
+        """
         network = super().load()
         width = network.emo_fc_2[0].in_features
         if width != self.config.width:
@@ -187,6 +204,7 @@ class EmoNetExtractor(EmoNetReader):
         return network
 
     def compute(self, inputs: Sequence[FacesOfClip]) -> list[Value]:
+        """Return the vectors of each clip, with affect if selected."""
         every = [self.readings(given) for given in inputs]
         if self.config.output == "vector":
             return [readings.vectors for readings in every]
@@ -194,20 +212,22 @@ class EmoNetExtractor(EmoNetReader):
 
 
 class EmoNetLandmarkExtractor(EmoNetReader):
-    """Frames and face boxes in, (V, 136) float32 out: x and y of each landmark in turn.
+    """Compute (V, 136) float32 from frames and face boxes: x and y of each landmark in turn.
 
-    In pixels of the decoded frame, pixel k reaching from k to k + 1 as in ``face_track``. A heat
-    map has 64 steps along the square that was cut around the face, so a point is exact to 1/128 of
-    it. Points may lie outside the frame where the face does.
+    Units are pixels of the decoded frame; pixel k reaches from k to k + 1 as in ``face_track``. A
+    heat map has 64 steps along the square around the face, so a point is exact to 1/128 of the
+    square's side. Points lie outside the frame if the face does.
     """
 
     Config: ClassVar[type] = LandmarkConfig
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of 136 numbers per frame."""
         return FeatureSchema(kind="frames", width=2 * POINTS)
 
     def compute(self, inputs: Sequence[FacesOfClip]) -> list[Value]:
+        """Return the landmarks of each clip."""
         return [
             on_frame(self.readings(given).points, given.faces.squares).reshape(-1, 2 * POINTS)
             for given in inputs
@@ -215,18 +235,21 @@ class EmoNetLandmarkExtractor(EmoNetReader):
 
 
 def on_frame(points: FloatArray, squares: FloatArray) -> FloatArray:
-    """Points of pictures as points of the frames they were cut from.
+    """Convert points in face images to points in the frames.
 
     Args:
-        points: (V, 68, 2) in shares of the picture's side.
-        squares: (V, 3) left, top and side of each picture in its frame.
+        points: (V, 68, 2) as fractions of the image's side.
+        squares: (V, 3) left, top and side of each face image in its frame, in pixels.
+
+    Returns:
+        (V, 68, 2) float32 in pixels of the frame.
     """
     corners, sides = squares[:, None, :2], squares[:, None, 2:]
     return (corners + points * sides).astype(np.float32)
 
 
 def read_faces(network: EmoNet, pictures: ByteArray, batch: int) -> Readings:
-    """All readings of some face pictures, (V, 256, 256, 3) uint8, ``batch`` of them at a time."""
+    """Run the network on (V, 256, 256, 3) uint8 face images, ``batch`` images at a time."""
     import torch
 
     from redub.features.models.emonet.network import peaks
@@ -235,6 +258,7 @@ def read_faces(network: EmoNet, pictures: ByteArray, batch: int) -> Readings:
     device = next(network.parameters()).device
 
     def read(part: Sequence[ByteArray]) -> list[tuple[FloatArray, ...]]:
+        """Return (vector, affect, points) of each image of one batch."""
         with torch.inference_mode():
             seen = network(on_device(np.stack(part), device).permute(0, 3, 1, 2))
             affect = torch.cat([seen.affect, seen.logits.softmax(dim=1)], dim=1)
@@ -246,10 +270,10 @@ def read_faces(network: EmoNet, pictures: ByteArray, batch: int) -> Readings:
 
 
 def load_network(weights: WeightFolder, wiring: Wiring, device: Any) -> EmoNet:
-    """The network in a file, filled strictly.
+    """Build the network with the sizes of a checkpoint and load the checkpoint strictly.
 
     Raises:
-        ModelRefusedError: the file is not EmoNet, or may not be trusted.
+        ModelRefusedError: the file is not EmoNet, or is not trusted.
     """
     from redub.features.models.emonet.network import COUNTERS, EmoNet
 
@@ -266,6 +290,6 @@ def load_network(weights: WeightFolder, wiring: Wiring, device: Any) -> EmoNet:
 
 
 def _size(state: Mapping[str, Tensor], name: str, *, among: Container[int], otherwise: int) -> int:
-    """A size that a tensor tells; an odd one is left to strict loading, which names the tensor."""
+    """The size of a tensor; an unexpected size gives ``otherwise``, then strict loading fails."""
     size = state[name].numel() if name in state else otherwise
     return size if size in among else otherwise

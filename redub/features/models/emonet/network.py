@@ -1,13 +1,14 @@
-"""EmoNet: a face alignment network, and an emotion head that looks where the landmarks are.
+"""EmoNet: a face alignment network, and an emotion head with attention at the landmarks.
 
-Two stacked hourglasses find 68 landmarks as heat maps; the features on the way, weighted by the sum
-of the last heat maps, go through four blocks to one vector, and from it to emotion classes, valence
+Two stacked hourglasses predict heat maps of 68 landmarks. Their features, weighted by the sum of
+the last heat maps, go through four blocks to one vector, and from it to emotion classes, valence
 and arousal.
 
 Source: facts only. Toisoul et al. 2021 (Nature Machine Intelligence 3, 42-50) for EmoNet; Bulat and
 Tzimiropoulos 2017 (arXiv:1703.07332) and its public network (BSD) for the alignment part. The
-authors' code is CC BY-NC-ND and was not used. What these sources leave open is a :class:`Wiring`.
-Letters: B pictures, D width of the alignment features, E width of the vector, H and W height and
+authors' code is CC BY-NC-ND and was not used. A :class:`Wiring` selects what these sources leave
+open.
+Letters: B face images, D width of the alignment features, E width of the vector, H and W height and
 width of a map.
 """
 
@@ -20,23 +21,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SIDE = 256  # of the pictures
+SIDE = 256  # pixels, of the face images
 MAP = 64  # side of the heat maps
 LANDMARKS = 68
 STACKS = 2
 DEPTH = 4  # of an hourglass
 
 COUNTERS = (r".*\.num_batches_tracked",)
-"""Names that old files may lack: they count training steps."""
+"""Names of tensors that old files may lack: counters of training steps."""
 
 
 class Wiring(NamedTuple):
-    """How the same tensors may be connected; see ``docs/extractors/emonet.md``.
+    """Alternative connections of the same tensors; see ``docs/extractors/emonet.md``.
 
-    pooling: how maps are halved in the alignment network. Bulat's network averages.
-    tap: which features of the first hourglass the emotion head sees: those ``passed`` on to the
-        second one, or its ``own``, one convolution earlier.
-    mask: whether the heat maps weight the features of the ``hourglasses`` or ``all`` features.
+    Attributes:
+        pooling: pooling in the alignment network; Bulat's network uses the average.
+        tap: features of the first hourglass for the emotion head: those ``passed`` on to the second
+            hourglass, or its ``own`` output, one convolution earlier.
+        mask: whether the heat maps weight the features of the ``hourglasses`` or ``all`` features.
     """
 
     pooling: Literal["max", "average"] = "max"
@@ -45,7 +47,7 @@ class Wiring(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """What the network says of each picture."""
+    """The network's outputs for each face image."""
 
     vector: Tensor  # (B, E)
     logits: Tensor  # (B, classes)
@@ -54,9 +56,9 @@ class Sight(NamedTuple):
 
 
 class Block(nn.Module):
-    """Three 3 x 3 convolutions, each seeing the one before; their outputs side by side, plus input.
+    """Three 3 x 3 convolutions in a row; their concatenated outputs plus the input.
 
-    They give a half, a quarter and a quarter of the channels.
+    They give a half, a quarter and a quarter of the output channels.
     """
 
     def __init__(self, width_in: int, width: int) -> None:
@@ -73,6 +75,7 @@ class Block(nn.Module):
             )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """(B, width_in, H, W) → (B, width, H, W)."""
         outputs, last = [], maps
         for i in (1, 2, 3):
             normed = self.get_submodule(f"bn{i}")(last)
@@ -83,7 +86,7 @@ class Block(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Down four times and up again, with a block beside each step."""
+    """Four downsampling and four upsampling steps, with a block in the skip path of each step."""
 
     def __init__(self, width: int, pooling: str) -> None:
         super().__init__()
@@ -94,18 +97,19 @@ class Hourglass(nn.Module):
         self.b2_plus_1 = Block(width, width)  # at the bottom
 
     def forward(self, maps: Tensor) -> Tensor:
+        """(B, D, 64, 64) → (B, D, 64, 64)."""
         return self._level(DEPTH, maps)
 
     def _level(self, level: int, maps: Tensor) -> Tensor:
-        beside = self.get_submodule(f"b1_{level}")(maps)
+        skipped = self.get_submodule(f"b1_{level}")(maps)
         below = self.get_submodule(f"b2_{level}")(halved(maps, self.pooling))
         below = self._level(level - 1, below) if level > 1 else self.b2_plus_1(below)
         below = self.get_submodule(f"b3_{level}")(below)
-        return beside + functional.interpolate(below, scale_factor=2.0)  # type: ignore[no-any-return]
+        return skipped + functional.interpolate(below, scale_factor=2.0)  # type: ignore[no-any-return]
 
 
 class EmoNet(nn.Module):
-    """Landmarks and emotion of face pictures."""
+    """Predict landmarks and emotion of face images."""
 
     def __init__(
         self,
@@ -141,7 +145,7 @@ class EmoNet(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Sight:
-        """Look at some faces.
+        """Process a batch of face images.
 
         Args:
             pictures: (B, 3, 256, 256), RGB from 0 to 1.
@@ -158,8 +162,8 @@ class EmoNet(nn.Module):
             seen = torch.cat([first, stacks * weight], dim=1)
         maps = self.emo_net_2(self.conv1x1_input_emo_2(seen))  # (B, E, 4, 4)
         vector = maps.mean(dim=(2, 3))
-        answers = self.emo_fc_2(vector)
-        return Sight(vector, answers[:, :-2], answers[:, -2:], heat)
+        outputs = self.emo_fc_2(vector)
+        return Sight(vector, outputs[:, :-2], outputs[:, -2:], heat)
 
     def _stem(self, pictures: Tensor) -> Tensor:
         """(B, 3, 256, 256) → (B, D, 64, 64)"""
@@ -175,37 +179,38 @@ class EmoNet(nn.Module):
 
 
 def halved(maps: Tensor, pooling: str) -> Tensor:
-    """(B, D, H, W) → (B, D, H/2, W/2)"""
+    """Halve height and width by pooling: (B, D, H, W) → (B, D, H/2, W/2)."""
     return functional.max_pool2d(maps, 2) if pooling == "max" else functional.avg_pool2d(maps, 2)
 
 
 def peaks(heat: Tensor) -> Tensor:
-    """Where each heat map is highest: (B, 68, 2) x and y in shares of the picture's side."""
+    """Locate the maximum of each heat map: (B, 68, 2) x and y as fractions of the image's side."""
     place = heat.flatten(2).argmax(dim=2)  # (B, 68)
     columns_rows = torch.stack([place % MAP, place // MAP], dim=2)
     return (columns_rows.float() + 0.5) / MAP
 
 
 class Misfit(NamedTuple):
-    """Root mean squares, over layers and channels, of differences of means, counted in spreads."""
+    """RMS over layers and channels of the difference of means, in standard deviations."""
 
-    alignment: float  # depends on pooling alone
-    head: float  # depends on tap and mask too
+    alignment: float  # depends only on pooling
+    head: float  # depends also on tap and mask
 
 
 def misfit(network: EmoNet, pictures: Tensor) -> Misfit:
-    """How far layer inputs are from the statistics that training left in the file.
+    """Measure how far layer inputs are from the batch normalisation statistics of the file.
 
-    Every batch normalisation keeps the mean and spread of what it was fed. Fed with faces, a
-    network that is wired as it was trained meets those numbers; a differently wired one does not.
-    So the right wiring can be told from the weights alone.
+    Every batch normalisation stores the mean and variance of its inputs in training. With faces as
+    input, a network with the right wiring reproduces these numbers, and one with another wiring
+    does not. So the weights alone show which wiring is right.
 
     Args:
-        pictures: (B, 3, 256, 256) faces, the more different ones the better.
+        pictures: (B, 3, 256, 256) faces; many different faces give a better estimate.
     """
     off: dict[str, Tensor] = {}
 
     def compare(name: str, layer: nn.Module, given: tuple[Tensor]) -> None:
+        """Store the squared difference of the means of one layer, in variances."""
         assert isinstance(layer, nn.BatchNorm2d)
         expected, variance = layer.running_mean, layer.running_var
         assert expected is not None

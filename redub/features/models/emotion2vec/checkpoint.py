@@ -1,7 +1,7 @@
-"""An emotion2vec folder: what its small files say, and its network, with nothing evaluated.
+"""Read the configuration and the network of an emotion2vec folder, without running its content.
 
 ``config.yaml`` is data here. funasr would pass one of its texts to ``eval``, import a file that it
-names, and look up environment variables; all three are refused or rewritten before funasr sees it.
+names, and look up environment variables. All three are refused or rewritten before funasr reads it.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from redub.features.weights.folder import WeightFolder, load_strictly, without_p
 LAYER_SPEC = re.compile(r"[\d\s,()\[\]+*]{1,400}")
 FLOAT_WITHOUT_POINT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 PRETRAINING = (r"modality_encoders\.AUDIO\.decoder\..*",)
-"""Tensors of the pre-training's decoder: base models may hold it, the plus models do not."""
-STATE_KEYS = ("state_dict", "model_state_dict", "model")  # in the order in which funasr looks
-AVERAGED_COPY = "_ema"  # the teacher of the pre-training: a table of its own among the tensors
+"""Names of the pre-training decoder's tensors: base models may have them, plus models do not."""
+STATE_KEYS = ("state_dict", "model_state_dict", "model")  # in the order that funasr uses
+AVERAGED_COPY = "_ema"  # key of the pre-training teacher's table, which is among the tensors
 
 MISFITS = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
-"""What funasr's constructor raises for a setting that is missing or does not fit the others."""
+"""Errors of funasr's constructor if a setting is missing or does not fit the other settings."""
 
 LIMITS = {"embed_dim": (8, 4096), "depth": (1, 64), "num_heads": (1, 64)}
 AUDIO_LIMITS = {
     "prenet_depth": (0, 64), "num_extra_tokens": (0, 256), "num_alibi_heads": (1, 64),
     "conv_pos_depth": (1, 16), "conv_pos_width": (3, 512), "conv_pos_groups": (1, 256),
 }  # fmt: skip
-"""Ranges of the sizes that decide how much memory a configuration asks for."""
+"""Ranges of the sizes that decide how much memory a configuration needs."""
 
 
 class Emotion2vecSettings(NamedTuple):
-    """What ``config.yaml`` and ``tokens.txt`` say, checked, with nothing in it to be evaluated."""
+    """The checked content of ``config.yaml`` and ``tokens.txt``; it contains no code."""
 
     model_conf: dict[str, Any]
     width: int
     hop: int  # samples between frames
-    window: int  # samples one frame of the front end is made of
-    normalise: bool  # bring the whole line to mean 0 and spread 1 first
-    labels: tuple[str, ...]  # by row of the classifier; empty where there is no tokens.txt
+    window: int  # samples per frame of the front end
+    normalise: bool  # normalise the waveform of the utterance to mean 0 and standard deviation 1
+    labels: tuple[str, ...]  # by row of the classifier; empty without tokens.txt
 
 
 def read_settings(weights: WeightFolder) -> Emotion2vecSettings:
-    """Read the folder's small files.
+    """Read ``config.yaml`` and ``tokens.txt``.
 
     Raises:
-        ModelRefusedError: E-MODEL-CODE, the configuration wants something imported or evaluated;
-            E-MODEL-FILE, it is not emotion2vec's.
+        ModelRefusedError: E-MODEL-CODE, the configuration would import or evaluate something;
+            E-MODEL-FILE, it is not a configuration of emotion2vec.
     """
     values = _yaml(weights, "config.yaml")
     if values.get("model") != "Emotion2vec":
@@ -61,7 +61,7 @@ def read_settings(weights: WeightFolder) -> Emotion2vecSettings:
     if not isinstance(conf, dict) or not isinstance(audio, dict):
         raise weights.refused("config.yaml has no model_conf.modalities.audio", code="E-MODEL-FILE")
     layers = conv_layers(audio.get("feature_encoder_spec"), weights)
-    # funasr evaluates this text: what it is given is written here, from whole numbers alone.
+    # funasr evaluates this text as code, so it is written again here, from whole numbers only.
     audio["feature_encoder_spec"] = repr(layers)
     for table, limits in ((conf, LIMITS), (audio, AUDIO_LIMITS)):
         for key, (low, high) in limits.items():
@@ -76,7 +76,7 @@ def read_settings(weights: WeightFolder) -> Emotion2vecSettings:
         window += (kernel - 1) * hop
         hop *= stride
     lines = weights.text("tokens.txt").rstrip().splitlines() if weights.has("tokens.txt") else []
-    labels = tuple(line.strip().split("/")[-1] for line in lines)  # of "生气/angry" the English
+    labels = tuple(line.strip().split("/")[-1] for line in lines)  # "生气/angry" → "angry"
     return Emotion2vecSettings(
         model_conf=conf,
         width=conf["embed_dim"],
@@ -88,18 +88,18 @@ def read_settings(weights: WeightFolder) -> Emotion2vecSettings:
 
 
 def unused(label: str) -> bool:
-    """The publisher's word for a row of the classifier without meaning: ``unuse_0`` and so on."""
+    """Return whether a label marks a classifier row without meaning: ``unuse_0`` and so on."""
     return label.startswith("unuse")
 
 
 def conv_layers(spec: Any, weights: WeightFolder) -> list[tuple[int, int, int]]:
-    """(channels, kernel, stride) of each layer of the front end, read without evaluating.
+    """Parse (channels, kernel, stride) of each layer of the front end, without evaluation.
 
-    The text is a Python expression, ``[(512, 10, 5)] + [(512, 3, 2)] * 4``: lists of triples,
-    joined and repeated.
+    The text is a Python expression of lists of triples, joined by ``+`` and repeated by ``*``:
+    ``[(512, 10, 5)] + [(512, 3, 2)] * 4``.
 
     Raises:
-        ModelRefusedError: E-MODEL-CODE, it is anything else.
+        ModelRefusedError: E-MODEL-CODE, it is any other expression.
     """
     if not isinstance(spec, str) or not LAYER_SPEC.fullmatch(spec):
         raise weights.refused(
@@ -158,7 +158,7 @@ def _yaml(weights: WeightFolder, name: str) -> dict[str, Any]:
     text = weights.text(name)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            # Nine lines of references to references make a table of 10⁹ entries.
+            # Nine lines of nested references can expand to a table of 10⁹ entries.
             raise weights.refused(
                 f"{name} refers to its own parts; write them out", code="E-MODEL-FILE"
             )
@@ -167,18 +167,18 @@ def _yaml(weights: WeightFolder, name: str) -> dict[str, Any]:
         wants_code = isinstance(error, yaml.constructor.ConstructorError)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise weights.refused(
-            f"{name} is no plain YAML ({reason})",
+            f"{name} is not plain YAML ({reason})",
             code="E-MODEL-CODE" if wants_code else "E-MODEL-FILE",
         ) from error
     if not isinstance(values, dict):
-        raise weights.refused(f"{name} holds no table", code="E-MODEL-FILE")
+        raise weights.refused(f"{name} is not a table", code="E-MODEL-FILE")
     weights.refuse_code(values, name)
     plain: dict[str, Any] = _plain(values, weights, name)
     return plain
 
 
 def _plain(value: Any, weights: WeightFolder, name: str) -> Any:
-    """A copy in which ``1e-05`` is a number, as funasr reads it, and nothing is looked up."""
+    """A copy with texts like ``1e-05`` as numbers, as in funasr; refuses environment variables."""
     if isinstance(value, dict):
         return {key: _plain(entry, weights, name) for key, entry in value.items()}
     if isinstance(value, list):
@@ -189,7 +189,7 @@ def _plain(value: Any, weights: WeightFolder, name: str) -> Any:
                 f"{name} holds {value[:40]!r}, which would be looked up in the environment",
                 code="E-MODEL-CODE",
             )
-        # YAML 1.1 wants a point in a float; the public files are written without one.
+        # YAML 1.1 needs a point in a float; the public files have none.
         return float(value) if FLOAT_WITHOUT_POINT.fullmatch(value) else value
     return value
 
@@ -198,11 +198,11 @@ def _plain(value: Any, weights: WeightFolder, name: str) -> Any:
 
 
 def load_network(weights: WeightFolder, settings: Emotion2vecSettings) -> Any:
-    """The filled network on the CPU.
+    """Load the network on the CPU.
 
     Raises:
-        ModelRefusedError: files are damaged, hold code, or are another model; a classifier without
-            its labels.
+        ModelRefusedError: a file is damaged, holds code, or belongs to another model; or there is
+            a classifier without labels.
     """
     from redub.features.models.emotion2vec.network import network_on_meta
 

@@ -1,9 +1,9 @@
-"""Emotion of a voice by emotion2vec: one vector per line, or one per mel frame.
+"""Speech emotion by emotion2vec: one vector per utterance, or one per mel frame.
 
-Per line (``audio_emotion``) it is what Authentic-Dubber's library holds; its audio nodes take 1024
-numbers, so it used the plus_large model. Per frame (``local_audio``) it is this project's
-substitute for M2CI-Dubber's emotion-aware 10 ms model, of which no checkpoint is public: 20 ms
-frames of an emotion model, brought to 10 ms. It is not that model.
+The vector of an utterance (``audio_emotion``) is the one in Authentic-Dubber's library. Its audio
+nodes take 1024 numbers, so the paper used the plus_large model. The vectors per frame
+(``local_audio``) replace those of M2CI-Dubber's emotion-aware 10 ms model, which is not public:
+here the frames of an emotion model are resampled from 20 ms to 10 ms.
 
 Source: emotion2vec (arXiv:2312.15185). Letters: S samples, F frames (50 Hz), T mel frames, D width.
 """
@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emotion2vecConfig:
-    """Settings of ``[features.audio_emotion]`` when made by ``emotion2vec``.
+    """Settings of ``[features.audio_emotion]`` with the backend ``emotion2vec``.
 
-    chunk_s: longer lines are heard in pieces of at most this, because attention grows with the
-        square; the vector is the mean over the frames of all pieces.
+    Attributes:
+        weights: entry of the weights ledger.
+        chunk_s: longest piece in seconds, 1 to 60. Longer utterances are split, because the cost
+            of attention grows with the square of the length. The vector is the mean over the
+            frames of all pieces.
     """
 
     audio: AudioSpec
@@ -53,11 +56,14 @@ class Emotion2vecConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emotion2vecFramesConfig:
-    """Settings of ``[features.local_audio]`` when made by ``emotion2vec_frames``.
+    """Settings of ``[features.local_audio]`` with the backend ``emotion2vec_frames``.
 
-    between: where the frames between the network's own come from: ``shifted``, a second pass over
-        the sound without its first 10 ms; ``linear``, the mean of their neighbours, at half the
-        cost and with no new information.
+    Attributes:
+        weights: entry of the weights ledger.
+        chunk_s: as in :class:`Emotion2vecConfig`.
+        between: how to compute the frames between the network's frames. ``shifted`` runs the
+            network again on the sound without its first 10 ms. ``linear`` takes the mean of the
+            two adjacent frames, at half the cost and without new information.
     """
 
     audio: AudioSpec
@@ -77,7 +83,7 @@ def _check_chunk(chunk_s: float, feature: str) -> None:
 
 
 class _Emotion2vec(ModelExtractor):
-    """What both features share: settings, loading, and frames at 50 Hz."""
+    """Base of both emotion2vec features: settings, loading, and frames at 50 Hz."""
 
     kind: ClassVar[str] = "emotion2vec"
     version: ClassVar[int] = 1
@@ -86,10 +92,11 @@ class _Emotion2vec(ModelExtractor):
 
     @functools.cached_property
     def settings(self) -> Emotion2vecSettings:
+        """The settings of the model folder, read once."""
         return read_settings(self.weights)
 
     def load(self) -> Any:
-        """The network; extractors of one process that use the same files share it."""
+        """Load the network; extractors of one process that use the same files share it."""
         device = self.runtime.torch_device()
         return shared(
             "emotion2vec",
@@ -99,6 +106,7 @@ class _Emotion2vec(ModelExtractor):
         )
 
     def maker(self) -> FrameMaker:
+        """Build the object that computes frames from waveforms of any length."""
         from redub.features.models.emotion2vec.network import FrameMaker
 
         hop, window = self.settings.hop, self.settings.window
@@ -111,33 +119,38 @@ class _Emotion2vec(ModelExtractor):
         )
 
     def describe(self) -> dict[str, str]:
+        """Add the frame rate and the emotion labels to the description."""
         described = super().describe()
         described["frames"] = f"{RATE_HZ / self.settings.hop:g} per second"
         described["labels"] = ", ".join(self.labels()) or "none: a model without classifier"
         return described
 
     def labels(self) -> list[str]:
-        """Emotions by row of the classifier, without places that the publisher left unused."""
+        """Return the emotions of the classifier, without rows that the publisher left unused."""
         rows = self.settings.labels if has_classifier(self.network) else ()
         return [label for label in rows if not unused(label)]
 
 
 class Emotion2vecExtractor(_Emotion2vec):
-    """Sound in, (D,) float32 out: the mean of the last block over all frames."""
+    """Compute (D,) float32 from sound: the mean of the last block's output over all frames."""
 
     Config: ClassVar[type] = Emotion2vecConfig
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of the network's width."""
         return FeatureSchema(kind="vector", width=self.settings.width)
 
     def prepare(self, media: ClipMedia) -> FloatArray:
+        """Return the sound, (S,) at 16 kHz; raises FeatureAbsent as ``speech_of``."""
         return speech_of(media, self.config.audio, least=self.settings.window)
 
     def size(self, prepared: FloatArray) -> float:
+        """Samples of the sound, for sorting into batches."""
         return len(prepared)
 
     def compute(self, inputs: Sequence[FloatArray]) -> list[Value]:
+        """Compute the vector of each input."""
         return [mean.cpu().numpy() for mean in self._means(inputs)]
 
     def _means(self, inputs: Sequence[FloatArray]) -> list[Tensor]:
@@ -148,7 +161,7 @@ class Emotion2vecExtractor(_Emotion2vec):
             return [rows.mean(dim=0) for rows in frames]  # (D,) each
 
     def scores(self, media: ClipMedia) -> dict[str, float]:
-        """Probability of every emotion the classifier knows; empty where it has none.
+        """Compute emotion → probability with the classifier; empty if the model has none.
 
         Raises:
             ClipError, FeatureAbsent: as :func:`redub.features.sound.speech_input.speech_of`.
@@ -159,38 +172,44 @@ class Emotion2vecExtractor(_Emotion2vec):
         if not has_classifier(self.network):
             return {}
         mean = self._means([self.prepare(media)])[0]
-        shut = torch.tensor([unused(label) for label in labels], device=mean.device)
+        is_unused = torch.tensor([unused(label) for label in labels], device=mean.device)
         with torch.inference_mode():
-            logits = self.network.proj(mean).masked_fill(shut, float("-inf"))
-            chances = logits.softmax(dim=-1).tolist()
-        found = zip(labels, chances, strict=True)
-        return {label: chance for label, chance in found if not unused(label)}
+            logits = self.network.proj(mean).masked_fill(is_unused, float("-inf"))
+            probabilities = logits.softmax(dim=-1).tolist()
+        found = zip(labels, probabilities, strict=True)
+        return {label: probability for label, probability in found if not unused(label)}
 
 
 class FramesInput(NamedTuple):
+    """The prepared input of one clip."""
+
     speech: FloatArray  # (S,) at 16 kHz
     frames: int  # T
 
 
 class Emotion2vecFramesExtractor(_Emotion2vec):
-    """Sound in, (T, D) float32 out, ``T = audio.frame_count(S)``."""
+    """Compute (T, D) float32 from sound, ``T = audio.frame_count(S)``."""
 
     Config: ClassVar[type] = Emotion2vecFramesConfig
     batch: ClassVar[int] = 8
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of the network's width per mel frame."""
         return FeatureSchema(kind="frames", width=self.settings.width)
 
     def prepare(self, media: ClipMedia) -> FramesInput:
+        """Return the sound and the number of mel frames; raises as ``speech_of``."""
         audio = self.config.audio
         frames = audio.frame_count(len(waveform_of(media).samples))
         return FramesInput(speech_of(media, audio, least=self.settings.window), frames)
 
     def size(self, prepared: FramesInput) -> float:
+        """Samples of the sound, for sorting into batches."""
         return len(prepared.speech)
 
     def compute(self, inputs: Sequence[FramesInput]) -> list[Value]:
+        """Compute the frames of each input."""
         import torch
 
         from redub.features.models.emotion2vec.network import interleaved, midpoints
@@ -204,10 +223,10 @@ class Emotion2vecFramesExtractor(_Emotion2vec):
             else:
                 later = [given.speech[half:] for given in inputs]
                 enough = [k for k, speech in enumerate(later) if maker.count(len(speech))]
-                heard = dict(
+                shifted = dict(
                     zip(enough, maker.frames([later[k] for k in enough], device), strict=True)
                 )
-                merged = [interleaved(own, heard.get(k, own[:0])) for k, own in enumerate(frames)]
+                merged = [interleaved(own, shifted.get(k, own[:0])) for k, own in enumerate(frames)]
         return [
             on_mel_clock(
                 rows.cpu().numpy(),
@@ -221,4 +240,5 @@ class Emotion2vecFramesExtractor(_Emotion2vec):
 
 
 def has_classifier(network: Any) -> bool:
+    """Return whether the network has an emotion classifier."""
     return network.proj is not None

@@ -1,8 +1,8 @@
-"""emotion2vec through funasr's model class, without the rest of funasr.
+"""emotion2vec with funasr's model class, without the rest of funasr.
 
 funasr's ``AutoModel`` evaluates parts of a checkpoint's configuration, seeds every random
-generator, sets the thread count, installs a log handler and forgives missing tensors; ``import
-funasr`` alone loads some 2,700 modules. The class alone gives the same numbers and does none of it.
+generator, sets the thread count, installs a log handler and ignores missing tensors; ``import
+funasr`` loads some 2,700 modules. The model class alone gives the same numbers without that.
 
 Source: emotion2vec (arXiv:2312.15185), the model class of funasr 1.4. Letters: B pieces of sound,
 S samples, F frames (50 Hz), D width, H heads.
@@ -32,29 +32,31 @@ from torch.nn import functional
 from redub.core.types import FloatArray
 
 PASS_FRAMES = 3000
-"""Frames per forward pass: 60 s of sound. A piece of 30 s takes 0.65 GiB while it is heard."""
+"""Frames per forward pass, 60 s of sound. A piece of 30 s needs 0.65 GiB of memory."""
 
 
 class Piece(NamedTuple):
-    """Samples that one pass hears: frames ``[first, first + count)`` of the whole."""
+    """A piece of an utterance for one pass: frames ``[first, first + frames)``."""
 
     first: int
     frames: int
 
 
 def pieces_of(frames: int, longest: int) -> list[Piece]:
-    """Cut ``frames`` into as few pieces of nearly equal size as stay within ``longest``."""
+    """Divide ``frames`` into the fewest pieces of nearly equal size, each at most ``longest``."""
     parts = max(1, -(-frames // longest))
     cuts = [round(k * frames / parts) for k in range(parts + 1)]
     return [Piece(a, b - a) for a, b in itertools.pairwise(cuts)]
 
 
 class FrameMaker:
-    """Frames of sound of any length, from a network that can hear about 30 s at once.
+    """Compute the frames of sounds of any length, in pieces for the network.
 
     Args:
-        hop, window: samples between frames, and samples one frame of the front end is made of.
-        longest: frames per piece.
+        hop: samples between frames.
+        window: samples per frame of the front end.
+        longest: most frames per piece.
+        normalise: normalise each sound to mean 0 and variance 1.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class FrameMaker:
         self.normalise = normalise
 
     def count(self, samples: int) -> int:
+        """Return the number of frames of a sound with so many samples."""
         return max(0, (samples - self.window) // self.hop + 1)
 
     def frames(self, sounds: Sequence[FloatArray], device: torch.device) -> list[Tensor]:
-        """(F, D) on the device for each (S,) sound, ``F = count(S)``.
+        """Compute (F, D) frames on the device for each (S,) sound, ``F = count(S)``.
 
-        Every frame is made exactly once. Pieces of equal length share a pass: no padding, so a
-        frame does not depend on who else is in the batch.
+        Every frame is computed exactly once. Only pieces of equal length share a pass. So there is
+        no padding, and a frame does not depend on the other pieces of its batch.
         """
         waves = [self._wave(sound, device) for sound in sounds]
         places = [
@@ -88,7 +91,7 @@ class FrameMaker:
             for start in range(0, len(group), together):
                 part = group[start : start + together]
                 batch = torch.stack([self._cut(waves[k], piece) for k, piece in part])  # (B, S)
-                done.update(zip(part, self._heard(batch), strict=True))
+                done.update(zip(part, self._features(batch), strict=True))
         return [
             torch.cat([done[place] for place in places if place[0] == k]) for k in range(len(waves))
         ]
@@ -104,20 +107,20 @@ class FrameMaker:
         start = piece.first * self.hop
         return wave[start : start + (piece.frames - 1) * self.hop + self.window]
 
-    def _heard(self, batch: Tensor) -> Tensor:  # (B, S) to (B, F, D)
+    def _features(self, batch: Tensor) -> Tensor:  # (B, S) to (B, F, D)
         extract: Callable[..., dict[str, Tensor]] = self.network.extract_features  # type: ignore[assignment]
         return extract(batch, padding_mask=None)["x"]
 
 
 def interleaved(early: Tensor, late: Tensor) -> Tensor:
-    """(F, D) and (F or F - 1, D) frames half a hop later, in the order of time."""
+    """Merge (F, D) frames and (F or F - 1, D) frames half a hop later, in order of time."""
     merged = early.new_empty(len(early) + len(late), early.shape[1])
     merged[0::2], merged[1::2] = early, late
     return merged
 
 
 def midpoints(frames: Tensor) -> Tensor:
-    """(2F - 1, D): between every two frames their mean."""
+    """Insert the mean between every two frames: (F, D) → (2F - 1, D)."""
     return interleaved(frames, (frames[:-1] + frames[1:]) / 2)
 
 
@@ -125,7 +128,7 @@ def midpoints(frames: Tensor) -> Tensor:
 
 
 def network_on_meta(model_conf: Mapping[str, Any], classes: int) -> nn.Module:
-    """funasr's module without its pre-training decoder, on the meta device: names and shapes.
+    """Build funasr's module without its pre-training decoder, on the meta device.
 
     Args:
         model_conf: checked by :func:`redub.features.models.emotion2vec.checkpoint.read_settings`,
@@ -145,12 +148,13 @@ def network_on_meta(model_conf: Mapping[str, Any], classes: int) -> nn.Module:
 def distance_bias(
     batch_size: int, time_steps: int, heads: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """(B, H, F, F) penalty of attention by distance, as funasr computes and then keeps forever.
+    """Compute the (B, H, F, F) attention bias by distance, as in funasr but without its cache.
 
-    Made anew for every pass on the network's device: its cache holds 16 heads times the square of
-    the longest clip so far and is built again, on the CPU, for every longer clip.
+    It is computed in every pass on the device of the network. funasr's cache holds 16 heads times
+    the square of the longest clip, and is built again on the CPU for every longer clip.
 
-    Source: ALiBi (arXiv:2108.12409), "slopes", also for head counts that are no power of two.
+    Source: ALiBi (arXiv:2108.12409), "slopes", also for numbers of heads that are not a power of
+    two.
     """
     clock = torch.arange(time_steps, device=device, dtype=dtype)
     distance = (clock[None, :] - clock[:, None]).abs()  # (F, F)
@@ -160,8 +164,12 @@ def distance_bias(
 
 
 def slopes_of(heads: int) -> list[float]:
-    """One slope per head: a geometric series; between powers of two, every other of the next."""
-    whole = 1 << (heads.bit_length() - 1)  # the largest power of two that fits
+    """Compute ALiBi's slope of each head.
+
+    A geometric series for a power of two. For other numbers of heads, the rest takes every second
+    slope of the next power of two.
+    """
+    whole = 1 << (heads.bit_length() - 1)  # the largest power of two up to ``heads``
     ratio = 2.0 ** (-8.0 / whole)
     slopes = [ratio ** (k + 1) for k in range(whole)]
     finer = 2.0 ** (-4.0 / whole)
@@ -170,12 +178,12 @@ def slopes_of(heads: int) -> list[float]:
 
 @contextlib.contextmanager
 def funasr_class() -> Iterator[Callable[..., nn.Module]]:
-    """``Emotion2vec`` of funasr, importing only the modules it needs.
+    """Yield funasr's class ``Emotion2vec``, and import only the modules that it needs.
 
-    ``import funasr`` walks through all its sub-packages (8 s, 270 MiB, a log handler). Where it is
-    not loaded yet, an empty package of that name stands in while the class's own modules load and
-    its constructor runs, and all of them are forgotten afterwards, so that a later
-    ``import funasr`` is as if nothing had been.
+    ``import funasr`` imports all its sub-packages (8 s, 270 MiB, a log handler). If it is not
+    loaded yet, an empty package of that name replaces it while the modules of the class load and
+    its constructor runs. Afterwards these modules are removed from ``sys.modules``, so that a later
+    ``import funasr`` works as usual.
     """
     name = "funasr.models.emotion2vec.model"
     if "funasr" in sys.modules:
@@ -196,9 +204,9 @@ def funasr_class() -> Iterator[Callable[..., nn.Module]]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put back what an import may change for the whole process, and keep what it prints.
+    """Restore the global state of the process that an import may change, and hide its output.
 
-    Random generators, thread count, root log handlers and level, environment variables.
+    The state: random generators, thread count, root log handlers and level, environment variables.
     """
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

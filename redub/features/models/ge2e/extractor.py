@@ -1,8 +1,8 @@
-"""Speaker embedding of a GE2E encoder: vectors of one voice lie close together.
+"""Speaker embedding by a GE2E encoder: the vectors of one speaker lie close together.
 
-It takes Resemblyzer's published file. Resemblyzer also cuts long pauses out with a voice activity
-detector before it listens; that step is left out here, so a line with long pauses differs a little
-from Resemblyzer's vector. Other d-vectors (StyleDubber's TorchScript one) are not interchangeable.
+The weights are Resemblyzer's published file. Resemblyzer first removes long pauses with a voice
+activity detector. This step is left out here, so the vector of an utterance with long pauses
+differs slightly. Other d-vectors (StyleDubber's TorchScript model) are not compatible.
 
 Letters: B windows, C channels.
 """
@@ -25,15 +25,17 @@ from redub.features.weights.folder import load_strictly
 
 WIDTH = 256
 STATE_KEYS = ("model_state", "model")
-SPARSEST = 0.625  # windows per second at which neighbours just touch
+SPARSEST = 0.625  # windows per second at which adjacent windows just touch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ge2eConfig:
-    """Settings of ``[features.speaker]`` when made by ``ge2e``; the defaults are Resemblyzer's.
+    """Settings of ``[features.speaker]`` with the backend ``ge2e``; defaults as in Resemblyzer.
 
-    windows_per_s: windows of 1.6 s that begin in a second.
-    coverage: share of the last window that must be sound for it to count.
+    Attributes:
+        weights: entry of the weights ledger.
+        windows_per_s: number of windows of 1.6 s that begin per second, 0.625 to 100.
+        coverage: fraction of the last window that must contain sound, or the window is dropped.
     """
 
     audio: AudioSpec
@@ -55,7 +57,7 @@ class Ge2eConfig:
 
 
 class Ge2eExtractor(ModelExtractor):
-    """Sound in, a unit vector of 256 numbers, none below 0, out."""
+    """Compute a unit vector of 256 non-negative numbers from sound."""
 
     kind: ClassVar[str] = "ge2e"
     version: ClassVar[int] = 1
@@ -65,9 +67,15 @@ class Ge2eExtractor(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of 256 numbers."""
         return FeatureSchema(kind="vector", width=WIDTH)
 
     def load(self) -> Any:
+        """Load the encoder onto the device.
+
+        Raises:
+            ModelRefusedError: the file is not the encoder, or is not trusted.
+        """
         from redub.features.models.ge2e.network import SIMILARITY, SpeakerEncoder
 
         name = only_file(self.weights, ".pt", ".pth", ".safetensors")
@@ -79,17 +87,17 @@ class Ge2eExtractor(ModelExtractor):
         return encoder.eval().to(self.runtime.torch_device())
 
     def prepare(self, media: ClipMedia) -> FloatArray:
-        """(B, 160, 40) mel windows of the clip."""
+        """Compute the (B, 160, 40) mel windows of the clip; raises as ``speech_of``."""
         from redub.features.models.ge2e.network import mel_windows, raised
 
         speech = raised(speech_of(media, self.config.audio))
         return mel_windows(speech, self.config.windows_per_s, self.config.coverage)
 
     def compute(self, inputs: Sequence[FloatArray]) -> list[Value]:
-        """One pass over the windows of all clips; a clip is the mean of its windows.
+        """Encode the windows of all clips at once; the vector of a clip is the mean of its windows.
 
         Raises:
-            FeatureAbsent: E-FEAT-VOICELESS, the encoder answers with nothing but zeros.
+            FeatureAbsent: E-FEAT-VOICELESS, the output of the encoder is all zeros.
         """
         import torch
 
@@ -103,12 +111,16 @@ class Ge2eExtractor(ModelExtractor):
         return [_unit(part.mean(axis=0)) for part in np.split(vectors, ends[:-1])]
 
     def size(self, prepared: FloatArray) -> float:
+        """Number of windows, for sorting into batches."""
         return len(prepared)
 
 
 def _unit(vector: FloatArray) -> FloatArray:
     length = float(np.linalg.norm(vector))
     if length == 0.0:
-        raise FeatureAbsent("the encoder heard no voice in it", code="E-FEAT-VOICELESS")
+        raise FeatureAbsent(
+            "the speaker encoder gives a vector of zeros: it finds no voice",
+            code="E-FEAT-VOICELESS",
+        )
     unit: FloatArray = (vector / length).astype(np.float32)
     return unit

@@ -1,7 +1,7 @@
-"""GE2E speaker encoder: an LSTM over 1.6 s of mel, and how an utterance is cut into such windows.
+"""GE2E speaker encoder: an LSTM over windows of 1.6 s of mel, and the windows of an utterance.
 
 Source: Generalized End-to-End Loss for Speaker Verification (arXiv:1710.10467); sizes, windows and
-the volume rule are those of the public Resemblyzer checkpoint. Letters: B windows, S samples,
+level normalisation are those of the public Resemblyzer checkpoint. Letters: B windows, S samples,
 R mel rows (10 ms), C channels, D width.
 """
 
@@ -23,26 +23,27 @@ MEL = AudioSpec(
     sample_rate_hz=RATE_HZ, n_fft=400, hop_samples=SHIFT, win_samples=400, mel_channels=40,
     fmin_hz=0.0, fmax_hz=8000.0,
 )  # fmt: skip
-LEVEL_DB = -30.0  # quieter utterances are raised to this; full scale is 0
+LEVEL_DB = -30.0  # quieter utterances are amplified to this level; full scale is 0
 SIMILARITY = (r"similarity_weight", r"similarity_bias")
-"""Scalars of the training loss, which the published file holds beside the encoder."""
+"""Scalars of the training loss, which the published file contains, too."""
 
 
 class SpeakerEncoder(nn.Module):
-    """The last state of the top layer, through a linear layer and ReLU, brought to length 1."""
+    """LSTM; the last state of its top layer, a linear layer, ReLU and L2 normalisation follow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lstm = nn.LSTM(MEL.mel_channels, WIDTH, LAYERS, batch_first=True)
         self.linear = nn.Linear(WIDTH, WIDTH)
 
-    def forward(self, mel: Tensor) -> Tensor:  # (B, WINDOW_ROWS, C) to (B, D)
+    def forward(self, mel: Tensor) -> Tensor:
+        """Encode mel windows: (B, WINDOW_ROWS, C) → (B, D) of norm 1."""
         _, (states, _) = self.lstm(mel)
         return functional.normalize(torch.relu(self.linear(states[-1])), dim=1)
 
 
 def raised(speech: FloatArray) -> FloatArray:
-    """The same samples at an effective level of −30 dB of full scale, if they were below it."""
+    """Amplify samples to an RMS level of −30 dB of full scale, if they are below it."""
     level_db = 10.0 * np.log10(np.mean(np.square(speech, dtype=np.float64)))
     gain = 10.0 ** (max(0.0, LEVEL_DB - level_db) / 20.0)
     louder: FloatArray = (speech * gain).astype(np.float32)
@@ -50,10 +51,10 @@ def raised(speech: FloatArray) -> FloatArray:
 
 
 def window_starts(samples: int, windows_per_s: float, coverage: float) -> list[int]:
-    """First rows of an utterance's windows.
+    """Compute the first rows of the windows of an utterance.
 
-    They lie ``round(100 / windows_per_s)`` rows apart until the end is reached; the last is left
-    out if less than ``coverage`` of it is sound, unless it is the only one.
+    They are ``round(100 / windows_per_s)`` rows apart until the end is reached. The last window is
+    left out if less than ``coverage`` of it is sound, unless it is the only window.
     """
     rows = -(-(samples + 1) // SHIFT)
     step = round(RATE_HZ / windows_per_s / SHIFT)
@@ -63,9 +64,9 @@ def window_starts(samples: int, windows_per_s: float, coverage: float) -> list[i
 
 
 def mel_windows(speech: FloatArray, windows_per_s: float, coverage: float) -> FloatArray:
-    """(B, WINDOW_ROWS, C) float32 mel energies of (S,) samples, silence added to the last window.
+    """Compute (B, WINDOW_ROWS, C) float32 mel energies of (S,) samples; the end is zero-padded.
 
-    Energies, not their logarithm: that is what the encoder was trained on.
+    The encoder was trained on energies, not on their logarithm.
     """
     starts = window_starts(len(speech), windows_per_s, coverage)
     missing = (starts[-1] + WINDOW_ROWS) * SHIFT - len(speech)
@@ -75,7 +76,7 @@ def mel_windows(speech: FloatArray, windows_per_s: float, coverage: float) -> Fl
 
 
 def mel_energies(speech: FloatArray) -> FloatArray:
-    """(R, C) float32, ``R = 1 + S // 160``; row ``r`` is centred on sample ``160 r``."""
+    """Compute (R, C) float32, ``R = 1 + S // 160``; row ``r`` is centred on sample ``160 r``."""
     padded = np.pad(speech.astype(np.float64), MEL.n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, MEL.n_fft)[:: MEL.hop_samples]
     power = np.abs(np.fft.rfft(frames * window_of(MEL), axis=-1)) ** 2  # (R, F)

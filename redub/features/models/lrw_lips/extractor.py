@@ -1,6 +1,6 @@
-"""Lip features of a word-level lip reader: the front end of a network trained on LRW.
+"""Lip features by a word-level lip reader: the front end of a network trained on LRW.
 
-What the dubbing papers call lip features: 512 numbers per frame, from grey pictures of the mouth.
+These are the lip features of the dubbing papers: 512 numbers per frame, from grey mouth crops.
 
 Source: Martinez et al. 2020 (arXiv:2001.08702) and the repository of
 :mod:`redub.features.models.lrw_lips.network`. Letters: V video frames.
@@ -32,11 +32,13 @@ ACTIVATIONS = ("prelu", "relu", "swish")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LrwLipConfig:
-    """Settings of ``[features.lips]`` when made by ``lrw``.
+    """Settings of ``[features.lips]`` with the backend ``lrw``.
 
-    activation: between the layers. ``auto`` takes PReLU where the checkpoint holds its slopes, else
-        the ``relu_type`` of the model's JSON file recorded beside it: the other two have no weights
-        that would tell them apart.
+    Attributes:
+        weights: entry of the weights ledger.
+        activation: activation between the layers. ``auto`` uses PReLU if the checkpoint has its
+            slopes, else the ``relu_type`` in the model's JSON file, which must be recorded with the
+            weights: ReLU and Swish have no weights that distinguish them.
     """
 
     weights: str = "lrw_lips"
@@ -44,9 +46,9 @@ class LrwLipConfig:
 
 
 class LrwLipExtractor(ModelExtractor):
-    """Mouth crops in, (V, 512) float32 out.
+    """Compute (V, 512) float32 from mouth crops.
 
-    ``[compute] batch`` counts frames here: the frames of one clip are the batch.
+    ``[compute] batch`` counts frames here, because the frames of one clip form the batch.
     """
 
     kind: ClassVar[str] = "lrw_lips"
@@ -59,9 +61,16 @@ class LrwLipExtractor(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of 512 numbers per frame."""
         return FeatureSchema(kind="frames", width=VECTOR)
 
     def load(self) -> Any:
+        """Load the front end onto the device.
+
+        Raises:
+            ModelRefusedError: the file is not such a network, is not trusted, or its activation is
+                unknown.
+        """
         from redub.features.models.lrw_lips.network import BACK_END, COUNTERS, LipResNet
 
         name = only_file(self.weights, *SUFFIXES)
@@ -72,48 +81,50 @@ class LrwLipExtractor(ModelExtractor):
         return network.eval().to(self.runtime.torch_device())
 
     def _activation(self, has_slopes: bool) -> Activation:
-        """Raises ModelRefusedError E-MODEL-FILE where nothing tells it."""
+        """The activation; raises ModelRefusedError (E-MODEL-FILE) if it cannot be determined."""
         if self.config.activation != "auto":
             return self.config.activation  # type: ignore[no-any-return]
         if has_slopes:
             return "prelu"
         found = sorted(name for name in self.weights.files if name.endswith(".json"))
-        said = [self.weights.json(name).get("relu_type") for name in found]
-        if len(said) == 1 and said[0] in ACTIVATIONS:
-            return said[0]  # type: ignore[no-any-return]
+        types = [self.weights.json(name).get("relu_type") for name in found]
+        if len(types) == 1 and types[0] in ACTIVATIONS:
+            return types[0]  # type: ignore[no-any-return]
         raise self.weights.refused(
-            "its tensors fit ReLU and Swish alike; put the repository's model file "
-            "(configs/*.json, with relu_type) beside the weights and record both, or set "
-            "features.lips.activation",
+            "its tensors fit both ReLU and Swish; put the repository's model file "
+            "(configs/*.json, with relu_type) into the folder of the weights and record both, or "
+            "set features.lips.activation",
             code="E-MODEL-FILE",
         )
 
     def prepare(self, media: ClipMedia) -> ByteArray:
-        """(V, 96, 96) uint8.
+        """Return the mouth crops, (V, 96, 96) uint8.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, there is no frame.
+            FeatureAbsent: E-FEAT-NOFACE, there are no crops.
         """
         mouths: ByteArray = frames_of(media.features, "mouth_crop")
         if len(mouths) == 0:
-            raise FeatureAbsent("the clip has no mouth picture", code="E-FEAT-NOFACE")
+            raise FeatureAbsent("the clip has no mouth crop", code="E-FEAT-NOFACE")
         return mouths.reshape(-1, SIDE, SIDE)
 
     def compute(self, inputs: Sequence[ByteArray]) -> list[Value]:
+        """Compute the rows of each clip."""
         return [
             read_lips(self.network, mouths, self.runtime.batch or self.batch) for mouths in inputs
         ]
 
     def describe(self) -> dict[str, str]:
+        """Add the activation to the description."""
         activation = type(self.network.frontend3D[2]).__name__
         return {**super().describe(), "activation": {"SiLU": "Swish"}.get(activation, activation)}
 
 
 def read_lips(network: LipResNet, mouths: ByteArray, batch: int) -> FloatArray:
-    """Vectors (V, 512) of mouth pictures (V, 96, 96), ``batch`` frames at a time.
+    """Compute (V, 512) vectors of (V, 96, 96) mouth crops, ``batch`` frames at a time.
 
-    Each part takes the neighbours along that its first and last frame look at, so that the cuts
-    between parts do not show.
+    Each batch also contains the frames in the receptive field of its first and last frame, so the
+    result does not depend on the batch size.
     """
     import torch
 
@@ -123,6 +134,7 @@ def read_lips(network: LipResNet, mouths: ByteArray, batch: int) -> FloatArray:
     device = next(network.parameters()).device
 
     def read(part: Sequence[int]) -> list[FloatArray]:
+        """Return the vector of each frame of one batch."""
         first = max(0, part[0] - REACH)
         seen = mouths[first : part[-1] + 1 + REACH]
         with torch.inference_mode():

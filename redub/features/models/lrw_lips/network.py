@@ -1,8 +1,8 @@
-"""The lip reader's eye: one 3-D convolution over time, then a ResNet-18 on every frame.
+"""The front end of a lip reader: one 3-D convolution over time, then a ResNet-18 on every frame.
 
 Source: Martinez et al. 2020 (arXiv:2001.08702), figure 1; names and sizes of tensors are those of
 the checkpoints of github.com/mpc001/Lipreading_using_Temporal_Convolutional_Networks.
-Letters: B clips, V video frames, D channels, H and W picture height and width.
+Letters: B clips, V video frames, D channels, H and W map height and width.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 Activation = Literal["prelu", "relu", "swish"]
 
 WIDTHS = (64, 128, 256, 512)  # channels of the four layers
-SIDE = 88  # of the pictures
-REACH = 2  # neighbours on each side that a frame's vector depends on
+SIDE = 88  # pixels, of the mouth images
+REACH = 2  # a frame's vector depends on this many frames on each side
 
 BACK_END = (r"tcn\..*", r"tcn_output\..*")
-"""The part that tells words apart, whichever of the published ones it is."""
+"""Names of the word classifier's tensors in the published checkpoints; it is not used."""
 
 COUNTERS = (r".*\.num_batches_tracked",)
 
 
 class LipResNet(nn.Module):
-    """Mouth pictures in, 512 numbers per frame out."""
+    """Compute 512 numbers per frame from mouth images."""
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class LipResNet(nn.Module):
         self.trunk = ResNet18(activation)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(B, V, 88, 88) normalised grey pictures → (B, V, 512)"""
+        """(B, V, 88, 88) normalised grey images → (B, V, 512)."""
         maps = self.frontend3D(pictures.unsqueeze(1))  # (B, 64, V, 22, 22)
         frames = maps.transpose(1, 2).flatten(0, 1)  # (B * V, 64, 22, 22)
         return self.trunk(frames).unflatten(0, pictures.shape[:2])  # type: ignore[no-any-return]
 
 
 class ResNet18(nn.Module):
-    """Four layers of two blocks; what the picture network of that name has behind its stem."""
+    """Four layers of two blocks: the image network ResNet-18 without its stem."""
 
     def __init__(self, activation: Activation) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class ResNet18(nn.Module):
             width_in = width
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, 64, H, W) → (N, 512), averaged over the picture"""
+        """(N, 64, H, W) → (N, 512), averaged over the map."""
         for i in range(1, len(WIDTHS) + 1):
             maps = self.get_submodule(f"layer{i}")(maps)
         return maps.mean(dim=(2, 3))
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut; a change of width halves the picture."""
+    """Two 3 x 3 convolutions with a shortcut; a change of width halves height and width."""
 
     def __init__(self, width_in: int, width: int, activation: Activation) -> None:
         super().__init__()
@@ -82,22 +82,23 @@ class Block(nn.Module):
             )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """(N, width_in, H, W) → (N, width, H', W')."""
         shortcut = maps if self.downsample is None else self.downsample(maps)
         inner = self.relu1(self.bn1(self.conv1(maps)))
         return self.relu2(self.bn2(self.conv2(inner)) + shortcut)  # type: ignore[no-any-return]
 
 
 def activated(activation: Activation, width: int) -> nn.Module:
-    """Only PReLU has weights: one slope per channel."""
+    """Make an activation layer; only PReLU has weights, one slope per channel."""
     if activation == "prelu":
         return nn.PReLU(width)
     return nn.ReLU() if activation == "relu" else nn.SiLU()
 
 
 def normalised(mouths: Tensor) -> Tensor:
-    """(..., 96, 96) grey from 0 to 1 → (..., 88, 88), the middle, as the lip readers were trained.
+    """Crop the middle and normalise: (..., 96, 96) grey from 0 to 1 → (..., 88, 88).
 
-    Mean 0.421 and spread 0.165 are those of the repository's mouth pictures.
+    Mean 0.421 and standard deviation 0.165 are those of the repository of the lip readers.
     """
     edge = (mouths.shape[-1] - SIDE) // 2
     middle = mouths[..., edge : edge + SIDE, edge : edge + SIDE]

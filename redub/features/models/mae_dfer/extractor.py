@@ -1,9 +1,9 @@
-"""Sentence-level face context of MAE-DFER: how an expression moves, as one vector per clip.
+"""Sentence-level face context by MAE-DFER: one vector per clip for the course of the expression.
 
-M2CI-Dubber's global video feature: MAE-DFER fine-tuned on DFEW, seven emotions, 512-d.
+This is M2CI-Dubber's global video feature: MAE-DFER fine-tuned on DFEW, seven emotions, 512-d.
 
 Source: MAE-DFER (arXiv:2307.02227); sampling and file layout as in github.com/sunlicai/MAE-DFER.
-Letters: V video frames, W windows of 16 pictures, D width.
+Letters: V video frames, W windows of 16 face images, D width.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from redub.features.models.model_extractor import ModelExtractor
 from redub.features.weights.checkpoint_parts import only_file, tensor_table
 from redub.features.weights.folder import load_strictly
 
-STRIDE = 4  # frames from one picture of a window to the next
-WINDOW = 16  # pictures
-SIDE = 160  # of the pictures
+STRIDE = 4  # frames between two images of a window
+WINDOW = 16  # images
+SIDE = 160  # pixels, of the images
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB from 0 to 1
 
 LABELS = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
@@ -36,15 +36,19 @@ SETTINGS: dict[str, Any] = {
     "lg_region_size": [2, 5, 10],
     "lg_classify_token_type": "region",
 }
-"""What the checkpoint's ``args`` must say, if it says it: other settings have the same tensors."""
+"""Required values in the checkpoint's ``args``, if present: other values have equal tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaeDferConfig:
-    """Settings of ``[features.global_face]`` when made by ``mae_dfer``.
+    """Settings of ``[features.global_face]`` with the backend ``mae_dfer``.
 
-    margin: how much longer than the face box the square given to the network is, as a share.
-    width: what the checkpoint's tokens are wide; another one is refused when it is loaded.
+    Attributes:
+        weights: entry of the weights ledger.
+        margin: how much longer than the face box the square input of the network is, as a
+            fraction; 0 to 2.
+        width: width of the checkpoint's tokens, a multiple of 64; a checkpoint of another width is
+            refused.
     """
 
     weights: str = "mae_dfer"
@@ -64,7 +68,7 @@ class MaeDferConfig:
 
 
 class MaeDferExtractor(ModelExtractor):
-    """Frames and face boxes in, one (D,) float32 vector out."""
+    """Compute one (D,) float32 vector from frames and face boxes."""
 
     kind: ClassVar[str] = "mae_dfer"
     version: ClassVar[int] = 1
@@ -75,9 +79,16 @@ class MaeDferExtractor(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One vector of the network's width."""
         return FeatureSchema(kind="vector", width=self.config.width)
 
     def load(self) -> Any:
+        """Load the network onto the device.
+
+        Raises:
+            ModelRefusedError: the file is not such a network, is not trusted, or was trained with
+                other settings.
+        """
         from redub.features.models.mae_dfer.network import LgiFormer
 
         name = only_file(self.weights, ".pth", ".pt", ".safetensors")
@@ -91,21 +102,22 @@ class MaeDferExtractor(ModelExtractor):
         load_strictly(network, state, self.weights)
         return network.eval().to(self.runtime.torch_device())
 
-    def _check_settings(self, said: Mapping[str, Any]) -> None:
+    def _check_settings(self, args: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint with other training settings than :data:`SETTINGS`."""
         for key, wanted in SETTINGS.items():
-            found = said.get(key, wanted)
+            found = args.get(key, wanted)
             if (list(found) if isinstance(found, tuple) else found) != wanted:
                 raise self.weights.refused(
-                    f"was trained with {key} {found!r}, wanted {wanted!r}: the same tensors would "
-                    "mean something else",
+                    f"was trained with {key} {found!r}, wanted {wanted!r}: its tensors have "
+                    "another meaning",
                     code="E-MODEL-KEYS",
                 )
 
     def prepare(self, media: ClipMedia) -> ByteArray:
-        """(W, 16, 160, 160, 3) uint8; one window where the second would be the same.
+        """Cut the face images, (W, 16, 160, 160, 3) uint8; W is 1 up to 64 frames, else 2.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, the clip has no picture.
+            FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
         """
         frames, track = frames_with_face(media)
         windows = window_frames(len(frames))
@@ -115,7 +127,7 @@ class MaeDferExtractor(ModelExtractor):
         return faces.pictures[places]
 
     def compute(self, inputs: Sequence[ByteArray]) -> list[Value]:
-        """Vectors (D,) float32: the mean over a clip's windows."""
+        """Compute (D,) float32 per clip: the mean over its windows."""
         import torch
 
         from redub.features.models.face_input import on_device
@@ -130,9 +142,11 @@ class MaeDferExtractor(ModelExtractor):
         return [part.mean(axis=0, dtype=np.float32) for part in np.split(vectors, ends)]
 
     def size(self, prepared: ByteArray) -> float:
+        """Number of windows, for sorting into batches."""
         return len(prepared)
 
     def describe(self) -> dict[str, str]:
+        """Add the emotion classes and the number of blocks to the description."""
         classes = self.network.head.out_features
         labels = ", ".join(LABELS) if classes == len(LABELS) else f"{classes} unknown ones"
         return {
@@ -143,9 +157,9 @@ class MaeDferExtractor(ModelExtractor):
 
 
 def window_frames(count: int) -> list[list[int]]:
-    """Which frames of a clip the windows show: the first and the last 16 of every fourth frame.
+    """Return the frame indices of the windows: the first and the last 16 of every fourth frame.
 
-    A clip of up to 64 frames has one window, whose last picture is repeated.
+    A clip of up to 64 frames has one window; its last frame is repeated if needed.
     """
     sampled = list(range(0, count, STRIDE))
     if len(sampled) <= WINDOW:
@@ -154,9 +168,9 @@ def window_frames(count: int) -> list[list[int]]:
 
 
 def known_classes() -> list[Any]:
-    """What a published file holds beside tensors: its command line, numpy scalars of its optimizer.
+    """Return the classes in a published file besides tensors: command line, numpy scalars.
 
-    Old pickles name numpy's inner modules as they were called then.
+    Old pickles use old names of numpy's internal modules.
     """
     import argparse
     import codecs

@@ -1,9 +1,9 @@
-"""Frame-level speech feature of an NPC network: one vector per 10 ms, on the mel clock.
+"""Frame-level speech feature by an NPC network: one vector per mel frame.
 
-M2CI-Dubber's local audio is called an emotion-aware speech model; that model (Liu and Ma 2024,
-AI-S2-Lab/EMS) is an NPC or Mockingjay trained with an emotion-guided choice of masked frames, and
-**no such checkpoint is public**. Any NPC in s3prl's layout loads here. The public ones (npc_360hr,
-npc_960hr) have the right shape and rate and are *not* emotion-aware.
+M2CI-Dubber calls its local audio an emotion-aware speech model. That model (Liu and Ma 2024,
+AI-S2-Lab/EMS) is an NPC or Mockingjay, trained with an emotion-guided choice of masked frames, and
+**its checkpoint is not public**. Any NPC in s3prl's layout can be used here. The public checkpoints
+(npc_360hr, npc_960hr) have the right shape and rate, but they are *not* emotion-aware.
 
 Letters: S samples, R fbank rows, T mel frames, D width.
 """
@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from redub.features.models.npc.fbank import FbankSpec
     from redub.features.models.npc.network import NpcSizes
 
-CONFIG_KEYS = ("config", "Upstream_Config")  # converted files, files of s3prl's own training
-IGNORED_SIZES = ("dropout", "vq", "dim_bottleneck")  # of the training, or of heads
-MOST = 4096  # of any size in a checkpoint's configuration: more is no NPC
+CONFIG_KEYS = ("config", "Upstream_Config")  # in converted files, in files of s3prl's training
+IGNORED_SIZES = ("dropout", "vq", "dim_bottleneck")  # of the training or of pre-training heads
+MOST = 4096  # largest allowed size in a checkpoint's configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpcConfig:
-    """Settings of ``[features.local_audio]`` when made by ``npc``.
+    """Settings of ``[features.local_audio]`` with the backend ``npc``.
 
-    output: ``masked``, the sum of the masked convolutions, which s3prl gives to downstream models;
-        or ``unmasked``, the last block, which has seen the frame itself.
-    width: what the checkpoint's ``hidden_size`` is; another one is refused when it is loaded.
+    Attributes:
+        weights: entry of the weights ledger.
+        output: ``masked``, the sum of the masked convolutions, the output of s3prl for downstream
+            models; or ``unmasked``, the last block, which depends on the frame itself.
+        width: ``hidden_size`` of the checkpoint; a checkpoint of another width is refused.
     """
 
     audio: AudioSpec
@@ -58,12 +60,14 @@ class NpcConfig:
 
 
 class NpcInput(NamedTuple):
+    """The prepared input of one clip."""
+
     speech: FloatArray  # (S,) at 16 kHz
     frames: int  # T
 
 
 class NpcExtractor(ModelExtractor):
-    """Sound in, (T, D) float32 out, ``T = audio.frame_count(S)``."""
+    """Compute (T, D) float32 from sound, ``T = audio.frame_count(S)``."""
 
     kind: ClassVar[str] = "npc"
     version: ClassVar[int] = 1
@@ -73,15 +77,21 @@ class NpcExtractor(ModelExtractor):
 
     @property
     def schema(self) -> FeatureSchema:
+        """One row of the network's width per mel frame."""
         return FeatureSchema(kind="frames", width=self.config.width)
 
     def load(self) -> Any:
+        """Load the network onto the device.
+
+        Raises:
+            ModelRefusedError: the file is not an NPC, is not trusted, or has another width.
+        """
         import argparse
 
         from redub.features.models.npc.network import COUNTERS, HEADS, Npc
 
         name = only_file(self.weights, ".ckpt", ".pth", ".pt", ".safetensors")
-        # s3prl's training puts its command line into the file.
+        # s3prl's training stores its command line (a Namespace) in the file.
         values = self.weights.tensors(name, allowed=[argparse.Namespace])
         config = next((values[key] for key in CONFIG_KEYS if key in values), None)
         if config is None:
@@ -90,8 +100,8 @@ class NpcExtractor(ModelExtractor):
         front, sizes = read_config(config, self.weights)
         if sizes.hidden_size != self.config.width:
             raise self.weights.refused(
-                f"rows are {sizes.hidden_size} wide; set features.local_audio.width to that, or "
-                f"take weights of width {self.config.width}",
+                f"rows are {sizes.hidden_size} wide; set features.local_audio.width to "
+                f"{sizes.hidden_size}, or use weights of width {self.config.width}",
                 code="E-MODEL-SHAPE",
             )
         state = tensor_table(values.get("model", values), self.weights, name)
@@ -100,12 +110,14 @@ class NpcExtractor(ModelExtractor):
         return network.shut().eval().to(self.runtime.torch_device())
 
     def prepare(self, media: ClipMedia) -> NpcInput:
+        """Return the sound and the number of mel frames; raises as ``speech_of``."""
         audio = self.config.audio
         frames = audio.frame_count(len(waveform_of(media).samples))
-        # Two rows at least, because the spread over the utterance needs two.
+        # At least two rows, because the standard deviation over the utterance needs two.
         return NpcInput(speech_of(media, audio, least=WINDOW + SHIFT), frames)
 
     def compute(self, inputs: Sequence[NpcInput]) -> list[Value]:
+        """Compute the rows of each input in one padded batch."""
         import torch
 
         from redub.features.models.npc.fbank import fbank
@@ -139,23 +151,25 @@ class NpcExtractor(ModelExtractor):
         ]
 
     def size(self, prepared: NpcInput) -> float:
+        """Samples of the sound, for sorting into batches."""
         return len(prepared.speech)
 
     def describe(self) -> dict[str, str]:
+        """Add the front end settings to the description."""
         described = super().describe()
         front: FbankSpec = self.network.front
         described["hears"] = (
             f"{front.channels} bands, {front.window_ms:g} ms every {front.shift_ms:g} ms"
         )
-        described["emotion-aware"] = "only if whoever trained it says so; npc_360hr is not"
+        described["emotion-aware"] = "only if its publisher says so; npc_360hr is not"
         return described
 
 
 def read_config(config: Any, weights: WeightFolder) -> tuple[FbankSpec, NpcSizes]:
-    """Front end and sizes from a checkpoint's configuration.
+    """Read front end settings and sizes from the configuration of a checkpoint.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, it is not there, or asks for what is not implemented.
+        ModelRefusedError: E-MODEL-FILE, it is incomplete, or needs something not implemented.
     """
     from redub.features.models.npc.fbank import FbankSpec
     from redub.features.models.npc.network import NpcSizes
@@ -164,12 +178,12 @@ def read_config(config: Any, weights: WeightFolder) -> tuple[FbankSpec, NpcSizes
         audio, paras = dict(config["data"]["audio"]), dict(config["model"]["paras"])
     except (KeyError, TypeError, ValueError) as error:
         raise weights.refused(
-            "its configuration has no data.audio or no model.paras; this is no NPC of s3prl",
+            "its configuration has no data.audio or no model.paras; it is not an NPC of s3prl",
             code="E-MODEL-FILE",
         ) from error
     try:
         kind, cmvn = audio.pop("feat_type", "fbank"), audio.pop("cmvn", True)
-        audio.pop("decode_wav", None)  # how its training opened files
+        audio.pop("decode_wav", None)  # only for the training
         spec = FbankSpec(
             channels=_whole(audio.pop("feat_dim", 80)),
             window_ms=float(audio.pop("frame_length", 25)),
@@ -186,7 +200,7 @@ def read_config(config: Any, weights: WeightFolder) -> tuple[FbankSpec, NpcSizes
     odd = sizes.kernel_size % 2 == 1 and sizes.mask_size % 2 == 1
     if audio or kind != "fbank" or not odd or sizes.activate not in ("relu", "tanh"):
         raise weights.refused(
-            f"it wants sound features or layers that are not known here ({kind}, "
+            f"it needs sound features or layers that are not implemented here ({kind}, "
             f"{sizes.activate}, {', '.join(map(str, audio)) or 'no other option'}; kernel "
             f"{sizes.kernel_size}, mask {sizes.mask_size})",
             code="E-MODEL-FILE",
@@ -195,10 +209,10 @@ def read_config(config: Any, weights: WeightFolder) -> tuple[FbankSpec, NpcSizes
 
 
 def _known(paras: Mapping[str, Any], kind: type[NpcSizes]) -> dict[str, Any]:
-    """The sizes by name, each of its field's type.
+    """Name → size, checked against the types of the fields.
 
     Raises:
-        ValueError: an unknown one, or one of another type.
+        ValueError: an unknown name, or a value of another type.
     """
     types = {field.name: type(field.default) for field in dataclasses.fields(kind)}
     checked: dict[str, Any] = {}
@@ -213,5 +227,5 @@ def _known(paras: Mapping[str, Any], kind: type[NpcSizes]) -> dict[str, Any]:
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"{value!r} is not a valid size")
     return value

@@ -1,7 +1,7 @@
-"""Log-mel filterbank rows as Kaldi makes them, the input of NPC.
+"""Log-mel filterbank features as in Kaldi, the input of NPC.
 
 Source: the settings of s3prl's NPC front end (Hamming window, no dither, 20 Hz to half the rate),
-whose torchaudio function follows Kaldi. Letters: S samples, R rows, C channels.
+which uses torchaudio's function compatible with Kaldi. Letters: S samples, R rows, C channels.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from redub.core.extras import optional
 from redub.core.types import FloatArray
 from redub.features.sound.speech_input import RATE_HZ
 
-CMVN_FLOOR = 1e-10  # added to the spread, so that a channel that never moves reads 0
+CMVN_FLOOR = 1e-10  # added to the standard deviation, so that a constant channel becomes 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FbankSpec:
-    """What a checkpoint's ``config.data.audio`` says."""
+    """The front end settings of a checkpoint (``config.data.audio``)."""
 
     channels: int = 80
     window_ms: float = 25.0
@@ -29,18 +29,20 @@ class FbankSpec:
 
     @property
     def window(self) -> int:
+        """Window length in samples at 16 kHz."""
         return round(self.window_ms * RATE_HZ / 1000)
 
     @property
     def shift(self) -> int:
+        """Hop in samples at 16 kHz."""
         return round(self.shift_ms * RATE_HZ / 1000)
 
 
 def fbank(speech: FloatArray, spec: FbankSpec) -> FloatArray:
-    """(R, C) float32 log-mel energies of (S,) samples at 16 kHz in [-1, 1].
+    """Compute (R, C) float32 log-mel energies of (S,) samples at 16 kHz in [-1, 1].
 
-    ``R = 1 + (S - window) // shift``: only whole windows. Normalised: every channel has mean 0 and
-    spread 1 over the utterance.
+    ``R = 1 + (S - window) // shift``: only complete windows. If ``spec.normalised``, every channel
+    has mean 0 and standard deviation 1 over the utterance.
 
     Raises:
         FeatureAbsent: E-FEAT-SHORT, fewer than two rows: one has no spread.
@@ -70,10 +72,10 @@ def fbank(speech: FloatArray, spec: FbankSpec) -> FloatArray:
 
 
 def normalised(rows: FloatArray) -> FloatArray:
-    """Cepstral mean and variance normalisation over the utterance, with the unbiased spread.
+    """Apply cepstral mean and variance normalisation over the utterance (unbiased variance).
 
-    In double precision, in which the mean of equal numbers is exact: a channel that never moves
-    (sound without high frequencies) reads 0, not the sign of a rounding error.
+    It uses double precision, in which the mean of equal numbers is exact: a constant channel (sound
+    without high frequencies) becomes 0 and not a rounding error.
     """
     exact = rows.astype(np.float64)
     spread = exact.std(axis=0, ddof=1)

@@ -1,7 +1,8 @@
-"""NPC: a small convolutional network that predicts a speech frame from its neighbours.
+"""NPC: a small convolutional network that predicts a speech frame from the frames around it.
 
-Each block widens the view by one frame to both sides; beside each block a masked convolution looks
-at it through a hole, so that no masked output has seen its own frame or the frames around it.
+Each block widens the receptive field by one frame on both sides. A masked convolution follows each
+block; its middle taps are 0, so a masked output does not depend on the frame itself or the frames
+next to it.
 
 Source: Non-Autoregressive Predictive Coding (arXiv:2011.00406); names and sizes of tensors are
 those of s3prl's checkpoints. Letters: B batch, R rows (10 ms frames), C channels, D width.
@@ -18,14 +19,14 @@ from torch import Tensor, nn
 from redub.features.models.npc.fbank import FbankSpec
 
 HEADS = (r"vq_layers\..*", r"postnet\..*", r"ae_bottleneck\..*")
-"""Parts of the pre-training that predict the spectrogram; features are taken before them."""
+"""Names of the pre-training heads' tensors; they predict the spectrogram and are not used."""
 
 COUNTERS = (r".*\.num_batches_tracked",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NpcSizes:
-    """``config.model.paras`` of a checkpoint, as far as features depend on it."""
+    """The settings in ``config.model.paras`` of a checkpoint on which the features depend."""
 
     channels: int = 80
     kernel_size: int = 15
@@ -38,17 +39,19 @@ class NpcSizes:
     disable_cross_layer: bool = False
 
     def hole(self, block: int) -> int:
-        """Taps without weight in the middle of a block's masked convolution."""
+        """Return the number of masked middle taps of a block's masked convolution."""
         return self.mask_size + 2 * (block + 1)
 
 
 class NpcRows(NamedTuple):
+    """The output of the network."""
+
     masked: Tensor  # (B, R, D) sum of the masked convolutions
-    unmasked: Tensor  # (B, R, D) the last block
+    unmasked: Tensor  # (B, R, D) output of the last block
 
 
 class ConvBlock(nn.Module):
-    """Three frames to one, then a mix of channels; from the second block on with a shortcut."""
+    """A convolution over three frames and a linear layer, with a shortcut if ``shortcut``."""
 
     def __init__(self, width_in: int, sizes: NpcSizes, *, shortcut: bool) -> None:
         super().__init__()
@@ -60,14 +63,15 @@ class ConvBlock(nn.Module):
         self.bn1 = nn.BatchNorm1d(width) if sizes.batch_norm else nn.Identity()
         self.bn2 = nn.BatchNorm1d(width) if sizes.batch_norm else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, R) to (B, D, R)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, R) → (B, D, R)."""
         y = self.bn2(self.linear(self.activate(self.bn1(self.conv(x)))))
         out: Tensor = self.activate(y + x if self.shortcut else y)
         return out
 
 
 class MaskedConv(nn.Module):
-    """A convolution whose middle taps are shut by a mask that lies in the checkpoint."""
+    """A convolution whose middle taps are masked; the mask is a tensor of the checkpoint."""
 
     conv_mask: Tensor | None
 
@@ -81,23 +85,24 @@ class MaskedConv(nn.Module):
         self.register_buffer("conv_mask", mask)
 
     def shut(self) -> None:
-        """Put the mask into the weights, once instead of at every pass, and let go of it.
+        """Multiply the weights by the mask once, and delete the mask.
 
-        In the public size the masks are 60 MiB of ones and zeros, nearly half of the file.
+        The masks of the public model are 60 MiB, nearly half of the file.
         """
         assert self.conv_mask is not None, "shut twice"
         with torch.no_grad():
             self.conv.weight.mul_(self.conv_mask)
         self.conv_mask = None
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, D, R) to (B, D, R)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, R) → (B, D, R)."""
         return torch.tanh(self.conv(x))
 
 
 class Npc(nn.Module):
-    """Blocks and their masked convolutions; call :meth:`shut` once the weights are in.
+    """Blocks and their masked convolutions; call :meth:`shut` after the weights are loaded.
 
-    ``front`` says what rows it was trained on; it is kept here because it lies in the same file.
+    ``front`` has the front end settings of the training, which are in the same file.
     """
 
     def __init__(self, sizes: NpcSizes, front: FbankSpec) -> None:
@@ -114,21 +119,22 @@ class Npc(nn.Module):
         )
 
     def shut(self) -> Npc:
+        """Apply the masks to the weights; see :meth:`MaskedConv.shut`."""
         for conv in self.masked_convs.values():
             assert isinstance(conv, MaskedConv)
             conv.shut()
         return self
 
     def forward(self, mel: Tensor, valid: Tensor) -> NpcRows:
-        """Rows of a padded batch.
+        """Process a padded batch.
 
         Args:
             mel: (B, R, C) fbank rows; padding may hold anything.
             valid: (B, R) bool, True where the row belongs to the utterance.
 
         Returns:
-            Rows (B, R, D); each block's padding is set to 0, which is what a convolution sees
-            beyond the end of an utterance that is alone. Rows of padding mean nothing.
+            Rows (B, R, D). After each block padding is set to 0, as a convolution pads the end of a
+            single utterance. Rows of padding have no meaning.
         """
         real = valid.unsqueeze(1)  # (B, 1, R)
         x = mel.transpose(1, 2) * real  # (B, C, R)

@@ -8,10 +8,10 @@ TokenIds = tuple[int, ...]
 
 
 def labels_of(weights: WeightFolder) -> tuple[str, ...]:
-    """The names of the probabilities, in order, as ``config.json`` states them.
+    """Read the labels of the classifier, in order, from ``config.json``.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, it states none, or not one for each of 0, 1, ….
+        ModelRefusedError: E-MODEL-FILE, there is not a label for each of 0, 1, ….
     """
     table = weights.json("config.json").get("id2label")
     labels = table if isinstance(table, dict) else {}

@@ -1,9 +1,9 @@
-"""Emotion of texts by a RoBERTa classifier: captions of scene and face, the line, its reaction.
+"""Emotion of texts by a RoBERTa classifier: scene caption, face caption, utterance, reaction.
 
-Seven features share one network: an emotion vector of each caption, of line ‖ reaction and of the
-line alone, and the probabilities of the network's own labels for each text.
-Source: Authentic-Dubber (arXiv:2511.14249) takes 1024 numbers per caption and 2048 for line ‖
-reaction from RoBERTa-large emotion; where in the network it reads them is not published.
+Seven features share one network: an emotion vector of each caption, of utterance ‖ reaction and of
+the utterance alone; and the probabilities of the classifier's labels for each text.
+Source: Authentic-Dubber (arXiv:2511.14249) takes 1024 numbers per caption and 2048 for utterance ‖
+reaction from RoBERTa-large emotion; the layer is not published.
 """
 
 from __future__ import annotations
@@ -33,15 +33,18 @@ POOLINGS = ("cls", "mean", "head")
 
 
 MOST_WASTE = 0.1
-"""Share of a batch that may be padding; what would add more opens a batch of its own."""
+"""Largest fraction of padding in a batch; a text that would add more starts a new batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobertaVectorConfig:
-    """Where the vector is read.
+    """Settings of the emotion vectors with the backend ``roberta``.
 
-    pooling: ``cls``, the last hidden state at ``<s>``, which the classifier sees; ``mean`` of the
-        last hidden states; ``head``, tanh(dense(cls)), the classifier's last layer but one.
+    Attributes:
+        weights: entry of the weights ledger.
+        pooling: the output of the network that is used. ``cls`` is the last hidden state at
+            ``<s>``, the input of the classifier; ``mean`` is the mean of the last hidden states;
+            ``head`` is tanh(dense(cls)), the second last layer of the classifier.
     """
 
     weights: str = "roberta_emotion"
@@ -56,17 +59,19 @@ class RobertaVectorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobertaProbabilityConfig:
+    """Settings of the emotion probabilities with the backend ``roberta``."""
+
     weights: str = "roberta_emotion"
 
 
 class RobertaExtractor(ModelExtractor):
-    """One or more texts of a clip in, one vector out."""
+    """Base of the seven features: compute one vector from one or more texts of a clip."""
 
     kind = "roberta_emotion"
     batch = 32
 
     def load(self) -> TextReader:
-        """The one reader of this process, whichever of the seven features asks first."""
+        """Load the network; all seven features in a process share it."""
         from redub.features.models.roberta_emotion import network as networks
 
         device = self.runtime.torch_device()
@@ -76,29 +81,32 @@ class RobertaExtractor(ModelExtractor):
 
     @cached_property
     def tokens(self) -> TextTokens:
+        """The tokenizer, shared by all seven features in a process."""
         from redub.features.models.roberta_emotion.network import TextTokens
 
         return shared("tokens", self.weights, lambda: TextTokens(self.weights))
 
     def describe(self) -> dict[str, str]:
+        """Add the emotion labels to the description."""
         return {**super().describe(), "labels": ", ".join(labels_of(self.weights))}
 
     @property
     def reader(self) -> TextReader:
+        """The loaded network."""
         reader: TextReader = self.network
         return reader
 
     def texts(self, media: ClipMedia) -> tuple[str, ...]:
-        """The texts that the value is made of, in order: the line, or else the one read text."""
-        line = "text" in self.media
-        return (media.clip.text if line else str(media.features[self.reads[0]]),)
+        """Return the texts for the value: the utterance's text, or else the caption it reads."""
+        reads_text = "text" in self.media
+        return (media.clip.text if reads_text else str(media.features[self.reads[0]]),)
 
     @abstractmethod
     def value(self, readings: Sequence[Reading]) -> FloatArray:
-        """From one reading per text to the feature."""
+        """Compute the feature from the network's outputs for each text."""
 
     def prepare(self, media: ClipMedia) -> tuple[TokenIds, ...]:
-        """Token ids of each text; a text beyond the network's positions loses its end.
+        """Tokenize each text; a text that is too long for the network is truncated.
 
         Raises:
             FeatureAbsent: E-TEXT-NONE, a text is blank.
@@ -111,18 +119,19 @@ class RobertaExtractor(ModelExtractor):
         ids, wanted = self.tokens.ids(text.strip())
         if wanted > len(ids):
             self.tokens.cut += 1
-            log.info("text %d cut from %d tokens to %d", self.tokens.cut, wanted, len(ids))
+            log.info("text %d truncated from %d to %d tokens", self.tokens.cut, wanted, len(ids))
         return ids
 
     def compute(self, inputs: Sequence[tuple[TokenIds, ...]]) -> list[Any]:
+        """Compute the values of some clips in one batch."""
         columns = [self.reader.read(column) for column in zip(*inputs, strict=True)]
         return [self.value(readings) for readings in zip(*columns, strict=True)]
 
     def compute_all(self, inputs: Sequence[tuple[TokenIds, ...]]) -> list[Any]:
-        """:meth:`compute`, in batches of like length; lines and reactions are batched apart.
+        """Run :meth:`compute` in batches of similar length, with separate batches per column.
 
-        That keeps the padding below :data:`MOST_WASTE`, and lets the features that read the same
-        lines meet in the same batches, which are then read once.
+        That keeps padding below :data:`MOST_WASTE`. Features that read the same texts then have the
+        same batches, so the cache of the network is used.
         """
         columns = [self._read_all(column) for column in zip(*inputs, strict=True)]
         return [self.value(readings) for readings in zip(*columns, strict=True)]
@@ -141,10 +150,10 @@ class RobertaExtractor(ModelExtractor):
 def batches_of_like_length(
     lengths: Sequence[int], most: int, *, waste: float = MOST_WASTE
 ) -> list[slice]:
-    """Cut ascending lengths into batches of at most ``most``, each with little padding.
+    """Divide ascending lengths into batches of at most ``most`` members with little padding.
 
-    A batch is padded to its longest member; it ends where the next one would make more than
-    ``waste`` of it padding.
+    A batch is padded to its longest member. It ends where the next member would make the fraction
+    of padding larger than ``waste``.
     """
     batches, first, real = [], 0, 0
     for place, length in enumerate(lengths):
@@ -160,7 +169,7 @@ def batches_of_like_length(
 
 
 class RobertaVector(RobertaExtractor):
-    """The network's state at ``config.pooling``, one after the other for each text."""
+    """The output ``config.pooling`` of the network, concatenated over the texts."""
 
     Config: ClassVar[type] = RobertaVectorConfig
     parts: ClassVar[int] = 1
@@ -174,31 +183,39 @@ class RobertaVector(RobertaExtractor):
         return FeatureSchema(kind="vector", width=self.parts * width)
 
     def value(self, readings: Sequence[Reading]) -> FloatArray:
+        """Concatenate the vectors of the texts."""
         return np.concatenate([getattr(reading, self.config.pooling) for reading in readings])
 
 
 class RobertaSceneEmotion(RobertaVector):
+    """Emotion vector of the scene caption."""
+
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("scene_caption",)
 
 
 class RobertaFaceEmotion(RobertaVector):
+    """Emotion vector of the face caption."""
+
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("face_caption",)
 
 
 class RobertaTextEmotion(RobertaVector):
-    """The line ‖ the reaction it asks for. Where the reaction is the line, the halves are equal."""
+    """Emotion vectors of utterance ‖ reaction; both halves are equal with the builtin reaction."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
     reads: ClassVar[tuple[str, ...]] = ("reaction",)
     parts = 2
 
     def texts(self, media: ClipMedia) -> tuple[str, ...]:
+        """Return the text of the utterance and the reaction."""
         return media.clip.text, str(media.features["reaction"])
 
 
 class RobertaGlobalText(RobertaVector):
+    """Emotion vector of the text of the utterance."""
+
     media: ClassVar[frozenset[Media]] = frozenset({"text"})
 
 
@@ -206,32 +223,40 @@ class RobertaGlobalText(RobertaVector):
 
 
 class RobertaProbabilities(RobertaExtractor):
-    """The network's probabilities of its own labels."""
+    """The classifier's probabilities of its labels."""
 
     Config: ClassVar[type] = RobertaProbabilityConfig
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What each number is the probability of."""
+        """Label of each probability, in order."""
         return labels_of(self.weights)
 
     @property
     def schema(self) -> FeatureSchema:
+        """One probability per label."""
         return FeatureSchema(kind="vector", width=len(self.labels))
 
     def value(self, readings: Sequence[Reading]) -> FloatArray:
+        """Return the probabilities of the text."""
         return readings[0].probabilities
 
 
 class RobertaSceneProbabilities(RobertaProbabilities):
+    """Emotion probabilities of the scene caption."""
+
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("scene_caption",)
 
 
 class RobertaFaceProbabilities(RobertaProbabilities):
+    """Emotion probabilities of the face caption."""
+
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("face_caption",)
 
 
 class RobertaTextProbabilities(RobertaProbabilities):
+    """Emotion probabilities of the text of the utterance."""
+
     media: ClassVar[frozenset[Media]] = frozenset({"text"})

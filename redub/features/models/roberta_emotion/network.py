@@ -1,4 +1,4 @@
-"""RoBERTa with a classification head, read at four places: ``<s>``, the mean, the head, the labels.
+"""RoBERTa with a classification head; outputs: ``<s>`` state, mean state, head, probabilities.
 
 Source: RoBERTa (arXiv:1907.11692), tensor names of transformers' RobertaForSequenceClassification.
 Letters: B texts, L tokens, D width, C labels.
@@ -21,25 +21,26 @@ from redub.features.weights.folder import WeightFolder, load_strictly
 from redub.features.weights.offline import quiet_transformers
 
 OLD_BUFFERS = (r"roberta\.embeddings\.position_ids",)
-"""Counted, not trained; files of older versions of transformers hold it."""
+"""Names of a constant table that files of older versions of transformers contain."""
 
 DEFAULT_NUMBERS = {
     "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "vocab_size": 50_265,
     "max_position_embeddings": 512,
 }  # fmt: skip
-"""What transformers takes where a ``config.json`` leaves them out."""
+"""Default values of transformers for settings that a ``config.json`` does not have."""
 
 BATCHES_REMEMBERED = 64
-"""Seven features read the same texts, one feature after the other: a batch is computed once."""
+"""Size of the cache: seven features read the same texts, so a batch is computed only once."""
 
 
 class Reading(NamedTuple):
-    """What the network makes of one text.
+    """The network's outputs for one text.
 
-    cls: (D,) last hidden state at ``<s>``, the classifier's input.
-    mean: (D,) mean of the last hidden states of all tokens, ``<s>`` and ``</s>`` included.
-    head: (D,) tanh(dense(cls)), the classifier's last layer but one.
-    probabilities: (C,) in the order of ``id2label``.
+    Attributes:
+        cls: (D,) last hidden state at ``<s>``, the input of the classifier.
+        mean: (D,) mean of the last hidden states of all tokens including ``<s>`` and ``</s>``.
+        head: (D,) tanh(dense(cls)), the second last layer of the classifier.
+        probabilities: (C,) in the order of ``id2label``.
     """
 
     cls: FloatArray
@@ -49,11 +50,18 @@ class Reading(NamedTuple):
 
 
 class TextTokens:
-    """Text to ``<s> … </s>``, cut to what the network has positions for."""
+    """Tokenize texts as ``<s> … </s>``, truncated to the number of positions of the network.
+
+    Attributes:
+        most: most tokens of a text.
+        cut: number of truncated texts so far.
+    """
 
     def __init__(self, weights: WeightFolder) -> None:
-        """Raises:
-        ModelRefusedError: E-MODEL-FILE, the tokenizer is damaged or of another model.
+        """Load the tokenizer.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, the tokenizer is damaged or of another model.
         """
         config = {**DEFAULT_NUMBERS, **weights.json("config.json")}
         numbers = {name: config[name] for name in DEFAULT_NUMBERS}
@@ -67,22 +75,22 @@ class TextTokens:
         size, rows = self.tokenizer.get_vocab_size(), numbers["vocab_size"]
         if found != wanted or size > rows:
             raise weights.refused(
-                f"the tokenizer is not this network's: <s>, </s>, <pad> are {found} (config.json: "
-                f"{wanted}), {size} tokens for {rows} embeddings",
+                f"the tokenizer does not fit the network: <s>, </s>, <pad> are {found} "
+                f"(config.json: {wanted}), {size} tokens for {rows} embeddings",
                 code="E-MODEL-FILE",
             )
         self.first, self.last = found[0], found[1]
-        self.cut = 0  # texts that were too long
+        self.cut = 0
 
     def ids(self, text: str) -> tuple[TokenIds, int]:
-        """The ids that are read, at most :attr:`most`, and how many there would have been."""
+        """Return the token ids of a text, at most :attr:`most`, and their number before the cut."""
         inner = self.tokenizer.encode(text, add_special_tokens=False).ids
         kept = inner[: self.most - 2]
         return (self.first, *kept, self.last), len(inner) + 2
 
 
 class TextReader:
-    """A loaded network and its latest batches."""
+    """A loaded network with a cache of its latest batches."""
 
     def __init__(self, module: Any, device: torch.device, *, pad: int) -> None:
         self.module = module
@@ -92,14 +100,15 @@ class TextReader:
         self._read: OrderedDict[tuple[TokenIds, ...], list[Reading]] = OrderedDict()
 
     def parameters(self) -> Iterator[Tensor]:
+        """Iterate over the parameters of the network."""
         parameters: Iterator[Tensor] = self.module.parameters()
         return parameters
 
     def read(self, batch: Sequence[TokenIds]) -> list[Reading]:
-        """One forward pass over some tokenised texts, or none if this very batch was read lately.
+        """Compute the outputs for a batch of tokenized texts, or return them from the cache.
 
-        A batch is remembered as a whole and never by its texts: a value then has the same bytes
-        whatever was computed before it.
+        The cache key is the whole batch, not a single text. So the bytes of a value do not depend
+        on earlier computations.
         """
         key = tuple(batch)
         if key in self._read:
@@ -123,12 +132,12 @@ class TextReader:
             input_ids=ids_BL, attention_mask=valid_BL.long()
         ).last_hidden_state
         cls_BD = states_BLD[:, 0]
-        share_BL = valid_BL / valid_BL.sum(dim=1, keepdim=True)
-        mean_BD = torch.einsum("bl,bld->bd", share_BL, states_BLD)
+        weight_BL = valid_BL / valid_BL.sum(dim=1, keepdim=True)
+        mean_BD = torch.einsum("bl,bld->bd", weight_BL, states_BLD)
         head_BD = torch.tanh(self.module.classifier.dense(cls_BD))
         logits_BC = self.module.classifier.out_proj(head_BD)
-        shares_BC = logits_BC.sigmoid() if self.several_labels else logits_BC.softmax(dim=-1)
-        columns = [t.float().cpu().numpy() for t in (cls_BD, mean_BD, head_BD, shares_BC)]
+        scores_BC = logits_BC.sigmoid() if self.several_labels else logits_BC.softmax(dim=-1)
+        columns = [t.float().cpu().numpy() for t in (cls_BD, mean_BD, head_BD, scores_BC)]
         return [Reading(*(c[row].copy() for c in columns)) for row in range(len(batch))]
 
     def _to_device(self, tensor: Tensor) -> Tensor:
@@ -138,10 +147,10 @@ class TextReader:
 
 
 def load_reader(weights: WeightFolder, device: torch.device) -> TextReader:
-    """A reader with a network filled strictly: the classifier must be there too.
+    """Load the network strictly, including its classifier.
 
     Raises:
-        ModelRefusedError: the files are not this model, or may not be trusted.
+        ModelRefusedError: the files are not this model, or are not trusted.
     """
     transformers = quiet_transformers()
     values = weights.json("config.json")

@@ -1,8 +1,8 @@
-"""What a VideoLLaMA 2 folder's configurations say, checked and without loading a network.
+"""Read and check the configuration files of a VideoLLaMA 2 folder, without loading a network.
 
 Source: the public repositories DAMO-NLP-SG/VideoLLaMA2-7B, -7B-16F and VideoLLaMA2.1-7B-16F. Their
-``config.json`` names the vision tower by its public name only, so the two public towers' sizes are
-written down here; ``vision_tower/config.json`` in the folder goes before them.
+``config.json`` has only the public name of the vision tower. So the sizes of the two public towers
+are in a table here; a file ``vision_tower/config.json`` in the folder overrides them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FAMILIES: dict[str, Language] = {
     "videollama2_mistral": "mistral",
     "videollama2_qwen2": "qwen2",
 }
-"""``model_type`` to language model; the first is an old name of the second."""
+"""``model_type`` → language model; the first name is an old name of the second."""
 
 CONNECTORS = {"stc_connector": 1, "stc_connector_v35": 0}
-"""``mm_projector_type`` to the padding of the connector's 3-D convolution."""
+"""``mm_projector_type`` → padding of the connector's 3-D convolution."""
 
 TOWERS: dict[str, dict[str, Any]] = {
     "clip-vit-large-patch14-336": {
@@ -38,13 +38,13 @@ TOWERS: dict[str, dict[str, Any]] = {
         "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6,
     },
 }  # fmt: skip
-"""The public towers' sizes: openai/clip-vit-large-patch14-336, google/siglip-so400m-patch14-384."""
+"""Sizes of openai/clip-vit-large-patch14-336 and google/siglip-so400m-patch14-384."""
 
 NORMAL: dict[TowerKind, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "siglip": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
-"""Mean and spread of red, green, blue in [0, 1], as each tower was trained."""
+"""Mean and standard deviation of red, green, blue in [0, 1] in the training of each tower."""
 
 LANGUAGE_FIELDS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -53,22 +53,23 @@ LANGUAGE_FIELDS = (
     "max_window_layers", "layer_types", "attention_dropout", "initializer_range",
     "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id",
 )  # fmt: skip
-"""What is taken over from ``config.json``: sizes and numbers, no switch of the library."""
+"""Fields that are read from ``config.json``: sizes and numbers, but no switches of the library."""
 
 TOWER_FIELDS = tuple(TOWERS["clip-vit-large-patch14-336"])
 
 LARGEST_WIDTH = 4096  # of the 7B families; the 72B model has 8192
-MOST_FRAMES = 32  # a hard limit of the public code
-USUAL_FRAMES = 8  # where config.json does not say
+MOST_FRAMES = 32  # limit of the public code
+USUAL_FRAMES = 8  # default if config.json has no value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLlama2Plan:
-    """The parts of one checkpoint and how they fit together.
+    """The parts of one checkpoint and their sizes.
 
-    ``padding``: of the connector's 3-D convolution. ``frames``: pictures shown per clip.
-    ``tower_layers``: how many layers of the vision tower are run. ``aspect``: what the public
-    code does to oblong pictures.
+    Attributes:
+        tower_layers: number of layers of the vision tower that run.
+        padding: padding of the connector's 3-D convolution.
+        frames: frames per clip.
     """
 
     language: Language
@@ -81,25 +82,26 @@ class VideoLlama2Plan:
 
     @property
     def side(self) -> int:
-        """Pixels of the square picture the tower looks at."""
+        """Side of the tower's square input, in pixels."""
         return int(self.tower_config["image_size"])
 
     @property
     def aspect(self) -> Literal["crop", "squash"]:
+        """How the public code makes frames square."""
         return "crop" if self.tower == "clip" else "squash"
 
     @property
     def bars(self) -> tuple[int, ...]:
-        """The colour of added bars: the tower's mean, rounded down."""
+        """Colour of added bars: the mean colour of the tower, rounded down, 0–255."""
         return tuple(int(255 * value) for value in NORMAL[self.tower][0])
 
 
 def read_plan(weights: WeightFolder) -> VideoLlama2Plan:
-    """Read ``config.json`` (and ``vision_tower/config.json`` where it is listed).
+    """Read ``config.json``, and ``vision_tower/config.json`` if it is listed.
 
     Raises:
-        ModelRefusedError: E-MODEL-KIND, another model, or a member of the family that redub does
-            not read; E-MODEL-FILE, a value is missing or senseless; E-MODEL-CODE.
+        ModelRefusedError: E-MODEL-KIND, another model, or a variant that redub does not support;
+            E-MODEL-FILE, a value is missing or invalid; E-MODEL-CODE.
     """
     config = weights.json("config.json")
     language = _language(weights, config)
@@ -109,9 +111,9 @@ def read_plan(weights: WeightFolder) -> VideoLlama2Plan:
     select = _whole(weights, config, "mm_vision_select_layer", default=-2, least=-layers)
     if select > -1 or config.get("mm_vision_select_feature", "patch") != "patch":
         raise weights.refused(
-            f"config.json takes layer {select} and "
-            f"'{config.get('mm_vision_select_feature')}' from the vision tower; redub reads "
-            "checkpoints that take patches and count layers from the end",
+            f"config.json selects layer {select} and "
+            f"'{config.get('mm_vision_select_feature')}' of the vision tower; redub supports "
+            "only 'patch' and layers counted from the end",
             code="E-MODEL-KIND",
         )
     if _whole(weights, config, "mm_hidden_size") != tower_config["hidden_size"]:
@@ -140,7 +142,7 @@ def _language(weights: WeightFolder, config: Mapping[str, Any]) -> Language:
     name = str(config.get("model_type", ""))
     if name == "videollama2_mixtral":
         raise weights.refused(
-            "this is VideoLLaMA2-8x7B; redub reads the 7B models", code="E-MODEL-KIND"
+            "this is VideoLLaMA2-8x7B; redub supports the 7B models", code="E-MODEL-KIND"
         )
     if name not in FAMILIES:
         raise weights.refused(
@@ -149,18 +151,19 @@ def _language(weights: WeightFolder, config: Mapping[str, Any]) -> Language:
     width = _whole(weights, config, "hidden_size")
     if width > LARGEST_WIDTH:
         raise weights.refused(
-            f"hidden_size is {width}: this is VideoLLaMA2-72B or the like; redub reads the 7B "
-            "models",
+            f"hidden_size is {width}, as in VideoLLaMA2-72B; redub supports the 7B models",
             code="E-MODEL-KIND",
         )
     if weights.path.name.lower().endswith("-base"):
         raise weights.refused(
-            "a '-Base' checkpoint is a stage of the pre-training that follows no instructions; "
-            "take the one without '-Base'",
+            "a '-Base' checkpoint is from the pre-training and does not follow instructions; "
+            "use the checkpoint without '-Base'",
             code="E-MODEL-KIND",
         )
     if config.get("quantization_config"):
-        raise weights.refused("the weights are quantised; take the plain ones", code="E-MODEL-KIND")
+        raise weights.refused(
+            "the weights are quantised; use the unquantised weights", code="E-MODEL-KIND"
+        )
     return FAMILIES[name]
 
 
@@ -168,7 +171,7 @@ def _padding(weights: WeightFolder, config: Mapping[str, Any]) -> int:
     name = str(config.get("mm_projector_type", ""))
     if name == "spatial_conv":
         raise weights.refused(
-            "mm_projector_type is 'spatial_conv', which cannot work in the public code either",
+            "mm_projector_type is 'spatial_conv', which does not work in the public code, either",
             code="E-MODEL-KIND",
         )
     if name not in CONNECTORS:
@@ -195,7 +198,7 @@ def _tower(weights: WeightFolder, config: Mapping[str, Any]) -> tuple[TowerKind,
         own = TOWERS[name]
     else:
         raise weights.refused(
-            f"the sizes of the vision tower '{name}' are not known; put its config.json into "
+            f"the sizes of the vision tower '{name}' are unknown; put its config.json into "
             "the folder as vision_tower/config.json and record the weights again",
             code="E-MODEL-FILE",
         )

@@ -1,10 +1,10 @@
-"""The spatial-temporal convolution connector between VideoLLaMA 2's eyes and its language model.
+"""The spatial-temporal convolution connector of VideoLLaMA 2, from vision tower to language model.
 
-Two stages of four RegNet blocks over single frames, with a 3-D convolution between them that halves
-time, height and width; then two linear layers.
+It has two stages of four RegNet blocks over single frames, with a 3-D convolution between them that
+halves time, height and width; then two linear layers.
 Source: VideoLLaMA 2 (arXiv:2406.07476), §2.1 "Spatial-Temporal Convolution Connector"; the blocks
-are those of RegNet (arXiv:2003.13678) with squeeze-and-excitation, depth-wise where they mix space.
-Letters: B clips, V frames, H and W patches down and across, C channels, L visual tokens, D width of
+are those of RegNet (arXiv:2003.13678) with squeeze-and-excitation and depth-wise 3 x 3 convolution.
+Letters: B clips, V frames, H and W patch rows and columns, C channels, L visual tokens, D width of
 the language model.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DEPTH = 4  # blocks per stage
-EXCITED = 0.25  # width of the squeeze, as a share of the channels that enter the block
+EXCITED = 0.25  # width of the squeeze, as a fraction of the block's input channels
 EPS = 1e-5
 
 
@@ -26,7 +26,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=False)
-        self.bn = nn.LayerNorm(outputs, eps=EPS)  # the checkpoints' name; it is no batch norm
+        self.bn = nn.LayerNorm(outputs, eps=EPS)  # the name in checkpoints; not a batch norm
         self.linear = linear
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class ConvNorm(nn.Module):
 
 
 class Excitation(nn.Module):
-    """A gate per channel from the mean over the frame."""
+    """Squeeze-and-excitation: a gate per channel, computed from the mean over the frame."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -44,13 +44,14 @@ class Excitation(nn.Module):
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C, H, W)."""
         squeezed = functional.silu(self.fc1(maps.mean((2, 3), keepdim=True)))
         gate: Tensor = self.fc2(squeezed).sigmoid()
         return maps * gate
 
 
 class Block(nn.Module):
-    """RegNet bottleneck: point-wise, depth-wise 3 x 3, gate, point-wise, plus its input."""
+    """RegNet bottleneck: point-wise, depth-wise 3 x 3, gate, point-wise, plus shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -63,6 +64,7 @@ class Block(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C', H, W)."""
         inner = self.conv3(self.se(self.conv2(self.conv1(maps))))
         return functional.silu(inner + self.downsample(maps))
 
@@ -76,13 +78,14 @@ class Stage(nn.Module):
             self.add_module(f"b{k + 1}", Block(outputs if k else inputs, outputs))
 
     def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C', H, W)."""
         for block in self.children():
             maps = block(maps)
         return maps
 
 
 class StcConnector(nn.Module):
-    """Patch features of a clip's frames in, visual tokens for the language model out.
+    """Turn the patch features of a clip into visual tokens for the language model.
 
     ``padding`` of the 3-D convolution is 1 in ``stc_connector`` and 0 in ``stc_connector_v35``.
     """
@@ -90,7 +93,7 @@ class StcConnector(nn.Module):
     def __init__(self, inputs: int, width: int, *, padding: int) -> None:
         super().__init__()
         self.s1 = Stage(inputs, width)
-        # A Sequential of one: the checkpoints call the convolution ``sampler.0``.
+        # A Sequential with one layer, because checkpoints name the convolution ``sampler.0``.
         self.sampler = nn.Sequential(
             nn.Conv3d(width, width, kernel_size=2, stride=2, padding=padding)
         )
@@ -98,14 +101,14 @@ class StcConnector(nn.Module):
         self.readout = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Mix and thin out the patches of each clip.
+        """Mix and downsample the patches of each clip.
 
         Args:
-            patches: (B, V, H, W, C), features of every frame's patches.
+            patches: (B, V, H, W, C), features of the patches of every frame.
 
         Returns:
-            (B, L, D), frame after frame, row after row. With n' = (n + 2 · padding) // 2 for each
-            of V, H and W, L is V'·H'·W': 8 frames of 24 x 24 give 5·13·13 = 845.
+            (B, L, D), ordered by frame, then by row. L is V'·H'·W' with n' = (n + 2 · padding) // 2
+            for each of V, H and W: 8 frames of 24 x 24 give 5·13·13 = 845.
         """
         clips, frames = patches.shape[:2]
         maps = self.s1(patches.flatten(0, 1).permute(0, 3, 1, 2))  # (B·V, D, H, W)

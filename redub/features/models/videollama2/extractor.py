@@ -1,8 +1,8 @@
-"""Captions by VideoLLaMA 2, for the scene and for the face.
+"""Captions of scene and face by VideoLLaMA 2.
 
-Source: VideoLLaMA 2 (arXiv:2406.07476) and the public README's way to show it a video: N pictures,
-each the middle of one of N equal stretches of the clip, N as the checkpoint says.
-Letters: N pictures shown, S side of the square that the vision tower looks at.
+Source: VideoLLaMA 2 (arXiv:2406.07476) and the frame sampling of its public README: the clip is
+divided into N equal intervals, and the middle frame of each is used. The checkpoint sets N.
+Letters: N chosen frames, S side of the square input of the vision tower.
 """
 
 from __future__ import annotations
@@ -30,10 +30,16 @@ from redub.features.picture.caption_frames import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLlama2SceneConfig:
-    """``weights``: entry of the ledger. ``dtype``: what the network computes in.
+    """Settings of ``[features.scene_caption]`` with the backend ``videollama2``.
 
-    ``aspect``: ``crop`` does what the public README's code does to oblong pictures (CLIP towers see
-    the square middle, SigLIP towers see everything squeezed); ``pad`` adds bars, as in training.
+    Attributes:
+        weights: entry of the weights ledger.
+        dtype: type of the computation.
+        prompt: the instruction.
+        max_new_tokens: longest caption, 1 to 2048.
+        aspect: how a frame becomes square. ``crop`` is the processing of the public README: CLIP
+            towers get the square middle, SigLIP towers get the whole frame squashed. ``pad`` adds
+            bars, as in the training.
     """
 
     weights: str = "videollama2"
@@ -48,7 +54,11 @@ class VideoLlama2SceneConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLlama2FaceConfig:
-    """As for the scene; ``margin`` is added around the face, as a share of the box's side."""
+    """Settings of ``[features.face_caption]`` with the backend ``videollama2``.
+
+    Attributes:
+        margin: added on every side of the face, as a fraction of the side of its box; 0 to 2.
+    """
 
     weights: str = "videollama2"
     dtype: Precision = "bfloat16"
@@ -61,34 +71,37 @@ class VideoLlama2FaceConfig:
 
 
 class VideoLlama2Captioner(VideoCaptioner):
-    """The network behind both features."""
+    """Base of both VideoLLaMA 2 features."""
 
     kind: ClassVar[str] = "videollama2"
 
     def read_plan(self) -> VideoLlama2Plan:
+        """Read the plan; see :func:`redub.features.models.videollama2.checkpoint.read_plan`."""
         return read_plan(self.weights)
 
     def build(self, plan: VideoLlama2Plan, device: Any) -> Any:
+        """Load the network; see :meth:`VideoCaptioner.build`."""
         from redub.features.models.videollama2.network import load_videollama2
 
         return load_videollama2(self.weights, plan, dtype=self.config.dtype, device=device)
 
     def describe(self) -> dict[str, str]:
+        """Add the input size and the language model to the description."""
         plan = self.plan
         return {
             **super().describe(),
-            "looks at": f"{plan.frames} pictures of {plan.side} × {plan.side} through {plan.tower}",
+            "looks at": f"{plan.frames} frames of {plan.side} × {plan.side} through {plan.tower}",
             "writes with": f"{plan.language}, up to {self.config.max_new_tokens} tokens",
         }
 
 
 class VideoLlama2SceneCaption(VideoLlama2Captioner):
-    """Whole pictures in, a text about the scene out."""
+    """Compute a text about the scene from whole frames."""
 
     Config: ClassVar[type] = VideoLlama2SceneConfig
 
     def prepare(self, media: ClipMedia) -> ByteArray:
-        """(N, S, S, 3) uint8 RGB.
+        """Choose and resize the frames, (N, S, S, 3) uint8 RGB.
 
         Raises:
             FeatureAbsent: E-FEAT-NOPICTURE.
@@ -103,13 +116,13 @@ class VideoLlama2SceneCaption(VideoLlama2Captioner):
 
 
 class VideoLlama2FaceCaption(VideoLlama2Captioner):
-    """Squares around the face in, a text about the expression out."""
+    """Compute a text about the expression from squares around the face."""
 
     reads: ClassVar[tuple[str, ...]] = ("face_track",)
     Config: ClassVar[type] = VideoLlama2FaceConfig
 
     def prepare(self, media: ClipMedia) -> ByteArray:
-        """(N, S, S, 3) uint8 RGB.
+        """Cut and resize the face squares, (N, S, S, 3) uint8 RGB.
 
         Raises:
             FeatureAbsent: E-FEAT-NOPICTURE, E-FEAT-NOFACE.

@@ -1,8 +1,8 @@
-"""VideoLLaMA 2: a vision tower, the connector and a language model, from stock parts.
+"""VideoLLaMA 2: vision tower and language model of transformers, with the connector between them.
 
 Source: VideoLLaMA 2 (arXiv:2406.07476) and its public repository, for the order of the parts, the
 names of the tensors, the system message and the prompt.
-Letters: B clips, N pictures per clip, S side of a picture, H and W patches down and across,
+Letters: B clips, N frames per clip, S side of a frame, H and W patch rows and columns,
 L positions of a prompt, D width of the language model.
 """
 
@@ -38,7 +38,7 @@ from redub.features.weights.offline import quiet_transformers
 
 MARK = "<video>"
 KEY_MAPPING = {r"vision_tower\.vision_tower\.vision_model\.": "vision_tower.vision_tower."}
-"""The library has flattened its towers since the checkpoints were written."""
+"""Old → current tensor names: transformers changed the structure of its vision towers."""
 
 SYSTEM = (
     "<<SYS>>\nYou are a helpful, respectful and honest assistant. Always answer as helpfully as "
@@ -48,13 +48,13 @@ SYSTEM = (
     "coherent, explain why instead of answering something not correct. If you don't know the "
     "answer to a question, please don't share false information.\n<</SYS>>"
 )
-"""LLaMA 2's public system prompt, which the Mistral members of the family were tuned with."""
+"""LLaMA 2's public system prompt; the variants with Mistral were tuned with it."""
 
 
 class VisionTower(nn.Module):
-    """CLIP or SigLIP up to the layer whose states the connector reads.
+    """CLIP or SigLIP up to the layer whose states are the input of the connector.
 
-    The layers after it are loaded, because the checkpoint holds them, and never run.
+    The later layers are loaded, because the checkpoint contains them, but they never run.
     """
 
     def __init__(self, tower: nn.Module, kind: TowerKind, layers: int) -> None:
@@ -64,21 +64,21 @@ class VisionTower(nn.Module):
         self.layers = layers
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(N, 3, S, S) normalised pictures to (N, H, W, C) patch states."""
+        """Compute patch states: (N, 3, S, S) normalised frames → (N, H, W, C)."""
         states = self.vision_tower.embeddings(pictures)
         if self.kind == "clip":
-            states = self.vision_tower.pre_layrnorm(states)  # the library's spelling
+            states = self.vision_tower.pre_layrnorm(states)  # the spelling of transformers
         for layer in self.vision_tower.encoder.layers[: self.layers]:
             states = layer(states, None)
         if self.kind == "clip":
-            states = states[:, 1:]  # the class token
+            states = states[:, 1:]  # without the class token
         side = round(states.size(1) ** 0.5)
         patches: Tensor = states.unflatten(1, (side, side))
         return patches
 
 
 def tower_of(plan: VideoLlama2Plan, weights: WeightFolder) -> VisionTower:
-    """The vision tower with fresh weights, in the shape that a plan says."""
+    """Build the vision tower of a plan, with uninitialised weights."""
     transformers = quiet_transformers()
     names = {
         "clip": ("CLIPVisionConfig", "CLIPVisionModel"),
@@ -92,7 +92,7 @@ def tower_of(plan: VideoLlama2Plan, weights: WeightFolder) -> VisionTower:
 
 @cache
 def model_class(language: Language) -> Any:
-    """The library's language model with eyes; a class, because ``from_pretrained`` wants one."""
+    """Make the class of the language model with vision; ``from_pretrained`` needs a class."""
     transformers = quiet_transformers()
     base = {
         "mistral": transformers.MistralForCausalLM,
@@ -100,6 +100,8 @@ def model_class(language: Language) -> Any:
     }[language]
 
     class SeeingLanguageModel(base):  # type: ignore[misc,valid-type]
+        """The language model with vision tower and connector."""
+
         def __init__(self, config: Any, plan: VideoLlama2Plan, origin: WeightFolder) -> None:
             super().__init__(config)
             self.model.vision_tower = tower_of(plan, origin)
@@ -111,19 +113,24 @@ def model_class(language: Language) -> Any:
 
 
 def language_config(plan: VideoLlama2Plan, weights: WeightFolder) -> Any:
+    """Make the configuration of the language model.
+
+    Raises:
+        ModelRefusedError: E-MODEL-FILE, the library refuses a value.
+    """
     transformers = quiet_transformers()
     kind = {"mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config}
     return library_config(weights, kind[plan.language], plan.language_config)
 
 
 class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
-    """A loaded captioner: pictures and an instruction in, sentences out."""
+    """A loaded caption model: it writes sentences from frames and an instruction."""
 
     def prompt(self, instruction: str) -> tuple[str, str]:
-        """The text before and after the pictures.
+        """Return the prompt's text before and after the frames.
 
         Raises:
-            ModelRefusedError: E-MODEL-FILE, the checkpoint's chat template cannot be used.
+            ModelRefusedError: E-MODEL-FILE, the chat template of the checkpoint cannot be used.
         """
         return render(lambda: self._chat(f"{MARK}\n{instruction}"), self.weights, MARK)
 
@@ -135,7 +142,7 @@ class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
             return self._templated([user])  # the template adds its own system message
         try:
             return self._templated([{"role": "system", "content": SYSTEM}, user])
-        except jinja2.TemplateError:  # templates before August 2024 know no system role
+        except jinja2.TemplateError:  # templates before August 2024 have no system role
             return self._templated([{**user, "content": f"{SYSTEM}\n\n{request}"}])
 
     def _templated(self, messages: list[dict[str, str]]) -> str:
@@ -146,7 +153,7 @@ class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
 
     @torch.inference_mode()
     def visual_tokens(self, pictures: ByteArray) -> Tensor:
-        """(L, D) tokens of one clip, from its (N, S, S, 3) uint8 pictures."""
+        """Compute the (L, D) tokens of one clip from its (N, S, S, 3) uint8 frames."""
         frames = torch.from_numpy(np.ascontiguousarray(pictures))
         if self.device.type == "cuda":
             frames = frames.pin_memory().to(self.device, non_blocking=True)
@@ -162,10 +169,10 @@ class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
 
     @torch.inference_mode()
     def prompts(self, instruction: str, clips: Sequence[ByteArray]) -> Tensor:
-        """(B, L, D) embeddings of the whole prompt; equal lengths, so nothing is padding.
+        """Compute (B, L, D) embeddings of the whole prompts; all have one length, without padding.
 
-        A clip's pictures are a batch of their own for the tower and the connector, so clips go
-        through them one by one: little memory, and the same numbers in any batch.
+        The frames of a clip form a batch for the tower and the connector, so clips are processed
+        one by one. This needs little memory and gives the same numbers in any batch.
         """
         before, after = (self._embedded(text) for text in self.prompt(instruction))
         return torch.stack([torch.cat([before, self.visual_tokens(c), after]) for c in clips])
@@ -177,10 +184,11 @@ class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
         return embedded
 
     def captions(self, instruction: str, clips: Sequence[ByteArray], most_tokens: int) -> list[str]:
-        """One text per clip, greedy.
+        """Write one text per clip by greedy decoding.
 
         Args:
-            clips: (N, S, S, 3) uint8 RGB each, N and S as the plan says.
+            clips: (N, S, S, 3) uint8 RGB each; the plan sets N and S.
+            most_tokens: largest number of new tokens.
         """
         prompts = self.prompts(instruction, clips)
         valid = torch.ones(prompts.shape[:2], dtype=torch.bool, device=prompts.device)
@@ -190,16 +198,16 @@ class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
 def load_videollama2(
     weights: WeightFolder, plan: VideoLlama2Plan, *, dtype: str, device: Any
 ) -> VideoLlama2:
-    """Read the whole checkpoint.
+    """Load the whole checkpoint.
 
     Raises:
-        ModelRefusedError: E-MODEL-KIND, only the connector is there; else as
+        ModelRefusedError: E-MODEL-KIND, the files have only the connector; else as
             :func:`~redub.features.models.caption_writer.strict_model` and ``read_tokenizer``.
     """
     names = tensor_names(weights)
     if names and all("mm_projector" in name for name in names):
         raise weights.refused(
-            "only the connector (mm_projector) is there; take the whole fine-tuned checkpoint, "
+            "has only the connector (mm_projector); use the whole fine-tuned checkpoint, "
             "without '-Base'",
             code="E-MODEL-KIND",
         )

@@ -1,7 +1,7 @@
-"""What a VideoLLaMA 3 folder's configurations say, checked and without loading a network.
+"""Read and check the configuration files of a VideoLLaMA 3 folder, without loading a network.
 
 Source: the ``video_llama_3`` classes of transformers and the folders made for them (such as
-lkhl/VideoLLaMA3-2B-Image-HF). The publisher's own folders ask for code of their own and are
+lkhl/VideoLLaMA3-2B-Image-HF). The folders of the original publisher need custom code and are
 refused.
 """
 
@@ -27,16 +27,20 @@ USUAL: dict[str, Any] = {
     "temporal_patch_size": 1, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
     "use_token_compression": True,
 }  # fmt: skip
-"""The library's values where the folder's preprocessor file is silent."""
+"""Default values of the library for fields that the preprocessor file does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLlama3Plan:
-    """Sizes of the network and how a video is cut for it.
+    """Sizes of the network and of its input.
 
-    ``least_pixels``: of one picture. ``most_pixels``: of all pictures of a clip together.
-    ``merge``: patches down and across that become one token. ``thins``: whether tokens are left out
-    that show what the picture before shows.
+    Attributes:
+        patch: side of a patch in pixels.
+        merge: a token is a square of ``merge`` x ``merge`` patches.
+        least_pixels: least pixels of one frame.
+        most_pixels: most pixels of all frames of a clip together.
+        mean, spread: mean and standard deviation of red, green, blue in [0, 1].
+        thins: whether tokens that repeat the previous frame are dropped.
     """
 
     network: Mapping[str, Any]
@@ -50,7 +54,11 @@ class VideoLlama3Plan:
     thins: bool
 
     def picture_size(self, height: int, width: int, pictures: int) -> tuple[int, int]:
-        """Height and width nearest to the given ones, in whole tokens and within the limits."""
+        """Return the nearest height and width in whole tokens within the limits.
+
+        Args:
+            pictures: number of frames of the clip.
+        """
         unit, most = self.patch * self.merge, self.most_pixels // pictures
         high, wide = (round(side / unit) * unit for side in (height, width))
         if high * wide > most:
@@ -65,11 +73,11 @@ class VideoLlama3Plan:
 
 
 def read_plan(weights: WeightFolder) -> VideoLlama3Plan:
-    """Read ``config.json`` and, where it is listed, the video preprocessor's file.
+    """Read ``config.json``, and the video preprocessor's file if it is listed.
 
     Raises:
-        ModelRefusedError: E-MODEL-CODE, the publisher's own layout, which asks for code;
-            E-MODEL-KIND, another model; E-MODEL-FILE, a value is missing or senseless.
+        ModelRefusedError: E-MODEL-CODE, the layout of the original publisher, which needs code;
+            E-MODEL-KIND, another model; E-MODEL-FILE, a value is missing or invalid.
     """
     config = weights.json("config.json")
     text, vision = config.get("text_config"), config.get("vision_config")

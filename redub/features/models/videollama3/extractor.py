@@ -1,8 +1,8 @@
-"""Captions by VideoLLaMA 3, for the scene and for the face.
+"""Captions of scene and face by VideoLLaMA 3.
 
-Source: VideoLLaMA 3 (arXiv:2501.13106) and the ``video_llama_3`` classes of transformers. Pictures
-keep their shape and the network is told when each was taken.
-Letters: N pictures shown, H and W their height and width.
+Source: VideoLLaMA 3 (arXiv:2501.13106) and the ``video_llama_3`` classes of transformers. Frames
+keep their aspect ratio, and the prompt contains the time of each frame.
+Letters: N chosen frames, H and W their height and width.
 """
 
 from __future__ import annotations
@@ -34,15 +34,24 @@ from redub.features.picture.caption_frames import (
     uniform_frames,
 )
 
-FACE_SIDE = 336  # 12 x 12 tokens: faces come in all sizes, the network wants one per clip
+FACE_SIDE = 336  # 12 x 12 tokens; all faces of a clip must have one size
 
 
-MOST_FRAMES = 180  # the library's limit
+MOST_FRAMES = 180  # limit of the library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLlama3SceneConfig:
-    """``frames``: pictures shown, the middles of equal stretches. ``video``: the picture clock."""
+    """Settings of ``[features.scene_caption]`` with the backend ``videollama3``.
+
+    Attributes:
+        video: gives the frame rate for the times of the frames.
+        weights: entry of the weights ledger.
+        dtype: type of the computation.
+        prompt: the instruction.
+        max_new_tokens: longest caption, 1 to 2048.
+        frames: number of uniformly chosen frames, 1 to 180.
+    """
 
     video: VideoSpec
     weights: str = "videollama3"
@@ -58,7 +67,11 @@ class VideoLlama3SceneConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLlama3FaceConfig:
-    """As for the scene; ``margin`` is added around the face, as a share of the box's side."""
+    """Settings of ``[features.face_caption]`` with the backend ``videollama3``.
+
+    Attributes:
+        margin: added on every side of the face, as a fraction of the side of its box; 0 to 2.
+    """
 
     video: VideoSpec
     weights: str = "videollama3"
@@ -81,37 +94,46 @@ def _check_frames(frames: int) -> None:
 
 
 class VideoLlama3Captioner(VideoCaptioner):
-    """The network behind both features."""
+    """Base of both VideoLLaMA 3 features."""
 
     kind: ClassVar[str] = "videollama3"
 
     def read_plan(self) -> VideoLlama3Plan:
+        """Read the plan; see :func:`redub.features.models.videollama3.checkpoint.read_plan`."""
         return read_plan(self.weights)
 
     def build(self, plan: VideoLlama3Plan, device: Any) -> Any:
+        """Load the network; see :meth:`VideoCaptioner.build`."""
         from redub.features.models.videollama3.network import load_videollama3
 
         return load_videollama3(self.weights, plan, dtype=self.config.dtype, device=device)
 
     def timed(self, pictures: Sequence[ByteArray], chosen: Sequence[int]) -> TimedPictures:
-        """Scale pictures of one size to whole tokens and date them."""
+        """Scale frames of one size to whole tokens, and add their times.
+
+        Args:
+            chosen: indices of the frames in the clip.
+        """
         height, width = pictures[0].shape[:2]
         height, width = self.plan.picture_size(height, width, len(pictures))
         scaled = np.stack([resized(pillow_image().fromarray(p), width, height) for p in pictures])
         return TimedPictures(scaled, tuple(k / self.config.video.fps for k in chosen))
 
     def size(self, prepared: TimedPictures) -> float:
+        """Number of colour values, for sorting into batches."""
         return float(prepared.pictures.size)
 
 
 class VideoLlama3SceneCaption(VideoLlama3Captioner):
-    """Whole pictures in, a text about the scene out."""
+    """Compute a text about the scene from whole frames."""
 
     Config: ClassVar[type] = VideoLlama3SceneConfig
 
     def prepare(self, media: ClipMedia) -> TimedPictures:
-        """Raises:
-        FeatureAbsent: E-FEAT-NOPICTURE.
+        """Choose and scale the frames.
+
+        Raises:
+            FeatureAbsent: E-FEAT-NOPICTURE.
         """
         frames = clip_pictures(media)
         chosen = uniform_frames(len(frames), self.config.frames)
@@ -119,14 +141,16 @@ class VideoLlama3SceneCaption(VideoLlama3Captioner):
 
 
 class VideoLlama3FaceCaption(VideoLlama3Captioner):
-    """Squares around the face in, a text about the expression out."""
+    """Compute a text about the expression from squares around the face."""
 
     reads: ClassVar[tuple[str, ...]] = ("face_track",)
     Config: ClassVar[type] = VideoLlama3FaceConfig
 
     def prepare(self, media: ClipMedia) -> TimedPictures:
-        """Raises:
-        FeatureAbsent: E-FEAT-NOPICTURE, E-FEAT-NOFACE.
+        """Cut and scale the face squares.
+
+        Raises:
+            FeatureAbsent: E-FEAT-NOPICTURE, E-FEAT-NOFACE.
         """
         squares, chosen = face_pictures(media, self.config.frames, margin=self.config.margin)
         pictures = square_pictures(squares, FACE_SIDE, aspect="squash", bars=(0, 0, 0))

@@ -8,7 +8,7 @@ from redub.core.types import ByteArray
 
 
 class TimedPictures(NamedTuple):
-    """(N, H, W, 3) uint8 RGB, sides in whole tokens, and when each was taken, in seconds."""
+    """(N, H, W, 3) uint8 RGB frames with sides in whole tokens, and their times in seconds."""
 
     pictures: ByteArray
     seconds: tuple[float, ...]

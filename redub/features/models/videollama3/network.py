@@ -1,8 +1,8 @@
-"""VideoLLaMA 3 as transformers has it, with the input side that there needs torchvision.
+"""VideoLLaMA 3 of transformers, with input processing that does not need torchvision.
 
-Source: the ``video_llama_3`` classes of transformers: order of the patches, rule for tokens that
-are left out, time stamps in the prompt. Pictures are scaled by Pillow here, by torchvision there.
-Letters: B clips, N pictures per clip, H and W picture height and width, K tokens kept, L positions
+Source: the ``video_llama_3`` classes of transformers: order of the patches, rule for dropped
+tokens, time stamps in the prompt. Frames are scaled by Pillow here and by torchvision there.
+Letters: B clips, N frames per clip, H and W frame height and width, K kept tokens, L positions
 of a prompt, D width of the language model.
 """
 
@@ -30,11 +30,11 @@ from redub.features.weights.folder import WeightFolder
 from redub.features.weights.offline import quiet_transformers
 
 MARK = "<|video_pad|>"
-SAME = 0.1  # mean difference of normalised colours times 255, up to which a token is a repetition
+SAME = 0.1  # largest mean difference (normalised colours times 255) of a repeated token
 
 
 def patches_of(pictures: Tensor, patch: int, merge: int) -> Tensor:
-    """Cut pictures into patches, those of one token in a row.
+    """Cut frames into patches, grouped by token.
 
     Args:
         pictures: (N, 3, H, W), sides divisible by ``patch · merge``.
@@ -45,18 +45,18 @@ def patches_of(pictures: Tensor, patch: int, merge: int) -> Tensor:
     count, colours, height, width = pictures.shape
     high, wide = height // (patch * merge), width // (patch * merge)
     cut = pictures.reshape(count, colours, high, merge, patch, wide, merge, patch)
-    ordered = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)  # picture, token, patch in it, colour, pixels
+    ordered = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)  # frame, token, patch in it, colour, pixels
     return ordered.reshape(count, high * wide, merge * merge, colours * patch * patch)
 
 
 def kept_tokens(patches: Tensor) -> Tensor:
-    """Which tokens show something else than the picture before; every picture keeps at least one.
+    """Select the tokens that differ from the previous frame; every frame keeps at least one.
 
     Args:
-        patches: (N, tokens, merge², values) as :func:`patches_of` gives them, normalised.
+        patches: (N, tokens, merge², values) from :func:`patches_of`, normalised.
 
     Returns:
-        (N, tokens) bool; all of the first picture.
+        (N, tokens) bool; all True for the first frame.
     """
     change = patches.diff(dim=0).abs().flatten(2).mean(dim=-1) * 255
     kept = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
@@ -66,10 +66,14 @@ def kept_tokens(patches: Tensor) -> Tensor:
 
 
 class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
-    """A loaded captioner: dated pictures and an instruction in, sentences out."""
+    """A loaded caption model: it writes sentences from frames with times and an instruction."""
 
     def prompt(self, instruction: str) -> tuple[str, str]:
-        """The text before and after the pictures."""
+        """Return the prompt's text before and after the frames.
+
+        Raises:
+            ModelRefusedError: E-MODEL-FILE, the chat template of the checkpoint cannot be used.
+        """
         return render(lambda: self._chat(instruction), self.weights, MARK)
 
     def _chat(self, instruction: str) -> str:
@@ -78,13 +82,13 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
             [{"role": "user", "content": content}],
             tokenize=False,
             add_generation_prompt=True,
-            video_token=MARK,  # older templates ask for it by this name
+            video_token=MARK,  # older templates need this variable
         )
         return text
 
     @torch.inference_mode()
     def prompt_embeddings(self, instruction: str, clip: TimedPictures) -> Tensor:
-        """(L, D) embeddings of the whole prompt of one clip."""
+        """Compute (L, D) embeddings of the whole prompt of one clip."""
         tokens, counts = self._visual_tokens(clip)
         stamped = ",".join(
             f"Time {second:.1f}s:{MARK * count}"
@@ -99,7 +103,7 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
         return embedded
 
     def _visual_tokens(self, clip: TimedPictures) -> tuple[Tensor, list[int]]:
-        """(K, D) tokens of a clip and how many of them each picture has."""
+        """(K, D) tokens of a clip, and the number of tokens of each frame."""
         plan, device = self.plan, self.device
         frames = torch.from_numpy(clip.pictures)
         if device.type == "cuda":
@@ -126,7 +130,7 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
     def captions(
         self, instruction: str, clips: Sequence[TimedPictures], most_tokens: int
     ) -> list[str]:
-        """One text per clip, greedy; prompts of unlike lengths are padded on the left."""
+        """Write one text per clip by greedy decoding; shorter prompts are padded on the left."""
         prompts = [self.prompt_embeddings(instruction, clip) for clip in clips]
         longest = max(len(prompt) for prompt in prompts)
         stacked = torch.stack(
@@ -140,18 +144,18 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
 def load_videollama3(
     weights: WeightFolder, plan: VideoLlama3Plan, *, dtype: str, device: Any
 ) -> VideoLlama3:
-    """Read the whole checkpoint.
+    """Load the whole checkpoint.
 
     Raises:
         ModelRefusedError: as :func:`~redub.features.models.caption_writer.strict_model` and
-            ``read_tokenizer``; or the tokenizer does not know the model's video token.
+            ``read_tokenizer``; or the tokenizer does not have the model's video token.
     """
     transformers = quiet_transformers()
     tensor_names(weights)
     tokenizer = read_tokenizer(weights, "Qwen2Tokenizer", "vocab.json", "merges.txt")
     if tokenizer.convert_tokens_to_ids(MARK) != plan.video_token:
         raise weights.refused(
-            f"its tokenizer has not {MARK} at {plan.video_token}, where config.json says it is",
+            f"its tokenizer does not have {MARK} at {plan.video_token}, as config.json says",
             code="E-MODEL-FILE",
         )
     model = strict_model(

@@ -17,17 +17,19 @@ Layout = Literal["speechbrain", "superb"]
 
 
 def layout_of(weights: WeightFolder) -> Layout:
-    """speechbrain's folder has the encoder in ``wav2vec2.ckpt``; superb's has a ``config.json``.
+    """Return the layout of a folder.
+
+    A folder of speechbrain has the encoder in ``wav2vec2.ckpt``, one of superb has ``config.json``.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE, neither.
+        ModelRefusedError: E-MODEL-FILE, the folder has neither.
     """
     known = weights.one_of("wav2vec2.ckpt", "config.json")
     return "speechbrain" if known == "wav2vec2.ckpt" else "superb"
 
 
 def labels_of(weights: WeightFolder) -> tuple[str, ...]:
-    """The classifier's labels in order; empty where a speechbrain folder lacks the label file.
+    """Read the labels of the classifier in order; empty for speechbrain without a label file.
 
     Raises:
         ModelRefusedError: E-MODEL-FILE, the labels are not numbered 0, 1, ….
@@ -37,7 +39,7 @@ def labels_of(weights: WeightFolder) -> tuple[str, ...]:
         numbered = {str(k): str(v) for k, v in table.items()} if isinstance(table, dict) else {}
     elif weights.has("label_encoder.txt"):
         source = "label_encoder.txt"
-        # Below the rule stand settings of the encoder in the same form ('starting_index' => 0).
+        # Settings of the encoder follow after the line of '=' in the same form.
         lines = re.split(r"^=+\s*$", weights.text(source), flags=re.MULTILINE)[0].splitlines()
         found = [LABEL_LINE.fullmatch(line.strip()) for line in lines]
         numbered = {match["number"]: match["label"] for match in found if match}

@@ -1,10 +1,10 @@
-"""Sentence-level speech emotion by wav2vec 2.0 on IEMOCAP, in either of its two public forms.
+"""Sentence-level speech emotion by wav2vec 2.0 on IEMOCAP, with one of two public checkpoints.
 
-speechbrain's checkpoint is a fine-tuned wav2vec2-base: the vector is the mean over time of its
-normalised last layer, 768 numbers. superb's keeps wav2vec2-base frozen and trains only layer
-weights and a projector: the vector is the mean of the projected weighted sum, 256 numbers.
-Source: M2CI-Dubber (arXiv:2412.18748) takes its global audio feature from "Wav2Vec 2.0 fine-tuned
-on IEMOCAP"; which checkpoint and layer is not published.
+The checkpoint of speechbrain is a fine-tuned wav2vec2-base. The vector is the mean over time of its
+normalised last layer, 768 numbers. The checkpoint of superb has a frozen wav2vec2-base with trained
+layer weights and projector. The vector is the mean of the projected weighted sum, 256 numbers.
+Source: the global audio feature of M2CI-Dubber (arXiv:2412.18748) is "Wav2Vec 2.0 fine-tuned on
+IEMOCAP"; checkpoint and layer are not published.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wav2vec2IemocapConfig:
-    """The layout of the folder decides what the vector is."""
+    """Settings of ``[features.global_audio]`` with the backend ``wav2vec2``.
+
+    The layout of the folder decides which vector is computed.
+    """
 
     audio: AudioSpec
     weights: str = "wav2vec2_iemocap"
 
 
 class Wav2vec2GlobalAudio(ModelExtractor):
-    """Sound in, one vector out.
+    """Compute one vector from sound.
 
-    Lines go through the network one by one: its first layer normalises over the whole time axis,
-    so in a padded batch every shorter line would come out otherwise.
+    The network processes utterances one by one. Its first layer normalises over the whole time
+    axis, so padding in a batch would change the values of shorter utterances.
     """
 
     kind = "wav2vec2_iemocap"
@@ -63,17 +66,23 @@ class Wav2vec2GlobalAudio(ModelExtractor):
         return FeatureSchema(kind="vector", width=width)
 
     def load(self) -> SpeechEmotionNetwork:
+        """Load the network onto the device.
+
+        Raises:
+            ModelRefusedError: the files are not this model, or are not trusted.
+        """
         from redub.features.models.wav2vec2_iemocap.network import load_network
 
         return load_network(self.weights, self.runtime.torch_device())
 
     def describe(self) -> dict[str, str]:
-        says = {**super().describe(), "layout": layout_of(self.weights)}
+        """Add the layout and the emotion labels to the description."""
+        described = {**super().describe(), "layout": layout_of(self.weights)}
         labels = labels_of(self.weights)
-        return {**says, "labels": ", ".join(labels)} if labels else says
+        return {**described, "labels": ", ".join(labels)} if labels else described
 
     def prepare(self, media: ClipMedia) -> FloatArray:
-        """(S,) float32 samples at 16 kHz.
+        """Return the (S,) float32 samples at 16 kHz.
 
         Raises:
             FeatureAbsent: E-FEAT-NOSOUND, E-FEAT-SILENT, E-FEAT-SHORT.
@@ -81,5 +90,6 @@ class Wav2vec2GlobalAudio(ModelExtractor):
         return speech_of(media, self.config.audio)
 
     def compute(self, inputs: Sequence[FloatArray]) -> list[Any]:
+        """Compute the vector of each input, one by one."""
         network: SpeechEmotionNetwork = self.network
         return [np.asarray(network.vector(speech), dtype=np.float32) for speech in inputs]

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 with what IEMOCAP was learnt with, in speechbrain's and in superb's form.
+"""wav2vec 2.0 trained on IEMOCAP emotions, in the layouts of speechbrain and of superb.
 
 Source: wav2vec 2.0 (arXiv:2006.11477), tensor names of transformers; SUPERB (arXiv:2105.01051); the
 recipe behind speechbrain/emotion-recognition-wav2vec2-IEMOCAP.
@@ -28,19 +28,19 @@ from redub.features.weights.checkpoint_parts import tensor_table
 from redub.features.weights.folder import WeightFolder, load_strictly, without_prefix
 from redub.features.weights.offline import quiet_transformers
 
-STRIDES = (5, 2, 2, 2, 2, 2, 2)  # 320 samples a frame; the only sizes that no tensor shows
+STRIDES = (5, 2, 2, 2, 2, 2, 2)  # 320 samples per frame; no tensor shows these sizes
 HEAD_WIDTH = 64
 MASK = r"(wav2vec2\.)?masked_spec_embed"
-"""Stands in for masked frames in training; a model made for inference may lack it."""
+"""Name of the embedding of masked frames, used only in training; a model may lack it."""
 LAYER_TAIL = "feed_forward.intermediate_dense.weight"
 
 
 class SpeechEmotionNetwork(nn.Module, ABC):
-    """Samples of one line in, its vector out."""
+    """Compute the vector of one utterance from its samples."""
 
     @torch.inference_mode()
     def vector(self, speech: FloatArray) -> FloatArray:
-        """(D,) float32 from (S,) samples at 16 kHz, S at least 400."""
+        """Compute (D,) float32 from (S,) samples at 16 kHz, S at least 400."""
         samples = torch.from_numpy(self.normalised(speech))
         device = next(self.parameters()).device
         if device.type == "cuda":
@@ -51,17 +51,17 @@ class SpeechEmotionNetwork(nn.Module, ABC):
 
     @abstractmethod
     def normalised(self, speech: FloatArray) -> FloatArray:
-        """The samples at the level that the encoder was trained with."""
+        """Normalise (S,) samples as in the training of the encoder."""
 
     @abstractmethod
     def states(self, samples_BS: Tensor) -> Tensor:
-        """(B, T, D) whose mean over time is the vector."""
+        """Compute (B, T, D) states; their mean over time is the vector."""
 
 
 class SpeechbrainNetwork(SpeechEmotionNetwork):
     """The last layer, normalised over time and width together.
 
-    ``classifier`` (labels, D) has no bias; it takes the vector.
+    ``classifier`` (labels, D) has no bias; its input is the vector.
     """
 
     def __init__(self, wav2vec2: nn.Module, labels: int) -> None:
@@ -70,17 +70,19 @@ class SpeechbrainNetwork(SpeechEmotionNetwork):
         self.classifier = nn.Linear(SPEECHBRAIN_WIDTH, labels, bias=False)
 
     def normalised(self, speech: FloatArray) -> FloatArray:
+        """Normalise (S,) samples to mean 0 and variance 1."""
         return _standardised(speech, 1e-5)
 
     def states(self, samples_BS: Tensor) -> Tensor:
+        """Compute the normalised last layer, (B, T, D)."""
         last_BTD = self.wav2vec2(samples_BS).last_hidden_state
         return functional.layer_norm(last_BTD, last_BTD.shape[1:])
 
 
 class SuperbNetwork(SpeechEmotionNetwork):
-    """The projected sum of all layers, each with its learnt share.
+    """The projected sum of all layers with learnt weights.
 
-    Without ``use_weighted_layer_sum`` it is the projected last layer, as in the library's class.
+    Without ``use_weighted_layer_sum`` it is the projected last layer, as in transformers.
     """
 
     def __init__(self, model: Any, *, standardise: bool) -> None:
@@ -89,14 +91,16 @@ class SuperbNetwork(SpeechEmotionNetwork):
         self.standardise = standardise
 
     def normalised(self, speech: FloatArray) -> FloatArray:
+        """Normalise (S,) samples if the folder's preprocessor does."""
         return _standardised(speech, 1e-7) if self.standardise else speech.astype(np.float32)
 
     def states(self, samples_BS: Tensor) -> Tensor:
+        """Compute the projected sum of the layers, (B, T, D)."""
         model = self.model
         if model.config.use_weighted_layer_sum:
             layers = model.wav2vec2(samples_BS, output_hidden_states=True).hidden_states
             shares = model.layer_weights.softmax(dim=-1)
-            # Not one stack of all layers: a minute of sound would be 120 MB more.
+            # No stack of all layers, because it takes 120 MB more for a minute of sound.
             states_BTD = sum(share * layer for share, layer in zip(shares, layers, strict=True))
         else:
             states_BTD = model.wav2vec2(samples_BS).last_hidden_state
@@ -105,16 +109,16 @@ class SuperbNetwork(SpeechEmotionNetwork):
 
 
 def _standardised(speech: FloatArray, epsilon: float) -> FloatArray:
-    """Zero mean, unit variance over the whole line."""
+    """Normalise to zero mean and unit variance over the whole utterance."""
     scaled = (speech - speech.mean()) / np.sqrt(speech.var() + np.float32(epsilon))
     return np.asarray(scaled, dtype=np.float32)
 
 
 def load_network(weights: WeightFolder, device: torch.device) -> SpeechEmotionNetwork:
-    """The network of either layout, filled strictly.
+    """Load the network of either layout strictly.
 
     Raises:
-        ModelRefusedError: the files are not this model, or may not be trusted.
+        ModelRefusedError: the files are not this model, or are not trusted.
     """
     load = {"speechbrain": _speechbrain, "superb": _superb}[layout_of(weights)]
     return load(weights).to(device).eval()
@@ -160,7 +164,7 @@ def _renamed(state: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tenso
 
 
 def _sizes(state: Mapping[str, Tensor], weights: WeightFolder) -> Any:
-    """wav2vec2-base, its sizes as the tensors show them: the layout has no configuration file.
+    """The configuration of wav2vec2-base by the tensor sizes; the layout has no config file.
 
     Raises:
         ModelRefusedError: E-MODEL-KEYS, tensors that every wav2vec 2.0 has are missing;
