@@ -44,8 +44,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from redub.core.types import MODALITIES, AudioSpec
 from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.systems.authentic_dubber import AuthenticDubber
-from redub.training.batching import collate
-from redub.training.lines import DubbingLine, FeatureScaler, Hits
+from redub.training.data.batching import collate
+from redub.training.data.lines import DubbingLine, FeatureScaler, Hits
 from redub.training.presets import TRAINING_PRESETS
 from redub.training.step import Learner, Precision, train_step
 

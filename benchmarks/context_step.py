@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from redub.core.types import AudioSpec, FloatArray
 from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.registry import configured, system
-from redub.training.batching import collate
-from redub.training.lines import ContextLine, DubbingLine, FeatureScaler
+from redub.training.data.batching import collate
+from redub.training.data.lines import ContextLine, DubbingLine, FeatureScaler
 from redub.training.losses import LossWeights
 from redub.training.presets import training_preset
 from redub.training.step import Learner, Precision, train_step

@@ -29,7 +29,7 @@ from redub.pipeline.store.packs.lines import LineMaker, hits_of
 from redub.pipeline.store.project import Project, open_project
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder, open_dubber
-from redub.training.lines import DubbingLine
+from redub.training.data.lines import DubbingLine
 from redub.training.synthesis import TrainedDubber, VoiceControl, synthesise
 
 KNOBS: dict[str, list[VoiceControl]] = {

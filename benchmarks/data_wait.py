@@ -28,9 +28,9 @@ from packs import FOLDER, PAPER, RECORD, Made, write_pack
 from redub.core.types import AudioSpec
 from redub.model.batch import DubbingBatch
 from redub.model.registry import configured, system
-from redub.training.batching import chosen, collate, epoch_batches, widths_of
-from redub.training.lines import FeatureScaler
-from redub.training.pack import Pack, read_record
+from redub.training.data.batching import chosen, collate, epoch_batches, widths_of
+from redub.training.data.lines import FeatureScaler
+from redub.training.data.pack import Pack, read_record
 from redub.training.presets import TRAINING_PRESETS
 from redub.training.step import Learner, train_step
 

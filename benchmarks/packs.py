@@ -50,11 +50,11 @@ from redub.pipeline.store.packs.parts import (
     pack_file,
     write_ipc,
 )
-from redub.training.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
-from redub.training.columns import columns_of
-from redub.training.lines import DubbingLine, FeatureScaler, Hits
-from redub.training.pack import Pack, PackRecord, read_record, record_document
-from redub.training.pack_lines import PackedLines
+from redub.training.data.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
+from redub.training.data.columns import columns_of
+from redub.training.data.lines import DubbingLine, FeatureScaler, Hits
+from redub.training.data.pack import Pack, PackRecord, read_record, record_document
+from redub.training.data.pack_lines import PackedLines
 
 HITS, LISTED, BATCH = 3, 100, 16
 PAPER = {"lips": 512, "speaker": 256, "scene": 1024, "face": 1024, "text": 2048, "audio": 1024}

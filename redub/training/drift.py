@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from redub.training.lines import FeatureScaler
+from redub.training.data.lines import FeatureScaler
 
 MOST_SHIFT, MOST_SPREAD = 0.5, 2.0  # beyond these a feature has drifted
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from redub.core.errors import IntegrityError
-from redub.training.batching import BatchingConfig, epoch_batches
+from redub.training.data.batching import BatchingConfig, epoch_batches
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redub.core.types import AudioSpec
-from redub.training.lines import DubbingLine
+from redub.training.data.lines import DubbingLine
 from redub.training.presets import TrainingConfig
 from redub.training.step import StepReport
 from redub.training.synthesis import TrainedDubber

@@ -15,7 +15,7 @@ import torch
 
 from redub.core.types import FloatArray
 from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase
-from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.data.lines import DubbingLine, FeatureScaler
 
 RIDGE = 3.0
 """In frames: a row that so many frames speak for goes half way from 0 to what they say."""

@@ -25,7 +25,7 @@ from redub.model.batch import CONTEXT_MODALITIES, FeatureWidths
 from redub.model.registry import GROWN_FROM
 from redub.model.registry import system as system_class
 from redub.training import checkpoint
-from redub.training.lines import FeatureScaler
+from redub.training.data.lines import FeatureScaler
 
 META = "redub"
 FORMAT = 1

@@ -24,8 +24,8 @@ from redub.model.batch import Control, FeatureWidths
 from redub.model.output import DubbingOutput, GraphReading
 from redub.model.registry import reads_context, system
 from redub.training import checkpoint
-from redub.training.batching import BatchingConfig, collate, plain_batches
-from redub.training.lines import DubbingLine, FeatureScaler, f0_of
+from redub.training.data.batching import BatchingConfig, collate, plain_batches
+from redub.training.data.lines import DubbingLine, FeatureScaler, f0_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

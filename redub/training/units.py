@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from redub.core.errors import ConfigError
-from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.data.lines import DubbingLine, FeatureScaler
 
 MOST_ROWS = 200_000
 NOWHERE = 1e6  # a cluster that nothing is near

@@ -8,8 +8,8 @@ import torch
 
 from redub.model.batch import FeatureWidths
 from redub.model.registry import reads_context
-from redub.training.batching import chosen, collate, plain_batches, recorded_frames
-from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.data.batching import chosen, collate, plain_batches, recorded_frames
+from redub.training.data.lines import DubbingLine, FeatureScaler
 from redub.training.losses import Losses, losses_of
 from redub.training.presets import TrainingConfig
 from redub.training.step import Learner

@@ -32,7 +32,7 @@ from redub.model.vocoder.hifi_gan import HifiGanConfig, HifiGanGenerator
 from redub.model.vocoder.mel_spectrum import MelSpectrum
 from redub.model.vocoder.weight_norm import with_weight_norm
 from redub.training import checkpoint
-from redub.training.recordings import Pieces, Recording, epoch_order, pieces, whole
+from redub.training.data.recordings import Pieces, Recording, epoch_order, pieces, whole
 from redub.training.run_files import CHECKPOINTS, METRICS, append_row, cut_back, differences
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,8 @@
 import json
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +25,10 @@ def walk(place):
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "Scheduler", lambda name, workers: Scheduler("sync", 1))
-        patch.setattr(demo, "QUICK_STEPS", STEPS)
+        here = SimpleNamespace(scheduler_address="sync")
+        patch.setattr(demo, "local_cluster", lambda workers: nullcontext(here))
+        quick = replace(demo.tour_of(3, quick=True), steps=STEPS)
+        patch.setattr(demo, "tour_of", lambda *seed, **options: quick)
         quarantined = demo.run_demo(
             place / "demo",
             workers=1,

@@ -8,9 +8,9 @@ import numpy as np
 from redub.core.types import AudioSpec
 from redub.model.systems.authentic_dubber import TINY
 from redub.training import trainer
-from redub.training.batching import BatchingConfig
+from redub.training.data.batching import BatchingConfig
+from redub.training.data.lines import ContextLine, DubbingLine, FeatureScaler, Hits
 from redub.training.job import TrainCallbacks, TrainJob
-from redub.training.lines import ContextLine, DubbingLine, FeatureScaler, Hits
 from redub.training.presets import TrainingConfig
 from redub.training.schedule import NoamSchedule
 from redub.training.step import OptimiserConfig

@@ -5,8 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redub.core.errors import ConfigError
-from redub.training.batching import BatchingConfig, collate, epoch_batches, plain_batches, widths_of
-from redub.training.lines import FeatureScaler
+from redub.training.data.batching import (
+    BatchingConfig,
+    collate,
+    epoch_batches,
+    plain_batches,
+    widths_of,
+)
+from redub.training.data.lines import FeatureScaler
 
 CONFIG = BatchingConfig(frames_per_batch=100, lines_per_batch=4, bucket_batches=2, timbre_frames=16)
 

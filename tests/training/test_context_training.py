@@ -9,8 +9,8 @@ import torch
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.model.batch import FeatureWidths
 from redub.training import checkpoint
-from redub.training.batching import collate, widths_of
-from redub.training.lines import FeatureScaler
+from redub.training.data.batching import collate, widths_of
+from redub.training.data.lines import FeatureScaler
 from redub.training.pretrained import export_weights, read_weights
 from redub.training.synthesis import load_dubber, synthesise
 from redub.training.units import NOWHERE, fit_units

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from redub.core.errors import ClipError
-from redub.training.lines import FeatureScaler, f0_of, pitch_of, with_silence
+from redub.training.data.lines import FeatureScaler, f0_of, pitch_of, with_silence
 
 SIL = 87
 

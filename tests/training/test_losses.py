@@ -5,8 +5,8 @@ import torch
 
 from redub.core.errors import ConfigError, RedubError
 from redub.model.registry import system
-from redub.training.batching import collate, widths_of
-from redub.training.lines import FeatureScaler
+from redub.training.data.batching import collate, widths_of
+from redub.training.data.lines import FeatureScaler
 from redub.training.losses import (
     Losses,
     LossWeights,

@@ -10,8 +10,8 @@ from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError
 from redub.model.blocks.mel_base import MelBase
 from redub.model.systems.authentic_dubber import AuthenticDubberConfig
-from redub.training.batching import widths_of
-from redub.training.lines import FeatureScaler
+from redub.training.data.batching import widths_of
+from redub.training.data.lines import FeatureScaler
 from redub.training.mel_base import RIDGE, fit_mel_base
 from redub.training.synthesis import load_dubber, synthesise
 from tests.training.made import train

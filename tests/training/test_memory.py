@@ -9,7 +9,7 @@ import torch
 
 import redub.training.step as steps
 from redub.training import checkpoint
-from redub.training.batching import BatchingConfig
+from redub.training.data.batching import BatchingConfig
 from redub.training.epoch_plan import halves
 from redub.training.step import OutOfMemoryError
 from tests.training.made import QUICK, SMALL, SOUND, make_lines, train

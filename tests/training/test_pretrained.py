@@ -10,8 +10,8 @@ import torch
 
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.training import checkpoint
+from redub.training.data.lines import FeatureScaler
 from redub.training.drift import drift
-from redub.training.lines import FeatureScaler
 from redub.training.pretrained import export_weights, read_weights
 from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines, train
 

@@ -6,8 +6,8 @@ import torch
 
 from redub.core.errors import ConfigError, RedubError
 from redub.model.registry import system
-from redub.training.batching import collate, widths_of
-from redub.training.lines import FeatureScaler
+from redub.training.data.batching import collate, widths_of
+from redub.training.data.lines import FeatureScaler
 from redub.training.losses import LossWeights
 from redub.training.schedule import NoamSchedule
 from redub.training.step import Learner, OptimiserConfig, train_step

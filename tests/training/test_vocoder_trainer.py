@@ -24,7 +24,7 @@ from redub.model.vocoder.hifi_gan import HifiGanConfig, HifiGanGenerator
 from redub.model.vocoder.mel_spectrum import LOG_FLOOR, MelSpectrum
 from redub.model.vocoder.weight_norm import folded
 from redub.training import checkpoint
-from redub.training.recordings import Recording, epoch_order, pieces, whole
+from redub.training.data.recordings import Recording, epoch_order, pieces, whole
 from redub.training.vocoder_trainer import VocoderPlan, VocoderTrainingConfig, train_vocoder
 
 AUDIO = AudioSpec(

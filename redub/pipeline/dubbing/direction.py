@@ -20,7 +20,7 @@ from redub.core.errors import ConfigError, UsageError
 from redub.core.types import EMOTIONS, FloatArray
 from redub.index.notes import NOUNS, Notes
 from redub.pipeline.store.index.builds import OpenIndex
-from redub.training.lines import Hits
+from redub.training.data.lines import Hits
 from redub.training.synthesis import PLAIN, VoiceControl
 
 

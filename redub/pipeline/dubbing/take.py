@@ -9,7 +9,7 @@ from typing import Any
 from redub.core.types import Clip
 from redub.pipeline.dubbing.direction import Direction
 from redub.pipeline.store.packs.lines import LineMaker
-from redub.training.lines import DubbingLine
+from redub.training.data.lines import DubbingLine
 
 Neighbours = dict[str, list[tuple[str, float]]]
 """Modality to (library clip, score), best first."""

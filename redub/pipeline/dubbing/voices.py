@@ -30,8 +30,8 @@ from redub.pipeline.work.decoders import close_decoders
 from redub.pipeline.work.extraction import ClipWork, Toolbox, run_works
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder
-from redub.training.lines import SIDES, DubbingLine
-from redub.training.pack_lines import EXPRESSION, SOUND_FRAMES, WHOLE
+from redub.training.data.lines import SIDES, DubbingLine
+from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, WHOLE
 from redub.training.synthesis import SpokenLine, TrainedDubber, VoiceControl, synthesise
 
 ContextChoice = Literal["original", "dubbed"]

@@ -40,9 +40,9 @@ from redub.pipeline.work.estimate import Estimate, estimate
 from redub.pipeline.work.executor import Scheduler, done
 from redub.pipeline.work.run_card import describe_run
 from redub.pipeline.work.training_events import Speed, event_files
+from redub.training.data.pack import Pack
+from redub.training.data.pack_lines import PackedLines
 from redub.training.job import Show, TrainCallbacks, TrainJob, TrainReport
-from redub.training.pack import Pack
-from redub.training.pack_lines import PackedLines
 from redub.training.presets import TrainingConfig, training_preset
 from redub.training.pretrained import read_weights
 from redub.training.replicas import ALONE, Replicas

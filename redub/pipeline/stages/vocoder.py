@@ -31,7 +31,7 @@ from redub.pipeline.store.runs.folders import toml_text
 from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
-from redub.training.recordings import Recording
+from redub.training.data.recordings import Recording
 from redub.training.vocoder_trainer import (
     VocoderPlan,
     VocoderReport,

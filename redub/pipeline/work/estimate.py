@@ -13,8 +13,8 @@ from torch import Tensor
 
 from redub.core.types import AudioSpec
 from redub.model.registry import reads_context, system
-from redub.training.batching import collate, epoch_batches, recorded_frames, widths_of
-from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.data.batching import collate, epoch_batches, recorded_frames, widths_of
+from redub.training.data.lines import DubbingLine, FeatureScaler
 from redub.training.presets import TrainingConfig
 from redub.training.step import Learner, train_step
 

@@ -12,8 +12,8 @@ from redub.pipeline.store.index.builds import features_of
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import toml_text
 from redub.pipeline.store.tables import Store
+from redub.training.data.pack import Pack
 from redub.training.job import TrainReport
-from redub.training.pack import Pack
 from redub.training.presets import TrainingConfig
 
 

@@ -26,8 +26,8 @@ from redub.evaluation.duration_error import phoneme_error_ms
 from redub.pages.sample_picture import Reading, comparison_png, plotting_library
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import step_folder
-from redub.training.lines import DubbingLine
-from redub.training.pack import Pack
+from redub.training.data.lines import DubbingLine
+from redub.training.data.pack import Pack
 from redub.training.synthesis import SpokenLine, TrainedDubber, synthesise
 
 log = logging.getLogger(__name__)

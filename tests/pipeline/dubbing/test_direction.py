@@ -16,7 +16,7 @@ from redub.pipeline.dubbing.direction import (
     parse_control,
     read_direction,
 )
-from redub.training.lines import Hits
+from redub.training.data.lines import Hits
 from redub.training.synthesis import VoiceControl
 
 

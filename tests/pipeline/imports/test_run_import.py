@@ -16,7 +16,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.weights import add_weights
 from redub.pipeline.work.published_runs import hpm_of
 from redub.pipeline.work.speaking import open_dubber
-from redub.training.lines import DubbingLine
+from redub.training.data.lines import DubbingLine
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.model.published_hpm import PublishedHPM
 from tests.pipeline.films import make_project

@@ -44,7 +44,7 @@ from redub.pipeline.store.settings import (
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.speaking import check_features, open_dubber
-from redub.training.columns import columns_of
+from redub.training.data.columns import columns_of
 from redub.training.pretrained import read_weights
 from tests.pipeline.films import tree_digest
 from tests.pipeline.store.test_pack import assert_same_line, in_full

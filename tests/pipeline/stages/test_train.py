@@ -19,7 +19,7 @@ from redub.pipeline.store.project import open_project, with_training
 from redub.pipeline.store.runs.folders import export_run, run_folder, trained_on
 from redub.pipeline.work.training_events import Speed
 from redub.training import checkpoint
-from redub.training.pack import Pack
+from redub.training.data.pack import Pack
 from redub.training.step import StepReport
 from tests.typed import Typed, redub
 

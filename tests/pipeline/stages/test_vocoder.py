@@ -23,7 +23,7 @@ from redub.pipeline.store.weights import add_weights
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.speaking import make_vocoder
 from redub.training import checkpoint
-from redub.training.recordings import Recording
+from redub.training.data.recordings import Recording
 from tests.model import public_vocoders as public
 from tests.pipeline.films import make_project
 

@@ -23,10 +23,10 @@ from redub.pipeline.store.runs.folders import run_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 from redub.training import checkpoint
-from redub.training.batching import chosen, collate, widths_of
-from redub.training.lines import FeatureScaler
-from redub.training.pack import Pack
-from redub.training.pack_lines import PackedLines
+from redub.training.data.batching import chosen, collate, widths_of
+from redub.training.data.lines import FeatureScaler
+from redub.training.data.pack import Pack
+from redub.training.data.pack_lines import PackedLines
 
 SYNC = Scheduler("sync", 1)
 FRAMES = ("mel", "lips", "f0_hz", "energy")

@@ -1,8 +1,8 @@
 """First half of stage 5: join clips, the features of a model and the neighbours into a pack.
 
 Reads committed features, neighbours and the index; never media. Writes ``packs/parts/*.arrow`` and
-``packs/<pack>/`` (see :mod:`redub.training.pack`). A part holds the features of some clips and is
-never changed: a later pack of more clips keeps the parts there are and adds one.
+``packs/<pack>/`` (see :mod:`redub.training.data.pack`). A part holds the features of some clips
+and is never changed: a later pack of more clips keeps the parts there are and adds one.
 
 Clips go through in chunks, so memory does not grow with the footage.
 """
@@ -35,7 +35,7 @@ from redub.pipeline.store.packs.parts import (
 )
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store, commonest, digest_column
-from redub.training.pack import (
+from redub.training.data.pack import (
     LINKS,
     RECORD,
     Pack,

@@ -25,8 +25,8 @@ from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import MODALITY_FEATURES, ProjectConfig, feature_of
 from redub.pipeline.store.tables import Store, commonest, lacking
-from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
-from redub.training.pack_lines import EXPRESSION, SOUND_FRAMES, context_line
+from redub.training.data.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
+from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, context_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from redub.training.pack import Pack
+from redub.training.data.pack import Pack
 from redub.training.presets import TrainingConfig
 
 NO_OTHER_LINE = "no other line of their voice"

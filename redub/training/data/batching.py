@@ -19,8 +19,14 @@ from redub.core.columns import Array
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths, Prosody
-from redub.training.columns import SHORTEST_TIMBRE, ContextColumns, LineColumns, Vectors, columns_of
-from redub.training.lines import (
+from redub.training.data.columns import (
+    SHORTEST_TIMBRE,
+    ContextColumns,
+    LineColumns,
+    Vectors,
+    columns_of,
+)
+from redub.training.data.lines import (
     CLIP_AT,
     DubbingLine,
     FeatureScaler,
@@ -29,7 +35,7 @@ from redub.training.lines import (
     log_energy,
     pitch_of,
 )
-from redub.training.pack_lines import PackedLines
+from redub.training.data.pack_lines import PackedLines
 
 OF_CONTEXT = ("whole_face", "whole_text", "whole_audio", "frames_of_sound")
 SHORTEST_EXPRESSION = 4

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from redub.core.columns import Array
 from redub.core.types import MODALITIES, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES
-from redub.training.lines import SIDES, ContextLine, DubbingLine, IntArray
-from redub.training.pack_lines import EXPRESSION, SOUND_FRAMES, PackedLines, there
+from redub.training.data.lines import SIDES, ContextLine, DubbingLine, IntArray
+from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, PackedLines, there
 
 SHORTEST_TIMBRE = 16
 """Frames the voice summary needs; a shorter reference is played in a loop."""

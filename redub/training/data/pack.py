@@ -28,8 +28,8 @@ from redub.core.columns import Array, Column, Lists
 from redub.core.config import canonical, digest_of
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
-from redub.training.lines import ContextLine
-from redub.training.pack_lines import WHOLE, PackedLines, context_line
+from redub.training.data.lines import ContextLine
+from redub.training.data.pack_lines import WHOLE, PackedLines, context_line
 
 FORMAT = 3
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from redub.core.columns import Array
 from redub.core.types import MODALITIES
-from redub.training.lines import SIDES, ContextLine, DubbingLine, Hits
+from redub.training.data.lines import SIDES, ContextLine, DubbingLine, Hits
 
 if TYPE_CHECKING:  # the pack opens its lines
-    from redub.training.pack import Pack
+    from redub.training.data.pack import Pack
 
 EXPRESSION = "local_face"
 """The frame-level feature of the face; only packs for systems that read it have it."""
