@@ -73,7 +73,7 @@ def load_network(weights: WeightFolder, *, device: Any) -> CtcNetwork:
     transformers = quiet_transformers()
     # After the offline switches are set.
     hub = optional("huggingface_hub.errors", extra="paper", purpose="alignment by CTC")
-    nonsense = (
+    misfits = (
         hub.StrictDataclassError,
         KeyError,
         TypeError,
