@@ -28,6 +28,7 @@ from redub.pipeline.store.packs.lines import (
     voice_name,
 )
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.settings import ProjectConfig
 from redub.pipeline.store.tables import Store, clips_of, lacking
 
 RECORDED = ("mel", "f0", "energy", "durations")
@@ -55,20 +56,18 @@ def line_links(
     Raises:
         IntegrityError: E-PACK-LEAK, a clip retrieves a clip that is no training clip.
     """
-    project = store.project
+    config = store.project.config
     clips = clips_of(frame)
     place = {clip.clip_id: number for number, clip in enumerate(clips)}
     splits = {clip.clip_id: clip.split for clip in clips}
     has, why = _held(live)
-    members = lenders(clips, has)
     speaker = store.read("speaker")
-    voices = {name: _Voice(ids, speaker) for name, ids in members.items()}
+    voices = {name: _Voice(ids, speaker) for name, ids in lenders(clips, has).items()}
     neighbours = neighbours_of(store, index)
     before, after = neighbours_in_scene(clips)
     columns: dict[str, list[Any]] = defaultdict(list)
     left_out: dict[str, dict[str, str]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
-    config = project.config
     for clip in clips:
         clip_id = clip.clip_id
         voice = voices.get(voice_name(clip))
@@ -77,20 +76,15 @@ def line_links(
             left_out[clip.split][clip_id] = reason
         else:
             counts[clip.split] += 1
-        samples = config.audio.sample_count(clip.video_frames, config.video)
-        columns["clip_id"].append(clip_id)
+        for name, cell in _own_cells(clip, config).items():
+            columns[name].append(cell)
         columns["row"].append(rows[clip_id])
-        columns["split"].append(clip.split)
-        columns["voice"].append(voice_name(clip))
         columns["is_line"].append(not reason)
-        columns["mel_frames"].append(config.audio.frame_count(samples))
-        columns["emotion"].append(EMOTIONS.index(clip.emotion) if clip.emotion else -1)
         columns["previous"].append(place.get(before.get(clip_id, ""), -1))
         columns["following"].append(place.get(after.get(clip_id, ""), -1))
         columns["timbres"].append([place[i] for i in references])
-        columns["speaker_vector"].append(
-            voice.vector_without(clip_id) if voice and references else None
-        )
+        vector = voice.vector_without(clip_id) if voice and references else None
+        columns["speaker_vector"].append(vector)
         library = index.table.row_of(clip_id)
         columns["audio"].append(None if library is None else index.audio[library])
         for modality in MODALITIES:
@@ -98,11 +92,21 @@ def line_links(
             _refuse_held_out(clip, hits, splits)
             columns[f"{modality}_hits"].append([place[hit] for hit, _ in hits])
             columns[f"{modality}_scores"].append([score for _, score in hits])
-    widths = {
-        "speaker_vector": store.keys.by_name["speaker"].schema.width,
-        "audio": int(index.audio.shape[1]),
-    }
+    speaker_width = store.keys.by_name["speaker"].schema.width
+    widths = {"speaker_vector": speaker_width, "audio": int(index.audio.shape[1])}
     return _link_table(columns, widths), dict(left_out), dict(counts)
+
+
+def _own_cells(clip: Clip, config: ProjectConfig) -> dict[str, Any]:
+    """The cells that follow from the clip's row and the settings alone."""
+    samples = config.audio.sample_count(clip.video_frames, config.video)
+    return {
+        "clip_id": clip.clip_id,
+        "split": clip.split,
+        "voice": voice_name(clip),
+        "mel_frames": config.audio.frame_count(samples),
+        "emotion": EMOTIONS.index(clip.emotion) if clip.emotion else -1,
+    }
 
 
 def _why_no_line(
