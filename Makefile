@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format bench docs dist lock clean
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+.PHONY: setup demo test test-slow lint check format bench docs dist lock clean
 
 setup: $(STAMP)
 
@@ -22,14 +24,20 @@ $(STAMP): pyproject.toml requirements.lock
 demo: setup
 	$(BIN)/redub demo demo
 
+# The tests before every commit; what takes longer than these is in test-slow.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	$(PYTEST) -m "not slow"
 
-check: setup
+# Kill sweeps, whole commands in worker processes, networks of real size; then what each file costs.
+test-slow: setup
+	$(PYTEST) -m slow --costs
+
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+check: lint test
 
 format: setup
 	$(BIN)/ruff format .

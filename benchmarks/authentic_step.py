@@ -46,8 +46,8 @@ from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.training.batching import collate
 from redub.training.lines import DubbingLine, FeatureScaler, Hits
+from redub.training.presets import TRAINING_PRESETS
 from redub.training.step import Learner, Precision, train_step
-from redub.training.trainer import TRAINING_PRESETS
 
 RELEASED = {"model": 110_164_921, "fusion": 58_575_362}
 """Parameters of the released system's two modules."""

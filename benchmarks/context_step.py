@@ -26,8 +26,8 @@ from redub.model.registry import configured, system
 from redub.training.batching import collate
 from redub.training.lines import ContextLine, DubbingLine, FeatureScaler
 from redub.training.losses import LossWeights
+from redub.training.presets import training_preset
 from redub.training.step import Learner, Precision, train_step
-from redub.training.trainer import training_preset
 
 SYSTEMS = ("hpm_dubbing", "mc_dubber", "m2ci_dubber", "dsu_avo", "redub_dubber")
 WHOLE = {"face": 512, "text": 1024, "audio": 768}

@@ -31,8 +31,8 @@ from redub.model.registry import configured, system
 from redub.training.batching import chosen, collate, epoch_batches, widths_of
 from redub.training.lines import FeatureScaler
 from redub.training.pack import Pack, read_record
+from redub.training.presets import TRAINING_PRESETS
 from redub.training.step import Learner, train_step
-from redub.training.trainer import TRAINING_PRESETS
 
 SYSTEM = "authentic_dubber"
 DEMO = {"lips": 57, "speaker": 28, "scene": 32, "face": 124, "text": 32, "audio": 167}

@@ -19,7 +19,7 @@ import numpy as np
 from redub.footage.demo_film.film import play_lines
 from redub.footage.demo_film.plan import FilmSpec, plan_film
 from redub.training.batching import BatchingConfig, epoch_batches
-from redub.training.trainer import TRAINING_PRESETS
+from redub.training.presets import TRAINING_PRESETS
 
 FRAMES_PER_PICTURE = 4
 ROW = "{:8} {:8} {:>9} {:>9} {:>9} {:>9} {:>9}"

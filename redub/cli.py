@@ -15,9 +15,7 @@ from typing import Annotated
 
 import typer
 
-from redub.commands.apps import (
-    app,
-)
+from redub.commands.apps import app
 from redub.commands.console import ERROR, OK, say
 from redub.commands.ending import PipedOutput, ReaderLeft, say_once, say_stopped
 from redub.commands.invocation import HERE, INVOCATION, PROGRESS_EVERY_S, is_first_process

@@ -23,6 +23,8 @@ import pytest
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+pytest_plugins = ["tests.file_costs"]
+
 # Neither a deadline nor the check for slow generation: both measure time.
 hypothesis.settings.register_profile(
     "redub", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

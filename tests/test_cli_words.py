@@ -174,7 +174,9 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
 
 def test_the_same_command_again_keeps_every_other_word(monkeypatch):
     words = ["redub", "-C", "my film", "train", "m2ci_dubber", "--run", "mine", "--from=a b.pt"]
-    monkeypatch.setattr(invocation.sys, "argv", [*words, "--resume", "none", "--estimate", "--set", "a=b"])
+    monkeypatch.setattr(
+        invocation.sys, "argv", [*words, "--resume", "none", "--estimate", "--set", "a=b"]
+    )
     start = "redub -C 'my film' train m2ci_dubber --run mine"
     assert invocation.as_typed("--resume", "--from") == f"{start} --estimate --set a=b"
     assert invocation.as_typed("--estimate=") == f"{start} '--from=a b.pt' --resume none --set a=b"

@@ -1,8 +1,8 @@
 """`redub` as a user types it, without paying two to six seconds of imports at every word.
 
 A server imports the program once and forks a process for each command line, with its own streams,
-folder and exit status. What the start itself does (``python -m``, signals, a full disk) is tested
-with processes of its own in ``test_cli.py``.
+folder and exit status, or for a function. What the start itself does (``python -m``, signals, a
+full disk) is tested with processes of its own in ``test_cli.py``.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def _run(words: list[str], folder: str, streams: tuple[str, str], stdin: str | N
         main()
     finally:
         atexit._run_exitfuncs()  # a forked process ends without them
+
+
+def forked(work: Callable[..., None], *arguments: object) -> int:
+    """The exit status of a function that ran in a forked process of its own, to its end.
+
+    ``work`` is a function of a module, which the process imports; it may end it with ``os._exit``.
+    """
+    process = _FORKS.Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 class Typed:

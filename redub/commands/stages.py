@@ -154,7 +154,7 @@ def train(
     if devices > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         from redub.pipeline.stages.train import training_settings
         from redub.pipeline.work.replicate import replicate
-        from redub.training.trainer import check_replicas
+        from redub.training.presets import check_replicas
 
         check_replicas(training_settings(chosen, model=model, baseline=baseline)[2], devices)
         os.chdir(INVOCATION.started_in)  # they read -C again

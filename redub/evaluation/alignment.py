@@ -1,11 +1,11 @@
-"""Which frame of one signal answers which frame of another: truncation, or dynamic time warping.
+"""Pair the frames of two signals, by truncation or by dynamic time warping (DTW).
 
-Definition: of all paths from (0, 0) to (n-1, m-1) with steps (1, 0), (0, 1) and (1, 1), the one
-with the least sum of frame distances, every visited pair counted once. Where predecessors are
-equal, (1, 1) is preferred, then (1, 0): so equal signals are aligned frame by frame.
+Definition: of all paths from (0, 0) to (n-1, m-1) with steps (1, 0), (0, 1) and (1, 1), DTW finds
+the one with the smallest sum of frame distances; every visited pair counts once. Of equal
+predecessors, (1, 1) is preferred, then (1, 0), so that equal signals are aligned frame by frame.
 
-Source: Sakoe and Chiba, 1978, symmetric form without slope constraint or diagonal weight. It is
-exact; the published MCD scores use FastDTW, an approximation that can only find longer sums.
+Source: Sakoe and Chiba, 1978, symmetric form without slope constraint or diagonal weight. The
+result is exact. Published MCD scores use FastDTW, an approximation whose sum is at least as large.
 
 Letters: n and m frames, D features, L pairs on the path.
 """
@@ -21,7 +21,7 @@ from redub.evaluation.inputs import Doubles, Ints, MetricInputError, checked_arr
 
 
 class Warping(NamedTuple):
-    """The best path and what it costs."""
+    """The best path and its cost, the sum of the frame distances."""
 
     path: Ints  # (L, 2) pairs (frame of the first, frame of the second), ascending
     cost: float
@@ -35,7 +35,7 @@ def warp(first: Any, second: Any) -> Warping:
         second: (m, D) finite, m >= 1.
 
     Raises:
-        MetricInputError: no frames, or other shapes.
+        MetricInputError: no frames, different widths, or a value that is not finite.
     """
     one = checked_array(first, what="first signal", dimensions=2)
     other = checked_array(second, what="second signal", dimensions=2)
@@ -45,16 +45,17 @@ def warp(first: Any, second: Any) -> Warping:
 
 
 def warp_distances(distances: Doubles) -> Warping:
-    """The cheapest path through an (n, m) matrix of distances, n and m at least 1.
+    """Find the path of least cost through an (n, m) matrix of distances, n and m at least 1.
 
-    All cells of an anti-diagonal depend on the two before it only, so each is one numpy step.
+    The cells of an anti-diagonal depend only on the two previous anti-diagonals, so that each
+    anti-diagonal is one numpy operation.
     """
     n, m = distances.shape
     came_from = np.empty((n, m), dtype=np.uint8)  # 0: (1, 1), 1: (1, 0), 2: (0, 1)
     # Costs of an anti-diagonal, one cell per row i at place i + 1; place 0 is outside.
     before = np.full(n + 1, np.inf)
     last = np.full(n + 1, np.inf)
-    before[0] = 0.0  # the only way in, to (0, 0)
+    before[0] = 0.0  # the path starts at (0, 0)
     for diagonal in range(n + m - 1):
         i = np.arange(max(0, diagonal - m + 1), min(n, diagonal + 1))
         steps = np.stack([before[i], last[i], last[i + 1]])  # from (i-1, j-1), (i-1, j), (i, j-1)
@@ -78,7 +79,11 @@ def _walk_back(came_from: Any) -> Ints:
 
 
 def frame_pairs(reference_frames: int, generated_frames: int, alignment: Any | None) -> Ints:
-    """(L, 2) pairs to compare: along the caller's path, else up to the end of the shorter."""
+    """Return (L, 2) frame pairs: the given path, or frame by frame up to the shorter length.
+
+    Raises:
+        MetricInputError: the path is not (L, 2) integers or leaves the signals.
+    """
     if alignment is not None:
         return checked_path(alignment, reference_frames, generated_frames)
     frames = np.arange(min(reference_frames, generated_frames))

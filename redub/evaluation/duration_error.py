@@ -1,11 +1,11 @@
-"""Does the line fill its slot, and does every sound last as long as it should?
+"""Duration errors: length of an utterance against its slot, and durations of phonemes.
 
-Definition: slot error = generated length - slot length, in ms, positive when the line is too long.
-Phoneme error = mean absolute difference of the durations of the same phonemes, in ms.
+Definition: slot error = generated length - slot length, in ms, positive if the utterance is too
+long. Phoneme error = mean absolute difference of the durations of the same phonemes, in ms.
 
-Conventions: lower (in absolute value) is better; a dubbing slot is the length of the picture,
-``AudioSpec.sample_count(V)`` samples. Phonemes are compared in order and must be the same; pauses,
-which an aligner may insert on one side only, are left out by id.
+Conventions: lower (in absolute value) is better. The slot is the length of the video,
+``AudioSpec.sample_count(V)`` samples. Both phoneme sequences must be equal, without pauses: pauses
+are left out by id, because an aligner may insert them in one of the two only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from redub.evaluation.inputs import Ints, MetricInputError
 
 
 def slot_error_ms(generated_samples: int, slot_samples: int, *, sample_rate_hz: int) -> float:
-    """How much longer the generated line is than its slot, in ms; negative when shorter.
+    """Compute how much longer the generated utterance is than its slot, in ms; negative if shorter.
 
     Raises:
-        MetricInputError: a negative length, an empty slot, or no sample rate.
+        MetricInputError: a negative length, an empty slot, or a sample rate of 0 or less.
     """
     if generated_samples < 0 or slot_samples <= 0 or sample_rate_hz <= 0:
         raise MetricInputError(
@@ -38,16 +38,16 @@ def phoneme_error_ms(
     frame_ms: float,
     pauses: Collection[int] = (),
 ) -> float:
-    """Mean absolute duration error per phoneme, in ms; NaN when nothing but pauses is there.
+    """Compute the mean absolute duration error per phoneme, in ms; NaN if there are only pauses.
 
     Args:
         reference_durations: (P, 2) integer rows (phoneme id, frames), frames >= 0.
         generated_durations: (P', 2) rows with the same phonemes in the same order.
-        frame_ms: how long a frame lasts.
+        frame_ms: duration of a frame.
         pauses: phoneme ids to leave out (silences).
 
     Raises:
-        MetricInputError: other phonemes, naming the first that differs.
+        MetricInputError: bad arrays, or different phonemes; the message names the first difference.
     """
     reference = _spoken(reference_durations, pauses, "reference durations")
     generated = _spoken(generated_durations, pauses, "generated durations")

@@ -1,15 +1,14 @@
-"""EMO-ACC: is the emotion that was asked for the emotion that is heard?
+"""EMO-ACC: accuracy of an emotion recogniser on ground-truth, resynthesised and generated speech.
 
-A small recogniser is fitted on the *ground truth* recordings of the training scenes and then asked
-about ground truth, resynthesised and generated speech alike. It never sees a test recording, so
-the ground-truth row of a table is below 100 %, and that row is the ceiling of all others.
+A small recogniser is fitted on the *ground truth* recordings of the training scenes. It then
+classifies ground truth, resynthesised and generated speech. It is not fitted on test recordings, so
+its accuracy on the ground truth is below 100 %; that accuracy is the upper limit for all systems.
 
-Voices are compared with themselves: features are centred and scaled with the statistics of the
-same speaker's training recordings, for which no emotion label is used. A speaker who is not among
-them gets the statistics of all.
+Features are centred and scaled with the statistics of the same speaker's training recordings; this
+needs no emotion labels. Speakers without enough training recordings get the statistics of all.
 
-Always read the accuracy beside the majority baseline (the best constant answer) and macro-F1:
-published figures of this family lie at the baseline of their corpus.
+Compare the accuracy with the majority baseline (the best constant prediction) and with macro-F1:
+published accuracies of this family of systems are close to the majority baseline of their corpus.
 
 Letters: N utterances, D feature width, C classes.
 """
@@ -33,18 +32,19 @@ from redub.evaluation.intervals import wilson
 
 Matrix = NDArray[np.float64]
 
-OWN_STATISTICS_FROM = 8  # utterances; below, a speaker's spread is mostly chance
+OWN_STATISTICS_FROM = 8  # utterances; from fewer, a speaker's spread cannot be estimated
 FOLDS = 5
 
 
 class Candidate(NamedTuple):
-    """One classifier that cross-validation may choose."""
+    """Hyperparameters of one classifier that cross-validation can choose."""
 
     kind: str  # "logistic" or "rbf-svm"
     c: float
     gamma_of_scale: float = 1.0  # kernel width as a multiple of 1 / D
 
     def build(self, width: int, seed: int) -> Any:
+        """Create the unfitted scikit-learn classifier for features of ``width`` values."""
         if self.kind == "logistic":
             return LogisticRegression(C=self.c, max_iter=5000, random_state=seed)
         return SVC(C=self.c, kernel="rbf", gamma=self.gamma_of_scale / width, random_state=seed)
@@ -60,7 +60,7 @@ class _Normaliser:
     """Speaker z-normalisation followed by standardisation over all training utterances."""
 
     def __init__(self, features: Matrix, speakers: NDArray[np.str_]) -> None:
-        self.everyone = _mean_and_spread(features)
+        self.all_speakers = _mean_and_spread(features)
         self.speakers = {
             str(name): _mean_and_spread(features[speakers == name])
             for name in np.unique(speakers)
@@ -77,26 +77,26 @@ class _Normaliser:
         scaled = np.empty_like(features)
         for name in np.unique(speakers):
             rows = speakers == name
-            mean, spread = self.speakers.get(str(name), self.everyone)
+            mean, spread = self.speakers.get(str(name), self.all_speakers)
             scaled[rows] = (features[rows] - mean) / spread
         return scaled
 
 
 def _mean_and_spread(features: Matrix) -> tuple[Matrix, Matrix]:
     spread = features.std(axis=0)
-    # A constant feature says nothing; dividing by rounding noise would make it shout.
+    # Do not divide by the rounding noise of a constant feature.
     flat = spread <= 1e-9 * (1.0 + np.abs(features).max(axis=0))
     return features.mean(axis=0), np.where(flat, 1.0, spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionReport:
-    """What the recogniser heard in one set of utterances.
+    """Recognition results of one set of utterances.
 
     ``accuracy_low``/``accuracy_high``: Wilson 95 % interval. ``majority_accuracy``: accuracy of
-    always answering the commonest true label of this very set. ``macro_f1``: unweighted mean
-    over the labels that occur. ``confusion``: (C, C) counts, rows true, columns heard, in the
-    order of ``classes``.
+    always predicting the most frequent true label of the same set. ``macro_f1``: unweighted mean
+    over the true labels that occur. ``confusion``: (C, C) counts, rows true, columns predicted, in
+    the order of ``classes``.
     """
 
     accuracy: float
@@ -110,10 +110,10 @@ class EmotionReport:
 
 
 class EmotionRecogniser:
-    """Prosody statistics in, one emotion label per utterance out. Made by :meth:`fit`.
+    """Predicts one emotion label per utterance from prosody statistics; made by :meth:`fit`.
 
-    ``chosen`` is the classifier that cross-validation picked and ``validation_accuracy`` what it
-    reached there (None where the training set had too few scenes to choose).
+    ``chosen``: the classifier chosen by cross-validation. ``validation_accuracy``: its accuracy in
+    cross-validation (None if the training set had too few scenes for cross-validation).
     """
 
     def __init__(
@@ -138,40 +138,40 @@ class EmotionRecogniser:
         *,
         seed: int = 0,
     ) -> EmotionRecogniser:
-        """Choose and fit a classifier on training recordings. Deterministic.
+        """Choose a classifier by cross-validation and fit it on training recordings; deterministic.
 
         Args:
             features: (N, D) finite, of ground-truth training recordings; not normalised.
-            labels: (N,) emotion of each.
-            speakers: (N,) voice of each.
-            scenes: (N,) group of each; cross-validation never splits a scene, because lines of
-                one scene share emotion and circumstances.
+            labels: (N,) emotion labels.
+            speakers: (N,) speaker names.
+            scenes: (N,) scene names; cross-validation never splits a scene, because utterances of
+                one scene share emotion and recording conditions.
 
         Raises:
             ConfigError: lengths differ, a value is not finite, or fewer than two labels occur.
         """
         values, voices = _checked(features, speakers)
-        answers, groups = np.asarray(labels, dtype=str), np.asarray(scenes, dtype=str)
-        if not len(values) == len(answers) == len(groups):
+        targets, groups = np.asarray(labels, dtype=str), np.asarray(scenes, dtype=str)
+        if not len(values) == len(targets) == len(groups):
             raise ConfigError(
-                f"emotion recogniser: {len(values)} feature rows, {len(answers)} labels, "
-                f"{len(groups)} scenes; wanted as many of each",
+                f"emotion recogniser: {len(values)} feature rows, {len(targets)} labels, "
+                f"{len(groups)} scenes; wanted equal numbers",
                 code="E-EVAL-PAIRS",
             )
-        if len(np.unique(answers)) < 2:
+        if len(np.unique(targets)) < 2:
             raise ConfigError(
                 "emotion recogniser: the training set has fewer than two emotions; "
                 "label more clips or leave EMO-ACC out",
                 code="E-EVAL-LABELS",
             )
-        chosen, reached = _choose(values, answers, voices, groups, seed)
+        chosen, accuracy = _choose(values, targets, voices, groups, seed)
         normaliser = _Normaliser(values, voices)
         classifier = chosen.build(values.shape[1], seed)
-        classifier.fit(normaliser(values, voices), answers)
-        return cls(normaliser, classifier, chosen, reached)
+        classifier.fit(normaliser(values, voices), targets)
+        return cls(normaliser, classifier, chosen, accuracy)
 
     def predict(self, features: ArrayLike, speakers: Sequence[str]) -> tuple[str, ...]:
-        """One label per row; rows do not influence each other.
+        """Predict one label per row of (N, D) features; rows are independent of each other.
 
         Raises:
             ConfigError: lengths differ or a value is not finite.
@@ -179,39 +179,45 @@ class EmotionRecogniser:
         values, voices = _checked(features, speakers)
         if len(values) == 0:
             return ()
-        heard = self._classifier.predict(self._normaliser(values, voices))
-        return tuple(str(label) for label in heard)
+        predicted = self._classifier.predict(self._normaliser(values, voices))
+        return tuple(str(label) for label in predicted)
 
     def evaluate(
         self, features: ArrayLike, labels: Sequence[str], speakers: Sequence[str]
     ) -> EmotionReport:
-        """:meth:`predict`, then :func:`emotion_report`."""
+        """Predict labels (:meth:`predict`) and compare them with the true ones.
+
+        Raises:
+            ConfigError: lengths differ, a value is not finite, or there is no utterance.
+        """
         return emotion_report(labels, self.predict(features, speakers))
 
 
-def emotion_report(labels: Sequence[str], heard: Sequence[str]) -> EmotionReport:
-    """Score predicted labels against true ones.
+def emotion_report(labels: Sequence[str], predicted: Sequence[str]) -> EmotionReport:
+    """Compare predicted labels with true labels.
 
     Raises:
         ConfigError: lengths differ or there is no utterance.
     """
-    if len(labels) != len(heard) or not labels:
+    if len(labels) != len(predicted) or not labels:
         raise ConfigError(
-            f"emotion report: {len(labels)} labels and {len(heard)} predictions; "
-            "wanted as many, and at least one",
+            f"emotion report: {len(labels)} labels and {len(predicted)} predictions; "
+            "wanted equal numbers, at least one",
             code="E-EVAL-PAIRS",
         )
-    classes = _ordered({*labels, *heard})
+    classes = _ordered({*labels, *predicted})
     present = [name for name in classes if name in set(labels)]
-    hits = sum(a == b for a, b in zip(labels, heard, strict=True))
+    hits = sum(a == b for a, b in zip(labels, predicted, strict=True))
     _, low, high = wilson(hits, len(labels))
-    confusion = confusion_matrix(labels, heard, labels=list(classes))
+    confusion = confusion_matrix(labels, predicted, labels=list(classes))
     return EmotionReport(
         accuracy=hits / len(labels),
         accuracy_low=low,
         accuracy_high=high,
         majority_accuracy=max(list(labels).count(name) for name in present) / len(labels),
-        macro_f1=float(f1_score(labels, heard, labels=present, average="macro", zero_division=0)),
+        macro_f1=float(
+            f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
+        ),
         classes=classes,
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         count=len(labels),
@@ -241,51 +247,55 @@ def _checked(features: ArrayLike, speakers: Sequence[str]) -> tuple[Matrix, NDAr
 
 def _choose(
     values: Matrix,
-    answers: NDArray[np.str_],
+    targets: NDArray[np.str_],
     voices: NDArray[np.str_],
     groups: NDArray[np.str_],
     seed: int,
 ) -> tuple[Candidate, float | None]:
-    folds = list(_folds(values, answers, voices, groups))
+    """Choose the candidate with the best cross-validation accuracy.
+
+    With fewer than two scenes no folds exist; the result is then a fixed candidate and None.
+    """
+    folds = list(_folds(values, targets, voices, groups))
     if not folds:
         return CANDIDATES[1], None
     best, best_share = CANDIDATES[0], -1.0
-    total = sum(len(fold.held_answers) for fold in folds)
+    total = sum(len(fold.held_targets) for fold in folds)
     for candidate in CANDIDATES:
         hits = 0
         for fold in folds:
-            classifier = candidate.build(values.shape[1], seed).fit(fold.values, fold.answers)
-            hits += int(np.sum(classifier.predict(fold.held_values) == fold.held_answers))
-        if hits / total > best_share:  # a tie keeps the earlier, simpler one
+            classifier = candidate.build(values.shape[1], seed).fit(fold.values, fold.targets)
+            hits += int(np.sum(classifier.predict(fold.held_values) == fold.held_targets))
+        if hits / total > best_share:  # of equal candidates, keep the earlier, simpler one
             best, best_share = candidate, hits / total
     return best, best_share
 
 
 class _Fold(NamedTuple):
-    """One split of the training scenes; normalised with the kept part alone."""
+    """One cross-validation split; both parts are normalised with statistics of the kept part."""
 
     values: Matrix
-    answers: NDArray[np.str_]
+    targets: NDArray[np.str_]
     held_values: Matrix
-    held_answers: NDArray[np.str_]
+    held_targets: NDArray[np.str_]
 
 
 def _folds(
     values: Matrix,
-    answers: NDArray[np.str_],
+    targets: NDArray[np.str_],
     voices: NDArray[np.str_],
     groups: NDArray[np.str_],
 ) -> Iterator[_Fold]:
     count = min(FOLDS, len(np.unique(groups)))
     if count < 2:
         return
-    for kept, held in GroupKFold(count).split(values, answers, groups):
-        if len(np.unique(answers[kept])) < 2:
+    for kept, held in GroupKFold(count).split(values, targets, groups):
+        if len(np.unique(targets[kept])) < 2:
             continue
         normalise = _Normaliser(values[kept], voices[kept])
         yield _Fold(
             normalise(values[kept], voices[kept]),
-            answers[kept],
+            targets[kept],
             normalise(values[held], voices[held]),
-            answers[held],
+            targets[held],
         )

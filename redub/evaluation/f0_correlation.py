@@ -1,11 +1,11 @@
-"""Does the generated line rise and fall where the real one does?
+"""Correlation of F0 and energy contours of generated and recorded speech.
 
 Definition: Pearson's r of two contours over paired frames; for F0 only pairs voiced in both.
 Source: Hermes 1998, "Measuring the perceptual similarity of pitch contours".
 
-Conventions: in [-1, 1], higher is better. r ignores a shift and a positive scale, so a voice an
-octave up is no error here (that is GPE's business). Undefined, and NaN, with fewer than two pairs
-or a flat contour. Frames pair as in :mod:`redub.evaluation.pitch_errors`.
+Conventions: in [-1, 1], higher is better. r ignores a shift and a positive scale, so speech an
+octave too high is not an error here (GPE measures it). NaN with fewer than two pairs or a constant
+contour. Frames are paired as in :mod:`redub.evaluation.pitch_errors`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from redub.evaluation.intervals import pearson
 def f0_correlation(
     reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
 ) -> float:
-    """r of two F0 tracks over the pairs voiced in both.
+    """Compute Pearson's r of two F0 tracks over the pairs voiced in both.
 
     Args:
         reference_f0_hz: (T,) Hz, 0 where unvoiced.
-        generated_f0_hz: (T',) on the same frame clock.
-        alignment: (L, 2) integer pairs of frames, or None to cut to the shorter.
+        generated_f0_hz: (T',) at the same frame rate.
+        alignment: (L, 2) integer pairs of frames, or None to cut the longer track.
+
+    Raises:
+        MetricInputError: a value that is not finite, or a path outside the tracks.
     """
     reference = checked_array(reference_f0_hz, what="reference f0", dimensions=1)
     generated = checked_array(generated_f0_hz, what="generated f0", dimensions=1)
@@ -38,7 +41,11 @@ def f0_correlation(
 def energy_correlation(
     reference_energy: Any, generated_energy: Any, *, alignment: Any | None = None
 ) -> float:
-    """r of two energy contours, (T,) and (T',), over all pairs."""
+    """Compute Pearson's r of two energy contours, (T,) and (T',), over all pairs.
+
+    Raises:
+        MetricInputError: a value that is not finite, or a path outside the contours.
+    """
     reference = checked_array(reference_energy, what="reference energy", dimensions=1)
     generated = checked_array(generated_energy, what="generated energy", dimensions=1)
     pairs = frame_pairs(len(reference), len(generated), alignment)

@@ -1,6 +1,6 @@
-"""What a metric may be given, checked before any arithmetic.
+"""Checks of metric inputs.
 
-A bad input belongs to one clip: it is recorded and the others go on.
+A bad input raises an error for one clip; the caller records it and continues with other clips.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ Ints = NDArray[np.int64]
 
 
 class MetricInputError(ClipError):
-    """An array that a metric is not defined on; the message says what it wanted."""
+    """An array for which a metric is not defined; the message states what is required."""
 
     default_code = "E-EVAL-INPUT"
 
 
 def checked_array(values: Any, *, what: str, dimensions: int) -> Doubles:
-    """The values as float64, after a check of their dimensions and finiteness."""
+    """Convert values to float64 and check them.
+
+    Raises:
+        MetricInputError: another number of dimensions, or a NaN or infinite value.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != dimensions:
         raise MetricInputError(f"{what}: {array.ndim} dimensions, wanted {dimensions}")
@@ -34,7 +38,11 @@ def checked_array(values: Any, *, what: str, dimensions: int) -> Doubles:
 
 
 def checked_path(alignment: Any, reference_frames: int, generated_frames: int) -> Ints:
-    """An alignment path as (L, 2) int64 pairs (reference frame, generated frame)."""
+    """Convert an alignment path to (L, 2) int64 pairs (reference frame, generated frame).
+
+    Raises:
+        MetricInputError: not (L, 2) integers, or a frame outside the signals.
+    """
     path = np.asarray(alignment)
     if path.ndim != 2 or path.shape[1] != 2 or not np.issubdtype(path.dtype, np.integer):
         raise MetricInputError(f"alignment: {path.dtype} {path.shape}, wanted integers (L, 2)")

@@ -1,20 +1,20 @@
-"""How sure a number is: intervals, paired tests, and the baselines a score must beat.
+"""Statistics of scores: confidence intervals, paired tests and trivial baselines.
 
 Definitions and sources:
-* Bootstrap: Efron 1979, percentile interval of the mean. Lines of one scene share speaker, room and
-  mood, so whole scenes are drawn where clusters are given (Field and Welsh 2007).
-* Wilson score interval for shares: Wilson 1927; honest near 0 and 1 and for few lines.
-* Paired differences: both systems speak the same lines, so the line is the unit that is drawn
-  (bootstrap) or whose sign is flipped (permutation test; Good 2005).
+* Bootstrap: Efron 1979, percentile interval of the mean. Utterances of one scene are dependent
+  (same speakers, room and mood), so whole scenes are resampled where clusters are given (Field and
+  Welsh 2007).
+* Wilson score interval for proportions: Wilson 1927; accurate near 0 and 1 and for small samples.
+* Paired differences: both systems speak the same utterances, so utterances are resampled
+  (bootstrap) or their signs flipped (permutation test; Good 2005).
 * Pearson's r with Fisher's z interval: Fisher 1921.
-* Macro-F1: the mean of the classes' F1, over the classes that occur in labels or predictions; a
-  class without a hit has F1 0. The majority baseline is what always saying the commonest label
-  scores: an accuracy below it has learned nothing.
+* Macro-F1: mean F1 of the classes that occur in labels or predictions; a class without a correct
+  prediction has F1 0. Majority baseline: accuracy of always predicting the most frequent label.
 
-Conventions: intervals are two-sided; every draw comes from the given seed; values must be finite,
-so a caller drops (and counts) undefined scores first.
+Conventions: intervals are two-sided. All random draws use the given seed. Values must be finite, so
+the caller drops (and counts) undefined scores first.
 
-Letters: n lines, R resamples.
+Letters: n utterances, R resamples.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from redub.evaluation.inputs import Doubles, MetricInputError, checked_array
 
 RESAMPLES = 4000
 BLOCK = 1 << 22  # drawn indices at a time
-EXACT_SIGNS = 14  # lines up to which all sign patterns are counted
+EXACT_SIGNS = 14  # up to this many utterances, all sign patterns are counted
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its interval."""
+    """An estimate and the two ends of its confidence interval."""
 
     value: float
     low: float
@@ -51,18 +51,25 @@ def bootstrap_mean(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """The mean of per-line scores with its bootstrap interval.
+    """Compute the mean of per-utterance scores with its bootstrap interval.
 
     Args:
         values: (n,) finite scores, n >= 1.
-        clusters: (n,) scene of every line; whole scenes are drawn. None draws lines.
+        clusters: (n,) scene of every utterance; whole scenes are resampled. None resamples
+            utterances.
+        level: confidence level, between 0 and 1.
+        resamples: R.
 
     Returns:
-        With one line, or one scene, nothing is known of the spread: low and high are NaN.
+        The mean; low and high are NaN with only one utterance or only one scene.
+
+    Raises:
+        MetricInputError: no scores, a score that is not finite, or another number of clusters.
+        ConfigError: ``level`` out of range.
     """
     scores = checked_array(values, what="scores", dimensions=1)
     if not len(scores):
-        raise MetricInputError("scores: none, a mean needs at least one")
+        raise MetricInputError("scores: none given; a mean needs at least one")
     _check_level(level)
     sums, sizes = _by_cluster(scores, clusters)
     if len(sums) < 2:
@@ -79,11 +86,11 @@ def bootstrap_mean(
 
 
 def _by_cluster(scores: Doubles, clusters: Sequence[Hashable] | None) -> tuple[Doubles, Doubles]:
-    """Sum and size of every cluster, in the order they first occur."""
+    """Compute sum and size of every cluster, in order of first occurrence."""
     if clusters is None:
         return scores, np.ones(len(scores))
     if len(clusters) != len(scores):
-        raise MetricInputError(f"{len(scores)} scores in {len(clusters)} scenes' lines")
+        raise MetricInputError(f"{len(scores)} scores, but scene names of {len(clusters)} scores")
     numbers: dict[Hashable, int] = {}
     owner = np.array([numbers.setdefault(c, len(numbers)) for c in clusters], dtype=np.int64)
     sums: Doubles = np.bincount(owner, weights=scores).astype(np.float64)
@@ -105,7 +112,13 @@ def bootstrap_difference(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Mean of first - second over the same lines, with its paired bootstrap interval."""
+    """Compute the mean of first - second with its paired bootstrap interval.
+
+    Args:
+        first, second: (n,) scores of two systems for the same utterances.
+
+    The other arguments and errors are those of :func:`bootstrap_mean`.
+    """
     gaps = _paired(first, second)
     return bootstrap_mean(gaps, seed=seed, clusters=clusters, level=level, resamples=resamples)
 
@@ -119,15 +132,18 @@ def _paired(first: Any, second: Any) -> Doubles:
 
 
 def permutation_p(first: Any, second: Any, *, seed: int, permutations: int = 10_000) -> float:
-    """Two-sided p of the paired permutation test: are the systems' scores exchangeable?
+    """Compute the two-sided p of a paired permutation test of equal scores.
 
-    Up to 14 lines all 2^n sign patterns are counted; above, ``permutations`` are drawn and the
-    observed one is counted in, so p is never 0.
+    Up to 14 utterances all 2^n sign patterns are counted. With more, ``permutations`` patterns are
+    drawn and the observed one is added, so p is never 0.
+
+    Raises:
+        MetricInputError: no scores, unequal lengths or a score that is not finite.
     """
     gaps = _paired(first, second)
     if not len(gaps):
         raise MetricInputError("paired scores: none to compare")
-    # Sums of the same numbers in another order differ by rounding, and must count as equal.
+    # Sums that differ by rounding only must count as equal.
     observed = abs(gaps.sum()) - 1e-9 * np.abs(gaps).sum()
     if len(gaps) <= EXACT_SIGNS:
         patterns = np.arange(2 ** len(gaps))[:, None] >> np.arange(len(gaps)) & 1
@@ -143,10 +159,11 @@ def permutation_p(first: Any, second: Any, *, seed: int, permutations: int = 10_
 
 
 def wilson(successes: int, total: int, *, level: float = 0.95) -> Interval:
-    """A share with its Wilson score interval.
+    """Compute a proportion with its Wilson score interval.
 
     Raises:
         MetricInputError: no trials, or more successes than trials.
+        ConfigError: ``level`` is not between 0 and 1.
     """
     _check_level(level)
     if total < 1 or not 0 <= successes <= total:
@@ -161,7 +178,11 @@ def wilson(successes: int, total: int, *, level: float = 0.95) -> Interval:
 
 
 def pearson(first: Any, second: Any) -> float:
-    """r of two equally long series; NaN with fewer than two pairs or a constant series."""
+    """Compute Pearson's r of two series; NaN with fewer than two pairs or a constant series.
+
+    Raises:
+        MetricInputError: unequal lengths or a value that is not finite.
+    """
     one = checked_array(first, what="first series", dimensions=1)
     other = checked_array(second, what="second series", dimensions=1)
     if one.shape != other.shape:
@@ -169,14 +190,19 @@ def pearson(first: Any, second: Any) -> float:
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
     one, other = one - one.mean(), other - other.mean()
-    # Brought to length 1 first, so that neither tiny nor huge series leave the range of a float.
+    # Scaled to a maximum of 1, so that squares of tiny or huge values stay in the float range.
     one, other = one / np.abs(one).max(), other / np.abs(other).max()
     r = float(one @ other / math.sqrt(float(one @ one) * float(other @ other)))
     return min(1.0, max(-1.0, r))
 
 
 def pearson_interval(first: Any, second: Any, *, level: float = 0.95) -> Interval:
-    """r with Fisher's z interval; the ends are NaN with fewer than four pairs."""
+    """Compute Pearson's r with Fisher's z interval; low and high are NaN below four pairs.
+
+    Raises:
+        MetricInputError: as :func:`pearson`.
+        ConfigError: ``level`` is not between 0 and 1.
+    """
     _check_level(level)
     r = pearson(first, second)
     count = len(first)
@@ -189,15 +215,19 @@ def pearson_interval(first: Any, second: Any, *, level: float = 0.95) -> Interva
 
 
 def macro_f1(labels: Sequence[Hashable], predictions: Sequence[Hashable]) -> float:
-    """Mean F1 of the classes; NaN for no lines."""
+    """Compute the mean F1 over the classes in labels or predictions; NaN for no utterances.
+
+    Raises:
+        MetricInputError: unequal lengths.
+    """
     if len(labels) != len(predictions):
         raise MetricInputError(f"{len(labels)} labels for {len(predictions)} predictions")
     hits = Counter(a for a, b in zip(labels, predictions, strict=True) if a == b)
-    asked, said = Counter(labels), Counter(predictions)
-    scores = [2 * hits[c] / (asked[c] + said[c]) for c in asked.keys() | said.keys()]
+    true, predicted = Counter(labels), Counter(predictions)
+    scores = [2 * hits[c] / (true[c] + predicted[c]) for c in true.keys() | predicted.keys()]
     return math.fsum(scores) / len(scores) if scores else math.nan
 
 
 def majority_baseline(labels: Sequence[Hashable]) -> float:
-    """The accuracy of always saying the commonest label; NaN for no lines."""
+    """Compute the accuracy of always predicting the most frequent label; NaN for no utterances."""
     return max(Counter(labels).values()) / len(labels) if labels else math.nan

@@ -1,14 +1,13 @@
-"""Lip–audio meter: does the sound fit the mouth, and if not, by how much is it late?
+"""Lip–audio meter: measures the synchrony of audio and mouth movement, and the offset between them.
 
-A linear map from the sound around a picture to what the mouth looks like in it is fitted on
-training clips. On a clip to be judged, the mouth that the sound predicts is compared with the
-mouth that is seen, with the sound moved by −15 … +15 pictures: the offset is where they agree
-best, the confidence how much better that is than a typical shift (median − minimum).
+A linear map from the mel frames around a video frame to the mouth shape in that frame is fitted on
+training clips. On a test clip, the mouth shapes predicted from the audio are compared with the
+observed mouth shapes, with the audio shifted by −15 … +15 video frames. The offset is the shift
+with the smallest distance; the confidence is median − minimum of the distances.
 
-The procedure is SyncNet's (Chung and Zisserman 2016), the two towers are not: there are no
-pretrained weights here, the scale depends on the corpus the meter was fitted on, and the numbers
-are **not** LSE-C or LSE-D. Compare systems on one corpus with one fitted meter, ground truth among
-them.
+The procedure follows SyncNet (Chung and Zisserman 2016), but without its two networks: there are no
+pretrained weights, the scale depends on the corpus that the meter was fitted on, and the values are
+**not** LSE-C or LSE-D. Compare systems and ground truth on one corpus with one fitted meter.
 
 Letters: T mel frames, V video frames, C mel channels, D = windows * C, Q principal components.
 """
@@ -28,21 +27,21 @@ from redub.core.types import FloatArray
 Matrix = NDArray[np.float64]
 
 MOUTH_SIDE = 96
-COARSE_SIDE = 24  # mouth pictures are averaged to 24 x 24 before anything else
-WINDOW_FRAMES = 21  # mel frames that a picture is predicted from, centred on it
+COARSE_SIDE = 24  # mouth crops are averaged to 24 x 24 pixels first
+WINDOW_FRAMES = 21  # mel frames, centred on a video frame, from which its mouth is predicted
 COMPONENTS = 12
-MAX_SHIFT = 15  # pictures, either way
+MAX_SHIFT = 15  # video frames, in both directions
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # multiples of the mean variance of the inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """How sound and mouth of one clip fit.
+    """Synchrony of audio and mouth in one clip.
 
-    ``offset_frames`` counts pictures; positive: the sound comes late. ``distance`` is the least
-    distance, in units of the spread of mouth shapes in training (1: no better than always
-    predicting the mean mouth). ``confidence`` ≥ 0. ``curve`` holds the distance at the shifts
-    −15 … +15.
+    ``offset_frames``: in video frames; positive if the audio is late. ``distance``: smallest
+    distance over all shifts, in units of the spread of mouth shapes in training (1 is the distance
+    of always predicting the mean mouth). ``confidence``: at least 0. ``curve``: the distances at
+    the shifts −15 … +15.
     """
 
     offset_frames: int
@@ -53,7 +52,7 @@ class SyncReport:
 
 
 class LipAudioMeter:
-    """A fitted meter; made by :meth:`fit`."""
+    """Meter of lip–audio synchrony, fitted on training clips; made by :meth:`fit`."""
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class LipAudioMeter:
         per_picture: int,
         fps: int,
     ) -> None:
-        self._components = components  # (576, Q), scaled: mouth shapes have spread 1 in all
+        self._components = components  # (576, Q), scaled: total spread of mouth shapes is 1
         self._weights = weights  # (D, Q)
         self._mean_sound = mean_sound  # (D,)
         self.per_picture = per_picture  # mel frames
@@ -78,14 +77,14 @@ class LipAudioMeter:
         *,
         fps: int = 25,
     ) -> LipAudioMeter:
-        """Fit on training clips; deterministic, and clips are read one at a time.
+        """Fit the meter on training clips; deterministic, reads one clip at a time.
+
+        Every fifth clip is held out to choose the ridge strength; the final fit uses all clips.
 
         Args:
             mels: (T, C) natural-log mel of each clip.
-            mouths: (V, 9216) grey mouth crops of each clip, 96 x 96 flattened; T / V is one
-                whole number for all clips.
-
-        Every fifth clip is held out to choose the strength of the ridge; the final fit uses all.
+            mouths: (V, 9216) grey mouth crops of each clip, 96 x 96 flattened. T / V must be the
+                same whole number in all clips.
 
         Raises:
             ConfigError: fewer than two clips, unequal lengths, or mouths that never move.
@@ -93,7 +92,7 @@ class LipAudioMeter:
         if len(mels) != len(mouths) or len(mels) < 2:
             raise ConfigError(
                 f"lip-audio meter: {len(mels)} mels and {len(mouths)} mouths; "
-                "wanted as many, and at least two",
+                "wanted equal numbers, at least two",
                 code="E-EVAL-PAIRS",
             )
         per_picture = len(mels[0]) // max(len(mouths[0]), 1)
@@ -103,8 +102,8 @@ class LipAudioMeter:
         for mel, mouth, is_held in zip(mels, mouths, held_out, strict=True):
             if per_picture < 1 or len(mel) != per_picture * len(mouth):
                 raise ConfigError(
-                    f"lip-audio meter: {len(mel)} mel frames and {len(mouth)} pictures; "
-                    "wanted one whole number of mel frames per picture in all clips",
+                    f"lip-audio meter: {len(mel)} mel frames and {len(mouth)} video frames; "
+                    "wanted the same whole number of mel frames per video frame in all clips",
                     code="E-EVAL-PAIRS",
                 )
             sums = held if is_held else kept
@@ -114,32 +113,32 @@ class LipAudioMeter:
         return cls(components, weights, mean_sound, per_picture=per_picture, fps=fps)
 
     def measure(self, mel: FloatArray, mouth: NDArray[np.uint8]) -> SyncReport:
-        """Judge one clip.
+        """Measure the synchrony of one clip.
 
         Args:
-            mel: (T, C) of the sound to judge. It starts with the picture; where it is shorter or
-                longer than the picture its last frame is held, or its rest is ignored.
-            mouth: (V, 9216) uint8; at least 16 pictures, or most shifts compare nothing.
+            mel: (T, C) natural-log mel of the audio, starting with the first video frame. If it is
+                shorter than the video, its last frame is repeated; if longer, the rest is ignored.
+            mouth: (V, 9216) uint8, at least 16 video frames.
 
         Raises:
-            ClipError: too short.
+            ClipError: fewer than 16 video frames, or no mel frames.
         """
         count = len(mouth)
         if count <= MAX_SHIFT or len(mel) == 0:
             raise ClipError(
-                f"lip-audio meter: {count} pictures and {len(mel)} mel frames; "
-                f"wanted more than {MAX_SHIFT} pictures and some sound",
+                f"lip-audio meter: {count} video frames and {len(mel)} mel frames; "
+                f"wanted more than {MAX_SHIFT} video frames and some audio",
                 code="E-EVAL-SHORT",
             )
-        seen = _shapes(mouth, self._components)  # (V, Q)
+        observed = _shapes(mouth, self._components)  # (V, Q)
         windows = _windows(mel, count, self.per_picture)
-        heard = (windows - self._mean_sound) @ self._weights  # (V, Q)
+        predicted = (windows - self._mean_sound) @ self._weights  # (V, Q)
         shifts = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
-        # Shifted past an end, the sound's first or last window is held: dropping those pictures
-        # instead would compare different pictures at every shift, and biases short clips.
+        # Shifted past an end, the first or last audio window is repeated. Dropping these video
+        # frames would compare different frames at every shift and bias short clips.
         places = np.clip(np.arange(count) + shifts[:, None], 0, count - 1)  # (31, V)
-        curve = np.linalg.norm(heard[places] - seen, axis=-1).mean(axis=-1)  # (31,)
-        # Equal distances (a mouth or a sound that never moves) mean no shift, so look there first.
+        curve = np.linalg.norm(predicted[places] - observed, axis=-1).mean(axis=-1)  # (31,)
+        # With equal distances (constant mouth or constant audio) the shift nearest to 0 wins.
         order = np.lexsort((shifts, np.abs(shifts), np.round(curve, 12)))
         best = int(order[0])
         return SyncReport(
@@ -152,9 +151,9 @@ class LipAudioMeter:
 
 
 def _coarse(mouth: NDArray[Any]) -> Matrix:
-    """(V, 9216) grey pixels → (V, 576) averages, minus the clip's own mean mouth.
+    """Reduce (V, 9216) grey pixels to (V, 576) block averages minus their mean over the clip.
 
-    The mean goes because it is the speaker's face and the light, which no sound predicts.
+    The mean shows the speaker's face and the light, which the audio cannot predict.
     """
     block = MOUTH_SIDE // COARSE_SIDE
     grid = mouth.reshape(len(mouth), COARSE_SIDE, block, COARSE_SIDE, block)
@@ -164,7 +163,11 @@ def _coarse(mouth: NDArray[Any]) -> Matrix:
 
 
 def _principal(mouths: Iterable[NDArray[np.uint8]]) -> Matrix:
-    """Main directions in which mouths move, scaled so that training shapes have spread 1."""
+    """Compute the principal components of mouth shapes, scaled to a total spread of 1.
+
+    Raises:
+        ConfigError: the mouths never move.
+    """
     total, count = np.zeros((COARSE_SIDE**2, COARSE_SIDE**2)), 0
     for mouth in mouths:
         small = _coarse(mouth)
@@ -184,7 +187,7 @@ def _shapes(mouth: NDArray[np.uint8], components: Matrix) -> Matrix:
 
 
 def _windows(mel: FloatArray, pictures: int, per_picture: int) -> Matrix:
-    """(T, C) → (V, 21 * C): the mel frames around the middle of every picture, edges held."""
+    """Collect the 21 mel frames around each video frame, (T, C) → (V, 21 * C); edges repeated."""
     middles = np.arange(pictures) * per_picture + per_picture // 2
     around = np.arange(WINDOW_FRAMES) - WINDOW_FRAMES // 2
     places = np.clip(middles[:, None] + around, 0, len(mel) - 1)  # (V, 21)
@@ -193,7 +196,7 @@ def _windows(mel: FloatArray, pictures: int, per_picture: int) -> Matrix:
 
 
 class _Sums:
-    """Running moments of inputs and targets; enough to solve a ridge and to score it."""
+    """Running moments of inputs and targets, from which ridge regression is solved and scored."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -203,6 +206,7 @@ class _Sums:
         self.yy = 0.0
 
     def add(self, inputs: Matrix, targets: Matrix) -> None:
+        """Add the moments of (V, D) inputs and (V, Q) targets of one clip."""
         self.count += len(inputs)
         self.x = self.x + inputs.sum(axis=0)
         self.xx = self.xx + inputs.T @ inputs
@@ -217,7 +221,10 @@ class _Sums:
         return both
 
     def solve(self, ridge: float) -> tuple[Matrix, Matrix]:
-        """Weights (D, Q) and the mean input; targets have mean 0 in every clip by construction."""
+        """Solve the ridge regression: weights (D, Q) and the mean input (D,).
+
+        The targets need no mean: it is 0 in every clip by construction.
+        """
         mean = self.x / self.count
         spread = self.xx / self.count - np.outer(mean, mean)  # (D, D)
         strength = ridge * max(float(np.trace(spread)) / len(mean), 1e-12)
@@ -225,10 +232,10 @@ class _Sums:
         return weights, mean
 
     def error(self, weights: Matrix, mean: Matrix) -> float:
-        """Sum of squared errors of ``(x - mean) @ weights`` over what was added."""
+        """Compute the sum of squared errors of ``(x - mean) @ weights`` over all added clips."""
         outer = np.outer(self.x, mean)
         centred = self.xx - outer - outer.T + self.count * np.outer(mean, mean)
-        # The targets of every clip sum to 0, so the mean takes nothing from the cross term.
+        # The targets of every clip sum to 0, so the mean does not change the cross term.
         return float(
             self.yy - 2 * np.sum(weights * self.xy) + np.sum(weights * (centred @ weights))
         )

@@ -1,23 +1,23 @@
-"""Mel-cepstral distortion: how far apart two spectral envelopes are, in decibels.
+"""Mel-cepstral distortion (MCD): distance of two spectral envelopes, in decibels.
 
 Definition, with cepstra c of the log amplitude, log |H(ω)| = c_0 + Σ c_m cos(mω), ω warped:
     one pair of frames   10 √2 / ln 10 · √(Σ_m (c_m - ĉ_m)²)
-    MCD                  its mean over the frames of both, the longer cut to the shorter
-    MCD-DTW              its mean over the pairs of the best alignment
+    MCD                  mean over frames, the longer signal cut to the shorter one
+    MCD-DTW              mean over the pairs of the best alignment
     MCD-DTW-SL           MCD-DTW times (longer / shorter) number of frames
-By Parseval the first is the rms difference of the two log spectra, in dB.
+By Parseval's theorem the distance of a pair is the rms difference of the two log spectra, in dB.
 Source: Kubichek 1993 (MCD); Battenberg et al., arXiv:1910.10838 (MCD-DTW); Chen et al. 2022
 (V2C-Animation; SL).
 
 Conventions: lower is better, 0 for equal signals. There are two measures, which must not be mixed
 in one table:
-* :func:`mel_distortion`, redub's own: cepstra are the DCT of the run's log-mel, order 13, the
-  loudness term c_0 left out, exact DTW.
-* :func:`published_distortion`, what the dubbing papers report (the ``pymcd`` package): WORLD
+* :func:`mel_distortion`, defined by redub: cepstra are the DCT of the run's log-mel, order 13,
+  without the loudness term c_0; exact DTW.
+* :func:`published_distortion`, as reported in the dubbing papers (the ``pymcd`` package): WORLD
   envelopes at 22.05 kHz, mel-cepstra of order 13 at α 0.65, c_0 *included* in the distance but not
-  in the alignment, and envelopes of power used as if they were amplitudes, which doubles every
-  coefficient. It differs from that package in one thing: DTW is exact, not FastDTW, so the path's
-  sum is at most the published one.
+  in the alignment, and power envelopes used as amplitudes, which doubles every coefficient. The
+  only difference from ``pymcd`` is exact DTW instead of FastDTW, so the sum over the path is at
+  most that of ``pymcd``.
 
 Letters: T frames, C mel channels, M cepstral order, F spectral bins, S samples.
 """
@@ -45,7 +45,7 @@ PUBLISHED_FLOOR = 1e-8
 
 
 class Distortion(NamedTuple):
-    """The three scores of one utterance, dB."""
+    """The three distortions of one utterance, in dB."""
 
     mcd: float
     mcd_dtw: float
@@ -53,10 +53,10 @@ class Distortion(NamedTuple):
 
 
 def mel_cepstrum(log_mel: Any, *, order: int = ORDER) -> Doubles:
-    """Cosine coefficients of every frame's log-mel curve.
+    """Compute the cosine coefficients of every log-mel frame.
 
-    c_0 is the mean over channels and c_m = 2/C Σ_k log_mel_k cos(π m (k + ½) / C), so that the
-    curve is c_0 + Σ c_m cos(…) and a gain of g adds ln g to c_0 and nothing to the others.
+    c_0 is the mean over channels and c_m = 2/C Σ_k log_mel_k cos(π m (k + ½) / C). So the frame is
+    c_0 + Σ c_m cos(…), and a gain of g adds ln g to c_0 and does not change the other coefficients.
 
     Args:
         log_mel: (T, C) natural log of mel amplitudes.
@@ -64,6 +64,9 @@ def mel_cepstrum(log_mel: Any, *, order: int = ORDER) -> Doubles:
 
     Returns:
         (T, M + 1) float64.
+
+    Raises:
+        MetricInputError: bad values, or an order out of range.
     """
     frames = checked_array(log_mel, what="log-mel", dimensions=2)
     channels = frames.shape[1]
@@ -79,11 +82,14 @@ def mel_cepstrum(log_mel: Any, *, order: int = ORDER) -> Doubles:
 def mel_distortion(
     reference_log_mel: Any, generated_log_mel: Any, *, order: int = ORDER
 ) -> Distortion:
-    """redub's own MCD, MCD-DTW and MCD-DTW-SL of two log-mel spectrograms.
+    """Compute MCD, MCD-DTW and MCD-DTW-SL of two log-mel spectrograms, redub's definition.
 
     Args:
         reference_log_mel: (T, C) natural log of mel amplitudes, T >= 1.
-        generated_log_mel: (T', C), T' >= 1, same frame clock and mel scale.
+        generated_log_mel: (T', C), T' >= 1, same frame rate and mel scale.
+
+    Raises:
+        MetricInputError: bad values, no frames, or an order out of range.
     """
     one = mel_cepstrum(reference_log_mel, order=order)[:, 1:]
     other = mel_cepstrum(generated_log_mel, order=order)[:, 1:]
@@ -104,15 +110,17 @@ def _mean_over(path: Ints, one: Doubles, other: Doubles) -> float:
 
 
 def published_distortion(reference: Any, generated: Any, *, sample_rate_hz: int) -> Distortion:
-    """MCD, MCD-DTW and MCD-DTW-SL of two waveforms as the dubbing papers measure them.
+    """Compute MCD, MCD-DTW and MCD-DTW-SL of two waveforms as the dubbing papers do.
 
-    For plain MCD the shorter waveform is continued with silence; the other two see the waveforms
-    as they are.
+    For plain MCD the shorter waveform is padded with silence; for the other two it is not.
 
     Args:
         reference: (S,) samples in [-1, 1]; at least 25 ms.
         generated: (S',) at the same rate.
-        sample_rate_hz: of both; they are resampled to 22.05 kHz.
+        sample_rate_hz: sample rate of both; they are resampled to 22.05 kHz.
+
+    Raises:
+        MetricInputError: a value that is not finite, or less than 25 ms.
     """
     one = _at_published_rate(reference, sample_rate_hz, "reference")
     other = _at_published_rate(generated, sample_rate_hz, "generated")
@@ -136,17 +144,21 @@ def _at_published_rate(waveform: Any, sample_rate_hz: int, what: str) -> Doubles
 
 
 def world_mel_cepstrum(waveform: Doubles) -> Doubles:
-    """Mel-cepstra c_0 … c_13 of the WORLD envelope, one per 5 ms, of 22.05 kHz samples."""
+    """Compute mel-cepstra of the WORLD envelope of (S,) samples at 22.05 kHz.
+
+    Returns:
+        (T, 14) float64, c_0 … c_13, one frame per 5 ms.
+    """
     rate, samples = PUBLISHED_RATE_HZ, np.ascontiguousarray(waveform, dtype=np.float64)
     f0, times = pyworld.dio(samples, rate, frame_period=PUBLISHED_PERIOD_MS)
     f0 = pyworld.stonemask(samples, f0, times, rate)
     envelope = pyworld.cheaptrick(samples, f0, times, rate, fft_size=PUBLISHED_FFT)  # (T, F) power
-    # The published code squares what is a power already, then adds its floor.
+    # The published code squares the power envelope once more, then adds its floor.
     return warped_cepstrum(envelope**2 + PUBLISHED_FLOOR, alpha=PUBLISHED_ALPHA, order=ORDER)
 
 
 def warped_cepstrum(power: Doubles, *, alpha: float, order: int) -> Doubles:
-    """Mel-cepstra of power spectra, on the frequency scale of an all-pass filter.
+    """Compute mel-cepstra of power spectra on the frequency scale of an all-pass filter.
 
     Args:
         power: (T, F) positive, F = fft / 2 + 1 bins from 0 to half the sample rate.
@@ -162,10 +174,10 @@ def warped_cepstrum(power: Doubles, *, alpha: float, order: int) -> Doubles:
 
 
 def _warping(quefrencies: int, alpha: float, order: int) -> Doubles:
-    """(F, order + 1) matrix from cepstra to warped cepstra.
+    """Build the (F, order + 1) matrix that maps cepstra to warped cepstra.
 
-    With w the delay of the warped scale, z⁻¹ = (w + α) / (1 + α w): row n holds the first powers of
-    w in the series of its n-th power.
+    With w the delay of the warped scale, z⁻¹ = (w + α) / (1 + α w). Row n holds the coefficients of
+    w⁰ … w^order in the power series of z⁻ⁿ.
     """
     delay = np.zeros(order + 1)
     delay[0] = alpha
@@ -178,15 +190,15 @@ def _warping(quefrencies: int, alpha: float, order: int) -> Doubles:
 
 
 def mcd(reference_log_mel: Any, generated_log_mel: Any) -> float:
-    """Plain MCD of two log-mel spectrograms, dB."""
+    """Compute plain MCD of two log-mel spectrograms, in dB; see :func:`mel_distortion`."""
     return mel_distortion(reference_log_mel, generated_log_mel).mcd
 
 
 def mcd_dtw(reference_log_mel: Any, generated_log_mel: Any) -> float:
-    """MCD-DTW of two log-mel spectrograms, dB."""
+    """Compute MCD-DTW of two log-mel spectrograms, in dB; see :func:`mel_distortion`."""
     return mel_distortion(reference_log_mel, generated_log_mel).mcd_dtw
 
 
 def mcd_dtw_sl(reference_log_mel: Any, generated_log_mel: Any) -> float:
-    """MCD-DTW-SL of two log-mel spectrograms, dB."""
+    """Compute MCD-DTW-SL of two log-mel spectrograms, in dB; see :func:`mel_distortion`."""
     return mel_distortion(reference_log_mel, generated_log_mel).mcd_dtw_sl

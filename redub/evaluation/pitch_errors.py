@@ -1,4 +1,4 @@
-"""Gross pitch, voicing decision and F0 frame errors: is the melody of the line right?
+"""Gross pitch error (GPE), voicing decision error (VDE) and F0 frame error (FFE).
 
 Definition, over pairs of frames (f of the reference, f̂ of the generated; 0 Hz means unvoiced):
     GPE = pairs voiced in both with |f̂ - f| > 0.2 f, over pairs voiced in both
@@ -7,10 +7,11 @@ Definition, over pairs of frames (f of the reference, f̂ of the generated; 0 Hz
 Source: Nakatani et al. 2008 (GPE, VDE), Chu and Alwan 2009 (FFE); the tables of M2CI-Dubber
 (arXiv:2412.18748) report GPE and FFE.
 
-Conventions: shares in [0, 1], lower is better. The papers do not say how tracks of different length
-were paired; here the longer is cut to the shorter unless the caller hands in a path, for instance
-from :func:`redub.evaluation.alignment.warp`. A deviation of exactly 20 % is no error. A share of
-nothing is NaN: GPE where no pair is voiced in both.
+Conventions: fractions in [0, 1], lower is better. The papers do not state how tracks of different
+lengths were paired. Here the longer track is cut to the shorter one, unless the caller passes an
+alignment path, for example from :func:`redub.evaluation.alignment.warp`. A deviation of exactly
+20 % is not an error. A fraction of zero pairs is NaN, for example GPE where no pair is voiced in
+both.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ RATES: tuple[Rate, ...] = ("gpe", "ffe")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PitchErrors:
-    """Counts of one utterance; add them up (:func:`pooled`) for the rate of a corpus."""
+    """Error counts of one utterance, or of a corpus (:func:`pooled`), in pairs of frames."""
 
     pairs: int
     voiced_in_both: int
@@ -41,14 +42,17 @@ class PitchErrors:
 
     @property
     def gpe(self) -> float:
+        """Gross pitch error as a fraction; NaN where no pair is voiced in both."""
         return _share(self.gross_errors, self.voiced_in_both)
 
     @property
     def vde(self) -> float:
+        """Voicing decision error as a fraction; NaN without frames."""
         return _share(self.voicing_errors, self.pairs)
 
     @property
     def ffe(self) -> float:
+        """F0 frame error as a fraction; NaN without frames."""
         return _share(self.voicing_errors + self.gross_errors, self.pairs)
 
 
@@ -63,8 +67,8 @@ def pitch_errors(
 
     Args:
         reference_f0_hz: (T,) Hz, 0 where unvoiced.
-        generated_f0_hz: (T',) on the same frame clock.
-        alignment: (L, 2) integer pairs of frames, or None to cut to the shorter.
+        generated_f0_hz: (T',) at the same frame rate.
+        alignment: (L, 2) integer pairs of frames, or None to cut the longer track.
 
     Raises:
         MetricInputError: a negative, NaN or infinite frequency, or a path outside the tracks.
@@ -90,7 +94,7 @@ def _checked_f0(f0_hz: Any, what: str) -> Doubles:
 
 
 def pooled(utterances: Iterable[PitchErrors]) -> PitchErrors:
-    """The counts of a corpus: every frame weighs the same, however long its utterance."""
+    """Sum the counts of all utterances, so that every frame has the same weight."""
     errors = list(utterances)
     return PitchErrors(
         pairs=sum(e.pairs for e in errors),
@@ -103,7 +107,13 @@ def pooled(utterances: Iterable[PitchErrors]) -> PitchErrors:
 def pooled_interval(
     utterances: Sequence[PitchErrors], name: Rate, *, seed: int, resamples: int = RESAMPLES
 ) -> Interval:
-    """A pooled rate; the interval draws utterances. NaN where nothing was comparable."""
+    """Compute a pooled rate with its 95 % bootstrap interval over utterances.
+
+    The rate is NaN where no frame could be compared; resamples with a NaN rate are left out.
+
+    Args:
+        utterances: at least one.
+    """
     value: float = getattr(pooled(utterances), name)
     return Interval(value, *_middle_95(_drawn_rates(utterances, name, seed, resamples)))
 
@@ -116,14 +126,18 @@ def pooled_difference(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """How much lower the first's pooled rate is; the interval draws the same utterances of both."""
+    """Compute the pooled rate of ``second`` minus that of ``first``, with its 95 % interval.
+
+    A positive value means that the first system has fewer errors. Both systems must have the same
+    utterances in the same order; the bootstrap draws the same utterances for both.
+    """
     one, other = (getattr(pooled(utterances), name) for utterances in (first, second))
     rates = [_drawn_rates(utterances, name, seed, resamples) for utterances in (first, second)]
     return Interval(other - one, *_middle_95(rates[1] - rates[0]))
 
 
 def _drawn_rates(utterances: Sequence[PitchErrors], name: Rate, seed: int, draws: int) -> Doubles:
-    """(draws,) pooled rates of utterances drawn with replacement."""
+    """Compute the pooled rates of utterances drawn with replacement, (draws,)."""
     counts = np.array(
         [
             (e.gross_errors, e.voiced_in_both)
@@ -151,19 +165,22 @@ def _middle_95(values: Doubles) -> tuple[float, float]:
 def gross_pitch_error(
     reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
 ) -> float:
-    """GPE of one utterance; NaN where no pair is voiced in both."""
+    """Compute GPE of one utterance; NaN where no pair is voiced in both.
+
+    Arguments and errors are those of :func:`pitch_errors`.
+    """
     return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).gpe
 
 
 def voicing_decision_error(
     reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
 ) -> float:
-    """VDE of one utterance."""
+    """Compute VDE of one utterance; arguments and errors are those of :func:`pitch_errors`."""
     return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).vde
 
 
 def f0_frame_error(
     reference_f0_hz: Any, generated_f0_hz: Any, *, alignment: Any | None = None
 ) -> float:
-    """FFE of one utterance."""
+    """Compute FFE of one utterance; arguments and errors are those of :func:`pitch_errors`."""
     return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).ffe

@@ -1,7 +1,4 @@
-"""Every number a table can show: ``name → Metric(what computes it, which way is better, unit)``.
-
-Adding a metric is one file, one line here, and its test.
-"""
+"""Table of metrics: ``name → Metric(function, direction, unit)``."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ Direction = Literal["higher", "lower", "zero"]
 
 
 class Metric(NamedTuple):
-    """One line of the table.
+    """One entry of the table.
 
-    ``target`` is ``"module:name"`` of the function (or class) that computes it. ``better`` is
-    ``zero`` for a signed error. ``unit`` is what its values count: ``share`` is a fraction that a
-    table shows in percent; empty for a number without unit.
+    ``target``: ``"module:name"`` of the function or class that computes the metric. ``better``:
+    which values are better; ``zero`` is for signed errors. ``unit``: ``share`` is a fraction that
+    reports show in percent; empty for a number without a unit.
     """
 
     target: str
@@ -54,5 +51,9 @@ METRICS: dict[str, Metric] = {
 
 
 def metric(name: str) -> Any:
-    """What computes a metric; an unknown name answers with the nearest known one."""
+    """Load the function or class that computes a metric.
+
+    Raises:
+        ConfigError: unknown name; the message suggests the nearest known one.
+    """
     return load({known: line.target for known, line in METRICS.items()}, name, kind="metric")

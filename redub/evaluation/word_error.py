@@ -1,14 +1,15 @@
-"""Word error rate with a small offline recogniser: useful for comparing systems on one corpus.
+"""Word error rate (WER) with a small offline recogniser, for comparing systems on one corpus.
 
 The recogniser is pocketsphinx with the acoustic model of its wheel and a trigram language model
-of the corpus's own *training* sentences. Every word of the corpus, whether or not a training
-sentence holds it, is in the language model, so a test sentence is never impossible to recognise;
-and no test sentence is needed to build it. It is far weaker than a large neural recogniser, and
-its language model helps wherever sentences resemble each other. So: compare systems (ground
-truth and resynthesis beside them) on one corpus, never these figures with those of a paper.
+of the corpus's *training* sentences. All words of the corpus are in the language model, also those
+that occur in test sentences only; test sentences themselves are not used. The recogniser is much
+weaker than a large neural one, and its language model helps more where sentences are similar.
+Therefore compare systems with ground truth and resynthesis on one corpus, and do not compare these
+rates with rates of a paper.
 
-Source: pocketsphinx 5 (Huggins-Daines et al. 2006); rates are corpus level, errors over reference
-words (NIST), not a mean over clips. :func:`legacy_wer` is what the dubbing papers print.
+Source: pocketsphinx 5 (Huggins-Daines et al. 2006). Rates are at corpus level: errors over
+reference words (NIST), not a mean over clips. :func:`legacy_wer` is the definition in the code of
+the dubbing papers.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ from redub.core.errors import ConfigError
 from redub.core.types import FloatArray, Waveform
 
 RATE_HZ = 16_000  # of the acoustic model
-DITHER_LSB = 4.0  # digital silence has no log energy; four steps of 16 bits are inaudible
-PEAK = 0.5  # every utterance is brought to this peak, so that loudness is not judged
+DITHER_LSB = 4.0  # digital silence has no log energy; noise of four 16-bit steps is inaudible
+PEAK = 0.5  # every utterance is scaled to this peak, so that loudness does not matter
 
 
 def normalise(text: str) -> str:
-    """Spell a sentence the way the recogniser does: lower case, words, no marks or accents."""
+    """Normalise a sentence as the recogniser spells it: lower case, no punctuation or accents.
+
+    Words are separated by single spaces; apostrophes inside words are kept.
+    """
     plain = unicodedata.normalize("NFKD", text.replace("’", "'").replace("‘", "'"))
     plain = "".join(c for c in plain if not unicodedata.combining(c)).lower()
     words = re.sub(r"[^\w']|_", " ", plain).split()
@@ -46,7 +50,7 @@ def normalise(text: str) -> str:
 
 
 def _unquoted(word: str) -> str:
-    # 'tis and dogs' are words of the dictionary; 'word' is a quotation.
+    # 'tis and dogs' are words of the dictionary; 'word' is a word in quotation marks.
     if len(word) > 1 and word[0] == word[-1] == "'":
         word = word[1:-1]
     return word if word.strip("'") else ""
@@ -54,7 +58,7 @@ def _unquoted(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def pronunciations() -> dict[str, tuple[str, ...]]:
-    """The dictionary of the pocketsphinx wheel: word → its pronunciations, no stress marks."""
+    """Read the dictionary of the pocketsphinx wheel: word → pronunciations, no stress marks."""
     table: dict[str, list[str]] = {}
     path = Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"))
     for entry in path.read_text(encoding="utf-8").splitlines():
@@ -64,22 +68,22 @@ def pronunciations() -> dict[str, tuple[str, ...]]:
 
 
 class SpeechRecogniser:
-    """Sound in, words out; the same utterance gives the same words whatever came before it."""
+    """Transcribes utterances; a transcript does not depend on the utterances before it."""
 
     def __init__(self, sentences: Iterable[str], vocabulary: Iterable[str]) -> None:
         """Build the dictionary and the language model.
 
-        Args:
-            sentences: training sentences; the language model is theirs. No test sentence.
-            vocabulary: every word of the corpus, test words included, in any spelling that
-                :func:`normalise` reads. A word that no training sentence holds is given the
-                count 1 and is reached by back-off.
+        The attribute ``unknown_words`` lists the words that the pronunciation dictionary lacks.
+        They cannot be recognised, so each of them in a reference causes an error.
 
-        ``unknown_words`` are those of the vocabulary that the dictionary does not pronounce;
-        they can never be recognised, so each of them in a reference costs one error.
+        Args:
+            sentences: training sentences for the language model; no test sentences.
+            vocabulary: all words of the corpus, test words included, in any spelling that
+                :func:`normalise` accepts. Words that occur in no training sentence get the count 1
+                and are reached by back-off.
 
         Raises:
-            ConfigError: no sentence, or no word that can be pronounced.
+            ConfigError: no sentence, or no word of the pronunciation dictionary.
         """
         lines = [line for line in (normalise(s) for s in sentences) if line]
         words = sorted(
@@ -106,28 +110,33 @@ class SpeechRecogniser:
         """Recognise one utterance.
 
         Args:
-            waveform: any rate (brought to 16 kHz), any length, silence included.
+            waveform: any sample rate (resampled to 16 kHz), any length, also silence.
 
         Returns:
-            Words of the vocabulary with single spaces; empty when nothing was heard.
+            Words of the vocabulary with single spaces; empty if no word was recognised.
         """
         if len(waveform.samples) == 0:
             return ""
         pcm = _pcm(waveform)
         decoder = self._decoder
-        # Without this the cepstral mean of the utterance before leaks in, `cmn="batch"` or not, and
-        # setting the mean back is not enough: 39 of 40 scores and one transcript moved with order.
+        # Without this call the cepstral mean of the previous utterance influences this one, even
+        # with `cmn="batch"`: 39 of 40 scores and one transcript changed with the order of
+        # utterances. Resetting the mean alone is not enough.
         decoder.reinit_feat()
         decoder.start_utt()
         decoder.process_raw(pcm, full_utt=True)
         decoder.end_utt()
         found = decoder.hyp()
-        # A pronunciation variant is heard as "read(2)".
+        # Pronunciation variants are returned as "read(2)".
         return re.sub(r"\(\d+\)", "", found.hypstr).strip() if found else ""
 
 
 def dictionary_text(words: Sequence[str]) -> str:
-    """A pocketsphinx dictionary with all pronunciations of the given (known) words."""
+    """Write a pocketsphinx dictionary with all pronunciations of the given words.
+
+    Raises:
+        KeyError: a word is not in :func:`pronunciations`.
+    """
     entries = []
     for word in words:
         for number, phones in enumerate(pronunciations()[word], start=1):
@@ -136,7 +145,7 @@ def dictionary_text(words: Sequence[str]) -> str:
 
 
 def language_model_text(lines: Sequence[str], words: Sequence[str]) -> str:
-    """An ARPA trigram model of ``lines`` in which every one of ``words`` has a probability."""
+    """Build an ARPA trigram model of ``lines`` that gives all of ``words`` a probability."""
     model = ArpaBoLM(text="\n".join(lines), add_start=True)
     for word in words:
         if word not in model.grams_1:
@@ -155,17 +164,17 @@ def _pcm(waveform: Waveform) -> bytes:
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > 1e-4:  # silence stays silence
         samples = samples * (PEAK / peak)
-    # Seeded afresh for every utterance: the dither cannot depend on the order of utterances.
+    # Seeded for every utterance, so that the dither does not depend on the order of utterances.
     dither = np.random.default_rng(0).uniform(-DITHER_LSB, DITHER_LSB, len(samples))
     return np.clip(samples * 32767.0 + dither, -32768, 32767).astype("<i2").tobytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordErrorReport:
-    """Corpus-level word error rate; ``wer`` and its interval are fractions, and may exceed 1.
+    """Corpus-level word error rate; ``wer`` and its interval are fractions and may exceed 1.
 
     The 95 % interval is a percentile bootstrap over utterances (words of one utterance are not
-    independent). It holds the language model and the acoustic model fixed.
+    independent), with fixed language model and acoustic model.
     """
 
     wer: float
@@ -185,11 +194,12 @@ def corpus_wer(
     seed: int = 0,
     resamples: int = 2000,
 ) -> WordErrorReport:
-    """Errors over reference words, all utterances together.
+    """Compute the word error rate of a corpus: all errors over all reference words.
 
     Args:
-        references, hypotheses: sentences, pairwise; both pass :func:`normalise`. An empty
-            hypothesis counts as all words deleted; it is never dropped.
+        references, hypotheses: sentences in the same order; both are normalised by
+            :func:`normalise`. An empty hypothesis counts as all words deleted; it is not dropped.
+        seed, resamples: of the bootstrap interval.
 
     Raises:
         ConfigError: unequal lengths, or no word in any reference.
@@ -216,26 +226,26 @@ def corpus_wer(
 
 
 class LegacyWer(NamedTuple):
-    """The dubbing papers' figure, and how many clips it left out."""
+    """WER as the dubbing papers compute it, and the number of clips that it leaves out."""
 
     wer: float
     dropped: int
 
 
 def legacy_wer(references: Sequence[str], hypotheses: Sequence[str]) -> LegacyWer:
-    """The rate as the dubbing repositories compute it, for comparison with their tables only.
+    """Compute WER as the dubbing repositories do, for comparison with their tables only.
 
-    Errors are divided by the length of the *hypothesis*, averaged over clips without weights,
-    and clips with an empty transcript (or an empty reference) are left out.
+    Errors are divided by the length of the *hypothesis* and averaged over clips without weights.
+    Clips with an empty transcript (or an empty reference) are left out.
 
-    Source: StyleDubber's WER script, whose call passes its two arguments the other way round.
+    Source: StyleDubber's WER script, which swaps the two arguments of the WER function.
 
     Raises:
         ConfigError: unequal lengths, or every clip was left out.
     """
     pairs = [
-        (normalise(reference), normalise(heard))
-        for reference, heard in zip(_same(references, hypotheses), hypotheses, strict=True)
+        (normalise(reference), normalise(hypothesis))
+        for reference, hypothesis in zip(_same(references, hypotheses), hypotheses, strict=True)
     ]
     used = [(r, h) for r, h in pairs if r and h]
     if not used:
@@ -256,11 +266,11 @@ def _same(references: Sequence[str], hypotheses: Sequence[str]) -> Sequence[str]
 def _counts(references: Sequence[str], hypotheses: Sequence[str]) -> NDArray[np.int64]:
     rows = []
     for reference, hypothesis in zip(_same(references, hypotheses), hypotheses, strict=True):
-        wanted, heard = normalise(reference), normalise(hypothesis)
-        if not wanted or not heard:  # jiwer refuses an empty reference
-            rows.append((0, len(wanted.split()), len(heard.split()), len(wanted.split())))
+        true, found_words = normalise(reference), normalise(hypothesis)
+        if not true or not found_words:  # jiwer refuses an empty reference
+            rows.append((0, len(true.split()), len(found_words.split()), len(true.split())))
             continue
-        found = jiwer.process_words(wanted, heard)
+        found = jiwer.process_words(true, found_words)
         words = found.hits + found.substitutions + found.deletions
         rows.append((found.substitutions, found.deletions, found.insertions, words))
     return np.array(rows, dtype=np.int64).reshape(-1, 4)

@@ -1,8 +1,9 @@
-"""What an index backend is, what it answers, and what may enter one.
+"""The index backend protocol, its result type, its record, and the checks on vectors and files.
 
-hnswlib checks nothing: three NaN rows spoil its graph, a query of another width reads foreign
-memory, a damaged file kills the process. So every array passes :func:`checked_vectors` first, every
-file passes :func:`verify_file` first, and the record, not the file, says what the file is.
+hnswlib checks nothing: three NaN rows damage its graph, a query of another width reads memory
+outside the array, a damaged file kills the process. Therefore :func:`checked_vectors` checks every
+array and :func:`verify_file` checks every file before hnswlib sees them. The record, not the file,
+states what the file contains.
 
 Letters: N library rows, Q queries, D width, K neighbours.
 """
@@ -31,28 +32,28 @@ IntArray = NDArray[np.int64]
 R = TypeVar("R")
 
 FORMAT = 1
-"""Raised when the files of an index change their meaning; a record of a later format is refused."""
+"""Version of the index files. It grows when their meaning changes; other versions are refused."""
 
 RECALL_FLOOR = 0.99
-"""Share of the right hits that an approximate index must find before it may serve."""
+"""Recall at K that an approximate index must reach on its own rows before it is used."""
 
 LARGEST_NORM = 1e15
 SMALLEST_NORM = 1e-15
-"""Bounds on a vector's length, so that float32 squares neither overflow nor vanish."""
+"""Limits of a vector's norm, so that float32 squares neither overflow nor underflow."""
 
 
 NORM_BLOCK = 1 << 20
-"""Numbers that :func:`row_norms` holds in float64 at a time (8 MiB)."""
+"""Values that :func:`row_norms` converts to float64 at a time (8 MiB)."""
 
 
 class IndexInputError(ConfigError):
-    """A vector, mask or K that no backend may be given; the message names the row."""
+    """A vector, mask or K that a backend refuses; for a bad vector the message names the row."""
 
     default_code = "E-IDX-INPUT"
 
 
 class RecallBelowFloor(RedubError):
-    """The graph missed the recall floor at every beam width; serve the exact backend instead."""
+    """The graph missed the recall floor at every beam width; use the exact backend instead."""
 
     default_code = "E-IDX-RECALL"
 
@@ -69,9 +70,9 @@ def _rebuild_recall(message: str, code: str, recall: float) -> RecallBelowFloor:
 
 
 class Hits(NamedTuple):
-    """Neighbours of Q queries, best first; equal scores stand in row order.
+    """Retrieved rows of Q queries, best first; equal scores are ordered by row number.
 
-    Where fewer than K rows may be retrieved, the tail of a line holds row -1 and score NaN.
+    Where a query has fewer than K eligible rows, the remaining entries are row -1 and score NaN.
     """
 
     rows: IntArray  # (Q, K)
@@ -79,24 +80,30 @@ class Hits(NamedTuple):
 
 
 class Backend(Protocol):
-    """An immutable index over N rows; a changed library is a new index, swapped in whole.
+    """An immutable index over N rows; a changed library needs a new index.
 
-    The order of an answer is total (score descending as float32, then row), so it depends neither
-    on threads nor on the batch a query came in.
+    Hits are sorted by float32 score, highest first, then by row number. So the result depends
+    neither on the number of threads nor on the other queries of the batch.
     """
 
     @property
-    def metric(self) -> Metric: ...
+    def metric(self) -> Metric:
+        """Name of the similarity that scores are computed with."""
+        ...
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """D, the number of values per vector."""
+        ...
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """N, the number of indexed rows."""
+        ...
 
     @property
     def vectors(self) -> FloatArray:
-        """(N, D) the rows as they were given; not to be written into."""
+        """(N, D) float32 rows as given to :meth:`build`; read-only by convention."""
         ...
 
     @classmethod
@@ -111,8 +118,8 @@ class Backend(Protocol):
         """Index (N, D) float32 rows, N >= 0.
 
         Raises:
-            IndexInputError: a row that may not be indexed.
-            RecallBelowFloor: an approximate index does not find ``recall_floor`` of the right rows.
+            IndexInputError: :func:`checked_vectors` refuses a row.
+            RecallBelowFloor: the recall of an approximate index is below ``recall_floor``.
         """
         ...
 
@@ -121,27 +128,31 @@ class Backend(Protocol):
 
         Args:
             queries: (Q, D) float32, finite; non-zero for cosine.
-            k: neighbours wanted, 0 or more; more than N is allowed.
+            k: number of hits per query, 0 or more; more than N is allowed.
             eligible: (N,) for all queries or (Q, N) bool, True where a row may be retrieved.
 
         Raises:
-            IndexInputError: anything else.
+            IndexInputError: an argument does not meet these conditions.
         """
         ...
 
     def save(self, folder: Path) -> IndexRecord:
-        """Write the files, each whole or not at all; the record must be kept to load them."""
+        """Write the files atomically; the returned record is needed to load them."""
         ...
 
     @classmethod
     def load(cls, folder: Path, record: IndexRecord) -> Self:
-        """Open saved files; raises :class:`IntegrityError` before any parser sees a bad byte."""
+        """Open saved files.
+
+        Raises:
+            IntegrityError: a file differs from the record; checked before any file is parsed.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file of an index and the bytes it must hold."""
+    """Name, size in bytes and SHA-256 of one index file."""
 
     name: str
     size: int
@@ -150,9 +161,10 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphFacts:
-    """How an HNSW graph was built and how well it answers.
+    """How an HNSW graph was built, and its measured recall.
 
-    ``recall`` was measured at ``recall_at`` neighbours with beam ``ef`` on ``recall_queries`` rows.
+    ``recall`` was measured at K = ``recall_at`` with beam width ``ef`` on ``recall_queries`` rows.
+    ``hnswlib`` is the version of the library that built the graph.
     """
 
     m: int
@@ -167,7 +179,7 @@ class GraphFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRecord:
-    """The authority on an index folder: nothing about it is believed from the files."""
+    """Description of an index folder. Loading trusts the record and verifies the files."""
 
     backend: str
     metric: Metric
@@ -179,16 +191,21 @@ class IndexRecord:
     format: int = FORMAT
 
     def to_json(self) -> str:
+        """Serialise the record as JSON; fields that are None are left out."""
         return record_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> IndexRecord:
-        """Read :meth:`to_json` back; raises IntegrityError for anything it cannot have written."""
+        """Read the text of :meth:`to_json`.
+
+        Raises:
+            IntegrityError: damaged JSON, unknown fields or another format version.
+        """
         return read_record(cls, text)
 
 
 def record_json(record: Any) -> str:
-    """A record dataclass as JSON; fields that are None are left out."""
+    """Serialise a record dataclass as JSON; fields that are None are left out."""
     return json.dumps(_without_none(asdict(record)), indent=2, sort_keys=True)
 
 
@@ -199,7 +216,12 @@ def _without_none(value: Any) -> Any:
 
 
 def read_record(kind: type[R], text: str) -> R:
-    """Build a record dataclass from its JSON, refusing damage and later formats."""
+    """Build a record dataclass from its JSON.
+
+    Raises:
+        IntegrityError: the text is damaged, does not fit the dataclass or has another format
+            version.
+    """
     try:
         values = json.loads(text)
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
@@ -218,11 +240,12 @@ def read_record(kind: type[R], text: str) -> R:
 def checked_vectors(
     vectors: FloatArray, *, metric: Metric, what: str, width: int | None = None
 ) -> FloatArray:
-    """The array, C-contiguous, after every check a backend relies on.
+    """Check an array of vectors and return it C-contiguous.
 
     Raises:
-        IndexInputError: not float32, not 2-D, another width, a NaN or infinite value, a length
-            outside [1e-15, 1e15] (the lower bound for cosine only); the first bad row is named.
+        IndexInputError: not float32, not 2-D, another width, a NaN or infinite value, a norm
+            outside [1e-15, 1e15] (the lower limit for cosine only). The message names the first
+            bad row.
     """
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
         found = (
@@ -244,7 +267,7 @@ def checked_vectors(
 
 
 def row_norms(vectors: FloatArray) -> NDArray[np.float64]:
-    """(N,) float64 Euclidean lengths, in blocks so that a large library is not doubled."""
+    """Compute the (N,) float64 Euclidean norms, block by block to save memory."""
     norms = np.empty(len(vectors), dtype=np.float64)
     size = max(1, NORM_BLOCK // max(1, vectors.shape[1]))
     for start in range(0, len(vectors), size):
@@ -268,7 +291,12 @@ def checked_search(
     width: int,
     count: int,
 ) -> FloatArray:
-    """The queries, after the checks that every backend's ``search`` starts with."""
+    """Check the arguments of ``search`` and return the queries, C-contiguous.
+
+    Raises:
+        IndexInputError: a bad K, bad queries (:func:`checked_vectors`), or a mask of another type
+            or shape than (N,) or (Q, N) bool.
+    """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise IndexInputError(f"k is {k!r}, wanted a whole number, 0 or more")
     rows = checked_vectors(queries, metric=metric, what="queries", width=width)
@@ -282,13 +310,14 @@ def checked_search(
 
 
 def no_hits(queries: int, k: int) -> Hits:
-    """An answer without any neighbour, to be filled."""
+    """Make an empty result, (queries, k): rows are -1 and scores NaN."""
     return Hits(
         np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), np.nan, dtype=np.float32)
     )
 
 
 def sha256_of(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -296,13 +325,13 @@ def sha256_of(path: Path) -> str:
 def write_file(
     folder: Path, name: str, write: Callable[[Path], None], *, expected_size: int | None = None
 ) -> FileEntry:
-    """Write beside the target, check, rename: the target is the old file or the whole new one.
+    """Write a file atomically: write a temporary file, check it, then rename it to ``name``.
 
-    ``expected_size`` is for writers that fail in silence: hnswlib returns normally from a full
-    disk, a missing folder and a short write.
+    ``expected_size`` (bytes) is for writers that report no errors: hnswlib returns normally when
+    the disk is full, the folder is missing or only a part was written.
 
     Raises:
-        StorageError: the disk refused, or the file is not as long as it has to be.
+        StorageError: the file cannot be written, or its size is not ``expected_size``.
     """
     target, temporary = folder / name, folder / f".{name}.{os.getpid()}.tmp"
     try:
@@ -336,10 +365,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def verify_file(folder: Path, files: tuple[FileEntry, ...], name: str) -> Path:
-    """The path of a recorded file, after its size and SHA-256 were found to be the recorded ones.
+    """Check size and SHA-256 of a recorded file and return its path.
 
     Raises:
-        IntegrityError: not recorded, missing, or any byte differs.
+        IntegrityError: the record does not name the file, the file is missing, or a byte differs.
     """
     entry = next((entry for entry in files if entry.name == name), None)
     if entry is None:
@@ -359,9 +388,10 @@ def verify_file(folder: Path, files: tuple[FileEntry, ...], name: str) -> Path:
 
 
 def save_vectors(folder: Path, name: str, vectors: NDArray[Any]) -> FileEntry:
-    """One array as ``.npy``, whole or not at all."""
+    """Write one array as ``.npy``, atomically."""
 
     def write(path: Path) -> None:
+        """Write the array to an open file, because ``np.save`` appends a suffix to a path."""
         with path.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
 
@@ -369,7 +399,13 @@ def save_vectors(folder: Path, name: str, vectors: NDArray[Any]) -> FileEntry:
 
 
 def load_vectors(folder: Path, record: IndexRecord, name: str) -> FloatArray:
-    """The recorded rows, mapped read-only so that workers of one machine share the pages."""
+    """Open the recorded (N, D) float32 rows.
+
+    The file is memory-mapped read-only, so that several processes share its pages.
+
+    Raises:
+        IntegrityError: the file differs from the record.
+    """
     path = verify_file(folder, record.files, name)
     mapped = np.load(path, mmap_mode="r" if record.count else None, allow_pickle=False)
     vectors: FloatArray = np.asarray(mapped)

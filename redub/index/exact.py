@@ -1,8 +1,9 @@
-"""Exact search: every eligible row is scored, so the answer is the definition of the right one.
+"""Exact search: score every eligible row and return the K best.
 
-A float32 matrix product finds all rows that could be among the K best, given the worst rounding
-error it can have; those few are scored again pair by pair (:func:`similarity.pair_scores`) and
-sorted. So the answer is exact, ties included, and the same for any thread count, block or batch.
+A float32 matrix product selects all rows that may be among the K best, given its largest possible
+rounding error. These few rows are scored again pair by pair (:func:`similarity.pair_scores`) and
+sorted. So the result is exact, ties included, and does not depend on the number of threads, the
+block size or the batch.
 
 Letters: N library rows, Q queries, D width, K neighbours.
 """
@@ -42,16 +43,16 @@ BLOCK_VALUES = 1 << 25  # 128 MiB of rows at a time, where they need no copy
 GATHERED_VALUES = 1 << 18  # 1 MiB of copied rows per query: the copy is read from the cache
 COPIED_ROWS = 64
 SAMPLED_COLUMNS = 1000
-ALONE = 10  # a row costs a query asked alone about so many times what it costs in a batch
-LOWEST = np.finfo(np.float32).min  # below every value, above the -inf of a row not eligible
+ALONE = 10  # cost of a row for a single query, relative to its cost per query of a batch
+LOWEST = np.finfo(np.float32).min  # below every score, above the -inf of rows not eligible
 ROUNDING = 2.0**-24  # half a unit in the last place of 1.0 in float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExactBackend:
-    """All rows and their lengths; nothing is trained, so building costs one pass.
+    """All rows and their norms; building is one pass over the rows.
 
-    ``seed`` is kept for the record only: no number here is drawn.
+    ``seed`` is stored in the record only; exact search uses no random numbers.
     """
 
     metric: Metric
@@ -61,10 +62,12 @@ class ExactBackend:
 
     @property
     def width(self) -> int:
+        """D, the number of values per vector."""
         return int(self.vectors.shape[1])
 
     @property
     def count(self) -> int:
+        """N, the number of indexed rows."""
         return len(self.vectors)
 
     @classmethod
@@ -76,12 +79,18 @@ class ExactBackend:
         seed: int = 0,
         recall_floor: float = RECALL_FLOOR,
     ) -> Self:
-        """Check (N, D) float32 rows and measure them; N may be 0. Recall is 1 by definition."""
+        """Check (N, D) float32 rows and compute their norms; N may be 0.
+
+        ``recall_floor`` is ignored: the recall of exact search is 1.
+
+        Raises:
+            IndexInputError: :func:`checked_vectors` refuses a row.
+        """
         rows = checked_vectors(vectors, metric=metric, what="library")
         return cls(metric, rows, row_norms(rows), seed)
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
-        """The K best eligible rows of every query; see :class:`redub.index.base.Backend`."""
+        """Find the K best eligible rows of every query; see :class:`redub.index.base.Backend`."""
         queries = checked_search(
             queries, k, eligible, metric=self.metric, width=self.width, count=self.count
         )
@@ -97,13 +106,13 @@ class ExactBackend:
         for start in range(0, len(queries), BLOCK_QUERIES):
             some = slice(start, start + BLOCK_QUERIES)
             masks = eligible[some]
-            # Looked at in a few columns: reading all of every mask takes as long as a search.
+            # Estimated from a few columns: reading all masks takes as long as a search.
             union = masks[:, :: 1 + self.count // SAMPLED_COLUMNS].any(axis=0).mean() * self.count
             if np.count_nonzero(masks) * ALONE >= len(masks) * union:
                 self._fill(hits, some, queries, np.flatnonzero(masks.any(axis=0)), masks)
                 continue
-            for line, own in enumerate(masks, start):
-                self._fill(hits, slice(line, line + 1), queries, true_places(own), None)
+            for query, own in enumerate(masks, start):
+                self._fill(hits, slice(query, query + 1), queries, true_places(own), None)
         return hits
 
     def _fill(
@@ -114,7 +123,7 @@ class ExactBackend:
         allowed: IntArray,
         eligible: BoolArray | None,
     ) -> None:
-        """Answer a few of the queries from the allowed rows; ``eligible`` is (q, N) of them."""
+        """Search the allowed rows for a slice of q queries; ``eligible`` is (q, N) or None."""
         found = min(hits.rows.shape[1], len(allowed))
         if found:
             query, row = self._contenders(queries[some], found, allowed, eligible)
@@ -124,15 +133,15 @@ class ExactBackend:
     def _contenders(
         self, queries: FloatArray, k: int, allowed: IntArray, eligible: BoolArray | None
     ) -> tuple[IntArray, IntArray]:
-        """All (query, row) pairs that rounding cannot exclude from the K best of their query."""
+        """Return all (query, row) pairs that may be among the K best, given rounding errors."""
         norms = row_norms(queries)
         error = self._largest_error(norms)  # (Q,)
-        asked = queries
+        scaled = queries
         if self.metric == "cosine":
-            asked = (queries / norms[:, None]).astype(np.float32)
+            scaled = (queries / norms[:, None]).astype(np.float32)
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)  # K best values so far
         kth = best[:, 0].copy()  # (Q,) the lowest of them
-        floor = np.full(len(queries), LOWEST)  # (Q,) what a value must reach to be looked at
+        floor = np.full(len(queries), LOWEST)  # (Q,) lowest value that may be among the K best
         kept: list[tuple[IntArray, IntArray, FloatArray]] = []
         is_run = len(allowed) == allowed[-1] - allowed[0] + 1  # a view instead of a copy
         values_at_once = BLOCK_VALUES if is_run else GATHERED_VALUES * len(queries)
@@ -140,10 +149,10 @@ class ExactBackend:
         for start in range(0, len(allowed), step):
             rows = allowed[start : start + step]
             span = slice(rows[0], rows[-1] + 1) if is_run else rows
-            values = self._values(asked, span)  # (Q, n)
+            values = self._values(scaled, span)  # (Q, n)
             if eligible is not None:
                 np.copyto(values, -np.inf, where=~eligible[:, span])
-            highest = values.max(axis=1)  # most lines of most blocks hold nothing of interest
+            highest = values.max(axis=1)  # most blocks have no candidate for most queries
             better = np.flatnonzero(highest > kth)
             if len(better):
                 top = values[better]
@@ -162,13 +171,15 @@ class ExactBackend:
         still = value >= floor[query]
         return query[still], row[still]
 
-    def _values(self, asked: FloatArray, rows: IntArray | slice) -> FloatArray:
-        """(Q, n) float32 values in the order of the metric, within ``_largest_error`` of it.
+    def _values(self, queries: FloatArray, rows: IntArray | slice) -> FloatArray:
+        """Compute (Q, n) float32 values that order the rows of a query as the metric does.
+
+        The rounding error is at most ``_largest_error``.
 
         Args:
-            asked: (Q, D) the queries, of length 1 for cosine.
+            queries: (Q, D), scaled to norm 1 for cosine.
         """
-        products = self._products(asked, rows)
+        products = self._products(queries, rows)
         norms = self.norms[rows]
         if self.metric == "cosine":
             products *= (1.0 / norms).astype(np.float32)
@@ -176,10 +187,10 @@ class ExactBackend:
             products -= (norms * norms / 2).astype(np.float32)
         return products
 
-    def _products(self, asked: FloatArray, rows: IntArray | slice) -> FloatArray:
-        """(Q, n) inner products; for one query rows are copied a few at a time, into the cache."""
-        if isinstance(rows, slice) or len(asked) > 1:
-            together: FloatArray = asked @ self.vectors[rows].T
+    def _products(self, queries: FloatArray, rows: IntArray | slice) -> FloatArray:
+        """Compute (Q, n) inner products; for one query, copy few rows at a time into the cache."""
+        if isinstance(rows, slice) or len(queries) > 1:
+            together: FloatArray = queries @ self.vectors[rows].T
             return together
         products = np.empty((1, len(rows)), dtype=np.float32)
         copied = np.empty((min(COPIED_ROWS, len(rows)), self.width), dtype=np.float32)
@@ -187,14 +198,14 @@ class ExactBackend:
             some = rows[start : start + COPIED_ROWS]
             own = copied[: len(some)]
             np.take(self.vectors, some, axis=0, out=own, mode="clip")  # "raise" copies twice
-            np.dot(own, asked[0], out=products[0, start : start + len(some)])
+            np.dot(own, queries[0], out=products[0, start : start + len(some)])
         return products
 
     def _largest_error(self, query_norms: NDArray[np.float64]) -> FloatArray:
-        """(Q,) bound on the rounding of ``_values`` and of the final float32 score.
+        """Bound the rounding error of ``_values`` and of the final float32 score, (Q,).
 
-        D products summed in any order err by at most D half units of |q||v|; the rest is for the
-        few operations around the sum.
+        A sum of D products in any order has an error of at most D half units of |q||v|; the
+        additional 10 cover the few operations around the sum.
         """
         if self.metric == "cosine":
             scale = np.ones_like(query_norms)
@@ -205,7 +216,7 @@ class ExactBackend:
         return ((self.width + 10) * ROUNDING * scale).astype(np.float32)
 
     def save(self, folder: Path) -> IndexRecord:
-        """Write ``vectors.npy`` and say what it is."""
+        """Write ``vectors.npy`` and return its record."""
         entry = save_vectors(folder, VECTORS, self.vectors)
         return IndexRecord(
             backend="exact",
@@ -218,9 +229,10 @@ class ExactBackend:
 
     @classmethod
     def load(cls, folder: Path, record: IndexRecord) -> Self:
-        """Open a saved index; raises IntegrityError when a byte or the record's kind differs.
+        """Open a saved index; the rows are memory-mapped.
 
-        The rows stay in their file and enter memory as they are searched.
+        Raises:
+            IntegrityError: the file differs from the record, or the record is of another backend.
         """
         if record.backend != "exact":
             raise IntegrityError(f"{folder}: the record is of backend '{record.backend}'")
@@ -231,7 +243,10 @@ class ExactBackend:
 
 
 def true_places(mask: BoolArray) -> IntArray:
-    """``np.flatnonzero`` of a mask (n,), eight at a time: several times as fast where few are."""
+    """Find the True positions of a mask (n,), like ``np.flatnonzero``.
+
+    Reads eight bytes at a time, which is several times faster where few positions are True.
+    """
     whole = len(mask) // 8 * 8
     eights = np.ascontiguousarray(mask[:whole])
     some = np.flatnonzero(eights.view(np.uint64))
@@ -241,7 +256,7 @@ def true_places(mask: BoolArray) -> IntArray:
 
 
 def _let_go(vectors: FloatArray) -> None:
-    """Unmap the pages that measuring the rows brought in: under a graph few are used again."""
+    """Release the memory pages that computing the norms loaded; a graph search needs few."""
     mapped = getattr(vectors.base, "base", None)  # an array of a memmap of a mmap
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
@@ -250,9 +265,10 @@ def _let_go(vectors: FloatArray) -> None:
 def rank(
     metric: Metric, queries: FloatArray, vectors: FloatArray, query: IntArray, row: IntArray, k: int
 ) -> Hits:
-    """Sort scored pairs into hits: score descending, then row.
+    """Score (query, row) pairs and sort them into the K best hits: score descending, then row.
 
     Args:
+        queries: (Q, D). vectors: (N, D).
         query: (n,) query number of every pair.
         row: (n,) row number of every pair; no pair twice.
     """
@@ -264,7 +280,7 @@ def rank(
         scores[some] = pair_scores(metric, queries[query[some]], vectors[row[some]])
     order = np.lexsort((row, -scores, query))
     query, row, scores = query[order], row[order], scores[order]
-    place = np.arange(len(query)) - np.searchsorted(query, query)  # rank inside its own query
+    place = np.arange(len(query)) - np.searchsorted(query, query)  # rank within the query
     is_hit = place < k
     hits.rows[query[is_hit], place[is_hit]] = row[is_hit]
     hits.scores[query[is_hit], place[is_hit]] = scores[is_hit]

@@ -1,13 +1,14 @@
-"""Approximate search by a navigable graph (hnswlib), fenced so that its answers can be relied on.
+"""Approximate nearest-neighbour search by an HNSW graph (hnswlib), with checks that hnswlib lacks.
 
-hnswlib is fast and trusting. Here it is built by one thread from checked rows (the same bytes every
-time), it must prove its recall against :mod:`exact` before it may serve, its files are read only
-after their SHA-256 was checked, its beam width ``ef`` comes from the record (the file forgets it),
-and everything it returns is scored again and sorted as the exact backend sorts.
+hnswlib validates neither arrays nor files. Here the graph is built by one thread from checked rows,
+so every build gives the same bytes. Its recall is measured against :mod:`exact` before it is used.
+Its file is opened only after its SHA-256 was checked. The beam width ``ef`` comes from the record,
+because the file does not store it. Returned rows are scored and sorted again, as in the exact
+backend.
 
-Who may be retrieved is decided inside the search: rows are over-fetched until K eligible ones are
-found, and where few rows are eligible, those are searched exactly. So K hits come back whenever K
-rows are eligible.
+The eligibility mask applies inside the search: the graph returns more rows than needed until K
+eligible rows are found; where few rows are eligible, these rows are searched exactly. So K hits are
+returned whenever K rows are eligible.
 
 Source: Malkov and Yashunin, arXiv:1603.09320 (M, efConstruction, ef).
 
@@ -58,10 +59,10 @@ JOINED_ROWS = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HnswBackend:
-    """A graph over the rows, and the rows themselves (for exact scores and small selections).
+    """A graph over the rows, and an exact backend with the rows (for scores and small masks).
 
-    ``threads`` is how many search at once; it changes no answer. ``lock``: hnswlib keeps the beam
-    width in the index, so two searches may not set it at once.
+    ``threads``: number of search threads; it does not change the result. ``lock``: hnswlib stores
+    the beam width in the index, so only one search at a time may set it.
     """
 
     exact: ExactBackend
@@ -72,18 +73,22 @@ class HnswBackend:
 
     @property
     def metric(self) -> Metric:
+        """Name of the similarity that scores are computed with."""
         return self.exact.metric
 
     @property
     def width(self) -> int:
+        """D, the number of values per vector."""
         return self.exact.width
 
     @property
     def count(self) -> int:
+        """N, the number of indexed rows."""
         return self.exact.count
 
     @property
     def vectors(self) -> FloatArray:
+        """(N, D) float32 rows as given to :meth:`build`."""
         return self.exact.vectors
 
     @classmethod
@@ -100,18 +105,18 @@ class HnswBackend:
     ) -> Self:
         """Build the graph and widen its beam until recall at K reaches the floor.
 
-        Recall is measured before the graph is complete: up to 200 rows drawn by ``seed`` are left
-        out, ask as unseen queries, and join last. (A row that is in the graph finds its own
-        neighbours along its own links, and looks better than any query will.) A hit that scores as
-        high as the exact K-th counts as right.
+        Recall is measured on unseen queries: up to 200 rows, drawn by ``seed``, are left out of the
+        graph, used as queries, and added afterwards. (Rows that are already in the graph would give
+        a higher recall than new queries, because the search follows their own links.) A hit counts
+        as correct if its score is at least the K-th exact score.
 
         Args:
             vectors: (N, D) float32 rows; N may be 0.
-            recall_at: K of the measurement; fewer when the library has fewer rows.
+            recall_at: K of the measurement; smaller when the library has fewer rows.
 
         Raises:
-            RecallBelowFloor: no beam up to 3200 reaches it; serve ``exact`` instead.
-            IndexInputError: a row that may not be indexed.
+            RecallBelowFloor: no beam width up to 3200 reaches the floor; use ``exact`` instead.
+            IndexInputError: :func:`redub.index.base.checked_vectors` refuses a row.
         """
         exact = ExactBackend.build(vectors, metric=metric, seed=seed)
         unseen = min(RECALL_QUERIES, exact.count // 2)
@@ -141,7 +146,11 @@ class HnswBackend:
         return index
 
     def _proven(self, sample: IntArray) -> Self:
-        """The same graph with the narrowest doubled beam that reaches the recall floor."""
+        """Double the beam width until the recall floor is reached; return the index with that beam.
+
+        Raises:
+            RecallBelowFloor: no beam width up to 3200 reaches the floor.
+        """
         k = self.facts.recall_at
         queries = self.exact.vectors[sample]
         is_in_graph = np.ones(self.count, dtype=np.bool_)
@@ -161,33 +170,33 @@ class HnswBackend:
         )
 
     def _recall(self, found: IntArray, queries: FloatArray, truth: Hits) -> float:
-        """The share of found rows that are at least as alike as the exact k-th."""
-        lines, k = found.shape
-        query = np.repeat(np.arange(lines), k)
+        """Compute the share of found rows with a score of at least the exact k-th score."""
+        queries_found, k = found.shape
+        query = np.repeat(np.arange(queries_found), k)
         own = rank(self.metric, queries, self.exact.vectors, query, found.ravel(), k)
         return float((own.scores >= truth.scores[:, -1:]).mean())
 
     def with_threads(self, threads: int) -> Self:
-        """The same index, searching with this many threads; answers do not change."""
+        """Return the same index with another number of search threads; hits do not change."""
         return replace(self, threads=threads)
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
-        """The K best eligible rows that the graph finds; see :class:`redub.index.base.Backend`.
+        """Find the K best eligible rows in the graph; see :class:`redub.index.base.Backend`.
 
-        Never fewer than min(K, eligible rows) hits. A search that would have to visit more of
-        the graph than there are eligible rows is done exactly.
+        Returns at least min(K, eligible rows) hits. A query is searched exactly if the graph would
+        visit more rows than there are eligible rows.
         """
         queries = checked_search(
             queries, k, eligible, metric=self.metric, width=self.width, count=self.count
         )
         hits = no_hits(len(queries), k)
-        allowed = np.full(len(queries), self.count)  # (Q,) rows that each may retrieve
+        allowed = np.full(len(queries), self.count)  # (Q,) number of eligible rows
         fetch = np.full(len(queries), float(k))
         if eligible is not None:
-            # Line by line: with an axis, numpy sums booleans and takes as long as the search.
-            allowed[:] = [np.count_nonzero(line) for line in np.atleast_2d(eligible)]
-            wanted = 1.5 * k * self.count / np.maximum(allowed, 1)
-            fetch = 2.0 ** np.ceil(np.log2(np.maximum(wanted, 1)))  # few different beams
+            # Row by row: with an axis, numpy sums booleans and takes as long as the search.
+            allowed[:] = [np.count_nonzero(mask) for mask in np.atleast_2d(eligible)]
+            needed = 1.5 * k * self.count / np.maximum(allowed, 1)
+            fetch = 2.0 ** np.ceil(np.log2(np.maximum(needed, 1)))  # few different beams
         pending = np.flatnonzero(np.minimum(allowed, k) > 0)
         while len(pending):
             is_exact = self._visited(fetch[pending]) >= allowed[pending]
@@ -204,16 +213,16 @@ class HnswBackend:
         return hits
 
     def _beam(self, fetch: FloatArray64) -> FloatArray64:
-        """The beam for ``fetch`` neighbours: the measured one, and two for each one beyond its K.
+        """Compute the beam width for ``fetch`` rows: ``ef`` plus 2 per row beyond ``recall_at``.
 
-        Measured on masks of 2 to 50 %: recall@3 stays within 0.003 of the unmasked search, where
-        one for each loses up to 0.01, and the measured beam's own share of K takes up to five times
-        as long.
+        Measured with masks of 2 to 50 % eligible rows: with 2 per row, recall@3 stays within 0.003
+        of the unmasked search; with 1 per row it loses up to 0.01; scaling ``ef`` in proportion to
+        ``fetch`` takes up to five times as long.
         """
         return self.facts.ef + 2 * np.maximum(0, fetch - self.facts.recall_at)
 
     def _visited(self, fetch: FloatArray64) -> FloatArray64:
-        """Rows the graph scores, roughly: each of the beam's rows brings M of its links."""
+        """Estimate how many rows the graph scores: M linked rows for every row of the beam."""
         return self._beam(fetch) * self.facts.m
 
     def _exactly(
@@ -239,7 +248,10 @@ class HnswBackend:
         size: float,
         hits: Hits,
     ) -> IntArray:
-        """Fill the hits of those queries that got enough; return the others."""
+        """Search the graph for ``size`` rows per query and fill the hits.
+
+        Returns the numbers of the queries that got fewer than K eligible rows.
+        """
         beam = math.ceil(self._beam(np.asarray(size)))
         found = self._graph_hits(queries[which], int(size), beam)
         if found is None:
@@ -247,8 +259,8 @@ class HnswBackend:
             return np.empty(0, dtype=np.int64)
         is_kept = np.ones(found.shape, dtype=np.bool_)
         if eligible is not None:
-            line = eligible if eligible.ndim == 1 else eligible[which]
-            is_kept = line[found] if line.ndim == 1 else np.take_along_axis(line, found, axis=1)
+            mask = eligible if eligible.ndim == 1 else eligible[which]
+            is_kept = mask[found] if mask.ndim == 1 else np.take_along_axis(mask, found, axis=1)
         has_enough = is_kept.sum(axis=1) >= k
         query, column = np.nonzero(is_kept & has_enough[:, None])
         best = rank(self.metric, queries[which], self.exact.vectors, query, found[query, column], k)
@@ -258,22 +270,22 @@ class HnswBackend:
         return short
 
     def _graph_hits(self, queries: FloatArray, k: int, ef: int) -> IntArray | None:
-        """(Q, k) rows as hnswlib orders them, or None where it reaches fewer than k."""
+        """Search the graph: (Q, k) rows in hnswlib's order, or None where it finds fewer than k."""
         rows = _graph_rows(self.metric, queries)
         with self.lock:
             self.graph.set_ef(max(ef, k))
             try:
                 labels, _ = self.graph.knn_query(rows, k=k, num_threads=self.threads)
-            except RuntimeError:  # its only complaint about a checked query: fewer than k reached
+            except RuntimeError:  # with checked queries the only cause is: fewer than k rows found
                 return None
         found: IntArray = labels.astype(np.int64)
         return found
 
     def save(self, folder: Path) -> IndexRecord:
-        """Write the rows and the graph, and say what they are.
+        """Write the rows and the graph, and return their record.
 
         Raises:
-            StorageError: the disk refused or cut the file short (hnswlib itself would not say).
+            StorageError: a file cannot be written completely (hnswlib does not report this).
         """
         record = self.exact.save(folder)
         files = record.files
@@ -299,11 +311,11 @@ class HnswBackend:
 
     @classmethod
     def load(cls, folder: Path, record: IndexRecord) -> Self:
-        """Open a saved index as the record describes it.
+        """Open a saved index.
 
         Raises:
-            IntegrityError: a byte differs (found before hnswlib opens the file), or the record is
-                of another backend or below its recall floor.
+            IntegrityError: a file differs from the record (checked before hnswlib opens it), or the
+                record is of another backend or states a recall below its floor.
         """
         facts = record.graph
         if record.backend != "hnsw" or facts is None:
@@ -331,9 +343,9 @@ def _empty_graph(metric: Metric, width: int) -> Any:
 
 
 def _join(graph: Any, exact: ExactBackend, rows: IntArray) -> None:
-    """Add rows to a graph, some at a time: whole copies would triple the memory of a build.
+    """Add rows to a graph in small batches, because a copy of all rows would triple the memory.
 
-    One thread: with more, every build is another graph.
+    Uses one thread: with several threads, builds are not reproducible.
     """
     for start in range(0, len(rows), JOINED_ROWS):
         some = rows[start : start + JOINED_ROWS]
@@ -341,5 +353,5 @@ def _join(graph: Any, exact: ExactBackend, rows: IntArray) -> None:
 
 
 def _graph_rows(metric: Metric, vectors: FloatArray) -> FloatArray:
-    """What the graph stores and is asked: unit rows for cosine, the rows themselves else."""
+    """Return the vectors that the graph stores and compares: unit vectors for cosine."""
     return unit_rows(vectors) if metric == "cosine" else vectors

@@ -1,8 +1,8 @@
-"""The library: the clips that can be retrieved, and one index per modality over them.
+"""The library: a table of the clips that can be retrieved, and one index per modality.
 
-The table is columns, sorted by clip id, so that a row number orders as a clip id does and ties
-break by clip id. A modality indexes only the rows that have a vector there; a clip without a face
-is no neighbour of anybody's face.
+The table is sorted by clip id, so that ties by row number are ties by clip id. A modality indexes
+only the clips that have a vector of this modality; for example, clips without a face are not in
+the face index.
 
 Letters: N table rows, n indexed rows, Q queries, D width, K neighbours.
 """
@@ -45,7 +45,7 @@ NUMBERS = ("position", "start_frame", "end_frame")
 class LibraryTable:
     """The clip table as columns of N rows, strictly ascending by clip id (code point order).
 
-    Words are numpy ``StringDType``, numbers int64. Make one with :meth:`from_clips`.
+    Text columns are numpy ``StringDType``, number columns int64. Built by :meth:`from_clips`.
 
     Raises:
         ConfigError: columns of different lengths, unsorted or repeated clip ids.
@@ -81,7 +81,11 @@ class LibraryTable:
 
     @classmethod
     def from_clips(cls, clips: Iterable[Clip]) -> LibraryTable:
-        """Sort clips by id into a table; raises ConfigError when an id comes twice."""
+        """Build a table of clips, sorted by id.
+
+        Raises:
+            ConfigError: two clips have the same id.
+        """
         ordered = sorted(clips, key=lambda clip: clip.clip_id)
         words = {
             name: np.array([getattr(clip, name) for clip in ordered], dtype=np.dtypes.StringDType())
@@ -97,7 +101,7 @@ class LibraryTable:
         return len(self.clip_id)
 
     def facts(self, row: int) -> ClipFacts:
-        """One row as a query; training clips ask with their own library rows."""
+        """Return the facts of one row, for use as a query (training clips query the library)."""
         return ClipFacts(
             clip_id=str(self.clip_id[row]),
             film=str(self.film[row]),
@@ -110,8 +114,8 @@ class LibraryTable:
         )
 
     def is_value(self, column: str, value: str) -> BoolArray:
-        """(N,) bool, True where the word column holds the value."""
-        if column == "clip_id":  # at most one row: no need to look at every one
+        """Return (N,) bool, True where the text column equals ``value``."""
+        if column == "clip_id":  # at most one row can be equal
             found = np.zeros(len(self), dtype=np.bool_)
             row = self.row_of(value)
             if row is not None:
@@ -122,23 +126,23 @@ class LibraryTable:
         return is_value
 
     def row_of(self, clip_id: str) -> int | None:
-        """The row of a clip, or None.
+        """Return the row number of a clip, or None if the table does not contain it.
 
-        A dictionary, not a binary search: ``np.searchsorted`` (numpy 2.4.6) answers wrongly for
-        StringDType words of more than 15 bytes.
+        Uses a dictionary, because ``np.searchsorted`` (numpy 2.4.6) is wrong for StringDType values
+        of more than 15 bytes.
         """
         return self._coded("clip_id")[0].get(clip_id)
 
     def is_one_of(self, column: str, values: Iterable[str]) -> BoolArray:
-        """(N,) bool, True where the word column holds one of the values."""
+        """Return (N,) bool, True where the text column equals one of ``values``."""
         known, codes = self._coded(column)
-        is_wanted = np.zeros(len(known) + 1, dtype=np.bool_)
-        is_wanted[[known[value] for value in values if value in known]] = True
-        is_one: BoolArray = is_wanted[codes]
+        is_listed = np.zeros(len(known) + 1, dtype=np.bool_)
+        is_listed[[known[value] for value in values if value in known]] = True
+        is_one: BoolArray = is_listed[codes]
         return is_one
 
     def _coded(self, column: str) -> tuple[dict[str, int], NDArray[np.int32]]:
-        """A word column as integers; made once, since every query compares whole columns."""
+        """Return a text column as integer codes; cached, because every query compares columns."""
         if column not in self._codes:
             known: dict[str, int] = {}
             words = getattr(self, column).tolist()
@@ -147,7 +151,7 @@ class LibraryTable:
         return self._codes[column]
 
     def digest(self) -> str:
-        """SHA-256 over every column: an index answers in the row numbers of one table only."""
+        """Compute the SHA-256 over all columns; row numbers are valid for one table only."""
         total = hashlib.sha256()
         for name in WORDS:
             for word in getattr(self, name).tolist():
@@ -162,10 +166,10 @@ class LibraryTable:
 class ModalityIndex:
     """One modality of a library: an index over the clips that have a vector.
 
-    ``rows`` ascends, so that a tie broken by index row is broken by clip id. With ``halves`` the
-    score is the mean of the cosines of the two halves of a vector (the text modality). Where there
-    is a ``transform``, the segments hold transformed vectors, and everything here but
-    :meth:`transformed` is about those.
+    ``rows`` is ascending, so that ties by index row are ties by clip id. With ``halves`` the score
+    is the mean of the cosines of the two halves of a vector (text modality). With a ``transform``
+    the segments hold transformed vectors, and all methods except :meth:`transformed` expect and
+    return transformed vectors.
     """
 
     modality: str
@@ -183,14 +187,14 @@ class ModalityIndex:
         wanted: Mapping[str, str],
         transform: Transform | None = None,
     ) -> Self:
-        """Segments as the index of a table's clips.
+        """Combine segments to the index of a table's clips.
 
         Args:
-            wanted: clip id to input digest of every clip that has a vector; others are ignored.
-            transform: what the segments' vectors went through; None for none.
+            wanted: clip id → input digest of every clip that has a vector; other clips are ignored.
+            transform: the transform that was applied to the segments' vectors, or None.
 
         Raises:
-            IntegrityError: a wanted clip of the table is in no segment.
+            IntegrityError: no segment contains a clip of the table and ``wanted``.
         """
         ids: list[str] = table.clip_id.tolist()
         rows = np.array([row for row, clip_id in enumerate(ids) if clip_id in wanted], np.int64)
@@ -214,13 +218,14 @@ class ModalityIndex:
         """Index the rows of a table that have a vector, in one segment.
 
         Args:
-            vectors: (n, D) float32; clips whose value is null are left out, never zeros.
+            vectors: (n, D) float32. Leave out clips whose value is null; do not pass zeros.
             rows: (n,) table rows of the vectors, strictly ascending.
             options: see :meth:`redub.index.segments.Segment.build`.
 
         Raises:
-            ConfigError: rows that are not ascending rows of the table, or vectors that may not be
-                indexed; the message names the row.
+            IndexInputError: ``rows`` are not ascending rows of the table, or
+                :func:`redub.index.base.checked_vectors` refuses a vector; the message names the
+                row.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if rows.shape != (len(vectors),) or (rows[1:] <= rows[:-1]).any():
@@ -235,11 +240,14 @@ class ModalityIndex:
         return cls.of(modality, table, [segment], dict.fromkeys(ids, ""))
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
-        """The K best eligible clips of every query, in table rows.
+        """Find the K best eligible clips of every query; hits are table rows.
 
         Args:
-            queries: (Q, D) float32, transformed as the library's were (:meth:`transformed`).
+            queries: (Q, D) float32, transformed like the library vectors (:meth:`transformed`).
             eligible: (Q, N) or (N,) bool over the *table* rows.
+
+        Raises:
+            IndexInputError: see :class:`redub.index.base.Backend`.
         """
         queries = self.prepared(queries)
         own = None if eligible is None else eligible[..., self.rows]
@@ -249,38 +257,38 @@ class ModalityIndex:
         return Hits(np.where(hits.rows >= 0, self.rows[hits.rows], -1), hits.scores)
 
     def transformed(self, vectors: FloatArray, speakers: Sequence[str]) -> FloatArray:
-        """(n, W) vectors as they are searched, from (n, D) as extracted and who speaks in each."""
+        """Apply the transform to (n, D) extracted vectors and their n speakers; returns (n, W)."""
         if self.transform is None or not len(vectors):
             return vectors
         return self.transform.apply(vectors, speakers)
 
     @property
     def transform_name(self) -> str:
-        """What the vectors went through, in words; ``identity`` where nothing was done."""
+        """Name of the transform; ``identity`` without one."""
         return "identity" if self.transform is None else said_of(self.transform)
 
     def can_ask(self, vectors: FloatArray) -> BoolArray:
-        """(n,) bool: whether transformed vectors may be searched for.
+        """Return (n,) bool, True where a transformed vector can be a query.
 
-        A transform may leave a vector without a direction. As extracted none is expected to be, and
-        :meth:`search` refuses one that is.
+        A transform can map a vector to zero, which has no cosine. Without a transform the result is
+        all True, and :meth:`search` raises for a zero vector.
         """
         if self.transform is None:
             return np.ones(len(vectors), dtype=np.bool_)
         return has_direction(vectors, "cosine" if self.halves else self.backend.metric)
 
     def prepared(self, vectors: FloatArray) -> FloatArray:
-        """(n, D) vectors of this modality as the backend holds and scores them."""
+        """Convert (n, D) vectors to the form that the backend stores and scores."""
         return prepare_halves(vectors) if self.halves else vectors
 
     def alike(self, rows: IntArray) -> FloatArray:
-        """(n, n) similarities between table rows that have a vector here."""
+        """Compute (n, n) similarities between n table rows that have a vector of this modality."""
         own = self.backend.vectors[np.searchsorted(self.rows, rows)]
         return SIMILARITIES[self.backend.metric](own, own)
 
 
 def has_direction(vectors: FloatArray, metric: Metric) -> BoolArray:
-    """(n,) bool: a vector of no length has no cosine; the other metrics take any."""
+    """Return (n,) bool, True where a vector can be scored: for cosine its norm must not be 0."""
     if metric != "cosine":
         return np.ones(len(vectors), dtype=np.bool_)
     has: BoolArray = row_norms(vectors) >= SMALLEST_NORM
@@ -295,19 +303,19 @@ def retrieve(
     query_facts: Sequence[ClipFacts],
     selection: Selection,
 ) -> Chosen:
-    """Ask one modality for the most alike clips that the policy allows, and choose the hits.
+    """Search one modality for the most similar clips that the policy allows, and select the hits.
 
     Args:
-        index: built on this table.
-        queries: (Q, D) float32 vectors of the query clips, transformed as the library's were.
-        query_facts: who asks, one per query.
-        selection: how many hits, and which of the candidates.
+        index: built on ``table``.
+        queries: (Q, D) float32 vectors of the query clips, transformed like the library vectors.
+        query_facts: one per query; the policy decides by them.
+        selection: number of hits, and how to choose them from the candidates.
 
     Returns:
-        Hits in rows of ``table``; -1 and NaN where there are fewer than K.
+        Hits as rows of ``table``; -1 and NaN where there are fewer than K.
 
     Raises:
-        IndexInputError: queries and facts differ in number, or a vector may not be searched.
+        IndexInputError: queries and facts differ in number, or a query vector is refused.
     """
     if len(queries) != len(query_facts):
         raise IndexInputError(f"{len(queries)} query vectors for {len(query_facts)} clips")

@@ -1,18 +1,20 @@
-"""Clips that carry the same recording, found from their mel frames alone.
+"""Find clips that contain the same recording, by audio fingerprints of their mel frames.
 
-A recording that was encoded again, trimmed, made louder or got some noise keeps where its spectrum
-rises and falls. Two readings of one line by one voice do not share that, even with the same words
-in the same mood: pitch and timing drift apart within a syllable.
+Encoding again, trimming, a gain or some noise do not change where the spectrum of a recording rises
+and falls. Two recordings of the same words by the same speaker differ there, because pitch and
+timing differ within every syllable.
 
-Each frame becomes 32 signs: does the step from one band to the next grow or shrink over the next
-moment? Signs whose step is small say nothing sure and are not compared. Pairs are proposed by equal
-32-bit words of a coarser view (wider bands, longer moments) in one sorted table, so no two clips
-are compared for nothing; a proposed pair is compared sign by sign at the offsets its words propose.
+A fingerprint frame has 32 signs. Each sign states whether the energy difference between two
+adjacent bands grows or shrinks within a short lag. Signs of small changes are masked as unreliable.
+Candidate pairs share a 32-bit word, computed with wider bands and a longer lag; they are found in
+one sorted table of words, without comparing all pairs. A candidate pair is then compared sign by
+sign at the offsets that its words propose.
 
 Source: Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): signs of
 energy differences along band and time, an inverted table of sub-fingerprints, the bit error rate as
-the distance. Changed here: frames are those of the cached mel, unsure signs are masked, and the
-words of the table come from a view of their own. Figures: ``docs/index_audit.md``.
+the distance. Differences from the paper: frames are those of the cached mel, unreliable signs are
+masked, and the words of the table use other bands and lags than the signs. Figures:
+``docs/index_audit.md``.
 
 Letters: T mel frames, C mel channels, F fingerprint frames, N clips.
 """
@@ -34,28 +36,29 @@ from redub.index.base import BoolArray, IntArray
 Words = NDArray[np.uint32]
 Doubles = NDArray[np.float64]
 MayPair = Callable[[IntArray, IntArray], BoolArray]
-"""Two (n,) lists of clip numbers to (n,) bool, True where the pair is worth looking at."""
+"""Function from two (n,) arrays of clip numbers to (n,) bool, True where to compare the pair."""
 
 SAME_BELOW, SAME_BELOW_SHORT = 0.10, 0.05
-"""Shares of differing signs up to which two clips carry one recording; the second where they have
-less than a second in common: one word that a voice says twice comes near 0.10."""
+"""Largest shares of differing signs for the same recording. The second one is for clips with less
+than a second in common: the same word said twice by one speaker can reach 0.10."""
 
 SHORT_S = 1.0
 SHORTEST_COMMON_S = 0.4
-LEAST_COMMON = 0.5  # of the shorter clip
-LEAST_SIGNS = 300  # sure on both sides; fewer agree by chance
+LEAST_COMMON = 0.5  # share of the shorter clip
+LEAST_SIGNS = 300  # reliable in both clips; fewer signs may agree by chance
 PARTNERS = 24
-"""Entries of one word that each entry is paired with; a word that more clips share is common."""
+"""Number of following table entries with the same word that each entry is paired with."""
 
-OFFSETS = 4  # proposed offsets of a pair that are tried, the most proposed ones
-AROUND = 3  # frames on both sides of a proposed offset that are tried as well
+OFFSETS = 4  # offsets per pair that are tried: those proposed most often
+AROUND = 3  # frames on both sides of a proposed offset that are tried, too
 
 
 class View(NamedTuple):
-    """How frames become steps.
+    """Bands and time scales from which the differences of a fingerprint are computed.
 
-    ``low`` and ``high`` are shares of the mel channels; ``floor`` is a share of the loud frames'
-    mean band power, below which there is nothing to hear.
+    ``low`` and ``high``: first and last mel channel, as shares of all channels. ``smoothing_s``:
+    window length. ``lag_s``: distance in time of the two frames of a difference. ``floor``: added
+    to the band power, as a share of the mean band power of loud frames; it hides inaudible power.
     """
 
     bands: int
@@ -67,22 +70,22 @@ class View(NamedTuple):
 
 
 FINE = View(bands=33, low=0.025, high=0.6, smoothing_s=0.05, lag_s=0.04, floor=1e-2)
-"""Up to about 2.2 kHz the channels still tell one harmonic of a voice from the next."""
+"""View for the signs. Up to about 2.2 kHz, mel channels resolve single harmonics of a voice."""
 
 LEAST_CHANNELS = 2 * FINE.bands
 COARSE = View(bands=17, low=0.025, high=0.85, smoothing_s=0.25, lag_s=0.1, floor=1e-2)
-SECOND_HALF_S = 0.12  # a word is 16 signs, and 16 more this much later
-FEW_WORDS = 64  # a clip of about a second; it is also found by words with weak signs turned
+SECOND_HALF_S = 0.12  # a word is 16 signs of one frame and 16 signs of the frame this much later
+FEW_WORDS = 64  # about one second; shorter clips get extra words with their weakest signs flipped
 SURE_STEP = 0.25  # natural logarithm of power; smaller steps flip with noise and codecs
 LOUD = 0.95  # quantile of the frame power that counts as loud
-AUDIBLE = 0.05  # of the loud power; quieter frames make no words
+AUDIBLE = 0.05  # share of the loud power; quieter frames get no words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """F frames of 32 signs, which of them are sure, and the words to be found by.
+    """F frames of 32 signs, a mask of reliable signs, and W words for the lookup.
 
-    ``hop_s`` is the time between frames; word ``i`` was made at frame ``word_frames[i]``.
+    ``hop_s``: time between frames. Word ``i`` belongs to frame ``word_frames[i]``. ``len()`` is F.
     """
 
     hop_s: float
@@ -96,10 +99,10 @@ class Fingerprint:
 
 
 class Duplicate(NamedTuple):
-    """Two clips with one recording: numbers of the clips, ``first`` the smaller.
+    """Two clips with the same recording; ``first`` is the smaller clip number.
 
-    ``offset_s``: how much later the recording comes in ``second``. ``common_s``: for how long both
-    have it. ``distance``: share of the compared signs that differ.
+    ``offset_s``: how much later the recording starts in ``second``. ``common_s``: duration of the
+    common part. ``distance``: share of the compared signs that differ.
     """
 
     first: int
@@ -110,18 +113,18 @@ class Duplicate(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether so few signs differ that this is one recording."""
+        """Whether ``distance`` is small enough for the same recording."""
         return self.distance <= (SAME_BELOW if self.common_s >= SHORT_S else SAME_BELOW_SHORT)
 
 
 def fingerprint(mel: FloatArray, audio: AudioSpec) -> Fingerprint:
-    """The fingerprint of (T, C) natural-log mel magnitudes.
+    """Compute the fingerprint of (T, C) natural-log mel magnitudes.
 
-    A clip shorter than about 0.1 s has no frames, one shorter than about 0.5 s no words; silence
-    has signs but none that is sure.
+    A clip shorter than about 0.1 s has no frames; a clip shorter than about 0.5 s has no words. In
+    silence no sign is marked as reliable.
 
     Raises:
-        ConfigError: too few mel channels to tell harmonics apart.
+        ConfigError: fewer than 66 mel channels, too few to resolve harmonics.
     """
     if mel.shape[1] < LEAST_CHANNELS:
         raise ConfigError(
@@ -150,7 +153,7 @@ def fingerprint(mel: FloatArray, audio: AudioSpec) -> Fingerprint:
 
 
 def _turned(words: Words, steps: Doubles) -> Words:
-    """(4, W) words: as they are, and with the weakest, second weakest or both signs turned."""
+    """Return (4, W) words: unchanged, and with the weakest, second weakest or both flipped."""
     weakest = np.argsort(np.abs(steps), axis=1)[:, :2].astype(np.uint32)  # (W, 2)
     one, other = (np.uint32(1) << weakest).T
     return np.stack([words, words ^ one, words ^ other, words ^ one ^ other])
@@ -161,10 +164,10 @@ def _frames(seconds: float, hop_s: float) -> int:
 
 
 def _steps(power: Doubles, view: View, hop_s: float) -> tuple[Doubles, Doubles]:
-    """How the steps between bands change, (F, bands - 1), and each frame's share of loudness, (F,).
+    """Compute the change of band differences, (F, bands - 1), and relative frame power, (F,).
 
-    Only frames whose whole window lies inside the clip are kept, so that a trimmed copy has the
-    same ones.
+    Uses only frames whose whole window lies inside the clip, so that a trimmed copy has the same
+    frames.
     """
     channels = power.shape[1]
     edges = np.linspace(view.low * channels, view.high * channels, view.bands + 1).round()
@@ -184,7 +187,7 @@ def _steps(power: Doubles, view: View, hop_s: float) -> tuple[Doubles, Doubles]:
 
 
 def _packed(signs: BoolArray) -> Words:
-    """(F, 32) bool to (F,) words, the first band in the lowest bit."""
+    """Pack (F, 32) bool into (F,) 32-bit words, the first band in the lowest bit."""
     bits: Words = np.packbits(signs, axis=1, bitorder="little").view("<u4").ravel()
     return bits.astype(np.uint32)
 
@@ -192,14 +195,14 @@ def _packed(signs: BoolArray) -> Words:
 def find_duplicates(
     prints: Sequence[Fingerprint], *, may_pair: MayPair | None = None
 ) -> list[Duplicate]:
-    """All pairs of clips that carry one recording, in order of their numbers.
+    """Find all pairs of clips that contain the same recording, ordered by clip number.
+
+    Clips shorter than about 0.5 s are not found. If a word occurs in more than 24 clips, each clip
+    is paired with 24 of them, in an order that depends on the word. So of a recording with very
+    many copies most pairs are found, not all.
 
     Args:
-        may_pair: asked for proposed pairs before they are compared; None looks at every pair.
-
-    A clip shorter than about 0.5 s is not found. A word that occurs in more than 24 clips pairs
-    each of them with 24 others drawn by the word, so a recording that occurs very often is found in
-    most, not in all of its copies.
+        may_pair: selects the candidate pairs to compare; None compares all candidates.
     """
     found = []
     for first, second, offsets in _proposed(prints, may_pair):
@@ -212,15 +215,15 @@ def find_duplicates(
 def _proposed(
     prints: Sequence[Fingerprint], may_pair: MayPair | None
 ) -> Iterator[tuple[int, int, list[int]]]:
-    """Pairs of clips that share words, with the offsets in frames that the words propose."""
+    """Yield pairs of clips that share words, with the offsets in frames that the words propose."""
     sizes = [len(own.words) for own in prints]
     if not sum(sizes):
         return
     words = np.concatenate([own.words for own in prints])
     clips = np.repeat(np.arange(len(prints)), sizes)
     frames = np.concatenate([own.word_frames for own in prints]).astype(np.int64)
-    # A held sound repeats its word: its first frame speaks for it. Within a word the clips stand in
-    # a drawn order, so that of a common word each clip meets others at every word.
+    # A sustained sound repeats its word: only the first frame per word and clip is kept. Clips with
+    # the same word are in a pseudo-random order, so that a clip gets other partners at every word.
     drawn = (clips * 2654435761 + words.astype(np.int64) * 40503) % 4294967291
     order = np.lexsort((frames, clips, drawn, words))
     words, clips, frames = words[order], clips[order], frames[order]
@@ -253,14 +256,15 @@ def _proposed(
 
 
 def compare(one: Fingerprint, other: Fingerprint, offsets: Sequence[int]) -> Duplicate | None:
-    """The best alignment at some offsets in frames, or None where too little is in common.
+    """Compare two fingerprints at some offsets and return the best alignment.
 
     Args:
-        offsets: how many frames later ``other`` has what ``one`` has; the three frames on both
-            sides of each are tried as well.
+        offsets: delay of ``other`` against ``one``, in frames; three frames on both sides of each
+            offset are tried, too.
 
     Returns:
-        ``first`` and ``second`` are 0 and 1.
+        A :class:`Duplicate` of the clips 0 and 1, or None where the common part is too short or has
+        too few reliable signs.
     """
     tried = sorted({o + a for o in offsets for a in range(-AROUND, AROUND + 1)})
     shorter = min(len(one), len(other))

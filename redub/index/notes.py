@@ -1,7 +1,7 @@
-"""A director's notes on one line: what the reference footage should be more like, or less.
+"""Director's notes: user wishes that change the retrieval query of one utterance.
 
-Notes change a query, never the library: the direction of an emotion is added to the line's vector
-or taken away, named clips pull it towards themselves, named clips and films are let in or kept out.
+Notes change the query, never the library. They add or subtract the direction of an emotion, average
+the vectors of named clips into the query, and restrict the clips and films that may be retrieved.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ NOUNS = {
     "anger": "angry", "happiness": "happy", "joy": "happy", "sadness": "sad",
     "surprised": "surprise", "disgusted": "disgust", "afraid": "fear", "fearful": "fear",
 }  # fmt: skip
-"""Other words for the labels of :data:`redub.core.types.EMOTIONS`, as directors say them."""
+"""Accepted synonyms of the labels in :data:`redub.core.types.EMOTIONS`."""
 
 USUAL_WEIGHT = 0.5
-MOST_WEIGHT = 4.0  # beyond, the line itself is not heard any more
+MOST_WEIGHT = 4.0  # with larger weights the utterance's own vector has almost no influence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighted:
-    """An emotion and how much of it, in lengths of the line's own vector."""
+    """An emotion and its weight, in multiples of the norm of the utterance's vector."""
 
     emotion: str
     weight: float
@@ -38,13 +38,13 @@ class Weighted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """Notes on one line; empty ones change nothing.
+    """Notes on one utterance; empty notes change nothing.
 
     Attributes:
-        more, less: emotions to go towards or away from.
+        more, less: emotions to move the query towards or away from.
         like: library clips whose vectors are averaged into the query.
         unlike: library clips that may not be retrieved.
-        films: if any are named, only their clips may be retrieved.
+        films: if not empty, only clips of these films may be retrieved.
     """
 
     more: tuple[Weighted, ...] = ()
@@ -63,21 +63,21 @@ class Notes:
         unlike: Sequence[str] = (),
         films: Sequence[str] = (),
     ) -> Notes:
-        """Notes as they are typed: ``anger:0.4``, or ``anger`` for a weight of 0.5.
+        """Parse notes as typed by the user: ``anger:0.4``, or ``anger`` for a weight of 0.5.
 
         Raises:
-            UsageError: an unknown emotion (with the nearest known one), a weight that is no
-                number above 0 and at most 4, an emotion that is asked for twice.
+            UsageError: an unknown emotion (the message suggests the nearest known one), a weight
+                that is not a number above 0 and at most 4, or an emotion that is named twice.
         """
-        wanted = [_weighted(words) for words in more]
-        unwanted = [_weighted(words) for words in less]
-        names = [one.emotion for one in (*wanted, *unwanted)]
+        towards = [_weighted(words) for words in more]
+        away = [_weighted(words) for words in less]
+        names = [one.emotion for one in (*towards, *away)]
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"'{name}' is named twice in --more and --less")
         return cls(
-            more=tuple(wanted),
-            less=tuple(unwanted),
+            more=tuple(towards),
+            less=tuple(away),
             like=tuple(dict.fromkeys(like)),
             unlike=tuple(dict.fromkeys(unlike)),
             films=tuple(dict.fromkeys(films)),
@@ -87,7 +87,7 @@ class Notes:
         return any(getattr(self, field.name) for field in fields(self))
 
     def lines(self) -> list[str]:
-        """Each note in plain words."""
+        """Describe each note in words, one string per note."""
         return [
             *(f"more {one.emotion} ({one.weight:g})" for one in self.more),
             *(f"less {one.emotion} ({one.weight:g})" for one in self.less),
@@ -97,15 +97,20 @@ class Notes:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; fields that say nothing are left out."""
+        """Return the fields that are not empty, as plain values."""
         return {name: value for name, value in asdict(self).items() if value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Notes:
+        """Read the values of :meth:`to_json`; missing fields are empty.
+
+        Raises:
+            ConfigError: an unknown field or a value of another type.
+        """
         return from_mapping(cls, values)
 
     def applied_to(self, policy: Policy) -> Policy:
-        """The policy under these notes: never looser than it was."""
+        """Return the policy restricted by these notes; the notes never allow additional clips."""
         films = self.films
         if films and policy.films:
             films = tuple(film for film in films if film in policy.films) or ("",)
@@ -137,17 +142,18 @@ def directed(
     emotions: Sequence[str],
     vector_of: Callable[[str], FloatArray | None],
 ) -> FloatArray:
-    """The query as the notes want it.
+    """Apply the notes to a query vector; returns (D,) float32 with the norm of the query.
 
-    With unit vectors, ``q + Σ w · d(more) - Σ w · d(less)``, where ``d(e)`` points from the mean of
-    the library to the mean of its clips labelled ``e``; then the mean with the clips it should be
-    like. The length of the query is kept.
+    The query is first moved to ``q + Σ w · d(more) - Σ w · d(less)``, with unit vectors: ``d(e)``
+    points from the mean of the library to the mean of its clips labelled ``e``. Then it is averaged
+    with the vectors of the clips in ``like``. If the result is zero, the query is returned
+    unchanged.
 
     Args:
         query: (D,) float32, not zero.
         library: (n, D) float32 vectors of one modality.
-        emotions: (n,) labels of those rows, empty where unlabelled.
-        vector_of: the vector of a clip of this modality, None where it has none.
+        emotions: (n,) labels of the library rows, empty where unlabelled.
+        vector_of: returns the vector of a clip in this modality, or None.
 
     Raises:
         UsageError: no clip of the library is labelled with an emotion that a note names.
@@ -157,8 +163,8 @@ def directed(
     if notes.more or notes.less:
         units = unit_rows(library).astype(np.float64)
         labels = np.array(emotions, dtype=object)
-        for sign, wanted in ((1.0, notes.more), (-1.0, notes.less)):
-            for one in wanted:
+        for sign, emotions_moved in ((1.0, notes.more), (-1.0, notes.less)):
+            for one in emotions_moved:
                 turned += sign * one.weight * _direction(units, labels, one.emotion)
     pulls = [vector for clip_id in notes.like if (vector := vector_of(clip_id)) is not None]
     if pulls:
@@ -167,14 +173,20 @@ def directed(
         mean = np.concatenate([turned[None] / size if size else turned[None], others]).mean(axis=0)
         turned = mean
     left = float(np.linalg.norm(turned))
-    if left == 0.0:  # the notes took away all there was: better the line than nothing
+    if left == 0.0:  # the notes cancelled the query: keep it unchanged
         return query
     result: FloatArray = (turned * (length / left)).astype(np.float32)
     return result
 
 
 def _direction(units: Any, labels: Any, emotion: str) -> Any:
-    """(D,) unit vector from the mean of all rows to that of the labelled ones; 0 if they agree."""
+    """Compute the (D,) unit vector from the mean of all rows to the mean of the labelled rows.
+
+    Zero where the two means are equal.
+
+    Raises:
+        UsageError: no row has the label.
+    """
     labelled = labels == emotion
     if not labelled.any():
         known = sorted({str(label) for label in labels if label})

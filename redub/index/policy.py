@@ -1,8 +1,9 @@
-"""Who may be retrieved for whom: one object, asked before every search.
+"""Retrieval policy: the rules that decide which library clips a query may retrieve.
 
-A training clip that finds itself, or a clip overlapping it, is handed its own audio vector, which
-it will not have when it dubs; a library with held-out clips in it leaks the answers of the test.
-Both are refused here, by rule, with a reason that can be shown for every single row.
+Two leaks must be prevented. A training clip that retrieves itself, or a clip overlapping it,
+receives its own audio vector, which is not available when dubbing. A library that contains
+held-out clips leaks test data into training. The policy excludes such rows and states the reason
+for each row.
 
 Letters: N library rows.
 """
@@ -29,7 +30,7 @@ HELD_OUT = ("validation", "test")
 
 
 class Reason(IntFlag):
-    """Why a row may not be retrieved; several may hold at once, 0 means it may."""
+    """Reasons why a row may not be retrieved; flags can be combined, 0 means eligible."""
 
     ITSELF = 1  # the query's own clip id
     OVERLAP = 2  # another clip cut from the same seconds of the same file
@@ -38,21 +39,22 @@ class Reason(IntFlag):
     SCENE = 16
     FILM = 32
     RIGHTS = 64
-    NEIGHBOUR = 128  # a line next to the query in its own scene
-    EXCLUDED = 256  # named in ``exclude``
-    NOT_INCLUDED = 512  # ``include`` names others only
+    NEIGHBOUR = 128  # an utterance close to the query in the same scene
+    EXCLUDED = 256  # listed in ``exclude``
+    NOT_INCLUDED = 512  # not listed in a non-empty ``include``
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The single reasons in lower case: ``("overlap", "scene")``."""
+        """Names of the set flags in lower case, such as ``("overlap", "scene")``."""
         return tuple(str(flag.name).lower() for flag in Reason if flag in self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipFacts:
-    """What a policy must know of a query clip; frames count 1/25 s, the end is exclusive.
+    """Facts about a query clip that the policy needs.
 
-    ``position``: place of the line in its scene.
+    ``position``: number of the utterance in its scene. ``start_frame`` and ``end_frame``: units of
+    1/25 s; the end is exclusive.
     """
 
     clip_id: str
@@ -66,6 +68,7 @@ class ClipFacts:
 
     @classmethod
     def of(cls, clip: Clip) -> ClipFacts:
+        """Copy the facts from a clip."""
         return cls(
             clip_id=clip.clip_id,
             film=clip.film,
@@ -80,20 +83,23 @@ class ClipFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The rules; frozen, so that it can be part of a result's key.
+    """Rules for retrieval; frozen, so that it can be part of a cache key.
 
     Attributes:
-        exclude_self: never the query's clip, nor one that overlaps it in the same source file.
-            False is the published behaviour, in which a training clip finds itself first.
+        exclude_self: exclude the query clip and clips that overlap it in the same source file.
+            False is the published behaviour, in which a training clip retrieves itself first.
         splits: splits that may be retrieved.
-        allow_held_out: must be set to name a held-out split in ``splits``.
-        speaker: ``same`` and ``other`` need both speakers known; an unknown speaker is neither.
-        exclude_same_scene: no row of the query's own scene of its own film.
-        neighbour_lines: no row of that scene whose place is at most so many lines away; 0 for all.
-        films: films that may be retrieved; empty for all.
-        rights_required: the row's rights must be one of these; empty for any.
-        include: clip ids; if any are named, no other clip may be retrieved.
-        exclude: clip ids that may never be retrieved.
+        allow_held_out: must be True to allow a held-out split in ``splits``.
+        speaker: ``same`` or ``other`` than the query's speaker, or ``any``. With ``same`` and
+            ``other``, clips of unknown speaker are excluded, and a query of unknown speaker
+            retrieves nothing.
+        exclude_same_scene: exclude the query's scene (same film and scene).
+        neighbour_lines: exclude utterances of the query's scene at most this many positions away; 0
+            excludes none.
+        films: films that may be retrieved; empty allows all.
+        rights_required: accepted values of the row's rights; empty accepts all.
+        include: clip ids; if not empty, only these clips may be retrieved.
+        exclude: clip ids that may not be retrieved.
     """
 
     exclude_self: bool = True
@@ -113,8 +119,8 @@ class Policy:
                 raise ConfigError(f"policy: unknown split '{split}'; {nearest(split, SPLITS)}")
             if split in HELD_OUT and not self.allow_held_out:
                 raise ConfigError(
-                    f"policy: split '{split}' is held out; retrieving it leaks the answers of the "
-                    "evaluation. Set allow_held_out if that is what you want"
+                    f"policy: split '{split}' is held out; retrieving it leaks evaluation data. "
+                    "Set allow_held_out to allow it"
                 )
         if not self.splits:
             raise ConfigError("policy: no split may be retrieved; name at least one")
@@ -126,19 +132,19 @@ class Policy:
             raise ConfigError(f"policy: speaker '{self.speaker}'; legal: any, same, other")
 
     def eligible(self, query: ClipFacts, library: LibraryTable) -> BoolArray:
-        """(N,) bool, True where the row may be retrieved: exactly where it has no reason."""
+        """Return (N,) bool, True where :meth:`reasons` is 0: the row may be retrieved."""
         eligible: BoolArray = self.reasons(query, library) == 0
         return eligible
 
     def reasons(self, query: ClipFacts, library: LibraryTable) -> NDArray[np.uint16]:
-        """(N,) uint16, the :class:`Reason` flags of every row; read one with ``Reason(code)``."""
+        """Return (N,) uint16 codes of :class:`Reason` flags; decode by ``Reason(code)``."""
         reasons = self.standing_reasons(library)
         if self.exclude_self:
             reasons[library.is_value("clip_id", query.clip_id)] |= Reason.ITSELF.value
             overlaps = library.is_value("source_digest", query.source_digest)
             overlaps &= library.start_frame < query.end_frame
             overlaps &= library.end_frame > query.start_frame
-            if query.source_digest:  # two unknown sources are not one source
+            if query.source_digest:  # unknown sources do not count as the same source
                 reasons[overlaps] |= Reason.OVERLAP.value
         if self.speaker != "any":
             is_same = library.is_value("speaker", query.speaker)
@@ -155,7 +161,7 @@ class Policy:
         return reasons
 
     def standing_reasons(self, library: LibraryTable) -> NDArray[np.uint16]:
-        """(N,) uint16, the reasons that hold whatever is asked: split, film, rights, lists."""
+        """Return (N,) uint16, the flags independent of the query: split, film, rights, ids."""
         reasons = np.zeros(len(library), dtype=np.uint16)
         reasons[~library.is_one_of("split", self.splits)] |= Reason.SPLIT.value
         if self.films:

@@ -1,13 +1,13 @@
-"""A flat picture of vectors that keeps near neighbours near, and how far it may be trusted.
+"""Project vectors to a 2-D map that keeps near neighbours near, and measure its trustworthiness.
 
-Up to 2000 points are laid out by exact t-SNE from a PCA start; fewer than 10, or more, by PCA
-alone. Nothing is drawn at random and the turning and mirroring of the picture are fixed, so the
-same vectors give the same places. What t-SNE keeps is who is near whom: how far apart two groups
-lie, and how large they are drawn, says nothing.
+10 to 2000 points are embedded by exact t-SNE, initialised by PCA; other numbers of points by PCA
+alone. The embedding uses no random numbers, and rotation and mirroring of the map are fixed, so the
+same vectors give the same map. t-SNE preserves neighbourhoods only: distances between groups and
+sizes of groups on the map mean nothing.
 
 Source: t-SNE, van der Maaten & Hinton 2008 (JMLR 9, 2579-2605), equations 1, 4 and 5 and
-algorithm 1 with section 3.4: momentum 0.5, after 250 steps 0.8, gains after Jacobs, the first 50
-steps exaggerated four times. The PCA start is that of Kobak & Berens 2019. Trustworthiness: Venna &
+algorithm 1 with section 3.4: momentum 0.5, after 250 steps 0.8, gains after Jacobs, early
+exaggeration of 4 for 50 steps. PCA initialisation: Kobak & Berens 2019. Trustworthiness: Venna &
 Kaski 2001 (ICANN), equation 2.
 
 Letters: N points, D width, K neighbours.
@@ -39,15 +39,16 @@ START_SPREAD = 1e-4
 BLOCK_ROWS = 256
 BLOCK_PAIRS = 1 << 14
 DIGITS = 6
-"""Places are rounded, relative to the picture's size, before anything is decided by them: sums by
-other numbers of threads differ in the last bits."""
+"""Coordinates are rounded, relative to the size of the map, before comparisons: with another number
+of threads, sums differ in the last bits."""
 
 
 class Layout(NamedTuple):
-    """Where N points lie. ``places``: (N, 2) in [-1, 1], the longer side filled, y upwards.
+    """Positions of N points on the map.
 
-    ``explained``: the share of the variance that two principal axes hold. ``perplexity``: how many
-    neighbours t-SNE weighs; 0 for PCA.
+    ``places``: (N, 2) coordinates in [-1, 1], y upwards; the longer side spans the whole range.
+    ``explained``: share of the variance on the first two principal axes. ``perplexity``: of
+    t-SNE; 0 for PCA.
     """
 
     places: Places
@@ -57,7 +58,7 @@ class Layout(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """Trustworthiness at K neighbours, and what a shuffled picture of the same points reaches."""
+    """Trustworthiness at K neighbours, of the map and of the same map with shuffled points."""
 
     value: float
     shuffled: float
@@ -65,7 +66,7 @@ class Trust(NamedTuple):
 
 
 def lay_out(vectors: NDArray[np.floating]) -> Layout:
-    """Place (N, D) vectors on a plane; equal vectors get equal places, N may be 0.
+    """Project (N, D) vectors to 2-D; equal vectors get equal positions, N may be 0.
 
     Raises:
         ConfigError: not a 2-D array of finite numbers.
@@ -84,16 +85,17 @@ def lay_out(vectors: NDArray[np.floating]) -> Layout:
 
 
 def trustworthiness(vectors: NDArray[np.floating], places: Places, k: int = 10) -> Trust:
-    """How far the K nearest on the picture are near neighbours of the vectors, too.
+    """Measure how many of the K nearest points on the map are also near in the vector space.
 
-    T(K) = 1 - 2 / (N K (2N - 3K - 1)) · Σ_i Σ_{j in U(i)} (r(i, j) - K): U(i) are the points among
-    i's K nearest on the picture but not among its K nearest vectors, r their rank among those.
-    1 is a picture without strangers. Equal distances rank by row.
+    T(K) = 1 - 2 / (N K (2N - 3K - 1)) · Σ_i Σ_{j in U(i)} (r(i, j) - K). U(i) are the points that
+    are among the K nearest of i on the map but not among its K nearest in the vector space; r is
+    their rank in the vector space. 1 means that U(i) is empty for every i. Equal distances are
+    ranked by row.
 
     Args:
         vectors: (N, D). places: (N, 2).
-        k: lowered to the largest K below N/2, for which the measure is defined; with fewer than
-            three points nothing can be out of place, and the value is 1 at K = 0.
+        k: lowered to the largest K below N/2, the range in which the measure is defined. With
+            fewer than three points the result is 1 at K = 0.
     """
     count = len(vectors)
     k = min(k, (count - 1) // 2)
@@ -108,14 +110,14 @@ def trustworthiness(vectors: NDArray[np.floating], places: Places, k: int = 10) 
         np.put_along_axis(ranks, order, np.arange(1, count + 1)[None], axis=1)
         for name, drawn in (("value", places), ("shuffled", places[others])):
             near = _nearest_first(drawn, rows)[:, :k]
-            strange = np.take_along_axis(ranks, near, axis=1) - k
-            penalty[name] += int(np.maximum(strange, 0).sum())
+            excess = np.take_along_axis(ranks, near, axis=1) - k
+            penalty[name] += int(np.maximum(excess, 0).sum())
     worst = count * k * (2 * count - 3 * k - 1) / 2
     return Trust(1 - penalty["value"] / worst, 1 - penalty["shuffled"] / worst, k)
 
 
 def _nearest_first(points: Places, rows: IntArray) -> IntArray:
-    """(n, N) all points from the nearest to the farthest of some rows; each row itself is last."""
+    """Sort all points by distance from each of n rows, (n, N); the row itself comes last."""
     apart = cdist(points[rows], points, "sqeuclidean")
     apart[np.arange(len(rows)), rows] = np.inf
     return np.argsort(apart, axis=1, kind="stable")
@@ -130,7 +132,7 @@ def _blocks(count: int) -> Iterator[IntArray]:
 
 
 def _principal_places(points: Places) -> tuple[Places, float]:
-    """(N, 2) places on the two strongest axes, and the share of the variance they hold."""
+    """Project onto the first two principal axes, (N, 2); also return their share of variance."""
     width = points.shape[1]
     if not len(points) or not width:
         return np.zeros((len(points), 2)), 1.0
@@ -148,12 +150,12 @@ def _principal_places(points: Places) -> tuple[Places, float]:
 
 
 def _framed(places: Places) -> Places:
-    """Turn the picture onto its own principal axes, fix the signs, and fill [-1, 1]."""
+    """Rotate the map onto its principal axes, fix the signs and scale it to [-1, 1]."""
     turned, _ = _principal_places(places)
     size = np.abs(turned).max(initial=0.0)
     if size == 0:
         return np.zeros_like(turned)
-    # Decided on rounded places, so that of two equal extremes the first one always rules.
+    # Rounded first: of two equal extremes the first one then always decides the sign.
     rounded = np.round(turned / size, DIGITS)
     leading = rounded[np.abs(rounded).argmax(axis=0), [0, 1]]
     rounded *= np.where(leading < 0, -1.0, 1.0)
@@ -167,10 +169,11 @@ def _framed(places: Places) -> Places:
 
 
 def _neighbour_weights(apart: Places, perplexity: float) -> Places:
-    """(N, N) joint probabilities P of equation 1, made symmetric, from squared distances.
+    """Compute the symmetric (N, N) joint probabilities P of equation 1 from squared distances.
 
-    Each row's Gaussian is as wide as gives its neighbours the wanted perplexity. A row with more
-    equal vectors than that cannot be made so narrow; it weighs its equals alike.
+    A binary search finds the width of each row's Gaussian for the given perplexity. Where a row has
+    more equal vectors than the perplexity, no width reaches it; the equal vectors then get equal
+    weights.
     """
     count = len(apart)
     own = np.eye(count, dtype=np.bool_)
@@ -195,14 +198,14 @@ def _neighbour_weights(apart: Places, perplexity: float) -> Places:
 
 
 def _embed(weights: Places, start: Places) -> Places:
-    """Gradient descent of algorithm 1 on the places, from a start of tiny spread.
+    """Run the gradient descent of algorithm 1 from small initial coordinates, (N, 2).
 
-    Sums are written out instead of being matrix products: those may add up in another order on
-    another number of threads, and a thousand steps make much of a last bit.
+    Sums are computed without matrix products: a matrix product may add in another order with
+    another number of threads, and a thousand steps amplify differences in the last bit.
     """
     count = len(start)
     places = start.T.copy()  # (2, N)
-    rate = min(LEARNING_RATE, count)  # a dozen points at the full rate fly apart
+    rate = min(LEARNING_RATE, count)  # with few points the full rate diverges
     gains, moved = np.ones((2, count)), np.zeros((2, count))
     for step in range(STEPS):
         pull, push, total = _forces(weights, places)
@@ -217,10 +220,10 @@ def _embed(weights: Places, start: Places) -> Places:
 
 
 def _forces(weights: Places, places: Places) -> tuple[Places, Places, float]:
-    """The two sums of equation 5, with c = (1 + |y_i - y_j|²)^-1 and q = c / Σ c.
+    """Compute the two sums of equation 5, with c = (1 + |y_i - y_j|²)^-1 and q = c / Σ c.
 
-    (2, N) Σ_j p c (y_i - y_j), (2, N) Σ_j c² (y_i - y_j), and Σ c. A block of rows at a time stays
-    in the processor's cache.
+    Returns (2, N) Σ_j p c (y_i - y_j), (2, N) Σ_j c² (y_i - y_j), and Σ c. Works on blocks of rows
+    that fit into the processor's cache.
     """
     count = places.shape[1]
     pull, push, total = np.empty((2, count)), np.empty((2, count)), 0.0
@@ -230,8 +233,8 @@ def _forces(weights: Places, places: Places) -> tuple[Places, Places, float]:
         apart = [axis[own, None] - axis for axis in places]  # two of (n, N)
         close = 1.0 / (1.0 + (apart[0] * apart[0] + apart[1] * apart[1]))
         total += close.sum() - len(close)  # without the rows themselves, whose c is 1
-        wanted, square = weights[own] * close, close * close
+        weighted, square = weights[own] * close, close * close
         for axis in (0, 1):
-            pull[axis, own] = np.einsum("ij,ij->i", wanted, apart[axis])
+            pull[axis, own] = np.einsum("ij,ij->i", weighted, apart[axis])
             push[axis, own] = np.einsum("ij,ij->i", square, apart[axis])
     return pull, push, float(total)

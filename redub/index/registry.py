@@ -1,4 +1,4 @@
-"""Every index backend, and which one a library gets: ``name → "module:Class"``."""
+"""Table of index backends, ``name → "module:Class"``, and the choice between them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ BACKENDS: dict[str, str] = {
 }
 
 EXACT_UP_TO = 100_000
-"""Rows up to which ``auto`` searches exactly. At this size and width 1024 a query takes 4 ms in a
-batch and 40 ms alone, and asking every row once takes as long as building a graph and asking that.
-The first grows with the square of the rows, the second hardly faster than they do (figures in
-docs/benchmarks.md)."""
+"""Largest number of rows for which ``auto`` chooses exact search. At this size and width 1024 an
+exact query takes 4 ms in a batch and 40 ms alone. Searching once for every row exactly then takes
+as long as building a graph and searching that. The time of the exact searches grows with the square
+of the number of rows, the time of the graph almost linearly (figures in docs/benchmarks.md)."""
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The class behind a backend name; an unknown name answers with the nearest known one."""
+    """Load the class of a backend.
+
+    Raises:
+        ConfigError: unknown name; the message suggests the nearest known one.
+    """
     kind: type[Backend] = load(BACKENDS, name, kind="index backend")
     return kind
 
 
 def auto(count: int) -> str:
-    """The backend for a library of ``count`` rows when none is asked for."""
+    """Return the backend name that ``auto`` stands for with ``count`` rows."""
     return "exact" if count <= EXACT_UP_TO else "hnsw"
 
 
@@ -44,14 +48,14 @@ def build_backend(
     seed: int = 0,
     recall_floor: float = RECALL_FLOOR,
 ) -> Backend:
-    """Build the named backend, or with ``auto`` the one that fits the number of rows.
+    """Build the named backend; ``auto`` chooses by the number of rows.
 
-    A graph that ``auto`` chose and that misses the recall floor is replaced by exact search, with
-    a warning that says what was measured.
+    If ``auto`` chose a graph and the graph misses the recall floor, exact search replaces it and a
+    warning with the measured recall is logged.
 
     Raises:
-        ConfigError: an unknown name, or vectors that may not be indexed.
-        RecallBelowFloor: ``hnsw`` was asked for by name and misses the floor.
+        ConfigError: an unknown name, or :func:`redub.index.base.checked_vectors` refuses a vector.
+        RecallBelowFloor: ``name`` is ``hnsw`` and the graph misses the floor.
     """
     if name != "auto":
         if name not in BACKENDS:
@@ -71,5 +75,9 @@ def build_backend(
 
 
 def load_backend(folder: Path, record: IndexRecord) -> Backend:
-    """Open a saved index with the backend its record names."""
+    """Open a saved index with the backend that its record names.
+
+    Raises:
+        IntegrityError: a file differs from the record.
+    """
     return backend_class(record.backend).load(folder, record)

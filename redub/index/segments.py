@@ -1,11 +1,10 @@
-"""An index in segments that never change: clips are added by a new segment, removed by a rule.
+"""An index of immutable segments, so that adding clips does not rebuild the whole index.
 
-A million rows cannot be indexed anew for ten more clips. So a modality's index is a list of
-segments, each built once from rows that are named by clip id and input digest. Which rows count is
-decided when the list is opened, by the library of the day: a row that the library no longer has, or
-has with another digest, is dead. Segments are asked one after the other and their hits merged.
-Scores are made pair by pair, so a merged answer is the answer of one index over all live rows, as
-far as each segment finds its own best (exactly, or with its recall).
+The index of a modality is a list of segments. Each segment is built once, from rows that are
+identified by clip id and input digest. When the list is opened, the current library decides which
+rows are live: a row is dead if the library no longer has its clip, or has it with another digest. A
+search asks every segment and merges the hits. Scores are computed pair by pair, so the merged
+result equals that of one index over all live rows (up to the recall of each segment).
 
 Letters: N live rows, n rows of one segment, Q queries, D width, K neighbours.
 """
@@ -52,7 +51,7 @@ NAMES, RAW = "names.parquet", "raw.npy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRecord:
-    """The authority on one saved segment: of which feature, which rows, which index."""
+    """Description of one saved segment: its feature, its row names, its index and its files."""
 
     modality: str
     feature_key: str
@@ -63,17 +62,22 @@ class SegmentRecord:
     format: int = FORMAT
 
     def to_json(self) -> str:
+        """Serialise the record as JSON; fields that are None are left out."""
         return record_json(self)
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
-        """Every file of the segment but the record itself."""
+        """All files of the segment, without the record itself."""
         raw = () if self.raw is None else (self.raw,)
         return (self.names, *raw, *self.index.files)
 
     @classmethod
     def from_json(cls, text: str) -> SegmentRecord:
-        """Read :meth:`to_json` back; raises IntegrityError for anything it cannot have written."""
+        """Read the text of :meth:`to_json`.
+
+        Raises:
+            IntegrityError: damaged JSON, unknown fields or another format version.
+        """
         return read_record(cls, text)
 
 
@@ -81,9 +85,9 @@ class SegmentRecord:
 class Segment:
     """Rows of one modality, indexed once.
 
-    clip_ids: (n,) strictly ascending. digests: (n,) what each value was computed from. raw: (n, D)
-    the vectors as the extractor gave them; the backend's are prepared where ``halves`` is set, and
-    then one inner product is the mean of two cosines (see ``similarity.prepare_halves``).
+    clip_ids: (n,) strictly ascending. digests: (n,) input digest of each value. raw: (n, D) the
+    vectors as given to :meth:`build`. With ``halves`` the backend holds scaled vectors instead (see
+    ``similarity.prepare_halves``), so that the inner product is the mean of two cosines.
     """
 
     modality: str
@@ -109,16 +113,18 @@ class Segment:
         seed: int = 0,
         feature_key: str = "",
     ) -> Self:
-        """Index some rows.
+        """Index n rows.
 
         Args:
-            vectors: (n, D) float32; clips whose value is null are left out, never zeros.
-            halves: score by the mean of two cosines; ``metric`` must be cosine.
+            vectors: (n, D) float32. Leave out clips whose value is null; do not pass zeros.
+            halves: score by the mean of the cosines of both halves; ``metric`` must be cosine.
             backend: ``auto`` or a name of :data:`redub.index.registry.BACKENDS`.
 
         Raises:
-            ConfigError: names that are not ascending or not one per vector, or vectors that may
-                not be indexed; the message names the row.
+            IndexInputError: clip ids are not strictly ascending or not one per vector, or
+                :func:`redub.index.base.checked_vectors` refuses a vector; the message names the
+                row.
+            RecallBelowFloor: see :func:`redub.index.registry.build_backend`.
         """
         if halves and metric != "cosine":
             raise IndexInputError(f"'{modality}': halves are a mean of cosines, not '{metric}'")
@@ -147,7 +153,7 @@ class Segment:
         )
 
     def save(self, folder: Path) -> SegmentRecord:
-        """Write the files into an existing folder; the record must be kept to load them."""
+        """Write the files into an existing folder; the returned record is needed to load them."""
         table = pa.table({"clip_id": list(self.clip_ids), "digest": list(self.digests)})
         return SegmentRecord(
             modality=self.modality,
@@ -165,7 +171,7 @@ class Segment:
         """Open a saved segment.
 
         Raises:
-            IntegrityError: any byte of any file differs, or the files do not fit together.
+            IntegrityError: a file differs from the record, or the files have different row counts.
         """
         clip_ids, digests = read_names(folder, record)
         backend = load_backend(folder, record.index)
@@ -188,35 +194,36 @@ class Segment:
 
 
 def read_names(folder: Path, record: SegmentRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Clip ids and digests of a saved segment's rows, without opening its index.
+    """Read the clip ids and input digests of a saved segment, without opening its index.
 
     Raises:
-        IntegrityError: the file is not the one that was written.
+        IntegrityError: the file differs from the record.
     """
     table = names_table(folder, record)
     return tuple(table.column("clip_id").to_pylist()), tuple(table.column("digest").to_pylist())
 
 
 def names_table(folder: Path, record: SegmentRecord) -> pa.Table:
-    """:func:`read_names` as a table of ``clip_id`` and ``digest``."""
+    """Read the same as :func:`read_names`, as a table with columns ``clip_id`` and ``digest``."""
     return pq.read_table(verify_file(folder, (record.names,), NAMES))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """A segment and where its rows stand among the N live rows; -1 for a dead one."""
+    """A segment and the position of each of its rows among the N live rows; -1 for dead rows."""
 
     segment: Segment
     places: IntArray  # (n,)
 
     @property
     def is_live(self) -> BoolArray:
+        """(n,) bool, True for the live rows of the segment."""
         return self.places >= 0
 
 
 @dataclass(frozen=True, eq=False)
 class LiveSegments:
-    """Segments as one index over the N rows that a library has today."""
+    """Segments as one index over the N live rows of the current library."""
 
     placed: tuple[Placed, ...]
     metric: Metric
@@ -227,14 +234,14 @@ class LiveSegments:
     def of(
         cls, segments: Sequence[Segment], wanted: Mapping[str, str], order: Sequence[str]
     ) -> Self:
-        """Place every live row; of a row that two segments hold, the first counts.
+        """Find every live row in the segments; if two segments hold a row, the first one counts.
 
         Args:
-            wanted: clip id to the input digest that its value must have.
-            order: the N clip ids that have a value, in the order of the answers' row numbers.
+            wanted: clip id → input digest that its value must have.
+            order: the N clip ids that have a value; hits are positions in this list.
 
         Raises:
-            IntegrityError: no segment holds a clip of ``order`` as it is wanted.
+            IntegrityError: no segment holds a clip of ``order`` with the digest in ``wanted``.
         """
         row_of = {clip_id: row for row, clip_id in enumerate(order)}
         missing = set(row_of)
@@ -262,25 +269,27 @@ class LiveSegments:
         )
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
-        """The K best eligible rows of every query; see :class:`redub.index.base.Backend`."""
+        """Find the K best eligible rows of every query; see :class:`redub.index.base.Backend`."""
         if not self.placed:
             return no_hits(len(queries), k)
         queries = checked_search(
             queries, k, eligible, metric=self.metric, width=self.width, count=self.count
         )
-        found = [self._asked(one, queries, k, eligible) for one in self.placed]
+        found = [self._search_one(one, queries, k, eligible) for one in self.placed]
         if len(found) == 1:
             return found[0]
         rows = np.concatenate([hits.rows for hits in found], axis=1)
         scores = np.concatenate([hits.scores for hits in found], axis=1)
-        # Rows without a hit go last, whatever their score says.
+        # Missing hits (row -1) go last; their score is NaN.
         keys = (rows, -np.where(rows >= 0, scores, -np.inf), rows < 0)
         best = np.lexsort(keys, axis=1)[:, :k]
         return Hits(
             np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
         )
 
-    def _asked(self, one: Placed, queries: FloatArray, k: int, eligible: BoolArray | None) -> Hits:
+    def _search_one(
+        self, one: Placed, queries: FloatArray, k: int, eligible: BoolArray | None
+    ) -> Hits:
         live = one.is_live
         own: BoolArray | None = None if live.all() else live
         if eligible is not None:
@@ -293,12 +302,12 @@ class LiveSegments:
 
     @cached_property
     def vectors(self) -> FloatArray:
-        """(N, D) the live rows as the backends hold them; one whole segment is not copied."""
+        """(N, D) live rows as the backends hold them; not copied if one segment holds all."""
         return self._gathered([one.segment.backend.vectors for one in self.placed])
 
     @cached_property
     def raw(self) -> FloatArray:
-        """(N, D) the live rows as the extractor gave them."""
+        """(N, D) live rows as given to :meth:`Segment.build`."""
         return self._gathered([one.segment.raw for one in self.placed])
 
     def _gathered(self, arrays: Sequence[FloatArray]) -> FloatArray:
@@ -312,6 +321,6 @@ class LiveSegments:
 
     @property
     def recall(self) -> float | None:
-        """The lowest measured recall of a segment's graph; None where all search exactly."""
+        """Lowest measured recall of the segments' graphs; None if all segments search exactly."""
         graphs = [getattr(one.segment.backend, "facts", None) for one in self.placed]
         return min((graph.recall for graph in graphs if graph is not None), default=None)

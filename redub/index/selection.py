@@ -1,8 +1,9 @@
-"""From ranked candidates to the hits a model is given: how many of them, and how different.
+"""Select hits from ranked candidates: number of hits, minimum score and diversity.
 
-Authentic-Dubber's quality falls as K grows (arXiv:2511.14249, its open question): the K-th hit is
-less alike than the first, and often says the same once more. So hits can be cut where they stop
-being alike, can be asked to differ, and always come with their scores and margins.
+The quality of Authentic-Dubber falls as K grows (arXiv:2511.14249, named there as an open
+question): later hits are less similar to the query and often repeat earlier hits. Therefore a
+selection can stop at a score limit or at a large step in the scores, and can prefer hits that
+differ from each other. Every hit keeps its score and margin.
 
 Source of the diversity rule: Carbonell & Goldstein 1998, maximal marginal relevance.
 Letters: Q queries, P candidates, K hits.
@@ -20,23 +21,25 @@ from redub.core.types import FloatArray
 from redub.index.base import Hits, IntArray
 
 POOL_PER_HIT = 4
-"""Candidates per hit that diversity chooses from; farther ones are hardly alike any more."""
+"""Candidates per hit that the diversity rule chooses from."""
 
 Alike = Callable[[IntArray], FloatArray]
-"""(n,) rows to their (n, n) similarities, in the metric of the scores."""
+"""Function from (n,) rows to their (n, n) similarities, in the metric of the scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The rules; frozen, so that it can be part of a result's key.
+    """Rules for choosing hits; frozen, so that it can be part of a cache key.
 
     Attributes:
-        k: hits at most.
-        min_score: a candidate below is no hit, even if none is left; None for no such limit.
+        k: maximum number of hits.
+        min_score: candidates with a lower score are dropped, even if no hit remains; None means no
+            limit.
         adaptive: ``gap`` keeps only the hits before the largest step down among the first k + 1
-            scores (the last of equal steps), so that one outstanding hit may stay alone.
-        diversity: 0 takes the best; towards 1 (at most 0.999) a hit counts less the more it is
-            like those chosen: ``(1 - diversity) · score - diversity · most alike chosen hit``.
+            scores (the last one of equal steps); so a single outstanding hit may remain alone.
+        diversity: weight of the penalty for similarity to hits already chosen, 0 to 0.999; 0 takes
+            the best scores. Candidates are ranked by ``(1 - diversity) · score - diversity · s``,
+            s the highest similarity to a hit already chosen.
     """
 
     k: int
@@ -46,16 +49,16 @@ class Selection:
 
     @property
     def pool(self) -> int:
-        """Candidates to rank for each query; one more than hits, to measure margins against."""
+        """Number of candidates to rank per query; one extra candidate serves for the margins."""
         return (POOL_PER_HIT * self.k if self.diversity else self.k) + 1
 
 
 class Chosen(NamedTuple):
-    """Hits of Q queries in the order they were chosen; -1 and NaN where there are fewer.
+    """Hits of Q queries in the order they were chosen; -1 and NaN where there are fewer than K.
 
-    margins: a hit's score minus that of the best candidate that was passed over: how much worse a
-    replacement would be. NaN where nothing was passed over; negative where diversity passed over a
-    better one.
+    margins: score of the hit minus score of the best candidate that was not chosen. NaN where all
+    candidates were chosen; negative where the diversity rule skipped a candidate with a higher
+    score.
     """
 
     rows: IntArray  # (Q, K)
@@ -64,19 +67,22 @@ class Chosen(NamedTuple):
 
 
 def choose(candidates: Hits, selection: Selection, alike: Alike) -> Chosen:
-    """Apply the rules to ranked candidates.
+    """Choose hits from ranked candidates.
 
     Args:
-        candidates: (Q, P) best first, as a search for ``selection.pool`` returns them.
-        alike: asked for the candidates of one query at a time, with diversity only.
+        candidates: (Q, P) best first, as returned by a search for ``selection.pool`` hits.
+        alike: similarities between candidates; called once per query, only with diversity.
+
+    Returns:
+        (Q, K) rows, scores and margins.
     """
-    lines, k = len(candidates.rows), selection.k
+    queries, k = len(candidates.rows), selection.k
     chosen = Chosen(
-        np.full((lines, k), -1, dtype=np.int64),
-        np.full((lines, k), np.nan, dtype=np.float32),
-        np.full((lines, k), np.nan, dtype=np.float32),
+        np.full((queries, k), -1, dtype=np.int64),
+        np.full((queries, k), np.nan, dtype=np.float32),
+        np.full((queries, k), np.nan, dtype=np.float32),
     )
-    for line, (rows, scores) in enumerate(zip(candidates.rows, candidates.scores, strict=True)):
+    for query, (rows, scores) in enumerate(zip(candidates.rows, candidates.scores, strict=True)):
         found = rows >= 0
         rows, scores = rows[found], scores[found]
         count = _how_many(scores, selection)
@@ -85,11 +91,11 @@ def choose(candidates: Hits, selection: Selection, alike: Alike) -> Chosen:
             if selection.diversity and count > 1
             else np.arange(count)
         )
-        passed = np.delete(scores, places)
-        chosen.rows[line, :count] = rows[places]
-        chosen.scores[line, :count] = scores[places]
-        if len(passed):
-            chosen.margins[line, :count] = scores[places] - passed[0]
+        skipped = np.delete(scores, places)
+        chosen.rows[query, :count] = rows[places]
+        chosen.scores[query, :count] = scores[places]
+        if len(skipped):
+            chosen.margins[query, :count] = scores[places] - skipped[0]
     return chosen
 
 
@@ -100,7 +106,7 @@ def _how_many(scores: FloatArray, selection: Selection) -> int:
     count = min(good, selection.k)
     if selection.adaptive == "fixed" or count < 2:
         return count
-    # One below the last hit is looked at as well, even if it is too bad to be a hit itself.
+    # The step after the last hit counts, too, even if the next candidate is below min_score.
     steps = -np.diff(scores[: count + 1].astype(np.float64))
     return len(steps) - int(np.argmax(steps[::-1]))
 
@@ -108,10 +114,10 @@ def _how_many(scores: FloatArray, selection: Selection) -> int:
 def _different(
     rows: IntArray, scores: FloatArray, count: int, diversity: float, alike: Alike
 ) -> IntArray:
-    """Places of ``count`` candidates by maximal marginal relevance; of equals, the first."""
+    """Choose ``count`` candidates by maximal marginal relevance; ties go to the first one."""
     between = alike(rows).astype(np.float64)  # (P, P)
     worth = (1.0 - diversity) * scores.astype(np.float64)
-    nearest = between[0].copy()  # (P,) to the most alike hit chosen so far
+    nearest = between[0].copy()  # (P,) highest similarity to a hit chosen so far
     places = [0]
     for _ in range(1, count):
         value = worth - diversity * nearest

@@ -1,12 +1,12 @@
-"""How alike two vectors are: three formulas, higher is always more alike.
+"""Similarity of two vectors: three formulas; higher always means more similar.
 
     cosine(q, v)             = q·v / (|q| |v|)      in [-1, 1]
     dot(q, v)                = q·v
     negative_euclidean(q, v) = -|q - v|             at most 0
 
-They are different functions with different orders, never names for one another. Whole matrices are
-computed in float32; :func:`pair_scores` scores single pairs in float64, always in the same order of
-summation, which is what makes equal vectors score equal wherever they stand.
+The three formulas order rows differently. Matrices of scores are computed in float32.
+:func:`pair_scores` scores single pairs in float64 with a fixed order of summation, so that equal
+vectors get equal scores at any position.
 
 Source: Authentic-Dubber (arXiv:2511.14249), emotion-similarity retrieval: cosine, compared with dot
 product and Euclidean distance; the text score is the mean of two cosines.
@@ -26,16 +26,16 @@ from redub.core.types import FloatArray
 from redub.index.base import IndexInputError, Metric, row_norms
 
 BLOCK_ROWS = 8192
-PAIR_VALUES = 1 << 15  # 256 KiB of float64 at a time: it stays in the cache, three times as fast
+PAIR_VALUES = 1 << 15  # 256 KiB of float64 at a time: fits into the cache, three times as fast
 
 
 def cosine(queries: FloatArray, library: FloatArray) -> FloatArray:
-    """Cosine of every pair, (Q, D) x (N, D) -> (Q, N) float32; 0 where a vector is zero."""
+    """Compute the cosine of every pair, (Q, D) x (N, D) -> (Q, N) float32; 0 for zero vectors."""
     return dot(unit_rows(queries), unit_rows(library))
 
 
 def dot(queries: FloatArray, library: FloatArray) -> FloatArray:
-    """Inner product of every pair, (Q, D) x (N, D) -> (Q, N) float32."""
+    """Compute the inner product of every pair, (Q, D) x (N, D) -> (Q, N) float32."""
     scores = np.empty((len(queries), len(library)), dtype=np.float32)
     for start in range(0, len(library), BLOCK_ROWS):
         block = library[start : start + BLOCK_ROWS]
@@ -44,10 +44,10 @@ def dot(queries: FloatArray, library: FloatArray) -> FloatArray:
 
 
 def negative_euclidean(queries: FloatArray, library: FloatArray) -> FloatArray:
-    """Minus the distance of every pair, (Q, D) x (N, D) -> (Q, N) float32.
+    """Compute minus the Euclidean distance of every pair, (Q, D) x (N, D) -> (Q, N) float32.
 
-    The differences are formed before they are squared: |q|² + |v|² - 2 q·v is faster, but gives
-    equal vectors a distance.
+    Subtracts before squaring: |q|² + |v|² - 2 q·v is faster, but rounding gives equal vectors a
+    distance above 0.
     """
     scores = np.empty((len(queries), len(library)), dtype=np.float32)
     rows = max(1, BLOCK_ROWS * 128 // max(1, library.shape[1]))
@@ -66,10 +66,10 @@ SIMILARITIES: dict[Metric, Callable[[FloatArray, FloatArray], FloatArray]] = {
 
 
 def pair_scores(metric: Metric, queries: FloatArray, library: FloatArray) -> FloatArray:
-    """Score n given pairs, (n, D) x (n, D) -> (n,) float32, computed in float64.
+    """Score n pairs of rows, (n, D) x (n, D) -> (n,) float32, computed in float64.
 
-    A pair's score depends on its two vectors alone: not on the batch, the position or the threads,
-    which a matrix product does not promise. Zero vectors have cosine 0.
+    The score depends on the two vectors only, not on batch, position or number of threads (a matrix
+    product does not guarantee this). Zero vectors have cosine 0.
     """
     scores = np.empty(len(queries), dtype=np.float64)
     rows = max(1, PAIR_VALUES // max(1, queries.shape[1]))
@@ -96,7 +96,7 @@ def _pair_block(
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:
-    """Every row divided by its length, (N, D) float32; a zero row stays zero."""
+    """Divide every row by its norm, (N, D) float32; a zero row stays zero."""
     norms = row_norms(vectors)[:, None]
     units = np.zeros(vectors.shape, dtype=np.float32)
     np.divide(vectors, norms, out=units, where=norms > 0, casting="same_kind")
@@ -104,17 +104,17 @@ def unit_rows(vectors: FloatArray) -> FloatArray:
 
 
 def prepare_halves(vectors: FloatArray) -> FloatArray:
-    """Make one inner product the mean of two cosines.
+    """Scale rows so that their inner product is the mean of the cosines of both halves.
 
-    Each half of a row is brought to length 1 and the row is divided by √2, so that
-    ``dot(prepare_halves(a), prepare_halves(b)) = (cos(a1, b1) + cos(a2, b2)) / 2``. A cosine of the
-    raw rows is something else unless both halves have the same length. A zero half has cosine 0.
+    Normalises each half of a row and divides the row by √2, so that
+    ``dot(prepare_halves(a), prepare_halves(b)) = (cos(a1, b1) + cos(a2, b2)) / 2``. (The cosine of
+    the raw rows differs from this unless both halves have the same norm.) A zero half has cosine 0.
 
     Args:
         vectors: (N, 2H) float32; the self half, then the reaction half.
 
     Returns:
-        (N, 2H) float32, rows of length 1, √½ (one zero half) or 0.
+        (N, 2H) float32, rows of norm 1, √½ (one zero half) or 0.
 
     Raises:
         IndexInputError: the width is odd.

@@ -1,10 +1,12 @@
-"""Named, fitted, storable changes to emotion vectors before they are indexed.
+"""Transforms of emotion vectors before indexing: fitted once, stored as arrays.
 
-Raw prosody says more about who speaks than about what is felt. ``speaker_zscore`` takes the
-speaker out without any label, ``whiten`` evens out the dimensions, ``lda`` uses emotion labels of
-the training split where there are some. Each is fitted once, applied to library and queries alike,
-and stored as plain arrays. Vectors of two halves get a chain for each (``halves``), so that the
-mean of the halves' cosines stays one. Letters: N clips, D width in, W width out, H half of D.
+Raw prosody vectors depend more on the speaker than on the emotion. ``speaker_zscore`` removes
+speaker statistics and needs no labels. ``whiten`` equalises the variance of the dimensions. ``lda``
+uses the emotion labels of the training split. The same fitted transform is applied to the library
+and to queries. Vectors of two halves get one chain per half (``halves``), so that the score stays
+the mean of two cosines.
+
+Letters: N clips, D input width, W output width, H half of D.
 """
 
 from __future__ import annotations
@@ -32,19 +34,20 @@ from redub.index.transform_steps import (
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Transforms one after the other."""
+    """Several transforms, applied in order."""
 
     steps: tuple[Transform, ...]
     name: ClassVar[str] = "chain"
 
     def apply(self, vectors: NDArray[np.floating], speakers: Sequence[str]) -> FloatArray:
+        """Apply all steps in order; see :class:`Transform`."""
         values: NDArray[Any] = vectors
         for step in self.steps:
             values = step.apply(values, speakers)
         return np.asarray(values, dtype=np.float32)
 
     def to_arrays(self) -> Arrays:
-        """Each step's arrays under ``<place>.<array>``, and the steps' names under ``steps``."""
+        """Return each step's arrays as ``<position>.<array>``, and the step names as ``steps``."""
         stored: Arrays = {"steps": text_array([step.name for step in self.steps])}
         for place, step in enumerate(self.steps):
             stored |= {f"{place}.{key}": array for key, array in step.to_arrays().items()}
@@ -52,7 +55,11 @@ class Chain:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Raises IntegrityError where an array or a step is missing or unknown."""
+        """Rebuild the chain from :meth:`to_arrays`.
+
+        Raises:
+            IntegrityError: an array is missing, or a step has an unknown name.
+        """
         steps = []
         for place, name in enumerate(stored_array(arrays, "steps")):
             if str(name) not in TRANSFORMS:
@@ -65,17 +72,17 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """A chain for the first half of a vector and another for the second.
+    """One chain for each half of a vector.
 
-    A half that is zero stands for nothing said: it is not fitted on and stays zero, so that its
-    cosine stays 0. Of halves that come out differently wide, the narrower is filled with zeros,
-    which no cosine sees.
+    A zero half means that there is no text: it is not used for fitting and stays zero, so that its
+    cosine stays 0. If the outputs of the two chains differ in width, the narrower one is padded
+    with zeros, which do not change a cosine.
     """
 
     first: Chain
     second: Chain
-    half: int  # H, of a vector that comes in
-    width: int  # W / 2, of each half that goes out
+    half: int  # H, width of each input half
+    width: int  # W / 2, width of each output half
     name: ClassVar[str] = "halves"
 
     @classmethod
@@ -87,35 +94,42 @@ class Halves:
         *,
         names: Sequence[str] = (),
     ) -> Self:
-        """Fit the transforms ``names`` on each half; an all-zero half gets ``identity``."""
+        """Fit the transforms ``names`` on each half of (N, 2H) vectors.
+
+        A half that is zero in all clips gets ``identity``.
+
+        Raises:
+            ConfigError: the width is odd; or as :func:`fit_chain`.
+        """
         values = checked_vectors(vectors, speakers)
         if values.shape[1] % 2:
             raise ConfigError(f"two halves: width {values.shape[1]} is odd", code="E-INDEX-WIDTH")
         chains, widths = [], []
         for part in np.split(values, 2, axis=1):
-            said, wanted = _said(part), names
-            if not said.any():
-                said, wanted = ~said, ()
-            own, people = part[said], _where(speakers, said)
-            known = _where(labels, said) if len(labels) == len(said) else labels
-            chain = fit_chain(wanted, own, people, known)
+            is_set, steps = _is_nonzero(part), names
+            if not is_set.any():
+                is_set, steps = ~is_set, ()
+            own, people = part[is_set], _where(speakers, is_set)
+            known = _where(labels, is_set) if len(labels) == len(is_set) else labels
+            chain = fit_chain(steps, own, people, known)
             chains.append(chain)
             widths.append(chain.apply(own[:1], people[:1]).shape[1])
         return cls(chains[0], chains[1], values.shape[1] // 2, max(widths))
 
     def apply(self, vectors: NDArray[np.floating], speakers: Sequence[str]) -> FloatArray:
+        """Apply each chain to its half of (N, 2H) vectors; returns (N, W)."""
         values = checked_vectors(vectors, speakers, 2 * self.half)
         moved = np.zeros((len(values), 2, self.width), dtype=np.float32)
         for place, chain in enumerate((self.first, self.second)):
             part = values[:, place * self.half : (place + 1) * self.half]
-            said = _said(part)
-            if said.any():
-                own = chain.apply(part[said], _where(speakers, said))
-                moved[said, place, : own.shape[1]] = own
+            is_set = _is_nonzero(part)
+            if is_set.any():
+                own = chain.apply(part[is_set], _where(speakers, is_set))
+                moved[is_set, place, : own.shape[1]] = own
         return moved.reshape(len(values), -1)
 
     def to_arrays(self) -> Arrays:
-        """The chains' arrays under ``first.`` and ``second.``, and both widths."""
+        """Return the chains' arrays with prefixes ``first.`` and ``second.``, and both widths."""
         stored: Arrays = {"widths": np.array([self.half, self.width], dtype=np.int64)}
         for word, chain in (("first", self.first), ("second", self.second)):
             stored |= {f"{word}.{key}": array for key, array in chain.to_arrays().items()}
@@ -123,6 +137,11 @@ class Halves:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild the transform from :meth:`to_arrays`.
+
+        Raises:
+            IntegrityError: an array is missing.
+        """
         half, width = (int(number) for number in stored_array(arrays, "widths"))
         chains = [
             Chain.from_arrays(
@@ -153,16 +172,17 @@ def fit_chain(
     """Fit transforms in order, each on the output of the one before.
 
     Args:
-        names: keys of :data:`TRANSFORMS`; none at all means ``identity``.
+        names: keys of :data:`TRANSFORMS`; an empty sequence means ``identity``.
         vectors: (N, D) of the clips to fit on.
         speakers: N names, "" where unknown.
-        labels: N emotions, "" where unknown; only ``lda`` looks at them. Hide the labels of every
-            clip outside the training split (""): then all clips may help to fit the speakers'
-            statistics, and no held-out label is seen.
-        settings: keyword arguments of single transforms, by name.
+        labels: N emotions, "" where unknown; only ``lda`` uses them. Pass "" for clips outside the
+            training split: then all clips may contribute to the speakers' statistics, but no
+            held-out label is used.
+        settings: keyword arguments of each transform, by its name.
 
     Raises:
-        ConfigError: an unknown name, a bad setting, no labels for ``lda``, vectors of no use.
+        ConfigError: an unknown name, a setting out of range, too few labels for ``lda``, or vectors
+            that are not (N, D), not finite or all equal.
     """
     steps: list[Transform] = []
     values: NDArray[Any] = vectors
@@ -182,7 +202,7 @@ def fit_for_search(
     *,
     halves: bool,
 ) -> Chain:
-    """Fit one transform as a modality is searched: of each half on its own where halves count.
+    """Fit one transform for a modality; with ``halves``, on each half of the vectors separately.
 
     Raises:
         ConfigError: as :func:`fit_chain`.
@@ -194,7 +214,7 @@ def fit_for_search(
 
 
 def said_of(transform: Transform) -> str:
-    """A transform's steps in order: ``speaker_zscore, lda``, or ``whiten of each half``."""
+    """Describe a transform's steps: ``speaker_zscore, lda``, or ``whiten of each half``."""
     if isinstance(transform, Chain):
         return ", ".join(said_of(step) for step in transform.steps)
     if isinstance(transform, Halves):
@@ -204,7 +224,7 @@ def said_of(transform: Transform) -> str:
 
 
 def fitted_digest(transform: Transform) -> str:
-    """SHA-256 over everything fitted: two transforms with one digest move every vector alike."""
+    """Compute the SHA-256 over all fitted values; equal digests mean equal transforms."""
     total = hashlib.sha256(transform.name.encode())
     for key, array in sorted(transform.to_arrays().items()):
         total.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
@@ -212,10 +232,10 @@ def fitted_digest(transform: Transform) -> str:
     return total.hexdigest()
 
 
-def _said(part: Matrix) -> NDArray[np.bool_]:
-    """(N,) bool: rows that are not all zero."""
-    said: NDArray[np.bool_] = (part != 0.0).any(axis=1)
-    return said
+def _is_nonzero(part: Matrix) -> NDArray[np.bool_]:
+    """Return (N,) bool, True for rows that are not all zero."""
+    is_nonzero: NDArray[np.bool_] = (part != 0.0).any(axis=1)
+    return is_nonzero
 
 
 def _where(words: Sequence[str], kept: NDArray[np.bool_]) -> list[str]:

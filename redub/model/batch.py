@@ -1,8 +1,8 @@
-"""One padded batch of dubbing lines, and the widths that every system is built for.
+"""Padded batches of utterances, and the feature widths that systems are built for.
 
-Letters: B batch, P phonemes, T mel frames, V video frames, R frames of the timbre mel,
-C mel channels, K references per modality, M modalities (scene, face, text).
-Masks end in ``_valid`` and are True where real.
+Letters: B batch, P phonemes, T mel frames, V video frames, E face feature frames, A audio feature
+frames, R frames of the reference mel, C mel channels, K references per modality, M modalities
+(scene, face, text). Masks end in ``_valid`` and are True at real (not padded) positions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from redub.core.types import AudioSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureWidths:
-    """How wide each input is; a system can only read features of the widths it was built for.
+    """Width of each input feature; a system accepts only features of the widths it was built for.
 
-    ``phonemes`` counts table rows, the pad row 0 included. ``scene``, ``face`` and ``text`` are
-    the emotion vectors of the three query modalities, ``audio`` that of a retrieved recording.
-    ``sound`` describes the mel frames. ``expression`` is the frame-level feature of the face (1
-    where lines have none). The last four are of the lines before and after: face, text and audio of
-    a whole line, and the frame-level feature of its sound.
+    ``sound``: settings of the mel. ``scene``, ``face``, ``text``: emotion vectors of the three
+    query modalities. ``audio``: emotion vector of a retrieved recording. ``phonemes``: number of
+    embeddings, including the padding row 0. ``expression``: frame-level face feature (1 if there is
+    none). ``whole_*``: sentence-level features of adjacent utterances. ``frames_of_sound``:
+    frame-level audio feature.
     """
 
     sound: AudioSpec
@@ -44,17 +44,17 @@ class FeatureWidths:
 
     @property
     def mel(self) -> int:
-        """C, the channels of a mel frame."""
+        """C, the number of mel channels."""
         return self.sound.mel_channels
 
     @property
     def modalities(self) -> tuple[int, int, int]:
-        """Emotion vector widths in the order of ``core.types.MODALITIES``."""
+        """Widths of the emotion vectors, in the order of ``core.types.MODALITIES``."""
         return (self.scene, self.face, self.text)
 
     @property
     def whole(self) -> tuple[int, int, int]:
-        """Sentence-level widths of the context in the order of ``CONTEXT_MODALITIES``."""
+        """Widths of the sentence-level context features, in the order of ``CONTEXT_MODALITIES``."""
         return (self.whole_face, self.whole_text, self.whole_audio)
 
 
@@ -70,9 +70,9 @@ CONTEXT_MODALITIES = ("face", "text", "audio")
 
 
 class Context(NamedTuple):
-    """The line before each line, or the one after it, of the same scene, as it was recorded.
+    """Features of the recorded utterance before (or after) each utterance, in the same scene.
 
-    A line without such a neighbour, or a neighbour without a value, has no valid row.
+    Where there is no adjacent utterance, or it lacks a feature, the mask is False everywhere.
     """
 
     phonemes: Tensor  # (B, P) int64, 0 = pad
@@ -91,26 +91,26 @@ class Context(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What is asked of the voice of each line; see :mod:`redub.model.control`."""
+    """Requested changes of prosody for each utterance; see :mod:`redub.model.control`."""
 
-    pitch: Tensor  # (B,) octaves up
-    pitch_range: Tensor  # (B,) how much the pitch moves around its mean, 1 = as it would
-    energy: Tensor  # (B,) on the scale of ``Prosody.energy``
-    rate: Tensor  # (B,) how fast, 1 = as it would
-    silence: int  # the phoneme id of a pause: what a faster line gives its time to
+    pitch: Tensor  # (B,) octaves to add
+    pitch_range: Tensor  # (B,) factor of the pitch deviation from its mean, 1 = unchanged
+    energy: Tensor  # (B,) to add, on the scale of ``Prosody.energy``
+    rate: Tensor  # (B,) factor of the speaking rate, 1 = unchanged
+    silence: int  # phoneme id of a pause; pauses absorb the change of speaking rate
 
 
 class DubbingBatch(NamedTuple):
-    """Padded, standardised inputs; durations, mel and prosody are what only a recorded line has.
+    """Padded, standardised inputs; only recorded utterances have durations, mel and prosody.
 
-    A line without a face has no valid row in ``lips_valid``; a line without one of the emotion
-    vectors has False in ``modalities_valid``. Padding holds zeros, and no system may depend on it.
+    An utterance without a face has no True in ``lips_valid``; a missing emotion vector has False in
+    ``modalities_valid``. Padding is zeros, and the output of a system must not depend on it.
     """
 
     clip_ids: tuple[str, ...]
     phonemes: Tensor  # (B, P) int64, 0 = pad
     phonemes_valid: Tensor  # (B, P) bool
-    mel_frames: Tensor  # (B,) int64, the length that the picture dictates
+    mel_frames: Tensor  # (B,) int64, the length given by the video
     frames_valid: Tensor  # (B, T) bool, T = mel_frames.max()
     lips: Tensor  # (B, V, lips), V >= 1
     lips_valid: Tensor  # (B, V) bool
@@ -120,27 +120,27 @@ class DubbingBatch(NamedTuple):
     modalities: tuple[Tensor, Tensor, Tensor]  # (B, scene), (B, face), (B, text)
     modalities_valid: Tensor  # (B, M) bool
     hits: tuple[Tensor, Tensor, Tensor]  # (B, K, scene), (B, K, face), (B, K, text)
-    hits_audio: Tensor  # (B, M, K, audio), the sound of each hit
-    hits_score: Tensor  # (B, M, K) similarity, higher is more alike
+    hits_audio: Tensor  # (B, M, K, audio), audio emotion vector of each hit
+    hits_score: Tensor  # (B, M, K) similarity, higher is more similar
     hits_valid: Tensor  # (B, M, K) bool
     emotions: Tensor  # (B,) int64, -1 where unknown
-    expression: Tensor  # (B, E, expression) of the face, frame by frame, E >= 4
+    expression: Tensor  # (B, E, expression) frame-level face feature, E >= 4
     expression_valid: Tensor  # (B, E) bool
     durations: Tensor | None  # (B, P) int64, sums to mel_frames
     mel: Tensor | None  # (B, T, C)
     prosody: Prosody | None
-    control: Control | None = None  # what a director asks of each line; None asks nothing
-    previous: Context | None = None  # the lines before; None for systems that see none
-    following: Context | None = None
-    sound: Tensor | None = None  # (B, A, frames_of_sound) of the recording, for systems of units
+    control: Control | None = None  # requested changes of prosody; None changes nothing
+    previous: Context | None = None  # preceding utterances; None for systems without context
+    following: Context | None = None  # following utterances; None for systems without context
+    sound: Tensor | None = None  # (B, A, frames_of_sound) of the recording, for unit prediction
     sound_valid: Tensor | None = None  # (B, A) bool
 
     def to(self, device: torch.device | str) -> DubbingBatch:
-        """The same batch on another device; to a GPU it is copied while the host goes on."""
+        """Copy the batch to a device; copies to a GPU are asynchronous."""
         return DubbingBatch._make(_moved(value, device) for value in self)
 
     def without_recording(self) -> DubbingBatch:
-        """The batch as it is when the line has not been spoken yet: what synthesis may see."""
+        """Return the batch without features of the recording, as synthesis must see it."""
         return self._replace(durations=None, mel=None, prosody=None, sound=None, sound_valid=None)
 
 

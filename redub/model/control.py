@@ -1,8 +1,9 @@
-"""What a director asks of a line's voice: higher, livelier, louder, faster, on a trained model.
+"""Control of pitch, pitch range, energy and speaking rate at synthesis.
 
-Source: the open question of Authentic-Dubber (arXiv:2511.14249), control of the synthesis; the way
-is FastSpeech 2's (arXiv:2006.04558), section 2.3: predicted pitch, energy and durations are changed
-before they are used.
+Source: FastSpeech 2 (arXiv:2006.04558), section 2.3: predicted pitch, energy and durations are
+changed before they are used. Authentic-Dubber (arXiv:2511.14249) leaves control of the synthesis
+open.
+
 Letters: B batch, P phonemes, L frames or phonemes.
 """
 
@@ -16,13 +17,17 @@ from redub.model.layers.length_regulator import fill
 
 
 def controlled_durations(durations: Tensor, batch: DubbingBatch) -> Tensor:
-    """Durations at the rate that is asked for; a line is as long as before.
+    """Change durations to the requested speaking rate; the length of an utterance does not change.
 
-    What faster words leave free, and what slower ones need, is the pauses' at both ends of the
-    line. A line without such a pause cannot change its rate, and none speaks beyond its slot.
+    The pauses at the start and the end of the utterance become longer or shorter instead. The rate
+    of an utterance without such a pause does not change, and the rate is limited so that the words
+    fit into the utterance with at least one frame per pause.
 
     Args:
         durations: (B, P) int64 frames.
+
+    Returns:
+        (B, P) int64 frames.
     """
     control = batch.control
     if control is None:
@@ -31,21 +36,21 @@ def controlled_durations(durations: Tensor, batch: DubbingBatch) -> Tensor:
     words = batch.phonemes_valid & ~pauses
     free = pauses.any(1) & words.any(1) & (control.rate != 1)
     spoken = (durations * words).sum(1)
-    wanted = (spoken / control.rate).round().long()
-    wanted = torch.minimum(wanted, batch.mel_frames - pauses.sum(1))
-    wanted = torch.maximum(wanted, torch.minimum(words.sum(1), spoken))
+    target = (spoken / control.rate).round().long()
+    target = torch.minimum(target, batch.mel_frames - pauses.sum(1))
+    target = torch.maximum(target, torch.minimum(words.sum(1), spoken))
     logarithms = durations.double().log1p()
-    within = fill(logarithms, torch.where(free[:, None], words, batch.phonemes_valid), wanted)
+    within = fill(logarithms, torch.where(free[:, None], words, batch.phonemes_valid), target)
     around = fill(
         logarithms,
         torch.where(free[:, None], pauses, batch.phonemes_valid),
-        batch.mel_frames - wanted,
+        batch.mel_frames - target,
     )
     return torch.where(free[:, None], within * words + around * pauses, durations)
 
 
 def outer_pauses(phonemes: Tensor, valid: Tensor, silence: int) -> Tensor:
-    """(B, P) bool, True for a pause that a line starts or ends with."""
+    """Return (B, P) bool, True for a pause at the start or the end of an utterance."""
     pause = (phonemes == silence) & valid
     rank = torch.arange(phonemes.size(1), device=phonemes.device)
     outer = (rank == 0) | (rank == valid.sum(1, keepdim=True) - 1)
@@ -55,12 +60,13 @@ def outer_pauses(phonemes: Tensor, valid: Tensor, silence: int) -> Tensor:
 def controlled_prosody(
     prosody: Prosody, control: Control | None, *, valid: Tensor, sounding: Tensor
 ) -> Prosody:
-    """Pitch and energy as they are asked for.
+    """Change pitch and energy as requested.
 
     Args:
         prosody: (B, L) each.
-        valid: (B, L) bool, real frames.
-        sounding: (B, L) bool, those that are not a pause; only they get louder.
+        control: requested changes; None returns ``prosody`` unchanged.
+        valid: (B, L) bool, True where not padded.
+        sounding: (B, L) bool, False in pauses; the energy of pauses does not change.
     """
     if control is None:
         return prosody
@@ -68,7 +74,7 @@ def controlled_prosody(
     mean = (prosody.pitch * voiced).sum(1, keepdim=True) / voiced.sum(1, keepdim=True).clamp(min=1)
     wider = (prosody.pitch - mean) * (
         control.pitch_range[:, None] - 1
-    )  # exactly 0 where 1 is asked
+    )  # exactly 0 for a factor of 1
     moved = prosody.pitch + wider + control.pitch[:, None]
     pitch = torch.where(voiced, moved, prosody.pitch)
     energy = prosody.energy + control.energy[:, None] * (sounding & valid)

@@ -1,6 +1,6 @@
-"""What a dubbing system gives back, by name.
+"""Output of a dubbing system.
 
-Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels, N graph nodes,
+Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels, N graph nodes, U units,
 H attention heads.
 """
 
@@ -14,9 +14,9 @@ from redub.model.batch import Prosody
 
 
 class ProsodyEstimate(NamedTuple):
-    """Predicted pitch and energy of every mel frame, on the scale of ``Prosody``.
+    """Predicted pitch, voicing and energy of every mel frame, on the scale of ``Prosody``.
 
-    Of a system that predicts them phoneme by phoneme, T is P.
+    T is P for a system that predicts them per phoneme.
     """
 
     pitch: Tensor  # (B, T), meaningful where the frame is voiced
@@ -24,17 +24,16 @@ class ProsodyEstimate(NamedTuple):
     energy: Tensor  # (B, T)
 
     def decided(self) -> Prosody:
-        """The estimate as a decision: pitch only where a frame is held to be voiced."""
+        """Decide on voicing (logit above 0); pitch is 0 where a frame is unvoiced."""
         voiced = self.voicing > 0
         return Prosody(self.pitch * voiced, voiced, self.energy)
 
 
 class GraphReading(NamedTuple):
-    """One emotion graph after its encoder, and how it was read.
+    """One encoded emotion graph and its attention weights.
 
-    ``between_nodes``: the heads of the first attention layer, then the one of the second; row =
-    the node that looks, column = the node looked at. ``from_frames`` is the cross-attention with
-    which each mel frame reads the graph.
+    ``between_nodes``: the H heads of the first attention layer, then the single head of the second;
+    row = query node, column = key node. ``from_frames``: cross-attention from mel frames to nodes.
     """
 
     stage: str  # basic, indirect, direct; or single
@@ -45,31 +44,31 @@ class GraphReading(NamedTuple):
 
 
 class UnitEstimate(NamedTuple):
-    """Units of sound, predicted and, where a line was recorded, its own."""
+    """Predicted speech units and, for utterances with a recording, the units of the recording."""
 
     logits: Tensor  # (B, U, units)
-    wanted: Tensor | None  # (B, U) int64
-    valid: Tensor  # (B, U) bool, False where there is nothing to compare with
+    wanted: Tensor | None  # (B, U) int64, units of the recording
+    valid: Tensor  # (B, U) bool, True where both can be compared
 
 
 class DubbingOutput(NamedTuple):
-    """Mel before and after the post-net, on the standardised scale, and everything losses need.
+    """Standardised mels before and after the post-net, and all values that the losses need.
 
-    What a system does not estimate is None, and its loss is 0.
+    Values that a system does not estimate are None; their losses are 0.
     """
 
     mel: Tensor  # (B, T, C)
     mel_post: Tensor  # (B, T, C)
     frames_valid: Tensor  # (B, T) bool
-    durations: Tensor  # (B, P) int64, what was used, or read off a line without a regulator
+    durations: Tensor  # (B, P) int64, as used, or derived from the lip attention
     log_durations: Tensor | None = None  # (B, P) predicted log(frames + 1)
-    lip_attention: Tensor | None = None  # (B, P, V) of the head that is sharpest over the text
-    lips_present: Tensor | None = None  # (B,) bool, False where a line has no face
-    speaker: Tensor | None = None  # (B, speaker) voice estimated from the timbre mel
+    lip_attention: Tensor | None = None  # (B, P, V)
+    lips_present: Tensor | None = None  # (B,) bool, False where an utterance has no face
+    speaker: Tensor | None = None  # (B, speaker) speaker vector estimated from the reference mel
     emotion_logits: Tensor | None = None  # (B, emotions)
     prosody: ProsodyEstimate | None = None  # of every frame
     phoneme_prosody: ProsodyEstimate | None = None  # of every phoneme
-    spoken: Prosody | None = None  # (B, T) the prosody that the decoder was given
+    spoken: Prosody | None = None  # (B, T) the prosody that the decoder used
     ctc: tuple[tuple[Tensor, Tensor], ...] = ()  # (B, L, phonemes) logits, 0 = blank; (B, L) bool
     units: UnitEstimate | None = None
     graphs: tuple[GraphReading, ...] = ()

@@ -1,8 +1,8 @@
-"""The systems that can be trained: ``name → "module:Class"``.
+"""Table of dubbing systems: ``name → "module:Class"``.
 
-A system is an ``nn.Module`` built as ``System(config, widths)``; ``System.Config`` is its frozen
-dataclass, ``System.PRESETS`` maps preset names to configs, and calling it with a
-:class:`~redub.model.batch.DubbingBatch` gives a :class:`~redub.model.output.DubbingOutput`.
+A system is an ``nn.Module`` built as ``System(config, widths)``. ``System.Config`` is the frozen
+dataclass of its settings, ``System.PRESETS`` maps preset names to settings. Its input is a
+:class:`~redub.model.batch.DubbingBatch`, its output a :class:`~redub.model.output.DubbingOutput`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LINE = (
     "mel", "f0", "energy", "phonemes", "durations", "lips", "speaker",
     "scene_emotion", "face_emotion", "text_emotion",
 )  # fmt: skip
-"""What a line is made of, whoever speaks it: systems that are compared share their packs."""
+"""Features of an utterance that all systems get, so that compared systems can share a pack."""
 
 CONTEXT = ("global_face", "global_text", "global_audio", "local_audio")
-"""What the lines before and after are told by, beside the features that they are lines of."""
+"""Additional features of adjacent utterances, for systems with context."""
 
 READS = {
     "authentic_dubber": LINE,
@@ -45,19 +45,19 @@ READS = {
     "m2ci_dubber": (*LINE, "local_face", *CONTEXT),
     "redub_dubber": (*LINE, "local_face", *CONTEXT),
 }
-"""The features that each system reads: what a pack for it holds."""
+"""Features that each system reads, which its training pack must contain."""
 
 LIPS_READ_TEXT = ("dsu_avo", "hpm_dubbing", "mc_dubber", "m2ci_dubber")
-"""Systems whose pictures look at the words, where others' words look at the pictures."""
+"""Systems in which video frames attend to phonemes; in the others phonemes attend to frames."""
 WITH_CONTEXT = ("mc_dubber", "m2ci_dubber", "redub_dubber")
-"""Systems that see the lines before and after."""
+"""Systems that read adjacent utterances."""
 
 
 def reads_of(name: str) -> tuple[str, ...]:
-    """The features that a system declares.
+    """Return the features that a system reads.
 
     Raises:
-        ConfigError: there is no such system, with the nearest known name.
+        ConfigError: unknown system; the message suggests the nearest known name.
     """
     if name not in READS:
         raise ConfigError(f"unknown system '{name}'; {nearest(name, READS)}", code="E-CFG-NAME")
@@ -69,21 +69,32 @@ GROWN_FROM = {
     "m2ci_dubber": "hpm_dubbing",
     "redub_dubber": "authentic_dubber",
 }
-"""Systems that are another one with parts added: its weights can start them."""
+"""Systems that extend another system: the weights of that system can initialise them."""
 
 
 def reads_context(name: str) -> bool:
-    """Whether a system sees the lines before and after."""
+    """Whether a system reads adjacent utterances."""
     return name in WITH_CONTEXT
 
 
 def system(name: str) -> Any:
-    """The class of a system; an unknown name answers with the known ones."""
+    """Load the class of a system.
+
+    Raises:
+        ConfigError: unknown system; the message suggests the nearest known name.
+    """
     return load(SYSTEMS, name, kind="system")
 
 
 def configured(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> Any:
-    """A system's preset with single keys changed, checked like any other config."""
+    """Build the settings of a preset with some values overridden.
+
+    Args:
+        overrides: setting → value; nested tables override single values of nested settings.
+
+    Raises:
+        ConfigError: unknown system, preset or setting, or a value out of range.
+    """
     presets = system(name).PRESETS
     if preset not in presets:
         raise ConfigError(
@@ -95,7 +106,7 @@ def configured(name: str, preset: str, overrides: Mapping[str, Any] | None = Non
 
 
 def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with single keys changed, in tables within tables, too."""
+    """Override values of nested mappings; other values stay."""
     both = {
         name: _changed(values[name], change)
         for name, change in changes.items()

@@ -1,8 +1,8 @@
-"""The casting sheet of one line: who was retrieved for it, who was not, and why.
+"""Casting sheet of one utterance: which clips were retrieved, which were excluded, and why.
 
-One self-contained HTML file: no request leaves it. Its own small script is named by digest in the
-content security policy; it attaches media that are shown more than once and stops one sound when
-another starts. Everything can be read without it.
+One self-contained HTML file without network requests. The content security policy allows only the
+page's own small script, by its digest. The script attaches media that are shown more than once and
+stops one sound when another starts. All text can be read without it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a text; ``shared``: an emotion word that the other side has too."""
+    """A part of a text; ``shared``: an emotion word that also occurs in the other text."""
 
     text: str
     shared: bool = False
@@ -35,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastText:
-    """A text that a vector was made of, or that helps to read a card: caption, line, reaction."""
+    """A text from which a vector was computed, or that explains a card: caption, line, reaction."""
 
     title: str
     pieces: tuple[Piece, ...]
@@ -43,10 +43,10 @@ class CastText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastClip:
-    """One clip, shown wherever it was retrieved; its media are in the file once.
+    """One clip. It may be shown on several cards; its media are stored once.
 
-    ``picture`` has the clip's sound in it; ``sound`` is for pages that leave films out, and for
-    clips without a picture. ``trouble``: why the picture cannot be shown.
+    ``picture``: video with sound. ``sound``: used by pages that omit videos, and for clips without
+    a video. ``trouble``: why the video cannot be shown.
     """
 
     clip_id: str
@@ -62,11 +62,11 @@ class CastClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastHit:
-    """One clip that was retrieved by one modality.
+    """One clip that one modality retrieved.
 
-    ``margin``: score minus that of the best clip that could have come in its place; nan where
-    there is none. ``shares``: one per class of the modality, empty where unknown. ``why_gone``: why
-    the director's notes lost it; asked for only where they did.
+    ``margin``: score minus the score of the best clip that was not retrieved; NaN where there is
+    none. ``shares``: one probability per class of the modality, empty where unknown. ``why_gone``:
+    why the clip is no longer retrieved with the director's notes; shown only for such clips.
     """
 
     rank: int  # from 1
@@ -80,16 +80,17 @@ class CastHit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastModality:
-    """What one modality was asked, and who answered.
+    """Retrieval by one modality: its query and its hits.
 
     Attributes:
-        similarity: how alikeness was measured, in words.
-        texts: what the line's own vector was made of.
-        labels: the emotion classes; ``shares`` of the line, one per label, empty where unknown.
-        hits: best first. With director's notes: what came without them.
-        after: what came with the notes; None where there are none.
-        candidates: eligible clips that have a vector here, under the notes where there are any.
-        silence: why nobody, or fewer than K, answered; empty where K did.
+        similarity: name of the similarity, in words.
+        texts: texts from which the query vector was computed.
+        labels: emotion classes.
+        shares: probabilities of the query, one per label, empty where unknown.
+        hits: best first; if there are director's notes, the hits without the notes.
+        after: hits with the notes; None without notes.
+        candidates: number of eligible clips that have a vector, with the notes if there are any.
+        silence: why fewer than K clips were retrieved; empty where there are K hits.
     """
 
     modality: str
@@ -105,7 +106,7 @@ class CastModality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """One clip that could not be retrieved; ``also``: further reasons than the one it is under."""
+    """One clip that could not be retrieved; ``also``: additional reasons besides the listed one."""
 
     clip_id: str
     speaker: str = ""
@@ -117,10 +118,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastReason:
-    """Why some clips could not be retrieved; a clip with several reasons is under each.
+    """One reason why clips could not be retrieved; a clip with several reasons is under each.
 
-    ``clips``: the first of them, ``count`` in all. ``count_before``: how many it were without the
-    director's notes; None where there are none.
+    ``count``: number of clips with this reason. ``clips``: the first ones. ``count_before``: the
+    number without the director's notes; None if there are no notes.
     """
 
     name: str
@@ -132,11 +133,12 @@ class CastReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastingSheet:
-    """The whole page; ``created`` is already formatted.
+    """The whole page.
 
-    ``library`` clips can be retrieved by somebody, ``eligible`` of them by this line (under the
-    notes; ``eligible_before`` without them). ``outside``: clips of the project that the library
-    does not have.
+    ``created``: a time stamp, already formatted. ``library``: number of clips in the library.
+    ``eligible``: number of them that this utterance may retrieve, with the notes if there are any;
+    ``eligible_before``: without the notes. ``outside``: clips of the project that are not in the
+    library, by reason.
     """
 
     title: str
@@ -157,14 +159,14 @@ class CastingSheet:
 
 
 class Change(NamedTuple):
-    """What the director's notes did to one hit."""
+    """Effect of the director's notes on one hit; ``said``: the effect in words."""
 
     kind: Literal["kept", "new", "gone"]
     said: str
 
 
 class Bar(NamedTuple):
-    """One emotion class: the share of the line and of the clip; None where unknown."""
+    """One emotion class: probability of the query and of the retrieved clip; None if unknown."""
 
     label: str
     asked: float | None
@@ -174,7 +176,12 @@ class Bar(NamedTuple):
 def changes(
     before: Sequence[CastHit], after: Sequence[CastHit]
 ) -> tuple[list[Change], list[Change]]:
-    """What became of each hit of ``before``, and where each hit of ``after`` came from."""
+    """Compare the hits without and with the director's notes.
+
+    Returns:
+        For each hit of ``before``, its rank with the notes or why it is gone; for each hit of
+        ``after``, its rank without the notes or that it is new.
+    """
     old = {hit.clip.clip_id: hit.rank for hit in before}
     new = {hit.clip.clip_id: hit.rank for hit in after}
     left, right = [], []
@@ -201,7 +208,7 @@ def _moved(old: int, new: int, whither: str) -> str:
 
 
 def class_bars(modality: CastModality, hit: CastHit) -> list[Bar]:
-    """The classes of the line and of a hit, side by side; empty where neither is known."""
+    """Pair the class probabilities of the query and of a hit; empty if both are unknown."""
     if not modality.shares and not hit.shares:
         return []
     return [
@@ -215,14 +222,14 @@ def _at(shares: Sequence[float], place: int) -> float | None:
 
 
 def render_casting(sheet: CastingSheet, *, size_limit_mib: float = 40.0) -> str:
-    """Draw the page.
+    """Render the page.
 
     Args:
-        size_limit_mib: a page that would be larger shows library clips by a still picture and
-            sound instead of a film, and says so.
+        size_limit_mib: size limit in MiB. A page that would be larger shows library clips by a
+            still image and audio instead of a video, and states this.
 
     Returns:
-        A complete HTML document (UTF-8, no external address). The same sheet gives the same text.
+        A complete HTML document (UTF-8, no external addresses). The same sheet gives the same text.
     """
     page = _Page(sheet, films=True).render()
     if len(page.encode()) > size_limit_mib * MIB:
@@ -231,6 +238,8 @@ def render_casting(sheet: CastingSheet, *, size_limit_mib: float = 40.0) -> str:
 
 
 class _Page:
+    """One rendering of the sheet, with or without videos of library clips."""
+
     def __init__(self, sheet: CastingSheet, *, films: bool) -> None:
         self.sheet = sheet
         self.films = films
@@ -242,6 +251,7 @@ class _Page:
                 self.shelf.announce(content, mime)
 
     def render(self) -> str:
+        """Fill the template; returns the HTML text."""
         script = asset("casting.js")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         helpers: dict[str, Callable[..., Any]] = {
@@ -269,18 +279,18 @@ class _Page:
         return str(body).lstrip()
 
     def _shown(self) -> Iterator[CastClip]:
-        """Every card's clip, as often as there are cards."""
+        """Yield the clip of every card, once per card."""
         yield self.sheet.line
         for modality in self.sheet.modalities:
             for hit in (*modality.hits, *(modality.after or ())):
                 yield hit.clip
 
     def _has_film(self, clip: CastClip) -> bool:
-        is_asked = clip.clip_id == self.sheet.line.clip_id
-        return clip.picture is not None and (self.films or is_asked)
+        is_query = clip.clip_id == self.sheet.line.clip_id
+        return clip.picture is not None and (self.films or is_query)
 
     def _media(self, clip: CastClip) -> Iterator[tuple[bytes, str]]:
-        """The bytes that one card needs, as :meth:`_player` will ask for them."""
+        """Yield the media that :meth:`_player` uses for one card."""
         if clip.picture is not None and clip.picture.poster is not None:
             yield self._poster(clip.clip_id, clip.picture), "image/jpeg"
         if clip.picture is not None and self._has_film(clip):
@@ -300,7 +310,7 @@ class _Page:
         return self._encoded[clip_id]
 
     def _player(self, clip: CastClip, name: str) -> Markup:
-        """The film with its sound; else the still picture and the sound, where they are known."""
+        """Make the player of a clip: the video, or else still image and audio where they exist."""
         picture, size, poster = clip.picture, Markup(""), None
         if picture is not None and picture.poster is not None:
             height, width = picture.poster.shape[:2]
@@ -317,7 +327,7 @@ class _Page:
         parts = Markup("")
         if poster is not None:
             parts += Markup('<img alt="{}"{}{}>').format(
-                visible(f"Picture of {clip.clip_id}"),
+                visible(f"Frame of {clip.clip_id}"),
                 size,
                 self._attribute(poster, "image/jpeg", "src"),
             )
@@ -329,14 +339,14 @@ class _Page:
         return parts
 
     def _attribute(self, content: bytes, mime: str, name: Literal["src", "poster"]) -> Markup:
-        """The address itself, or where the script finds what several cards share."""
+        """Make an attribute with the address, or with the key of a medium that cards share."""
         own, value = self.shelf.attribute(content, mime)
         written = name if own == "src" else f"data-shared-{name}"
         return Markup(' {}="{}"').format(Markup(written), Markup(value))
 
 
 def _figure(value: float, digits: int, *, signed: bool = False) -> str:
-    """A decimal of fixed length with a true minus; a dash where there is no number."""
+    """Format a number with fixed decimals and a minus sign U+2212; a dash if it is not finite."""
     if not math.isfinite(value):
         return "–"
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")

@@ -1,9 +1,9 @@
-"""What a report shows, as plain values: the pipeline fills these, the page only draws them.
+"""Data of a report page, as plain values: the pipeline fills these, the page renders them.
 
-Everything that is text may be hostile (a clip's name is a file's name); the page escapes it. Media
-are bytes or arrays that somebody else decoded: this room opens no media file.
+Any text may contain markup (clip names come from file names); the page escapes it. Media are bytes
+or arrays that the pipeline has decoded; this package opens no media files.
 
-Letters: T mel frames, C mel channels, S samples, H and W picture height and width.
+Letters: T mel frames, C mel channels, S samples, H and W image height and width.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Standing = Literal["better", "worse", "open"]
 
 
 class Measure(NamedTuple):
-    """A figure and its 95 % interval; None (or not finite) where it could not be measured."""
+    """A value and its 95 % interval; None (or not finite) where it could not be measured."""
 
     value: float | None
     low: float | None = None
@@ -45,7 +45,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A plain table. Numbers are set flush right; every row has as many cells as ``columns``."""
+    """A plain table. Numbers are right-aligned; every row has as many cells as ``columns``."""
 
     title: str
     columns: tuple[str, ...]
@@ -55,10 +55,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One column of the results. ``direction`` says which values are better;
-    ``zero`` is for a signed error.
+    """One column of the results table.
 
-    ``percent``: values are shares (0.63 is shown as 63.0 %). ``explanation``: how it is measured.
+    ``direction``: which values are better; ``zero`` is for a signed error. ``digits``: decimals.
+    ``percent``: values are fractions (0.63 is shown as 63.0 %). ``explanation``: how it is
+    measured.
     """
 
     key: str
@@ -72,7 +73,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemRow:
-    """One row of the results. References (ground truth, resynthesis) never compete for best."""
+    """One row of the results. References (ground truth, resynthesis) are never marked as best."""
 
     system: str
     role: Role
@@ -82,6 +83,8 @@ class SystemRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricTable:
+    """The results table: one column per metric, one row per system."""
+
     metrics: tuple[Metric, ...]
     rows: tuple[SystemRow, ...]
     note: str = ""
@@ -89,7 +92,7 @@ class MetricTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionRow:
-    """EMO-ACC of one system: shares 0–1. ``macro_f1`` may have no interval."""
+    """EMO-ACC of one system, as fractions 0–1. ``macro_f1`` may have no interval."""
 
     system: str
     role: Role
@@ -100,7 +103,7 @@ class EmotionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confusion:
-    """Counts (C, C), rows the label asked for, columns the label heard."""
+    """Confusion matrix of one system: (C, C) counts, rows true labels, columns predicted labels."""
 
     system: str
     classes: tuple[str, ...]
@@ -109,7 +112,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionTable:
-    """``majority``: share of the commonest true label, what a constant answer would reach."""
+    """Emotion results. ``majority``: accuracy of always predicting the most frequent label."""
 
     rows: tuple[EmotionRow, ...]
     majority: float
@@ -119,7 +122,7 @@ class EmotionTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of a chart; not-finite values leave a gap."""
+    """One curve of a chart; values that are not finite leave a gap."""
 
     name: str
     steps: tuple[float, ...]
@@ -128,7 +131,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Several runs in one picture, with one unit."""
+    """Curves of several runs in one chart, with one unit."""
 
     title: str
     y_label: str
@@ -138,6 +141,8 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTiming:
+    """Time that one pipeline stage took; ``items`` is 0 where they are not counted."""
+
     stage: str
     seconds: float
     items: int = 0
@@ -146,7 +151,7 @@ class StageTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineRow:
-    """One thing that could not be used; ``command`` reproduces it."""
+    """One item that could not be used; ``command`` reproduces the problem."""
 
     clip_id: str
     stage: str
@@ -157,7 +162,7 @@ class QuarantineRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """Either samples, which the page encodes, or bytes that a browser plays as they are."""
+    """Audio: either samples, which the page encodes, or bytes that a browser can play."""
 
     waveform: Waveform | None = None
     encoded: bytes = b""
@@ -166,7 +171,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A film: MP4 bytes (H.264) and one decoded frame (H, W, 3) uint8 RGB to show before it."""
+    """A video: MP4 bytes (H.264), and one (H, W, 3) uint8 RGB frame to show before it plays."""
 
     mp4: bytes
     poster: ByteArray | None = None
@@ -174,10 +179,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """What one system made of one line.
+    """Output of one system for one utterance.
 
     mel: (T, C) natural-log. f0_hz: (T,), 0 where unvoiced. durations: (symbol, mel frames) in
-    order. transcript: what the recogniser heard. figures: (name, formatted value) of this line.
+    order. transcript: of the speech recogniser. figures: (name, formatted value) of this utterance.
     """
 
     system: str
@@ -191,10 +196,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """One library clip that was retrieved, or that would have been but for ``excluded``.
+    """One library clip that was retrieved, or that the policy excluded.
 
-    ``excluded``: the policy's reason; empty when the clip was used. ``shared_words`` are marked in
-    ``text``.
+    ``excluded``: the policy's reason; empty if the clip was used. ``shared_words``: words of
+    ``text`` to mark.
     """
 
     rank: int
@@ -212,7 +217,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Casting:
-    """What one query modality asked and who answered. ``query`` is the caption or text."""
+    """Retrieval by one modality: the query (caption or text) and the retrieved clips."""
 
     modality: str
     neighbours: tuple[Neighbour, ...]
@@ -222,7 +227,7 @@ class Casting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of dialogue: the picture, every system's take, and its casting sheet."""
+    """One utterance: its video, the output of every system, and the retrieved clips."""
 
     clip_id: str
     text: str
@@ -239,9 +244,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSample:
-    """One line as a run spoke it at one step of its training.
+    """Output of one run for one utterance at one training step.
 
-    picture: PNG bytes. figures: (name, formatted value). problem: why there is nothing to show.
+    picture: PNG bytes. figures: (name, formatted value). problem: why there is no output to show.
     """
 
     step: int
@@ -253,7 +258,7 @@ class TrainingSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStrip:
-    """The same line at several steps of one run; ``recorded`` is how it should sound."""
+    """The same utterance at several training steps of one run, and its recording."""
 
     run: str
     samples: tuple[TrainingSample, ...]
@@ -265,10 +270,10 @@ class TrainingStrip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """The whole page. Empty parts are left out, not drawn empty.
+    """The whole report page. Empty parts are omitted.
 
     created: a time stamp, already formatted. summary: one or two sentences under the title.
-    hop_s: seconds between mel frames, for every time axis.
+    hop_s: seconds between mel frames, for all time axes.
     """
 
     title: str

@@ -1,8 +1,8 @@
-"""The emotion map: the library drawn flat, every clip a point that plays, and what is missing.
+"""Emotion map: the library as a 2-D map of clips that can be played, with lists of coverage holes.
 
-One self-contained HTML file: no request leaves it and only its own script runs. Points are coloured
-and shaped alike, so that nothing is said by colour alone. Without the script the first colouring,
-the legend's counts and the holes are still there.
+One self-contained HTML file without network requests; only its own script runs. Groups differ in
+colour and shape, so that the page can be read without colour vision. Without the script, the first
+colouring, the legend's counts and the coverage holes are still shown.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from redub.pages.media import data_address, encode_sound, poster_jpeg
 from redub.pages.spelling import visible
 from redub.pages.templating import asset, templates
 
-WIDTH = 720.0  # of the drawing, in its own units; about one pixel on a desk
+WIDTH = 720.0  # of the drawing, in SVG units; about one pixel each on a desktop screen
 MARGIN = 26.0
-FLATTEST, TALLEST = 0.62, 0.95  # height of the drawing by its width
-STACK_STEP = 5.0  # units between clips that lie in the same place
+FLATTEST, TALLEST = 0.62, 0.95  # limits of height / width of the drawing
+STACK_STEP = 5.0  # units between clips that have the same position
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
 SLOTS = 8
 OTHER, UNNAMED = 8, 9
-"""Colours and shapes 0 to 7 are for the largest groups; grey ones for the rest and for no name."""
+"""Slots of colour and shape: 0 to 7 for the largest groups, 8 for the others, 9 for no name."""
 
 EMOTION_SLOTS = dict(zip(EMOTIONS, (4, 2, 3, 6, 7, 0, 1, 5), strict=True))
 COLOURINGS = ("emotion", "film", "speaker")
@@ -46,8 +46,8 @@ SOUND_BITS_PER_S = 24_000
 class MapPoint:
     """One library clip.
 
-    x, y: place in [-1, 1], y upwards. neighbours: (number of the point, similarity), nearest
-    first. poster: JPEG. sound: AAC in MP4. Either is empty where it is not embedded.
+    x, y: position in [-1, 1], y upwards. neighbours: (number of the point, similarity), most
+    similar first. poster: JPEG. sound: AAC in MP4. Both are empty where they are not embedded.
     """
 
     clip_id: str
@@ -68,7 +68,7 @@ class MapPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
-    """One thing that is missing, in words and numbers; ``clips``: ids of examples."""
+    """One coverage hole, in words and numbers; ``clips``: ids of examples."""
 
     said: str
     clips: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoleList:
-    """Holes of one kind, worst first; ``more``: how many are not listed."""
+    """Coverage holes of one kind, worst first; ``more``: number of holes that are not listed."""
 
     title: str
     note: str = ""
@@ -86,9 +86,10 @@ class HoleList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionMap:
-    """The whole page. ``build``: of the index. ``vectors``: what the points are, in words.
+    """The whole page.
 
-    drawn_by: how the picture was made and how far it may be trusted. notes: what is not shown.
+    build: of the index. vectors: description of the vectors that are mapped. drawn_by: method and
+    trustworthiness of the map. notes: what is not shown.
     """
 
     title: str
@@ -103,7 +104,7 @@ class EmotionMap:
 
 
 class Group(NamedTuple):
-    """One line of a legend."""
+    """One entry of a legend."""
 
     name: str
     slot: int
@@ -111,7 +112,7 @@ class Group(NamedTuple):
 
 
 class Legend(NamedTuple):
-    """How one colouring divides the points. ``of``: group number of every point."""
+    """Groups of one colouring; ``of``: group number of every point."""
 
     by: str
     groups: tuple[Group, ...]
@@ -119,7 +120,7 @@ class Legend(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """A point on the drawing; ``name`` is what it is called for those who do not see it."""
+    """A point on the drawing; ``name``: its accessible name."""
 
     x: str
     y: str
@@ -128,10 +129,10 @@ class Dot(NamedTuple):
 
 
 def render_map(data: EmotionMap) -> str:
-    """Draw the page.
+    """Render the page.
 
     Returns:
-        A complete HTML document (UTF-8, no external address). The same data give the same text.
+        A complete HTML document (UTF-8, no external addresses). The same data give the same text.
     """
     script = asset("map.js")
     legends = [legend(by, [getattr(p, by) for p in data.points]) for by in COLOURINGS]
@@ -163,17 +164,21 @@ def render_map(data: EmotionMap) -> str:
 
 
 def called(point: MapPoint) -> str:
-    """A point in words: the line, and who says it, feeling what, where."""
-    said = f"“{point.text}”" if point.text else point.clip_id
+    """Describe a point in words: text (or clip id), speaker, emotion, film and scene."""
+    title = f"“{point.text}”" if point.text else point.clip_id
     facts = (point.speaker, point.emotion, point.film, point.scene)
-    return ", ".join([said, *filter(None, facts)])
+    return ", ".join([title, *filter(None, facts)])
 
 
 def legend(by: str, names: Sequence[str]) -> Legend:
-    """Divide points by a name: the eight largest groups, the rest as one, and those without.
+    """Group points by name: the eight largest groups, one group of all others, one without a name.
 
-    Emotions keep their colours from page to page and stand in the order of ``EMOTIONS``; other
-    names are ordered by size, then by name.
+    Emotions have fixed colours and are listed in the order of ``EMOTIONS``; other names are sorted
+    by size, then by name.
+
+    Args:
+        by: the field that is grouped: emotion, film or speaker.
+        names: its value for every point, "" where unknown.
     """
     counts = Counter(names)
     unnamed = counts.pop("", 0)
@@ -187,8 +192,8 @@ def legend(by: str, names: Sequence[str]) -> Legend:
     of = {name: place for place, name in enumerate(shown)}
     if rest:
         of |= dict.fromkeys(rest, len(groups))
-        said = f"{len(rest)} other {by}s" if len(rest) > 1 else rest[0]
-        groups.append(Group(said, OTHER, sum(counts[name] for name in rest)))
+        name_of_rest = f"{len(rest)} other {by}s" if len(rest) > 1 else rest[0]
+        groups.append(Group(name_of_rest, OTHER, sum(counts[name] for name in rest)))
     if unnamed:
         of[""] = len(groups)
         groups.append(Group(f"no {by} named", UNNAMED, unnamed))
@@ -196,16 +201,16 @@ def legend(by: str, names: Sequence[str]) -> Legend:
 
 
 def _slots(by: str, names: Sequence[str]) -> dict[str, int]:
-    """A colour and shape for each of at most eight names."""
+    """Assign a slot of colour and shape to each of at most eight names."""
     slots = {n: EMOTION_SLOTS[n] for n in names if n in EMOTION_SLOTS} if by == "emotion" else {}
     free = iter(slot for slot in range(SLOTS) if slot not in slots.values())
     return {name: slots[name] if name in slots else next(free) for name in names}
 
 
 def drawing(points: Sequence[MapPoint]) -> tuple[float, list[tuple[float, float]]]:
-    """Height of the drawing and the place of every point on it, y downwards.
+    """Compute the height of the drawing and the position of every point on it, y downwards.
 
-    Points that lie in the very same place are fanned out around it, so that each can be chosen.
+    Points with equal positions are spread around that position, so that each can be selected.
     """
     tallest = max((abs(point.y) for point in points), default=0.0)
     height = WIDTH * min(TALLEST, max(FLATTEST, tallest))
@@ -226,7 +231,7 @@ def drawing(points: Sequence[MapPoint]) -> tuple[float, list[tuple[float, float]
 
 
 def _clips_json(data: EmotionMap, legends: Sequence[Legend]) -> Markup:
-    """What the script must know of every point, safe inside a script element."""
+    """Serialise the points for the page's script, escaped for use in a script element."""
     clips = [
         {
             "id": visible(point.clip_id),
@@ -251,7 +256,7 @@ def _clips_json(data: EmotionMap, legends: Sequence[Legend]) -> Markup:
 
 
 def clock_text(seconds: float) -> str:
-    """A place in a film, as players show it: 1:02:03.4."""
+    """Format a position in a film as video players do, such as 1:02:03.4."""
     tenths = round(10 * seconds)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -260,7 +265,7 @@ def clock_text(seconds: float) -> str:
 
 
 def _media(points: Sequence[MapPoint]) -> Any:
-    """(id, data address) of every embedded poster and sound."""
+    """Yield (id, data address) of every embedded poster and sound."""
     for row, point in enumerate(points):
         if point.poster:
             yield f"poster-{row}", Markup(data_address(point.poster, "image/jpeg"))
@@ -268,11 +273,11 @@ def _media(points: Sequence[MapPoint]) -> Any:
             yield f"sound-{row}", Markup(data_address(point.sound, "audio/mp4"))
 
 
-# -- media that are small
+# -- small media
 
 
 def small_poster(frame: ByteArray) -> bytes:
-    """A (H, W, 3) RGB frame as a JPEG of about five kilobytes."""
+    """Encode an (H, W, 3) RGB frame as a JPEG of about five kilobytes."""
     height, width = frame.shape[:2]
     shrink = min(1.0, POSTER_SIDE / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -280,7 +285,7 @@ def small_poster(frame: ByteArray) -> bytes:
 
 
 def small_sound(waveform: Waveform) -> bytes:
-    """Mono AAC in MP4 at three kilobytes a second: words and feeling are still clear."""
+    """Encode mono AAC in MP4 at 24 kbit/s: words and emotion remain clear."""
     return encode_sound(waveform, "aac", bits_per_s=SOUND_BITS_PER_S)
 
 
@@ -310,4 +315,4 @@ SHAPES = (
     "M-.85 0a.85.85 0 1 0 1.7 0a.85.85 0 1 0-1.7 0zM-.4 0a.4.4 0 1 1 .8 0a.4.4 0 1 1-.8 0z",
     "M-.5 0a.5.5 0 1 0 1 0a.5.5 0 1 0-1 0z",
 )
-"""SVG paths of the slots, about one unit around the middle, of about equal area."""
+"""SVG paths of the slots, centred, with a radius of about one unit and about equal area."""

@@ -1,8 +1,9 @@
-"""The contact sheet of faces: what the face and lip extractors were fed, clip by clip.
+"""Contact sheet of faces: the input of the face and lip extractors, for every clip.
 
-One self-contained HTML file without any script: no request leaves it. It works by keyboard and on
-a phone, and follows the reader's light or dark setting.
-Letters: H and W picture height and width.
+One self-contained HTML file without scripts and network requests. It works with the keyboard and on
+a phone, and follows the browser's light or dark setting.
+
+Letters: H and W image height and width.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from redub.pages.figures import number
 from redub.pages.media import data_address, poster_jpeg
 from redub.pages.templating import asset, templates
 
-FED_SIDE = 96  # pixels that a fed picture is shown at; larger ones are scaled down
+FED_SIDE = 96  # pixels; larger input images are scaled down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fed:
-    """One picture as an extractor got it: (H, W, 3) RGB or (H, W) grey, uint8."""
+    """One input image of an extractor: (H, W, 3) RGB or (H, W) grey, uint8."""
 
     label: str
     picture: ByteArray
@@ -31,10 +32,11 @@ class Fed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One sampled frame.
+    """One sampled video frame.
 
-    frame: (H, W, 3) uint8 RGB as decoded. box: x, y, w, h in its pixels, or None. found_by: the
-    detector; empty where the box is interpolated or held. landmarks: (68, 2) in its pixels.
+    frame: (H, W, 3) uint8 RGB as decoded. box: x, y, w, h in pixels of the frame, or None.
+    found_by: the detector; empty where the box is interpolated or repeated. landmarks: (68, 2) in
+    pixels of the frame. fed: the extractor inputs made from this frame.
     """
 
     number: int
@@ -48,7 +50,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceClip:
-    """One clip. ``trouble``: (feature, why it has no value); ``look``: why it is worth a look."""
+    """One clip. ``trouble``: (feature, why it has no value). ``look``: why to check this clip."""
 
     clip_id: str
     text: str = ""
@@ -62,7 +64,7 @@ class FaceClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceSheet:
-    """The whole page; empty parts are left out. ``created``: already formatted."""
+    """The whole page; empty parts are omitted. ``created``: a time stamp, already formatted."""
 
     title: str
     project: str
@@ -76,10 +78,10 @@ class FaceSheet:
 
 
 def render_faces(sheet: FaceSheet) -> str:
-    """Draw the page.
+    """Render the page.
 
     Returns:
-        A complete HTML document (UTF-8, no external address, no script). The same sheet gives the
+        A complete HTML document (UTF-8, no external addresses, no script). The same sheet gives the
         same text.
     """
     body = (
@@ -99,19 +101,19 @@ def render_faces(sheet: FaceSheet) -> str:
 
 
 def outline(moment: Moment) -> str:
-    """Box and landmarks in words, for those who do not see them."""
+    """Describe box and landmarks in words, as alternative text of the frame."""
     if moment.box is None:
-        said = "no face box"
+        text = "no face box"
     else:
         x, y, w, h = (round(value) for value in moment.box)
-        who = f"found by {moment.found_by}" if moment.found_by else "between two found ones"
-        said = f"face box {who}, {w} by {h} pixels at {x}, {y}"
+        origin = f"found by {moment.found_by}" if moment.found_by else "interpolated or repeated"
+        text = f"face box {origin}, {w} by {h} pixels at {x}, {y}"
     points = ", with landmarks" if moment.landmarks is not None else ""
-    return f"frame {moment.number}: {said}{points}"
+    return f"frame {moment.number}: {text}{points}"
 
 
 def _fed_png(picture: ByteArray) -> bytes:
-    """As it is, to the pixel, unless it is larger than it will be shown."""
+    """Encode an image as PNG, scaled down if it is larger than its size on the page."""
     shrink = min(1.0, FED_SIDE / max(picture.shape[:2]))
     if shrink < 1.0:
         size = [max(1, round(side * shrink)) for side in picture.shape[1::-1]]

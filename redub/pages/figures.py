@@ -1,6 +1,6 @@
-"""Charts as inline SVG that stretches, with labels in HTML that do not.
+"""Chart layout: lines as inline SVG, labels as HTML.
 
-The SVG holds lines only (its box is 1000 by 1000 and is stretched to the space there is); ticks,
+The SVG contains lines only; its box of 1000 by 1000 is stretched to the available space. Ticks,
 units and legends are text of the page, so they stay readable on a phone.
 """
 
@@ -19,14 +19,14 @@ MOST_POINTS = 500
 
 
 class Tick(NamedTuple):
-    """A label and where it stands, in percent of the axis from left or top."""
+    """A label and its position, in percent of the axis from left or top."""
 
     label: str
     percent: float
 
 
 class Path(NamedTuple):
-    """One line of a chart: its name, its colour number, and its unbroken pieces."""
+    """One curve of a chart: its name, its colour number, and its pieces between gaps."""
 
     name: str
     colour: int
@@ -35,7 +35,7 @@ class Path(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineChart:
-    """Everything the template needs to draw one chart."""
+    """All values that the template needs to draw one line chart."""
 
     title: str
     x_label: str
@@ -43,11 +43,11 @@ class LineChart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     paths: tuple[Path, ...]
-    summary: str  # for a reader who cannot see the picture
+    summary: str  # alternative text of the chart
 
 
 class Series(NamedTuple):
-    """Data of one line; not-finite y leaves a gap."""
+    """Data of one curve; y values that are not finite leave a gap."""
 
     name: str
     colour: int
@@ -63,9 +63,12 @@ def line_chart(
     y_label: str,
     x_range: tuple[float, float] | None = None,
 ) -> LineChart | None:
-    """Lay out a chart with linear axes; None when no series has a finite point.
+    """Lay out a chart with linear axes; returns None if no series has a finite point.
 
-    Curves of more than 500 points are drawn as 500 means of neighbours.
+    Curves of more than 500 points are reduced to 500 means of adjacent points.
+
+    Args:
+        x_range: ends of the x axis; None takes them from the data.
     """
     drawn = [
         (s, *_thinned(np.asarray(s.x, np.float64), np.asarray(s.y, np.float64))) for s in series
@@ -85,7 +88,7 @@ def line_chart(
         )
         for s, x, y in drawn
     )
-    said = "; ".join(
+    ends = "; ".join(
         f"{s.name}: {number(y[0])} to {number(y[-1])}"
         for (s, _, _), (_, y) in zip(drawn, finite, strict=True)
         if len(y)
@@ -97,12 +100,12 @@ def line_chart(
         x_ticks=_ticks(x_low, x_high, 6, falling=False),
         y_ticks=_ticks(y_low, y_high, 6, falling=True),
         paths=tuple(p for p in paths if p.pieces),
-        summary=f"{title}: {y_label} over {x_label}. {said}.",
+        summary=f"{title}: {y_label} over {x_label}. {ends}.",
     )
 
 
 class Whisker(NamedTuple):
-    """One row of an interval chart; places in percent of the axis, None where not measured."""
+    """One row of an interval chart; positions in percent of the axis, None where not measured."""
 
     name: str
     colour: int
@@ -114,6 +117,8 @@ class Whisker(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhiskerChart:
+    """All values that the template needs to draw one interval chart."""
+
     title: str
     x_label: str
     ticks: tuple[Tick, ...]
@@ -122,7 +127,7 @@ class WhiskerChart:
 
 
 class Estimate(NamedTuple):
-    """A row of an interval chart in the metric's own unit."""
+    """Data of one row of an interval chart, in the unit of the metric."""
 
     name: str
     colour: int
@@ -139,7 +144,11 @@ def whisker_chart(
     x_label: str,
     marker: tuple[str, float] | None = None,
 ) -> WhiskerChart | None:
-    """Values with their intervals on one axis; None when nothing was measured."""
+    """Lay out values with their intervals on one axis; returns None if no value is finite.
+
+    Args:
+        marker: label and value of a vertical line, such as a baseline.
+    """
     known = [v for r in rows for v in (r.value, r.low, r.high) if v is not None]
     if not any(math.isfinite(v) for v in known):
         return None
@@ -147,6 +156,7 @@ def whisker_chart(
     low, high = _widened(min(known), max(known), margin=0.05)
 
     def place(value: float | None) -> float | None:
+        """Convert a value to percent of the axis."""
         if value is None or not math.isfinite(value):
             return None
         return round(100 * (value - low) / (high - low), 3)
@@ -164,13 +174,16 @@ def whisker_chart(
 
 
 def nice_ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) inside a range, at least one."""
+    """Return about ``wanted`` round numbers in a range, at least one.
+
+    Their distance is 1, 2 or 5 times a power of ten. ``high`` must be above ``low``.
+    """
     raw = (high - low) / max(wanted, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     finer = power
     for step in (power, 2 * power, 5 * power, 10 * power):
         if step >= raw * (1 - 1e-9):
-            # A step may be longer than the range and miss it; the next finer one never does.
+            # No multiple of a large step may lie in the range; then take the next finer step.
             return _multiples(step, low, high) or _multiples(finer, low, high)
         finer = step
     raise AssertionError("ten times the power is above the range")
@@ -183,7 +196,7 @@ def _multiples(step: float, low: float, high: float) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A short decimal: four significant digits, thousands with a thin space, a true minus."""
+    """Format a number: four significant digits, thin spaces for thousands, a minus sign U+2212."""
     if not math.isfinite(value):
         return "–"
     if value == 0:
@@ -218,7 +231,7 @@ def _thinned(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[An
         return x, y
     edges = np.linspace(0, len(y), MOST_POINTS + 1).astype(int)
     counts = np.diff(edges)
-    # A group with a gap in it stays a gap: a loss that was not a number must not vanish.
+    # A mean with a value that is not finite is a gap: a NaN loss must stay visible.
     return (
         np.add.reduceat(x, edges[:-1]) / counts,
         np.add.reduceat(y, edges[:-1]) / counts,
@@ -232,5 +245,5 @@ def _pieces(x_share: NDArray[Any], y_share: NDArray[Any]) -> tuple[str, ...]:
             pieces[-1].append(f"{SIDE * x:.1f},{SIDE * y:.1f}")
         elif pieces[-1]:
             pieces.append([])
-    # A single point has no length; a round line cap makes it a dot.
+    # A single point is written twice: with a round line cap it is drawn as a dot.
     return tuple(" ".join(p if len(p) > 1 else p * 2) for p in pieces if p)

@@ -1,7 +1,7 @@
-"""Bytes that travel inside the page: encoded sound, posters, mel pictures, data addresses.
+"""Media that are embedded in a page: encoded audio, poster images, mel images, data addresses.
 
-A medium that appears once is written where it appears. One that appears again (a library clip
-retrieved by several lines) is stored once and attached by the page's script.
+A medium that is used once is written where it is used. A medium that is used several times (such as
+a library clip retrieved by several utterances) is stored once and attached by the page's script.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ AAC_BITS_PER_S = 56_000
 POSTER_SIDE = 288
 MEL_COLUMNS = 420
 MEL_BYTES = 15_000
-MEL_FLOOR = 8.0  # nepers below the loudest that are still drawn (about 70 dB)
+MEL_FLOOR = 8.0  # range of a mel image below its maximum, in nepers (about 70 dB)
 
 
 def encode_sound(waveform: Waveform, codec: Codec, *, bits_per_s: int = AAC_BITS_PER_S) -> bytes:
-    """Encode mono sound for browsers.
+    """Encode mono audio for browsers.
 
-    FLAC is what the system made, to the sample (16 bit). AAC in MP4 is about a third of its size
-    at the usual ``bits_per_s``.
-    Samples beyond full scale are clipped. The same samples give the same bytes.
+    FLAC is lossless (16 bit). AAC in MP4 is about a third of its size at the default ``bits_per_s``
+    (used by AAC only). Samples outside [-1, 1] are clipped; empty audio becomes one zero sample.
+    The same samples give the same bytes.
     """
     pcm = np.clip(np.round(waveform.samples * 32767.0), -32768, 32767).astype(np.int16)
     if len(pcm) == 0:
@@ -67,14 +67,14 @@ def encode_sound(waveform: Waveform, codec: Codec, *, bits_per_s: int = AAC_BITS
 
 
 def sound_bytes(sound: Sound, codec: Codec) -> tuple[bytes, str]:
-    """The bytes of a sound and their MIME type; given bytes stay as they are."""
+    """Return the bytes of a sound and their MIME type; samples are encoded, bytes are unchanged."""
     if sound.waveform is not None:
         return encode_sound(sound.waveform, codec), MIME[codec]
     return sound.encoded, sound.mime
 
 
 def poster_jpeg(frame: ByteArray) -> bytes:
-    """A (H, W, 3) RGB frame as a JPEG of a few kilobytes."""
+    """Encode an (H, W, 3) RGB frame as a JPEG of at most 288 pixels on the longer side."""
     height, width = frame.shape[:2]
     shrink = min(1.0, POSTER_SIDE / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -84,14 +84,16 @@ def poster_jpeg(frame: ByteArray) -> bytes:
 
 
 def mel_png(mel: FloatArray, *, loudest: float) -> bytes:
-    """A mel picture, low frequencies at the bottom, as a palette PNG of at most 15 kB.
+    """Draw a mel spectrogram, low frequencies at the bottom, as a palette PNG.
+
+    The number of shades is reduced until the image has at most 15 kB, or two shades are left.
 
     Args:
         mel: (T, C) natural-log values.
-        loudest: value drawn brightest; one for all systems of a line, so that they compare.
+        loudest: value of the brightest colour; the same for all systems of an utterance.
     """
     columns = mel.astype(np.float64)
-    if len(mel) > MEL_COLUMNS:  # mean of neighbours; the picture is stretched back by the page
+    if len(mel) > MEL_COLUMNS:  # means of adjacent frames; the page stretches the image
         edges = np.linspace(0, len(mel), MEL_COLUMNS + 1).astype(int)
         columns = np.add.reduceat(columns, edges[:-1], axis=0) / np.diff(edges)[:, None]
     share = np.clip((columns.T[::-1] - loudest) / MEL_FLOOR + 1, 0, 1)  # (C, T) 0 quiet, 1 loud
@@ -103,7 +105,7 @@ def mel_png(mel: FloatArray, *, loudest: float) -> bytes:
 
 
 def palette_png(levels: ByteArray, shades: int) -> bytes:
-    """A PNG of (H, W) palette entries 0 … ``shades`` - 1 in the magma colours.
+    """Encode (H, W) palette entries 0 … ``shades`` - 1 as a PNG in the colours of magma.
 
     Source: PNG, W3C recommendation, second edition: IHDR, PLTE, IDAT (filter 0), IEND.
     """
@@ -126,15 +128,15 @@ def palette_png(levels: ByteArray, shades: int) -> bytes:
 
 
 def data_address(content: bytes, mime: str) -> str:
-    """A ``data:`` address; a MIME type that is not a plain one becomes the harmless default."""
+    """Encode content as a ``data:`` address; malformed MIME types become a generic binary type."""
     plain = mime if re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", mime) else "application/octet-stream"
     return f"data:{plain};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 class MediaShelf:
-    """Hands out attributes for media elements, and stores what is used more than once.
+    """Makes the attributes of media elements, and stores media that are used more than once.
 
-    Two passes: :meth:`announce` every use, then :meth:`attribute` at each use.
+    Works in two passes: call :meth:`announce` for every use, then :meth:`attribute` for every use.
     """
 
     def __init__(self) -> None:
@@ -142,10 +144,15 @@ class MediaShelf:
         self.stored: dict[str, str] = {}  # key → data address
 
     def announce(self, content: bytes, mime: str) -> None:
+        """Count one use of a medium."""
         self._uses[_key(content, mime)] += 1
 
     def attribute(self, content: bytes, mime: str) -> tuple[str, str]:
-        """Name and value of the attribute that gives an element its medium."""
+        """Return name and value of the attribute that gives an element its medium.
+
+        The name is ``src`` for a medium used once; otherwise ``data-medium``, with the key under
+        which the medium is in ``stored``.
+        """
         key = _key(content, mime)
         if self._uses[key] < 2:
             return "src", data_address(content, mime)

@@ -1,8 +1,8 @@
-"""One run as one self-contained HTML file: no request leaves it, no script of others runs in it.
+"""Render the report of a run as one self-contained HTML file.
 
-The file needs no network and no server, works by keyboard and on a phone, and follows the reader's
-light or dark setting. Its own script is named by digest in the content security policy, so even
-markup that slipped through the escaping could not run anything.
+The file sends no network requests, works with the keyboard and on a phone, and follows the
+browser's light or dark setting. The content security policy allows only the page's own script, by
+its digest, so that markup that passed the escaping by mistake could not run a script.
 """
 
 from __future__ import annotations
@@ -84,12 +84,16 @@ __all__ = [
 ]
 
 MIB = 1024 * 1024
-REFERENCE_COLOURS = (0, 1)  # ink and grey
+REFERENCE_COLOURS = (0, 1)  # text colour and grey
 SYSTEM_COLOURS = (2, 3, 4, 5, 6, 7)
 
 
 class _Economy(NamedTuple):
-    """How much the page is made to hold; tried in order until the file is small enough."""
+    """One level of file size; levels are tried in order until the file is small enough.
+
+    ``codec``: of the audio. ``library_pictures``: whether videos of library clips are embedded.
+    ``said``: the explanation on the page.
+    """
 
     codec: Codec
     library_pictures: bool
@@ -97,27 +101,27 @@ class _Economy(NamedTuple):
 
 
 ECONOMIES = (
-    _Economy("flac", True, "Sound is FLAC: what the systems made, to the sample."),
-    _Economy("aac", True, "Sound is AAC at 56 kbit/s, to keep this file small."),
+    _Economy("flac", True, "Audio is lossless (FLAC)."),
+    _Economy("aac", True, "To keep this file small, audio is AAC at 56 kbit/s."),
     _Economy(
         "aac",
         False,
-        "Sound is AAC at 56 kbit/s and the films of library clips are left out (their first "
-        "pictures stay), to keep this file small.",
+        "To keep this file small, audio is AAC at 56 kbit/s, and videos of library clips are left "
+        "out (only their first frames are shown).",
     ),
 )
 
 
 def render_report(data: ReportData, *, size_limit_mib: float = 40.0) -> str:
-    """Draw the page.
+    """Render the page.
 
     Args:
-        size_limit_mib: sound is lossless where the page stays below this; else it is compressed,
-            and then the films of retrieved library clips are left out. The page says which. A
-            page that is still larger is returned as it is.
+        size_limit_mib: size limit in MiB. Audio is lossless if the page stays below the limit;
+            otherwise it is compressed; if that is not enough, the videos of retrieved library
+            clips are omitted, too. The page states this. A page that is still larger is returned.
 
     Returns:
-        A complete HTML document (UTF-8, no external address). The same data give the same text.
+        A complete HTML document (UTF-8, no external addresses). The same data give the same text.
     """
     page = ""
     for economy in ECONOMIES:
@@ -128,24 +132,26 @@ def render_report(data: ReportData, *, size_limit_mib: float = 40.0) -> str:
 
 
 class Cell(NamedTuple):
-    """One figure of the results table, ready to print."""
+    """One formatted cell of the results table."""
 
     value: str
     interval: str
-    standing: str  # "best", "tied" (the best value lies in its interval) or ""
+    standing: str  # "best", "tied" (the best value lies in this cell's interval) or ""
 
 
 class TakeView(NamedTuple):
-    """A take with its pictures made."""
+    """A take with its mel image and its position on the time axis."""
 
     take: Take
     colour: int
     mel: Markup | None
-    width_percent: float  # of the line's longest take
+    width_percent: float  # relative to the longest take of the utterance
     span_s: float
 
 
 class _Page:
+    """One rendering of the report at one level of file size."""
+
     def __init__(self, data: ReportData, economy: _Economy) -> None:
         self.data = data
         self.economy = economy
@@ -156,6 +162,7 @@ class _Page:
             self.shelf.announce(content, mime)
 
     def render(self) -> str:
+        """Fill the template; returns the HTML text."""
         script = asset("report.js")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         helpers: dict[str, Callable[..., Any]] = {
@@ -196,6 +203,7 @@ class _Page:
     # Media.
 
     def _media(self) -> Iterator[tuple[bytes, str]]:
+        """Yield every medium of the page and its MIME type, once per use."""
         for line in self.data.lines:
             if line.picture:
                 yield line.picture.mp4, "video/mp4"
@@ -213,7 +221,7 @@ class _Page:
                     yield self._sound(sound)
 
     def _sound(self, sound: Sound) -> tuple[bytes, str]:
-        if id(sound) not in self._encoded:  # the data outlive this object, so ids are unique
+        if id(sound) not in self._encoded:  # the data live longer than this object: ids are unique
             self._encoded[id(sound)] = sound_bytes(sound, self.economy.codec)
         return self._encoded[id(sound)]
 
@@ -302,7 +310,7 @@ class _Page:
             rows,
             title="EMO-ACC",
             x_label="%, higher is better",
-            marker=("always the commonest label", 100 * table.majority),
+            marker=("always the most frequent label", 100 * table.majority),
         )
 
     def _estimate(
@@ -363,11 +371,11 @@ class _Page:
 
 
 def _picture(sample: TrainingSample, name: str) -> Markup:
-    """A training picture with its figures said for those who do not see it."""
+    """Make the image element of a training sample, with its values as alternative text."""
     figures = ", ".join(f"{figure} {value}" for figure, value in sample.figures)
-    said = f"{name}: predicted and recorded mel, pitch and phoneme durations. {figures}".strip()
+    text = f"{name}: predicted and recorded mel, pitch and phoneme durations. {figures}".strip()
     return Markup('<img src="{}" alt="{}" width="840" height="900" loading="lazy">').format(
-        Markup(data_address(sample.picture, "image/png")), visible(said)
+        Markup(data_address(sample.picture, "image/png")), visible(text)
     )
 
 
@@ -377,7 +385,7 @@ def _frames(take: Take) -> int:
 
 
 def _colours(data: ReportData) -> dict[str, int]:
-    """One colour per system through the whole page, references in ink and grey."""
+    """Assign one colour number per system for the whole page; references get 0 and 1."""
     rows: list[SystemRow | EmotionRow] = []
     rows += data.results.rows if data.results else ()
     rows += data.emotion.rows if data.emotion else ()
@@ -407,9 +415,10 @@ def _cells(table: MetricTable, row: SystemRow) -> list[Cell]:
 
 
 def standing(table: MetricTable, row: SystemRow, metric: Metric) -> str:
-    """ "best", "tied" where the best value lies within the row's own interval, or nothing.
+    """Compare a row with the best value of a metric: "best", "tied" or "".
 
-    Ground truth and resynthesis do not compete; a baseline does, so that a model it beats is seen.
+    "tied" means that the best value lies in the interval of the row. Ground truth and resynthesis
+    are not compared. Baselines are, so that the page shows where a baseline beats a system.
     """
     value, low, high = known(row.values.get(metric.key))
     rivals = [

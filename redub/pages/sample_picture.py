@@ -1,7 +1,7 @@
-"""One line as a system spoke it, drawn beside its recording: spectrograms, pitch and durations.
+"""Draw one utterance as predicted and as recorded: mel spectrograms, pitch and durations.
 
-Drawn on a canvas object of matplotlib, so nothing global is touched and the same arrays give the
-same bytes (of one version of matplotlib).
+Uses a canvas object of matplotlib and no global state, so that the same arrays give the same bytes
+(with the same version of matplotlib).
 
 Letters: P phonemes, T mel frames, C mel channels.
 """
@@ -22,15 +22,15 @@ from redub.pages.media import MEL_FLOOR
 
 PICTURE_BYTES = 120_000
 INCHES, DOTS_PER_INCH = (4.2, 4.5), 200
-SHADES = (64, 32, 16, 8, 4)  # noise compresses badly; fewer shades until the picture is small
+SHADES = (64, 32, 16, 8, 4)  # tried in order until the image is small; noise compresses badly
 MEL_COLUMNS = 480
 TEXT_PT, SYMBOL_PT, ROW_PT = 7.4, 4.9, 4.2
-SYMBOL_SHARE = 0.011  # of the line: a bar narrower than this has no room for its symbol
+SYMBOL_SHARE = 0.011  # share of the utterance; narrower bars have no room for their symbol
 INK, RECORDED, PREDICTED, QUIET = "#1d1b18", "#8b857b", "#c2452d", "#68635b"
 
 
 class Reading(NamedTuple):
-    """One line as arrays; ``f0_hz`` is 0 where unvoiced, None where no pitch is known."""
+    """One utterance as arrays; ``f0_hz`` is 0 where unvoiced, and None if no pitch is known."""
 
     mel: FloatArray  # (T, C) natural log
     f0_hz: FloatArray | None  # (T,)
@@ -40,15 +40,16 @@ class Reading(NamedTuple):
 def comparison_png(
     predicted: Reading, recorded: Reading, symbols: Sequence[str], *, title: str, hop_s: float
 ) -> bytes:
-    """Draw both readings of one line on one time axis.
+    """Draw the predicted and the recorded utterance on one time axis.
 
     Args:
-        symbols: (P,) names of the phonemes, the same for both readings.
-        title: said above the picture; what is not ASCII becomes ``?``.
+        symbols: (P,) names of the phonemes, the same for both.
+        title: text above the image; characters outside ASCII become ``?``.
         hop_s: seconds between mel frames.
 
     Returns:
-        A PNG of at most 120 kB (fewer shades until it is), 840 x 900.
+        A PNG of 840 x 900 pixels. The number of mel shades is reduced, down to 4, until it has at
+        most 120 kB.
     """
     for shades in SHADES:
         picture = _drawn(predicted, recorded, symbols, title, hop_s, shades)
@@ -108,7 +109,9 @@ def _drawn(
 
 
 def _palette_png(pixels: ByteArray) -> bytes:
-    """A PNG of (H, W, 3) RGB pixels in their 256 commonest colours; a third of a plain one.
+    """Encode (H, W, 3) RGB pixels as a PNG of their 256 most frequent colours.
+
+    Its size is a third of that of an RGB PNG.
 
     Source: PNG, W3C recommendation, second edition: IHDR, PLTE, IDAT (filter 0), IEND.
     """
@@ -132,7 +135,7 @@ def _palette_png(pixels: ByteArray) -> bytes:
 
 
 def _rgb(codes: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """(n,) 24-bit codes as (n, 3) red, green, blue."""
+    """Convert (n,) 24-bit codes to (n, 3) red, green, blue."""
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1).astype(np.int64)
 
 
@@ -176,7 +179,7 @@ def _draw_mels(
 
 
 def _pooled(mel: FloatArray) -> NDArray[np.float64]:
-    """At most 480 columns, each the mean of its neighbours: no frame is left out."""
+    """Reduce a mel to at most 480 columns, each the mean of adjacent frames."""
     columns = np.asarray(mel, np.float64)
     if len(mel) <= MEL_COLUMNS:
         return columns
@@ -198,9 +201,9 @@ def _draw_pitch(axes: Any, predicted: Reading, recorded: Reading, hop_s: float) 
         track = np.where(_is_voiced(reading.f0_hz), reading.f0_hz, np.nan)
         axes.plot(seconds, track, color=colour, linewidth=width, label=name, solid_capstyle="round")
         voiced.append(track[np.isfinite(track)])
-    heard = np.concatenate(voiced) if voiced else np.zeros(0)
+    pitches = np.concatenate(voiced) if voiced else np.zeros(0)
     axes.set_yscale("log")
-    low, high = (float(heard.min()), float(heard.max())) if len(heard) else (80.0, 320.0)
+    low, high = (float(pitches.min()), float(pitches.max())) if len(pitches) else (80.0, 320.0)
     axes.set_ylim(low / 1.1, high * 1.1)
     ticks = [hz for hz in (50, 75, 100, 150, 200, 300, 400, 600) if low / 1.1 <= hz <= high * 1.1]
     axes.set_yticks(ticks, [str(hz) for hz in ticks])

@@ -1,4 +1,4 @@
-"""How values are spelled on a page: figures, intervals, durations, and text that may be hostile."""
+"""Format values for pages: numbers, intervals, durations, and text from untrusted sources."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from redub.pages.contents import Measure
 
 
 def visible(text: str) -> str:
-    """Spell out characters that hide or reorder others: controls, bidi marks, lone surrogates.
+    """Replace characters that hide or reorder others by their code, such as ⟨U+202E⟩.
 
-    Line breaks and tabs become spaces. Joiners (U+200C, U+200D) stay: some scripts need them.
+    These are control characters, bidirectional marks and lone surrogates. Line breaks and tabs
+    become spaces. Joiners (U+200C, U+200D) stay, because some scripts need them.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -31,6 +32,7 @@ def _visible_character(character: str) -> str:
 
 
 def known(measure: Measure | None) -> tuple[float | None, float | None, float | None]:
+    """Return value, low and high of a measure; None where they are missing or not finite."""
     if measure is None or measure.value is None or not math.isfinite(measure.value):
         return None, None, None
     low, high = measure.low, measure.high
@@ -40,7 +42,7 @@ def known(measure: Measure | None) -> tuple[float | None, float | None, float | 
 
 
 def measure_text(measure: Measure | None, digits: int, percent: bool) -> str:
-    """The value with its unit of per cent, or a dash where there is none."""
+    """Format the value, with a percent sign where ``percent``; a dash where it is missing."""
     value, _, _ = known(measure)
     if value is None:
         return "–"
@@ -50,7 +52,7 @@ def measure_text(measure: Measure | None, digits: int, percent: bool) -> str:
 
 
 def interval_text(measure: Measure | None, digits: int, percent: bool) -> str:
-    """``low – high``, or nothing where there is no interval."""
+    """Format the interval as ``low – high``; empty where it is missing."""
     _, low, high = known(measure)
     if low is None or high is None:
         return ""
@@ -59,7 +61,7 @@ def interval_text(measure: Measure | None, digits: int, percent: bool) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration for people: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    """Format a duration: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -72,11 +74,11 @@ def seconds_text(seconds: float) -> str:
 
 
 def marked(text: str, words: Sequence[str]) -> Markup:
-    """The text with every whole word that is among ``words`` marked; all of it escaped."""
-    wanted = {word.casefold() for word in words}
+    """Escape the text and mark every whole word that is in ``words``, ignoring case."""
+    to_mark = {word.casefold() for word in words}
     parts = []
     for word in visible(text).split(" "):
         bare = word.strip(".,;:!?\"'“”‘’()").casefold()
         safe = escape(word)
-        parts.append(Markup("<mark>{}</mark>").format(safe) if bare in wanted else safe)
+        parts.append(Markup("<mark>{}</mark>").format(safe) if bare in to_mark else safe)
     return Markup(" ").join(parts)

@@ -1,4 +1,4 @@
-"""How pages are filled: one environment that escapes everything and refuses unknown names."""
+"""The template environment of all pages: escapes all text and rejects unknown names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from redub.pages.spelling import visible
 
 @cache
 def templates() -> jinja2.Environment:
-    """The folder ``templates``; text is escaped, and characters that hide others spelled out."""
+    """Return the jinja2 environment of the folder ``templates``.
+
+    Text is escaped, and hidden characters are replaced (:func:`redub.pages.spelling.visible`).
+    """
     return jinja2.Environment(
         loader=jinja2.PackageLoader("redub.pages"),
         autoescape=True,
@@ -25,7 +28,7 @@ def templates() -> jinja2.Environment:
 
 
 def asset(name: str) -> Markup:
-    """A style or script of the folder, as it is."""
+    """Read a style or script of the folder ``templates``, unchanged except for line endings."""
     loader = templates().loader
     assert loader is not None
     source, _, _ = loader.get_source(templates(), name)

@@ -23,6 +23,7 @@ from redub.core.errors import ConfigError, ModelRefusedError
 from redub.core.types import MODALITIES
 from redub.model.batch import CONTEXT_MODALITIES, FeatureWidths
 from redub.model.registry import GROWN_FROM
+from redub.model.registry import system as system_class
 from redub.training import checkpoint
 from redub.training.lines import FeatureScaler
 
@@ -48,6 +49,17 @@ class Pretrained:
     def grows_into(self, system: str) -> bool:
         """Whether a system is an extension of this one."""
         return GROWN_FROM.get(system) == self.system
+
+    def new_parameters(self, system: str, model: torch.nn.Module) -> set[str]:
+        """Tensors of a grown system's model that the system of these weights does not have."""
+        if not self.grows_into(system):
+            return set()
+        kind = system_class(self.system)
+        with torch.device("meta"):
+            base = kind(
+                from_mapping(kind.Config, self.model), from_mapping(FeatureWidths, self.widths)
+            )
+        return set(model.state_dict()) - set(base.state_dict())
 
     def check(
         self, system: str, model_config: Any, widths: FeatureWidths, keys: Mapping[str, str]

@@ -11,7 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from redub.training import checkpoint
+
 log = logging.getLogger(__name__)
+
+CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+HARMLESS = ("keep_last", "keep_best", "checkpoint_every", "recompute")
+"""Training settings that may change when a run is resumed; they change no number."""
 
 
 def append_row(metrics: IO[str], row: Mapping[str, Any]) -> None:
@@ -67,3 +73,16 @@ def differences(
             if old.get(name) != values.get(name) and name not in harmless
         ]
     return found
+
+
+def differing(run_dir: Path, wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a run's newest checkpoint was trained with that is not so now: ``keys.retrieval a → b``.
+
+    Args:
+        wanted: settings by section (``model``, ``training``, ``keys``); sections that are left
+            out are not compared.
+    """
+    snapshot = checkpoint.newest(run_dir / CHECKPOINTS)
+    if snapshot is None:
+        return []
+    return differences(snapshot.record, wanted, harmless=HARMLESS)

@@ -36,8 +36,7 @@ from redub.model.vocoder.mel_spectrum import MelSpectrum
 from redub.model.vocoder.weight_norm import with_weight_norm
 from redub.training import checkpoint
 from redub.training.recordings import Pieces, Recording, epoch_order, pieces, whole
-from redub.training.run_files import append_row, cut_back, differences
-from redub.training.trainer import CHECKPOINTS, METRICS
+from redub.training.run_files import CHECKPOINTS, METRICS, append_row, cut_back, differences
 
 log = logging.getLogger(__name__)
 
@@ -180,9 +179,6 @@ class VocoderCallbacks:
     began: Callable[[int], None] = lambda step: None
 
 
-NO_CALLBACKS = VocoderCallbacks()
-
-
 def train_vocoder(
     recordings: Sequence[Recording],
     held_out: Sequence[Recording],
@@ -193,7 +189,7 @@ def train_vocoder(
     max_steps: int,
     resume: bool = True,
     device: str = "cpu",
-    callbacks: VocoderCallbacks = NO_CALLBACKS,
+    callbacks: VocoderCallbacks | None = None,
 ) -> VocoderReport:
     """Start or resume a run and train until ``max_steps`` in all; ends with a checkpoint.
 
@@ -209,8 +205,9 @@ def train_vocoder(
     usable = [line for line in recordings if line.frames(plan.generator.audio)]
     if not usable:
         raise ConfigError("no training clip has both mel and sound", code="E-STAGE-LINES")
+    callbacks = callbacks or VocoderCallbacks()
     devices = [torch.device(device)] if device != "cpu" else []
-    with torch.random.fork_rng(devices=devices):  # the caller's random state is left as it was
+    with torch.random.fork_rng(devices=devices):  # leaves the caller's random state unchanged
         run = _Run(usable, held_out, plan, run_dir, keys, device)
         with run.saver:
             run.start(resume, callbacks.began)

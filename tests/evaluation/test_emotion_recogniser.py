@@ -159,7 +159,7 @@ def test_unusable_input_is_refused():
     features, labels, speakers, scenes = recordings(0)
     with pytest.raises(ConfigError, match="fewer than two emotions"):
         EmotionRecogniser.fit(features, ["sad"] * len(labels), speakers, scenes, seed=0)
-    with pytest.raises(ConfigError, match="as many"):
+    with pytest.raises(ConfigError, match="equal numbers"):
         EmotionRecogniser.fit(features, labels[1:], speakers, scenes, seed=0)
     with pytest.raises(ConfigError, match="speakers"):
         EmotionRecogniser.fit(features, labels, speakers[1:], scenes, seed=0)

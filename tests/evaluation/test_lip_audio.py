@@ -126,7 +126,7 @@ def test_the_order_of_clips_within_the_fit_changes_nothing_but_rounding():
 def test_too_short_a_clip_is_refused_and_sixteen_pictures_are_enough(meter):
     mels, mouths = corpus(1, seed=11)
     assert len(meter.measure(mels[0][:64], mouths[0][:16]).curve) == 31
-    with pytest.raises(ClipError, match="15 pictures"):
+    with pytest.raises(ClipError, match="15 video frames"):
         meter.measure(mels[0][:60], mouths[0][:15])
     with pytest.raises(ClipError, match="0 mel frames"):
         meter.measure(mels[0][:0], mouths[0])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from redub.model.systems.authentic_dubber import TINY, AuthenticDubber
@@ -49,6 +50,11 @@ NAMES = [f"{kind.__name__}-{'-'.join(changes) or 'plain'}" for kind, changes in 
 def build(kind, widths, changes=None, seed=0):
     torch.manual_seed(seed)
     return kind(replace(SMALL[kind], **(changes or {})), widths)
+
+
+def by_heart(kinds, fast):
+    """The systems as parameters; those whose learning costs most are slow."""
+    return [kind if kind in fast else pytest.param(kind, marks=pytest.mark.slow) for kind in kinds]
 
 
 def difference(one, other):

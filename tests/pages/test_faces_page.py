@@ -150,7 +150,7 @@ def test_pictures_are_told_to_those_who_do_not_see_them():
     assert outline(moment(2)) == ("frame 2: face box found by frontal, 120 by 130 pixels at 30, 20")
     assert outline(moment(2, box=None, found_by="")) == "frame 2: no face box"
     told = outline(moment(2, found_by="", landmarks=np.zeros((68, 2))))
-    assert "between two found ones" in told
+    assert "interpolated or repeated" in told
     assert told.endswith(", with landmarks")
 
 

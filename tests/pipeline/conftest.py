@@ -1,31 +1,49 @@
 """What several test files walk through: the quick demo, made once."""
 
+import json
+import shutil
 from contextlib import nullcontext
 
 import pytest
 
-from redub.pipeline.demo import run_demo
+from redub.pipeline import demo
 from redub.pipeline.store.project import open_project
+from redub.pipeline.work.executor import Scheduler
+from tests.shared_fixtures import made_once
+
+STEPS = 6
+"""Training steps of each run of the walk; what the tests claim does not need good speech."""
+
+
+def walk(place):
+    """Six scenes of four lines, two runs of a few steps, all in this process.
+
+    Worker processes give the same bytes, as the slow tests check, and each imports everything anew.
+    """
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "Scheduler", lambda name, workers: Scheduler("sync", 1))
+        patch.setattr(demo, "QUICK_STEPS", STEPS)
+        quarantined = demo.run_demo(
+            place / "demo",
+            workers=1,
+            seed=3,
+            quick=True,
+            say=said.append,
+            bar=lambda *words: nullcontext(lambda done, total: None),
+        )
+    assert quarantined == 0
+    (place / "said.json").write_text(json.dumps(said))
 
 
 @pytest.fixture(scope="session")
 def walked(tmp_path_factory):
-    """Six scenes of four lines, two runs of a few steps: the project's folder and what was said."""
-    root = tmp_path_factory.mktemp("walk") / "demo"
-    said: list[str] = []
-    held = run_demo(
-        root,
-        workers=2,
-        seed=3,
-        quick=True,
-        say=said.append,
-        bar=lambda *words: nullcontext(lambda done, total: None),
-    )
-    assert held == 0
-    return root, said
+    """The demo's folder, to be read or copied, and what was said."""
+    place = made_once(tmp_path_factory, "walk", walk)
+    return place / "demo", json.loads((place / "said.json").read_text())
 
 
 @pytest.fixture(scope="session")
-def finished(walked):
-    """The walked project, for tests that change nothing."""
-    return open_project(walked[0])
+def finished(walked, tmp_path_factory):
+    """The walked project, for tests that add to it and change nothing."""
+    return open_project(shutil.copytree(walked[0], tmp_path_factory.mktemp("walk") / "demo"))

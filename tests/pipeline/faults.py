@@ -5,10 +5,9 @@ Used by a test (a few faults) and by ``benchmarks/index_faults.py`` (many).
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,32 +21,28 @@ from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import query_clip
-from tests.pipeline.films import add_source, make_project
+from tests.pipeline.films import INDEXED, add_source, make_project
+from tests.typed import forked
 
 SYNC = Scheduler("sync", 1)
 Answers = dict[str, list[tuple[str, float]]]
 
-BUILDER = """
-import os, sys
-from pathlib import Path
-import redub.pipeline.files as files
-from redub.pipeline.index import build_index
-from redub.pipeline.project import open_project
 
-left = int(sys.argv[2])
-replace = os.replace
+def build_until(root: Path, place: int) -> None:
+    """Build the index anew, in a process that ends just before its ``place``-th rename."""
+    left = place
+    replace = os.replace
 
-def counted(source, target):
-    global left
-    left -= 1
-    if left < 0:
-        os._exit(137)  # nothing is flushed or cleaned up, as by kill -9
-    replace(source, target)
+    def counted(source: str | Path, target: str | Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(137)  # nothing is flushed or cleaned up, as by kill -9
+        replace(source, target)
 
-os.replace = counted
-Path.replace = lambda self, target: counted(self, target)
-build_index(open_project(Path(sys.argv[1])), compact=True)
-"""
+    os.replace = counted
+    Path.replace = lambda self, target: counted(self, target)
+    build_index(open_project(root), compact=True)
 
 
 def answers(root: Path) -> Answers:
@@ -66,7 +61,7 @@ def make_indexed(root: Path, backend: str) -> Path:
             add_source(root / "footage", "scene_2", seed=2)
         project = open_project(root)
         ingest(project, scheduler=SYNC)
-        extract(project, scheduler=SYNC)
+        extract(project, scheduler=SYNC, features=INDEXED)
         build_index(project)
     return root
 
@@ -136,17 +131,11 @@ def kill_sweep(root: Path, places: list[int]) -> Counter[str]:
     for place in places:
         copy = root.parent / f"killed-{place}"
         shutil.copytree(root, copy)
-        done = subprocess.run(
-            [sys.executable, "-c", BUILDER, str(copy), str(place)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode in (0, 137), done.stderr
-        outcome["killed" if done.returncode else "finished"] += 1
+        status = forked(build_until, copy, place)
+        assert status in (0, 137)
+        outcome["killed" if status else "finished"] += 1
         assert answers(copy) == right
         held = current_build(open_project(copy))["number"]
-        assert held == (number if done.returncode else number + 1)
+        assert held == (number if status else number + 1)
         shutil.rmtree(copy)
     return outcome

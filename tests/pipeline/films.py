@@ -14,6 +14,8 @@ from redub.footage.encode import write_clip
 
 RATE = 16_000
 LINES = ("hello my good friend", "we should go home now", "thank you for the water")
+INDEXED = ("scene_emotion", "face_emotion", "text_emotion", "audio_emotion")
+"""What an index is built of; the other features cost most of the time of an extraction."""
 
 
 def voice(seconds: float, *, f0_hz: float, seed: int) -> Waveform:

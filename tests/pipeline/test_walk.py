@@ -43,6 +43,8 @@ from redub.pipeline.store.verify import repair_store, verify_store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import excluded_clips, query_clip
 from redub.training.synthesis import VoiceControl, synthesise
+from tests.pipeline.conftest import STEPS
+from tests.pipeline.films import tree_digest
 from tests.typed import redub
 
 SYNC = Scheduler("sync", 1)
@@ -63,6 +65,23 @@ def test_the_demo_says_where_to_look(walked):
     scenes = {c.source for c in Store(open_project(root)).clips() if c.split == "test"}
     assert {p.name for p in (root / "dubbed").glob("*.mp4")} == scenes
     assert len(list((root / "dubbed").glob("*.take.json"))) == len(scenes)
+
+
+@pytest.mark.slow
+def test_the_demo_as_typed_makes_the_same_store_in_worker_processes(walked, tmp_path):
+    root = tmp_path / "demo"
+    done = redub("demo", root, "--quick", "--seed", "3", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert (root / "report.html").stat().st_size > 100_000
+    here, there = tree_digest(walked[0]), tree_digest(root)
+    rooms = ("clips/", "features/", "index/", "neighbours/")
+    for room in rooms:
+        assert any(name.startswith(room) for name in here), room
+    assert {name: made for name, made in there.items() if name.startswith(rooms)} == {
+        name: made for name, made in here.items() if name.startswith(rooms)
+    }
+    for path in sorted((root / "footage").iterdir()):
+        assert path.read_bytes() == (walked[0] / "footage" / path.name).read_bytes()
 
 
 def test_nobody_retrieves_themselves_or_a_held_out_line(finished):
@@ -178,7 +197,7 @@ def test_a_source_that_is_taken_away_is_live_no_longer_and_comes_back_cheaply(pr
 
 
 def test_samples_of_an_older_checkpoint_are_refused(project):
-    train_run(project, run="authentic", max_steps=34)
+    train_run(project, run="authentic", max_steps=STEPS + 2)
     with pytest.raises(ConfigError, match="redub synthesize authentic"):
         read_samples(project, "authentic", "test")
     synthesize(project, run="authentic")
@@ -192,7 +211,7 @@ def test_a_run_does_not_go_on_under_another_retrieval(project):
     assert not build_index(other).fresh  # K is asked at every search
     retrieve(other)
     with pytest.raises(ConfigError, match=r"trained with other settings: keys\.retrieval"):
-        train_run(other, run="authentic", max_steps=40)
+        train_run(other, run="authentic", max_steps=STEPS + 4)
     assert next_run(other, "authentic") == "authentic-2"
     assert next_run(project, "authentic") == "authentic"  # its own neighbours are still there
 

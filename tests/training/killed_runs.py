@@ -1,6 +1,6 @@
 """One process that trains in children and kills them; run by test_killed_training.py.
 
-    python -m tests.training.killed_runs FOLDER
+    python -m tests.training.killed_runs FOLDER STEPS KILLS
 
 Torch is used on one thread only, which a fork keeps.
 """
@@ -20,11 +20,10 @@ import torch
 
 from redub.model.systems.fastspeech2 import FastSpeech2
 from redub.training import checkpoint
-from redub.training.trainer import train
-from tests.training.made import QUICK, SOUND, make_lines
+from tests.training.made import QUICK, SOUND, make_lines, train
 
-HALF, STEPS, KILLS = 50, 100, 10
-# The system with the cheapest steps: what is tested is the trainer's, and there are 900 of them.
+# The system with the cheapest steps: what is tested is the trainer's, and it takes many of them.
+# Half of the steps must be a multiple of ``validate_every``: every run validates at its end.
 CONFIG = replace(QUICK, system="fastspeech2", validate_every=25, checkpoint_every=7)
 SMALL = replace(
     FastSpeech2.PRESETS["tiny"], width=16, filter_width=16, decoder_layers=1, postnet_channels=4,
@@ -64,25 +63,26 @@ def train_here(folder, steps, *, at_step=None, at_flush=None):
           max_steps=steps, progress=progress)  # fmt: skip
 
 
-def main(root):
+def main(root, steps, kills):
+    half = steps // 2
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         train_here(Path(folder), 1)  # what torch loads at a first step, children have from here
     draw = random.Random(0)
-    said = {"whole": trained(root / "whole", STEPS), "half": trained(root / "half", HALF)}
+    said = {"whole": trained(root / "whole", steps), "half": trained(root / "half", half)}
     said["kills"] = []
-    for number in range(KILLS):
+    for number in range(kills):
         folder = root / f"killed_{number}"
         shutil.copytree(root / "half", folder)
         if number % 2:  # during a save: each flushes four files, of which the last is the manifest
-            saves = STEPS // CONFIG.checkpoint_every - HALF // CONFIG.checkpoint_every
+            saves = steps // CONFIG.checkpoint_every - half // CONFIG.checkpoint_every
             fault = {"at_flush": draw.randrange(4 * saves)}
         else:  # after any step, which is mid-epoch for most
-            fault = {"at_step": draw.randrange(HALF + 1, STEPS)}
-        died = trained(folder, STEPS, **fault)
-        said["kills"].append([died, trained(folder, STEPS), fault])
+            fault = {"at_step": draw.randrange(half + 1, steps)}
+        died = trained(folder, steps, **fault)
+        said["kills"].append([died, trained(folder, steps), fault])
     print(json.dumps(said))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

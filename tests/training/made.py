@@ -7,11 +7,13 @@ import numpy as np
 
 from redub.core.types import AudioSpec
 from redub.model.systems.authentic_dubber import TINY
+from redub.training import trainer
 from redub.training.batching import BatchingConfig
+from redub.training.job import TrainCallbacks, TrainJob
 from redub.training.lines import ContextLine, DubbingLine, FeatureScaler, Hits
+from redub.training.presets import TrainingConfig
 from redub.training.schedule import NoamSchedule
 from redub.training.step import OptimiserConfig
-from redub.training.trainer import TrainingConfig
 
 SOUND = AudioSpec(mel_channels=12)
 WIDTH = {"scene": 4, "face": 5, "text": 6}
@@ -123,3 +125,20 @@ def in_context(lines, *, seed=9):
         sides[place]["previous"] = told[place - 1]
         sides[place - 1]["following"] = told[place]
     return [replace(line, context=side) for line, side in zip(own, sides, strict=True)]
+
+
+CALLBACKS = ("began", "progress", "stop", "show", "observe", "guard")
+
+
+def train(lines_train, lines_validation, config, run_dir, **options):
+    """:func:`redub.training.trainer.train` with the job's and the callbacks' fields as options."""
+    callbacks = {name: options.pop(name) for name in CALLBACKS if name in options}
+    of_job = ("model_config", "audio", "keys", "device")
+    job = TrainJob(
+        lines_train=lines_train,
+        lines_validation=lines_validation,
+        config=config,
+        run_dir=run_dir,
+        **{name: options.pop(name) for name in of_job if name in options},
+    )
+    return trainer.train(job, callbacks=TrainCallbacks(**callbacks), **options)

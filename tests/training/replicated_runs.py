@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 from redub.training.replicas import Replicas
-from redub.training.trainer import train
-from tests.training.made import QUICK, SMALL, SOUND, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
 
 
 def main(folder, steps, accumulate):

@@ -20,9 +20,8 @@ import torch
 from redub.core import stopping
 from redub.core.stopping import SAME_PRESS_S, Stopped, deferred
 from redub.training import checkpoint
-from redub.training.trainer import train
 from tests.training.killed_runs import CONFIG, SMALL
-from tests.training.made import SOUND, make_lines
+from tests.training.made import SOUND, make_lines, train
 
 STEPS = 30
 # Mid-epoch, a step that is validated and saved anyway, and the last step.

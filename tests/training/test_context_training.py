@@ -13,10 +13,9 @@ from redub.training.batching import collate, widths_of
 from redub.training.lines import FeatureScaler
 from redub.training.pretrained import export_weights, read_weights
 from redub.training.synthesis import load_dubber, synthesise
-from redub.training.trainer import train
 from redub.training.units import NOWHERE, fit_units
 from tests.model.systems.test_context_systems import SMALL
-from tests.training.made import QUICK, SOUND, in_context, make_lines
+from tests.training.made import QUICK, SOUND, in_context, make_lines, train
 
 KEYS = {"mel": "m1", "lips": "l1"}
 NAMES = {

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from redub.training import checkpoint
-from tests.training.killed_runs import HALF, KILLS, STEPS
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,23 +23,31 @@ def tensors(value, name=""):
     return {name: value}
 
 
-def test_50_and_50_steps_killed_at_ten_places_end_like_100(tmp_path):
+@pytest.mark.parametrize(
+    ("steps", "kills"),
+    [
+        # One after a step, one during a save; then five of each, anywhere in a longer run.
+        pytest.param(50, 2, id="two"),
+        pytest.param(100, 10, id="ten", marks=pytest.mark.slow),
+    ],
+)
+def test_steps_killed_at_some_places_end_like_steps_that_were_not(tmp_path, steps, kills):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.killed_runs", tmp_path],
+        [sys.executable, "-m", "tests.training.killed_runs", tmp_path, str(steps), str(kills)],
         capture_output=True, text=True, cwd=ROOT, check=True,
     )  # fmt: skip
     said = json.loads(done.stdout)
     assert (said["whole"], said["half"]) == (0, 0)
-    assert len(said["kills"]) == KILLS
+    assert len(said["kills"]) == kills
     whole = checkpoint.newest(tmp_path / "whole" / "checkpoints")
     wanted = tensors({"weights": dict(whole.weights), "state": dict(whole.state)})
-    assert whole.step == STEPS
-    assert checkpoint.newest(tmp_path / "half" / "checkpoints").step == HALF
+    assert whole.step == steps
+    assert checkpoint.newest(tmp_path / "half" / "checkpoints").step == steps // 2
     for number, (died, resumed, fault) in enumerate(said["kills"]):
         assert (died, resumed) == (-9, 0), fault
         folder = tmp_path / f"killed_{number}"
         found = checkpoint.newest(folder / "checkpoints")
-        assert found.step == STEPS
+        assert found.step == steps
         assert found.record == whole.record
         ours = tensors({"weights": dict(found.weights), "state": dict(found.state)})
         assert ours.keys() == wanted.keys()

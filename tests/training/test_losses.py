@@ -20,7 +20,7 @@ from redub.training.losses import (
     masked_mean,
     unit_loss,
 )
-from redub.training.trainer import TrainingConfig
+from redub.training.presets import TrainingConfig
 
 
 def mask(lengths, longest):

@@ -14,7 +14,7 @@ from redub.training.batching import widths_of
 from redub.training.lines import FeatureScaler
 from redub.training.mel_base import RIDGE, fit_mel_base
 from redub.training.synthesis import load_dubber, synthesise
-from redub.training.trainer import train
+from tests.training.made import train
 
 PLAIN = FeatureScaler({})
 

@@ -10,9 +10,9 @@ import torch
 import redub.training.step as steps
 from redub.training import checkpoint
 from redub.training.batching import BatchingConfig
+from redub.training.epoch_plan import halves
 from redub.training.step import OutOfMemoryError
-from redub.training.trainer import halves, train
-from tests.training.made import QUICK, SMALL, SOUND, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
 
 ROOMY = replace(QUICK, batching=BatchingConfig(frames_per_batch=400, lines_per_batch=4))
 

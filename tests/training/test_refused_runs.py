@@ -13,11 +13,11 @@ import torch
 from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, RedubError
 from redub.training import checkpoint
 from redub.training.losses import LossWeights
+from redub.training.presets import TrainingConfig
 from redub.training.pretrained import META, export_weights, read_weights
 from redub.training.schedule import NoamSchedule
 from redub.training.step import OptimiserConfig
-from redub.training.trainer import TrainingConfig, train
-from tests.training.made import QUICK, SMALL, SOUND, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
 
 STEADY = replace(QUICK, validate_every=100, checkpoint_every=2, keep_last=9)
 
@@ -82,7 +82,7 @@ def test_starting_over_is_refused_before_anything_is_removed(run, whole, tmp_pat
     with pytest.raises(ModelRefusedError, match=r"model\.width"):
         go(run, 2, resume=False, start_from=weights, model=replace(SMALL, width=24))
     assert steps(run) == [2, 4, 6]
-    with pytest.raises(ConfigError, match="has learnt for 6 steps already"):
+    with pytest.raises(ConfigError, match="was trained for 6 steps already"):
         go(run, 8, start_from=weights)
     report = go(run, 2, resume=False, start_from=weights)
     assert steps(run) == [2]

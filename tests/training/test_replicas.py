@@ -11,9 +11,9 @@ import torch
 
 from redub.core.errors import ConfigError
 from redub.training import checkpoint
+from redub.training.epoch_plan import batch_seed
 from redub.training.replicas import ALONE, Replicas
-from redub.training.trainer import batch_seed, train
-from tests.training.made import QUICK, SMALL, SOUND, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,13 +34,14 @@ def rows(folder):
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(tmp_path):
-    # 8 lines make 5 batches of an epoch: every other step of two batches ends an epoch with one.
+@pytest.mark.parametrize("steps", [7, pytest.param(20, marks=pytest.mark.slow)])
+def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(tmp_path, steps):
+    # 8 lines make 5 batches of an epoch: every third step has one batch, the last of its epoch.
     for processes, name in ((1, "one"), (2, "two")):
-        replicated(tmp_path / name, processes, 20, 2)
+        replicated(tmp_path / name, processes, steps, 2)
     one, two = (checkpoint.newest(tmp_path / name / "checkpoints") for name in ("one", "two"))
-    assert one.step == two.step == 20
-    assert two.state["epoch"] == one.state["epoch"] >= 4
+    assert one.step == two.step == steps
+    assert two.state["epoch"] == one.state["epoch"] >= steps // 5
     for name, value in one.weights.items():
         torch.testing.assert_close(two.weights[name], value, rtol=1e-6, atol=1e-6)
     wanted, found = rows(tmp_path / "one"), rows(tmp_path / "two")

@@ -9,7 +9,7 @@ from redub.core.phonemes import id_of
 from redub.model.registry import system
 from redub.training import checkpoint
 from redub.training.synthesis import SPEECH, VoiceControl, level_of, load_dubber, synthesise
-from redub.training.trainer import train
+from tests.training.made import train
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""Speech states take up emotion knowledge, from the basic graph to the direct one.
+"""Aggregation of emotion graphs: speech states attend to the nodes of each graph.
 
 Source: Authentic-Dubber (arXiv:2511.14249), emotion-knowledge-based speech synthesiser:
 E = Conv1D([q ; CrossAttention(q, graph, graph)]), applied once per graph.
+
 Letters: B batch, T mel frames, N nodes, D model width.
 """
 
@@ -19,7 +20,7 @@ from redub.model.output import GraphReading
 
 
 class Aggregator(nn.Module):
-    """One cross-attention to nodes, joined with its query by a k = 1 convolution."""
+    """Cross-attention to nodes, whose result is combined with the query by a k = 1 convolution."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -29,9 +30,15 @@ class Aggregator(nn.Module):
     def forward(
         self, query: Tensor, nodes: Tensor, valid: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, D) speech states that have read (B, N, D) nodes, and (B, T, N) how.
+        """Attend from speech states to nodes.
 
-        ``bias`` (B, N) says which nodes are worth less.
+        Args:
+            query: (B, T, D).
+            nodes: (B, N, D). valid: (B, N) bool.
+            bias: (B, N), added to the attention scores; negative for less similar hits.
+
+        Returns:
+            New states (B, T, D) and the attention weights (B, T, N).
         """
         read = self.attention.with_weights(query, nodes, valid, bias)
         joined: Tensor = self.join(torch.cat((query, read.context), dim=-1))
@@ -39,7 +46,7 @@ class Aggregator(nn.Module):
 
 
 class Knowledge(NamedTuple):
-    """Speech states with emotion, and how each graph was read on the way."""
+    """Speech states with emotion, and the attention weights to each graph."""
 
     states: Tensor  # (B, T, D)
     readings: tuple[GraphReading, ...]
@@ -53,7 +60,7 @@ class HierarchicalAggregation(nn.Module):
         self.levels = nn.ModuleList(Aggregator(width, dropout) for _ in range(graphs))
 
     def forward(self, states: Tensor, graphs: Mapping[str, EncodedGraph]) -> Knowledge:
-        """Take up the graphs; padded frames are computed too and mean nothing."""
+        """Add the graphs to states (B, T, D) one after another; padded frames are not masked."""
         readings = []
         for level, (name, graph) in zip(self.levels, graphs.items(), strict=True):
             states, weights = level(states, graph.nodes, graph.valid, graph.bias)
@@ -64,7 +71,7 @@ class HierarchicalAggregation(nn.Module):
 class FlatAggregation(nn.Module):
     """One aggregator that reads the nodes of all graphs at once (ablation row 12).
 
-    The shares of a graph's nodes sum to what that graph was worth, not to 1.
+    The attention weights sum to 1 over the nodes of all graphs, not over those of one graph.
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -72,7 +79,7 @@ class FlatAggregation(nn.Module):
         self.level = Aggregator(width, dropout)
 
     def forward(self, states: Tensor, graphs: Mapping[str, EncodedGraph]) -> Knowledge:
-        """Take up the graphs; padded frames are computed too and mean nothing."""
+        """Add all graphs to states (B, T, D) at once; padded frames are not masked."""
         nodes = torch.cat([graph.nodes for graph in graphs.values()], dim=1)
         valid = torch.cat([graph.valid for graph in graphs.values()], dim=1)
         bias = torch.cat([graph.bias for graph in graphs.values()], dim=1)

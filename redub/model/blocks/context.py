@@ -1,10 +1,13 @@
-"""What the lines before and after say about this one: multiscale, multimodal, interacting.
+"""Context encoder: multiscale, multimodal features of the adjacent utterances.
 
-Source: M2CI-Dubber (arXiv:2412.18748), sections II-A to II-D; what the paper leaves open is listed
-in ``docs/models/m2ci_dubber.md``. Both neighbours pass the same encoder. A modality of a neighbour
-is told at two scales, by one vector and by a sequence of about phoneme length; both meet the words
-of the current line, so every sequence has as many steps as the current line has phonemes.
-Letters: B batch, P phonemes of the current line, L steps, T mel frames, D model width.
+Source: M2CI-Dubber (arXiv:2412.18748), sections II-A to II-D; decisions on what the paper leaves
+open are in ``docs/models/m2ci_dubber.md``. The previous and the next utterance use the same
+encoder. Each modality has features at two scales: one vector (sentence level), and a sequence with
+steps of about phoneme length. Both are combined with the phonemes of the current utterance, so that
+every sequence has as many steps as the current utterance has phonemes.
+
+Letters: B batch, P phonemes of the current utterance, L steps of an adjacent utterance, F feature
+frames, G sequences, T mel frames, D model width.
 """
 
 from __future__ import annotations
@@ -34,14 +37,16 @@ Place = Literal["aggregation", "fusion"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextConfig:
-    """Sizes and parts; each row of Table II is one of the switches.
+    """Settings of the context encoder; each row of the ablation Table II is one setting.
 
-    sides: rows 13 and 14. modalities: rows 10 to 12. scales: rows 2 and 3. interaction: where the
-    context meets the current words (rows 7 to 9). aggregation, fusion, adaptor: the three parts;
-    without one its inputs are joined plainly (rows 4 to 6).
-    current_intra: the current words have edges in time, which the paper leaves open.
-    boundary: a line without a neighbour has a learned state instead (``learned``), or is left out
-        of training (``triples``, as the published corpus).
+    sides: adjacent utterances that are used (rows 13 and 14).
+    modalities: rows 10 to 12. scales: rows 2 and 3.
+    interaction: parts in which the context interacts with the current phonemes (rows 7 to 9).
+    aggregation, fusion, adaptor: whether each of the three parts is used; otherwise its inputs are
+        combined by a linear layer or a mean (rows 4 to 6).
+    current_intra: the current phonemes have intra-modal edges (the paper leaves this open).
+    boundary: utterances without an adjacent utterance use a learned state (``learned``), or are
+        left out of training (``triples``, as in the published corpus).
     """
 
     sides: tuple[Side, ...] = ("previous", "following")
@@ -66,11 +71,14 @@ class ContextConfig:
         check_sizes(self)
         for name in ("sides", "modalities", "scales"):
             if not getattr(self, name):
-                raise ConfigError(f"context.{name} is empty; a system without context is another")
+                raise ConfigError(
+                    f"context.{name} must not be empty; use hpm_dubbing for a system without "
+                    "context"
+                )
         for name in ("sides", "modalities", "scales", "interaction"):
             chosen = getattr(self, name)
             if len(set(chosen)) < len(chosen):
-                raise ConfigError(f"context.{name} names one twice: {', '.join(chosen)}")
+                raise ConfigError(f"context.{name} names a value twice: {', '.join(chosen)}")
         if self.kernel % 2 == 0:
             raise ConfigError(f"context.kernel is {self.kernel}; an odd number keeps lengths")
 
@@ -81,17 +89,17 @@ TINY_CONTEXT = ContextConfig(
 
 
 class Told(NamedTuple):
-    """One modality of a neighbour, at both scales."""
+    """Context features of one modality of an adjacent utterance, at both scales."""
 
-    whole: Tensor | None  # (B, D)
-    steps: Tensor | None  # (B, L, D)
+    whole: Tensor | None  # (B, D) sentence level
+    steps: Tensor | None  # (B, L, D) about phoneme level
     steps_valid: Tensor | None  # (B, L) bool, at least one True per row
 
 
 class QuasiPhonemes(Downsample):
-    """Frames to steps of about a phoneme's length: halve the clock, then one FFT block.
+    """Downsamples frames to steps of about phoneme length, then applies one FFT block.
 
-    In the order of the paper: the tanh comes before the linear layer.
+    As in the paper, the tanh comes before the linear layer.
     """
 
     def __init__(self, inputs: int, halvings: int, width: int, config: ContextConfig) -> None:
@@ -102,13 +110,17 @@ class QuasiPhonemes(Downsample):
         )
 
     def forward(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, F, inputs) to (B, floor(F / 2^n), width), and which steps are real."""
+        """Convert (B, F, inputs) to (B, floor(F / 2^n), width), with its mask."""
         states, valid = self.halved(states, valid)
         return self.block(self.to_width(states.tanh()), valid), valid
 
 
 class MultiscaleAggregator(nn.Module):
-    """One modality of a neighbour in as many steps as the current line has phonemes."""
+    """Aggregates one modality of an adjacent utterance to one step per current phoneme.
+
+    The current phonemes are fused with the sentence-level feature, attend to themselves and to the
+    steps of the adjacent utterance, and are fused with the sentence-level feature again.
+    """
 
     def __init__(self, width: int, config: ContextConfig) -> None:
         super().__init__()
@@ -126,15 +138,20 @@ class MultiscaleAggregator(nn.Module):
         )
         self.keep = nn.Linear(2 * width, width) if with_whole else None
 
-    def forward(self, current: Tensor, valid: Tensor, told: Told) -> Tensor:
-        """(B, P, D) from current words, or what stands for them, and one modality."""
+    def forward(self, current: Tensor, valid: Tensor, features: Told) -> Tensor:
+        """Aggregate one modality; returns (B, P, D), padded phonemes are 0.
+
+        Args:
+            current: (B, P, D) current phonemes, or a learned query instead of them.
+            valid: (B, P) bool.
+        """
         states, whole = current, None
-        if self.meet is not None and told.whole is not None:
-            whole = told.whole.unsqueeze(1).expand_as(states)
+        if self.meet is not None and features.whole is not None:
+            whole = features.whole.unsqueeze(1).expand_as(states)
             states = self.meet(torch.cat((states, whole), dim=-1))
         states = self.norm_among(states + self.among(states, states, valid))
-        if self.across is not None and self.norm_across is not None and told.steps is not None:
-            read = self.across(states, told.steps, told.steps_valid)
+        if self.across is not None and self.norm_across is not None and features.steps is not None:
+            read = self.across(states, features.steps, features.steps_valid)
             states = self.norm_across(states + read)
         states = self.block(states, valid)
         if self.keep is not None and whole is not None:
@@ -144,23 +161,23 @@ class MultiscaleAggregator(nn.Module):
 
 
 class PlainAggregator(nn.Module):
-    """Instead of aggregation (row 4): the means of both scales, the same at every step."""
+    """Replacement of the aggregation (row 4): means of both scales, equal at all steps."""
 
     def __init__(self, width: int, config: ContextConfig) -> None:
         super().__init__()
         self.join = nn.Linear(len(config.scales) * width, width)
 
-    def forward(self, current: Tensor, valid: Tensor, told: Told) -> Tensor:
-        """(B, P, D); the current words only say how many steps there are."""
-        parts = [] if told.whole is None else [told.whole]
-        if told.steps is not None and told.steps_valid is not None:
-            parts.append(Downsample.mean(told.steps, told.steps_valid))
+    def forward(self, current: Tensor, valid: Tensor, features: Told) -> Tensor:
+        """Return (B, P, D); ``current`` determines the number of steps only."""
+        parts = [] if features.whole is None else [features.whole]
+        if features.steps is not None and features.steps_valid is not None:
+            parts.append(Downsample.mean(features.steps, features.steps_valid))
         joined: Tensor = self.join(torch.cat(parts, dim=-1)).unsqueeze(1)
         return joined.expand_as(current) * valid.unsqueeze(-1)
 
 
 class ContextEncoder(nn.Module):
-    """A neighbour, met by the current words: (B, P, D)."""
+    """Encodes one adjacent utterance, with interaction with the current phonemes, to (B, P, D)."""
 
     def __init__(self, config: ContextConfig, width: int, widths: FeatureWidths) -> None:
         super().__init__()
@@ -183,7 +200,7 @@ class ContextEncoder(nn.Module):
             self.frames["audio"] = QuasiPhonemes(widths.frames_of_sound, 4, width, config)
         kind = MultiscaleAggregator if config.aggregation else PlainAggregator
         self.aggregators = nn.ModuleDict({m: kind(width, config) for m in modalities})
-        # What asks instead of the current words where they are not to be met (row 7).
+        # Learned query instead of the current phonemes, without interaction in aggregation (row 7).
         self.nobody = (
             None if "aggregation" in config.interaction else nn.Parameter(torch.zeros(width))
         )
@@ -199,18 +216,23 @@ class ContextEncoder(nn.Module):
     def forward(
         self, current: Tensor, valid: Tensor, context: Context, text: Tensor | None
     ) -> Tensor:
-        """Encode one side.
+        """Encode one adjacent utterance.
 
         Args:
-            current: (B, P, D) words of the current line.
-            text: (B, P', D) words of the neighbour, where they are read.
+            current: (B, P, D) phoneme states of the current utterance.
+            valid: (B, P) bool.
+            text: (B, P', D) phoneme states of the adjacent utterance; None if text is not used at
+                the local scale.
+
+        Returns:
+            (B, P, D), padded phonemes are 0.
         """
-        asking = current
+        query = current
         if self.nobody is not None:
-            asking = (self.nobody + count_up(current)).expand_as(current)
-        asking = asking * valid.unsqueeze(-1)
+            query = (self.nobody + count_up(current)).expand_as(current)
+        query = query * valid.unsqueeze(-1)
         sequences = [
-            self.aggregators[m](asking, valid, self._told(m, context, text))
+            self.aggregators[m](query, valid, self._told(m, context, text))
             for m in self.config.modalities
         ]
         if self.with_current:
@@ -227,6 +249,7 @@ class ContextEncoder(nn.Module):
         return joined * valid.unsqueeze(-1)
 
     def _told(self, modality: str, context: Context, text: Tensor | None) -> Told:
+        """Compute the features of one modality; learned states replace missing features."""
         whole, steps, steps_valid = None, None, None
         if modality in self.whole:
             place = CONTEXT_MODALITIES.index(modality)
@@ -249,11 +272,12 @@ class ContextEncoder(nn.Module):
 
 
 class ContextAdaptor(nn.Module):
-    """States on the mel's clock take up both neighbours (section II-D).
+    """Adds the context of both adjacent utterances to speech states (section II-D).
 
-    The gate is a sigmoid per channel; without the adaptor (row 6) the mean over both sides and all
-    steps is added instead. A line is given no context by leaving the side out of the
-    config, not by a batch without it: what is not there has learned states.
+    A gate (sigmoid per channel) weights the two sides; then the speech states attend to the result.
+    Without the adaptor (row 6) the mean over both sides and all steps is added instead. To use no
+    context of a side, leave it out of ``sides``: missing features in a batch are replaced by
+    learned states.
     """
 
     def __init__(self, config: ContextConfig, width: int, widths: FeatureWidths) -> None:
@@ -282,7 +306,7 @@ class ContextAdaptor(nn.Module):
         self.add = None if config.adaptor else nn.Linear(width, width)
 
     def forward(self, states: Tensor, batch: DubbingBatch) -> Tensor:
-        """(B, T, D) with what the context adds."""
+        """Add context to speech states (B, T, D)."""
         valid = batch.phonemes_valid
         current = self.text(batch.phonemes, valid)
         sides = []
@@ -294,14 +318,15 @@ class ContextAdaptor(nn.Module):
                 text = self.text(context.phonemes, context.phonemes_valid)
             sides.append(self.encoder(current, valid, context, text))
         if self.gate is None:  # one side, or no adaptor
-            told = torch.stack(sides).mean(0)
+            context_states = torch.stack(sides).mean(0)
         else:
             share = self.gate(torch.cat(sides, dim=-1)).sigmoid()
-            told = share * sides[0] + (1 - share) * sides[1]
+            context_states = share * sides[0] + (1 - share) * sides[1]
         if self.read is not None:
-            added: Tensor = self.read(states, told, valid)
+            added: Tensor = self.read(states, context_states, valid)
             return states + added
         assert self.add is not None
-        mean = (told * valid.unsqueeze(-1)).sum(1) / valid.sum(1, keepdim=True).clamp(min=1)
+        total = (context_states * valid.unsqueeze(-1)).sum(1)
+        mean = total / valid.sum(1, keepdim=True).clamp(min=1)
         plain: Tensor = self.add(mean).unsqueeze(1)
         return states + plain

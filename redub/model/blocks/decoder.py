@@ -1,8 +1,9 @@
-"""Speech states to mel, coloured by the voice at every layer, then refined.
+"""Mel decoder with style-adaptive layer norms, and the post-net.
 
 Source: StyleDubber (arXiv:2402.12636), mel decoder with style-adaptive layer norm; post-net of
 Tacotron 2 (arXiv:1712.05884), section 2.2, with one style-adaptive norm shared by its layers.
-Positions are added, which the released decoder lacks (``positions`` False).
+Positional encodings are added, which the released decoder lacks (``positions`` False).
+
 Letters: B batch, T mel frames, C mel channels, D model width, S style width.
 """
 
@@ -51,8 +52,8 @@ class MelDecoder(nn.Module):
 
         Args:
             states: (B, T, D).
-            style: (B, S), the voice.
-            harmonics: (B, T, C) comb of the pitch; the decoder says how deep it is cut.
+            style: (B, S), the speaker vector.
+            harmonics: (B, T, C) harmonic template of the pitch; the decoder predicts its depth.
 
         Returns:
             (B, T, C); padded frames are 0.
@@ -68,7 +69,7 @@ class MelDecoder(nn.Module):
 
 
 class PostNet(nn.Module):
-    """A stack of convolutions whose output is added to the mel; plain without ``style_width``."""
+    """Convolutions whose output is added to the mel; style-adaptive norm if ``style_width``."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class PostNet(nn.Module):
         self.convolutions = nn.ModuleList(
             TimeConv(before, after, kernel) for before, after in pairwise(widths)
         )
-        # The last gain is 0, so that the net starts by adding nothing.
+        # The last gain is 0, so that an untrained post-net adds 0.
         gains = [1.0] * (layers - 1) + [0.0]
         pairs = zip(widths[1:], gains, strict=True)
         self.norms = nn.ModuleList(MaskedBatchNorm(after, gain=gain) for after, gain in pairs)
@@ -93,7 +94,7 @@ class PostNet(nn.Module):
         self.drop = Dropout(dropout)
 
     def forward(self, mel: Tensor, valid: Tensor, style: Tensor | None = None) -> Tensor:
-        """What to add to a mel (B, T, C); padded frames are 0."""
+        """Compute the correction of a mel (B, T, C); padded frames are 0."""
         states = mel
         last = len(self.convolutions) - 1
         for layer, (convolve, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):

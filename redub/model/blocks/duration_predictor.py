@@ -1,7 +1,8 @@
-"""One number per phoneme, and how long each phoneme lasts.
+"""Variance predictor (one number per phoneme or frame) and duration predictor.
 
 Source: FastSpeech 2 (arXiv:2006.04558), variance predictor; StyleDubber (arXiv:2402.12636) predicts
-durations so from the aligned lips.
+durations from the aligned lips with the same network.
+
 Letters: B batch, P phonemes, D model width.
 """
 
@@ -15,7 +16,7 @@ from redub.model.layers.dropout import Dropout
 
 
 class VariancePredictor(nn.Module):
-    """Two convolutions, then one number."""
+    """Two convolutions and a linear layer to one number per phoneme or frame."""
 
     def __init__(self, width: int, *, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class VariancePredictor(nn.Module):
 
 
 class DurationPredictor(VariancePredictor):
-    """The same with a positive output: log(frames + 1)."""
+    """Variance predictor with a non-negative output: log(frames + 1)."""
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
         """Predict from (B, P, D); returns (B, P), >= 0, and 0 at padded phonemes."""

@@ -1,8 +1,10 @@
-"""The three emotion graphs: what the line shows, what similar footage shows, how that sounded.
+"""Emotion graphs of an utterance and of its retrieved clips.
 
 Source: Authentic-Dubber (arXiv:2511.14249), progressive graph-based speech generation. The basic
-graph holds the line's scene, face and text; the indirect one adds the K hits of each; the direct
-one adds the sound of every hit, tied, as in the released code, to the node that asked for it.
+graph has nodes for scene, face and text of the utterance. The indirect graph adds the K hits of
+each modality. The direct graph adds the audio of every hit, connected to the modality that
+retrieved it, as in the released code.
+
 Letters: B batch, N nodes, K references per modality, M modalities, D model width, H heads,
 R relation codes (0 = no edge).
 """
@@ -28,11 +30,14 @@ NO_EDGE, BETWEEN_MODALITIES, MODALITY_TO_HIT, MODALITY_TO_SOUND = range(4)
 def relations(
     hits: int, *, with_hits: bool, with_sound: bool, sound_on_hits: bool = False
 ) -> Tensor:
-    """The (N, N) relation codes of one graph: symmetric, 0 on the diagonal.
+    """Build the (N, N) relation codes of one graph: symmetric, 0 on the diagonal.
 
-    Node order: scene, face, text; K scene hits, K face hits, K text hits; then the sound of those
-    hits in the same order. A hit is tied to the modality that found it. So is its sound, or with
-    ``sound_on_hits`` the sound is tied to its hit.
+    Node order: scene, face, text; K scene hits, K face hits, K text hits; then the audio of these
+    hits in the same order. A hit is connected to the modality that retrieved it; its audio, too, or
+    with ``sound_on_hits`` to the hit.
+
+    Args:
+        hits: K.
     """
     blocks = ([MODALITY_TO_HIT] if with_hits else []) + ([MODALITY_TO_SOUND] if with_sound else [])
     modality = torch.arange(MODALITY_COUNT)
@@ -52,8 +57,8 @@ def relations(
 class RelationalAttention(nn.Module):
     """Graph attention whose scores also depend on the kind of edge.
 
-    The published score is a . [Wh_i ; Wh_j ; onehot(relation)]; cut into its three parts it is a
-    sum of two node terms and one edge term, so no (B, N, N, 2D) tensor is built.
+    The published score is a . [Wh_i ; Wh_j ; onehot(relation)]. It is computed as a sum of a query
+    term, a key term and an edge term, so that no (B, N, N, 2D) tensor is needed.
     """
 
     def __init__(
@@ -70,27 +75,27 @@ class RelationalAttention(nn.Module):
             nn.init.xavier_uniform_(self.score[head], gain=1.414)
 
     def forward(self, nodes: Tensor, codes: Tensor, edges: Tensor, bias: Tensor) -> Messages:
-        """Gather messages.
+        """Compute the attention messages.
 
         Args:
             nodes: (B, N, inputs).
             codes: (N, N) int64 relation codes.
-            edges: (B, N, N) bool, True where both ends are real and tied.
+            edges: (B, N, N) bool, True where both nodes are valid and connected.
             bias: (B, N, N) or broadcastable, added to the scores.
         """
         projected = torch.einsum("bnd,hde->bhne", nodes, self.weight)
         score, width = self.score[..., 0], self.width  # (H, 2D + R)
-        looker, looked_at, relation = (
+        query_weight, key_weight, relation = (
             score[:, :width],
             score[:, width:][:, :width],
             score[:, 2 * width :],
         )
-        scores = torch.einsum("bhne,he->bhn", projected, looker).unsqueeze(-1)
-        scores = scores + torch.einsum("bhne,he->bhn", projected, looked_at).unsqueeze(-2)
+        scores = torch.einsum("bhne,he->bhn", projected, query_weight).unsqueeze(-1)
+        scores = scores + torch.einsum("bhne,he->bhn", projected, key_weight).unsqueeze(-2)
         scores = scores + relation[:, codes]  # (B, H, N, N)
         scores = F.leaky_relu(scores, 0.2) + bias.unsqueeze(-3)
         scores = scores.masked_fill(~edges.unsqueeze(1), -9e15)
-        # A node without neighbours would otherwise attend evenly to nodes it is not tied to.
+        # Without this mask, a node without edges would attend evenly to all nodes.
         attention = scores.softmax(-1) * edges.unsqueeze(1)  # (B, H, N, N)
         message = dropout(attention, self.dropout, self.training) @ projected
         message = F.layer_norm(message, (self.width,)) * self.gain + self.offset
@@ -98,10 +103,10 @@ class RelationalAttention(nn.Module):
 
 
 class Messages(NamedTuple):
-    """What each node was told, and by whom."""
+    """Attention messages of all nodes, and the attention weights."""
 
     states: Tensor  # (B, N, H * D)
-    attention: Tensor  # (B, H, N, N), rows sum to 1, or to 0 for a node without neighbours
+    attention: Tensor  # (B, H, N, N), rows sum to 1, or to 0 for a node without edges
 
 
 class GraphEncoder(nn.Module):
@@ -116,7 +121,12 @@ class GraphEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, nodes: Tensor, valid: Tensor, codes: Tensor, bias: Tensor) -> EncodedGraph:
-        """Encode (B, N, D) nodes; nodes that are not ``valid`` neither speak nor listen."""
+        """Encode nodes (B, N, D); nodes that are not ``valid`` have no edges and become 0.
+
+        Args:
+            codes: (N, N) relation codes.
+            bias: (B, 1, N), added to the attention scores of each key node.
+        """
         edges = (codes != NO_EDGE) & valid.unsqueeze(1) & valid.unsqueeze(2)  # (B, N, N)
         first = self.first(self.drop(nodes), codes, edges, bias)
         second = self.second(self.drop(F.gelu(first.states)), codes, edges, bias)
@@ -126,16 +136,16 @@ class GraphEncoder(nn.Module):
 
 
 class EncodedGraph(NamedTuple):
-    """One graph: its nodes are not pooled, the synthesiser reads them one by one."""
+    """One encoded graph; its nodes are not pooled, the speech states attend to each of them."""
 
-    nodes: Tensor  # (B, N, D), 0 where not real
+    nodes: Tensor  # (B, N, D), 0 where not valid
     valid: Tensor  # (B, N) bool
     attention: Tensor  # (B, H + 1, N, N)
-    bias: Tensor  # (B, N) added to the score of a node, whoever looks at it
+    bias: Tensor  # (B, N), added to the attention scores of a node for all queries
 
 
 class GraphStage(nn.Module):
-    """New nodes are projected, joined to the nodes known so far, and encoded together."""
+    """Projections of the new nodes of one graph, and the encoder of all its nodes."""
 
     def __init__(
         self, inputs: tuple[int, ...], width: int, heads: int, relation_codes: int, dropout: float
@@ -145,40 +155,42 @@ class GraphStage(nn.Module):
         self.encoder = GraphEncoder(width, heads, relation_codes, dropout)
 
     def project(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Blocks (B, n, inputs), three or more, to one (B, sum of n, D)."""
+        """Project three or more blocks (B, n, inputs) and concatenate them: (B, sum of n, D)."""
         pairs = zip(self.projections, vectors, strict=True)
         return torch.cat([projection(block) for projection, block in pairs], dim=1)
 
 
 class Retrieved(NamedTuple):
-    """The hits of the three queries; K may be 0."""
+    """Hits of the three query modalities; K may be 0."""
 
-    vectors: tuple[Tensor, Tensor, Tensor]  # (B, K, width) each
-    sound: Tensor  # (B, M, K, audio)
-    score: Tensor  # (B, M, K)
+    vectors: tuple[Tensor, Tensor, Tensor]  # (B, K, width) each: scene, face, text
+    sound: Tensor  # (B, M, K, audio) audio emotion vector of each hit
+    score: Tensor  # (B, M, K) similarity
     valid: Tensor  # (B, M, K) bool
 
 
 class Stage(NamedTuple):
-    """One graph of a chain: what it adds to the nodes of the graph before it."""
+    """One graph of the sequence: the nodes that it adds to those of the graph before it."""
 
     name: str
-    own: bool  # scene, face and text of the line
-    hits: bool
-    sound: bool
+    own: bool  # scene, face and text of the utterance
+    hits: bool  # vectors of the hits
+    sound: bool  # audio of the hits
 
     def relation_codes(self, with_hits: bool) -> int:
-        """How wide the one-hot relation of its scores is; 0, no edge, counts."""
+        """Return the number of relation codes, R, including code 0 (no edge)."""
         return 4 if self.sound else 3 if with_hits else 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphPlan:
-    """Which graphs there are (Authentic-Dubber, ablation rows 8, 9, 11).
+    """The graphs of a system (Authentic-Dubber, ablation rows 8, 9, 11).
 
-    ``staged`` False puts all nodes into one graph that is encoded once. ``indirect`` and ``direct``
-    leave out the hits or their sound. ``sound_on_hits`` ties a sound to its hit, as the paper may
-    be read; the released code ties it to the modality that asked.
+    staged: encode one graph after another; False puts all nodes into one graph that is encoded
+        once.
+    indirect: use the hits. direct: use the audio of the hits.
+    sound_on_hits: connect the audio of a hit to the hit, one possible reading of the paper; the
+        released code connects it to the modality that retrieved the hit.
     """
 
     staged: bool = True
@@ -187,16 +199,16 @@ class GraphPlan:
     sound_on_hits: bool = False
 
     def stages(self) -> list[Stage]:
-        """The graphs in the order in which they are encoded and read."""
+        """List the graphs in the order in which they are encoded and read."""
         if not self.staged:
             return [Stage("single", True, self.indirect, self.direct)]
-        wanted = [Stage("basic", True, False, False)]
-        wanted += [Stage("indirect", False, True, False)] * self.indirect
-        return wanted + [Stage("direct", False, False, True)] * self.direct
+        stages = [Stage("basic", True, False, False)]
+        stages += [Stage("indirect", False, True, False)] * self.indirect
+        return stages + [Stage("direct", False, False, True)] * self.direct
 
 
 class EmotionGraphs(nn.Module):
-    """Basic, then indirect, then direct; each stage starts from the encoded stage before."""
+    """Encodes the basic, indirect and direct graph; each starts from the encoded previous nodes."""
 
     def __init__(
         self,
@@ -218,8 +230,9 @@ class EmotionGraphs(nn.Module):
             inputs = own * stage.own + own * stage.hits + sound * stage.sound
             codes = stage.relation_codes(with_hits)
             self.stages[stage.name] = GraphStage(inputs, width, heads, codes, dropout)
-        # How much a better score speaks for a hit; 0 is the published graph. Cosines of hits differ
-        # by hundredths, and so many steps as a small corpus allows do not move it far.
+        # Weight of the similarity in the attention; 0 is the published graph. The initial value is
+        # large, because cosines of hits differ by hundredths only, and the few training steps on a
+        # small corpus do not change it much.
         self.sharpness = nn.Parameter(torch.full((1,), SHARPNESS)) if score_aware else None
 
     def forward(
@@ -230,14 +243,14 @@ class EmotionGraphs(nn.Module):
         Args:
             modalities: (B, width) scene, face and text vectors.
             modalities_valid: (B, M) bool.
-            found: what was retrieved for each of them.
+            found: hits of each modality.
 
         Returns:
-            By name; with the published plan graphs of 3, 3 + 3K and 3 + 6K nodes.
+            Encoded graphs by name; with the published plan they have 3, 3 + 3K and 3 + 6K nodes.
         """
-        lines, _, hits = found.score.shape
+        utterances, _, hits = found.score.shape
         own = tuple(vector.unsqueeze(1) for vector in modalities)
-        nodes = modalities[0].new_zeros(lines, 0, 0)
+        nodes = modalities[0].new_zeros(utterances, 0, 0)
         valid = modalities_valid[:, :0]  # (B, N), grows with every stage
         with_hits = with_sound = False
         graphs = {}
@@ -270,11 +283,18 @@ class EmotionGraphs(nn.Module):
         return stage
 
     def _bias(self, found: Retrieved, *, blocks: int) -> Tensor:
-        """(B, 1, N): how much less a hit is listened to than the best hit of its query."""
-        lines, _, hits = found.score.shape
-        base = found.score.new_zeros(lines, MODALITY_COUNT)
+        """Compute the (B, 1, N) score bias of the nodes.
+
+        The bias of a hit and of its audio is ``sharpness`` times the difference of its similarity
+        to that of the best hit of the same query; 0 for all other nodes.
+
+        Args:
+            blocks: number of blocks of hit nodes: vectors, audio.
+        """
+        utterances, _, hits = found.score.shape
+        base = found.score.new_zeros(utterances, MODALITY_COUNT)
         if self.sharpness is None or hits == 0:
-            leaf = found.score.new_zeros(lines, MODALITY_COUNT * hits)
+            leaf = found.score.new_zeros(utterances, MODALITY_COUNT * hits)
         else:
             score = found.score.masked_fill(~found.valid, float("-inf"))
             behind = score - score.amax(2, keepdim=True)

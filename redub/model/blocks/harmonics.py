@@ -1,9 +1,10 @@
-"""What a pitch looks like in a mel: the comb of its harmonics.
+"""Harmonic templates: the mel spectrum of a pulse train at a given pitch.
 
-A decoder that is only told the pitch as a number must learn where every harmonic of every pitch
-falls; here it is shown. The idea is that of neural source-filter models (Wang, Takaki and
-Yamagishi, ICASSP 2019), carried over from waveforms to mels: the source is known, the decoder
+With the pitch as a number only, a decoder must learn the position of every harmonic of every pitch.
+A template gives it these positions. The idea comes from neural source-filter models (Wang, Takaki
+and Yamagishi, ICASSP 2019), transferred from waveforms to mels: the source is given, the decoder
 learns the filter.
+
 Letters: B batch, T mel frames, C mel channels, G rows of the table, F linear frequencies.
 """
 
@@ -21,28 +22,29 @@ from torch import Tensor, nn
 from redub.core.types import AudioSpec, FloatArray
 
 PITCH_CENTRE_HZ = 160.0
-"""Pitch 0; systems count pitch in octaves from here."""
+"""Frequency of pitch 0; systems measure pitch in octaves above it."""
 
 LOWEST_OCTAVE, HIGHEST_OCTAVE, ROWS_PER_OCTAVE = -1.75, 2.25, 96  # 48 to 761 Hz
-DEEPEST = -3.0  # natural log; between low harmonics a channel would fall without end
+DEEPEST = -3.0  # natural log; lower limit for channels between two low harmonics
 
 
 def comb(f0_hz: float, audio: AudioSpec) -> FloatArray:
-    """Log-mel (C,) of a flat pulse train, relative to the same energy without harmonics.
+    """Compute the log-mel (C,) of a flat pulse train, relative to flat noise of equal energy.
 
-    Channels that are wider than the pitch are 0: there the harmonics cannot be told apart.
+    Natural logarithm, at least -3. About 0 in channels that are wider than the pitch, where
+    harmonics are not resolved.
     """
     frequency = np.arange(audio.n_fft // 2 + 1) * audio.sample_rate_hz / audio.n_fft  # (F,)
     harmonic = np.arange(1, int(audio.sample_rate_hz / 2 / f0_hz) + 1) * f0_hz
     window_s = audio.win_samples / audio.sample_rate_hz
     power = np.square(_hann_spectrum(np.subtract.outer(frequency, harmonic) * window_s))
     density = np.sqrt(np.square(_hann_spectrum(np.arange(-6, 6, 0.01))).sum() * 0.01)
-    # Harmonics f0 apart carry 1 / f0 of them per hertz; without harmonics all bins had this much.
+    # Magnitude of every bin if the energy of 1 / f0 harmonics per hertz were spread evenly.
     even = density / np.sqrt(window_s * f0_hz)
     filters = _filters(audio)  # (C, F)
     covered = filters.sum(1)
-    heard = filters @ np.sqrt(power.sum(1))
-    ratio = np.where(covered > 0, heard / np.maximum(covered * even, 1e-12), 1.0)
+    measured = filters @ np.sqrt(power.sum(1))
+    ratio = np.where(covered > 0, measured / np.maximum(covered * even, 1e-12), 1.0)
     logarithm: FloatArray = np.log(np.maximum(ratio, np.exp(DEEPEST))).astype(np.float32)
     return logarithm
 
@@ -60,8 +62,11 @@ def _filters(audio: AudioSpec) -> FloatArray:
 
 
 def _hann_spectrum(turns: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Magnitude of a Hann window's spectrum, 1 at its centre; ``turns`` = hertz times seconds."""
-    # sinc(x) / (1 - x^2) has a removable gap at x = 1, where it is 1 / 2.
+    """Compute the magnitude spectrum of a Hann window, 1 at its centre.
+
+    ``turns``: frequency in hertz times window length in seconds.
+    """
+    # sinc(x) / (1 - x^2) has a removable singularity at x = 1, where its value is 1 / 2.
     gap = np.abs(np.abs(turns) - 1) < 1e-6
     safe = np.where(gap, 0.0, turns)
     spectrum: NDArray[np.floating[Any]] = np.where(
@@ -72,7 +77,7 @@ def _hann_spectrum(turns: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]
 
 @cache
 def _table(audio: AudioSpec) -> FloatArray:
-    """(G, C): it takes half a second, and nobody writes to it."""
+    """Compute the (G, C) templates of all pitches; read-only and cached, it takes half a second."""
     count = round((HIGHEST_OCTAVE - LOWEST_OCTAVE) * ROWS_PER_OCTAVE) + 1
     octaves = LOWEST_OCTAVE + np.arange(count) / ROWS_PER_OCTAVE
     combs = np.stack([comb(PITCH_CENTRE_HZ * 2.0**octave, audio) for octave in octaves])
@@ -81,18 +86,21 @@ def _table(audio: AudioSpec) -> FloatArray:
 
 
 class HarmonicPicture(nn.Module):
-    """Pitch tracks to combs, by interpolation in a table made once."""
+    """Converts pitch tracks to harmonic templates, by interpolation in a table."""
 
     table: Tensor
 
     def __init__(self, audio: AudioSpec) -> None:
         super().__init__()
-        # Made from the AudioSpec, so there is nothing to save.
+        # Computed from the AudioSpec, so it is not saved with the weights.
         table = torch.tensor(_table(audio))  # (G, C)
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, pitch: Tensor, voiced: Tensor) -> Tensor:
-        """Draw (B, T) pitch in octaves as (B, T, C); 0 where unvoiced."""
+        """Convert (B, T) pitch in octaves to templates (B, T, C); 0 where unvoiced.
+
+        Pitch outside 48 to 761 Hz is clamped to this range.
+        """
         place = (pitch - LOWEST_OCTAVE) * ROWS_PER_OCTAVE
         place = place.clamp(0, len(self.table) - 1.001)
         row = place.floor()

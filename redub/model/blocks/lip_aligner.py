@@ -1,7 +1,8 @@
-"""Phonemes look at the lips that speak them.
+"""Lip aligner: cross-attention from phonemes to lip states.
 
-Source: StyleDubber (arXiv:2402.12636), phoneme-guided lip aligner, which in the released code is
-plain multi-head attention; the diagonal loss keeps it monotonic.
+Source: StyleDubber (arXiv:2402.12636), phoneme-guided lip aligner. In the released code it is plain
+multi-head attention; the diagonal loss keeps it monotonic.
+
 Letters: B batch, P phonemes, V video frames, D model width, H heads.
 """
 
@@ -19,17 +20,17 @@ from redub.model.layers.positions import count_up, on_the_picture
 
 
 class AlignedLips(NamedTuple):
-    """What each phoneme saw."""
+    """Result of the lip aligner."""
 
     states: Tensor  # (B, P, D), 0 at padded phonemes
     attention: Tensor  # (B, P, V) of the head with the highest focus rate
 
 
 class LipAligner(nn.Module):
-    """Attention from phonemes to lips; both carry positions on the video clock.
+    """Attention from phonemes to lips, with positional encodings in video frames for both.
 
-    Phonemes are placed where they would be if all lasted equally long, so that the diagonal is
-    close from the first step.
+    The position of a phoneme assumes that all phonemes have equal duration, so that the attention
+    is close to diagonal from the first training step.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float, positions: bool = True) -> None:
@@ -41,7 +42,7 @@ class LipAligner(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, text: Tensor, text_valid: Tensor, lips: LipStates) -> AlignedLips:
-        """Align (B, P, D) text states with lip states."""
+        """Align (B, P, D) phoneme states with lip states."""
         query, memory = text, lips.states
         if self.positions:
             query = query + on_the_picture(text, text_valid, lips.valid)
@@ -49,7 +50,7 @@ class LipAligner(nn.Module):
         read = self.attention.with_weights(query, memory, lips.valid)
         states = self.norm(self.drop(self.mix(read.context))) * text_valid.unsqueeze(-1)
         weights = read.weights * text_valid[:, None, :, None]  # (B, H, P, V)
-        focus = weights.amax(2).sum(-1)  # (B, H): over the frames, the largest share of a phoneme
+        focus = weights.amax(2).sum(-1)  # (B, H): per frame the largest weight, summed over frames
         sharpest = focus.argmax(1)  # (B,)
-        lines = torch.arange(len(sharpest), device=text.device)
-        return AlignedLips(states, weights[lines, sharpest])
+        rows = torch.arange(len(sharpest), device=text.device)
+        return AlignedLips(states, weights[rows, sharpest])

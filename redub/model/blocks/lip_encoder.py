@@ -1,8 +1,9 @@
-"""Mouth features to lip states.
+"""Lip encoder: mouth features to lip states.
 
-Source: StyleDubber (arXiv:2402.12636), lip encoder. A line without a face is given one learned
+Source: StyleDubber (arXiv:2402.12636), lip encoder. An utterance without a face gets one learned
 "no lips" state, so that a model can also dub off-screen speech.
-Letters: B batch, V video frames, D model width, E width inside.
+
+Letters: B batch, V video frames, D model width, E inner width.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from redub.model.layers.positions import count_up
 
 
 class LipStates(NamedTuple):
-    """Lip states and which of them may be read."""
+    """Lip states and their mask."""
 
     states: Tensor  # (B, V, D)
-    valid: Tensor  # (B, V) bool; one True for a line without lips: the learned state
-    present: Tensor  # (B,) bool, False where the line has no lips
+    valid: Tensor  # (B, V) bool; without lips one True, for the learned state
+    present: Tensor  # (B,) bool, False where the utterance has no lips
 
 
 class LipEncoder(nn.Module):
-    """FFT blocks at the encoder's own width, then the model's width."""
+    """FFT blocks at the inner width, then a linear layer to the model width."""
 
     def __init__(
         self,
@@ -42,11 +43,11 @@ class LipEncoder(nn.Module):
         normed: bool = True,
     ) -> None:
         super().__init__()
-        # The published encoder works at the width of its features; other features are fitted.
+        # The published encoder has the width of its features; other features are projected to it.
         self.fit = (
             nn.Identity() if lip_features == inner_width else nn.Linear(lip_features, inner_width)
         )
-        # HPMDubbing, whose encoder this is, does not normalise its features.
+        # HPMDubbing, from which StyleDubber took this encoder, does not normalise its features.
         self.norm = nn.LayerNorm(inner_width) if normed else nn.Identity()
         self.blocks = nn.ModuleList(
             FFTBlock(inner_width, heads, filter_width, kernel, dropout) for _ in range(layers)
@@ -55,7 +56,7 @@ class LipEncoder(nn.Module):
         self.no_lips = nn.Parameter(torch.zeros(width))
 
     def forward(self, lips: Tensor, valid: Tensor) -> LipStates:
-        """Encode (B, V, features)."""
+        """Encode (B, V, features) to (B, V, D)."""
         states: Tensor = self.norm(self.fit(lips))
         states = states + count_up(states)
         for block in self.blocks:

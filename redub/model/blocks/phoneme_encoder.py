@@ -1,6 +1,8 @@
-"""Phoneme ids to text states.
+"""Phoneme encoder: phoneme ids to text states.
 
-Source: StyleDubber (arXiv:2402.12636), phoneme encoder; positions added, which its code lacks.
+Source: StyleDubber (arXiv:2402.12636), phoneme encoder. Positional encodings are added, which the
+released code lacks.
+
 Letters: B batch, P phonemes, D model width.
 """
 
@@ -13,7 +15,11 @@ from redub.model.layers.positions import count_up
 
 
 class PhonemeEncoder(nn.Module):
-    """Embedding, one mixing layer (StyleDubber's; ``mixed``), then FFT blocks."""
+    """Embedding, one linear layer (``mixed``; only in StyleDubber), then FFT blocks.
+
+    ``table``: number of embeddings, including the padding id 0. ``positions``: whether positional
+    encodings are added.
+    """
 
     def __init__(
         self,
@@ -37,7 +43,7 @@ class PhonemeEncoder(nn.Module):
         )
 
     def forward(self, phonemes: Tensor, valid: Tensor) -> Tensor:
-        """Encode (B, P) ids to (B, P, D); padding comes back as 0."""
+        """Encode (B, P) ids to (B, P, D); padded positions are 0."""
         states: Tensor = self.mix(self.embedding(phonemes))
         if self.positions:
             states = states + count_up(states)

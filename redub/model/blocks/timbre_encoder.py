@@ -1,7 +1,8 @@
-"""A reference mel to frame states and to one voice vector.
+"""Reference mel encoder: frame states, and one speaker vector.
 
-Source: StyleDubber (arXiv:2402.12636), reference encoder and its times-16 downsampling; the
-encoder is Meta-StyleSpeech's mel-style encoder without its final pooling.
+Source: StyleDubber (arXiv:2402.12636), reference encoder and downsampling by 16. The encoder is
+Meta-StyleSpeech's mel-style encoder without the final pooling.
+
 Letters: B batch, R frames of the reference mel, C mel channels, D model width.
 """
 
@@ -24,14 +25,14 @@ class GatedConv(nn.Module):
         self.drop = Dropout(dropout)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """(B, R, D) in and out; what padding holds does not matter."""
+        """Transform (B, R, D) to the same shape; values at padding are ignored."""
         states = states * valid.unsqueeze(-1)
         gated: Tensor = self.drop(F.glu(self.convolve(states), dim=-1))
         return states + gated
 
 
 class TimbreEncoder(nn.Module):
-    """Reference mel to one state per frame."""
+    """Encodes a reference mel to one state per frame."""
 
     def __init__(
         self, mel_channels: int, width: int, *, heads: int, kernel: int, dropout: float
@@ -50,7 +51,7 @@ class TimbreEncoder(nn.Module):
         self.mix = nn.Linear(width, width)
 
     def forward(self, mel: Tensor, valid: Tensor) -> Tensor:
-        """Encode (B, R, C) to (B, R, D); padding comes back as 0."""
+        """Encode (B, R, C) to (B, R, D); padded frames are 0."""
         states: Tensor = self.spectral(mel)
         for layer in self.temporal:
             states = layer(states, valid)
@@ -61,9 +62,9 @@ class TimbreEncoder(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Convolutions that halve the clock each, then one layer and a tanh (StyleDubber).
+    """Convolutions that halve the frame rate each, then a linear layer and tanh (StyleDubber).
 
-    L rows become floor(L / 2^n) steps; an odd last row is dropped.
+    L rows become floor(L / 2^n) steps with n convolutions; an odd last row is dropped.
     """
 
     def __init__(
@@ -79,32 +80,32 @@ class Downsample(nn.Module):
         self.to_width = nn.Linear(channels[-1], width)
 
     def steps(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, inputs) to (B, floor(L / 2^n), width) in (-1, 1), and which steps are real."""
+        """Convert (B, L, inputs) to (B, floor(L / 2^n), width) in (-1, 1), with its mask."""
         states, valid = self.halved(states, valid)
         return self.to_width(states).tanh(), valid
 
     def halved(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The convolutions alone: (B, floor(L / 2^n), channels), and which steps are real."""
+        """Apply the convolutions only: (B, floor(L / 2^n), channels), with its mask."""
         for convolve, norm in zip(self.convolutions, self.norms, strict=True):
             states = norm(F.relu(convolve(states * valid.unsqueeze(-1))), valid)
             states = F.avg_pool1d(self.drop(states).transpose(1, 2), 2).transpose(1, 2)
-            # A pair counts only if both of its rows are real.
+            # A step is valid only if both of its rows are valid.
             valid = valid[:, 1::2]
         return states, valid
 
     @staticmethod
     def mean(steps: Tensor, valid: Tensor) -> Tensor:
-        """(B, width): the mean of the real steps, 0 where none is."""
+        """Average the valid steps to (B, width); 0 without valid steps."""
         total = (steps * valid.unsqueeze(-1)).sum(1)
         return total / valid.sum(1, keepdim=True).clamp(min=1)
 
 
 class VoiceSummary(Downsample):
-    """Timbre states to one voice vector: halve the clock four times, then average.
+    """Summarises reference states to one speaker vector: downsampling by 16, then the mean.
 
-    R frames become floor(R / 16) steps, so a reference must have at least 16 frames.
+    A reference must have at least 16 frames, because R frames become floor(R / 16) steps.
     """
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """(B, R, D) to (B, voice width): the mean of the real steps."""
+        """Convert (B, R, D) to (B, speaker width)."""
         return self.mean(*self.steps(states, valid))

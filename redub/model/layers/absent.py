@@ -1,4 +1,4 @@
-"""What stands where a line has nothing to read.
+"""Learned states for utterances that lack a feature.
 
 Letters: B batch, L length, W width.
 """
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def never_empty(states: Tensor, valid: Tensor, instead: Tensor) -> tuple[Tensor, Tensor]:
-    """States of which a line without any has one learned one.
+    """Replace each row without valid states by one learned state.
 
     Args:
-        states: (B, L, W), L >= 1; what padding holds does not matter.
+        states: (B, L, W), L >= 1; values at padding are ignored.
         valid: (B, L) bool.
-        instead: (W,).
+        instead: (W,) the learned state.
 
     Returns:
         (B, L, W), 0 at padding, and (B, L) bool with at least one True per row.

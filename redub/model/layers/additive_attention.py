@@ -1,8 +1,9 @@
-"""Attention whose score is a small network of query and key, without a tensor over both.
+"""Additive attention, computed without a tensor over all pairs of query and key.
 
-Source: Bahdanau et al. (arXiv:1409.0473), equation 6; HPMDubbing (CVPR 2023) reads the face so. The
-published form keeps tanh(query + key) for all pairs, twice: B T V D numbers each. Here it is made
-for some queries at a time, and made again in the backward pass.
+Source: Bahdanau et al. (arXiv:1409.0473), equation 6; HPMDubbing (CVPR 2023) uses it to read the
+face. The published form keeps tanh(query + key) for all pairs, twice: B Q M D values each. Here it
+is computed for a few queries at a time, and recomputed in the backward pass.
+
 Letters: B batch, Q queries, M memory, D width.
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 AT_ONCE = 2**20
-"""Numbers of tanh(query + key) that are in memory together: what a processor's cache holds."""
+"""Number of values of tanh(query + key) that are computed at a time; they fit into the cache."""
 
 
 class AdditiveScores(torch.autograd.Function):
@@ -23,6 +24,7 @@ class AdditiveScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
+        """Score query (B, Q, D) and key (B, M, D) with weight (D,); returns (B, Q, M)."""
         ctx.save_for_backward(query, key, weight)
         scores = query.new_empty(len(query), query.size(1), key.size(1))
         for part in _parts(query, key):
@@ -32,6 +34,7 @@ class AdditiveScores(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the gradients of query, key and weight from that of the scores (B, Q, M)."""
         query, key, weight = ctx.saved_tensors
         of_query, of_key = torch.empty_like(query), torch.zeros_like(key)
         of_weight = torch.zeros_like(weight)
@@ -46,10 +49,10 @@ class AdditiveScores(torch.autograd.Function):
 
 
 class AdditiveAttention(nn.Module):
-    """A sequence reads another one; what is read is the query itself with the mean of the memory.
+    """Additive attention whose output is the query plus the weighted memory.
 
-    The published system weighs query + memory, not the memory: as the weights sum to one, that is
-    the query plus the weighted memory.
+    The published system averages query + key over the memory. Because the weights sum to one, this
+    equals the query plus the weighted average of the keys.
     """
 
     def __init__(self, width: int) -> None:
@@ -59,32 +62,32 @@ class AdditiveAttention(nn.Module):
         self.to_score = nn.Linear(width, 1)
 
     def forward(self, query: Tensor, memory: Tensor, memory_valid: Tensor) -> Tensor:
-        """Read.
+        """Attend from query to memory.
 
         Args:
-            query: (B, Q, D), projected already: several memories are read with the same one.
+            query: (B, Q, D), already projected, because several memories share one query.
             memory: (B, M, D).
-            memory_valid: (B, M) bool; where none is real the memory adds nothing.
+            memory_valid: (B, M) bool; an utterance without valid memory gets the query only.
 
         Returns:
             (B, Q, D).
         """
         key = self.to_key(memory)
-        asked = query + self.bias
+        shifted = query + self.bias
         weight, offset = self.to_score.weight[0], self.to_score.bias
-        kind = torch.promote_types(asked.dtype, key.dtype)
+        kind = torch.promote_types(shifted.dtype, key.dtype)
         scores: Tensor = AdditiveScores.apply(  # type: ignore[no-untyped-call]
-            asked.to(kind), key.to(kind), weight.to(kind)
+            shifted.to(kind), key.to(kind), weight.to(kind)
         )
         hidden = ~memory_valid.unsqueeze(1)  # (B, 1, M)
         weights = (scores + offset).masked_fill(hidden, float("-inf")).softmax(-1)
         weights = torch.where(hidden.all(-1, keepdim=True), 0.0, weights)
         read: Tensor = weights.to(key.dtype) @ key
-        return asked + read
+        return shifted + read
 
 
 def _parts(query: Tensor, key: Tensor) -> list[slice]:
-    """Queries that are looked at together."""
+    """Split the queries into slices that are computed at a time."""
     of_one = max(1, len(query) * key.size(1) * key.size(2))
     step = max(1, AT_ONCE // of_one)
     return [slice(start, start + step) for start in range(0, query.size(1), step)]

@@ -1,4 +1,4 @@
-"""Multi-head attention with a key mask that is right for empty memories too.
+"""Multi-head attention that handles queries without any valid key.
 
 Source: Vaswani et al. (arXiv:1706.03762), section 3.2.
 Letters: B batch, Q query length, M memory length, D model width, H heads.
@@ -16,14 +16,14 @@ from redub.model.layers.dropout import dropout
 
 
 class Attended(NamedTuple):
-    """A context for every query, and what each head looked at."""
+    """Context of every query, and the attention weights of every head."""
 
     context: Tensor  # (B, Q, D)
-    weights: Tensor  # (B, H, Q, M), rows sum to 1, or to 0 where nothing is real
+    weights: Tensor  # (B, H, Q, M), rows sum to 1, or to 0 without valid memory
 
 
 class MultiHeadAttention(nn.Module):
-    """Queries read a memory that is both key and value."""
+    """Multi-head attention; keys and values come from the same memory."""
 
     def __init__(
         self, width: int, heads: int, *, memory_width: int | None = None, dropout: float = 0.0
@@ -37,13 +37,13 @@ class MultiHeadAttention(nn.Module):
         self.to_output = nn.Linear(width, width)
 
     def forward(self, query: Tensor, memory: Tensor, memory_valid: Tensor) -> Tensor:
-        """Read the memory without keeping the weights.
+        """Attend from query to memory; the weights are not returned.
 
         Args:
             query: (B, Q, D).
             memory: (B, M, memory width).
-            memory_valid: (B, M) bool, or (B, Q, M) where queries may read different parts; a query
-                with nothing to read is given a context of zeros.
+            memory_valid: (B, M) bool, or (B, Q, M) if the mask differs between queries. The context
+                of a query without valid memory is zero (before the output layer).
 
         Returns:
             (B, Q, D).
@@ -66,10 +66,11 @@ class MultiHeadAttention(nn.Module):
         memory_valid: Tensor,
         memory_bias: Tensor | None = None,
     ) -> Attended:
-        """Like calling the module, but returns the attention weights as well.
+        """Attend from query to memory, and also return the attention weights.
 
         Args:
-            memory_bias: (B, M) added to the scores of a memory, for every query and head.
+            query, memory, memory_valid: as in :meth:`forward`.
+            memory_bias: (B, M), added to the scores, for all queries and heads.
         """
         query_BHQd, key_BHMd, value_BHMd = self._projected(query, memory)
         anything, readable = _readable(memory_valid)
@@ -100,7 +101,10 @@ class MultiHeadAttention(nn.Module):
 
 
 def _readable(memory_valid: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, 1 or Q, 1) who has anything to read, and a mask with a True in every row (no 0/0)."""
+    """Return (B, 1 or Q, 1) bool, True for queries with valid memory, and a mask for softmax.
+
+    In the mask, rows without any True are replaced by all True, to avoid 0/0.
+    """
     mask = memory_valid.unsqueeze(1) if memory_valid.dim() == 2 else memory_valid
     anything = mask.any(-1, keepdim=True)
     return anything, torch.where(anything, mask, True)

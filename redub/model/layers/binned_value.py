@@ -1,4 +1,4 @@
-"""A number as one of so many learned vectors.
+"""Embedding of a quantised number.
 
 Source: FastSpeech 2 (arXiv:2006.04558), section 2.3: pitch and energy are quantised and embedded.
 """
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class BinnedValue(nn.Module):
     """One learned vector per bin; bins are evenly spaced from ``lowest`` to ``highest``.
 
-    ``kept`` stores the edges with the weights, for systems whose public checkpoints bring their
-    own.
+    Values outside the range use the first or the last bin. ``kept``: store the bin edges with the
+    weights, for systems whose public checkpoints contain other edges.
     """
 
     edges: Tensor
@@ -28,6 +28,6 @@ class BinnedValue(nn.Module):
         self.table = nn.Embedding(bins, width)
 
     def forward(self, values: Tensor) -> Tensor:
-        """(B, L, D) of (B, L)."""
+        """Embed values (B, L) to (B, L, D)."""
         embedded: Tensor = self.table(torch.bucketize(values.float().contiguous(), self.edges))
         return embedded

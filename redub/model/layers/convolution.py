@@ -12,16 +12,17 @@ from redub.model.layers.short_convolution import TAPS, nine_taps
 
 
 class TimeConv(nn.Conv1d):
-    """A length-keeping 1-D convolution that takes and gives (B, T, C).
+    """A 1-D convolution that keeps the length; input and output are (B, T, C).
 
-    Nine taps, the kernel of the published systems, are computed with fewer products where the
-    library has no algorithm for them: on a processor, in full precision.
+    On a CPU in full precision, where PyTorch has no fast algorithm, kernels of nine taps (the
+    published size) use :func:`redub.model.layers.short_convolution.nine_taps`.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, states: Tensor) -> Tensor:
+        """Convolve (B, T, inputs) to (B, T, outputs) with zero padding; the kernel is odd."""
         on_processor = states.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         if self.kernel_size[0] == TAPS and on_processor and not torch.compiler.is_compiling():
             return nine_taps(states, self.weight, self.bias)
@@ -29,10 +30,10 @@ class TimeConv(nn.Conv1d):
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm whose statistics are those of the real frames only.
+    """Batch norm with statistics over valid frames only.
 
-    The plain layer counts padding, so a line's values would depend on how long its neighbours are.
-    ``gain`` is where the learned gain starts.
+    ``nn.BatchNorm1d`` includes padding, so that the result for an utterance would depend on the
+    lengths of the other utterances in the batch. ``gain``: initial value of the learned gain.
     """
 
     running_mean: Tensor
@@ -49,9 +50,9 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """Normalise (B, T, C) by channel; padded frames (``valid`` False) come back as 0.
+        """Normalise (B, T, C) per channel; padded frames (``valid`` False) are 0 in the output.
 
-        The answer is float32 under autocast, too.
+        The output is float32, under autocast, too.
         """
         real = valid.unsqueeze(-1)  # (B, T, 1)
         states = states.float()  # sums over a batch are too long for half precision

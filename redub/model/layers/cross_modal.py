@@ -1,9 +1,10 @@
-"""Text states read the timbre of a reference, layer by layer.
+"""Cross-modal transformer: phoneme states attend to the states of a reference.
 
 Source: MulT (Tsai et al., ACL 2019), cross-modal transformer, as used in StyleDubber
-(arXiv:2402.12636). Every layer reads the same reference stream; padded reference frames are hidden,
-and there is no future mask unless it is asked for.
-Letters: B batch, P phonemes, R reference frames, D model width, E width inside.
+(arXiv:2402.12636). All layers read the same reference states. Padded reference frames are masked;
+later frames are masked only with ``causal``.
+
+Letters: B batch, P phonemes, R reference frames, D model width, E inner width.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class CrossModalLayer(nn.Module):
         self.drop = Dropout(dropout)
 
     def forward(self, text: Tensor, reference: Tensor, reference_valid: Tensor) -> Tensor:
-        """(B, P, E) text states that have read (B, R, E)."""
+        """Attend from text (B, P, E) to the reference (B, R, E); returns (B, P, E)."""
         norm = self.before_attention  # one norm for both streams, as published
         read = self.attention(norm(text), norm(reference), reference_valid)
         text = text + self.drop(read)
@@ -40,7 +41,7 @@ class CrossModalLayer(nn.Module):
 
 
 class CrossModalStream(nn.Module):
-    """Text states that have read another stream, at the width inside, normed."""
+    """Cross-modal layers at the inner width, with a final norm."""
 
     def __init__(
         self,
@@ -67,9 +68,12 @@ class CrossModalStream(nn.Module):
     def forward(
         self, text: Tensor, text_valid: Tensor, reference: Tensor, reference_valid: Tensor
     ) -> Tensor:
-        """(B, P, E) from text (B, P, D), whose padding may hold anything, and (B, R, D)."""
-        query = _placed(self.narrow_text(self.input_drop(text)), self.input_drop)  # (B, P, E)
-        memory = _placed(self.narrow_reference(reference), self.input_drop)  # (B, R, E)
+        """Attend from text (B, P, D) to the reference (B, R, D); returns (B, P, E).
+
+        Values of the text at padding are ignored.
+        """
+        query = _with_positions(self.narrow_text(self.input_drop(text)), self.input_drop)
+        memory = _with_positions(self.narrow_reference(reference), self.input_drop)  # (B, R, E)
         readable = reference_valid
         if self.causal:
             readable = _not_ahead(text_valid, reference_valid)  # (B, P, R)
@@ -80,10 +84,10 @@ class CrossModalStream(nn.Module):
 
 
 class TextReadsTimbre(nn.Module):
-    """Text states enriched by a reference; the result is averaged with the text itself.
+    """Adds reference information to phoneme states: the mean of the attention result and the text.
 
-    ``causal`` is a defect of the released code: phoneme p sees no reference frame beyond
-    p + |R - P|.
+    ``causal`` is a defect of the released code: phoneme p does not attend to reference frames
+    beyond p + |R - P|.
     """
 
     def __init__(
@@ -114,11 +118,11 @@ class TextReadsTimbre(nn.Module):
     def forward(
         self, text: Tensor, text_valid: Tensor, reference: Tensor, reference_valid: Tensor
     ) -> Tensor:
-        """Read the reference.
+        """Attend from the text to the reference.
 
         Args:
-            text: (B, P, D); padding may hold anything.
-            reference: (B, R, D) timbre states.
+            text: (B, P, D); values at padding are ignored.
+            reference: (B, R, D) reference states.
 
         Returns:
             (B, P, D), 0 at padded phonemes.
@@ -129,10 +133,10 @@ class TextReadsTimbre(nn.Module):
 
 
 class TextReadsTimbreAndFace(nn.Module):
-    """Text reads the timbre and the face apart, then both readings together.
+    """Attends from text to reference mel and to face separately, then combines both results.
 
-    Source: StyleDubber (arXiv:2402.12636), phoneme-level multimodal style; the two streams of width
-    E are joined to 2 E = D and pass a self-attention transformer.
+    Source: StyleDubber (arXiv:2402.12636), phoneme-level multimodal style. The two streams of width
+    E are concatenated to 2 E = D and processed by a self-attention transformer.
     """
 
     def __init__(
@@ -173,28 +177,34 @@ class TextReadsTimbreAndFace(nn.Module):
         timbre: tuple[Tensor, Tensor],
         face: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Read both; each is (B, R, D) states and (B, R) which are real.
+        """Attend from the text (B, P, D) to both references.
+
+        Args:
+            timbre, face: states (B, R, D) and their mask (B, R); R differs between the two.
 
         Returns:
             (B, P, D), 0 at padded phonemes.
         """
         both = (self.face(text, text_valid, *face), self.timbre(text, text_valid, *timbre))
-        states = _placed(torch.cat(both, dim=-1), self.drop)
+        states = _with_positions(torch.cat(both, dim=-1), self.drop)
         for layer in self.layers:
             states = layer(states, states, text_valid)
         averaged: Tensor = (self.norm(states) + text) / 2 * text_valid.unsqueeze(-1)
         return averaged
 
 
-def _placed(states: Tensor, drop: Dropout) -> Tensor:
-    """Scaled by the root of the width, with positions."""
+def _with_positions(states: Tensor, drop: Dropout) -> Tensor:
+    """Scale states by the root of their width and add positional encodings."""
     scaled = states * states.size(-1) ** 0.5
     dropped: Tensor = drop(scaled + count_up(scaled))
     return dropped
 
 
 def _not_ahead(text_valid: Tensor, reference_valid: Tensor) -> Tensor:
-    """(B, P, R): frame r is readable by phoneme p where r <= p + |R - P|, lengths as they are."""
+    """Return (B, P, R) bool, True where phoneme p may attend to frame r: r <= p + |R - P|.
+
+    R and P are the lengths without padding.
+    """
     apart = (reference_valid.sum(1) - text_valid.sum(1)).abs()  # (B,)
     rank = torch.arange(text_valid.size(1), device=text_valid.device)[None, :, None]
     frame = torch.arange(reference_valid.size(1), device=text_valid.device)[None, None, :]

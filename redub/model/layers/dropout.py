@@ -1,7 +1,6 @@
-"""Dropout that keeps one byte per number for the backward pass, not four.
+"""Dropout that keeps one byte per value for the backward pass instead of four.
 
-Source: Srivastava et al., "Dropout" (2014). ``torch.nn.Dropout`` on a processor draws and keeps a
-mask of floats.
+Source: Srivastava et al., "Dropout" (2014). On a CPU, ``torch.nn.Dropout`` keeps a mask of floats.
 """
 
 from __future__ import annotations
@@ -13,7 +12,11 @@ from redub.core.errors import ConfigError
 
 
 class Dropout(nn.Module):
-    """Zeroes each number with probability ``p``, and scales the others by 1 / (1 - p)."""
+    """Zeroes each value with probability ``p`` and scales the others by 1 / (1 - p).
+
+    Raises:
+        ConfigError: E-CFG-VALUE, ``p`` is not in [0, 1).
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -22,11 +25,12 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, states: Tensor) -> Tensor:
+        """Apply dropout in training; otherwise return the input."""
         return dropout(states, self.p, self.training)
 
 
 def dropout(states: Tensor, p: float, training: bool) -> Tensor:
-    """As ``torch.nn.functional.dropout``; the numbers drawn differ."""
+    """Apply dropout like ``torch.nn.functional.dropout``; the same seed gives another mask."""
     if not training or p == 0:
         return states
     kept: Tensor = torch.native_dropout(states, p, True)[0]

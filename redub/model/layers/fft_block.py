@@ -1,7 +1,8 @@
-"""The feed-forward-transformer block, plain or conditioned on a voice.
+"""Feed-forward transformer (FFT) block, plain or conditioned on a style vector.
 
 Source: FastSpeech (arXiv:1905.09263), "Feed-Forward Transformer"; style-adaptive layer norm:
 Meta-StyleSpeech (arXiv:2106.03153), equation 2, used as in StyleDubber's decoder.
+
 Letters: B batch, L length, D model width, S style width.
 """
 
@@ -20,7 +21,7 @@ from redub.model.layers.dropout import Dropout
 
 
 class StyleAdaptiveNorm(nn.Module):
-    """Layer norm whose gain and offset are read off a style vector."""
+    """Layer norm whose gain and offset are a linear function of a style vector."""
 
     def __init__(self, width: int, style_width: int) -> None:
         super().__init__()
@@ -31,20 +32,20 @@ class StyleAdaptiveNorm(nn.Module):
             self.to_affine.bias[width:] = 0.0
 
     def forward(self, states: Tensor, style: Tensor) -> Tensor:
-        """Normalise (B, L, D) and colour it by ``style`` (B, S)."""
+        """Normalise (B, L, D) and apply gain and offset from ``style`` (B, S)."""
         gain, offset = self.to_affine(style).unsqueeze(1).chunk(2, dim=-1)  # (B, 1, D) each
-        coloured: Tensor = F.layer_norm(states, (self.width,)) * gain + offset
-        return coloured
+        styled: Tensor = F.layer_norm(states, (self.width,)) * gain + offset
+        return styled
 
 
 class FFTBlock(nn.Module):
     """Self-attention, then a two-layer convolution; a residual and a norm after each.
 
     With ``style_width`` the norms are style-adaptive. The published decoder applies the adaptive
-    norm on top of a plain one; normalising twice changes nothing, so here it takes its place.
+    norm after a plain one; because normalising twice changes nothing, the plain norm is omitted.
 
-    ``recompute`` trades time for memory in training: attention, norms and dropout are computed
-    again in the backward pass, and only the two states between them and the wide one are kept.
+    ``recompute`` saves memory in training: attention, norms and dropout are recomputed in the
+    backward pass; only the inputs of both parts and the output of ``widen`` are kept.
     """
 
     recompute = False
@@ -70,7 +71,7 @@ class FFTBlock(nn.Module):
         )
 
     def forward(self, states: Tensor, valid: Tensor, style: Tensor | None = None) -> Tensor:
-        """Transform (B, L, D); padded positions are 0 on return, whatever they held."""
+        """Transform (B, L, D); padded positions are ignored and 0 in the output."""
         read = self._kept(self._read, states, valid, style)
         filtered = self.narrow(F.relu(self.widen(read)))
         return self._kept(self._joined, read, filtered, valid, style)
@@ -86,7 +87,7 @@ class FFTBlock(nn.Module):
         return self._normed(1, states + self.drop(filtered), style) * valid.unsqueeze(-1)
 
     def _kept(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-        """A part of the block, of which only the inputs are kept where that is asked for."""
+        """Run a part of the block; with ``recompute``, keep only its inputs and recompute it."""
         if self.recompute and self.training and torch.is_grad_enabled():
             again: Tensor = checkpoint(part, *inputs, use_reentrant=False)
             return again

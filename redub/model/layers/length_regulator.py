@@ -1,7 +1,8 @@
-"""Durations that fill the picture exactly, and phoneme states stretched by them.
+"""Length regulator: scale durations to the length of the video, and expand phoneme states.
 
-Source: FastSpeech (arXiv:1905.09263), "Length Regulator". The total comes from the video, never
-from a recording of the line.
+Source: FastSpeech (arXiv:1905.09263), "Length Regulator". The total length comes from the video,
+not from a recording.
+
 Letters: B batch, P phonemes, T mel frames, D model width.
 """
 
@@ -12,27 +13,28 @@ from torch import Tensor
 
 
 def fill(log_durations: Tensor, valid: Tensor, total_frames: Tensor) -> Tensor:
-    """Turn predicted durations into whole frames that add up to the length of the picture.
+    """Convert predicted durations to whole frames that add up to the length of the video.
 
-    Durations keep their proportions; what a phoneme loses to rounding goes to the largest
-    remainders (the earlier phoneme wins a tie). Every phoneme lasts at least one frame where there
-    are enough frames; the ones that ask for more give up in proportion to what they have above it.
+    Durations are scaled in proportion and rounded down; the missing frames go to the phonemes with
+    the largest remainders (of equal ones, to the earlier phoneme). If there are at least as many
+    frames as phonemes, every phoneme gets at least one frame; phonemes longer than one frame are
+    shortened for that in proportion to their excess over one frame.
 
     Args:
-        log_durations: (B, P) log(frames + 1); padding may hold anything.
+        log_durations: (B, P) log(frames + 1); values at padding are ignored.
         valid: (B, P) bool, at least one True per row.
         total_frames: (B,) int64, > 0.
 
     Returns:
         (B, P) int64, 0 at padding; row b sums to ``total_frames[b]``.
     """
-    wanted = log_durations.double().expm1().clamp(min=1e-6) * valid
+    scaled = log_durations.double().expm1().clamp(min=1e-6) * valid
     total = total_frames.unsqueeze(1)  # (B, 1)
-    wanted = wanted / wanted.sum(1, keepdim=True) * total
+    scaled = scaled / scaled.sum(1, keepdim=True) * total
     phonemes = valid.sum(1, keepdim=True)
-    spare = (wanted - 1).clamp(min=0) * valid
-    lent = (total - phonemes) / spare.sum(1, keepdim=True).clamp(min=1e-12)
-    shares = torch.where(total >= phonemes, valid + spare * lent, wanted)
+    excess = (scaled - 1).clamp(min=0) * valid
+    factor = (total - phonemes) / excess.sum(1, keepdim=True).clamp(min=1e-12)
+    shares = torch.where(total >= phonemes, valid + excess * factor, scaled)
     whole = shares.floor()
     remainder = (shares - whole).masked_fill(~valid, -1.0)
     missing = total - whole.sum(1, keepdim=True).long()  # (B, 1)
@@ -42,24 +44,24 @@ def fill(log_durations: Tensor, valid: Tensor, total_frames: Tensor) -> Tensor:
 
 
 def fill_as_published(log_durations: Tensor, valid: Tensor, total_frames: Tensor) -> Tensor:
-    """Like :func:`fill`, but every duration is rounded by itself, as the released code does.
+    """Like :func:`fill`, but round every duration separately, as the released code does.
 
-    What the sum then lacks or has too much is the last phoneme's; the released system lets the line
-    be some frames shorter or longer than asked for.
+    The difference to the total is added to the last phoneme; the released system instead changes
+    the length of the utterance by some frames. Utterances whose last phoneme is too short for that
+    use :func:`fill`.
     """
-    wanted = log_durations.double().expm1().clamp(min=0) * valid
+    scaled = log_durations.double().expm1().clamp(min=0) * valid
     total = total_frames.unsqueeze(1)
-    rounded = (wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6) * total).round().long()
+    rounded = (scaled / scaled.sum(1, keepdim=True).clamp(min=1e-6) * total).round().long()
     last = valid.sum(1, keepdim=True) - 1
     short = total - rounded.sum(1, keepdim=True)
     changed = rounded.scatter_add(1, last, short)
-    # A last phoneme with less than it must give back leaves that to the filling above.
     fits = (changed >= 0).all(1, keepdim=True)
     return torch.where(fits, changed, fill(log_durations, valid, total_frames))
 
 
 def stretch(states: Tensor, durations: Tensor, frames: int) -> Tensor:
-    """Repeat each phoneme's state once per frame it lasts.
+    """Repeat each phoneme state once per mel frame of its duration.
 
     Args:
         states: (B, P, D).
@@ -67,7 +69,7 @@ def stretch(states: Tensor, durations: Tensor, frames: int) -> Tensor:
         frames: T, at least the longest total.
 
     Returns:
-        (B, T, D), 0 past a line's total.
+        (B, T, D), 0 after the total duration of an utterance.
     """
     ends = durations.cumsum(dim=1)  # (B, P) first frame after each phoneme
     clock = torch.arange(frames, device=states.device)  # (T,)

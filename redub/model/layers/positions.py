@@ -1,4 +1,4 @@
-"""Sinusoidal positions, for any clock.
+"""Sinusoidal positional encodings for integer or fractional positions.
 
 Source: Vaswani et al. (arXiv:1706.03762), section 3.5, in the interleaved sin/cos layout.
 Letters: B batch, L length, D model width.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Encode positions, which need not be whole numbers.
+    """Encode positions, which may be fractional.
 
     Args:
         positions: (..., L) of any number type.
@@ -26,19 +26,19 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
 
 
 def count_up(states: Tensor) -> Tensor:
-    """Positions 0, 1, 2, … of a padded batch (B, L, D), encoded: (1, L, D)."""
+    """Encode the positions 0, 1, 2, … of a batch (B, L, D); returns (1, L, D)."""
     return sinusoids(
         torch.arange(states.size(1), device=states.device).unsqueeze(0), states.size(2)
     )
 
 
 def on_the_picture(text: Tensor, text_valid: Tensor, pictures_valid: Tensor) -> Tensor:
-    """Positions (B, P, D) of phonemes on the clock of the pictures.
+    """Encode phoneme positions in units of video frames; returns (B, P, D).
 
-    Phoneme p of P is placed at (p + 1/2) V / P, where it would be if all lasted equally long.
+    Phoneme p of P gets the position (p + 1/2) V / P, as if all phonemes had equal duration.
 
     Args:
-        text: (B, P, D).
+        text: (B, P, D); used for its shape only. text_valid: (B, P) bool.
         pictures_valid: (B, V) bool.
     """
     rank = torch.arange(text.size(1), device=text.device)  # (P,)

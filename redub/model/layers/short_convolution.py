@@ -1,11 +1,12 @@
-"""Convolution over time with nine taps, in 20 products where the plain sum takes 54.
+"""Fast convolution over time with nine taps: 20 products for six outputs instead of 54.
 
-Six outputs are six sums of nine products. Nine taps are three blocks of three: the blocks are
-convolved by F(2, 3), and inside them F(3, 3), in the notation of Lavin and Gray (arXiv:1509.09308),
-section 4; that such algorithms nest is Agarwal and Cooley, "New algorithms for digital
-convolution" (1977). Each is transform, product, transform back: y = A [(E x) * (K h)]. The points
-are small (0, 1, -1, 2, infinity), so float32 loses about a digit, no more.
-Letters: B batch, T time, I channels in, O channels out, G groups of six outputs.
+The nine taps are three blocks of three. The blocks are convolved by F(2, 3), and within a block
+F(3, 3) is used, in the notation of Lavin and Gray (arXiv:1509.09308), section 4. Nesting of such
+algorithms: Agarwal and Cooley, "New algorithms for digital convolution" (1977). Each algorithm is a
+transform, a product and a transform back: y = A [(E x) * (K h)]. The interpolation points are small
+(0, 1, -1, 2, infinity), so that float32 loses only about one digit.
+
+Letters: B batch, T time, I input channels, O output channels, G groups of six outputs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PRODUCTS = 20
 
 
 class Bilinear(NamedTuple):
-    """y = outputs [(inputs x) * (taps h)] for a short correlation."""
+    """Matrices of a short correlation: y = outputs [(inputs x) * (taps h)]."""
 
     inputs: Tensor  # (products, window)
     taps: Tensor  # (products, taps)
@@ -41,7 +42,7 @@ TWO_BY_THREE = Bilinear(  # the points 0, 1, -1 and infinity
     taps=_table((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2), over=2),
     outputs=_table((1, 1, 1, 0), (0, 1, -1, 1)),
 )
-THREE_BY_THREE = Bilinear(  # 2 as well
+THREE_BY_THREE = Bilinear(  # the points 0, 1, -1, 2 and infinity
     inputs=_table(
         (2, -1, -2, 1, 0), (0, -2, -1, 1, 0), (0, 2, -3, 1, 0), (0, -1, 0, 1, 0), (0, 2, -1, -2, 1)
     ),
@@ -52,7 +53,7 @@ THREE_BY_THREE = Bilinear(  # 2 as well
 
 @cache
 def nested(dtype: torch.dtype) -> Bilinear:
-    """Nine taps as three blocks of three."""
+    """Combine both algorithms to one of nine taps, six outputs and 20 products; cached."""
     outer, inner = TWO_BY_THREE, THREE_BY_THREE
     inputs = torch.zeros(len(outer.inputs), len(inner.inputs), WINDOW, dtype=torch.float64)
     for block in range(outer.inputs.size(1)):
@@ -69,14 +70,16 @@ def nested(dtype: torch.dtype) -> Bilinear:
 
 
 class NineTaps(torch.autograd.Function):
-    """``conv1d(padding=4)`` of (B, T, I) by (O, I, 9) and (O,); only the first two are kept.
+    """``conv1d(padding=4)`` of states (B, T, I) by weight (O, I, 9) and bias (O,).
 
-    Products come first in every array, so that each transform is one matrix product and all
-    products are one batched one.
+    Only states and weight are saved for the backward pass. The 20 products are the first dimension
+    of every array, so that each transform is one matrix product and all products are one batched
+    matrix product.
     """
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve; returns (B, T, O)."""
         ctx.save_for_backward(states, weight)
         ctx.with_bias = bias is not None
         (lines, length, _), outputs = states.shape, len(weight)
@@ -89,6 +92,7 @@ class NineTaps(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Compute the gradients of states, weight and bias from that of the output (B, T, O)."""
         states, weight = ctx.saved_tensors
         way = nested(states.dtype)
         (lines, length, inputs), outputs = states.shape, len(weight)
@@ -100,7 +104,7 @@ class NineTaps(torch.autograd.Function):
         of_weight = (way.taps.T @ of_taps).view(TAPS, outputs, inputs)
         of_seen = torch.bmm(of_made, _taps(weight)).flatten(1)  # (20, G I)
         of_windows = (way.inputs.T @ of_seen).view(WINDOW, lines, groups, inputs)
-        # Windows overlap: each of their rows is added where it came from.
+        # Windows overlap: add each of their rows to the gradient of its position.
         of_states = states.new_zeros(lines, groups + -(-WINDOW // OUTPUTS), OUTPUTS, inputs)
         for place, row in enumerate(of_windows):
             block, rank = divmod(place, OUTPUTS)
@@ -114,11 +118,11 @@ class NineTaps(torch.autograd.Function):
 
 
 def nine_taps(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(B, T, O): each output sees nine inputs, the middle one its own; outside there are zeros.
+    """Convolve over time with nine taps, centred, with zero padding; returns (B, T, O).
 
     Args:
         states: (B, T, I), float32 or float64.
-        weight: (O, I, 9), as ``torch.nn.Conv1d`` keeps it.
+        weight: (O, I, 9), in the layout of ``torch.nn.Conv1d``.
         bias: (O,).
     """
     made: Tensor = NineTaps.apply(states, weight, bias)  # type: ignore[no-untyped-call]
@@ -130,7 +134,7 @@ def _groups(length: int) -> int:
 
 
 def _seen(states: Tensor) -> Tensor:
-    """(20, G, I): windows of 14 inputs, transformed."""
+    """Transform the windows of 14 inputs, (20, G, I)."""
     lines, length, inputs = states.shape
     groups, edge = _groups(length), TAPS // 2
     padded = F.pad(states, (0, 0, edge, OUTPUTS * groups - length + edge))
@@ -140,7 +144,7 @@ def _seen(states: Tensor) -> Tensor:
 
 
 def _taps(weight: Tensor) -> Tensor:
-    """(20, O, I): the taps, transformed."""
+    """Transform the taps, (20, O, I)."""
     outputs, inputs, taps = weight.shape
     rows = weight.permute(2, 0, 1).reshape(taps, outputs * inputs)
     return (nested(weight.dtype).taps @ rows).view(PRODUCTS, outputs, inputs)

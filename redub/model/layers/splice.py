@@ -1,6 +1,6 @@
-"""Padded sequences one after another, without the padding between them; and cut apart again.
+"""Concatenate padded sequences in time without the padding between them, and cut parts out.
 
-Letters: B batch, L length of a part, M length of the whole, W width.
+Letters: B batch, L length of a part, M total length, W width.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 def spliced(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Parts in time, line by line.
+    """Concatenate parts in time, for each row of the batch.
 
     Args:
-        parts: (B, L, ...) values and (B, L) bool, whose real places come first.
+        parts: pairs of values (B, L, ...) and mask (B, L), valid positions first; L may differ.
 
     Returns:
-        (B, M, ...) values, 0 behind the last part, and (B, M) bool.
+        Values (B, M, ...), 0 after the last part, and their mask (B, M).
     """
     first, real = parts[0]
     lengths = torch.stack([valid.sum(1) for _, valid in parts])  # (parts, B)
@@ -35,10 +35,15 @@ def spliced(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def cut_out(whole: Tensor, starts: Tensor, valid: Tensor) -> Tensor:
-    """One part of each line of (B, M, ...): (B, L, ...), 0 where ``valid`` (B, L) is False.
+    """Cut one part out of each row.
 
     Args:
-        starts: (B,) where the part begins.
+        whole: (B, M, ...).
+        starts: (B,) first position of the part.
+        valid: (B, L) bool, valid positions of the part.
+
+    Returns:
+        (B, L, ...), 0 where ``valid`` is False.
     """
     place = starts.unsqueeze(1) + torch.arange(valid.size(1), device=valid.device)
     place = place.clamp(max=whole.size(1) - 1)

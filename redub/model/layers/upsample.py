@@ -1,8 +1,10 @@
-"""Pictures to mel frames: four of each, exactly.
+"""Upsampling from video frames to mel frames.
 
-Source: HPMDubbing (CVPR 2023), two transposed convolutions that double the clock; at 25 pictures
-and 100 mel frames a second that is the whole way. Other clocks are read off the quadrupled one.
-Letters: B batch, V pictures, T mel frames, D model width.
+Source: HPMDubbing (CVPR 2023), two transposed convolutions that double the frame rate each. At 25
+video frames and 100 mel frames per second this gives exactly the mel frame rate. For other mel
+frame rates the upsampled states are resampled by index.
+
+Letters: B batch, V video frames, T mel frames, D model width.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ SLOPE = 0.1
 
 
 class Upsample(nn.Module):
-    """(B, V, D) to (B, 4 V, D)."""
+    """Upsamples (B, V, D) to (B, 4 V, D)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -28,7 +30,7 @@ class Upsample(nn.Module):
         )
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """Quadruple; what lies behind the end of a line is read as silence and comes back as 0."""
+        """Upsample by four; padded frames are read as 0 and are 0 in the output."""
         for double in self.doubling:
             states = F.leaky_relu(states * valid.unsqueeze(-1), SLOPE)
             states = double(states.transpose(1, 2)).transpose(1, 2)
@@ -37,13 +39,16 @@ class Upsample(nn.Module):
 
 
 def on_mel_clock(states: Tensor, steps: Tensor, mel_frames: Tensor, frames_valid: Tensor) -> Tensor:
-    """(B, T, D): for each mel frame the state of that moment, 0 past the end of a line.
+    """Select for each mel frame the state of that time, (B, T, D); padded frames are 0.
 
-    A line's steps are spread evenly over its mel frames: with as many of both, each has its own.
+    The steps of an utterance are spread evenly over its mel frames; with equal numbers of both they
+    correspond one to one.
 
     Args:
         states: (B, L, D).
-        steps: (B,) how many of a line's states are real.
+        steps: (B,) number of valid states per utterance.
+        mel_frames: (B,) number of mel frames per utterance.
+        frames_valid: (B, T) bool.
     """
     clock = torch.arange(frames_valid.size(1), device=states.device)
     place = clock * steps.unsqueeze(1) // mel_frames.unsqueeze(1)  # (B, T)
@@ -53,7 +58,7 @@ def on_mel_clock(states: Tensor, steps: Tensor, mel_frames: Tensor, frames_valid
 
 
 def as_long_as_the_picture(lips: LipStates, mel_frames: Tensor) -> LipStates:
-    """A line without lips has one learned state; it is shown for as long as the line lasts."""
+    """Repeat the learned state of utterances without lips over the length of the utterance."""
     pictures = -(-mel_frames // FRAMES_PER_PICTURE)  # (B,)
     longest = max(lips.states.size(1), int(torch.where(lips.present, 0, pictures).max()))
     more = longest - lips.states.size(1)

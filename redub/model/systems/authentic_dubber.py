@@ -1,10 +1,11 @@
-"""Authentic-Dubber: speech in a given voice, as long as the picture, with retrieved emotion.
+"""Authentic-Dubber: dubbing with a reference voice and retrieved emotion references.
 
-Source: Authentic-Dubber (arXiv:2511.14249) on the backbone its released code runs, that of
-StyleDubber. Each row of its ablation table is one switch of the config, but rows 1 to 3: what
-scene and face are told by is a setting of the project's index (``scene_feature``,
+Source: Authentic-Dubber (arXiv:2511.14249) with the backbone of its released code, that of
+StyleDubber. Each row of its ablation table is one setting of the config, except rows 1 to 3: the
+features that represent scene and face are settings of the project's index (``scene_feature``,
 ``face_feature``).
-Letters: B batch, T mel frames, D model width, K references.
+
+Letters: B batch, P phonemes, T mel frames, D model width, K references.
 """
 
 from __future__ import annotations
@@ -32,18 +33,21 @@ from redub.model.systems.style_backbone import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticDubberConfig(StyleBackboneConfig):
-    """The backbone's settings and those of the graphs.
+    """Settings of the backbone and of the emotion graphs.
 
-    retrieve: the modalities that ask for hits (ablation rows 4 to 7).
-    indirect, direct: the hits, and their sound, are nodes (rows 8 and 9).
-    graph: ``staged`` encodes each graph before the next one grows from it, ``single`` encodes all
-        nodes at once (row 11), ``none`` decodes from text, lips and timbre alone (row 10).
-    aggregation: graphs are read one after another, or ``flat`` all at once (row 12).
-    sound_node: what the sound of a hit is tied to: the modality that asked (``base``, as
-        released), or its ``hit``.
-    score_aware: hits listen to how similar they are, so that more of them do no harm.
-    hit_dropout: share of the hits that training leaves out at random. A line's hits never change,
-        so a small corpus is soon known by them: what should be listened to is learnt by heart.
+    retrieve: modalities for which clips are retrieved (ablation rows 4 to 7).
+    indirect: retrieved clips are nodes (row 8). direct: audio vectors of retrieved clips are nodes
+        (row 9).
+    graph: ``staged`` encodes each graph before its nodes are extended to the next one; ``single``
+        encodes all nodes at once (row 11); ``none`` decodes from text, lips and reference mel only
+        (row 10).
+    aggregation: ``hierarchical`` reads the graphs one after another, ``flat`` all at once (row 12).
+    sound_node: the node that the audio of a hit is connected to: that of the query modality
+        (``base``, as released), or that of the ``hit``.
+    score_aware: the attention to a hit depends on its similarity, so that additional, less similar
+        hits do not degrade the result.
+    hit_dropout: share of hits that is left out at random in training. Without it a model overfits
+        on a small corpus, because the hits of an utterance are the same in every epoch.
     """
 
     retrieve: tuple[Literal["scene", "face", "text"], ...] = ("scene", "face", "text")
@@ -59,17 +63,17 @@ class AuthenticDubberConfig(StyleBackboneConfig):
     aggregator_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        # A dataclass with slots is another class than the one that super() would look for.
+        # super() fails in dataclasses with slots, because the decorator creates a new class.
         StyleBackboneConfig.__post_init__(self)
         if len(set(self.retrieve)) != len(self.retrieve):
             raise ConfigError(f"retrieve names a modality twice: {', '.join(self.retrieve)}")
         if self.sound_node == "hit" and not self.indirect:
-            raise ConfigError("sound_node 'hit' wants hits in the graph: set indirect = true")
+            raise ConfigError("sound_node 'hit' needs hits in the graph: set indirect = true")
         if not 0.0 <= self.hit_dropout < 1.0:
             raise ConfigError(f"hit_dropout is {self.hit_dropout}; wanted from 0 to below 1")
 
     def plan(self) -> GraphPlan:
-        """Which graphs there are."""
+        """Derive the plan of the emotion graphs from the settings."""
         return GraphPlan(
             staged=self.graph == "staged",
             indirect=self.indirect,
@@ -87,7 +91,7 @@ TINY = AuthenticDubberConfig(
 
 
 class AuthenticDubber(StyleBackbone):
-    """Text, lips, timbre and three emotion graphs in; a mel as long as the picture out."""
+    """Predicts a mel as long as the video from text, lips, reference mel and emotion graphs."""
 
     Config: ClassVar[type[AuthenticDubberConfig]] = AuthenticDubberConfig
     PRESETS: ClassVar[dict[str, AuthenticDubberConfig]] = {
@@ -128,28 +132,28 @@ class AuthenticDubber(StyleBackbone):
         self.emotion_classifier = nn.Linear(width, widths.emotions)
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
-        """Speak a batch.
+        """Synthesise a batch.
 
-        A batch with durations and prosody is decoded along them (training); one without is
-        decoded along the predicted ones (synthesis). Either way line b has ``mel_frames[b]``
-        frames. Mels are standardised; padded frames are 0.
+        Uses durations and prosody of the batch where it has them (training), otherwise the
+        predicted ones (synthesis). In both cases utterance b has ``mel_frames[b]`` frames. Mels are
+        standardised; padded frames are 0.
         """
         reading = self.read(batch)
         voiced_text = self.text_reads_timbre(
             reading.text, batch.phonemes_valid, reading.timbre, batch.timbre_valid
         )  # (B, P, D)
         speech = self.speech(voiced_text, reading, batch)  # (B, T, D)
-        felt = self._with_emotion(speech, batch)
+        emotional = self._with_emotion(speech, batch)
         decoder_input = speech
         if self.graphs is not None:
-            decoder_input = self.join_knowledge(torch.cat((speech, felt.states), dim=-1))
-        logits = self.emotion_classifier(mean_over_time(felt.states, batch.frames_valid))
+            decoder_input = self.join_knowledge(torch.cat((speech, emotional.states), dim=-1))
+        logits = self.emotion_classifier(mean_over_time(emotional.states, batch.frames_valid))
         return self.spoken(
-            decoder_input, reading, batch, emotion_logits=logits, graphs=felt.readings
+            decoder_input, reading, batch, emotion_logits=logits, graphs=emotional.readings
         )
 
     def _with_emotion(self, speech: Tensor, batch: DubbingBatch) -> Knowledge:
-        """Speech states that have read the graphs; unchanged where there are none."""
+        """Add the emotion graphs to the speech states; without graphs the states are unchanged."""
         if self.graphs is None:
             return Knowledge(speech, ())
         found = Retrieved(batch.hits, batch.hits_audio, batch.hits_score, batch.hits_valid)
@@ -158,12 +162,15 @@ class AuthenticDubber(StyleBackbone):
         return knowledge
 
     def _retrieved(self, found: Retrieved) -> Retrieved:
-        """Only the hits of the modalities that ask; without any, graphs without hits."""
+        """Keep the hits of the modalities in ``retrieve``, and apply ``hit_dropout`` in training.
+
+        If ``retrieve`` is empty, the result has K = 0.
+        """
         if self.training and self.config.hit_dropout:
             kept = torch.rand_like(found.score) >= self.config.hit_dropout
             found = found._replace(valid=found.valid & kept)
-        asking = [modality in self.config.retrieve for modality in MODALITIES]
-        if not any(asking):
+        is_used = [modality in self.config.retrieve for modality in MODALITIES]
+        if not any(is_used):
             scene, face, text = (vectors[:, :0] for vectors in found.vectors)
             none = slice(0, 0)
             return Retrieved(
@@ -172,7 +179,7 @@ class AuthenticDubber(StyleBackbone):
                 found.score[:, :, none],
                 found.valid[:, :, none],
             )
-        if all(asking):
+        if all(is_used):
             return found
-        wanted = torch.tensor(asking, device=found.valid.device)[None, :, None]
-        return found._replace(valid=found.valid & wanted)
+        used = torch.tensor(is_used, device=found.valid.device)[None, :, None]
+        return found._replace(valid=found.valid & used)

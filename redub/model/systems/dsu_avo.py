@@ -1,12 +1,13 @@
-"""DSU-AVO: the picture says which units of sound come when, and the units are vocoded.
+"""DSU-AVO: predicts discrete speech units from text and lips, then a mel from the units.
 
-Source: DSU-AVO (Lu et al., arXiv:2306.17005) as its released code runs: pictures attend to the
-words, and every picture becomes two units out of a hundred clusters of a frame-level sound feature.
-The clusters are fitted on the training lines (:mod:`redub.training.units`). The published system
-then runs a HiFi-GAN of its own on HuBERT's units; here a small network makes the mel of the units
-in a voice, so that one vocoder serves every system.
-Letters: B batch, P phonemes, V pictures, U units, T mel frames, D model width, W width of the
-sound feature.
+Source: DSU-AVO (Lu et al., arXiv:2306.17005) as its released code runs. Video frames attend to
+phonemes, and each video frame becomes two units: ids of 100 clusters of a frame-level audio
+feature. The clusters are fitted on the training utterances (:mod:`redub.training.units`). The
+published system converts HuBERT units to a waveform by a dedicated HiFi-GAN. Here a small network
+predicts the mel from units and speaker vector, so that all systems use the same vocoder.
+
+Letters: B batch, P phonemes, V video frames, U units, T mel frames, C mel channels, D model width,
+A audio feature frames, W width of the audio feature.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ UNITS_PER_PICTURE = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DSUAVOConfig:
-    """The defaults are the published sizes; ``voice_layers`` are of the unit vocoder."""
+    """Settings; the default sizes are the published ones.
+
+    ``voice_layers`` and ``voice_heads``: of the network that predicts the mel from units.
+    """
 
     width: int = 256
     filter_width: int = 1024
@@ -68,11 +72,11 @@ class DSUAVOConfig:
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
         if self.units < 2 or self.postnet_layers < 2:
-            raise ConfigError("units and postnet_layers want at least 2")
+            raise ConfigError("units and postnet_layers must be at least 2")
 
 
 class UnitVoice(nn.Module):
-    """Units in a voice to a mel."""
+    """Predicts a mel from units and a speaker vector."""
 
     def __init__(self, config: DSUAVOConfig, widths: FeatureWidths) -> None:
         super().__init__()
@@ -96,16 +100,17 @@ class UnitVoice(nn.Module):
     def forward(
         self, units: Tensor, counts: Tensor, speaker: Tensor, batch: DubbingBatch
     ) -> tuple[Tensor, Tensor]:
-        """Two mels (B, T, C), before and after the post-net.
+        """Return two mels (B, T, C), before and after the post-net.
 
         Args:
             units: (B, U) ids.
-            counts: (B,) how many units each line has; they are spread over its mel frames.
+            counts: (B,) number of units per utterance; they are spread evenly over its mel frames.
+            speaker: (B, speaker).
         """
         valid = batch.frames_valid
-        said = self.table(units)  # (B, U, unit width)
-        voice = speaker.unsqueeze(1).expand(-1, said.size(1), -1)
-        states = self.join(torch.cat((said, voice), dim=-1))  # (B, U, D)
+        embedded = self.table(units)  # (B, U, unit width)
+        voice = speaker.unsqueeze(1).expand(-1, embedded.size(1), -1)
+        states = self.join(torch.cat((embedded, voice), dim=-1))  # (B, U, D)
         states = on_mel_clock(states, counts, batch.mel_frames, valid)
         states = states + count_up(states)
         for block in self.blocks:
@@ -115,7 +120,7 @@ class UnitVoice(nn.Module):
 
 
 class DSUAVO(nn.Module):
-    """Text and lips to units, units to a mel."""
+    """Predicts units from text and lips, and a mel from units."""
 
     Config: ClassVar[type[DSUAVOConfig]] = DSUAVOConfig
     PRESETS: ClassVar[dict[str, DSUAVOConfig]] = {
@@ -178,10 +183,11 @@ class DSUAVO(nn.Module):
         self.voice = UnitVoice(config, widths)
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
-        """Speak a batch, as :meth:`redub.model.systems.authentic_dubber.AuthenticDubber.forward`.
+        """Synthesise a batch, as
+        :meth:`redub.model.systems.authentic_dubber.AuthenticDubber.forward`.
 
-        A line with its own sound is vocoded from that sound's units (training), one without from
-        the predicted ones.
+        The mel of an utterance is predicted from the units of its recording (training) or, without
+        a recording, from the predicted units.
         """
         text = self.text(batch.phonemes, batch.phonemes_valid)
         lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
@@ -193,12 +199,12 @@ class DSUAVO(nn.Module):
         for block in self.unit_blocks:
             states = block(states, valid)
         logits = self.to_unit(states)
-        units, wanted, told = logits.argmax(-1), None, valid
+        units, wanted, comparable = logits.argmax(-1), None, valid
         if batch.sound is not None and batch.sound_valid is not None:
             known = batch.sound_valid.any(1, keepdim=True)  # (B, 1)
             wanted = self.units_of(batch.sound, batch.sound_valid, valid)
             units = torch.where(known, wanted, units)
-            told = valid & known
+            comparable = valid & known
         mel, mel_post = self.voice(units, valid.sum(1), batch.speaker, batch)
         weights = read.weights[:, 0] * lips.valid.unsqueeze(-1)  # (B, V, P)
         durations = batch.durations
@@ -211,20 +217,26 @@ class DSUAVO(nn.Module):
             durations=durations,
             lip_attention=weights.transpose(1, 2)[..., : batch.lips.size(1)],
             lips_present=lips.present,
-            units=UnitEstimate(logits, wanted, told),
+            units=UnitEstimate(logits, wanted, comparable),
         )
 
     def units_of(self, sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:
-        """(B, U) the cluster nearest to each unit's stretch of the sound (B, A, W)."""
+        """Assign to each unit the cluster nearest to its segment of the audio feature, (B, U).
+
+        Args:
+            sound: (B, A, W) frame-level audio feature. sound_valid: (B, A) bool.
+            valid: (B, U) bool, units that are real.
+        """
         stretches = sound_on_units(sound, sound_valid, valid)
         far = torch.cdist(stretches, self.centroids.unsqueeze(0).to(stretches))
         return far.argmin(-1)
 
 
 def sound_on_units(sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:
-    """(B, U, W): the mean of each unit's stretch of the sound (B, A, W), by whatever clock it has.
+    """Average the audio feature (B, A, W) over the segment of each unit, (B, U, W).
 
-    A stretch holds at least the row that it starts in.
+    The valid rows are divided evenly between the valid units, whatever the frame rate of the
+    feature is. A segment contains at least the row in which it starts.
     """
     rows, units = sound_valid.sum(1, keepdim=True), valid.sum(1, keepdim=True).clamp(min=1)
     clock = torch.arange(valid.size(1), device=valid.device)
@@ -234,6 +246,7 @@ def sound_on_units(sound: Tensor, sound_valid: Tensor, valid: Tensor) -> Tensor:
     last = sums.size(1) - 1
 
     def at(place: Tensor) -> Tensor:
+        """Select the cumulative sums before the rows ``place`` (B, U)."""
         place = place.clamp(max=last)
         return sums.gather(1, place.unsqueeze(-1).expand(-1, -1, sums.size(-1)))
 

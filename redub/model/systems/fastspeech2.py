@@ -1,9 +1,10 @@
-"""FastSpeech 2: words in, a mel out; the baseline that sees no picture and no reference.
+"""FastSpeech 2: text-to-speech baseline without video and without reference mel.
 
-Source: FastSpeech 2 (arXiv:2006.04558) in the sizes of its widely used public code (pitch and
-energy phoneme by phoneme, 256 bins each). The voice is a speaker vector added to the words, as that
-code adds an embedding for several speakers. Here the line is as long as the picture, so that lines
-can be compared and dubbed; the published system lasts as long as it predicts.
+Source: FastSpeech 2 (arXiv:2006.04558) with the sizes of its widely used public code (pitch and
+energy per phoneme, 256 bins each). A speaker vector is added to the phoneme states; that code adds
+a speaker embedding at the same place. Here the utterance has the length of the video, so that
+systems can be compared; in the published system the predicted durations determine the length.
+
 Letters: B batch, P phonemes, T mel frames, C mel channels, D model width.
 """
 
@@ -32,7 +33,7 @@ from redub.model.sizes import check_sizes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FastSpeech2Config:
-    """The defaults are the published sizes."""
+    """Settings; the default sizes are those of the public code."""
 
     width: int = 256
     filter_width: int = 1024
@@ -59,7 +60,7 @@ class FastSpeech2Config:
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
         if self.bins < 2 or self.postnet_layers < 2:
-            raise ConfigError("bins and postnet_layers want at least 2")
+            raise ConfigError("bins and postnet_layers must be at least 2")
 
 
 class FastSpeech2(nn.Module):
@@ -114,9 +115,11 @@ class FastSpeech2(nn.Module):
         )
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
-        """Speak a batch, as :meth:`redub.model.systems.authentic_dubber.AuthenticDubber.forward`.
+        """Synthesise a batch, as
+        :meth:`redub.model.systems.authentic_dubber.AuthenticDubber.forward`.
 
-        A phoneme is voiced where any of its frames is; its pitch is the mean of those.
+        A phoneme is voiced if at least one of its frames is; its pitch is the mean over its voiced
+        frames.
         """
         valid = batch.phonemes_valid
         text = self._encoded(self.embedding(batch.phonemes), self.encoder, valid)
@@ -168,7 +171,7 @@ class FastSpeech2(nn.Module):
         return states
 
     def _embedded(self, prosody: Prosody) -> Tensor:
-        """(B, P, D) what pitch and energy add to a phoneme."""
+        """Embed pitch and energy per phoneme, (B, P, D)."""
         pitch = self.pitch_embedding(prosody.pitch)
         pitch = torch.where(prosody.voiced.unsqueeze(-1), pitch, self.unvoiced)
         added: Tensor = pitch + self.energy_embedding(prosody.energy)
@@ -176,7 +179,7 @@ class FastSpeech2(nn.Module):
 
 
 def _on_frames(prosody: Prosody, durations: Tensor, frames: int) -> Prosody:
-    """(B, P) prosody on the clock of the mel."""
+    """Expand prosody per phoneme (B, P) to mel frames (B, T)."""
     signals = torch.stack((prosody.pitch, prosody.voiced.float(), prosody.energy), dim=-1)
     pitch, voiced, energy = stretch(signals, durations, frames).unbind(-1)
     return Prosody(pitch, voiced > 0, energy)

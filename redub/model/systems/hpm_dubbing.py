@@ -1,13 +1,15 @@
-"""HPMDubbing: lips say when, the face says how, the scene says in what mood.
+"""HPMDubbing: timing from the lips, prosody from the face, emotion from the scene.
 
-Source: HPMDubbing (Cong et al., CVPR 2023) as its released code runs. Lips attend to the words, and
-four mel frames are made of every picture: there is no duration predictor, and two CTC losses keep
-the alignment in order. The face's arousal and valence colour pitch and energy.
+Source: HPMDubbing (Cong et al., CVPR 2023) as its released code runs. Lip states attend to the
+phonemes, and each video frame is upsampled to four mel frames. There is no duration predictor; two
+CTC losses keep the alignment in order. Valence and arousal of the face influence pitch and energy.
 
-Differences: a mask on pictures that are not there (the released one is on the wrong axis and
-cancels out; ``legacy``), a voicing decision, a learned state for lines without lips or face, and a
-mel of any length, not only of four frames per picture.
-Letters: B batch, P phonemes, V pictures, T mel frames, C mel channels, D model width, S speaker.
+Differences from the released code: padded video frames are masked (the released mask is on the
+wrong axis and has no effect; ``legacy``), voicing is predicted, utterances without lips or face get
+a learned state, and the mel can have any length, not only four frames per video frame.
+
+Letters: B batch, P phonemes, V video frames, T mel frames, C mel channels, D model width,
+S speaker.
 """
 
 from __future__ import annotations
@@ -48,14 +50,15 @@ HPMLegacy = Literal["query_mask"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HPMDubbingConfig:
-    """The defaults are the sizes published for Chem; those for V2C-Animation are ``V2C``.
+    """Settings; the default sizes are published for Chem, those in ``V2C`` for V2C-Animation.
 
-    scene: the scene module, which needs the feature ``global_scene`` (published: V2C only).
-    clocked: pictures know their place when they attend to the words, and a word the one it would
-        have if all words lasted equally long (not published: an order that CTC need not find).
-    voicing: predict which frames have a pitch (the published system does not).
-    legacy: ``query_mask`` repeats a defect of the released code: pictures behind the end of a line
-        are looked at.
+    scene: use the scene module, which needs the feature ``global_scene`` (published: V2C only).
+    clocked: add positional encodings to video frames and phonemes before the attention; the
+        position of a phoneme assumes equal durations (not published; it makes the order of the
+        alignment easier to learn).
+    voicing: predict which frames are voiced (the published system does not).
+    legacy: ``query_mask`` repeats a defect of the released code: the face attention also reads
+        padded video frames.
     """
 
     width: int = 256
@@ -95,7 +98,7 @@ class HPMDubbingConfig:
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
         if self.bins < 2 or self.postnet_layers < 2:
-            raise ConfigError("bins and postnet_layers want at least 2")
+            raise ConfigError("bins and postnet_layers must be at least 2")
 
 
 TINY_HPM = HPMDubbingConfig(
@@ -121,16 +124,16 @@ TINY_HPM = HPMDubbingConfig(
     postnet_channels=64,
     postnet_dropout=0.1,
 )
-"""Sizes that two processor cores train in minutes."""
+"""Small sizes that train in minutes on two CPU cores."""
 V2C: dict[str, Any] = {
     "text_layers": 5, "text_heads": 2, "lip_layers": 4, "decoder_layers": 7, "decoder_heads": 2,
     "scene": True,
 }  # fmt: skip
-"""What the published sizes for V2C-Animation change."""
+"""Settings of the published V2C-Animation system that differ from the defaults."""
 
 
 class LipsReadText(NamedTuple):
-    """Every picture's share of the words, and what it makes of them."""
+    """Result of the attention from video frames to phonemes."""
 
     states: Tensor  # (B, T, D)
     weights: Tensor  # (B, V, P), mean over heads
@@ -139,7 +142,7 @@ class LipsReadText(NamedTuple):
 
 
 class DurationAligner(nn.Module):
-    """Lips read the words (in a voice), then four mel frames are made of each picture."""
+    """Attention from lip states to phoneme states, then upsampling to four mel frames each."""
 
     def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
         super().__init__()
@@ -165,7 +168,8 @@ class DurationAligner(nn.Module):
             dropout=config.dropout,
             normed=False,
         )
-        # The published attention of words to a voice has one thing to look at, so it is this.
+        # The published attention from phonemes to the speaker vector has a single key, so that it
+        # equals these two linear layers.
         self.clocked = config.clocked
         self.voice_value, self.voice_output = nn.Linear(width, width), nn.Linear(width, width)
         self.attention = MultiHeadAttention(
@@ -176,14 +180,17 @@ class DurationAligner(nn.Module):
         self.upsample = Upsample(width)
 
     def encoded(self, batch: DubbingBatch, voice: Tensor) -> Tensor:
-        """Words in a voice (B, P, D); 0 at padding."""
+        """Encode the phonemes and add the speaker vector ``voice`` (B, D): (B, P, D).
+
+        Padded phonemes are 0.
+        """
         text = self.text(batch.phonemes, batch.phonemes_valid)
         spoken_by = self.voice_output(self.voice_value(voice)).unsqueeze(1)
         voiced: Tensor = (text + spoken_by) * batch.phonemes_valid.unsqueeze(-1)
         return voiced
 
     def forward(self, text: Tensor, batch: DubbingBatch) -> LipsReadText:
-        """Align (B, P, D) with the lips."""
+        """Align phoneme states (B, P, D) with the lips."""
         lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
         states, valid = lips.states, lips.valid
         if self.clocked:
@@ -200,7 +207,7 @@ class DurationAligner(nn.Module):
 
 
 class AffectiveProsody(nn.Module):
-    """Valence of the face to pitch, arousal to energy."""
+    """Predicts pitch from the valence of the face, and energy from its arousal."""
 
     def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
         super().__init__()
@@ -231,9 +238,14 @@ class AffectiveProsody(nn.Module):
     def forward(
         self, states: Tensor, batch: DubbingBatch, asked: Tensor
     ) -> tuple[Tensor, ProsodyEstimate, Prosody]:
-        """Coloured states (B, T, D), what was predicted, and what was spoken.
+        """Predict prosody and add it to the states (B, T, D).
 
-        ``asked`` (B, T) bool: the frames that ``batch.control`` is about.
+        Args:
+            asked: (B, T) bool, the frames that ``batch.control`` changes.
+
+        Returns:
+            States with prosody (B, T, D), the prediction, and the prosody that was added: that of
+            the batch in training, else the prediction as changed by ``batch.control``.
         """
         valid = batch.frames_valid
         face, face_valid = never_empty(batch.expression, batch.expression_valid, self.no_face)
@@ -260,9 +272,9 @@ class AffectiveProsody(nn.Module):
 
 
 class SceneBooster(nn.Module):
-    """The scene reads the coloured states and gives one mood for the line.
+    """Computes one emotion state per utterance, by attention from the scene to the speech states.
 
-    The published module asks once per picture with the same vector, so once is enough.
+    The published module repeats the same query for every video frame; here it is computed once.
     """
 
     def __init__(self, config: HPMDubbingConfig, widths: FeatureWidths) -> None:
@@ -280,18 +292,23 @@ class SceneBooster(nn.Module):
     def forward(
         self, states: Tensor, valid: Tensor, scene: Tensor, voice: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A mood for every frame (B, 1, D), and emotion logits (B, emotions)."""
+        """Return an emotion state for all frames (B, 1, D) and emotion logits (B, emotions).
+
+        Args:
+            states: (B, T, D). valid: (B, T) bool.
+            scene: (B, scene). voice: (B, D).
+        """
         mood = self.attention(self.scene(scene).unsqueeze(1), states, valid)  # (B, 1, D)
         joined = self.join_voice(torch.cat((mood, voice.unsqueeze(1)), dim=-1))
         return joined, self.to_emotion(mood.squeeze(1))
 
 
 class HPMDubbing(nn.Module):
-    """Aligner, prosody of the face, mood of the scene, decoder."""
+    """Duration aligner, prosody predictor, optional scene module, mel decoder."""
 
     Config: ClassVar[type[HPMDubbingConfig]] = HPMDubbingConfig
     PRESETS: ClassVar[dict[str, Any]] = {"tiny": TINY_HPM, "paper": HPMDubbingConfig()}
-    CONTROLS_RATE: ClassVar[bool] = False  # the lips alone say when
+    CONTROLS_RATE: ClassVar[bool] = False  # the lips determine the timing
 
     config: HPMDubbingConfig
 
@@ -299,7 +316,7 @@ class HPMDubbing(nn.Module):
         super().__init__()
         self.config, self.widths = config, widths
         width = config.width
-        # The published system takes a voice of its own width.
+        # The published system expects a speaker vector of the model width.
         self.fit_voice = (
             nn.Identity() if widths.speaker == width else nn.Linear(widths.speaker, width)
         )
@@ -326,14 +343,14 @@ class HPMDubbing(nn.Module):
         )
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
-        """Speak a batch, as Authentic-Dubber's ``forward`` does."""
+        """Synthesise a batch; shapes as in ``AuthenticDubber.forward``."""
         voice = self.fit_voice(batch.speaker)
         text = self.aligner.encoded(batch, voice)
         aligned = self.aligner(text, batch)
         return self.spoken(self.in_context(aligned.states, text, batch), aligned, batch, voice)
 
     def in_context(self, states: Tensor, text: Tensor, batch: DubbingBatch) -> Tensor:
-        """(B, T, D) aligned states with what a system with context adds; here they are alone."""
+        """Hook for systems with context; returns the aligned states (B, T, D) unchanged here."""
         return states
 
     def spoken(
@@ -346,11 +363,13 @@ class HPMDubbing(nn.Module):
         hint: Tensor | None = None,
         asked: Tensor | None = None,
     ) -> DubbingOutput:
-        """From aligned states (B, T, D) to the mel.
+        """Predict prosody and decode aligned states (B, T, D) to the mel.
 
         Args:
-            hint: (B, T, D) that helps the decoder.
-            asked: (B, T) bool, the frames that ``batch.control`` is about; all, if not given.
+            aligned: result of the aligner.
+            voice: (B, D) speaker vector.
+            hint: (B, T, D), added to the decoder's input.
+            asked: (B, T) bool, the frames that ``batch.control`` changes; None means all.
         """
         valid = batch.frames_valid
         real = valid.unsqueeze(-1)
@@ -381,18 +400,18 @@ class HPMDubbing(nn.Module):
             lips_present=aligned.lips.present,
             emotion_logits=emotion_logits,
             prosody=estimate,
-            # Without voicing pitch is on a scale of the checkpoint's own.
+            # Without voicing, the pitch has the scale of the checkpoint, not that of ``Prosody``.
             spoken=spoken if self.config.voicing else None,
             ctc=((aligned.ctc_logits, aligned.lips.valid), (of_frames, valid)),
         )
 
     def _with_voice(self, states: Tensor, voice: Tensor) -> Tensor:
-        """One layer for both places, as published."""
+        """Add the speaker vector (B, D); the same layer is used twice, as published."""
         beside = voice.unsqueeze(1).expand_as(states)
         joined: Tensor = self.join_voice(torch.cat((states, beside), dim=-1)) + states
         return joined
 
 
 def paper_for_v2c() -> HPMDubbingConfig:
-    """The sizes published for V2C-Animation."""
+    """Return the settings published for V2C-Animation."""
     return replace(HPMDubbingConfig(), **V2C)

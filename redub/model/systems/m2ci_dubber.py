@@ -1,8 +1,8 @@
-"""M2CI-Dubber: HPMDubbing that hears the lines before and after.
+"""M2CI-Dubber: HPMDubbing with context from the adjacent utterances.
 
-Source: M2CI-Dubber (arXiv:2412.18748); its backbone is :mod:`redub.model.systems.hpm_dubbing`,
-which it is
-trained from, and its context :mod:`redub.model.blocks.context`.
+Source: M2CI-Dubber (arXiv:2412.18748). The backbone is :mod:`redub.model.systems.hpm_dubbing`,
+whose trained weights initialise it; the context encoder is :mod:`redub.model.blocks.context`.
+
 Letters: B batch, P phonemes, T mel frames, D model width.
 """
 
@@ -20,13 +20,13 @@ from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class M2CIDubberConfig(HPMDubbingConfig):
-    """The backbone's settings and those of the context."""
+    """Settings of the backbone and of the context encoder."""
 
     context: ContextConfig = field(default_factory=ContextConfig)
 
 
 class M2CIDubber(HPMDubbing):
-    """The aligned states take up the context before pitch and energy are told."""
+    """HPMDubbing that adds context to the aligned states, before pitch and energy prediction."""
 
     Config: ClassVar[type[M2CIDubberConfig]] = M2CIDubberConfig
     PRESETS: ClassVar[dict[str, M2CIDubberConfig]] = {
@@ -40,6 +40,6 @@ class M2CIDubber(HPMDubbing):
         self.context = ContextAdaptor(config.context, config.width, widths)
 
     def in_context(self, states: Tensor, text: Tensor, batch: DubbingBatch) -> Tensor:
-        """(B, T, D) aligned states that know their neighbours."""
-        told: Tensor = self.context(states, batch)
-        return told * batch.frames_valid.unsqueeze(-1)
+        """Add context of the adjacent utterances to aligned states (B, T, D)."""
+        with_context: Tensor = self.context(states, batch)
+        return with_context * batch.frames_valid.unsqueeze(-1)

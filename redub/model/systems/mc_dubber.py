@@ -1,11 +1,12 @@
-"""MCDubber: three lines dubbed as one, of which the middle one is kept.
+"""MCDubber: synthesise an utterance together with its adjacent utterances.
 
-Source: MCDubber (Zhao et al., arXiv:2408.11593), which has no public code; what it leaves open is
-decided in ``docs/models/mc_dubber.md``. The line before, the line and the line after are joined in
-time and pass the backbone of :mod:`redub.model.systems.hpm_dubbing`; the recorded mels of the
-neighbours
-help the decoder; the line's own part is cut out.
-Letters: B batch, P phonemes, V pictures, T mel frames, C mel channels, D model width.
+Source: MCDubber (Zhao et al., arXiv:2408.11593), which has no public code; decisions on what the
+paper leaves open are in ``docs/models/mc_dubber.md``. The previous utterance, the utterance and the
+next one are concatenated in time and processed by the backbone of
+:mod:`redub.model.systems.hpm_dubbing`. The recorded mels of the adjacent utterances are inputs of
+the decoder. Then the part of the utterance is cut out.
+
+Letters: B batch, P phonemes, V video frames, T mel frames, C mel channels, D model width.
 """
 
 from __future__ import annotations
@@ -26,23 +27,26 @@ from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MCDubberConfig(HPMDubbingConfig):
-    """The backbone's settings; ``neighbour_mels`` False is the decoder without its help."""
+    """Settings of the backbone.
+
+    neighbour_mels: give the mels of the adjacent utterances to the decoder.
+    """
 
     neighbour_mels: bool = True
 
 
 class Wide(NamedTuple):
-    """Three lines as one, and where the middle one is in it."""
+    """Three concatenated utterances, and the position of the middle one."""
 
     batch: DubbingBatch
-    known: Tensor  # (B, T) bool, frames of the neighbours
+    known: Tensor  # (B, T) bool, frames of the adjacent utterances
     first_phoneme: Tensor  # (B,)
     first_picture: Tensor  # (B,)
     first_frame: Tensor  # (B,)
 
 
 class MCDubber(HPMDubbing):
-    """HPMDubbing over the line and its neighbours."""
+    """HPMDubbing over an utterance and its adjacent utterances."""
 
     Config: ClassVar[type[MCDubberConfig]] = MCDubberConfig
     PRESETS: ClassVar[dict[str, MCDubberConfig]] = {
@@ -59,7 +63,7 @@ class MCDubber(HPMDubbing):
         )
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
-        """Speak the middle line, as :meth:`HPMDubbing.forward`."""
+        """Synthesise the middle utterance, as :meth:`HPMDubbing.forward`."""
         wide = widened(batch)
         voice = self.fit_voice(batch.speaker)
         aligned = self.aligner(self.aligner.encoded(wide.batch, voice), wide.batch)
@@ -70,36 +74,38 @@ class MCDubber(HPMDubbing):
             known = wide.known.unsqueeze(-1)
             hint = torch.where(known, self.from_mel(wide.batch.mel), self.to_be_spoken)
         own = wide.batch.frames_valid & ~wide.known
-        said = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, asked=own)
-        return self._middle(said, wide, batch)
+        output = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, asked=own)
+        return self._middle(output, wide, batch)
 
-    def _middle(self, said: DubbingOutput, wide: Wide, batch: DubbingBatch) -> DubbingOutput:
+    def _middle(self, output: DubbingOutput, wide: Wide, batch: DubbingBatch) -> DubbingOutput:
+        """Cut the middle utterance out of the output for all three."""
         frames, words = batch.frames_valid, batch.phonemes_valid
-        assert said.lip_attention is not None
-        assert said.prosody is not None
+        assert output.lip_attention is not None
+        assert output.prosody is not None
         pictures = torch.arange(max(1, int(_pictures(batch).max())), device=frames.device)
         seen = pictures < _pictures(batch).unsqueeze(1)  # (B, V)
 
         def of_frames(values: Tensor) -> Tensor:
+            """Cut out the mel frames of the middle utterance."""
             return cut_out(values, wide.first_frame, frames)
 
-        by_words = cut_out(said.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
+        by_words = cut_out(output.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
         looked = cut_out(by_words.transpose(1, 2), wide.first_picture, seen).transpose(1, 2)
-        (of_pictures, _), (of_mel, _) = said.ctc
+        (of_pictures, _), (of_mel, _) = output.ctc
         durations = batch.durations
         if durations is None:
             durations = looked_durations(looked.transpose(1, 2), _pictures(batch), batch)
-        return said._replace(
-            mel=of_frames(said.mel),
-            mel_post=of_frames(said.mel_post),
+        return output._replace(
+            mel=of_frames(output.mel),
+            mel_post=of_frames(output.mel_post),
             frames_valid=frames,
             durations=durations,
             lip_attention=looked[..., : batch.lips.size(1)],
             lips_present=batch.lips_valid.any(1),
-            prosody=ProsodyEstimate._make(of_frames(value) for value in said.prosody),
+            prosody=ProsodyEstimate._make(of_frames(value) for value in output.prosody),
             spoken=None
-            if said.spoken is None
-            else Prosody._make(of_frames(value) for value in said.spoken),
+            if output.spoken is None
+            else Prosody._make(of_frames(value) for value in output.spoken),
             ctc=(
                 (cut_out(of_pictures, wide.first_picture, seen), seen),
                 (of_frames(of_mel), frames),
@@ -108,10 +114,10 @@ class MCDubber(HPMDubbing):
 
 
 def widened(batch: DubbingBatch) -> Wide:
-    """Each line between its neighbours.
+    """Concatenate every utterance with its previous and next utterance.
 
-    A neighbour takes part if it has words, a mel and, as the line itself, lips: without any of
-    them nobody could say which of its frames is when.
+    An adjacent utterance is used only if it has phonemes, a mel and lips, and the utterance itself
+    has lips, too. Without these, phonemes and frames could not be aligned.
     """
     assert batch.previous is not None
     assert batch.following is not None
@@ -121,12 +127,14 @@ def widened(batch: DubbingBatch) -> Wide:
     none = batch.frames_valid.new_zeros(())
 
     def three(own: Tensor, own_valid: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Concatenate a feature of the three utterances; returns values and mask."""
         parts = [(getattr(before, name), getattr(before, f"{name}_valid") & b)]
         parts += [(own, own_valid)]
         parts += [(getattr(after, name), getattr(after, f"{name}_valid") & a)]
         return spliced(parts)
 
     def of_frames(own: Tensor, values: tuple[Tensor, Tensor]) -> Tensor:
+        """Concatenate values per mel frame of the three utterances."""
         masks = (before.mel_valid & b, batch.frames_valid, after.mel_valid & a)
         return spliced(list(zip((values[0], own, values[1]), masks, strict=True)))[0]
 
@@ -150,7 +158,7 @@ def widened(batch: DubbingBatch) -> Wide:
         lips_valid=lips_valid,
         expression=expression,
         expression_valid=expression_valid,
-        durations=torch.zeros_like(phonemes),  # nobody reads them off three lines
+        durations=torch.zeros_like(phonemes),  # not used for the concatenated utterances
         mel=mel,
         prosody=prosody,
     )
@@ -164,13 +172,13 @@ def widened(batch: DubbingBatch) -> Wide:
 
 
 def _taking_part(side: Context, own_lips: Tensor) -> Tensor:
-    """(B, 1) bool."""
+    """Return (B, 1) bool, True where an adjacent utterance is used."""
     masks = (side.phonemes_valid, side.mel_valid, side.lips_valid)
     whole = torch.stack([mask.any(1) for mask in masks]).all(0)
     return (whole & own_lips).unsqueeze(1)
 
 
 def _pictures(batch: DubbingBatch) -> Tensor:
-    """(B,) pictures of a line; without lips as many as its frames last."""
+    """Count the video frames of each utterance, (B,); without lips, derive it from mel frames."""
     shown = batch.lips_valid.sum(1)
     return torch.where(shown > 0, shown, -(-batch.mel_frames // FRAMES_PER_PICTURE))

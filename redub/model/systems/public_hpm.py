@@ -1,12 +1,12 @@
-"""Checkpoints of HPMDubbing's released code, translated to this project's HPMDubbing.
+"""Convert checkpoints of the released HPMDubbing code to :mod:`redub.model.systems.hpm_dubbing`.
 
-Source: names, shapes and phoneme table of the released code (CVPR 2023). Its checkpoints carry the
-``module.`` of parallel training, which that code itself cannot read back. Every tensor is used,
-known to have no effect, or refused.
+Source: names, shapes and phoneme table of the released code (CVPR 2023). The names in its
+checkpoints start with ``module.``, from parallel training; the released code cannot load such
+names. Every tensor is either converted, known to have no effect, or refused.
 
-What differs by design: their phoneme "AA" shares id 0 with the pad and the CTC blank, ours has a
-row of its own; their pitch and energy are z-scores of Hz and of the spectrum's norm, which is what
-a loaded system predicts and embeds.
+Differences by design: in the released code the phoneme "AA" shares id 0 with padding and the CTC
+blank; here it has a separate row. Pitch and energy of these checkpoints are z-scores of Hz and of
+the spectrum's norm; a loaded system predicts and embeds values on that scale.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from redub.model.layers.positions import sinusoids
 from redub.model.systems.hpm_dubbing import V2C, HPMDubbing, HPMDubbingConfig
 
 PREFIX = "module."
-NEVER = -1e4  # the logit of a class that the checkpoint does not have
+NEVER = -1e4  # logit of a class that the checkpoint does not have
 BLOCK = {
     "slf_attn.w_qs": "attention.to_query",
     "slf_attn.w_ks": "attention.to_key",
@@ -92,17 +92,17 @@ CLASSES = {
 }
 POSITIONS = ("MDA.encoder", "MDA.lip_encoder", "decoder")
 NO_EFFECT = ("MDA.lip_encoder.src_word_emb.weight", "speaker_emb.weight", "emotion_emb.weight")
-"""Tensors that the released forward pass never reads."""
+"""Tensors that the released forward pass does not use."""
 
 
 def hpm_from_public(table: Mapping[str, Tensor]) -> tuple[HPMDubbingConfig, dict[str, Tensor]]:
-    """A state dict of the released code as ours, and the sizes that it has.
+    """Convert a state dict of the released code; returns the settings and the converted tensors.
 
-    The heads, which no shape tells, are those published for V2C-Animation where there is a scene
-    module and those for Chem elsewhere.
+    Sizes are read from the tensor shapes. The numbers of heads are not visible in shapes; they are
+    those published for V2C-Animation if there is a scene module, otherwise those for Chem.
 
     Raises:
-        ModelRefusedError: E-MODEL-KEYS, a tensor is missing, unknown or of no legal shape.
+        ModelRefusedError: E-MODEL-KEYS, a tensor is missing, unknown or has a wrong shape or value.
     """
     public = {name.removeprefix(PREFIX): value for name, value in table.items()}
     if len(public) < len(table):
@@ -119,11 +119,11 @@ def hpm_from_public(table: Mapping[str, Tensor]) -> tuple[HPMDubbingConfig, dict
     except KeyError as error:
         raise _refused(f"it has no tensor {error}") from error
     except (ConfigError, IndexError, RuntimeError, ValueError) as error:
-        raise _refused(f"a tensor has a shape that none has there ({error})") from error
+        raise _refused(f"a tensor has a shape that HPMDubbing does not have ({error})") from error
 
 
 def widths_of_public(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """The widths of the features that a translated system reads."""
+    """Read the feature widths of a converted system from its tensors."""
     return {
         "lips": int(weights["aligner.lips.to_width.weight"].size(1)),
         "expression": int(weights["prosody.valence.0.weight"].size(1)),
@@ -133,10 +133,10 @@ def widths_of_public(weights: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def check_complete(model: HPMDubbing, weights: Mapping[str, Tensor]) -> None:
-    """Load strictly.
+    """Load converted weights into a model, strictly.
 
     Raises:
-        ModelRefusedError: E-MODEL-KEYS.
+        ModelRefusedError: E-MODEL-KEYS, names or shapes do not match.
     """
     try:
         model.load_state_dict(dict(weights))
@@ -181,6 +181,7 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
     left = dict(public)
 
     def take(name: str) -> Tensor:
+        """Remove a tensor from ``left`` and return it as float32."""
         return left.pop(name).float()
 
     for place, ours in PLACES.items():
@@ -196,7 +197,7 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
                 made[f"prosody.{kind}.{own}.{part}"] = take(f"APA.{kind}_predictor.{theirs}.{part}")
     for theirs, own in LAYERS.items():
         if own.startswith("booster.") and not config.scene:
-            left.pop(f"{theirs}.weight", None)  # released, and never read without a scene
+            left.pop(f"{theirs}.weight", None)  # stored, but not used without a scene module
             continue
         made[f"{own}.weight"] = _flat(take(f"{theirs}.weight"), own)
         if f"{theirs}.bias" in left:
@@ -208,7 +209,7 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
             continue
         weight, bias = take(f"{theirs}.in_proj_weight"), take(f"{theirs}.in_proj_bias")
         for target, rows, offsets in zip(places, weight.chunk(3), bias.chunk(3), strict=True):
-            if target is not None:  # with one thing to look at, there are no queries and keys
+            if target is not None:  # attention to a single key needs no queries and keys
                 made[f"{target}.weight"], made[f"{target}.bias"] = rows, offsets
     for theirs, own in CLASSES.items():
         made[f"{own}.weight"] = _with_aa(take(f"{theirs}.weight"), 0.0)
@@ -225,7 +226,7 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
         for part in ("weight", "bias", "running_mean", "running_var"):
             made[f"postnet.norms.{layer}.{part}"] = take(f"{place}.1.{part}")
         left.pop(f"{place}.1.num_batches_tracked", None)
-    phonemes = take("MDA.encoder.src_word_emb.weight")  # their last row is never asked for
+    phonemes = take("MDA.encoder.src_word_emb.weight")  # the last row is never used
     shifted = torch.cat((torch.zeros_like(phonemes[:1]), phonemes[:-1]))
     made["aligner.text.embedding.weight"] = shifted
     made["aligner.lips.no_lips"] = phonemes.new_zeros(config.width)
@@ -247,24 +248,28 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
 
 
 def _flat(value: Tensor, own: str) -> Tensor:
-    """A convolution of one tap as a layer; one of several stays."""
+    """Convert the weight of a convolution with kernel 1 to that of a linear layer."""
     return value.squeeze(-1) if value.dim() == 3 and own != "widen" else value
 
 
 def _with_aa(value: Tensor, fill: float) -> Tensor:
-    """A class of its own for "AA", which shares id 0 with their blank."""
+    """Insert a separate class for "AA", which shares id 0 with the blank in the checkpoint."""
     own = torch.full_like(value[:1], fill)
     return torch.cat((value[:1], own, value[1:]))
 
 
 def _check_positions(table: Tensor, place: str, width: int) -> None:
-    """Their stored table of positions (1, rows, width) must be the one that ours computes."""
+    """Check that the stored positional encodings (1, rows, width) equal the computed ones.
+
+    Raises:
+        ModelRefusedError: E-MODEL-KEYS, they differ.
+    """
     rows = table.numel() // width
-    wanted = sinusoids(torch.arange(rows), width)
+    computed = sinusoids(torch.arange(rows), width)
     if (
         table.shape != (1, rows, width)
         or not rows
-        or not torch.allclose(table[0], wanted, atol=1e-3)
+        or not torch.allclose(table[0], computed, atol=1e-3)
     ):
         raise _refused(f"{place}.position_enc is not the published table of positions")
 

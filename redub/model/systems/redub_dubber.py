@@ -1,9 +1,10 @@
-"""Context and retrieval together: what the neighbours said, then what similar footage felt like.
+"""RedubDubber: Authentic-Dubber with context from the adjacent utterances.
 
-Source: the open question of M2CI-Dubber (arXiv:2412.18748), section V, context for the expression
-of emotion. Its context encoders (:mod:`redub.model.blocks.context`) colour the speech states
-before the
-emotion graphs of Authentic-Dubber (arXiv:2511.14249) are read; every switch of both is one here.
+Source: M2CI-Dubber (arXiv:2412.18748), section V, leaves context for emotional expression open.
+Here its context encoders (:mod:`redub.model.blocks.context`) add context to the speech states;
+then the states read the emotion graphs of Authentic-Dubber (arXiv:2511.14249). All settings of
+both are available.
+
 Letters: B batch, P phonemes, T mel frames, D model width.
 """
 
@@ -22,13 +23,13 @@ from redub.model.systems.style_backbone import Reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedubDubberConfig(AuthenticDubberConfig):
-    """Authentic-Dubber's settings and those of the context."""
+    """Settings of Authentic-Dubber and of the context encoder."""
 
     context: ContextConfig = field(default_factory=ContextConfig)
 
 
 class RedubDubber(AuthenticDubber):
-    """Authentic-Dubber whose speech states know the lines before and after."""
+    """Authentic-Dubber whose speech states include context of the adjacent utterances."""
 
     Config: ClassVar[type[RedubDubberConfig]] = RedubDubberConfig
     PRESETS: ClassVar[dict[str, AuthenticDubberConfig]] = {
@@ -42,6 +43,6 @@ class RedubDubber(AuthenticDubber):
         self.context = ContextAdaptor(config.context, config.width, widths)
 
     def speech(self, styled_text: Tensor, reading: Reading, batch: DubbingBatch) -> Tensor:
-        """(B, T, D): as of Authentic-Dubber, with what the neighbours add."""
-        told: Tensor = self.context(super().speech(styled_text, reading, batch), batch)
-        return told * batch.frames_valid.unsqueeze(-1)
+        """Compute the speech states (B, T, D) of Authentic-Dubber and add context to them."""
+        with_context: Tensor = self.context(super().speech(styled_text, reading, batch), batch)
+        return with_context * batch.frames_valid.unsqueeze(-1)

@@ -1,8 +1,9 @@
-"""The backbone that StyleDubber and Authentic-Dubber share: a line in, speech states, a mel out.
+"""Backbone of StyleDubber and Authentic-Dubber: encoders, lip aligner, durations, prosody, decoder.
 
-Source: StyleDubber (arXiv:2402.12636), as its released code runs. What is a defect there is right
-here, and comes back by name with ``legacy``.
-Letters: B batch, P phonemes, T mel frames, V video frames, D model width.
+Source: StyleDubber (arXiv:2402.12636), as its released code runs. Defects of that code are
+corrected here; the setting ``legacy`` brings them back by name.
+
+Letters: B batch, P phonemes, T mel frames, V video frames, R reference mel frames, D model width.
 """
 
 from __future__ import annotations
@@ -34,20 +35,23 @@ Legacy = Literal["ground_truth_length", "double_softmax", "causal_mask", "no_pos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleBackboneConfig:
-    """Sizes and parts; the defaults are the sizes of the published systems.
+    """Settings of the backbone; the default sizes are those of the published systems.
 
-    prosody: predict pitch and energy and give them to the decoder, the pitch also as the comb of
-        its harmonics (not in the published systems; control of a line needs it).
-    duration_reads_text: durations see the phoneme itself beside the lips (published: lips only).
-    mel_base: the decoder adds to a mel that is known before training, the average of a phoneme's
-        beginning, middle and end in this voice (:mod:`redub.model.blocks.mel_base`; not published).
-    lips_in_frames: the mouth of each moment enters the speech states (published: durations only).
-    legacy: defects of the released code to repeat. ``ground_truth_length``: the recording's own
-        phonemes, pauses and length are given, and durations are rounded one by one.
-        ``double_softmax``: the emotion classifier gives probabilities, of which the loss takes the
-        softmax again. ``causal_mask``: phonemes do not see the reference ahead of them.
-        ``no_positions``: phonemes, aligner and decoder do not know positions. (That prosody is
-        missing is ``prosody = false``, the default of the published sizes.)
+    prosody: predict pitch and energy and use them in the decoder, the pitch also as a harmonic
+        template (not in the published systems; controlling pitch and energy needs it).
+    duration_reads_text: the duration predictor reads the phoneme states in addition to the aligned
+        lips (published: lips only).
+    mel_base: the decoder adds to a mel that is computed in closed form before training, the mean of
+        a phoneme's beginning, middle and end in this voice (:mod:`redub.model.blocks.mel_base`; not
+        published).
+    lips_in_frames: add the lip state of each moment to the speech states (published: lips are used
+        for durations only).
+    legacy: defects of the released code to repeat. ``ground_truth_length``: phonemes, pauses and
+        length are those of the recording, and durations are rounded one by one.
+        ``double_softmax``: the emotion classifier returns probabilities, and the loss applies the
+        softmax again. ``causal_mask``: phonemes do not attend to later reference frames.
+        ``no_positions``: phoneme encoder, aligner and decoder have no positional encoding. (The
+        missing prosody is ``prosody = false``, the default.)
     """
 
     width: int = 256
@@ -99,16 +103,18 @@ class StyleBackboneConfig:
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; an odd number keeps lengths")
         if self.postnet_kernel % 2 == 0 or self.postnet_layers < 2:
-            raise ConfigError("the post-net wants an odd kernel and at least 2 layers")
+            raise ConfigError("the post-net needs an odd kernel and at least 2 layers")
         if len(self.voice_channels) != 4:
-            raise ConfigError("voice_channels wants 4 widths: the voice summary halves four times")
+            raise ConfigError("voice_channels needs 4 widths: the voice summary has 4 halvings")
 
     @property
     def positions(self) -> bool:
+        """Whether phoneme encoder, aligner and decoder use positional encodings."""
         return "no_positions" not in self.legacy
 
     @property
     def causal(self) -> bool:
+        """Whether phonemes cannot attend to later reference frames."""
         return "causal_mask" in self.legacy
 
 
@@ -145,11 +151,11 @@ TINY_BACKBONE = StyleBackboneConfig(
     postnet_channels=64,
     postnet_dropout=0.1,
 )
-"""Sizes that two processor cores train in minutes."""
+"""Small sizes that train in minutes on two CPU cores."""
 
 
 class Reading(NamedTuple):
-    """What was read off a line before its style is decided."""
+    """Encoded inputs of a batch, before style and emotion are added."""
 
     text: Tensor  # (B, P, D)
     timbre: Tensor  # (B, R, D)
@@ -160,7 +166,7 @@ class Reading(NamedTuple):
 
 
 class StyleBackbone(nn.Module):
-    """Encoders, lip aligner, durations, prosody and decoder; what is between them is a system's."""
+    """Encoders, lip aligner, durations, prosody and decoder; subclasses add style and emotion."""
 
     config: StyleBackboneConfig
 
@@ -241,10 +247,10 @@ class StyleBackbone(nn.Module):
         )
 
     def read(self, batch: DubbingBatch) -> Reading:
-        """Encode words, reference and lips, and decide how long each phoneme lasts.
+        """Encode phonemes, reference mel and lips, and determine the phoneme durations.
 
-        Durations of the batch are taken as they are (training); without them the predicted ones
-        fill ``mel_frames``, under the batch's control where it has one (synthesis).
+        In training the durations are those of the batch. In synthesis (``batch.durations`` is None)
+        the predicted durations are scaled to ``mel_frames``, with the rate of ``batch.control``.
         """
         text = self.phoneme_encoder(batch.phonemes, batch.phonemes_valid)
         timbre = self.timbre_encoder(batch.timbre, batch.timbre_valid)
@@ -262,7 +268,7 @@ class StyleBackbone(nn.Module):
         return Reading(text, timbre, lips, aligned, log_durations, durations)
 
     def speech(self, styled_text: Tensor, reading: Reading, batch: DubbingBatch) -> Tensor:
-        """(B, T, D): styled phoneme states (B, P, D) on the clock of the mel."""
+        """Expand styled phoneme states (B, P, D) to mel frames, (B, T, D), by their durations."""
         speech = stretch(styled_text, reading.durations, batch.frames_valid.size(1))
         if self.lips_to_frames is not None:
             speech = speech + self.lips_to_frames(lips_on_mel_clock(reading.lips, batch))
@@ -277,7 +283,11 @@ class StyleBackbone(nn.Module):
         emotion_logits: Tensor,
         graphs: tuple[GraphReading, ...] = (),
     ) -> DubbingOutput:
-        """Decode (B, T, D) to a mel; a batch with prosody is decoded along it (training)."""
+        """Decode speech states (B, T, D) to a mel.
+
+        In training pitch and energy are those of the batch. In synthesis (``batch.prosody`` is
+        None) they are predicted and changed by ``batch.control``.
+        """
         estimate, prosody, harmonics = None, None, None
         if self.prosody_predictor is not None:
             estimate = self.prosody_predictor(states, batch.frames_valid, batch.speaker)
@@ -314,7 +324,7 @@ class StyleBackbone(nn.Module):
         )
 
     def _sounding(self, reading: Reading, batch: DubbingBatch) -> Tensor:
-        """(B, T) bool, False in pauses; without control nobody asks."""
+        """Return (B, T) bool, False in pauses; without control, ``frames_valid`` (not used)."""
         if batch.control is None:
             return batch.frames_valid
         words = (batch.phonemes != batch.control.silence).unsqueeze(-1).float()
@@ -322,11 +332,11 @@ class StyleBackbone(nn.Module):
 
 
 def mean_over_time(states: Tensor, valid: Tensor) -> Tensor:
-    """(B, D): the mean of the real ones of (B, L, D), 0 where none is."""
+    """Average the valid states of (B, L, D) to (B, D); 0 where no state is valid."""
     real = valid.unsqueeze(-1)
     return (states * real).sum(1) / real.sum(1).clamp(min=1)
 
 
 def lips_on_mel_clock(lips: LipStates, batch: DubbingBatch) -> Tensor:
-    """(B, T, D): for each mel frame, the lip state of the picture shown at that moment."""
+    """Select for each mel frame the lip state of the video frame at that time, (B, T, D)."""
     return on_mel_clock(lips.states, lips.valid.sum(1), batch.mel_frames, batch.frames_valid)

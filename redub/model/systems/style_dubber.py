@@ -1,7 +1,8 @@
-"""StyleDubber: the timbre of a reference and the feeling of a face, phoneme by phoneme.
+"""StyleDubber: dubbing with the style of a reference mel and of facial expression.
 
-Source: StyleDubber (arXiv:2402.12636), as its released code runs: the backbone, and between words
-and decoder a multimodal style that reads timbre and face apart, then together.
+Source: StyleDubber (arXiv:2402.12636), as its released code runs: the backbone, with a multimodal
+style adaptor between phoneme encoder and decoder that attends to reference mel and face.
+
 Letters: B batch, P phonemes, V video frames, D model width.
 """
 
@@ -22,9 +23,10 @@ from redub.model.systems.style_backbone import TINY_BACKBONE, StyleBackbone, Sty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleDubberConfig(StyleBackboneConfig):
-    """The backbone's settings; ``cross_width`` is half of ``width``, as the streams are joined.
+    """Settings of the backbone.
 
-    face_channels: widths of the two layers that halve the clock of the face.
+    cross_width: must be half of ``width``, because two streams are concatenated.
+    face_channels: widths of the convolutions that halve the frame rate of the face feature.
     """
 
     face_channels: tuple[int, ...] = (128, 256)
@@ -33,14 +35,14 @@ class StyleDubberConfig(StyleBackboneConfig):
         StyleBackboneConfig.__post_init__(self)
         if 2 * self.cross_width != self.width:
             raise ConfigError(
-                f"cross_width is {self.cross_width}; the two streams of StyleDubber are joined, so "
-                f"wanted half of width, {self.width // 2}",
+                f"cross_width is {self.cross_width}; it must be half of width, {self.width // 2}, "
+                "because StyleDubber concatenates two streams",
                 code="E-CFG-VALUE",
             )
 
 
 class StyleDubber(StyleBackbone):
-    """Text, lips, timbre and facial expression in; a mel as long as the picture out."""
+    """Predicts a mel as long as the video from text, lips, reference mel and facial expression."""
 
     Config: ClassVar[type[StyleDubberConfig]] = StyleDubberConfig
     PRESETS: ClassVar[dict[str, StyleDubberConfig]] = {
@@ -68,7 +70,7 @@ class StyleDubber(StyleBackbone):
         self.emotion_classifier = nn.Linear(config.width, widths.emotions)
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
-        """Speak a batch, as Authentic-Dubber's ``forward`` does."""
+        """Synthesise a batch; shapes as in ``AuthenticDubber.forward``."""
         reading = self.read(batch)
         face, seen = self.face_encoder.steps(batch.expression, batch.expression_valid)
         styled = self.text_reads_style(

@@ -1,8 +1,9 @@
-"""BigVGAN v2: HiFi-GAN's plan with periodic, anti-aliased activations, at ten times the size.
+"""BigVGAN v2 vocoder: the structure of HiFi-GAN with anti-aliased periodic activations.
 
-Source: BigVGAN (arXiv:2206.04658), section 3 and appendix A; names of the tensors and the two
-switches of version 2 (no bias and no tanh at the end) as in the public checkpoints. The defaults
-are ``bigvgan_v2_22khz_80band_fmax8k_256x``.
+Source: BigVGAN (arXiv:2206.04658), section 3 and appendix A; tensor names and the two switches of
+version 2 (no bias and no tanh at the end) as in the public checkpoints. The defaults are those of
+``bigvgan_v2_22khz_80band_fmax8k_256x``.
+
 Letters: B batch, T mel frames, C mel channels, S samples.
 """
 
@@ -26,13 +27,15 @@ STAGES = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BigVganConfig:
-    """A generator. Empty rates follow from the hop, empty kernels are twice the rates.
+    """Settings of a generator. Empty rates follow from the hop; empty kernels are twice the rates.
 
-    ``tanh_at_end``: squash the samples, rather than cut them at ±1. ``bias_at_end``: the last
-    convolution has a bias. ``log_scale``: snakes keep logarithms.
+    ``channels``: of the first stage; halved at every stage. ``tanh_at_end``: apply tanh to the
+    samples instead of clipping at ±1. ``bias_at_end``: the last convolution has a bias.
+    ``log_scale``: the parameters of the activations are logarithms.
 
     Raises:
-        ModelRefusedError: E-MODEL-LENGTH, T frames would not become T hops; E-MODEL-SIZE.
+        ModelRefusedError: E-MODEL-LENGTH, T frames would not become T hops; E-MODEL-SIZE, see
+            :func:`redub.model.vocoder.hifi_gan.check_sizes`.
     """
 
     audio: AudioSpec
@@ -56,7 +59,7 @@ class BigVganConfig:
 
 
 class PeriodicBlock(nn.Module):
-    """Pairs of a dilated and a plain convolution, an activation before each, added to the input."""
+    """Pairs of a dilated and a plain convolution, each after an activation, with residuals."""
 
     def __init__(
         self, channels: int, kernel: int, dilations: tuple[int, ...], *, log_scale: bool
@@ -69,7 +72,7 @@ class PeriodicBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, time) to the same shape."""
+        """Transform (B, channels, time) to the same shape."""
         first, second = self.activations[::2], self.activations[1::2]
         for dilated, plain, one, two in zip(self.convs1, self.convs2, first, second, strict=True):
             x = x + plain(two(dilated(one(x))))
@@ -77,7 +80,7 @@ class PeriodicBlock(nn.Module):
 
 
 class BigVganGenerator(nn.Module):
-    """(B, T, C) log-mel to (B, S) samples in [-1, 1], S = T hops."""
+    """Converts (B, T, C) log-mel to (B, S) samples in [-1, 1], S = T hops."""
 
     def __init__(self, config: BigVganConfig) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class BigVganGenerator(nn.Module):
         self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
         paddings = exact_paddings(rates, kernels, config.padding, config.audio.hop_samples)
         for rate, kernel, padding in zip(rates, kernels, paddings, strict=True):
-            # In a list of its own: so the public names read ``ups.0.0.weight``.
+            # In a separate list, so that the tensor names are ``ups.0.0.weight``, as published.
             up = nn.ConvTranspose1d(width, width // 2, kernel, rate, *padding)
             self.ups.append(nn.ModuleList([up]))
             width //= 2
@@ -98,7 +101,7 @@ class BigVganGenerator(nn.Module):
         self.tanh_at_end, self.blocks_per_stage = config.tanh_at_end, len(config.kernels)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Speak a batch of mels of one length."""
+        """Convert a batch of mels of equal length."""
         x = self.conv_pre(mel.transpose(1, 2))  # (B, channels, T)
         count = self.blocks_per_stage
         for stage, ups in enumerate(self.ups):

@@ -1,7 +1,9 @@
-"""HiFi-GAN's critics: waveforms folded at prime periods, and at halved rates.
+"""Discriminators of HiFi-GAN: multi-period and multi-scale, with their losses.
 
-Source: HiFi-GAN (arXiv:2010.05646), section 2.3 and appendix A; losses of section 2.4. Needed for
-training only. Letters: B batch, S samples.
+Source: HiFi-GAN (arXiv:2010.05646), section 2.3 and appendix A; losses of section 2.4. Used for
+training only.
+
+Letters: B batch, S samples, n scores per discriminator.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ SLOPE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscriminatorConfig:
-    """How many critics, and how wide: ``width`` channels in the first layer of a period critic."""
+    """Settings of the discriminators.
+
+    periods: one period discriminator each. scales: number of scale discriminators. width: channels
+    of the first layer of a period discriminator.
+    """
 
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     scales: int = 3
@@ -32,15 +38,16 @@ class DiscriminatorConfig:
     def __post_init__(self) -> None:
         if not self.periods or min(self.periods) < 2 or self.scales < 0 or self.width < 1:
             raise ConfigError(
-                "discriminators want at least one period, periods >= 2, scales >= 0 and width >= 1",
+                "discriminators need at least one period, periods >= 2, scales >= 0 and width >= 1",
                 code="E-CFG-VALUE",
             )
 
 
 class Judgement(NamedTuple):
-    """What all critics say of a batch of waveforms.
+    """Output of all discriminators for a batch of waveforms.
 
-    scores: per critic (B, n), 1 for real. features: per critic the output of every layer.
+    scores: per discriminator (B, n); the target is 1 for recordings, 0 for generated waveforms.
+    features: per discriminator the output of every layer.
     """
 
     scores: list[Tensor]
@@ -48,7 +55,7 @@ class Judgement(NamedTuple):
 
 
 class PeriodCritic(nn.Module):
-    """Sees every p-th sample: the waveform folded into rows of p, convolved along the columns."""
+    """Period discriminator: the waveform is reshaped to rows of p samples and convolved in time."""
 
     def __init__(self, period: int, width: int) -> None:
         super().__init__()
@@ -63,7 +70,7 @@ class PeriodCritic(nn.Module):
         self.last = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, samples: Tensor) -> list[Tensor]:
-        """(B, S) to the output of every layer, the scores last."""
+        """Return the outputs of all layers for (B, S) samples, the scores last."""
         short = -samples.shape[-1] % self.period
         padded = F.pad(samples[:, None], (0, short), mode="reflect")
         x = padded.reshape(len(padded), 1, -1, self.period)  # (B, 1, rows, period)
@@ -75,7 +82,7 @@ class PeriodCritic(nn.Module):
 
 
 class ScaleCritic(nn.Module):
-    """Sees the waveform as it is, by long strided convolutions in groups."""
+    """Scale discriminator: long, strided, grouped convolutions of the waveform."""
 
     def __init__(self, width: int, *, spectral: bool) -> None:
         super().__init__()
@@ -91,7 +98,7 @@ class ScaleCritic(nn.Module):
                     kernel,
                     stride,
                     padding=(kernel - 1) // 2,
-                    groups=math.gcd(group, before, after),  # narrow critics have fewer groups
+                    groups=math.gcd(group, before, after),  # fewer groups at small widths
                 )
             )
             for before, after, kernel, stride, group in zip(
@@ -101,7 +108,7 @@ class ScaleCritic(nn.Module):
         self.last = normalised(nn.Conv1d(channels[-1], 1, 3, padding=1))
 
     def forward(self, samples: Tensor) -> list[Tensor]:
-        """(B, S) to the output of every layer, the scores last."""
+        """Return the outputs of all layers for (B, S) samples, the scores last."""
         x, found = samples[:, None], []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
@@ -110,7 +117,7 @@ class ScaleCritic(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All critics of a training run; the first scale is normalised by its spectrum."""
+    """All period and scale discriminators; the first scale uses spectral normalisation."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -121,7 +128,7 @@ class Discriminators(nn.Module):
         )
 
     def forward(self, samples: Tensor) -> Judgement:
-        """Judge (B, S) samples."""
+        """Compute scores and features of (B, S) samples; the rate is halved after each scale."""
         layers = [critic(samples) for critic in self.periods]
         for place, critic in enumerate(self.scales):
             if place:
@@ -131,18 +138,24 @@ class Discriminators(nn.Module):
 
 
 def critics_loss(real: Judgement, made: Judgement) -> Tensor:
-    """What critics minimise: squared distance of real from 1 and of made from 0, summed."""
+    """Compute the least-squares loss of the discriminators, summed over discriminators.
+
+    Mean of (1 - score)² for recordings plus mean of score² for generated waveforms.
+    """
     pairs = zip(real.scores, made.scores, strict=True)
     return _sum([(1 - one).square().mean() + other.square().mean() for one, other in pairs])
 
 
 def deception_loss(made: Judgement) -> Tensor:
-    """What a generator minimises: squared distance of what it made from 1, summed over critics."""
+    """Compute the adversarial loss of the generator: mean of (1 - score)², summed."""
     return _sum([(1 - score).square().mean() for score in made.scores])
 
 
 def feature_loss(real: Judgement, made: Judgement) -> Tensor:
-    """Mean absolute difference of every critic's every layer, summed; scores count as a layer."""
+    """Compute the feature matching loss: mean absolute difference per layer, summed.
+
+    The sum is over all layers of all discriminators, including the scores.
+    """
     return _sum(
         [
             (one.detach() - other).abs().mean()

@@ -1,10 +1,12 @@
-"""Mel to waveform without any weights.
+"""Griffin-Lim vocoder: mel to waveform without trained weights.
 
-The mel is first spread over linear frequencies by non-negative least squares, then a phase is
-looked for whose short-time spectrum has these magnitudes.
+The mel is inverted to linear-frequency magnitudes by non-negative least squares; then the fast
+Griffin-Lim algorithm estimates a phase for these magnitudes.
+
 Source: fast Griffin-Lim (Perraudin, Balazs and Søndergaard, WASPAA 2013), algorithm 2;
 multiplicative update of Lee and Seung (NIPS 2000), equation 4; framing of HiFi-GAN
 (arXiv:2010.05646): reflect padding of (n_fft - hop) / 2 and no centring.
+
 Letters: T mel frames, C mel channels, F linear frequencies, S samples, W window samples.
 """
 
@@ -24,14 +26,17 @@ from redub.core.types import AudioSpec, FloatArray, Waveform
 Spectrum = NDArray[np.complex64]
 
 MEL_FLOOR = 1e-5
-"""The mel front end's smallest magnitude; a channel there is silent, not quiet."""
+"""Smallest magnitude that the mel extractor gives; channels at this value are treated as 0."""
 
 TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GriffinLimConfig:
-    """``spreading`` counts updates of the mel inverse, ``iterations`` those of the phase."""
+    """Settings. ``spreading``: iterations of the mel inversion. ``iterations``: of the phase.
+
+    ``momentum``: of the fast algorithm, 0 to below 1. ``seed``: of the initial phase.
+    """
 
     audio: AudioSpec
     iterations: int = 32
@@ -42,12 +47,12 @@ class GriffinLimConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.spreading < 1 or not 0 <= self.momentum < 1:
             raise ConfigError(
-                "griffin_lim wants iterations >= 1, spreading >= 1 and 0 <= momentum < 1"
+                "griffin_lim needs iterations >= 1, spreading >= 1 and 0 <= momentum < 1"
             )
 
 
 class GriffinLim:
-    """Log-mel in, waveform out; the same mel always gives the same samples."""
+    """Converts log-mel to a waveform; the same mel gives the same samples."""
 
     Config: ClassVar[type[GriffinLimConfig]] = GriffinLimConfig
 
@@ -61,12 +66,15 @@ class GriffinLim:
             fmin=audio.fmin_hz,
             fmax=audio.fmax_hz,
         ).astype(np.float32)  # (C, F)
-        # Only the samples under the window matter, so frames are cut at its length, not n_fft's.
+        # Frames have the length of the window, not n_fft: samples outside the window have weight 0.
         turns = np.arange(audio.win_samples) / audio.win_samples
         self.window = (0.5 - 0.5 * np.cos(2 * np.pi * turns)).astype(np.float32)  # (W,) periodic
 
     def vocode(self, mel: FloatArray) -> Waveform:
-        """Make (T, C) natural log-mel audible; exactly T hops of samples, in [-1, 1]."""
+        """Convert (T, C) natural log-mel to exactly T hops of samples in [-1, 1].
+
+        Samples with a peak above 1 are scaled down to a peak of 1.
+        """
         magnitude = self.linear_magnitude(mel)  # (T, F)
         samples = self._with_phase(magnitude)
         peak = float(np.abs(samples).max(initial=0.0))
@@ -75,14 +83,14 @@ class GriffinLim:
         return Waveform(samples.astype(np.float32), self.audio.sample_rate_hz)
 
     def linear_magnitude(self, mel: FloatArray) -> FloatArray:
-        """Spread a log-mel (T, C) over linear frequencies: (T, F), >= 0.
+        """Invert a log-mel (T, C) to linear-frequency magnitudes (T, F), >= 0.
 
-        Frequencies that no filter covers stay at 0.
+        Frequencies that no filter covers are 0.
         """
         target = np.exp(mel.astype(np.float32))
         target = np.where(target <= 1.5 * MEL_FLOOR, 0.0, target).astype(np.float32)
         reach = target @ self.filters  # (T, F)
-        gram = self.filters.T @ self.filters  # (F, F), banded: neighbours under one filter
+        gram = self.filters.T @ self.filters  # (F, F), banded: only overlapping filters
         magnitude: FloatArray = reach / np.maximum(gram.sum(0), TINY)
         for _ in range(self.config.spreading):
             magnitude *= reach / np.maximum(magnitude @ self.filters.T @ self.filters, TINY)
@@ -106,8 +114,8 @@ class GriffinLim:
             np.divide(magnitude, length, out=length)
             spectrum = np.multiply(ahead, length, out=ahead)
         samples = self._overlap_add(spectrum, overlap)
-        # The first window starts (n_fft - hop) / 2 samples before the clip, less what the window
-        # leaves free on its left.
+        # The first window starts (n_fft - hop) / 2 samples before the clip, minus the zeros that
+        # n_fft has on the left of the window.
         audio = self.audio
         lead = (audio.n_fft - audio.hop_samples) // 2 - (audio.n_fft - audio.win_samples) // 2
         return samples[lead : lead + len(magnitude) * audio.hop_samples]
@@ -120,19 +128,19 @@ class GriffinLim:
         return spectrum
 
     def _overlap(self, frames: int) -> FloatArray:
-        """How much squared window each sample is under; at the outer ends next to nothing."""
+        """Sum the squared windows over each sample, at least 1e-3 (it is small at both ends)."""
         squared = np.broadcast_to(np.square(self.window), (frames, self.audio.win_samples))
         return np.maximum(self._summed(squared), 1e-3)
 
     def _overlap_add(self, spectrum: Spectrum, overlap: FloatArray) -> FloatArray:
-        """Samples whose windowed frames are closest to the given spectrum."""
+        """Compute the samples whose windowed frames are closest to the given spectrum."""
         frames = scipy.fft.irfft(spectrum, n=self.audio.n_fft, axis=-1)
         summed = self._summed(frames[:, : self.audio.win_samples] * self.window)
         samples: FloatArray = summed / overlap
         return samples
 
     def _summed(self, frames: NDArray[Any]) -> FloatArray:
-        """Add frames (T, W) that start at every hop, one hop-wide strip of all at a time."""
+        """Overlap-add frames (T, W), one strip of hop width of all frames at a time."""
         count, hop = len(frames), self.audio.hop_samples
         strips = -(-self.audio.win_samples // hop)
         padded = np.pad(frames, ((0, 0), (0, strips * hop - self.audio.win_samples)))

@@ -1,8 +1,9 @@
-"""HiFi-GAN: mel to waveform by transposed convolutions and residual blocks of many reaches.
+"""HiFi-GAN vocoder: transposed convolutions and residual blocks with several receptive fields.
 
-Source: HiFi-GAN (arXiv:2010.05646), section 2.2 and appendix A; names of the tensors as in the
-public checkpoints. What a published generator is follows from the hop alone: 160 samples at 16 kHz
-and 220 at 22.05 kHz are the vocoders of the dubbing repositories, 256 at 22.05 kHz is UNIVERSAL_V1.
+Source: HiFi-GAN (arXiv:2010.05646), section 2.2 and appendix A; tensors have the names of the
+public checkpoints. The default rates follow from the hop: 160 samples at 16 kHz and 220 at
+22.05 kHz are the vocoders of the dubbing repositories, 256 at 22.05 kHz is UNIVERSAL_V1.
+
 Letters: B batch, T mel frames, C mel channels, S samples.
 """
 
@@ -24,20 +25,20 @@ from redub.model.vocoder.upsampling import PaddingName, exact_paddings, rates_of
 PUBLISHED_RATES = {160: (8, 5, 2, 2), 220: (11, 5, 2, 2), 256: (8, 8, 2, 2)}
 STAGES = 4
 SLOPE = 0.1
-LAST_SLOPE = 0.01  # before the last convolution the public code leaves PyTorch's default
+LAST_SLOPE = 0.01  # the public code uses PyTorch's default before the last convolution
 MOST_CHANNELS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HifiGanConfig:
-    """A generator. Empty rates follow from the hop, empty kernels are twice the rates.
+    """Settings of a generator. Empty rates follow from the hop; empty kernels are twice the rates.
 
-    ``channels`` halve at every stage. ``resblock``: "1" has a second convolution after every
-    dilated one. ``padding``: see :mod:`redub.model.vocoder.upsampling`.
+    ``channels``: of the first stage; halved at every stage. ``resblock``: "1" has a second
+    convolution after every dilated one. ``padding``: see :mod:`redub.model.vocoder.upsampling`.
 
     Raises:
-        ModelRefusedError: E-MODEL-LENGTH, T frames would not become T hops; E-MODEL-SIZE, sizes
-            that no generator has.
+        ModelRefusedError: E-MODEL-LENGTH, T frames would not become T hops; E-MODEL-SIZE, see
+            :func:`check_sizes`.
     """
 
     audio: AudioSpec
@@ -61,10 +62,11 @@ class HifiGanConfig:
 def check_sizes(
     channels: int, stages: int, kernels: tuple[int, ...], dilations: tuple[tuple[int, ...], ...]
 ) -> None:
-    """Refuse residual blocks that cannot be built.
+    """Check the sizes of the residual blocks.
 
     Raises:
-        ModelRefusedError: E-MODEL-SIZE.
+        ModelRefusedError: E-MODEL-SIZE, channels that cannot be halved at every stage, even
+            kernels, dilations below 1, or unequal numbers of kernels and dilations.
     """
     wrong = ""
     if not 0 < channels <= MOST_CHANNELS or channels % 2**stages:
@@ -76,18 +78,18 @@ def check_sizes(
     elif any(not row or not all(0 < step < 1000 for step in row) for row in dilations):
         wrong = f"dilations {[list(row) for row in dilations]}; wanted at least 1 each"
     if wrong:
-        raise ModelRefusedError(f"no generator has these sizes: {wrong}", code="E-MODEL-SIZE")
+        raise ModelRefusedError(f"wrong generator sizes: {wrong}", code="E-MODEL-SIZE")
 
 
 def same_length(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
-    """A convolution whose output is as long as its input; the kernel is odd."""
+    """Make a convolution that keeps the length; the kernel must be odd."""
     return nn.Conv1d(
         channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2
     )
 
 
 class ResBlock1(nn.Module):
-    """Dilated convolutions, each followed by a plain one and added to what came in."""
+    """Dilated convolutions, each followed by a plain convolution and a residual connection."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -95,7 +97,7 @@ class ResBlock1(nn.Module):
         self.convs2 = nn.ModuleList(same_length(channels, kernel, 1) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, time) to the same shape."""
+        """Transform (B, channels, time) to the same shape."""
         for dilated, plain in zip(self.convs1, self.convs2, strict=True):
             inner = dilated(F.leaky_relu(x, SLOPE))
             x = x + plain(F.leaky_relu(inner, SLOPE))
@@ -103,21 +105,21 @@ class ResBlock1(nn.Module):
 
 
 class ResBlock2(nn.Module):
-    """Dilated convolutions, each added to what came in."""
+    """Dilated convolutions, each with a residual connection."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
         self.convs = nn.ModuleList(same_length(channels, kernel, d) for d in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, time) to the same shape."""
+        """Transform (B, channels, time) to the same shape."""
         for dilated in self.convs:
             x = x + dilated(F.leaky_relu(x, SLOPE))
         return x
 
 
 def mean_of(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """The mean of several blocks' outputs, without holding all of them at once."""
+    """Average the outputs of one or more blocks, without keeping all of them in memory."""
     first, *others = blocks
     total: Tensor = first(x)
     for block in others:
@@ -126,7 +128,7 @@ def mean_of(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 class HifiGanGenerator(nn.Module):
-    """(B, T, C) log-mel to (B, S) samples in [-1, 1], S = T hops."""
+    """Converts (B, T, C) log-mel to (B, S) samples in [-1, 1], S = T hops."""
 
     def __init__(self, config: HifiGanConfig) -> None:
         super().__init__()
@@ -146,7 +148,7 @@ class HifiGanGenerator(nn.Module):
         self.blocks_per_stage = len(config.kernels)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Speak a batch of mels of one length."""
+        """Convert a batch of mels of equal length."""
         x = self.conv_pre(mel.transpose(1, 2))  # (B, channels, T)
         count = self.blocks_per_stage
         for stage, up in enumerate(self.ups):
@@ -188,11 +190,14 @@ PUBLISHED = {
         dilations=((1, 2), (2, 6), (3, 12)),
     ),
 }
-"""Settings of the public checkpoints; each is told from the others by its upsampling tensors."""
+"""Settings of the public checkpoints; their upsampling tensors have different shapes."""
 
 
 def published_like(state: Mapping[str, Tensor]) -> HifiGanConfig | None:
-    """The published settings whose upsampling has the shapes of these (folded) weights."""
+    """Find the published settings whose upsampling tensors have the shapes of folded weights.
+
+    Returns None if no published settings match.
+    """
     shapes = _upsampling(state)
     for config in PUBLISHED.values():
         with torch.device("meta"):

@@ -1,8 +1,10 @@
-"""The log-mel of a waveform as torch computes it, so that a loss can be learned from.
+"""Differentiable log-mel spectrogram of a waveform, for losses.
 
-The same numbers as ``features/sound/mel.py``. Source: HiFi-GAN (arXiv:2010.05646), public code:
-power
-plus 1e-9, Slaney filters, natural logarithm, floor 1e-5, reflected edges of (n_fft - hop) / 2.
+Gives the same values as the feature ``mel``.
+
+Source: HiFi-GAN (arXiv:2010.05646), public code: power plus 1e-9, Slaney filters, natural
+logarithm, floor 1e-5, reflect padding of (n_fft - hop) / 2.
+
 Letters: B batch, S samples, T mel frames, C mel channels, F linear frequencies.
 """
 
@@ -16,14 +18,14 @@ from torch import Tensor, nn
 from redub.core.types import AudioSpec
 
 FLOOR = 1e-5
-LOG_FLOOR = -11.512925  # log 1e-5: what silence reads
+LOG_FLOOR = -11.512925  # log 1e-5: value of silence
 SOFTENING = 1e-9
 
 
 class MelSpectrum(nn.Module):
-    """(B, S) samples to (B, T, C) natural log-mel, T = S // hop.
+    """Converts (B, S) samples to (B, T, C) natural log-mel, T = S // hop.
 
-    ``fmax_hz``: where the highest filter ends, by default where the project's ends.
+    ``fmax_hz``: upper edge of the highest filter; None means that of the project.
     """
 
     def __init__(self, audio: AudioSpec, *, fmax_hz: float | None = None) -> None:
@@ -40,7 +42,7 @@ class MelSpectrum(nn.Module):
         self.register_buffer("window", torch.hann_window(audio.win_samples))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Measure a batch; S must be longer than the reflected edge."""
+        """Compute the log-mel of a batch; S must be larger than the padding, (n_fft - hop) / 2."""
         audio = self.audio
         edge = audio.n_fft - audio.hop_samples
         padded = F.pad(samples[:, None], (edge // 2, edge - edge // 2), mode="reflect")[:, 0]

@@ -1,4 +1,4 @@
-"""What vocoders with trained weights share: a generator on a device, and the law of lengths.
+"""Base class of vocoders with trained weights: runs a generator and checks its output.
 
 Letters: T mel frames, C mel channels, S samples.
 """
@@ -19,10 +19,10 @@ from redub.core.types import AudioSpec, FloatArray, Waveform
 
 
 class NeuralVocoder:
-    """Log-mel in, waveform out, by a generator whose weights are loaded after it was built.
+    """Converts log-mel to a waveform by a generator whose weights are loaded after construction.
 
-    ``generator`` takes (1, T, C) and gives (1, S). It is built without memory (on torch's ``meta``
-    device), because every tensor of it comes from a checkpoint; until then it cannot speak.
+    ``generator`` converts (1, T, C) to (1, S). It is built on torch's ``meta`` device, without
+    memory, because all its tensors come from a checkpoint; before loading it cannot be used.
     """
 
     def __init__(self, generator: nn.Module, audio: AudioSpec, *, name: str) -> None:
@@ -30,25 +30,25 @@ class NeuralVocoder:
         self.device, self.threads = torch.device("cpu"), 1
 
     def on(self, device: Any, *, threads: int = 1) -> Self:
-        """Speak on a device; on the CPU with so many threads."""
+        """Move the generator to a device; ``threads``: number of threads on the CPU."""
         self.device, self.threads = torch.device(device), threads
         self.generator.to(self.device)
         return self
 
     def vocode(self, mel: FloatArray) -> Waveform:
-        """Make (T, C) natural log-mel audible; exactly T hops of samples, in [-1, 1].
+        """Convert (T, C) natural log-mel to exactly T hops of samples, clipped to [-1, 1].
 
-        The same mel gives the same samples on the same device and number of threads.
+        T may be 0. The same mel gives the same samples on the same device and number of threads.
 
         Raises:
             ConfigError: E-CFG-MEL, another number of mel channels, or values that are not finite.
-            ModelRefusedError: E-MODEL-EMPTY, no weights were loaded; E-MODEL-LENGTH, another length
-                than T hops; E-MODEL-FILE, samples that are not finite.
+            ModelRefusedError: E-MODEL-EMPTY, no weights were loaded; E-MODEL-LENGTH, the generator
+                made another length than T hops; E-MODEL-FILE, samples that are not finite.
         """
         self._check_mel(mel)
         if any(value.is_meta for value in self.generator.state_dict().values()):
             raise ModelRefusedError(
-                f"{self.name} was built and has no weights yet; load a checkpoint first",
+                f"{self.name} has no weights yet; load a checkpoint first",
                 code="E-MODEL-EMPTY",
             )
         if not len(mel):
@@ -66,7 +66,7 @@ class NeuralVocoder:
             )
         if not np.isfinite(samples).all():
             raise ModelRefusedError(
-                f"{self.name} made samples that are no numbers; its weights are damaged",
+                f"{self.name} made samples that are not finite; its weights are damaged",
                 code="E-MODEL-FILE",
             )
         return Waveform(np.clip(samples, -1.0, 1.0), self.audio.sample_rate_hz)
@@ -74,7 +74,7 @@ class NeuralVocoder:
     def _check_mel(self, mel: FloatArray) -> None:
         if mel.ndim != 2 or mel.shape[1] != self.audio.mel_channels:
             raise ConfigError(
-                f"a mel of shape {mel.shape}; {self.name} wants (frames, "
+                f"a mel of shape {mel.shape}; {self.name} needs (frames, "
                 f"{self.audio.mel_channels})",
                 code="E-CFG-MEL",
             )
@@ -84,7 +84,7 @@ class NeuralVocoder:
 
 @contextlib.contextmanager
 def _repeatable(device: torch.device) -> Iterator[None]:
-    """On a GPU: the same sums every time, and in full precision."""
+    """On a GPU: use deterministic algorithms in full float32 precision."""
     if device.type != "cuda":
         yield
         return

@@ -1,7 +1,7 @@
-"""The ``config.json`` that public vocoders come with, read as settings; and whose mels they speak.
+"""Read the ``config.json`` of public vocoders: generator settings and mel settings.
 
-Its keys are those of HiFi-GAN's and BigVGAN's public training code. Keys about training are not
-looked at. One key is redub's own: ``upsample_padding`` (auto, upstream, output_padding).
+Its keys are those of the public training code of HiFi-GAN and BigVGAN. Keys about training are
+ignored. The key ``upsample_padding`` (auto, upstream, output_padding) is an extension of redub.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AUDIO_KEYS = {
     "fmin_hz": "fmin",
     "fmax_hz": "fmax",
 }
-"""Our name of each audio setting, and the public one."""
+"""Name of each audio setting in redub → its key in ``config.json``."""
 
 GENERATOR_KEYS = {
     "upsample_rates": "upsample_rates",
@@ -40,27 +40,27 @@ MOST_SAMPLES_A_SECOND = 384_000
 
 
 def hifi_gan_settings(public: Mapping[str, Any]) -> HifiGanConfig:
-    """Settings of a HiFi-GAN generator.
+    """Read the settings of a HiFi-GAN generator.
 
     Raises:
-        ModelRefusedError: E-MODEL-CONFIG, a key is missing or has a value that no generator has;
-            E-MODEL-LENGTH, T frames would not become T hops.
+        ModelRefusedError: E-MODEL-CONFIG, a key is missing or has an invalid value; E-MODEL-LENGTH,
+            T frames would not become T hops of samples.
     """
     values = {**_generator(public), "resblock": str(public.get("resblock", "1"))}
     return _built(HifiGanConfig, {**values, **_padding(public)}, public)
 
 
 def bigvgan_settings(public: Mapping[str, Any]) -> BigVganConfig:
-    """Settings of a BigVGAN generator; a file without version 2's switches is of version 1.
+    """Read the settings of a BigVGAN generator; without the switches of version 2 it is version 1.
 
     Raises:
-        ModelRefusedError: as :func:`hifi_gan_settings`; another activation than snakebeta or other
-            residual blocks than "1".
+        ModelRefusedError: as :func:`hifi_gan_settings`; or E-MODEL-CONFIG, the activation is not
+            snakebeta or the residual block is not "1".
     """
     for key, wanted in (("activation", "snakebeta"), ("resblock", "1")):
         if str(public.get(key, wanted)) != wanted:
             raise ModelRefusedError(
-                f"config.json: {key} is {public[key]!r}; redub speaks '{wanted}' only",
+                f"config.json: {key} is {public[key]!r}; redub supports '{wanted}' only",
                 code="E-MODEL-CONFIG",
             )
     switches = {
@@ -97,32 +97,35 @@ def _built(kind: type[Settings], values: Mapping[str, Any], public: Mapping[str,
 
 
 def audio_of(public: Mapping[str, Any]) -> AudioSpec:
-    """The mels that a vocoder was trained on.
+    """Read the settings of the mels that a vocoder was trained on.
 
     Raises:
-        ModelRefusedError: E-MODEL-CONFIG.
+        ModelRefusedError: E-MODEL-CONFIG, a key is missing or has an invalid value.
     """
     values = {own: _wanted(public, key) for own, key in AUDIO_KEYS.items()}
     try:
-        if values["fmax_hz"] is None:  # the public spelling of "up to half the rate"
+        if values["fmax_hz"] is None:  # null means half the sample rate
             values["fmax_hz"] = float(values["sample_rate_hz"]) / 2
         audio = from_mapping(AudioSpec, values)
     except (ConfigError, TypeError, ValueError) as error:
         raise ModelRefusedError(f"config.json: {error}", code="E-MODEL-CONFIG") from error
     if not 0 < audio.sample_rate_hz <= MOST_SAMPLES_A_SECOND or not 0 < audio.mel_channels <= 1024:
         raise ModelRefusedError(
-            f"config.json: {audio.sample_rate_hz} samples a second and {audio.mel_channels} mel "
-            "channels are no sound",
+            f"config.json: a sample rate of {audio.sample_rate_hz} Hz and {audio.mel_channels} mel "
+            f"channels; wanted at most {MOST_SAMPLES_A_SECOND} Hz and 1024 channels, both above 0",
             code="E-MODEL-CONFIG",
         )
     return audio
 
 
 def check_audio(trained: AudioSpec, project: AudioSpec, who: str) -> None:
-    """Refuse a vocoder that was trained on other mels than the project's.
+    """Check that a vocoder was trained on mels with the settings of the project.
+
+    Args:
+        who: the vocoder, for the error message.
 
     Raises:
-        ModelRefusedError: E-MODEL-AUDIO, naming every setting that differs.
+        ModelRefusedError: E-MODEL-AUDIO; the message names every setting that differs.
     """
     differing = [
         f"audio.{own} is {getattr(project, own):g} here and {getattr(trained, own):g} there ({key})"
@@ -131,7 +134,7 @@ def check_audio(trained: AudioSpec, project: AudioSpec, who: str) -> None:
     ]
     if differing:
         raise ModelRefusedError(
-            f"{who} speaks other mels than this project's: {'; '.join(differing)}. Take a vocoder "
-            "trained on these mels, or set [audio] to its and extract again",
+            f"{who} was trained on other mels than those of this project: {'; '.join(differing)}. "
+            "Use a vocoder trained on these mels, or set [audio] to its values and extract again",
             code="E-MODEL-AUDIO",
         )

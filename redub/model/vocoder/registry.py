@@ -1,8 +1,8 @@
-"""The vocoders, mel to waveform: ``name → "module:Class"``.
+"""Table of vocoders: ``name → "module:Class"``.
 
-A vocoder is built as ``Vocoder(config)``, ``Vocoder.Config`` being a frozen dataclass whose field
-``audio`` is the run's :class:`~redub.core.types.AudioSpec`; ``vocode(mel)`` takes (T, C) natural
-log-mel and gives a :class:`~redub.core.types.Waveform` of exactly T hops.
+A vocoder is built as ``Vocoder(config)``. ``Vocoder.Config`` is a frozen dataclass whose field
+``audio`` is the project's :class:`~redub.core.types.AudioSpec`. ``vocode(mel)`` converts (T, C)
+natural log-mel to a :class:`~redub.core.types.Waveform` of exactly T hops.
 """
 
 from __future__ import annotations
@@ -19,5 +19,9 @@ VOCODERS = {
 
 
 def vocoder(name: str) -> Any:
-    """The class of a vocoder; an unknown name answers with the known ones."""
+    """Load the class of a vocoder.
+
+    Raises:
+        ConfigError: unknown name; the message suggests the nearest known one.
+    """
     return load(VOCODERS, name, kind="vocoder")

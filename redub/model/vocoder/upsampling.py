@@ -1,10 +1,13 @@
-"""How a vocoder's transposed convolutions get from mel frames to samples, to the sample.
+"""Upsampling rates and paddings of vocoders, so that T mel frames become exactly T hops.
 
-A transposed convolution with stride u and kernel k makes (T - 1) u - 2 p + k + o samples of T. Two
-ways to choose the padding p and the output padding o are in use; tensors have the same shapes in
-both, so a checkpoint loads in the wrong one without an error and speaks at the wrong length.
-Source: HiFi-GAN (arXiv:2010.05646), section 2.2; reference_models.md §5.1.
-Letters: T frames before, u rate, k kernel, p padding, o output padding.
+A transposed convolution with stride u and kernel k makes (T - 1) u - 2 p + k + o samples from T.
+Two conventions for the padding p and the output padding o are in use. Tensor shapes are the same in
+both, so that a checkpoint loads without an error in the wrong convention, but its output has the
+wrong length.
+
+Source: HiFi-GAN (arXiv:2010.05646), section 2.2.
+
+Letters: T input frames, u rate, k kernel, p padding, o output padding.
 """
 
 from __future__ import annotations
@@ -20,16 +23,18 @@ LARGEST_RATE = 64
 
 
 class Padding(NamedTuple):
+    """Padding p and output padding o of a transposed convolution."""
+
     padding: int
     output_padding: int
 
 
 def padding_of(rate: int, kernel: int, variant: PaddingName) -> Padding:
-    """The padding of one stage.
+    """Compute the padding of one stage.
 
-    ``upstream``: p = (k - u) / 2 rounded down, as HiFi-GAN and BigVGAN publish it; exact where
-    k - u is even. ``output_padding``: p = u/2 rounded up, o = 1 for odd u; exact where k = 2 u, and
-    what vocoders of the dubbing repositories with odd rates were trained in.
+    ``upstream``: p = (k - u) / 2 rounded down, as published by HiFi-GAN and BigVGAN; exact if k - u
+    is even. ``output_padding`` (and ``auto``): p = u/2 rounded up, o = 1 for odd u; exact if
+    k = 2 u; used by the vocoders of the dubbing repositories, which have odd rates.
     """
     if variant == "upstream":
         return Padding((kernel - rate) // 2, 0)
@@ -37,34 +42,34 @@ def padding_of(rate: int, kernel: int, variant: PaddingName) -> Padding:
 
 
 def surplus(rate: int, kernel: int, padding: Padding) -> int:
-    """Samples that a stage makes beyond T u, whatever T is."""
+    """Compute how many samples a stage makes in addition to T u; independent of T."""
     return kernel - rate - 2 * padding.padding + padding.output_padding
 
 
 def exact_paddings(
     rates: Sequence[int], kernels: Sequence[int], variant: PaddingName, hop_samples: int
 ) -> list[Padding]:
-    """The padding of every stage, so that T frames become exactly T hops.
+    """Compute the padding of every stage so that T frames become exactly T hops.
 
-    ``auto`` takes the variant that is exact; where both are, they are the same numbers.
+    ``auto`` chooses the variant that is exact; if both are exact, their paddings are equal.
 
     Raises:
-        ModelRefusedError: E-MODEL-LENGTH, the rates do not multiply to the hop, or the variant
-            (with ``auto``: every variant) makes another length.
+        ModelRefusedError: E-MODEL-LENGTH, the product of the rates is not the hop, or the variant
+            (with ``auto``: every variant) gives another length.
     """
     _check_rates(rates, kernels, hop_samples)
-    said = []
+    lengths = []
     for name in VARIANTS if variant == "auto" else (variant,):
         chosen = [padding_of(u, k, name) for u, k in zip(rates, kernels, strict=True)]
         rest = [surplus(u, k, p) for u, k, p in zip(rates, kernels, chosen, strict=True)]
         if not any(rest) and all(p.padding >= 0 for p in chosen):
             return chosen
         frames = 50
-        said.append(f"'{name}' makes {_length(frames, rates, rest)} samples of {frames} frames")
+        lengths.append(f"'{name}' makes {_length(frames, rates, rest)} samples of {frames} frames")
     raise ModelRefusedError(
-        f"upsampling by {list(rates)} with kernels {list(kernels)}: {' and '.join(said)}, wanted "
-        f"{frames * hop_samples}; set generator.padding (upsample_padding in a "
-        "config.json) to the other variant or mend the kernels",
+        f"upsampling by {list(rates)} with kernels {list(kernels)}: {' and '.join(lengths)}, "
+        f"wanted {frames * hop_samples}; set generator.padding (upsample_padding in a "
+        "config.json) to the other variant or correct the kernels",
         code="E-MODEL-LENGTH",
     )
 
@@ -72,8 +77,8 @@ def exact_paddings(
 def _check_rates(rates: Sequence[int], kernels: Sequence[int], hop_samples: int) -> None:
     if not rates or len(rates) != len(kernels):
         raise ModelRefusedError(
-            f"{len(rates)} upsampling rates and {len(kernels)} kernels; wanted as many of both, "
-            "and at least one",
+            f"{len(rates)} upsampling rates and {len(kernels)} kernels; wanted equal numbers, at "
+            "least one",
             code="E-MODEL-LENGTH",
         )
     if min(rates) < 2 or max(rates) > LARGEST_RATE or min(kernels) < 2:
@@ -102,10 +107,14 @@ def _length(frames: int, rates: Sequence[int], rest: Sequence[int]) -> int:
 def rates_of(
     hop_samples: int, known: Mapping[int, tuple[int, ...]], stages: int
 ) -> tuple[int, ...]:
-    """Rates that multiply to a hop: the published ones, else its prime factors, largest first.
+    """Choose upsampling rates whose product is the hop.
+
+    Returns the published rates where they are known, otherwise the prime factors of the hop,
+    largest first.
 
     Args:
-        stages: at most so many; the smallest factors are multiplied until it holds.
+        known: hop → published rates.
+        stages: largest number of rates; the smallest factors are multiplied until it is met.
     """
     if hop_samples in known:
         return known[hop_samples]

@@ -1,9 +1,11 @@
-"""Weight normalisation folded into plain weights, whichever way a checkpoint spells it.
+"""Fold weight normalisation into plain weights, for all naming schemes of checkpoints.
 
-A normalised weight is g · v / ‖v‖, the norm being over all dimensions but the first (of a
-transposed convolution the first counts its *input* channels). Source: Salimans and Kingma
-(arXiv:1602.07868), equation 2. Spellings: ``X.weight_g, X.weight_v`` (PyTorch before 2.0),
-``X.parametrizations.weight.original0, original1`` (since), ``X.weight`` (folded already).
+A normalised weight is g · v / ‖v‖; the norm is over all dimensions except the first (in a
+transposed convolution the first dimension is the *input* channels).
+
+Source: Salimans and Kingma (arXiv:1602.07868), equation 2. Naming schemes: ``X.weight_g,
+X.weight_v`` (PyTorch before 2.0), ``X.parametrizations.weight.original0, original1`` (since then),
+``X.weight`` (already folded).
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ NORMALISED = (nn.Conv1d, nn.ConvTranspose1d)
 
 
 def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights by plain names; what is folded already, and biases, are passed on.
+    """Fold normalised weights to plain names; folded weights and biases are unchanged.
 
     Raises:
-        ModelRefusedError: E-MODEL-KEYS, one half of a pair is missing or a weight is there twice;
-            E-MODEL-SHAPE, the halves do not belong together.
+        ModelRefusedError: E-MODEL-KEYS, one tensor of a pair is missing or a weight exists twice;
+            E-MODEL-SHAPE, the shapes of a pair do not match; E-MODEL-DTYPE, not floating point.
     """
     plain: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -37,7 +39,7 @@ def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             _put(plain, name, value)
         elif stem + other not in state:
             raise ModelRefusedError(
-                f"the checkpoint has {name} without {stem}{other}: half of a normalised weight",
+                f"the checkpoint has {name} without {stem}{other}; a normalised weight needs both",
                 code="E-MODEL-KEYS",
             )
         elif own in (PAIRS[0][1], PAIRS[1][1]):
@@ -46,7 +48,7 @@ def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _pair_of(name: str) -> tuple[str, str, str]:
-    """Stem, own ending and the other half's; an empty stem for a name that is no half."""
+    """Split a name into stem, own ending and ending of the partner; empty stem if not a pair."""
     for first, second in PAIRS:
         for own, other in ((first, second), (second, first)):
             if name.endswith(own):
@@ -57,7 +59,7 @@ def _pair_of(name: str) -> tuple[str, str, str]:
 def _put(plain: dict[str, Tensor], name: str, value: Tensor) -> None:
     if name in plain:
         raise ModelRefusedError(
-            f"the checkpoint has {name} in two spellings; one of them is not what was trained",
+            f"the checkpoint has {name} in two spellings; it is unclear which one was trained",
             code="E-MODEL-KEYS",
         )
     plain[name] = value
@@ -67,8 +69,8 @@ def _product(stem: str, size: Tensor, direction: Tensor) -> Tensor:
     wanted = (direction.shape[0], *(1 for _ in direction.shape[1:])) if direction.dim() else ()
     if direction.dim() < 2 or tuple(size.shape) != wanted:
         raise ModelRefusedError(
-            f"{stem}: a size of {tuple(size.shape)} and a direction of {tuple(direction.shape)} "
-            f"make no normalised weight; wanted sizes of {wanted}",
+            f"{stem}: a size of {tuple(size.shape)} does not fit a direction of "
+            f"{tuple(direction.shape)}; wanted a size of {wanted}",
             code="E-MODEL-SHAPE",
         )
     if not (size.is_floating_point() and direction.is_floating_point()):
@@ -83,7 +85,7 @@ def _product(stem: str, size: Tensor, direction: Tensor) -> Tensor:
 
 
 def with_weight_norm(module: nn.Module) -> nn.Module:
-    """Normalise every one-dimensional convolution below a module, in place, for training."""
+    """Add weight normalisation to all 1-D convolutions of a module, in place, for training."""
     for part in list(module.modules()):
         if isinstance(part, NORMALISED):
             weight_norm(part)

@@ -2,7 +2,7 @@
 (() => {
   const all = (selector) => document.querySelectorAll(selector);
 
-  // What several cards show is stored once, as text.
+  // Media that several cards show are stored once, as text.
   for (const name of ["src", "poster"]) {
     for (const element of all(`[data-shared-${name}]`)) {
       const key = element.getAttribute("data-shared-" + name);

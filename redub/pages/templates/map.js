@@ -10,7 +10,7 @@
     return { element, number, x, y, clip: clips[number] };
   });
   const hidden = new Map(ways.map((by) => [by, new Set()]));
-  // Pixels around a finger in which a point counts as touched.
+  // Pixels around a click or touch within which a point is selected.
   const REACH = 26;
   const MOST_ZOOM = 32;
   const { width, height } = field.viewBox.baseVal;
@@ -40,7 +40,7 @@
   }
   for (const radio of all("#by input")) {
     radio.addEventListener("change", () => colour(radio.value));
-    // A browser may have kept the reader's choice.
+    // The browser may have restored an earlier choice.
     if (radio.checked) colour(radio.value);
   }
 
@@ -74,11 +74,11 @@
   one("show-all").addEventListener("click", () => {
     for (const groups of hidden.values()) groups.clear();
     filter();
-    // This button is gone now.
+    // This button is hidden now, so the focus must move.
     one("by").querySelector("input:checked").focus();
   });
 
-  // The keyboard walks over the points; one of them at a time is in the tab order.
+  // Arrow keys move between the points; only one point at a time is in the tab order.
   function rove(dot) {
     for (const other of dots) other.element.tabIndex = other === dot ? 0 : -1;
   }
@@ -139,7 +139,7 @@
     if (dot) one("readout").textContent = calling(dot);
   });
 
-  // Zoom: marks keep their size, so that groups come apart. Dragging moves what is seen of the map.
+  // Zoom: marks keep their size, so that groups separate. Dragging moves the visible part.
   function look(zoom, x, y) {
     view.zoom = Math.min(MOST_ZOOM, Math.max(1, zoom));
     const within = (middle, side) => {
@@ -193,7 +193,7 @@
     field.addEventListener(name, () => { drag = null; });
   }
 
-  // A click or a touch takes the nearest point in reach: marks are smaller than fingers.
+  // A click or a touch selects the nearest point in reach, because marks are smaller than fingers.
   field.addEventListener("click", (event) => {
     if (dragged) return;
     const onScreen = field.getScreenCTM();
@@ -209,7 +209,7 @@
     }
   });
 
-  // The chosen clip: its sound, its picture, who it is, and its three nearest.
+  // The chosen clip: its sound, its frame, its facts, and the three most similar clips.
   function drawLinks() {
     const links = one("links");
     links.replaceChildren();
@@ -261,7 +261,7 @@
     poster.hidden = !picture;
     if (picture) {
       poster.src = picture.textContent;
-      poster.alt = "A picture of " + clip.id;
+      poster.alt = "A frame of " + clip.id;
     } else {
       poster.removeAttribute("src");
     }
@@ -290,7 +290,7 @@
     drawLinks();
   }
 
-  // A clip named in the text below is one of the points above.
+  // Links from clip ids in the coverage holes to the points of the map.
   for (const link of all("a.go")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();

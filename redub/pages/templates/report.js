@@ -9,7 +9,7 @@
     element.src = one("m-" + element.dataset.medium).textContent;
   }
 
-  // One sound at a time; the line's picture follows the system that plays.
+  // One sound at a time; the line's film plays along with the system that plays.
   let playing = null;
   const lineOf = (element) => element.closest(".line");
   const pictureOf = (audio) =>
@@ -31,7 +31,8 @@
   function stopped(media) {
     const take = media.closest(".take");
     if (take) take.classList.remove("playing");
-    // After a switch the old sound's "pause" comes late: the picture is the new sound's by then.
+    // After a switch, the "pause" event of the old sound comes late: the film then already plays
+    // along with the new sound.
     const switched = playing && playing !== media;
     const picture = media.tagName === "AUDIO" && !switched && pictureOf(media);
     if (picture && picture.dataset.led) {
@@ -162,7 +163,7 @@
     }
   });
 
-  // An address such as #line-7 opens that line; the bar shows which section is read.
+  // An address such as #line-7 opens that line; the navigation marks the visible section.
   function openAddressed() {
     const line = lines.find((one) => "#" + one.id === location.hash);
     if (line) {

@@ -13,10 +13,7 @@ from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.pipeline.store.project import Project
 from redub.pipeline.work.speaking import make_vocoder
-from redub.training.synthesis import (
-    SpokenLine,
-    VoiceControl,
-)
+from redub.training.synthesis import SpokenLine, VoiceControl
 
 FADE_S = 0.005
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, UsageError
+from redub.core.progress import Progress
 from redub.core.types import Value
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
@@ -31,27 +32,20 @@ from redub.pipeline.dubbing.mix import (
 from redub.pipeline.dubbing.script import check_line_numbers, script_clips
 from redub.pipeline.dubbing.take import DubSummary, Neighbours, line_number, take_record
 from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, dubbing_lines, in_order, in_scene
-from redub.pipeline.store.packs.lines import (
-    LineMaker,
-)
+from redub.pipeline.store.packs.lines import LineMaker
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.writing import stoppable
 from redub.pipeline.work.decoders import limits_of
-from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.executor import Scheduler, done
 from redub.pipeline.work.extraction import Toolbox
 from redub.pipeline.work.query import check_notes
 from redub.pipeline.work.speaking import check_features, open_dubber
-from redub.training.synthesis import (
-    reads_emotion,
-    synthesise,
-)
+from redub.training.synthesis import reads_emotion, synthesise
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
     from redub.pipeline.dubbing.direction import Direction
     from redub.pipeline.dubbing.take import DubSummary
     from redub.pipeline.dubbing.voices import ContextChoice
-from redub.core.progress import Progress
-from redub.pipeline.store.writing import stoppable
-from redub.pipeline.work.executor import done
 
 
 def dub(

@@ -8,9 +8,7 @@ from typing import Any
 
 from redub.core.types import Clip
 from redub.pipeline.dubbing.direction import Direction
-from redub.pipeline.store.packs.lines import (
-    LineMaker,
-)
+from redub.pipeline.store.packs.lines import LineMaker
 from redub.training.lines import DubbingLine
 
 Neighbours = dict[str, list[tuple[str, float]]]

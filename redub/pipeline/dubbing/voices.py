@@ -32,12 +32,7 @@ from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder
 from redub.training.lines import SIDES, DubbingLine
 from redub.training.pack_lines import EXPRESSION, SOUND_FRAMES, WHOLE
-from redub.training.synthesis import (
-    SpokenLine,
-    TrainedDubber,
-    VoiceControl,
-    synthesise,
-)
+from redub.training.synthesis import SpokenLine, TrainedDubber, VoiceControl, synthesise
 
 ContextChoice = Literal["original", "dubbed"]
 

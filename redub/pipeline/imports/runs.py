@@ -23,7 +23,8 @@ from redub.pipeline.store.runs.folders import run_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.published_runs import HPM, MELS, hpm_of
 from redub.training import checkpoint
-from redub.training.trainer import CHECKPOINTS, training_preset
+from redub.training.presets import training_preset
+from redub.training.run_files import CHECKPOINTS
 
 
 def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None:

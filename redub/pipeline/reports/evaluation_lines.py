@@ -15,21 +15,11 @@ from redub.core.phonemes import symbol_of
 from redub.core.types import MODALITIES, Clip, Value, Waveform
 from redub.features.text.emotion_lexicon import weights_of, words_of
 from redub.footage.encode import write_clip
-from redub.pages.contents import (
-    Casting,
-    Line,
-    Neighbour,
-    Picture,
-    Sound,
-    Take,
-)
+from redub.pages.contents import Casting, Line, Neighbour, Picture, Sound, Take
 from redub.pipeline.store.index.builds import features_of, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.evaluations import (
-    GROUND_TRUTH,
-    RESYNTHESIS,
-)
+from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, RESYNTHESIS
 from redub.pipeline.store.runs.takes import Sample, read_samples
 from redub.pipeline.store.settings import MODALITY_FEATURES
 from redub.pipeline.store.tables import Store

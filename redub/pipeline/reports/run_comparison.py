@@ -9,12 +9,7 @@ from typing import Any
 from redub.core.errors import UsageError
 from redub.pipeline.reports.runs import Point, course_of, point_text, value_text
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.folders import (
-    find_run,
-    is_figure,
-    metrics_in,
-    settings_in,
-)
+from redub.pipeline.store.runs.folders import find_run, is_figure, metrics_in, settings_in
 from redub.training.losses import Losses
 
 # -- comparing

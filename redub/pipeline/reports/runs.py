@@ -38,7 +38,8 @@ from redub.pipeline.store.runs.folders import (
 from redub.pipeline.store.runs.takes import read_index
 from redub.pipeline.store.tables import Store
 from redub.training import checkpoint
-from redub.training.trainer import CHECKPOINTS, TRAINING_PRESETS, training_preset
+from redub.training.presets import TRAINING_PRESETS, training_preset
+from redub.training.run_files import CHECKPOINTS
 
 OWN_KEYS = ("overfit",)  # kept among a checkpoint's keys, though no feature and no index
 

@@ -15,7 +15,7 @@ from redub.pipeline.store.runs.takes import has_spoken
 from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store
 from redub.training.checkpoint import steps_in
-from redub.training.trainer import CHECKPOINTS
+from redub.training.run_files import CHECKPOINTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from redub.core.errors import IntegrityError
-from redub.pages.contents import (
-    Sound,
-    TrainingSample,
-    TrainingStrip,
-)
+from redub.pages.contents import Sound, TrainingSample, TrainingStrip
 from redub.pipeline.reports.evaluation_lines import STEPS_SHOWN, stored_sound
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder, sampled_steps

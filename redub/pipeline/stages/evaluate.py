@@ -17,16 +17,12 @@ import numpy as np
 import polars as pl
 
 from redub.core.errors import ClipError, ConfigError
+from redub.core.progress import Progress
 from redub.core.types import Clip
 from redub.evaluation.emotion_recogniser import EmotionRecogniser, EmotionReport, emotion_report
 from redub.evaluation.intervals import Interval, bootstrap_difference, bootstrap_mean, wilson
 from redub.evaluation.lip_audio import MAX_SHIFT, LipAudioMeter
-from redub.evaluation.pitch_errors import (
-    RATES,
-    PitchErrors,
-    pooled_difference,
-    pooled_interval,
-)
+from redub.evaluation.pitch_errors import RATES, PitchErrors, pooled_difference, pooled_interval
 from redub.evaluation.word_error import corpus_wer, normalise, pronunciations
 from redub.features.sound.audio_emotion import DIMENSIONS
 from redub.pipeline.stages.synthesize import unspoken
@@ -45,13 +41,12 @@ from redub.pipeline.store.runs.evaluations import (
 )
 from redub.pipeline.store.runs.takes import read_samples, take_inputs
 from redub.pipeline.store.tables import Store, commonest, lacking
+from redub.pipeline.store.writing import writing
 from redub.pipeline.work.executor import Failure, Scheduler
 from redub.pipeline.work.measuring import LineOrder, measure_lines
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
     from redub.pipeline.store.runs.evaluations import Evaluation
-from redub.core.progress import Progress
-from redub.pipeline.store.writing import writing
 
 LINES_PER_TASK = 4
 

@@ -18,12 +18,7 @@ import pyarrow as pa
 
 from redub.core.config import digest_of, nearest
 from redub.core.durable import commit_json, read_json
-from redub.core.errors import (
-    ClipError,
-    ConfigError,
-    ModelRefusedError,
-    UsageError,
-)
+from redub.core.errors import ClipError, ConfigError, ModelRefusedError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Clip
 from redub.features.registry import EXTRACTORS

@@ -26,13 +26,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from redub.core.config import digest_of
-from redub.core.durable import (
-    check_folder,
-    commit_json,
-    file_digest,
-    folder_digests,
-    new_folder,
-)
+from redub.core.durable import check_folder, commit_json, file_digest, folder_digests, new_folder
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
 from redub.index.segments import Segment, names_table

@@ -19,11 +19,7 @@ from redub.core.config import digest_of
 from redub.core.errors import ConfigError
 from redub.core.progress import Progress
 from redub.footage.faults import ClipFault
-from redub.footage.folder import (
-    FolderRules,
-    SourceClips,
-    read_source,
-)
+from redub.footage.folder import FolderRules, SourceClips, read_source
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.schemas import QUARANTINE_SCHEMA, SOURCE_SCHEMA
 from redub.pipeline.store.tables import Store, clip_table

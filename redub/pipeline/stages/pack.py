@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.writing import writing
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
     from redub.pipeline.store.packs.build import PackSummary
     from redub.pipeline.store.packs.training_set import TrainingSet
-from redub.pipeline.store.writing import writing
 
 
 def run_pack(project: Project) -> tuple[PackSummary, TrainingSet]:

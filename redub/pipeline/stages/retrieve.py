@@ -11,11 +11,7 @@ import pyarrow as pa
 from redub.core.config import nearest
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES
-from redub.pipeline.store.index.builds import (
-    OpenIndex,
-    features_of,
-    open_index,
-)
+from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index
 from redub.pipeline.store.index.neighbours import neighbour_parts, query_chunks
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import IndexConfig

@@ -16,11 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from redub.core.durable import (
-    commit_bytes,
-    commit_json,
-    file_digest,
-)
+from redub.core.durable import commit_bytes, commit_json, file_digest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Waveform

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from redub.core.config import from_mapping, settings_of
 from redub.core.durable import commit_json, read_json
 from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
+from redub.core.progress import Say
 from redub.core.stopping import Stopped, deferred
 from redub.core.threads import torch_threads
 from redub.model.registry import configured, reads_context, system
@@ -34,30 +35,24 @@ from redub.pipeline.store.packs.training_set import (
 from redub.pipeline.store.project import Project, merged
 from redub.pipeline.store.runs.folders import LINES, run_folder, sampled_steps, step_folder
 from redub.pipeline.store.tables import Store
+from redub.pipeline.store.writing import writing
 from redub.pipeline.work.estimate import Estimate, estimate
-from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.executor import Scheduler, done
 from redub.pipeline.work.run_card import describe_run
 from redub.pipeline.work.training_events import Speed, event_files
+from redub.training.job import Show, TrainCallbacks, TrainJob, TrainReport
 from redub.training.pack import Pack
 from redub.training.pack_lines import PackedLines
+from redub.training.presets import TrainingConfig, training_preset
 from redub.training.pretrained import read_weights
 from redub.training.replicas import ALONE, Replicas
-from redub.training.trainer import (
-    Show,
-    TrainingConfig,
-    TrainReport,
-    differing,
-    train,
-    training_preset,
-)
+from redub.training.run_files import differing
+from redub.training.trainer import train
 from redub.training.vocoder_trainer import VocoderReport
 
 if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
     from redub.pipeline.store.packs.training_set import TrainingSet
     from redub.pipeline.work.estimate import Estimate
-from redub.core.progress import Say
-from redub.pipeline.store.writing import writing
-from redub.pipeline.work.executor import done
 
 log = logging.getLogger(__name__)
 
@@ -193,24 +188,28 @@ def train_run(
         event_files(folder, wanted=settings.tensorboard and replicas.is_first) as observe,
     ):
         report = train(
-            lines,
-            validation,
-            config,
-            folder,
-            model_config=model_config,
-            audio=project.config.audio,
-            keys=keys,
+            TrainJob(
+                lines_train=lines,
+                lines_validation=validation,
+                config=config,
+                run_dir=folder,
+                model_config=model_config,
+                audio=project.config.audio,
+                keys=keys,
+                device=_device(project, replicas),
+            ),
             max_steps=steps,
-            progress=lambda step: progress(step.step, steps, speed.after(step)),
             resume=resume,
-            device=_device(project, replicas),
-            guard=pack.check_unchanged,
-            stop=lambda: bool(signalled()),
-            show=_shown(project, pack, folder, samples, overfit, context_triples(model_config)),
-            observe=observe,
-            began=began,
-            replicas=replicas,
             start_from=pretrained,
+            callbacks=TrainCallbacks(
+                began=began,
+                progress=lambda step: progress(step.step, steps, speed.after(step)),
+                stop=lambda: bool(signalled()),
+                show=_shown(project, pack, folder, samples, overfit, context_triples(model_config)),
+                observe=observe,
+                guard=pack.check_unchanged,
+            ),
+            replicas=replicas,
         )
         if replicas.is_first and not report.stopped:
             describe_run(project, pack, folder, name, model_config, config, report)

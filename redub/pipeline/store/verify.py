@@ -24,7 +24,7 @@ from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.training import checkpoint
-from redub.training.trainer import CHECKPOINTS
+from redub.training.run_files import CHECKPOINTS
 
 
 def verify_store(project: Project) -> tuple[int, list[str]]:

@@ -16,8 +16,8 @@ from redub.model.batch import FeatureWidths
 from redub.model.registry import reads_context, system
 from redub.training.batching import collate, epoch_batches, recorded_frames, widths_of
 from redub.training.lines import DubbingLine, FeatureScaler
+from redub.training.presets import TrainingConfig
 from redub.training.step import Learner, train_step
-from redub.training.trainer import TrainingConfig
 
 TIMED = 3
 MEASURED_LINES = 200  # utterances that the feature scales are fitted on; exact scales do not matter

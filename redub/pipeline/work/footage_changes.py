@@ -15,11 +15,7 @@ from typing import Any
 from redub.core.config import digest_of
 from redub.core.durable import file_digest
 from redub.core.types import Clip
-from redub.footage.folder import (
-    list_sources,
-    read_tables,
-    scene_of,
-)
+from redub.footage.folder import list_sources, read_tables, scene_of
 from redub.footage.subtitles import SUBTITLE_SUFFIXES
 from redub.footage.tables import Tables
 from redub.pipeline.store.project import Project

@@ -21,9 +21,7 @@ from redub.core.types import Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.evaluation.duration_error import phoneme_error_ms, slot_error_ms
 from redub.evaluation.f0_correlation import f0_correlation
 from redub.evaluation.mcd import mel_distortion
-from redub.evaluation.pitch_errors import (
-    pitch_errors,
-)
+from redub.evaluation.pitch_errors import pitch_errors
 from redub.evaluation.word_error import SpeechRecogniser
 from redub.pipeline.store.keys import FeatureKeys
 from redub.pipeline.store.ledger import with_reads

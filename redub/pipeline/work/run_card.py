@@ -15,11 +15,9 @@ from redub.pipeline.store.index.builds import features_of
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import toml_text
 from redub.pipeline.store.tables import Store
+from redub.training.job import TrainReport
 from redub.training.pack import Pack
-from redub.training.trainer import (
-    TrainingConfig,
-    TrainReport,
-)
+from redub.training.presets import TrainingConfig
 
 
 def describe_run(

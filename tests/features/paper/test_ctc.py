@@ -263,6 +263,7 @@ def test_clips_together_get_what_they_get_alone(letters):
         assert np.array_equal(rows, extractor_of(letters).extract(clip))
 
 
+@pytest.mark.slow
 def test_the_network_is_loaded_with_the_network_cable_cut(letters):
     code = (
         "import socket\n"

@@ -545,6 +545,7 @@ print(json.dumps({"changed": changed, "shapes": [v.shape for v in vectors],
 """
 
 
+@pytest.mark.slow
 def test_loading_changes_nothing_else_in_the_process_and_needs_no_network(folder):
     code = QUIET_RUN.replace("ROOT", repr(ROOT)).replace("FOLDER", f"Path({str(folder)!r})")
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}

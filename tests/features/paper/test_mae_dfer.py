@@ -312,6 +312,7 @@ for kind, config, make, extractor in (
 """
 
 
+@pytest.mark.slow
 def test_the_three_face_networks_load_without_a_network(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", OFFLINE, str(tmp_path)],

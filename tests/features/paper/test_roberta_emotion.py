@@ -444,6 +444,7 @@ def test_a_pooling_that_does_not_exist_is_a_mistake_in_the_settings(public):
     assert labels_of(folder_of(public, KIND)) == LABELS
 
 
+@pytest.mark.slow
 def test_nothing_touches_the_network(public):
     program = f"""
     import socket

@@ -760,6 +760,7 @@ def test_the_checkpoint_names_are_those_of_the_key_mapping():
     assert "model.vision_tower.vision_tower.pre_layrnorm.weight" in mapped
 
 
+@pytest.mark.slow
 def test_nothing_touches_the_network(folders):
     code = f"""
     import socket

@@ -267,6 +267,7 @@ def test_limits_may_be_given_as_edges(tmp_path):
     assert (plan.least_pixels, plan.most_pixels) == (3136, 200704)
 
 
+@pytest.mark.slow
 def test_nothing_touches_the_network(folder):
     code = f"""
     import socket

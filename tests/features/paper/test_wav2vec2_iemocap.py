@@ -352,6 +352,7 @@ def test_damage_pointers_and_code_are_refused(tmp_path, make):
     refusal("E-MODEL-FILE", path)
 
 
+@pytest.mark.slow
 def test_nothing_touches_the_network(speechbrain, superb):
     program = f"""
     import socket

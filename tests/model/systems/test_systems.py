@@ -15,6 +15,7 @@ from tests.model.small_systems import (
     SMALL,
     VARIANTS,
     build,
+    by_heart,
     difference,
     has_no_effect,
     idle_parameters,
@@ -105,7 +106,7 @@ def _asleep(system):
     return (*asleep, *([] if system.config.retrieve else ["graphs.sharpness"]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", by_heart(KINDS, fast=(FastSpeech2,)))
 def test_four_lines_are_learnt_by_heart(kind, widths, make_batch):
     batch = make_batch(pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), timbre=(40, 33, 36, 20))
     clock, channel = torch.arange(24.0)[None, :, None], torch.arange(12.0)[None, None, :]

@@ -86,8 +86,8 @@ def test_a_config_without_the_switches_of_version_2_is_version_1():
 @pytest.mark.parametrize(
     ("key", "value", "hint"),
     [
-        ("activation", "snake", "speaks 'snakebeta' only"),
-        ("resblock", "2", "speaks '1' only"),
+        ("activation", "snake", "supports 'snakebeta' only"),
+        ("resblock", "2", "supports '1' only"),
         ("use_tanh_at_final", "no", "wants bool"),
         ("hop_size", 512, "256 samples of a frame"),
     ],

@@ -30,9 +30,10 @@ from redub.pipeline.work.training_samples import (
     sample_writer,
 )
 from redub.training import checkpoint
+from redub.training.presets import TRAINING_PRESETS
+from redub.training.run_files import METRICS
 from redub.training.synthesis import SpokenLine, load_dubber
-from redub.training.trainer import METRICS, TRAINING_PRESETS, train
-from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines
+from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines, train
 from tests.typed import redub
 
 STEP = {"validate_every": 1, "checkpoint_every": 2}

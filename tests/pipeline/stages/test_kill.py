@@ -13,8 +13,6 @@ from redub.pipeline.store.tables import Store
 from tests.pipeline.films import make_project, tree_digest
 from tests.typed import Typed
 
-KILLS = 20
-
 
 def start(root: Path) -> Typed:
     return Typed("run", "--scheduler", "sync", "--to", "retrieve", "-C", root)
@@ -64,23 +62,31 @@ def killed(root: Path, moments: list[float]) -> int:
     return hits
 
 
-@pytest.mark.slow
-def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("projects", "kills"),
+    [
+        pytest.param(1, 1, id="once"),
+        # Two kills per project, so that a resumed run is killed as well.
+        pytest.param(10, 2, id="twenty times", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_runs_end_with_the_bytes_of_an_undisturbed_one(
+    undisturbed, tmp_path, projects, kills
+):
     film, seconds = undisturbed
     expected = tree_digest(film)
     assert any(name.startswith("neighbours/") for name in expected)
     assert any(name.startswith("quarantine/") for name in expected)
-    draw = random.Random(20)
-    # Two kills per project, so that a resumed run is killed as well.
+    draw = random.Random(25)
     moments = [
-        [draw.uniform(0, seconds), draw.uniform(0, 0.9 * seconds)] for _ in range(KILLS // 2)
+        [draw.uniform(0, seconds), draw.uniform(0, 0.9 * seconds)][:kills] for _ in range(projects)
     ]
     with ThreadPoolExecutor(2) as pool:
         jobs = [
             pool.submit(disturbed, tmp_path / str(i), film, pair) for i, pair in enumerate(moments)
         ]
         results = [job.result() for job in jobs]
-    assert sum(hits for _, hits in results) >= KILLS // 2  # the others found the work done
+    assert sum(hits for _, hits in results) >= projects  # the others found the work done
     for tree, _ in results:
         assert tree == expected
 

@@ -16,7 +16,7 @@ from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store, frame_digest
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import query_clip
-from tests.pipeline.films import add_source, make_project
+from tests.pipeline.films import INDEXED, add_source, make_project
 
 SYNC = Scheduler("sync", 1)
 
@@ -24,7 +24,7 @@ SYNC = Scheduler("sync", 1)
 def brought_up_to_date(root, **options):
     project = open_project(root)
     ingest(project, scheduler=SYNC)
-    extract(project, scheduler=SYNC)
+    extract(project, scheduler=SYNC, features=INDEXED)
     return project, build_index(project, **options)
 
 

@@ -15,7 +15,7 @@ from redub.pipeline.store.packs.lines import neighbours_in_scene
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
-from tests.pipeline.films import add_source, make_project
+from tests.pipeline.films import INDEXED, add_source, make_project
 
 SYNC = Scheduler("sync", 1)
 
@@ -59,13 +59,13 @@ def test_a_scene_goes_on_in_the_next_file(root):
 def test_a_file_that_comes_later_and_stands_before_moves_the_others(root):
     project = open_project(root)
     ingest(project, scheduler=SYNC)
-    extract(project, scheduler=SYNC)
+    extract(project, scheduler=SYNC, features=INDEXED)
     build_index(project)
     add_source(root / "footage", "before", seed=9)
     table = root / "footage" / "scenes.csv"
     table.write_text(table.read_text() + in_the_hall("before"))
     ingest(open_project(root), scheduler=SYNC)
-    extract(open_project(root), scheduler=SYNC)
+    extract(open_project(root), scheduler=SYNC, features=INDEXED)
     build_index(open_project(root))
     store = Store(open_project(root))
     places = {clip.clip_id: clip.position for clip in store.clips()}

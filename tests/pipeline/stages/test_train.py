@@ -199,11 +199,15 @@ def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
     assert written[-1] == "closed"
 
 
-def test_two_processes_train_one_run(root):
-    one = ("--run", "pair", "--set", "training.accumulate=2")
+def test_two_processes_without_a_batch_for_each_are_refused(root):
     refused = typed(root, "--run", "pair", "--devices", "2").done()
     assert refused.returncode == 4
     assert "--set training.accumulate=2" in refused.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(root):
+    one = ("--run", "pair", "--set", "training.accumulate=2")
     done = typed(root, *one, "--max-steps", "2", "--devices", "2").done()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("next: redub synthesize pair") == 1  # only the first one talks
@@ -217,7 +221,11 @@ PAIR = ("--devices", "2", "--set", "training.accumulate=2")
 
 @pytest.mark.parametrize(
     ("signum", "code", "more"),
-    [(signal.SIGTERM, 143, ()), (signal.SIGINT, 130, ()), (signal.SIGINT, 130, PAIR)],
+    [
+        (signal.SIGTERM, 143, ()),
+        (signal.SIGINT, 130, ()),
+        pytest.param(signal.SIGINT, 130, PAIR, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_leaves_a_checkpoint_and_says_where_and_how_to_go_on(
     root, signum, code, more

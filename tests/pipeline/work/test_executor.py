@@ -31,8 +31,16 @@ def raises_storage(number):
     raise StorageError("planted")
 
 
-def test_results_come_in_order_under_processes():
-    assert list(Scheduler("processes", 2).run(double, list(range(40)))) == list(range(0, 80, 2))
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes for several tests; to start them costs more than what they do here."""
+    with local_cluster(2) as running:
+        yield running
+
+
+def test_results_come_in_order_under_processes(cluster):
+    scheduler = Scheduler(cluster.scheduler_address, 2)
+    assert list(scheduler.run(double, list(range(40)))) == list(range(0, 80, 2))
 
 
 def test_a_task_that_kills_its_worker_costs_only_itself():
@@ -43,9 +51,10 @@ def test_a_task_that_kills_its_worker_costs_only_itself():
 
 
 @pytest.mark.parametrize("name", ["sync", "processes"])
-def test_an_error_of_ours_stops_the_stage_with_its_own_kind(name):
+def test_an_error_of_ours_stops_the_stage_with_its_own_kind(name, cluster):
+    address = {"sync": "sync", "processes": cluster.scheduler_address}[name]
     with pytest.raises(StorageError, match="planted"):
-        list(Scheduler(name, 1).run(raises_storage, [1, 2]))
+        list(Scheduler(address, 1).run(raises_storage, [1, 2]))
 
 
 def test_no_scheduler_at_an_address_is_a_lost_cluster(monkeypatch):
@@ -82,26 +91,34 @@ def listening_addresses() -> set[str]:
     return found
 
 
-def test_a_local_cluster_listens_on_loopback_only():
-    with local_cluster(2) as cluster:
-        assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
-        assert listening_addresses() == {"0100007F"}  # 127.0.0.1, nothing else
+def test_a_local_cluster_listens_on_loopback_only(cluster):
+    assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
+    assert listening_addresses() == {"0100007F"}  # 127.0.0.1, nothing else
 
 
-@pytest.mark.slow
-def test_the_store_has_the_same_bytes_under_every_scheduler(tmp_path):
-    film = make_project(tmp_path / "film", sources=4)
+@pytest.mark.parametrize(
+    ("sources", "schedulers"),
+    [
+        pytest.param(2, [("sync", 1), ("address", 2)], id="here and on a cluster"),
+        pytest.param(
+            4,
+            [("sync", 1), ("processes", 1), ("processes", 2), ("address", 2)],
+            id="every one",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_the_store_has_the_same_bytes_under_every_scheduler(tmp_path, cluster, sources, schedulers):
+    film = make_project(tmp_path / "film", sources=sources)
     trees = {}
-    with local_cluster(2) as cluster:
-        address = cluster.scheduler_address
-        for name, workers in (("sync", 1), ("processes", 1), ("processes", 2), (address, 2)):
-            root = tmp_path / f"{len(trees)}"
-            shutil.copytree(film, root)
-            project = open_project(root)
-            scheduler = Scheduler(name, workers)
-            ingest(project, scheduler=scheduler)
-            extract(project, scheduler=scheduler, features=FEATURES)
-            trees[name, workers] = tree_digest(root)
+    for name, workers in schedulers:
+        root = tmp_path / f"{len(trees)}"
+        shutil.copytree(film, root)
+        project = open_project(root)
+        scheduler = Scheduler(cluster.scheduler_address if name == "address" else name, workers)
+        ingest(project, scheduler=scheduler)
+        extract(project, scheduler=scheduler, features=FEATURES)
+        trees[name, workers] = tree_digest(root)
     first = trees["sync", 1]
     assert any(name.startswith("features/mel/") for name in first)
     for which, tree in trees.items():

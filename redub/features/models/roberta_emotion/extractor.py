@@ -21,11 +21,11 @@ from redub.core.errors import ConfigError, FeatureAbsent
 from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, Media
 from redub.features.models.model_extractor import ModelExtractor, in_batches
+from redub.features.models.roberta_emotion.checkpoint import TokenIds, labels_of
 from redub.features.models.shared_networks import shared
 
 if TYPE_CHECKING:
     from redub.features.models.roberta_emotion.network import Reading, TextReader, TextTokens
-from redub.features.models.roberta_emotion.checkpoint import TokenIds, labels_of
 
 log = logging.getLogger(__name__)
 

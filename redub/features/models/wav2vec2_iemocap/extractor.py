@@ -18,15 +18,15 @@ import numpy as np
 from redub.core.types import AudioSpec, ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, Media
 from redub.features.models.model_extractor import ModelExtractor
-from redub.features.sound.speech_input import speech_of
-
-if TYPE_CHECKING:
-    from redub.features.models.wav2vec2_iemocap.network import SpeechEmotionNetwork
 from redub.features.models.wav2vec2_iemocap.checkpoint import (
     SPEECHBRAIN_WIDTH,
     labels_of,
     layout_of,
 )
+from redub.features.sound.speech_input import speech_of
+
+if TYPE_CHECKING:
+    from redub.features.models.wav2vec2_iemocap.network import SpeechEmotionNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

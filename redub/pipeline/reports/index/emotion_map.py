@@ -23,13 +23,7 @@ from redub.index.base import IntArray
 from redub.index.library import ModalityIndex
 from redub.index.projection import Layout, Trust, lay_out, trustworthiness
 from redub.index.similarity import unit_rows
-from redub.pages.emotion_map import (
-    EmotionMap,
-    MapPoint,
-    render_map,
-    small_poster,
-    small_sound,
-)
+from redub.pages.emotion_map import EmotionMap, MapPoint, render_map, small_poster, small_sound
 from redub.pipeline.reports.index.map_holes import (
     clips_text,
     coverage_holes,

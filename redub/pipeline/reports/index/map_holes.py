@@ -19,10 +19,7 @@ from redub.index.library import retrieve as search
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.index.selection import Chosen, Selection
 from redub.index.transform import Chain
-from redub.pages.emotion_map import (
-    Hole,
-    HoleList,
-)
+from redub.pages.emotion_map import Hole, HoleList
 from redub.pipeline.store.index.builds import LIBRARY, OpenIndex, features_of, policy_of
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store

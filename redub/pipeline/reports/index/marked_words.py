@@ -8,10 +8,7 @@ from typing import Any
 
 from redub.features.text.emotion_lexicon import base_forms, lexicon
 from redub.index.policy import Reason
-from redub.pages.casting import (
-    CastText,
-    Piece,
-)
+from redub.pages.casting import CastText, Piece
 
 WORDS_OF = {
     Reason.ITSELF: "it is the line itself",

@@ -21,10 +21,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from redub.core.config import digest_of
-from redub.core.durable import (
-    check_folder,
-    read_json,
-)
+from redub.core.durable import check_folder, read_json
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
 from redub.index.exact import ExactBackend
@@ -32,17 +29,9 @@ from redub.index.library import LibraryTable, ModalityIndex
 from redub.index.policy import Policy
 from redub.index.segments import LiveSegments, Segment, SegmentRecord
 from redub.index.selection import Selection
-from redub.pipeline.store.index.spaces import (
-    Space,
-    committed_spaces,
-)
+from redub.pipeline.store.index.spaces import Space, committed_spaces
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.settings import (
-    FEATURE_SETTINGS,
-    IndexConfig,
-    feature_of,
-    features_among,
-)
+from redub.pipeline.store.settings import FEATURE_SETTINGS, IndexConfig, feature_of, features_among
 from redub.pipeline.store.tables import Store, clips_of, commonest, digest_column, frame_digest
 
 log = logging.getLogger(__name__)

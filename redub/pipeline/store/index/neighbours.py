@@ -18,12 +18,7 @@ import polars as pl
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
-from redub.pipeline.store.index.builds import (
-    OpenIndex,
-    features_of,
-    policy_of,
-    selection_of,
-)
+from redub.pipeline.store.index.builds import OpenIndex, features_of, policy_of, selection_of
 from redub.pipeline.store.parts import PartTable
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA

@@ -22,9 +22,7 @@ from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
 from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index
 from redub.pipeline.store.index.neighbours import retrieval_key
-from redub.pipeline.store.packs.lines import (
-    features_read,
-)
+from redub.pipeline.store.packs.lines import features_read
 from redub.pipeline.store.packs.links import line_links
 from redub.pipeline.store.packs.parts import (
     FOLDER,

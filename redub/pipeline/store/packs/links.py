@@ -21,12 +21,7 @@ from redub.core.errors import IntegrityError
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
-from redub.pipeline.store.packs.lines import (
-    lenders,
-    lent_to,
-    neighbours_in_scene,
-    voice_name,
-)
+from redub.pipeline.store.packs.lines import lenders, lent_to, neighbours_in_scene, voice_name
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
 from redub.pipeline.store.settings import ProjectConfig
 from redub.pipeline.store.tables import Store, clips_of, lacking

@@ -26,10 +26,7 @@ from redub.core.durable import commit_file, commit_json, file_digest, read_json
 from redub.core.errors import ClipError, ConfigError, IntegrityError
 from redub.pipeline.store.parts import PartRecord
 from redub.pipeline.store.tables import Store
-from redub.training.pack import (
-    PackFile,
-    names_in,
-)
+from redub.training.pack import PackFile, names_in
 
 FOLDER, PARTS = "packs", "parts"
 CHUNK = 128  # clips in memory at a time

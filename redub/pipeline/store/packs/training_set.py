@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redub.training.pack import Pack
-from redub.training.trainer import TrainingConfig
+from redub.training.presets import TrainingConfig
 
 NO_OTHER_LINE = "no other line of their voice"
 ONE_SIDED = "no line both before and after them in their scene"

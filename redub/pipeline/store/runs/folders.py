@@ -18,28 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redub.core.config import nearest
-from redub.core.durable import (
-    TEMP_PREFIX,
-    commit_file,
-    read_json,
-    storage_errors,
-    sync_folder,
-)
-from redub.core.errors import (
-    ConfigError,
-    IntegrityError,
-    StorageError,
-    UsageError,
-)
+from redub.core.durable import TEMP_PREFIX, commit_file, read_json, storage_errors, sync_folder
+from redub.core.errors import ConfigError, IntegrityError, StorageError, UsageError
 from redub.pipeline.store.lock import project_lock
 from redub.pipeline.store.project import Project
 from redub.training import checkpoint
 from redub.training.checkpoint import steps_in
 from redub.training.pretrained import export_weights
-from redub.training.trainer import (
-    CHECKPOINTS,
-    METRICS,
-)
+from redub.training.run_files import CHECKPOINTS, METRICS
 
 LINES, PROGRESS = "lines.json", "progress"
 
