@@ -3,7 +3,7 @@
 The order of an epoch depends on (seed, epoch) alone, so a run can resume in the middle of an epoch.
 
 Letters: B utterances, P phonemes, T mel frames, V video frames, M modalities, K hits per modality,
-H hits of all utterances, W width, n rows of one utterance.
+H hits of all utterances, A frames of local audio, W width, n rows of one utterance.
 """
 
 from __future__ import annotations
@@ -156,15 +156,11 @@ def collate(
     epoch: int = 0,
     context: bool = False,
 ) -> DubbingBatch:
-    """Standardise and pad utterances, and make all masks.
+    """Standardise and pad one utterance or more, and make all masks.
 
-    Parts of a recording (mel, durations, prosody, sound) are in the batch only if every utterance
-    has them.
-
-    Args:
-        lines: at least one.
-        epoch: chooses the reference mel of each utterance and the start of its cut.
-        context: add the adjacent utterances.
+    Mel, durations and prosody are in the batch if every utterance has them, ``sound`` if any
+    utterance has it. ``epoch`` chooses the reference mel of each utterance and the start of its
+    cut; ``context`` adds the adjacent utterances.
 
     Raises:
         ClipError: a packed utterance's features do not fit each other.
@@ -177,6 +173,7 @@ def collate(
     most = int(counts.max())  # one K for all modalities, so that their graphs have one size
     hits_valid = torch.arange(most) < counts.unsqueeze(2)  # (B, M, K)
     modalities, hits = _modalities(rows, hits_valid, scales, widths)
+    sound, sound_valid = _sound(rows, scales, widths)
     return DubbingBatch(
         clip_ids=rows.clip_ids,
         phonemes=_numbers(rows.phonemes),
@@ -205,10 +202,8 @@ def collate(
         durations=None if rows.durations is None else _numbers(rows.durations),
         mel=None if rows.mel is None else _frames(rows.mel, scales.get("mel"), widths.mel),
         prosody=_prosody(rows, scales.get("log_energy"), frames_valid),
-        sound=None
-        if rows.sound is None
-        else _frames(rows.sound, scales.get("frames_of_sound"), widths.frames_of_sound),
-        sound_valid=None if rows.sound is None else _real(_lengths(rows.sound)),
+        sound=sound,
+        sound_valid=sound_valid,
         previous=_context(rows.context.get("previous"), scales, widths),
         following=_context(rows.context.get("following"), scales, widths),
     )
@@ -232,6 +227,16 @@ def _modalities(
         for m, (modality, width) in enumerate(zip(MODALITIES, widths.modalities, strict=True))
     )
     return (scene, face, text), (hits_of_scene, hits_of_face, hits_of_text)
+
+
+def _sound(
+    rows: LineColumns, scales: Mapping[str, Scale], widths: FeatureWidths
+) -> tuple[Tensor | None, Tensor | None]:
+    """Frame-level audio (B, A, W) and its mask (B, A); None if no utterance has it."""
+    if rows.sound is None:
+        return None, None
+    frames = _frames(rows.sound, scales.get("frames_of_sound"), widths.frames_of_sound)
+    return frames, _real(_lengths(rows.sound))
 
 
 def _context(

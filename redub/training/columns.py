@@ -52,9 +52,9 @@ class ContextColumns:
 class LineColumns:
     """The features of B utterances, as :class:`DubbingLine` defines them; views unless noted.
 
-    ``timbres``: the reference mels of the epoch, cut. Parts of a recording are None unless all
-    utterances have them. ``audio`` and ``scores`` hold all hits: by utterance, then by modality,
-    best first.
+    ``timbres``: the reference mels of the epoch, cut. ``durations``, ``mel``, ``f0_hz`` and
+    ``energy`` are None unless all utterances have them, ``sound`` is None if none has it. ``audio``
+    and ``scores`` hold all hits: by utterance, then by modality, best first.
     """
 
     clip_ids: tuple[str, ...]

@@ -64,7 +64,7 @@ class EpochPlan:
             self.epoch, self.batch = self.epoch + 1, 0
 
     def halve(self) -> bool:
-        """Halve the frames and utterances of all later batches; False if they are halved already."""
+        """Halve frames and utterances of all later batches; False if they are halved already."""
         if self.halved_at is not None:
             return False
         self.halved_at = (self.epoch, self.batch)

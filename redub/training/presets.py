@@ -142,7 +142,7 @@ def check_replicas(config: TrainingConfig, count: int) -> None:
     if config.accumulate < count:
         raise ConfigError(
             f"training.accumulate is {config.accumulate}, with {count} processes it must be at "
-            f"least {count} (--set training.accumulate={count}): each process needs one batch or more "
-            "of a step",
+            f"least {count} (--set training.accumulate={count}): each process needs at least one "
+            "batch of a step",
             code="E-TRAIN-REPLICAS",
         )

@@ -324,7 +324,7 @@ class _Run:
         return report
 
     def _halve(self, error: OutOfMemoryError) -> None:
-        """Halve all later batches, also after a resume; raise ``error`` if they are halved already."""
+        """Halve all later batches, also after a resume; raise ``error`` the second time."""
         if not self.plan.halve():
             raise error
         budget = self.config.batching.frames_per_batch
