@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME_PRESS_S = 0.25  # shells and wrappers may send the same signal a second time
 AGAIN_S = 0.05  # delay before a lost signal is sent again
 SAVING = "stopping: a checkpoint is saved after this step; a second signal ends without saving"
-AT_ONCE = "ended without saving; what was saved before is whole"
+AT_ONCE = "ended without saving; earlier saves are intact"
 
 
 class Stopped(BaseException):

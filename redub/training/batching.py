@@ -58,9 +58,9 @@ class BatchingConfig:
 
     def __post_init__(self) -> None:
         if min(self.frames_per_batch, self.lines_per_batch, self.bucket_batches) < 1:
-            raise ConfigError("frames_per_batch, lines_per_batch and bucket_batches want >= 1")
+            raise ConfigError("frames_per_batch, lines_per_batch and bucket_batches must be >= 1")
         if self.timbre_frames < SHORTEST_TIMBRE:
-            raise ConfigError(f"timbre_frames wants >= {SHORTEST_TIMBRE}")
+            raise ConfigError(f"timbre_frames must be >= {SHORTEST_TIMBRE}")
 
 
 def recorded_frames(lines: Sequence[DubbingLine]) -> list[int]:

@@ -58,7 +58,7 @@ class LossWeights:
                     code="E-CFG-VALUE",
                 )
         if self.diagonal_bands == 0:
-            raise ConfigError("losses.diagonal_bands wants > 0", code="E-CFG-VALUE")
+            raise ConfigError("losses.diagonal_bands must be > 0", code="E-CFG-VALUE")
 
 
 class Losses(NamedTuple):

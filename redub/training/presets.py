@@ -49,7 +49,7 @@ class TrainingConfig:
             load(SYSTEMS, self.system, kind="system")  # raises an error with the nearest known name
         counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last", "keep_best")
         if min(getattr(self, name) for name in counts) < 1:
-            raise ConfigError(f"{', '.join(counts)} want >= 1")
+            raise ConfigError(f"{', '.join(counts)} must be >= 1")
         if self.losses.alignment and self.system not in LIPS_READ_TEXT:
             raise ConfigError(
                 f"losses.alignment is for systems in which video frames attend to phonemes "

@@ -24,7 +24,7 @@ class NoamSchedule:
 
     def __post_init__(self) -> None:
         if not 0 < self.multiplier < math.inf or self.warmup_steps < 1:
-            raise ConfigError("the schedule wants a finite multiplier > 0 and warmup_steps >= 1")
+            raise ConfigError("the schedule needs a finite multiplier > 0 and warmup_steps >= 1")
         if not 0 < self.cut <= 1:
             raise ConfigError(f"the schedule's cut is {self.cut}; wanted above 0, at most 1")
 

@@ -40,11 +40,11 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.average_decay < 1 or not 0 < self.clip_norm < math.inf:
-            raise ConfigError("the optimiser wants 0 <= average_decay < 1, finite clip_norm > 0")
+            raise ConfigError("the optimiser needs 0 <= average_decay < 1, finite clip_norm > 0")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ConfigError("the optimiser wants 0 <= beta1, beta2 < 1")
+            raise ConfigError("the optimiser needs 0 <= beta1, beta2 < 1")
         if not (0 < self.epsilon < 1 and 0 <= self.weight_decay < math.inf):
-            raise ConfigError("the optimiser wants 0 < epsilon < 1 and a finite weight_decay >= 0")
+            raise ConfigError("the optimiser needs 0 < epsilon < 1 and a finite weight_decay >= 0")
 
 
 Precision = Literal["float32", "bfloat16"]

@@ -76,15 +76,17 @@ class VocoderTrainingConfig:
     def __post_init__(self) -> None:
         for name in ("batch", "validate_every", "checkpoint_every", "keep_last", "keep_best"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} wants at least 1", code="E-CFG-VALUE")
+                raise ConfigError(f"training.{name} must be at least 1", code="E-CFG-VALUE")
         for name in ("seed", "weight_decay", "mel_weight", "feature_weight", "loss_fmax_hz"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"training.{name} wants a number from 0", code="E-CFG-VALUE")
+                raise ConfigError(
+                    f"training.{name} must be a finite number >= 0", code="E-CFG-VALUE"
+                )
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError("training.betas wants two numbers in [0, 1)", code="E-CFG-VALUE")
+            raise ConfigError("training.betas needs two numbers in [0, 1)", code="E-CFG-VALUE")
         if not (self.learning_rate > 0 and 0 < self.learning_rate_decay <= 1):
             raise ConfigError(
-                "training wants learning_rate > 0 and learning_rate_decay in (0, 1]",
+                "training needs learning_rate > 0 and learning_rate_decay in (0, 1]",
                 code="E-CFG-VALUE",
             )
 

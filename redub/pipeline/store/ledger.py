@@ -108,5 +108,5 @@ def check_ledger(store: Store, features: Sequence[str]) -> None:
     for line in ledger(store, features):
         if line.listed != line.committed + line.quarantined + line.pending:
             raise IntegrityError(
-                f"the ledger of {line.feature} is off: {line}", code="E-INT-LEDGER"
+                f"the counts of {line.feature} do not add up: {line}", code="E-INT-LEDGER"
             )

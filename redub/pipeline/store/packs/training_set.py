@@ -46,7 +46,7 @@ class TrainingSet:
             return ""
         found = "1 utterance is" if self.lines == 1 else f"{self.lines} utterances are"
         return (
-            f"warning: {found} too few for preset {self.preset}, which wants at least "
+            f"warning: {found} too few for preset {self.preset}, which needs at least "
             f"{self.wanted} (one step); add footage in which the same voices speak again, name "
             "the speakers in speakers.csv, or dub with the run of another project (-C)"
         )

@@ -107,7 +107,7 @@ def generator_state(folder: WeightFolder) -> dict[str, Tensor]:
     files = [name for name in folder.files if Path(name).name != CONFIG]
     if len(files) != 1:
         raise folder.refused(
-            f"wants one checkpoint; listed: {', '.join(sorted(files)) or 'none'}",
+            f"needs exactly one checkpoint; listed: {', '.join(sorted(files)) or 'none'}",
             code="E-MODEL-FILE",
         )
     content: Mapping[str, Any] = folder.tensors(files[0])
