@@ -8,15 +8,10 @@ from typing import Any
 from redub.core.errors import ConfigError
 from redub.core.registry import load
 from redub.model.registry import LIPS_READ_TEXT, SYSTEMS
-from redub.training.batching import (
-    BatchingConfig,
-)
+from redub.training.batching import BatchingConfig
 from redub.training.losses import LossWeights
 from redub.training.schedule import NoamSchedule
-from redub.training.step import (
-    OptimiserConfig,
-    Precision,
-)
+from redub.training.step import OptimiserConfig, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

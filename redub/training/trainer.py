@@ -24,12 +24,7 @@ from redub.model.blocks.mel_base import MelBase
 from redub.model.registry import reads_context, system
 from redub.model.systems.dsu_avo import DSUAVO
 from redub.training import checkpoint
-from redub.training.batching import (
-    chosen,
-    collate,
-    recorded_frames,
-    widths_of,
-)
+from redub.training.batching import chosen, collate, recorded_frames, widths_of
 from redub.training.drift import drift
 from redub.training.epoch_plan import EpochPlan, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport
@@ -47,12 +42,7 @@ from redub.training.run_files import (
     cut_back,
     differences,
 )
-from redub.training.step import (
-    Learner,
-    OutOfMemoryError,
-    StepReport,
-    train_step,
-)
+from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
 from redub.training.units import fit_units
 from redub.training.validation import validation_losses

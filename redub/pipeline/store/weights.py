@@ -110,7 +110,7 @@ def read_ledger(root: Path) -> Ledger:
         entries = {name: _entry(name, line) for name, line in value["weights"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise IntegrityError(
-            f"{path} is damaged: {error}. Correct the entry, or remove it and record the weights again",
+            f"{path} is damaged: {error}. Correct the entry, or remove it and record it again",
             code="E-INT-LEDGER",
         ) from error
     return Ledger(root, entries)
