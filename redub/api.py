@@ -1,10 +1,10 @@
-"""redub from Python: open a project, read its clips and features, search its index, dub a clip.
+"""The Python API: open a project, read its clips and features, search its index, dub a clip.
 
-Everything here reads the project; what makes it (``ingest``, ``extract``, ``train``, …) is the
-command line's. The names are public as ``redub.open_project``, ``redub.dub``, ``redub.Project``
-and ``redub.Index``. In the examples, ``folder`` is a project that ``redub demo --quick`` made.
+These functions only read the project; the command line fills it (``ingest``, ``extract``,
+``train``, …). The names are public as ``redub.open_project``, ``redub.dub``, ``redub.Project`` and
+``redub.Index``. In the examples, ``folder`` is a project that ``redub demo --quick`` made.
 
-Errors are those of the command line, ``redub.RedubError`` and its kinds, each with a message
+Errors are those of the command line: ``redub.RedubError`` and its subclasses, each with a message
 and a stable ``code``.
 """
 
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-# All that this module needs of the rooms below.
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.types import MODALITIES, FloatArray, Value
@@ -73,11 +72,11 @@ def open_project(path: AnyPath = ".") -> Project:
 class Project:
     """An opened project: its settings, clips, features and index. Made by ``open_project``.
 
-    What is read is what the project holds now: rows made under other settings are not shown.
+    Only rows that were computed under the project's present settings are read.
 
     Attributes:
         root: the folder with ``redub.toml``.
-        config: the settings in force, as nested frozen dataclasses.
+        config: the present settings, as nested frozen dataclasses.
     """
 
     def __init__(self, folder: ProjectFolder) -> None:
@@ -104,16 +103,16 @@ class Project:
         return self._store.clip_frame().drop(hidden)
 
     def features(self, name: str) -> pl.DataFrame:
-        """One feature of every clip that it was extracted for.
+        """One feature of all clips for which it was extracted.
 
         Args:
-            name: a feature, as ``face_emotion`` or ``mel``; the reference lists all.
+            name: a feature, for example ``face_emotion`` or ``mel``; the reference lists all.
 
         Returns:
             ``clip_id, value, valid, why_not`` in the order of ``clips``. ``value`` is an
             ``Array(Float32, width)`` for one vector per clip, a list of them for one vector per
-            frame, a string for a caption; null where ``valid`` is false, and then ``why_not`` says
-            why. No rows where the feature was not extracted yet.
+            frame, a string for a caption. Where ``valid`` is false, ``value`` is null and
+            ``why_not`` is the reason. No rows if the feature was not extracted yet.
 
         Raises:
             ConfigError: no such feature, with the nearest one.
@@ -145,7 +144,7 @@ class Project:
         return rows.select("clip_id", "value", "valid", "why_not")
 
     def arrays(self, name: str) -> dict[str, Value]:
-        """The same as NumPy arrays by clip id, without the clips that have no value.
+        """One feature as NumPy arrays by clip id, without clips that have no value.
 
         Returns:
             (W,) per clip, (T, W) for a feature of frames, or a string.
@@ -163,11 +162,12 @@ class Project:
         return self._store.read(name)
 
     def index(self, modality: str) -> Index:
-        """The newest index build, verified, for one modality: ``scene``, ``face`` or ``text``.
+        """Open the newest index build for one modality: ``scene``, ``face`` or ``text``.
 
         Raises:
             UsageError: no such modality.
-            ConfigError: no build yet; the message names the stage to run.
+            ConfigError: no build, or one that is out of date; the message names the stage to run.
+            IntegrityError: a file of the build is damaged.
         """
         if modality not in MODALITIES:
             raise UsageError(f"unknown modality '{modality}'; {nearest(modality, MODALITIES)}")
@@ -196,29 +196,29 @@ class Index:
 
     @property
     def width(self) -> int:
-        """Numbers in a query vector."""
+        """The width of a query vector."""
         return int(self._index.vectors[self.modality].shape[1])
 
     def query(
         self, clip_or_vector: str | ArrayLike, *, k: int | None = None, speaker: str = ""
     ) -> pl.DataFrame:
-        """The most alike clips of the library, best first, under the project's retrieval policy.
+        """Search the most similar clips of the library, under the project's retrieval policy.
 
         Args:
-            clip_or_vector: a clip id, or a vector (width,) as the feature's extractor gives it.
-                A clip never finds itself, nor what the policy excludes for it. A vector belongs to
-                no clip, so only the rules that hold for every query apply.
-            k: neighbours, 1 to 100; the project's ``index.k`` without it.
-            speaker: of the vector, for a policy or a transform that knows speakers.
+            clip_or_vector: a clip id, or a vector (width,) as extracted. For a clip, neither
+                itself nor the clips that the policy excludes for it are returned. A vector belongs
+                to no clip, so only the rules of the policy for all queries apply.
+            k: neighbours, 1 to 100; the project's ``index.k`` by default.
+            speaker: speaker of a vector, for a policy or a transform that depends on it.
 
         Returns:
-            ``rank, clip_id, score, margin, speaker, emotion, text``; higher scores are more alike,
-            and ``margin`` is the distance to the best clip that was passed over (NaN where none
-            was).
+            ``rank, clip_id, score, margin, speaker, emotion, text``, best first. A higher score is
+            more similar. ``margin``: the score minus the score of the best eligible clip that was
+            not chosen, NaN if all were chosen.
 
         Raises:
             UsageError: an unknown clip, a vector of another width or with NaN, a ``k`` out of
-                range, a ``speaker`` beside a clip id.
+                range, a ``speaker`` together with a clip id.
 
         Examples:
             >>> import redub
@@ -285,25 +285,29 @@ def dub(
     rate: str | None = None,
     emotion: str | None = None,
 ) -> DubSummary:
-    """Speak a script onto a video: the picture is copied, every line fills its slot.
+    """Dub a video by a script: the video stream is copied, every utterance fills its slot.
 
     Args:
-        project: an opened project, or its folder; it has the voices and the trained run.
-        video: the clip to dub, with any sound or none.
+        project: an opened project, or its folder, with the voices and the trained run.
+        video: the clip to dub, with or without sound.
         script: subtitles with the lines to speak.
-        output: the mp4 to write; ``<output>.take.json`` beside it says how each line was made.
-        voice: a speaker or a clip id of the library; without it, the speaker that the script names.
-        run: the trained run to speak with.
-        pitch: semitones, ``"+2st"``. pitch_range: a factor, ``"1.3"``. energy: ``"+3dB"``.
-        rate: a factor, ``"0.9"``. emotion: ``"sad:0.7"``. All lines are changed alike; the command
-            ``redub dub --direct`` changes single lines.
+        output: the mp4 file to write; ``<output>.take.json`` in the same folder documents each
+            utterance.
+        voice: a speaker or a clip id of the library; by default, the speaker that the script names.
+        run: the trained run.
+        pitch: semitones, ``"+2st"``.
+        pitch_range: a factor, ``"1.3"``.
+        energy: decibels, ``"+3dB"``.
+        rate: a factor, ``"0.9"``.
+        emotion: an emotion and its strength, ``"sad:0.7"``. The controls apply to all utterances;
+            the command ``redub dub --direct`` changes single ones.
 
     Returns:
-        What was spoken: ``output, voice, dubbed, faults, slots, loudness_lufs, notes, take``.
+        A summary: ``output, voice, dubbed, faults, slots, loudness_lufs, notes, take``.
 
     Raises:
-        UsageError: a control that is no number, or that the run cannot follow.
-        ConfigError: no run, no index, or a script without one usable line.
+        UsageError: a control that is not a number, or that the run does not support.
+        ConfigError: no run, no index, or a script without any usable line.
         ClipError: the video cannot be read.
     """
     opened = project if isinstance(project, Project) else open_project(project)

@@ -1,19 +1,19 @@
 """The metrics of ``redub evaluate`` as functions of arrays and sentences.
 
-Arrays are whatever ``numpy.asarray`` takes: (T,) pitch in Hz with 0 where unvoiced, (T, C) natural
-log of mel amplitudes, both on one frame clock. Where the two signals differ in length, they are cut
-to the shorter, or follow ``alignment``, (L, 2) pairs of frames. A rate is a fraction (0.1 is 10 %).
-Wrong input raises :class:`redub.RedubError`.
+Arrays are anything that ``numpy.asarray`` takes: (T,) pitch in Hz, 0 where unvoiced, and (T, C)
+natural log of mel amplitudes, at the same frame rate. Two signals of different length are cut to
+the shorter one, or compared along ``alignment``, (L, 2) pairs of frames. A rate is a fraction (0.1
+is 10 %). Wrong input raises :class:`redub.RedubError`.
 
 Examples:
     >>> from redub import metrics
     >>> recorded = [0, 100, 100, 200, 0]
     >>> spoken = [0, 100, 150, 200, 200]
-    >>> round(metrics.gpe(recorded, spoken), 3)  # of 3 frames voiced in both, one is 50 % too high
+    >>> round(metrics.gpe(recorded, spoken), 3)  # of 3 frames voiced in both, 1 is 50 % too high
     0.333
-    >>> metrics.vde(recorded, spoken)  # one of 5 frames is voiced in one of them only
+    >>> metrics.vde(recorded, spoken)  # 1 of 5 frames is voiced in one signal only
     0.2
-    >>> metrics.ffe(recorded, spoken)  # both kinds of error, of all 5 frames
+    >>> metrics.ffe(recorded, spoken)  # both kinds of errors, in 5 frames
     0.4
     >>> metrics.wer(["we go home now"], ["we go on now"]).wer
     0.25
@@ -21,7 +21,7 @@ Examples:
     10.0
     >>> import numpy as np
     >>> mel = np.random.default_rng(0).normal(size=(50, 80))
-    >>> metrics.mcd(mel, mel), metrics.mcd(mel, mel + 1.0) < 1e-9  # a gain is no distortion
+    >>> metrics.mcd(mel, mel), metrics.mcd(mel, mel + 1.0) < 1e-9  # a gain is not a distortion
     (0.0, True)
     >>> metrics.macro_f1(["sad", "sad", "happy"], ["sad", "happy", "happy"])
     0.6666666666666666

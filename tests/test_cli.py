@@ -331,7 +331,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(hostile):
         (b"\xff\xfe", "not UTF-8"),
         (b"[video]\nfps = 30\n", "25 fps grid"),
         (b"[train]\nthreads = 0\n", "wanted at least 1"),
-        (b"[footage]\nroot = ''\n", "a folder of its own"),
+        (b"[footage]\nroot = ''\n", "name another folder"),
     ],
 )
 def test_settings_out_of_range_are_sentences(tmp_path, toml, words):

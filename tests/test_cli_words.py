@@ -196,7 +196,7 @@ def test_a_training_set_names_every_reason_with_its_count():
         "1 has no mel (E-IN-NOAUDIO)"
     )
     warning = some.warning()
-    assert "2 utterances are too few for preset tiny, which wants at least 12" in warning
+    assert "2 utterances are too few for preset tiny, which needs at least 12" in warning
     assert "speakers.csv" in warning
     enough = TrainingSet(lines=12, clips=12, reasons={}, preset="tiny", wanted=12)
     assert enough.said() == ["trains on 12 of 12 utterances"]

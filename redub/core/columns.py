@@ -1,6 +1,6 @@
-"""Columns of feature values: numpy arrays into Arrow and back. The only codec of the project.
+"""Convert columns of feature values between numpy and Arrow; the only such codec of the project.
 
-A column has one cell per clip. A cell is null where the clip has no value. Three kinds of value:
+A column has one cell per clip. A cell is null if the clip has no value. There are three kinds:
 
 ======= ================== ==================== ================================================
 kind    value in numpy     Arrow type           at a null cell
@@ -11,13 +11,13 @@ frames  (n, W), n >= 0     large_list of these  no rows, as written here; Arrow 
 text    str                large_string         nothing
 ======= ================== ==================== ================================================
 
-The Arrow type says the rest: the width W and the dtype (float16, float32, int16, int32, uint8 …).
+The Arrow type also holds the width W and the dtype (float16, float32, int16, int32, uint8 …).
 ``binary[W]`` holds W uint8; Parquet would store each number of a ``list<uint8>`` as an INT32.
 
 Reading copies nothing: arrays are read-only views of the Arrow buffers. Null cells, slices, several
 chunks, and columns with no cell or only null cells are all legal.
 
-Letters: N cells, W width, n rows of one cell, R rows of all cells, B cells asked for.
+Letters: N cells, W width, n rows of one cell, R rows of all cells, B requested cells.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def value_type(kind: str, width: int, dtype: str, *, as_bytes: bool = False) -> 
 
 
 def encode(values: Sequence[Value | None], type_: pa.DataType) -> pa.Array:
-    """A column of one cell per value; None becomes a null cell.
+    """Encode one cell per value; None becomes a null cell.
 
     Raises:
-        ValueError: a value has another shape than the type, or its numbers do not fit.
+        ValueError: the shape of a value is not that of the type, or its numbers do not fit.
     """
     if pa.types.is_large_string(type_):
         return pa.array(values, type=type_)
@@ -75,12 +75,12 @@ def encode(values: Sequence[Value | None], type_: pa.DataType) -> pa.Array:
 
 
 def encode_rows(flat: Array, lengths: Sequence[int | None], type_: pa.DataType) -> pa.Array:
-    """A column of values that lie end to end.
+    """Encode values whose rows are concatenated.
 
     Args:
-        flat: (R, W) rows of all values that are present.
-        lengths: rows of each cell, or None for a null cell; not read for vectors, of which each
-            that is present has one row.
+        flat: (R, W) rows of all values that are not null.
+        lengths: rows of each cell, None for a null cell. In a column of vectors every cell that is
+            not null has one row, whatever the number.
     """
     absent = np.array([length is None for length in lengths], dtype=np.bool_)
     if not pa.types.is_large_list(type_):
@@ -122,7 +122,7 @@ def _row_width(type_: pa.DataType) -> int:
 
 
 def texts(column: pa.ChunkedArray | pa.Array) -> list[str | None]:
-    """The cells of a column of text."""
+    """Decode the cells of a column of text; None for a null cell."""
     found: list[str | None] = column.to_pylist()
     return found
 
@@ -131,10 +131,10 @@ class Column:
     """The cells of a column of vectors or frames, as read-only views of its buffers."""
 
     def __init__(self, chunks: Iterable[pa.Array]) -> None:
-        """Read the chunks of one column, in order; no value is copied.
+        """Decode the chunks of one column, in order, without copies.
 
         Raises:
-            IntegrityError: a number or a row inside of a valid cell is null.
+            IntegrityError: a number or a row in a cell that is not null is null.
         """
         self._blocks: list[Array] = []  # (R, W) each
         self.is_vector = True
@@ -153,24 +153,25 @@ class Column:
         return len(self.ends)
 
     def has(self, cell: int) -> bool:
+        """Whether a cell has a value."""
         return bool(self.ends[cell, 0] >= 0)
 
     def has_value(self, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(B,) whether each of these cells has a value."""
+        """(B,) bool, whether each of these cells has a value."""
         known: NDArray[np.bool_] = self.ends[cells, 0] >= 0
         return known
 
     def value(self, cell: int) -> Array | None:
-        """(W,) or (n, W), as the column holds vectors or frames; None at a null cell."""
+        """(W,) in a column of vectors, (n, W) in a column of frames; None at a null cell."""
         return self.vector(cell) if self.is_vector else self.frames(cell)
 
     def frames(self, cell: int) -> Array | None:
-        """(n, W), of a vector (1, W); None at a null cell."""
+        """(n, W), or (1, W) in a column of vectors; None at a null cell."""
         start, end = self.ends[cell]
         return None if start < 0 else self._blocks[self.block[cell]][start:end]
 
     def vector(self, cell: int) -> Array | None:
-        """(W,) the first row of a cell; None at a null cell."""
+        """(W,), the first row of a cell; None at a null cell."""
         start = self.ends[cell, 0]
         return None if start < 0 else self._blocks[self.block[cell]][start]
 
@@ -180,11 +181,11 @@ class Column:
         return [None if at < 0 else self._blocks[block][at:end] for block, (at, end) in spans]
 
     def stacked(self, cells: NDArray[np.int64]) -> Array:
-        """(B, W) copies of :meth:`vector` of several cells, none of which may be null."""
+        """(B, W) copy of the first rows of several cells; no cell may be null."""
         starts, blocks = self.ends[cells, 0], self.block[cells]
         if len(self._blocks) == 1:
-            together: Array = self._blocks[0][starts]
-            return together
+            rows: Array = self._blocks[0][starts]
+            return rows
         width = self._blocks[0].shape[1] if self._blocks else 0
         stacked = np.empty((len(cells), width), self._blocks[0].dtype if self._blocks else None)
         for place, (block, start) in enumerate(zip(blocks.tolist(), starts.tolist(), strict=True)):
@@ -200,7 +201,7 @@ class Column:
 
 
 def _decoded(chunk: pa.Array) -> tuple[Array, NDArray[np.int64]]:
-    """One chunk: (R, W) rows, and of every cell where its rows begin and end, or -1."""
+    """Decode one chunk: rows (R, W), and (N, 2) first row and end of every cell, -1 at nulls."""
     cells = len(chunk)
     if not pa.types.is_large_list(chunk.type):
         rows = chunk
@@ -208,7 +209,7 @@ def _decoded(chunk: pa.Array) -> tuple[Array, NDArray[np.int64]]:
         spans = np.stack([starts, starts + 1], axis=1)
     else:
         rows = chunk.values
-        # An array without a cell may come without offsets.
+        # An array without cells may have no offsets.
         offsets = np.asarray(chunk.offsets, dtype=np.int64) if cells else np.zeros(1, np.int64)
         spans = np.stack([offsets[:-1], offsets[1:]], axis=1)
     if chunk.null_count:
@@ -223,16 +224,16 @@ def _decoded(chunk: pa.Array) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _rows(rows: pa.Array) -> tuple[Array, NDArray[np.bool_] | None]:
-    """The rows of a ``list<number>[W]`` or ``binary[W]`` array: (R, W), whatever is null.
+    """Decode a ``list<number>[W]`` or ``binary[W]`` array; rows may be null.
 
     Returns:
-        The rows, and which of them are null or hold a null number; None where none does.
+        Rows (R, W), and a mask (R,) of rows that are null or hold a null; None if there are none.
     """
     width, count = _row_width(rows.type), len(rows)
     has_null = np.asarray(rows.is_null()) if rows.null_count else None
     if pa.types.is_fixed_size_binary(rows.type):
         content = rows.buffers()[1]
-        if content is None or not count:  # Arrow keeps no bytes where nothing is valid
+        if content is None or not count:  # Arrow has no buffer if all cells are null
             return np.zeros((count, width), np.uint8), has_null
         flat = np.frombuffer(content, np.uint8, count * width, rows.offset * width)
         flat.flags.writeable = False
@@ -243,7 +244,7 @@ def _rows(rows: pa.Array) -> tuple[Array, NDArray[np.bool_] | None]:
         if has_null is not None:
             inside |= has_null
         has_null = inside
-        # Numbers stay numbers: Arrow would turn nulls into NaN, and with them integers into floats.
+        # Read the buffer itself: Arrow would turn nulls into NaN, and integers into floats.
         content = numbers.buffers()[1]
         if content is None:
             return np.zeros((count, width), numbers.type.to_pandas_dtype()), has_null
@@ -254,13 +255,13 @@ def _rows(rows: pa.Array) -> tuple[Array, NDArray[np.bool_] | None]:
 
 
 class Lists:
-    """A column of lists of numbers, ``list<number>``: one array of any length per cell."""
+    """Decodes a column of ``list<number>``: one array of any length per cell."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        """Read a column of which neither a cell nor a number is null.
+        """Decode a column without nulls.
 
         Raises:
-            IntegrityError: one is.
+            IntegrityError: a cell or a number is null.
         """
         array = column.combine_chunks()
         if isinstance(array, pa.ChunkedArray):
@@ -275,7 +276,7 @@ class Lists:
         return found
 
     def joined(self, cells: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-        """The numbers of several cells one after another, and how many each of them has."""
+        """Concatenate the numbers of several cells; also return the count (B,) of each cell."""
         starts, ends = self.offsets[cells].tolist(), self.offsets[cells + 1].tolist()
         found = [self.values[at:end] for at, end in zip(starts, ends, strict=True)]
         counts = np.array([len(own) for own in found], np.int64)

@@ -1,7 +1,7 @@
-"""The one way anything reaches the disk: temp file beside the target, fsync, rename, fsync(dir).
+"""Durable, atomic writes: temp file in the target's folder, fsync, rename, fsync of the folder.
 
-A reader therefore sees the old state or the new one, whatever moment the writer dies at. Every
-refusal of the disk becomes a :class:`StorageError` that says how much room there is.
+All of redub's writes use this module. A reader sees either the old or the new state, whenever the
+writer is killed. An error of the disk becomes a :class:`StorageError` that names the free space.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REASONS = {
 
 @contextlib.contextmanager
 def storage_errors(target: Path) -> Iterator[None]:
-    """Turn the disk's refusals into one plain sentence and exit code 5."""
+    """Turn an OSError of the disk into a :class:`StorageError` with a plain sentence (exit 5)."""
     try:
         yield
     except OSError as error:
@@ -65,7 +65,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def refuse_unsafe_target(target: Path) -> None:
-    """Write only to absent paths and regular files: a rename would replace a device or a link."""
+    """Refuse a target that exists and is no regular file; a rename would replace a device or link.
+
+    Raises:
+        StorageError: E-STORE-TARGET.
+    """
     with contextlib.suppress(FileNotFoundError):
         mode = target.lstat().st_mode
         if not stat.S_ISREG(mode):
@@ -75,10 +79,10 @@ def refuse_unsafe_target(target: Path) -> None:
 
 
 def commit_file(target: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temp file beside ``target``, then make it appear whole.
+    """Let ``write`` fill a temp file in the target's folder, then rename it to ``target``.
 
     Raises:
-        StorageError: the disk refused; the temp file is gone and the target is as it was.
+        StorageError: a disk error; the temp file is removed and the target is unchanged.
     """
     refuse_unsafe_target(target)
     temp = target.with_name(f"{TEMP_PREFIX}{target.name}")
@@ -105,7 +109,7 @@ def commit_bytes(target: Path, content: bytes) -> None:
 
 
 def _write_all(path: Path, content: bytes) -> None:
-    # Not Path.write_bytes: a short write on a full disk must raise here, not be noticed later.
+    # Not Path.write_bytes: a short write on a full disk must raise an error here.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         view = memoryview(content)
@@ -121,10 +125,11 @@ def commit_json(target: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one of our own JSON records.
+    """Read a JSON file that redub wrote.
 
     Raises:
-        IntegrityError: the file is not JSON, so something other than redub wrote to it.
+        IntegrityError: E-INT-JSON, the file is not JSON.
+        FileNotFoundError: no such file.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -140,9 +145,12 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Fill a folder beside ``target`` and make it appear whole; an existing target is replaced.
+    """Yield a temp folder to fill, then rename it to ``target``; an existing target is replaced.
 
-    Only a folder that no commit names is ever replaced: what a killed run left behind.
+    Callers replace only folders that no commit names, for example of a killed run.
+
+    Raises:
+        StorageError: a disk error; the temp folder is removed.
     """
     temp = target.with_name(f"{TEMP_PREFIX}{target.name}")
     with storage_errors(target):
@@ -171,7 +179,11 @@ def folder_digests(folder: Path) -> dict[str, str]:
 
 
 def check_folder(folder: Path, digests: Mapping[str, str]) -> None:
-    """Raise IntegrityError unless the folder holds exactly the committed bytes."""
+    """Check that the named files of a folder have their committed bytes.
+
+    Raises:
+        IntegrityError: a file is gone (E-INT-GONE) or changed.
+    """
     for name, wanted in digests.items():
         path = folder / name
         if not path.is_file():
@@ -181,9 +193,9 @@ def check_folder(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def remove_leftovers(root: Path) -> int:
-    """Remove temp files and folders of a killed run; call only while holding the project lock.
+    """Remove temp files and folders of killed runs, by their prefix; returns how many.
 
-    Only folders that redub writes are walked, and only names with our prefix go.
+    The caller must hold the project lock.
     """
     removed = 0
     for folder, folders, names in os.walk(root):

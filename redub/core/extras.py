@@ -1,6 +1,6 @@
-"""Packages that only one part of redub needs: each belongs to an extra of ``pyproject.toml``.
+"""Optional packages: each belongs to an extra of ``pyproject.toml``.
 
-The rest of redub works without them, so they are imported where they are used, through
+Only one part of redub needs such a package, so it is imported where it is used, by
 :func:`optional`. A test compares these calls with the extras that ``pyproject.toml`` declares.
 """
 
@@ -21,8 +21,8 @@ def optional(module: str, *, extra: str, purpose: str) -> Any:
         purpose: what needs it, as the start of a sentence: ``"phonemes by espeak"``.
 
     Raises:
-        MissingExtraError: E-EXTRA, the package is not installed. A package that is installed and
-            lacks one of its own dependencies raises its ModuleNotFoundError unchanged.
+        MissingExtraError: E-EXTRA, the package is not installed.
+        ModuleNotFoundError: the package is installed, but a package that it needs is not.
     """
     try:
         return importlib.import_module(module)

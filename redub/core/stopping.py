@@ -1,8 +1,8 @@
-"""How the program is asked to stop: Ctrl-C (SIGINT) and SIGTERM, with one answer to both.
+"""Stop the program on Ctrl-C (SIGINT) and SIGTERM, which have the same effect.
 
-Most work stops at once: :class:`Stopped` is raised where the signal arrives and unwinds, and the
-store is whole at any moment. Training stops after the step at hand (:func:`deferred`), because it
-saves first. A second signal ends the process at once; what was saved before stays whole.
+Most work stops at once: :class:`Stopped` is raised where the signal arrives, and the store is
+intact at any moment. Training stops after the present step (:func:`deferred`), because it saves a
+checkpoint first. A second signal ends the process at once; earlier checkpoints stay intact.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SAME_PRESS_S = 0.25  # shells and wrappers pass a signal on that the whole group already has
-AGAIN_S = 0.05
+SAME_PRESS_S = 0.25  # shells and wrappers may send the same signal a second time
+AGAIN_S = 0.05  # delay before a lost signal is sent again
 SAVING = "stopping: a checkpoint is saved after this step; a second signal ends without saving"
-AT_ONCE = "ended without saving; what was saved before is whole"
+AT_ONCE = "ended without saving; earlier saves are intact"
 
 
 class Stopped(BaseException):
     """SIGINT or SIGTERM arrived; like KeyboardInterrupt, no ``except Exception`` catches it.
 
-    ``signum``: which signal. ``stage``: what was at work (``extract``), empty where not known.
-    ``done``: how far it was (``12 of 168 clips``), empty where not known. ``step`` and
-    ``checkpoint``: what a training saved. ``is_complete``: the signal came in the last step.
+    ``signum``: the signal. ``stage``: the interrupted stage (``extract``), empty if unknown.
+    ``done``: its progress (``12 of 168 clips``), empty if unknown. ``step`` and ``checkpoint``: the
+    checkpoint that a training saved. ``is_complete``: the signal came in the last step.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells report it: 130 or 143."""
+        """128 plus the signal's number, as shells report it: 130 or 143."""
         return 128 + self.signum
 
 
 class _Signals:
-    """What arrived in this process, and how the next signal is answered."""
+    """The signal that arrived in this process, and what the next one does."""
 
     def __init__(self) -> None:
         self.asked = 0  # number of the first signal
@@ -62,6 +62,10 @@ class _Signals:
         self.notice: Callable[[str], None] = lambda text: None
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: raise :class:`Stopped`, note it, or end the process at the second.
+
+        A second signal within ``SAME_PRESS_S`` seconds is ignored.
+        """
         if self.asked:
             if time.monotonic() - self.asked_s > SAME_PRESS_S:
                 self.notice(AT_ONCE)
@@ -74,7 +78,7 @@ class _Signals:
             raise Stopped(number)
 
     def unraisable(self, met: sys.UnraisableHookArgs) -> None:
-        """Send a signal again that arrived in a finaliser, where Python drops exceptions."""
+        """Send the signal again if it arrived in a finaliser, where Python drops exceptions."""
         if not isinstance(met.exc_value, Stopped):
             sys.__unraisablehook__(met)
             return
@@ -90,12 +94,13 @@ def _in_main_thread() -> bool:
 
 
 def listen(notice: Callable[[str], None]) -> None:
-    """Answer SIGINT and SIGTERM from now on; call it in the main thread.
+    """Handle SIGINT and SIGTERM from now on; call it in the main thread.
 
-    Also where SIGINT was ignored, as in the background of a script: whoever sends it means it.
+    SIGINT is handled even if the process was started with SIGINT ignored, as shells do for
+    background jobs.
 
     Args:
-        notice: says one sentence; it is called while anything else may be printing.
+        notice: prints one sentence; it may be called while other output is being printed.
     """
     _SIGNALS.notice = notice
     sys.unraisablehook = _SIGNALS.unraisable
@@ -104,7 +109,7 @@ def listen(notice: Callable[[str], None]) -> None:
 
 
 def leave() -> None:
-    """Leave signals to the system again: the work is over and nothing catches Stopped."""
+    """Restore the default signal handlers, after the work, when nothing catches Stopped."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
@@ -118,8 +123,8 @@ def asked() -> int:
 def deferred() -> Iterator[Callable[[], int]]:
     """Note a signal instead of raising; yields a function that returns its number, 0 for none.
 
-    The caller looks after each step, saves, and raises :class:`Stopped` itself. In a worker's
-    thread signals are not ours to take, and the number stays 0.
+    The caller checks it after each step, saves, and raises :class:`Stopped` itself. Outside of the
+    main thread signals cannot be handled, and the number stays 0.
     """
     if not _in_main_thread():
         yield lambda: 0
@@ -135,19 +140,19 @@ def deferred() -> Iterator[Callable[[], int]]:
         _SIGNALS.says_saving = False
         for number, handler in before.items():
             signal.signal(number, handler)
-        if not is_listening:  # a caller's process goes on and may train again
+        if not is_listening:  # the process goes on and may train again
             _SIGNALS.asked = 0
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Start processes and threads that no signal of the group reaches, then raise what arrived.
+    """Block signals while child processes and threads are started; they inherit the block.
 
-    Signals are blocked in this thread, and what it starts inherits that: Ctrl-C goes to every
-    process of a terminal's foreground group, but it is this process that ends the others.
+    Ctrl-C reaches every process of a terminal's foreground group, but only this process may end
+    the others.
 
     Raises:
-        Stopped: a signal arrived meanwhile.
+        Stopped: on leaving, if a signal arrived meanwhile.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     _SIGNALS.holds += 1

@@ -1,9 +1,13 @@
-"""Checkpoints as sets: all files of a step appear at once, or not at all.
+"""Checkpoints: all files of a step appear together, or not at all.
 
-``step_NNNNNNNN/`` holds ``weights.safetensors`` (what synthesis uses), ``state.pt`` (what going on
-needs: optimiser, raw weights, random states, data position), ``config.json`` (what the weights
-mean: system, settings, widths, scaler, keys, code version) and ``manifest.json`` (SHA-256 of the
-other three). A directory whose bytes do not match its manifest is passed over.
+Reads and writes ``step_NNNNNNNN/``:
+
+- ``weights.safetensors``: the weights for synthesis.
+- ``state.pt``: what a resume needs: optimiser, raw weights, random states, position in the data.
+- ``config.json``: what the weights mean: system, settings, widths, scaler, keys, code version.
+- ``manifest.json``: SHA-256 of the other three.
+
+A directory whose bytes do not match its manifest is skipped.
 """
 
 from __future__ import annotations
@@ -38,10 +42,10 @@ WEIGHTS, STATE, RECORD, MANIFEST = "weights.safetensors", "state.pt", "config.js
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What one checkpoint holds.
+    """The content of one checkpoint.
 
-    weights: tensors by name. state: nested dicts, lists, tuples, numbers and tensors only, so that
-    it loads without running code. record: JSON values.
+    weights: tensors by name. state: only nested dicts, lists, tuples, numbers and tensors, so that
+    no code runs when it is loaded. record: JSON values.
     """
 
     step: int
@@ -52,21 +56,22 @@ class Snapshot:
 
 
 def directory_of(root: Path, step: int) -> Path:
+    """The directory of a step below a run's checkpoints."""
     return root / f"step_{step:08d}"
 
 
 def step_of(directory: Path) -> int:
+    """The step of a checkpoint directory, from its name."""
     return int(directory.name.removeprefix("step_"))
 
 
 def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> Path:
-    """Write a checkpoint beside its final place, then rename it there.
+    """Write a checkpoint to a temporary directory, rename it, and delete old checkpoints.
 
-    Afterwards only the newest ``keep`` checkpoints and the ``keep_best`` with the lowest validation
-    losses are left.
+    The newest ``keep`` checkpoints and the ``keep_best`` with the lowest validation losses remain.
 
     Raises:
-        StorageError: the disk is full, read-only or gone.
+        StorageError: the disk is full, read-only or missing.
     """
     target = directory_of(root, snapshot.step)
     partial = root / f"{PARTIAL}{target.name}_{os.getpid()}"
@@ -89,26 +94,26 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         _write_bytes(partial / MANIFEST, _json(manifest))
         _flush_directory(partial)
         old = root / f"{PARTIAL}{target.name}_old"
-        if target.exists():  # out of the way first: at no moment are both gone
+        if target.exists():  # rename the old one first, so that one of the two always exists
             target.rename(old)
         partial.rename(target)
         shutil.rmtree(old, ignore_errors=True)
         _flush_directory(root)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)  # whatever room it took is needed
+        shutil.rmtree(partial, ignore_errors=True)  # its space is needed
         raise StorageError(
-            f"cannot write checkpoint {target}: {error}; the checkpoints before it are whole. Make "
-            "room, then run the same command again"
+            f"cannot write checkpoint {target}: {error}; earlier checkpoints are intact. Free some "
+            "space, then run the same command again"
         ) from error
     _thin_out(root, keep, keep_best)
     return target
 
 
 class Saver:
-    """Writes checkpoints beside the loop, one at a time; the loop waits for a copy only.
+    """Writes checkpoints in a thread, one at a time; training waits only for the copy.
 
-    What fails is raised in the loop: at the next :meth:`check`, :meth:`write` or :meth:`wait`. Left
-    by an error, it still lets the checkpoint at hand be finished.
+    An error of the thread is raised by the next :meth:`check`, :meth:`write` or :meth:`wait`. On
+    leaving the ``with`` block, also by an exception, the checkpoint in progress is finished.
     """
 
     def __init__(self) -> None:
@@ -122,32 +127,34 @@ class Saver:
         self._thread.shutdown(wait=True)
 
     def write(self, root: Path, snapshot: Snapshot, *, keep: int, keep_best: int) -> None:
-        """Copy a snapshot and have it written by :func:`write`, after the one before."""
+        """Copy a snapshot and start to :func:`write` it, after the previous write has ended."""
         self.wait()
         copied = _copied(snapshot)
         self._writing = self._thread.submit(write, root, copied, keep=keep, keep_best=keep_best)
 
     @property
     def is_busy(self) -> bool:
+        """Whether a checkpoint is being written now."""
         return self._writing is not None and not self._writing.done()
 
     def check(self) -> None:
-        """Raise what the last write met, if it is over."""
+        """Raise the error of the last write, if it has ended with one."""
         if not self.is_busy:
             self.wait()
 
     def wait(self) -> None:
-        """Until nothing is being written."""
+        """Wait for the write in progress; raise its error, if any."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
 
 def _copied(snapshot: Snapshot) -> Snapshot:
-    """The same values in memory of their own; tensors that stand twice are copied once."""
+    """A deep copy in CPU memory; a tensor that occurs twice is copied once."""
     known: dict[int, Tensor] = {}
 
     def copy(value: Any) -> Any:
+        """Copy one value and everything in it."""
         if isinstance(value, Tensor):
             if id(value) not in known:
                 known[id(value)] = value.detach().to("cpu", copy=True)
@@ -162,10 +169,10 @@ def _copied(snapshot: Snapshot) -> Snapshot:
 
 
 def read(directory: Path) -> Snapshot:
-    """Read a checkpoint and check every byte of it.
+    """Read a checkpoint, after a check of all bytes.
 
     Raises:
-        IntegrityError: a file is missing or is not what was written.
+        IntegrityError: a file is missing or changed.
     """
     manifest = _manifest(directory)
     for name, wanted in manifest["sha256"].items():
@@ -182,30 +189,30 @@ def read(directory: Path) -> Snapshot:
 
 
 def steps_in(root: Path) -> list[Path]:
-    """Checkpoint directories, newest first, whether or not they are whole."""
+    """Checkpoint directories, newest first; they may be damaged."""
     named = (path for path in root.glob("step_*") if re.fullmatch(r"step_\d{8,12}", path.name))
     return sorted((path for path in named if path.is_dir()), reverse=True)
 
 
 def remove_partial(root: Path) -> None:
-    """Remove what killed writes left behind."""
+    """Remove the temporary directories of killed writes."""
     for path in root.glob(f"{PARTIAL}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(root: Path) -> Snapshot | None:
-    """The newest whole checkpoint; every damaged one that is passed over is warned about.
+    """Read the newest intact checkpoint, None if there is none; warn about damaged ones.
 
     Raises:
-        IntegrityError: there are checkpoints, and every one of them is damaged. Starting over
-            would be a loss that nobody asked for.
+        IntegrityError: checkpoints exist, and all are damaged; the run must not silently start
+            from the beginning.
     """
     directories = steps_in(root)
     for directory in directories:
         try:
             return read(directory)
         except IntegrityError as error:
-            log.warning("Checkpoint %s is damaged and was passed over: %s", directory.name, error)
+            log.warning("Checkpoint %s is damaged and was skipped: %s", directory.name, error)
     if directories:
         raise IntegrityError(
             f"every checkpoint of {root.parent.name} is damaged; restore one from a copy, or start "
@@ -215,25 +222,25 @@ def newest(root: Path) -> Snapshot | None:
 
 
 def best(root: Path) -> Path | None:
-    """The checkpoint with the lowest validation loss, the newest one if none was validated."""
+    """The checkpoint with the lowest validation loss, else the newest; None if there is none."""
     return next(iter([*_ranked(root), *steps_in(root)]), None)
 
 
 def _ranked(root: Path) -> list[Path]:
-    """Validated checkpoints, lowest loss first; of equal ones the newest."""
+    """Checkpoints with a validation loss, lowest loss first; newer ones first among equals."""
     losses = {directory: _loss(directory) for directory in steps_in(root)}
     scored = {directory: loss for directory, loss in losses.items() if loss is not None}
     return sorted(scored, key=scored.__getitem__)
 
 
 def remove(directory: Path) -> None:
-    """Delete a checkpoint, manifest first, so that a half-deleted one is never read."""
+    """Delete a checkpoint; its manifest goes first, so a partly deleted one is never read."""
     (directory / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(directory)
 
 
 def random_states() -> dict[str, Any]:
-    """The random states of torch, NumPy and Python, as values that load without running code."""
+    """The random states of torch, NumPy and Python, as plain values for :class:`Snapshot`."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     version, numbers, gauss = random.getstate()
     return {
@@ -251,7 +258,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """The inverse of :func:`random_states`."""
+    """Set the random states that :func:`random_states` returned."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])
@@ -264,9 +271,9 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
 
 
 def _thin_out(root: Path, keep: int, keep_best: int) -> None:
-    champions = _ranked(root)[:keep_best]
+    best_ones = _ranked(root)[:keep_best]
     for directory in steps_in(root)[keep:]:
-        if directory not in champions:
+        if directory not in best_ones:
             remove(directory)
 
 
@@ -313,13 +320,14 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 class _Refusals:
-    """A file that remembers what the disk said: torch reports a full disk as a wrong position."""
+    """A file that keeps the OSError of a write; torch reports a full disk as a wrong position."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.refusal: OSError | None = None
 
     def write(self, data: bytes) -> int:
+        """Write bytes; remember and raise an OSError."""
         try:
             return self.file.write(data)
         except OSError as error:
@@ -327,6 +335,7 @@ class _Refusals:
             raise
 
     def flush(self) -> None:
+        """Flush the file."""
         self.file.flush()
 
 

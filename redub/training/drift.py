@@ -1,4 +1,4 @@
-"""Whether features still lie where they lay when a model was trained."""
+"""Detect features whose distribution differs from that of a model's training set."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import numpy as np
 
 from redub.training.data.lines import FeatureScaler
 
-MOST_SHIFT, MOST_SPREAD = 0.5, 2.0  # beyond these a feature has drifted
+MOST_SHIFT, MOST_SPREAD = 0.5, 2.0  # limits; see `drift`
 
 
 def drift(trained: FeatureScaler, now: FeatureScaler) -> list[str]:
-    """Sentences about features that lie or spread otherwise than those a model was trained on.
+    """Compare the scales of two sets; return one sentence per feature that drifted or is missing.
 
-    A shift is counted in trained deviations per dimension, a spread as the ratio of deviations; the
-    median over the dimensions is judged.
+    A feature drifted if the median shift of its dimensions is above ``MOST_SHIFT`` trained
+    deviations, or the median ratio of deviations is outside of 1 / ``MOST_SPREAD`` to
+    ``MOST_SPREAD``.
     """
     found = []
     for name in sorted(trained.scales.keys() & now.scales.keys()):
@@ -22,8 +23,8 @@ def drift(trained: FeatureScaler, now: FeatureScaler) -> list[str]:
         spread = float(np.median(new.deviation / old.deviation))
         if shift > MOST_SHIFT or not 1 / MOST_SPREAD <= spread <= MOST_SPREAD:
             found.append(
-                f"feature '{name}' drifted: its values lie {shift:.2f} deviations off and spread "
-                f"{spread:.2f} times as far"
+                f"feature '{name}' drifted: its mean is {shift:.2f} deviations away, its deviation "
+                f"is {spread:.2f} times as large"
             )
     missing = sorted(trained.scales.keys() - now.scales.keys())
     return found + [f"feature '{name}' is missing now" for name in missing]

@@ -1,4 +1,4 @@
-"""Which batches an epoch has, and where in it a run is."""
+"""The batches of each epoch, and the position of a run in them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ log = logging.getLogger(__name__)
 class EpochPlan:
     """The batches of each epoch and the position of a run in them.
 
-    The batches depend on the seed, the epoch and the lengths of the lines alone, so a resumed run
-    continues with the batch that an undisturbed run would take next.
+    The batches depend on the seed, the epoch and the lengths of the utterances alone, so a resumed
+    run continues with the batch that an uninterrupted run would take next.
 
     Args:
-        frames: mel frames of each training line.
-        guard: called before the batches of an epoch are planned; raises where the data changed.
+        frames: mel frames of each training utterance.
+        guard: called before the batches of an epoch are planned; raises an error if the data
+            changed.
     """
 
     def __init__(
@@ -36,34 +37,34 @@ class EpochPlan:
     ) -> None:
         self.frames, self.batching, self.seed, self.guard = frames, batching, seed, guard
         self.epoch, self.batch = 0, 0
-        self.halved_at: tuple[int, int] | None = None  # (epoch, batch), where memory ran out
+        self.halved_at: tuple[int, int] | None = None  # (epoch, batch) at which memory ran out
         self.planned: list[list[int]] = []
         self.planned_epoch = -1
 
     def next(self, count: int) -> list[list[int]]:
-        """The next batches of this epoch, at most ``count``, each a list of line numbers.
+        """The next batches of this epoch, at most ``count``, each a list of utterance numbers.
 
         Raises:
-            IntegrityError: the epoch has no such batch: the lines are others than before.
+            IntegrityError: the epoch has no such batch, because the utterances have changed.
         """
         planned = self._batches()
         some = planned[self.batch : self.batch + count]
         if not some:
             raise IntegrityError(
-                f"batch {self.batch} of an epoch of {len(planned)} does not exist: the lines are "
-                "not those that the checkpoint was trained on",
+                f"batch {self.batch} of an epoch of {len(planned)} does not exist: the utterances "
+                "are not those of the checkpoint's training",
                 code="E-RUN-CHANGED",
             )
         return some
 
     def advance(self, count: int) -> None:
-        """Go ``count`` batches forward; behind the last batch the next epoch begins."""
+        """Move ``count`` batches forward; after the last batch the next epoch begins."""
         self.batch += count
         if self.batch == len(self.planned):
             self.epoch, self.batch = self.epoch + 1, 0
 
     def halve(self) -> bool:
-        """Halve the frames and lines of every batch from here on; False if that was done before."""
+        """Halve frames and utterances of all later batches; False if they are halved already."""
         if self.halved_at is not None:
             return False
         self.halved_at = (self.epoch, self.batch)
@@ -79,7 +80,7 @@ class EpochPlan:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Set the position that :meth:`state` returned."""
         self.epoch, self.batch = state["epoch"], state["batch_in_epoch"]
         if halved_at := state["halved_at"]:
             self.halved_at = (halved_at[0], halved_at[1])
@@ -114,6 +115,6 @@ def batch_seed(seed: int, epoch: int, batch: int) -> int:
 
 
 def halves(batch: list[int]) -> list[list[int]]:
-    """A batch in two parts; a batch of one line stays as it is."""
+    """Split a batch into two; a batch of one utterance stays as it is."""
     middle = (len(batch) + 1) // 2
     return [half for half in (batch[:middle], batch[middle:]) if half]

@@ -1,4 +1,4 @@
-"""What a training run is given and what it reports."""
+"""The input and the result of a training run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Show = Callable[[int, TrainedDubber], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainReport:
-    """What a call of :func:`train` did; ``first_step`` is 0 unless it went on from a checkpoint.
+    """The result of one call of :func:`redub.training.trainer.train`.
 
-    ``stopped``: ``stop`` ended it before a limit did.
-    ``losses`` are the unweighted terms of the last step, ``validation_losses`` those of the last
-    validation (empty without validation lines).
+    ``first_step``: the step that the call started from, 0 without a resume. ``losses``: the
+    unweighted terms of the last step. ``validation_losses``: the terms of the last validation,
+    empty without validation utterances. ``stopped``: ``stop`` ended the call before a limit.
     """
 
     first_step: int
@@ -43,11 +43,11 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainJob:
-    """What a run learns from and where it is kept.
+    """The data and settings of a run, and its directory.
 
-    ``lines_train``: lines; those without a recording are counted and left out. ``model_config``:
-    the config of ``config.system``. ``audio``: how the mels were made. ``keys``: what the features
-    were made with, by feature; kept in every checkpoint.
+    ``lines_train``: utterances; those without a recording are counted and left out.
+    ``model_config``: the config of ``config.system``. ``audio``: the mel settings. ``keys``:
+    feature keys, recorded in every checkpoint.
     """
 
     lines_train: Sequence[DubbingLine]
@@ -62,13 +62,13 @@ class TrainJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainCallbacks:
-    """What a run calls while it trains; none of them changes a number.
+    """Functions that a run calls during training; none of them changes a number.
 
     ``began``: once, with the step it starts from, when everything has been checked. ``progress``:
-    after every step. ``stop``: asked after every step; True ends the call with a checkpoint, as a
-    limit does. ``show``: at each validation, with the step and the averaged model. ``observe``:
-    every row that goes into ``metrics.jsonl``. ``guard``: before each epoch and each checkpoint;
-    raises where the data changed.
+    after every step. ``stop``: after every step; True ends the call with a checkpoint, as a limit
+    does. ``show``: at each validation, with the step and the averaged model. ``observe``: with
+    every row of ``metrics.jsonl``. ``guard``: before each epoch and each checkpoint; raises an
+    error if the data changed.
     """
 
     began: Callable[[int], None] = lambda step: None

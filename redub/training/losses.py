@@ -1,8 +1,9 @@
-"""What a dubbing system is trained to make small, each term by its name.
+"""The training losses of a dubbing system, as named terms.
 
 Source: Authentic-Dubber's released training code (terms and weights); prosody terms after
 FastSpeech 2 (arXiv:2006.04558). The emotion loss takes logits: softmax is applied once.
-Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels.
+Letters: B batch, P phonemes, T mel frames, V video frames, C mel channels, L steps of a CTC
+sequence, U units.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from redub.model.output import DubbingOutput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossWeights:
-    """How much each term counts; the defaults are those published for V2C-Animation.
+    """The weight of each term; defaults as published for V2C-Animation.
 
-    ``diagonal_bands``: the diagonal is 2 / diagonal_bands of the lip frames wide. The three
-    prosody weights matter only to a system that predicts prosody. HPMDubbing adds the squared
-    distance of both mels (``mel_squared``), the absolute one of pitch and energy
-    (``prosody_distance``), and one CTC term for each clock that says its phonemes (``ctc``);
-    DSU-AVO the cross-entropy of its units (``units``). ``alignment`` (not published) shows the
-    pictures which phonemes the recording has there.
+    ``diagonal_bands``: the diagonal is 2 / diagonal_bands of the lip frames wide. ``pitch``,
+    ``voicing`` and ``energy`` apply only to systems that predict prosody. HPMDubbing adds the
+    squared error of both mels (``mel_squared``), the absolute error of pitch and energy
+    (``prosody_distance``), and a CTC term for each sequence of phoneme logits (``ctc``). DSU-AVO
+    adds the cross-entropy of its units (``units``). ``alignment`` (not published) trains the
+    attention of video frames towards the phonemes that the recording has at that time.
     """
 
     mel: float = 5.0
@@ -57,11 +58,11 @@ class LossWeights:
                     code="E-CFG-VALUE",
                 )
         if self.diagonal_bands == 0:
-            raise ConfigError("losses.diagonal_bands wants > 0", code="E-CFG-VALUE")
+            raise ConfigError("losses.diagonal_bands must be > 0", code="E-CFG-VALUE")
 
 
 class Losses(NamedTuple):
-    """Unweighted terms, each a scalar; 0 where a system or a batch has nothing to say about it."""
+    """Unweighted terms, each a scalar; 0 where a system or a batch lacks the data for it."""
 
     mel: Tensor
     mel_post: Tensor
@@ -85,14 +86,14 @@ class Losses(NamedTuple):
 
 
 def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) -> Losses:
-    """Compare an output with the recording.
+    """Compute all terms of an output, against the recording.
 
     Raises:
-        RedubError: the batch has lines without mel or durations.
+        RedubError: the batch has utterances without mel or durations.
     """
     if batch.mel is None or batch.durations is None:
         names = ", ".join(batch.clip_ids)
-        raise RedubError(f"lines without a recording cannot be trained on: {names}")
+        raise RedubError(f"utterances without a recording cannot be trained on: {names}")
     nothing = output.mel.new_zeros(())
     pitch, voicing, energy, distance = _prosody_terms(output, batch)
     return Losses(
@@ -128,7 +129,7 @@ def losses_of(output: DubbingOutput, batch: DubbingBatch, weights: LossWeights) 
         prosody_distance=distance,
         ctc=nothing
         if not weights.ctc
-        else torch.stack([nothing, *(ctc_loss(*said, batch) for said in output.ctc)]).sum(),
+        else torch.stack([nothing, *(ctc_loss(*own, batch) for own in output.ctc)]).sum(),
         units=nothing
         if output.units is None or output.units.wanted is None
         else unit_loss(output.units.logits, output.units.wanted, output.units.valid),
@@ -147,10 +148,10 @@ def masked_l2(estimate: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def ctc_loss(logits: Tensor, valid: Tensor, batch: DubbingBatch) -> Tensor:
-    """How unlikely the phonemes of a line are, in order, on one clock; the mean over lines.
+    """CTC loss of the phonemes, summed over an utterance, and the mean over utterances.
 
-    Source: HPMDubbing's released code: the sum over a line, class 0 the blank, and 0 for a line
-    that has more phonemes than steps.
+    Source: HPMDubbing's released code. Class 0 is the blank; an utterance with more phonemes than
+    steps counts as 0.
 
     Args:
         logits: (B, L, phonemes).
@@ -169,23 +170,23 @@ def ctc_loss(logits: Tensor, valid: Tensor, batch: DubbingBatch) -> Tensor:
 
 
 def unit_loss(logits: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
-    """Cross-entropy of (B, U, units) over real units."""
+    """Cross-entropy of logits (B, U, units) and ids (B, U), over real units."""
     per_unit = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
     return masked_mean(per_unit, valid)
 
 
 def duration_loss(log_durations: Tensor, durations: Tensor, valid: Tensor) -> Tensor:
-    """Mean squared error of log(frames + 1) over real phonemes."""
+    """Mean squared error of log(frames + 1), (B, P), over real phonemes."""
     return masked_mean((log_durations - durations.float().log1p()).square(), valid)
 
 
 def diagonal_loss(
     attention: Tensor, phonemes_valid: Tensor, lips_valid: Tensor, *, bands: float
 ) -> Tensor:
-    """Minus the log of the share of attention that lies near the diagonal.
+    """Minus the log of the fraction of attention near the diagonal.
 
-    Phoneme p of P should look at lip frames from pV/P - V/bands to pV/P + V/bands. Lines without
-    lips do not count; 0 if no line has any.
+    Phoneme p of P should attend to lip frames from pV/P - V/bands to pV/P + V/bands. Utterances
+    without lips do not count; 0 if no utterance has lips.
 
     Args:
         attention: (B, P, V), rows sum to 1 for real phonemes and to 0 for padding.
@@ -193,54 +194,59 @@ def diagonal_loss(
     present = lips_valid.any(1)  # (B,)
     if not bool(present.any()):
         return attention.new_zeros(())
-    pictures = lips_valid.sum(1)[:, None, None]  # (B, 1, 1)
+    lip_frames = lips_valid.sum(1)[:, None, None]  # (B, 1, 1)
     phonemes = phonemes_valid.sum(1)[:, None, None]
     rank = torch.arange(attention.size(1), device=attention.device)[None, :, None]
     clock = torch.arange(attention.size(2), device=attention.device)[None, None, :]
-    centre, half = rank * pictures / phonemes, pictures / bands
+    centre, half = rank * lip_frames / phonemes, lip_frames / bands
     near = (clock >= centre - half) & (clock < centre + half)  # (B, P, V)
     focus = (attention * near).sum((1, 2)) / attention.sum((1, 2)).clamp(min=1e-8)
     return -masked_mean(focus, present).clamp(min=1e-8).log()
 
 
 def alignment_loss(attention: Tensor, durations: Tensor, lips_valid: Tensor) -> Tensor:
-    """Cross-entropy of what a picture looks at and the phonemes that are spoken while it is shown.
+    """Cross-entropy between a video frame's attention and the phonemes spoken during that frame.
 
-    The mean over pictures; 0 if no line has any.
+    The mean over video frames; 0 if no utterance has any.
 
     Args:
-        attention: (B, P, V or more); a column is what a picture looks at and sums to 1, or to less
-            where it looks at the words of other lines, too.
+        attention: (B, P, V or more); a column is the attention of one video frame over phonemes. It
+            sums to 1, or to less if the frame also attends to adjacent utterances.
         durations: (B, P) mel frames, 0 at padding.
         lips_valid: (B, V) bool.
     """
     ends = durations.cumsum(1).unsqueeze(-1)  # (B, P, 1)
     starts = ends - durations.unsqueeze(-1)
-    step = (durations.sum(1) / lips_valid.sum(1).clamp(min=1))[:, None, None]  # frames a picture
+    step = (durations.sum(1) / lips_valid.sum(1).clamp(min=1))[
+        :, None, None
+    ]  # mel frames per video frame
     clock = torch.arange(lips_valid.size(1), device=attention.device)[None, None, :]
     until = torch.minimum(ends, (clock + 1) * step)
     overlap = (until - torch.maximum(starts, clock * step)).clamp(min=0) / step  # (B, P, V)
-    looked = attention[..., : lips_valid.size(1)].clamp(min=1e-4).log()
-    return masked_mean(-(overlap * looked).sum(1), lips_valid)
+    log_attention = attention[..., : lips_valid.size(1)].clamp(min=1e-4).log()
+    return masked_mean(-(overlap * log_attention).sum(1), lips_valid)
 
 
 def emotion_loss(logits: Tensor, emotions: Tensor) -> Tensor:
-    """Cross-entropy of the known emotions; 0 if none is known."""
+    """Cross-entropy of logits (B, emotions) and ids (B,), -1 = unknown; 0 if all are unknown."""
     known = emotions >= 0
     per_line = F.cross_entropy(logits, emotions.clamp(min=0), reduction="none")
     return masked_mean(per_line, known)
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of the real values; 0 if there are none."""
-    # where, not a product: what padding holds may be infinite, and 0 times that is not 0.
+    """Mean of the values where the mask is True; 0 if it is True nowhere."""
+    # where, not a product: padding may be infinite, and 0 times infinity is NaN.
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def _prosody_terms(
     output: DubbingOutput, batch: DubbingBatch
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Three terms and a distance, of every frame or phoneme: as the system predicts it."""
+    """Pitch, voicing and energy terms and the prosody distance, per frame or per phoneme.
+
+    Per phoneme if the system predicts prosody per phoneme; all 0 if it predicts none.
+    """
     estimate, target, valid = output.prosody, batch.prosody, batch.frames_valid
     if output.phoneme_prosody is not None and target is not None and batch.durations is not None:
         estimate, valid = output.phoneme_prosody, batch.phonemes_valid
@@ -252,10 +258,10 @@ def _prosody_terms(
         estimate.voicing, target.voiced.float(), reduction="none"
     )
     pitch, energy = estimate.pitch - target.pitch, estimate.energy - target.energy
-    sounding = valid & target.voiced
+    voiced = valid & target.voiced
     return (
-        masked_mean(pitch.square(), sounding),
+        masked_mean(pitch.square(), voiced),
         masked_mean(voicing, valid),
         masked_mean(energy.square(), valid),
-        masked_mean(pitch.abs(), sounding) + masked_mean(energy.abs(), valid),
+        masked_mean(pitch.abs(), voiced) + masked_mean(energy.abs(), valid),
     )

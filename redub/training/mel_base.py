@@ -1,7 +1,6 @@
-"""Fits the base mel of ``model/blocks/mel_base.py`` to recorded lines: one linear system.
+"""Fit the base mel of ``model/blocks/mel_base.py`` to recorded utterances: one linear system.
 
-Letters: N frames of all lines, R rows of the table, C mel channels, L lines, S speaker width,
-Z numbers of a voice.
+Letters: R rows of the table, C mel channels, L utterances, S speaker width, Z numbers of a voice.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase
 from redub.training.data.lines import DubbingLine, FeatureScaler
 
 RIDGE = 3.0
-"""In frames: a row that so many frames speak for goes half way from 0 to what they say."""
+"""Ridge weight in frames: a row with this many frames gets half of their mean."""
 
-MOST_LINES = 2_000  # far more than the table has rows to fill
-STILL = 1e-6  # share of all variance below which an axis of the voices is rounding noise
+MOST_LINES = 2_000  # enough for the rows of the table
+STILL = 1e-6  # fraction of the total variance below which an axis is rounding noise
 
 
 def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureScaler) -> None:
-    """Fill the table with the ridge regression of the standardised mels of recorded lines.
+    """Fill the table by ridge regression on the standardised mels of recorded utterances.
 
     The table minimises the summed squared error over all frames plus ``RIDGE`` times its squared
-    length. The voices are told by the principal components of the lines' speaker vectors, scaled
-    so that the first has a deviation of 1. At most ``MOST_LINES`` lines, spread evenly, are read.
+    norm. A voice is described by the principal components of the speaker vectors, scaled so that
+    the first one has a deviation of 1. At most ``MOST_LINES`` utterances, spread evenly, are read.
     """
     chosen = lines[:: -(-len(lines) // MOST_LINES)]
     speakers = np.stack([scaler.apply("speaker", line.speaker_vector) for line in chosen])
@@ -55,7 +54,7 @@ def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureSca
         )
         gram = gram + design.T @ design
         target += design.T @ scaler.apply("mel", np.asarray(line.mel)).astype(np.float64)
-    # Rows that no frame speaks for stay 0 and need no place in the system.
+    # Rows without any frame stay 0 and are left out of the linear system.
     used = np.flatnonzero(gram.diagonal() > 0)
     system = gram[used][:, used].toarray()
     system[np.diag_indices_from(system)] += RIDGE
@@ -65,7 +64,7 @@ def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureSca
 
 
 def _axes(speakers: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean (S,) and axes (S, Z) of speaker vectors (L, S); 0 where nothing varies along an axis."""
+    """Mean (S,) and axes (S, Z) of speaker vectors (L, S); an axis without variance is 0."""
     exact = speakers.astype(np.float64)
     mean = exact.mean(0)
     _, lengths, directions = np.linalg.svd(exact - mean, full_matrices=False)
@@ -77,6 +76,6 @@ def _axes(speakers: FloatArray) -> tuple[FloatArray, FloatArray]:
         if deviation[z] ** 2 > STILL * exact.shape[1]
     ]
     for z in kept:
-        sign = np.sign(directions[z][np.argmax(np.abs(directions[z]))])  # or it is chance
+        sign = np.sign(directions[z][np.argmax(np.abs(directions[z]))])  # SVD leaves the sign open
         axes[:, z] = sign * directions[z] / deviation[0]
     return mean.astype(np.float32), axes.astype(np.float32)

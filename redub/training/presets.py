@@ -1,4 +1,4 @@
-"""How systems are trained: the settings, and the presets `paper` and `tiny` of each system."""
+"""Training settings, and the presets `paper` and `tiny` of each system."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from redub.training.step import OptimiserConfig, Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """How a system is trained; the defaults are the published ones.
+    """How a system is trained; defaults as published.
 
-    ``accumulate``: batches whose gradients are averaged into one step, over all processes.
-    ``precision``: in which the network computes; losses and parameters are float32. ``compile``:
-    let torch compile the network. ``recompute``: hold about half as much between the forward and
-    the backward pass and compute the rest twice; the numbers stay the same. ``validate_every`` and
-    ``checkpoint_every`` count steps; the newest ``keep_last`` and the best ``keep_best``
-    checkpoints are kept.
+    ``accumulate``: batches per step, over all processes; their gradients are averaged.
+    ``precision``: of the network; losses and parameters are float32. ``compile``: use
+    ``torch.compile``. ``recompute``: keep about half of the activations for the backward pass and
+    compute the others again; the numbers stay the same. ``validate_every`` and ``checkpoint_every``
+    count steps. The newest ``keep_last`` and the best ``keep_best`` checkpoints are kept.
     """
 
     system: str = "authentic_dubber"
@@ -42,13 +41,13 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
-            load(SYSTEMS, self.system, kind="system")  # answers with the nearest known name
+            load(SYSTEMS, self.system, kind="system")  # raises an error with the nearest known name
         counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last", "keep_best")
         if min(getattr(self, name) for name in counts) < 1:
-            raise ConfigError(f"{', '.join(counts)} want >= 1")
+            raise ConfigError(f"{', '.join(counts)} must be >= 1")
         if self.losses.alignment and self.system not in LIPS_READ_TEXT:
             raise ConfigError(
-                f"losses.alignment is for systems whose pictures look at the words "
+                f"losses.alignment is for systems in which video frames attend to phonemes "
                 f"({', '.join(LIPS_READ_TEXT)}); set it to 0 for {self.system}",
                 code="E-CFG-VALUE",
             )
@@ -87,11 +86,10 @@ HPM_LOSSES = LossWeights(
     ctc=0.01,
 )
 
-
-# The published system finds its alignment by CTC alone in 900,000 steps; some hundreds need a hint,
-# and CTC, which begins some hundreds of times larger than all else, must not be what is clipped.
+# The published system learns its alignment by CTC alone, in 900,000 steps. Some hundred steps need
+# the alignment loss too. CTC starts some hundred times larger than all other terms; its weight is
+# small so that it does not dominate the clipped gradient.
 HPM_TINY_LOSSES = replace(HPM_LOSSES, emotion=0.2, mel_squared=0.0, alignment=0.5, ctc=0.001)
-
 
 OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
     ("style_dubber", "paper"): {"losses": LossWeights(emotion=0.1)},
@@ -121,11 +119,11 @@ OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
         for name in ("hpm_dubbing", "mc_dubber", "m2ci_dubber")
     },
 }
-"""What the publications of a system set otherwise than Authentic-Dubber's."""
+"""Settings of other systems that differ from Authentic-Dubber's, by system and preset."""
 
 
 def training_preset(system: str, preset: str) -> TrainingConfig:
-    """How a system is trained at a size; ``preset`` is a key of ``TRAINING_PRESETS``."""
+    """The training settings of a system; ``preset`` is a key of ``TRAINING_PRESETS``."""
     own = OF_A_SYSTEM.get((system, preset), {})
     return replace(TRAINING_PRESETS[preset], system=system, **own)
 
@@ -139,7 +137,7 @@ def check_replicas(config: TrainingConfig, count: int) -> None:
     if config.accumulate < count:
         raise ConfigError(
             f"training.accumulate is {config.accumulate}, with {count} processes it must be at "
-            f"least {count} (--set training.accumulate={count}): each learns from one or more of a "
-            "step's batches",
+            f"least {count} (--set training.accumulate={count}): each process needs at least one "
+            "batch of a step",
             code="E-TRAIN-REPLICAS",
         )

@@ -1,7 +1,7 @@
-"""Weights on their own: taken out of one run, given strictly to another (pre-training).
+"""Exported weights: written from one run, loaded strictly into another one (pre-training).
 
-One safetensors file. Its metadata says what the weights mean: system, settings, widths, the scale
-of every feature, the keys of the features, and which run and step they are of.
+Reads and writes one safetensors file. Its metadata says what the weights mean: system, settings,
+widths, feature scales, feature keys, and the run and step that they come from.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from redub.training.data.lines import FeatureScaler
 
 META = "redub"
 FORMAT = 1
-ABSENT = 1  # the width of a feature that no line had
+ABSENT = 1  # the width of a feature that no training utterance had
 OF_THE_DATA = ("clips", "retrieval", "frames", "values", "timbres", "overfit")
-"""Keys of what a run was trained on, not of how its features are made; a new corpus has others."""
+"""Keys of the training data, not of the features; they differ between corpora."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretrained:
-    """A model's weights and what they mean; ``name`` is for messages."""
+    """Exported weights and what they mean; ``name`` is for messages."""
 
     name: str
     system: str
@@ -47,7 +47,7 @@ class Pretrained:
     weights: Mapping[str, Tensor]
 
     def grows_into(self, system: str) -> bool:
-        """Whether a system is this one with parts added."""
+        """Whether a system is an extension of this one."""
         return GROWN_FROM.get(system) == self.system
 
     def new_parameters(self, system: str, model: torch.nn.Module) -> set[str]:
@@ -64,16 +64,16 @@ class Pretrained:
     def check(
         self, system: str, model_config: Any, widths: FeatureWidths, keys: Mapping[str, str]
     ) -> None:
-        """Refuse to start a run whose model or features are others.
+        """Refuse weights of another model or of other features than a run has.
 
-        A system that another one was grown to may start from that one's weights: then what only
-        the larger one has is not compared.
+        An extended system may start from the weights of its base system; settings and features that
+        only the extended system has are then not compared.
 
         Raises:
-            ModelRefusedError: E-MODEL-OTHER, names every setting and feature key that differs.
+            ModelRefusedError: E-MODEL-OTHER, names three of the settings and keys that differ.
         """
         wanted, here = settings_of(model_config)["fields"], settings_of(widths)["fields"]
-        # A feature that only one side reads is another feature in some input's place.
+        # A feature that only one side reads replaces another feature at some input.
         features = sorted({*self.keys, *keys} - {*OF_THE_DATA})
         pairs: list[tuple[str, Any, Any]] = [("system", self.system, system)]
         if self.grows_into(system):
@@ -94,10 +94,10 @@ class Pretrained:
 
 
 def export_weights(directory: Path, target: Path, *, card: str = "") -> None:
-    """Write a checkpoint's weights (the averaged ones, where a run has them) as one file.
+    """Write a checkpoint's weights (the averaged ones, if the run averages) to one file.
 
     Args:
-        card: whose voices and under what terms; it stays with the weights.
+        card: the run's card (voices, terms), stored in the file.
 
     Raises:
         IntegrityError: the checkpoint is damaged.
@@ -111,7 +111,7 @@ def export_weights(directory: Path, target: Path, *, card: str = "") -> None:
         **{name: record[name] for name in ("system", "model", "widths", "scaler", "keys")},
     }
     weights = {name: value.contiguous() for name, value in snapshot.weights.items()}
-    # Not save_file, which reports a full disk as an error of its own.
+    # Not save_file: it reports a full disk by another exception than OSError.
     target.write_bytes(safetensors.torch.save(weights, metadata={META: json.dumps(meaning)}))
 
 
@@ -119,7 +119,8 @@ def read_weights(path: Path) -> Pretrained:
     """Read what :func:`export_weights` wrote.
 
     Raises:
-        ModelRefusedError: no such file, not safetensors, or without redub's metadata.
+        ModelRefusedError: no such file, not safetensors, without redub's metadata, or with values
+            that a run does not write.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -159,9 +160,9 @@ def read_weights(path: Path) -> Pretrained:
 def _check(
     widths: FeatureWidths, scaler: FeatureScaler, keys: Any, weights: Mapping[str, Tensor]
 ) -> None:
-    """Raise ValueError for what no run writes."""
+    """Raise ValueError for scales, keys or weights that a run does not write."""
     if not isinstance(keys, dict) or not keys:
-        raise ValueError("it names no keys of features")
+        raise ValueError("it has no feature keys")
     wide = {
         "mel": widths.mel,
         "lips": widths.lips,

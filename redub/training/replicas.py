@@ -1,13 +1,13 @@
-"""Several processes that train one model.
+"""Data-parallel training: several processes train one model.
 
-Each holds the whole model and learns from some of a step's batches. Before the step the gradients
-are added up, so every process takes the same step, and it is the step that one process would take
-over all of the batches: a run does not depend on how many processes it has.
+Each process holds the whole model and computes gradients on some of a step's batches. Gradients
+are summed over all processes, so each takes the same step, the one that a single process would take
+with all batches. The result of a run does not depend on the number of processes.
 
-``torchrun`` starts the processes; ``accelerate`` joins them (gloo on processors, NCCL on GPUs). The
-gradients are added here rather than by ``DistributedDataParallel``, which wants every process to
-have a batch at every step and a gradient for every parameter; neither is so at the end of an epoch
-and under ablations.
+``torchrun`` starts the processes; ``accelerate`` connects them (gloo on CPUs, NCCL on GPUs). This
+module sums the gradients itself: ``DistributedDataParallel`` needs a batch in every process at
+every step and a gradient for every parameter. At the end of an epoch a batch may be missing, and in
+ablations a gradient.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from redub.core.extras import optional
 
 PR_SET_PDEATHSIG = 1
-BUCKET = 1 << 24  # numbers that are added up at a time
-PATIENCE = timedelta(hours=2)  # the first process validates and saves while the others wait
+BUCKET = 1 << 24  # gradient values that are summed in one call
+PATIENCE = timedelta(hours=2)  # the other processes wait while the first validates and saves
 
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """This process among those that train together; alone by default."""
+    """This process and the number of processes that train together; by default a single one."""
 
     rank: int = 0
     count: int = 1
@@ -41,10 +41,10 @@ class Replicas:
 
     @classmethod
     def joined(cls, device: str = "cpu") -> Replicas:
-        """Join the processes that ``torchrun`` started, or stay alone where it did not.
+        """Connect to the processes that ``torchrun`` started; a single process without it.
 
         Args:
-            device: ``cpu``, or ``cuda``: then each process has the GPU of its local rank.
+            device: ``cpu``, or ``cuda``: each process then uses the GPU of its local rank.
 
         Raises:
             MissingExtraError: the extra 'devices' is not installed.
@@ -53,7 +53,7 @@ class Replicas:
             return cls(device=device)
         accelerate = optional("accelerate", extra="devices", purpose="training in processes")
         _end_with_parent()
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the run's own setting comes later
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the run sets its own number later
         if os.environ.get("MASTER_ADDR") in {"127.0.0.1", "localhost"}:
             for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
                 os.environ.setdefault(name, "lo")  # nothing leaves this machine
@@ -63,38 +63,38 @@ class Replicas:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes: metrics, checkpoints, what is said."""
+        """Whether this process writes metrics, checkpoints and messages."""
         return self.rank == 0
 
     def own(self, count: int) -> range:
-        """Which of a step's batches this process learns from; there may be none."""
+        """Numbers of the batches, of ``count`` in a step, for this process; may be empty."""
         return range(self.rank, count, self.count)
 
     def sum_(self, values: Tensor) -> Tensor:
-        """Add up a tensor over all processes, in place."""
+        """Sum a tensor over all processes, in place."""
         if self.count > 1:
             torch.distributed.all_reduce(values)
         return values
 
     def any_(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Whether the flag is True in any process."""
         if self.count == 1:
             return flag
         return bool(self.sum_(torch.tensor([float(flag)], device=self.device)).item())
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             torch.distributed.barrier()
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add up gradients; a parameter that no process has one for keeps none."""
+        """Sum gradients over all processes; a parameter without a gradient anywhere keeps None."""
         if self.count == 1:
             return
         flags = [float(parameter.grad is not None) for parameter in parameters]
         has = self.sum_(torch.tensor(flags, device=self.device)).tolist()
-        learnt = [one for one, count in zip(parameters, has, strict=True) if count]
-        for some in _buckets(learnt):
+        with_gradient = [one for one, count in zip(parameters, has, strict=True) if count]
+        for some in _buckets(with_gradient):
             grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in some]
             flat = self.sum_(torch.cat([grad.flatten() for grad in grads]))
             pieces = torch.split(flat, [grad.numel() for grad in grads])
@@ -106,12 +106,13 @@ ALONE = Replicas()
 
 
 def _end_with_parent() -> None:
-    """Be told to stop (SIGTERM) when the launcher dies, however it does; Linux only."""
+    """Have the kernel send SIGTERM to this process when the launcher dies; Linux only."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Group parameters, in order, up to ``BUCKET`` values each."""
     bucket: list[nn.Parameter] = []
     size = 0
     for parameter in parameters:

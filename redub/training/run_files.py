@@ -1,4 +1,7 @@
-"""What every training run keeps beside its checkpoints: its metrics and its settings."""
+"""The metrics file of a training run, and the comparison of its settings with new ones.
+
+Reads and writes ``metrics.jsonl``, one JSON row per step and per validation.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,17 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 HARMLESS = ("keep_last", "keep_best", "checkpoint_every", "recompute")
-"""Training settings that may change when a run is resumed: they do not change its numbers."""
+"""Training settings that may change when a run is resumed; they change no number."""
 
 
 def append_row(metrics: IO[str], row: Mapping[str, Any]) -> None:
-    """Add one row to ``metrics.jsonl``, at once."""
+    """Append one row to ``metrics.jsonl`` and flush it."""
     metrics.write(json.dumps(row) + "\n")
     metrics.flush()
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Drop rows later than ``step``: they belong to work that was lost and is done again."""
+    """Drop the rows after ``step``, whose steps will be trained again."""
     if not path.exists():
         if step:
             log.warning("%s is gone; its rows up to step %d are lost", path, step)
@@ -35,15 +38,15 @@ def cut_back(path: Path, step: int) -> None:
         try:
             is_kept = int(json.loads(line)["step"]) <= step
         except (ValueError, KeyError, TypeError):
-            damaged += number < len(lines)  # the last one was cut by a kill
+            damaged += number < len(lines)  # an incomplete last row is normal after a kill
             continue
         if is_kept:
             kept.append(line + "\n")
     if damaged:
         log.warning("%s: %d damaged rows were dropped", path, damaged)
-    beside = path.with_suffix(".partial")
-    beside.write_text("".join(kept), encoding="utf-8")
-    beside.replace(path)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)
 
 
 def differences(
@@ -52,11 +55,11 @@ def differences(
     *,
     harmless: Iterable[str] = (),
 ) -> list[str]:
-    """What a checkpoint's record says otherwise than is wanted: ``keys.retrieval a → b``.
+    """Settings of a checkpoint that differ from the wanted ones, as ``keys.retrieval a → b``.
 
     Args:
-        wanted: settings by section; sections that are left out are not compared.
-        harmless: keys that may differ.
+        wanted: settings by section; other sections are not compared.
+        harmless: names of settings that may differ.
     """
     found = []
     for section, values in wanted.items():

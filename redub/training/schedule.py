@@ -15,7 +15,7 @@ from redub.core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoamSchedule:
-    """Linear warm-up, then the inverse square root of the step, with late cuts."""
+    """Linear warm-up, then the inverse square root of the step, times ``cut`` per milestone."""
 
     multiplier: float = 0.00625
     warmup_steps: int = 4000
@@ -24,12 +24,12 @@ class NoamSchedule:
 
     def __post_init__(self) -> None:
         if not 0 < self.multiplier < math.inf or self.warmup_steps < 1:
-            raise ConfigError("the schedule wants a finite multiplier > 0 and warmup_steps >= 1")
+            raise ConfigError("the schedule needs a finite multiplier > 0 and warmup_steps >= 1")
         if not 0 < self.cut <= 1:
             raise ConfigError(f"the schedule's cut is {self.cut}; wanted above 0, at most 1")
 
     def learning_rate(self, step: int) -> float:
-        """The rate of step 1, 2, …"""
+        """The learning rate of a step; steps count from 1."""
         curve = min(step**-0.5, step * self.warmup_steps**-1.5)
         cuts = sum(step > milestone for milestone in self.milestones)
         return float(self.multiplier * curve * self.cut**cuts)

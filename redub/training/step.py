@@ -1,6 +1,6 @@
-"""One optimiser step, over one list of trained parameters.
+"""One optimiser step, with one list of trained parameters.
 
-The parameters that are optimised, clipped and averaged are the same mapping, ``Learner.trained``.
+Optimiser, gradient clipping and weight averaging use the same mapping, ``Learner.trained``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from redub.training.schedule import NoamSchedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimiserConfig:
-    """AdamW (Adam where ``weight_decay`` is 0) under a Noam schedule; defaults as published.
+    """AdamW (Adam if ``weight_decay`` is 0) under a Noam schedule; defaults as published.
 
-    ``average_decay``: decay of the running average of the weights that validation and synthesis
-    use; 0 turns it off.
+    ``average_decay``: decay of the exponential moving average of the weights; validation and
+    synthesis use the average. 0: no average.
     """
 
     schedule: NoamSchedule = field(default_factory=NoamSchedule)
@@ -40,27 +40,27 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.average_decay < 1 or not 0 < self.clip_norm < math.inf:
-            raise ConfigError("the optimiser wants 0 <= average_decay < 1, finite clip_norm > 0")
+            raise ConfigError("the optimiser needs 0 <= average_decay < 1, finite clip_norm > 0")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ConfigError("the optimiser wants 0 <= beta1, beta2 < 1")
+            raise ConfigError("the optimiser needs 0 <= beta1, beta2 < 1")
         if not (0 < self.epsilon < 1 and 0 <= self.weight_decay < math.inf):
-            raise ConfigError("the optimiser wants 0 < epsilon < 1 and a finite weight_decay >= 0")
+            raise ConfigError("the optimiser needs 0 < epsilon < 1 and a finite weight_decay >= 0")
 
 
 Precision = Literal["float32", "bfloat16"]
-NO_ROOM = "can't allocate memory"  # what torch says where a processor's memory is full
+NO_ROOM = "can't allocate memory"  # torch's words if the CPU's memory is full
 RUNNING = ("running_mean", "running_var")
-BAD = 1000.0  # more than there are processes
+BAD = 1000.0  # code of a loss that is not finite; more than the number of processes
 
 
 class OutOfMemoryError(RedubError):
-    """A batch does not fit into the memory there is."""
+    """A batch does not fit into memory."""
 
     default_code = "E-TRAIN-MEMORY"
 
 
 class StepReport(NamedTuple):
-    """What one step did; the losses are unweighted, ``loss`` is their weighted sum."""
+    """Figures of one step; ``terms`` are unweighted, ``loss`` is their weighted sum."""
 
     step: int
     loss: float
@@ -72,7 +72,7 @@ class StepReport(NamedTuple):
 
 
 class Learner:
-    """A model together with everything that training changes about it."""
+    """A model, its optimiser and the average of its weights."""
 
     def __init__(
         self,
@@ -103,11 +103,13 @@ class Learner:
         self.average: dict[str, Tensor] = _copied(self.trained) if config.average_decay else {}
 
     def load(self, weights: Mapping[str, Tensor], *, new: Collection[str] = ()) -> None:
-        """Start from a model's weights: all of them, none besides, but for ``new``, which stay
-        as they were drawn.
+        """Load weights, also into the average.
+
+        Args:
+            new: tensors that the weights lack; they keep their random values.
 
         Raises:
-            ModelRefusedError: E-MODEL-KEYS, names or shapes differ.
+            ModelRefusedError: E-MODEL-KEYS, names or shapes differ otherwise.
         """
         try:
             missing, unknown = self.model.load_state_dict(weights, strict=not new)
@@ -121,7 +123,12 @@ class Learner:
             value.copy_(weights.get(name, self.trained[name].detach()))
 
     def apply_gradients(self) -> tuple[float, float]:
-        """Clip, step, average; returns the gradient norm before clipping and the rate used."""
+        """Clip the gradients, take an optimiser step, update the average.
+
+        Returns:
+            The gradient norm before clipping, and the learning rate. If the norm is not finite, no
+            step is taken and the rate is 0.
+        """
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.config.clip_norm)
         if not math.isfinite(float(norm)):
             return float(norm), 0.0
@@ -136,14 +143,14 @@ class Learner:
     def _update_average(self) -> None:
         if not self.average:
             return
-        # Early on the average follows closely, or it would remember the random start.
+        # A smaller decay in early steps, so that the random start does not remain in the average.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         current = [parameter.detach() for parameter in self.trained.values()]
         torch._foreach_lerp_(list(self.average.values()), current, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
-        """The model in evaluation mode with the averaged weights, put back on leaving."""
+        """The model in evaluation mode with the averaged weights; undone on leaving."""
         kept = _copied(self.trained) if self.average else {}
         self.model.load_state_dict(self.average, strict=False)
         self.model.eval()
@@ -164,20 +171,21 @@ def train_step(
     share: int | None = None,
     replicas: Replicas = ALONE,
 ) -> StepReport:
-    """Learn from one or several batches: their gradients are averaged, then applied once.
+    """Take one step with the average of several batches' gradients.
 
-    Every batch starts from the same running statistics of the model's normalisations, which are
-    averaged like the gradients; so neither their order nor the process they are in matters.
+    Every batch starts from the same running statistics of the model's batch normalisations. These
+    are averaged like the gradients, so neither the order of the batches nor their process matters.
 
     Args:
-        batches: this process's own, of all ``share`` batches of the step; may be none.
-        precision: of the network; losses, gradients and parameters are float32 in any case.
-        seeds: one per batch, for what the model draws; left out, it draws on.
+        batches: the batches of this process; may be empty.
+        precision: of the network; losses, gradients and parameters are always float32.
+        seeds: random seed of each batch; without seeds, the random state goes on.
+        share: number of batches of the step in all processes.
 
     Raises:
-        RedubError: a loss or a gradient is not finite; the message names the clips, and the
-            parameters are as they were.
-        OutOfMemoryError: E-TRAIN-MEMORY, a batch does not fit; the parameters are as they were.
+        RedubError: a loss or a gradient is not finite; the message names the clips. The parameters
+            are unchanged.
+        OutOfMemoryError: E-TRAIN-MEMORY, a batch does not fit. The parameters are unchanged.
     """
     share = len(batches) if share is None else share
     learner.optimizer.zero_grad(set_to_none=True)
@@ -196,7 +204,7 @@ def train_step(
             sums[1] += int(batch.mel_frames.sum())
     except RedubError as error:
         trouble = error
-    except RuntimeError as error:  # torch's own on a GPU is one, too
+    except RuntimeError as error:  # torch.OutOfMemoryError is a RuntimeError
         if not isinstance(error, torch.OutOfMemoryError) and NO_ROOM not in str(error):
             raise
         trouble = OutOfMemoryError(f"no memory for a batch of {_named(batches)}: {error}")
@@ -218,7 +226,7 @@ def train_step(
 def _learn(
     learner: Learner, batch: DubbingBatch, weights: LossWeights, precision: Precision, share: int
 ) -> list[float]:
-    """Add a batch's part to the gradients; returns its loss and the unweighted terms."""
+    """Add a batch's gradients, divided by ``share``; returns its loss and the unweighted terms."""
     device = batch.mel_frames.device.type
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
         output = learner.forward(batch)
@@ -234,7 +242,7 @@ def _learn(
 
 
 class _Statistics:
-    """Running means and variances of a model's batch normalisations over the batches of a step."""
+    """Averages the running statistics of a model's batch normalisations over a step's batches."""
 
     def __init__(self, model: nn.Module, share: int) -> None:
         named = model.named_buffers()
@@ -244,21 +252,24 @@ class _Statistics:
         self.share = share
 
     def add(self) -> None:
+        """Add the statistics after a batch to the sum; put the initial ones back."""
         for buffer, before, total in zip(self.buffers, self.before, self.sums, strict=True):
             total += buffer / self.share
             buffer.copy_(before)
 
     def undo(self) -> None:
+        """Put the initial statistics back."""
         for buffer, before in zip(self.buffers, self.before, strict=True):
             buffer.copy_(before)
 
     def apply(self, replicas: Replicas) -> None:
+        """Set the statistics to their average over all batches of all processes."""
         for buffer, total in zip(self.buffers, self.sums, strict=True):
             buffer.copy_(replicas.sum_(total))
 
 
 def in_float32(output: Any) -> Any:
-    """A system's output with every number in float32, however deep it lies."""
+    """Convert all floating-point tensors in nested tuples to float32."""
     if isinstance(output, Tensor):
         return output.float() if output.is_floating_point() else output
     if isinstance(output, tuple):
@@ -270,13 +281,13 @@ def in_float32(output: Any) -> Any:
 def _diverged(what: str, learner: Learner, batches: Sequence[DubbingBatch]) -> RedubError:
     return RedubError(
         f"{what} after step {learner.step}; clips of the batch: {_named(batches)}; "
-        "look at their features, or lower the schedule's multiplier",
+        "check their features, or lower the schedule's multiplier",
         code="E-TRAIN-NAN",
     )
 
 
 def _of_another(codes: float) -> RedubError:
-    """What another process met; it says more itself."""
+    """An error that another process has already reported in detail."""
     if codes >= BAD:
         return AnotherFailed("the loss of another process is not finite", code="E-TRAIN-NAN")
     return OutOfMemoryError("another process has no memory for its batch")

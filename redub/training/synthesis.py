@@ -1,4 +1,4 @@
-"""A trained system and the lines it speaks.
+"""Synthesis: load a trained system and let it speak utterances.
 
 Letters: P phonemes, T mel frames, V video frames, N graph nodes, H heads, C mel channels.
 """
@@ -30,7 +30,7 @@ from redub.training.data.lines import DubbingLine, FeatureScaler, f0_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedDubber:
-    """A system in evaluation mode, with everything that says what its inputs mean."""
+    """A system in evaluation mode, with everything that defines its inputs."""
 
     model: nn.Module
     scaler: FeatureScaler
@@ -43,10 +43,13 @@ class TrainedDubber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceControl:
-    """What is asked of one line's voice; the defaults ask nothing.
+    """Controls of one utterance; the defaults change nothing.
 
-    pitch: octaves up. pitch_range: how much it moves around its mean, as a factor. energy: decibels
-    up. rate: how fast, as a factor; the line stays as long as its picture.
+    pitch: octaves up. pitch_range: factor on the deviation of pitch from its mean. energy: decibels
+    up. rate: factor on the speaking rate; the utterance still fills its video slot.
+
+    Raises:
+        UsageError: a value is out of range.
     """
 
     pitch: float = 0.0
@@ -71,18 +74,18 @@ class VoiceControl:
 
     @property
     def of_prosody(self) -> bool:
-        """Whether it asks for what only a system with prosody can do."""
+        """Whether pitch, range or energy change, which needs a system that predicts prosody."""
         return (self.pitch, self.pitch_range, self.energy) != (0.0, 1.0, 0.0)
 
 
-SPEECH = math.log(10) * 30 / 20  # frames 30 dB below the loudest are none
+SPEECH = math.log(10) * 30 / 20  # in nepers; frames 30 dB below the loudest are no speech
 MOST_OCTAVES, MOST_RANGE, MOST_DB, MOST_RATE = 1.5, 4.0, 24.0, 4.0
 PLAIN = VoiceControl()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphView:
-    """One emotion graph of one line; N counts real and absent nodes alike (``valid`` tells)."""
+    """One emotion graph of one utterance; N counts all nodes, ``valid`` is True for real ones."""
 
     stage: str
     valid: NDArray[np.bool_]  # (N,)
@@ -92,12 +95,13 @@ class GraphView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpokenLine:
-    """What a system made of one line.
+    """The output of a system for one utterance.
 
-    mel: (T, C) natural log, T = ``mel_frames`` of the line. durations: (P,) frames per phoneme.
-    f0_hz: (T,) 0 = unvoiced, None from a system that predicts no prosody. lip_attention: (P, V),
-    None for a line without lips or a system that sees none. emotion: (emotions,) probabilities,
-    None from a system that does not tell. graphs: empty for a system without graphs.
+    mel: (T, C) natural log, T = ``mel_frames`` of the utterance. durations: (P,) frames per
+    phoneme. f0_hz: (T,) 0 = unvoiced, None from a system that predicts no prosody. lip_attention:
+    (P, V), None without lips or from a system that does not read them. emotion: (emotions,)
+    probabilities, None from a system without an emotion classifier. graphs: empty for a system
+    without graphs.
     """
 
     clip_id: str
@@ -113,8 +117,8 @@ def load_dubber(directory: Path, *, device: str = "cpu") -> TrainedDubber:
     """Load one checkpoint for synthesis.
 
     Raises:
-        IntegrityError: a file is not what was written.
-        ModelRefusedError: the weights do not fit the settings recorded beside them.
+        IntegrityError: a file is gone or changed.
+        ModelRefusedError: the weights do not fit the recorded settings.
     """
     snapshot = checkpoint.read(directory)
     record = snapshot.record
@@ -147,25 +151,28 @@ def synthesise(
     lines: Sequence[DubbingLine],
     controls: Sequence[VoiceControl] | None = None,
 ) -> list[SpokenLine]:
-    """Speak lines, in their order; whatever was recorded for them is not looked at.
+    """Speak utterances; their recordings are not read.
 
     Args:
-        controls: what is asked of each line.
+        controls: one per utterance; none by default.
+
+    Returns:
+        One result per utterance, in their order.
 
     Raises:
-        UsageError: pitch, range or energy is asked of a system that predicts no prosody, or a rate
-            of one that has no durations of its own.
+        UsageError: a control of pitch, range or energy for a system that predicts no prosody, or of
+            the rate for a system that predicts no durations.
     """
     asked = [PLAIN] * len(lines) if controls is None else list(controls)
     if any(one.of_prosody for one in asked) and not predicts_prosody(dubber.model):
         raise UsageError(
-            f"this {dubber.system} predicts no pitch and energy, so neither can be asked for; "
-            "train one that does (`--set system.prosody=true` where it has that setting)",
+            f"this {dubber.system} predicts no pitch and energy, so they cannot be controlled; "
+            "train a run that does (`--set system.prosody=true` where it has that setting)",
             code="E-MODEL-PROSODY",
         )
     if any(one.rate != 1 for one in asked) and not getattr(dubber.model, "CONTROLS_RATE", True):
         raise UsageError(
-            f"a {dubber.system} says its words when the lips do, so no rate can be asked of it",
+            f"a {dubber.system} times its words by the lips, so its rate cannot be controlled",
             code="E-MODEL-RATE",
         )
     spoken: dict[int, SpokenLine] = {}
@@ -189,31 +196,37 @@ def synthesise(
                 plain = batch.control._replace(energy=torch.zeros_like(batch.control.energy))
                 as_before = dubber.model(batch._replace(control=plain).to(device))
         for row, number in enumerate(numbers):
-            said = _spoken(output, row, lines[number], dubber.scaler)
+            take = _spoken(output, row, lines[number], dubber.scaler)
             if as_before is not None and asked[number].energy:
                 before = _spoken(as_before, row, lines[number], dubber.scaler)
-                said = _as_loud(said, before.mel, asked[number].energy)
-            spoken[number] = said
+                take = _as_loud(take, before.mel, asked[number].energy)
+            spoken[number] = take
     return [spoken[number] for number in range(len(lines))]
 
 
 def reads_emotion(model: nn.Module) -> bool:
-    """Whether a line's emotion vectors change what a system says."""
+    """Whether a system reads the emotion vectors of an utterance."""
     return any(getattr(model, part, None) is not None for part in ("graphs", "booster"))
 
 
 def predicts_prosody(model: nn.Module) -> bool:
-    """Whether a system decodes along pitch and energy of its own, on the scale of its features."""
+    """Whether a system predicts pitch and energy, on the scale of its features."""
     settings = (getattr(model.config, name, True) for name in ("prosody", "voicing"))
     return bool(getattr(model, "PREDICTS_PROSODY", True) and all(settings))
 
 
-def _as_loud(said: SpokenLine, before: FloatArray, decibels: float) -> SpokenLine:
-    """A line made exactly so much louder than it was: a decoder follows its energy only in part."""
+def _as_loud(spoken: SpokenLine, before: FloatArray, decibels: float) -> SpokenLine:
+    """Apply a gain so that the mel reaches the requested energy change.
+
+    A decoder follows the energy control only in part.
+
+    Args:
+        before: (T, C) mel of the same utterance without the energy control.
+    """
     speech = level_of(before) > level_of(before).max() - SPEECH
-    moved = float((level_of(said.mel) - level_of(before))[speech].mean())
+    moved = float((level_of(spoken.mel) - level_of(before))[speech].mean())
     missing = decibels * math.log(10) / 20 - moved
-    return replace(said, mel=(said.mel + np.float32(missing)).astype(np.float32))
+    return replace(spoken, mel=(spoken.mel + np.float32(missing)).astype(np.float32))
 
 
 def level_of(mel: FloatArray) -> FloatArray:
@@ -223,7 +236,7 @@ def level_of(mel: FloatArray) -> FloatArray:
 
 
 def _control(asked: Sequence[VoiceControl], scaler: FeatureScaler) -> Control:
-    """Controls on the scales on which a system sees pitch and energy."""
+    """Convert controls to the scales of the system's pitch and energy."""
     scale = scaler.scales.get("log_energy")
     per_db = math.log(10) / 20 / (1.0 if scale is None else float(scale.deviation[0]))
     return Control(

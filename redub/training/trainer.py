@@ -1,4 +1,4 @@
-"""Train a system on lines, stop at any moment, go on as if nothing had happened.
+"""Train a system on utterances; a stopped run resumes with the same results.
 
 Reads arrays only. Writes ``checkpoints/`` (see ``checkpoint.py``) and ``metrics.jsonl``, one row
 per step and per validation, under the run's directory.
@@ -25,7 +25,6 @@ from redub.model.registry import reads_context, system
 from redub.model.systems.dsu_avo import DSUAVO
 from redub.training import checkpoint
 from redub.training.data.batching import chosen, collate, recorded_frames, widths_of
-from redub.training.data.lines import FeatureScaler
 from redub.training.drift import drift
 from redub.training.epoch_plan import EpochPlan, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport
@@ -49,10 +48,8 @@ from redub.training.validation import validation_losses
 
 log = logging.getLogger(__name__)
 
-MOST_MEASURED = 20_000  # lines that the scales are fitted on, spread evenly
-
-
-MOST_COMPARED = 500  # lines that are looked at for drift
+MOST_MEASURED = 20_000  # utterances for fitting the scales, spread evenly
+MOST_COMPARED = 500  # utterances for the check of drift
 
 
 def train(
@@ -70,19 +67,21 @@ def train(
     Args:
         max_steps: total steps, those before a resume included.
         max_seconds: wall time of this call.
-        resume: go on from the newest whole checkpoint; False removes what is there; a checkpoint's
-            folder goes on from that one, and what came later in this run is removed.
-        start_from: weights of another run that a new run starts with; a resumed run ignores them.
+        resume: True: go on from the newest intact checkpoint. False: remove all checkpoints and
+            start anew. A checkpoint's folder: go on from it and remove later checkpoints of the
+            run.
+        start_from: weights of another run, for a new run.
         replicas: the processes that train together; only the first writes.
 
     Raises:
-        ConfigError: nothing to train on, no limit, or ``run_dir`` belongs to another config.
-        RedubError: the loss stopped being finite (the message names the clips).
+        ConfigError: no recorded utterance, no limit, a run with other settings or features, or
+            ``start_from`` for a resumed run.
+        RedubError: a loss is not finite (the message names the clips).
     """
     if max_steps is None and max_seconds is None:
-        raise ConfigError("training wants max_steps or max_seconds, or it would never end")
+        raise ConfigError("training needs max_steps or max_seconds, or it would never end")
     check_replicas(job.config, replicas.count)
-    # The caller's random state is left as it was: a run depends on its seed and nothing else.
+    # A run depends on its seed alone; the caller's random state stays unchanged.
     devices = [torch.device(job.device)] if job.device != "cpu" else []
     with torch.random.fork_rng(devices=devices):
         run = _Run(job, callbacks or TrainCallbacks(), replicas)
@@ -90,14 +89,16 @@ def train(
             with run.saver:
                 run.start(resume=resume, start_from=start_from)
                 return run.until(max_steps, max_seconds)
-        except torch.OutOfMemoryError as error:  # elsewhere than in a step, which tries again
+        except (
+            torch.OutOfMemoryError
+        ) as error:  # outside of a step; a step is repeated with smaller batches
             raise OutOfMemoryError(
                 f"no memory left: {error}; set training.batching.frames_per_batch lower"
             ) from error
 
 
 class _Run:
-    """One training run: its lines, its learner, and where in the data it is."""
+    """One training run: its utterances, its learner, and its position in the data."""
 
     def __init__(self, job: TrainJob, callbacks: TrainCallbacks, replicas: Replicas) -> None:
         self.job, self.callbacks, self.replicas = job, callbacks, replicas
@@ -107,7 +108,7 @@ class _Run:
         self.numbers = [number for number, count in enumerate(frames) if count]
         if not self.numbers:
             raise ConfigError(
-                f"none of {len(job.lines_train)} training lines has both a mel and durations"
+                f"none of {len(job.lines_train)} training utterances has both a mel and durations"
             )
         self.plan = EpochPlan(
             [frames[number] for number in self.numbers],
@@ -121,7 +122,7 @@ class _Run:
         self.validated_step = -1
 
     def start(self, *, resume: bool | Path, start_from: Pretrained | None) -> None:
-        """Build the model, or load a checkpoint."""
+        """Build the model, or load a checkpoint; then remove the files that it replaces."""
         snapshot = self._snapshot(resume, start_from)
         torch.manual_seed(self.config.seed)
         if snapshot is None:
@@ -158,8 +159,8 @@ class _Run:
         else:
             self._solve(model)
         self.first_step = self.learner.step
-        # All that could be refused was: from here on what is given up may go.
-        self.replicas.wait()  # nobody writes before everybody has read
+        # Nothing can be refused any more, so old checkpoints may be removed now.
+        self.replicas.wait()  # all processes have read the checkpoint before one writes
         if self.replicas.is_first:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             if resume is not True:
@@ -171,32 +172,32 @@ class _Run:
     def _snapshot(
         self, resume: bool | Path, start_from: Pretrained | None
     ) -> checkpoint.Snapshot | None:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume from; None for a new run."""
         root = self.run_dir / CHECKPOINTS
         if resume is False:
             return None
         snapshot = checkpoint.newest(root) if resume is True else checkpoint.read(Path(resume))
         if snapshot is not None and start_from is not None:
             raise ConfigError(
-                f"{self.run_dir.name} has learnt for {snapshot.step} steps already; weights of "
+                f"{self.run_dir.name} was trained for {snapshot.step} steps already; weights of "
                 "another run are for a new one. Give it another name, or do not resume",
                 code="E-RUN-STARTED",
             )
         return snapshot
 
     def _give_up(self, step: int, kept: bool | Path) -> None:
-        """Remove what came after a step; ``kept`` is the checkpoint that the run goes on from."""
+        """Remove the checkpoints from a step on, except ``kept``, from which the run is resumed."""
         for directory in checkpoint.steps_in(self.run_dir / CHECKPOINTS):
             is_kept = isinstance(kept, Path) and directory.samefile(kept)
             if not is_kept and checkpoint.step_of(directory) >= step:
                 checkpoint.remove(directory)
 
     def _fitted(self, most: int = MOST_MEASURED) -> FeatureScaler:
-        """The scale of the training lines, measured on at most so many, spread evenly."""
+        """The scales of the training set, fitted on at most ``most`` utterances, spread evenly."""
         return FeatureScaler.fit(self.lines[number] for number in self._spread(most))
 
     def _spread(self, most: int) -> Sequence[int]:
-        """At most so many of the training lines, evenly."""
+        """Numbers of at most ``most`` training utterances, spread evenly."""
         return self.numbers[:: -(-len(self.numbers) // most)]
 
     def _warn_of_drift(self, trained: str) -> None:
@@ -204,10 +205,10 @@ class _Run:
             log.warning("%s, against %s", sentence, trained)
 
     def until(self, max_steps: int | None, max_seconds: float | None) -> TrainReport:
-        """Step until a limit is reached, then leave a checkpoint."""
+        """Train until a limit or a stop, then write a checkpoint."""
         began = time.monotonic()
         report: StepReport | None = None
-        stopped = False  # whoever ends us waits for the checkpoint, not for a validation
+        stopped = False  # after a stop, a checkpoint is written but no validation is run
         with self._metrics() as metrics:
             while not self._done(began, max_steps, max_seconds):
                 report = self._next_step()
@@ -222,7 +223,7 @@ class _Run:
                 if self.callbacks.progress is not None:
                     self.callbacks.progress(report)
                 self.saver.check()
-                # Not after the last step: that is validated, and the run is complete.
+                # A stop in the last step is ignored: the run is complete and is validated.
                 is_last = self._done(began, max_steps, max_seconds)
                 if stopped := not is_last and self.replicas.any_(self.callbacks.stop()):
                     break
@@ -259,7 +260,7 @@ class _Run:
         return self.replicas.any_(time.monotonic() - began >= max_seconds)
 
     def _metrics(self) -> IO[str]:
-        """Where rows go; the first process alone keeps them."""
+        """The open metrics file; the null device in all processes but the first."""
         path = self.run_dir / METRICS if self.replicas.is_first else Path(os.devnull)
         return path.open("a", encoding="utf-8")
 
@@ -276,7 +277,7 @@ class _Run:
             return self._step()
 
     def _solve(self, model: torch.nn.Module) -> None:
-        """Solve once for what is not learnt by steps: units of sound, and the base mel."""
+        """Fit the parts that are not trained by gradients: units of sound, and the base mel."""
         if isinstance(model, DSUAVO):
             lines = [self.lines[number] for number in self._spread(MOST_MEASURED)]
             units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
@@ -312,7 +313,7 @@ class _Run:
         return report
 
     def _halve(self, error: OutOfMemoryError) -> None:
-        """From here on, and after every resume, batches have half the frames and lines."""
+        """Halve all later batches, also after a resume; raise ``error`` the second time."""
         if not self.plan.halve():
             raise error
         budget = self.config.batching.frames_per_batch
@@ -327,7 +328,7 @@ class _Run:
             torch.cuda.empty_cache()
 
     def _validate(self) -> dict[str, Any]:
-        """Mean losses over the validation lines, with the averaged weights, as a metrics row."""
+        """Mean losses on the validation utterances, with averaged weights, as a metrics row."""
         step = self.validated_step = self.learner.step
         if not self.replicas.is_first:
             return {}
@@ -345,7 +346,7 @@ class _Run:
         if not math.isfinite(sums["loss"]):
             raise RedubError(
                 f"the validation loss is {sums['loss']} after step {step}; the last checkpoint is "
-                "as it was. Lower the schedule's multiplier",
+                "intact. Lower the schedule's multiplier",
                 code="E-TRAIN-NAN",
             )
         self.validation_loss = sums["loss"]

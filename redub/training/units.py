@@ -1,7 +1,7 @@
-"""Units of sound: clusters of a frame-level feature of the training lines.
+"""Units of sound: clusters of a frame-level audio feature of the training utterances.
 
-Source: DSU-AVO (arXiv:2306.17005), section 3.1, k-means; the feature is whatever ``local_audio`` is
-in the project. K-means is scikit-learn's.
+Source: DSU-AVO (arXiv:2306.17005), section 3.1, k-means; the feature is the project's
+``local_audio``. K-means is scikit-learn's.
 Letters: N rows, W width.
 """
 
@@ -18,24 +18,24 @@ from redub.core.errors import ConfigError
 from redub.training.data.lines import DubbingLine, FeatureScaler
 
 MOST_ROWS = 200_000
-NOWHERE = 1e6  # a cluster that nothing is near
+NOWHERE = 1e6  # value of an unused centroid, far from all rows
 
 
 def fit_units(
     lines: Sequence[DubbingLine], scaler: FeatureScaler, count: int, *, seed: int
 ) -> Tensor:
-    """Centroids (count, W) on the standardised scale.
+    """Fit centroids (count, W) of standardised rows.
 
-    Rows are drawn evenly from all lines where there are more than ``MOST_ROWS``. With fewer
-    different rows than clusters the others lie far away, so that no line is ever told by them.
+    Of more than ``MOST_ROWS`` rows, an even selection is used. If there are fewer different rows
+    than clusters, the other centroids lie far away, so no row is ever assigned to them.
 
     Raises:
-        ConfigError: no line has the feature.
+        ConfigError: no utterance has the feature.
     """
     known = [line.sound for line in lines if line.sound is not None and len(line.sound)]
     if not known:
         raise ConfigError(
-            "no training line has the feature local_audio, so there is nothing to make units of; "
+            "no training utterance has the feature local_audio, so units cannot be computed; "
             "run `redub extract`",
             code="E-STAGE-LINES",
         )

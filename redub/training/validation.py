@@ -1,4 +1,4 @@
-"""Losses over the validation lines, with the averaged weights."""
+"""Losses on the validation utterances, with the averaged weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def validation_losses(
     widths: FeatureWidths,
     device: str,
 ) -> dict[str, float]:
-    """Mean losses over the recorded lines; empty where no line has a recording.
+    """Mean losses over the recorded utterances; empty if no utterance has a recording.
 
     Returns:
         ``loss``, the weighted sum, and every unweighted term by its name.

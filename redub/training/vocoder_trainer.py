@@ -1,8 +1,11 @@
-"""Train a HiFi-GAN on recorded lines, stop at any moment, go on as if nothing had happened.
+"""Train a HiFi-GAN on recordings; a stopped run resumes with the same results.
 
 Reads arrays only. Writes ``checkpoints/`` (see ``checkpoint.py``) and ``metrics.jsonl`` under the
-run's directory. Source: HiFi-GAN (arXiv:2010.05646), sections 2.4 and 3.3: least-squares critics,
-feature matching times 2, mel distance times 45, AdamW(0.8, 0.99), rate times 0.999 per epoch.
+run's directory.
+
+Source: HiFi-GAN (arXiv:2010.05646), sections 2.4 and 3.3: least-squares discriminators, feature
+matching times 2, mel distance times 45, AdamW(0.8, 0.99), learning rate times 0.999 per epoch.
+Letters: B batch, S samples.
 """
 
 from __future__ import annotations
@@ -37,17 +40,22 @@ from redub.training.run_files import CHECKPOINTS, METRICS, append_row, cut_back,
 
 log = logging.getLogger(__name__)
 
-MOST_VALIDATED_FRAMES = 1000  # of one held-out line: ten seconds at 16 kHz
-HARMLESS = ("keep_last", "keep_best", "checkpoint_every")  # a run goes on when these change
+MOST_VALIDATED_FRAMES = 1000  # of one held-out recording: ten seconds at 16 kHz
+HARMLESS = (
+    "keep_last",
+    "keep_best",
+    "checkpoint_every",
+)  # a run may be resumed with other values of these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocoderTrainingConfig:
-    """How a vocoder is trained; the defaults are the published ones.
+    """How a vocoder is trained; defaults as published.
 
-    ``segment_samples`` are rounded down to whole frames. ``learning_rate_decay`` is per epoch.
-    ``loss_fmax_hz``: up to where the mel of the loss hears; 0 for half the sample rate, as
-    published. ``validate_every`` and ``checkpoint_every`` count steps; what is saved is measured.
+    ``segment_samples`` is rounded down to whole frames. ``learning_rate_decay`` is per epoch.
+    ``loss_fmax_hz``: upper frequency of the mel in the loss; 0 for half the sample rate, as
+    published. ``validate_every`` and ``checkpoint_every`` count steps; before each checkpoint the
+    run is validated too.
     """
 
     batch: int = 16
@@ -68,22 +76,24 @@ class VocoderTrainingConfig:
     def __post_init__(self) -> None:
         for name in ("batch", "validate_every", "checkpoint_every", "keep_last", "keep_best"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} wants at least 1", code="E-CFG-VALUE")
+                raise ConfigError(f"training.{name} must be at least 1", code="E-CFG-VALUE")
         for name in ("seed", "weight_decay", "mel_weight", "feature_weight", "loss_fmax_hz"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"training.{name} wants a number from 0", code="E-CFG-VALUE")
+                raise ConfigError(
+                    f"training.{name} must be a finite number >= 0", code="E-CFG-VALUE"
+                )
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError("training.betas wants two numbers in [0, 1)", code="E-CFG-VALUE")
+            raise ConfigError("training.betas needs two numbers in [0, 1)", code="E-CFG-VALUE")
         if not (self.learning_rate > 0 and 0 < self.learning_rate_decay <= 1):
             raise ConfigError(
-                "training wants learning_rate > 0 and learning_rate_decay in (0, 1]",
+                "training needs learning_rate > 0 and learning_rate_decay in (0, 1]",
                 code="E-CFG-VALUE",
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocoderPlan:
-    """All that says what a vocoder run learns; the audio settings are the generator's."""
+    """All settings of a vocoder run; the audio settings are part of the generator's."""
 
     generator: HifiGanConfig
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -91,7 +101,7 @@ class VocoderPlan:
 
     @property
     def frames(self) -> int:
-        """Mel frames of one piece."""
+        """Mel frames of one training segment."""
         return self.training.segment_samples // self.generator.audio.hop_samples
 
     def __post_init__(self) -> None:
@@ -104,13 +114,13 @@ class VocoderPlan:
             )
         if max(self.discriminators.periods) > self.training.segment_samples // 2:
             raise ConfigError(
-                f"discriminators.periods reach {max(self.discriminators.periods)}; a piece has "
+                f"discriminators.periods reach {max(self.discriminators.periods)}; a segment has "
                 f"{self.training.segment_samples} samples",
                 code="E-CFG-VALUE",
             )
         if self.frames * audio.hop_samples <= audio.n_fft:
             raise ConfigError(
-                f"training.segment_samples is {self.training.segment_samples}; a piece must be "
+                f"training.segment_samples is {self.training.segment_samples}; a segment must be "
                 f"longer than one analysis window of {audio.n_fft}",
                 code="E-CFG-VALUE",
             )
@@ -118,11 +128,11 @@ class VocoderPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocoderReport:
-    """What one call of :func:`train_vocoder` did.
+    """The result of one call of :func:`train_vocoder`.
 
     ``first_mel_l1`` and ``last_mel_l1``: mean absolute log-mel difference between vocoded and
-    recorded held-out lines, before the run's first step and last. ``stopped``: ``stop`` ended it
-    before its last step.
+    recorded held-out utterances, before the run's first step and at the last validation.
+    ``stopped``: ``stop`` ended the call before its last step.
     """
 
     first_step: int
@@ -140,7 +150,11 @@ class VocoderReport:
 
 @dataclass(frozen=True, slots=True)
 class VocoderStep:
-    """Figures of one step; ``mel_l1`` is in nepers, not weighted."""
+    """Unweighted losses of one step; ``mel_l1`` is in nepers.
+
+    ``features``: feature matching. ``deception``: adversarial loss of the generator. ``critics``:
+    loss of the discriminators.
+    """
 
     step: int
     mel_l1: float
@@ -153,6 +167,20 @@ class VocoderStep:
 Progress = Callable[[VocoderStep], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderCallbacks:
+    """Functions that a vocoder run calls.
+
+    ``progress``: after every step. ``stop``: after every step; True ends the call with a
+    checkpoint. ``began``: once, with the step that the run goes on from, when nothing can be
+    refused any more.
+    """
+
+    progress: Progress = lambda step: None
+    stop: Callable[[], bool] = lambda: False
+    began: Callable[[int], None] = lambda step: None
+
+
 def train_vocoder(
     recordings: Sequence[Recording],
     held_out: Sequence[Recording],
@@ -163,36 +191,33 @@ def train_vocoder(
     max_steps: int,
     resume: bool = True,
     device: str = "cpu",
-    progress: Progress = lambda step: None,
-    stop: Callable[[], bool] = lambda: False,
-    began: Callable[[int], None] = lambda step: None,
+    callbacks: VocoderCallbacks | None = None,
 ) -> VocoderReport:
-    """Train, or go on training, until ``max_steps`` in all; a checkpoint is left in any case.
+    """Start or resume a run and train until ``max_steps`` in all; ends with a checkpoint.
 
     Args:
-        held_out: lines whose mel distance is measured; nothing is learned from them.
-        keys: what mels and sound were made with; a run is not continued under others.
-        resume: go on from the newest whole checkpoint; False removes what is there.
-        stop: asked after every step; True ends the call with a checkpoint.
-        began: called once with the step it goes on from, when nothing can be refused any more.
+        held_out: recordings for validation, not for training.
+        keys: feature keys of mels and sound; a run is not resumed under other keys.
+        resume: go on from the newest intact checkpoint; False removes all checkpoints.
 
     Raises:
-        ConfigError: no line to learn from, or the run was begun with other settings or features.
+        ConfigError: no recording to train on, or the run has other settings or feature keys.
         RedubError: E-TRAIN-NAN, a loss is not finite (the message names the clips).
     """
     usable = [line for line in recordings if line.frames(plan.generator.audio)]
     if not usable:
-        raise ConfigError("no training line has both mel and sound", code="E-STAGE-LINES")
+        raise ConfigError("no training clip has both mel and sound", code="E-STAGE-LINES")
+    callbacks = callbacks or VocoderCallbacks()
     devices = [torch.device(device)] if device != "cpu" else []
-    with torch.random.fork_rng(devices=devices):  # the caller's random state is left as it was
+    with torch.random.fork_rng(devices=devices):  # leaves the caller's random state unchanged
         run = _Run(usable, held_out, plan, run_dir, keys, device)
         with run.saver:
-            run.start(resume, began)
-            return run.until(max_steps, progress, stop)
+            run.start(resume, callbacks.began)
+            return run.until(max_steps, callbacks.progress, callbacks.stop)
 
 
 class _Run:
-    """One run: its networks, its optimisers, and where in the data it is."""
+    """One run: its networks, its optimisers, and its position in the data."""
 
     def __init__(
         self,
@@ -229,10 +254,14 @@ class _Run:
             weight_decay=training.weight_decay,
         )
 
-    # -- beginning and ending
+    # -- start and end
 
     def start(self, resume: bool, began: Callable[[int], None]) -> None:
-        """Take up the newest checkpoint, or begin."""
+        """Resume from the newest checkpoint, or start a new run.
+
+        Raises:
+            ConfigError: E-RUN-CHANGED, the checkpoint has other settings or feature keys.
+        """
         root = self.run_dir / CHECKPOINTS
         snapshot = checkpoint.newest(root) if resume else None
         if snapshot is not None:
@@ -273,7 +302,7 @@ class _Run:
         log.info("Training goes on from step %d", snapshot.step)
 
     def until(self, max_steps: int, progress: Progress, stop: Callable[[], bool]) -> VocoderReport:
-        """Step until the limit, then leave a checkpoint."""
+        """Train until ``max_steps`` or ``stop``, then write a checkpoint."""
         began = time.monotonic()
         training, stopped = self.plan.training, False
         with (self.run_dir / METRICS).open("a", encoding="utf-8") as metrics:
@@ -336,7 +365,7 @@ class _Run:
         return checkpoint.directory_of(root, self.step)
 
     def _measured(self) -> float | None:
-        """The held-out mel distance, if this very step was measured."""
+        """The held-out mel distance, if it was measured at the present step, else None."""
         step, mel_l1 = self.validated
         return mel_l1 if step == self.step and math.isfinite(mel_l1) else None
 
@@ -349,7 +378,7 @@ class _Run:
             "keys": self.keys,
         }
 
-    # -- learning
+    # -- one step
 
     def _next_step(self, metrics: IO[str]) -> VocoderStep:
         batch = self._next_batch()
@@ -386,7 +415,7 @@ class _Run:
         critics = critics_loss(self.critics(real), self.critics(made.detach()))
         self._check(critics, "critics", batch)
         self._descend("critics", critics)
-        # The critics only pass gradients on now; theirs would be thrown away.
+        # Gradients of the discriminators are not needed in the generator's step.
         self.critics.requires_grad_(False)
         with torch.no_grad():
             true = self.critics(real)
@@ -416,16 +445,16 @@ class _Run:
     def _check(self, loss: Tensor, name: str, batch: Pieces) -> None:
         if not math.isfinite(float(loss.detach())):
             is_saved = checkpoint.newest(self.run_dir / CHECKPOINTS) is not None
-            kept = "the last checkpoint is as it was" if is_saved else "nothing was saved yet"
+            kept = "the last checkpoint is intact" if is_saved else "there is no checkpoint yet"
             raise RedubError(
                 f"the {name} loss is {float(loss.detach())} in step {self.step + 1} (clips "
                 f"{', '.join(batch.clip_ids[:3])}, …); {kept}. Lower "
-                "training.learning_rate, or look at these clips",
+                "training.learning_rate, or check these clips",
                 code="E-TRAIN-NAN",
             )
 
     def _validate(self, metrics: IO[str]) -> None:
-        """Mean absolute log-mel difference over held-out lines, a line at a time."""
+        """Measure the mean absolute log-mel difference over held-out recordings, one at a time."""
         audio, distances = self.plan.generator.audio, []
         lines = [
             line for line in self.held_out if line.frames(audio) * audio.hop_samples > audio.n_fft

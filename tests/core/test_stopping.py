@@ -71,7 +71,7 @@ def test_a_second_signal_ends_deferred_work_at_once(name, code):
     os.killpg(process.pid, getattr(signal, name))
     status, said = ended(process)
     assert status == code
-    assert said == ["ended without saving; what was saved before is whole"]
+    assert said == ["ended without saving; earlier saves are intact"]
 
 
 @pytest.mark.parametrize(("later_s", "ends"), [(0.0, []), (0.2, []), (0.3, [130]), (9.0, [130])])

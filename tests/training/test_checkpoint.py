@@ -51,7 +51,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path, cap
     with pytest.raises(IntegrityError, match=file.partition(".")[0]):
         checkpoint.read(path.parent)
     assert checkpoint.newest(tmp_path).step == 1
-    assert "step_00000002 is damaged and was passed over" in caplog.text
+    assert "step_00000002 is damaged and was skipped" in caplog.text
 
 
 @pytest.mark.parametrize("manifest", [None, b"", b"{", b"{}", b'{"sha256": {}, "step": 2}'])

@@ -69,7 +69,7 @@ def test_another_run_starts_with_them_and_on_their_scale(file, tmp_path):
 
 def test_a_resumed_run_does_not_start_again(file, tmp_path):
     go(tmp_path, 4)
-    with pytest.raises(ConfigError, match="has learnt for 4 steps already") as raised:
+    with pytest.raises(ConfigError, match="was trained for 4 steps already") as raised:
         go(tmp_path, 5, start_from=read_weights(file))
     assert raised.value.code == "E-RUN-STARTED"
 
@@ -117,7 +117,7 @@ def test_drifted_features_are_named_and_others_are_not():
     shifted = [replace(line, lips=line.lips + 5) for line in lines]
     (said,) = drift(trained, FeatureScaler.fit(shifted))
     assert "'lips'" in said
-    assert "deviations off" in said
+    assert "deviations away" in said
     wide = [replace(line, speaker_vector=line.speaker_vector * 9) for line in lines]
     assert any("'speaker'" in sentence for sentence in drift(trained, FeatureScaler.fit(wide)))
     blind = [replace(line, lips=None) for line in lines]

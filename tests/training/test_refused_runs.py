@@ -82,7 +82,7 @@ def test_starting_over_is_refused_before_anything_is_removed(run, whole, tmp_pat
     with pytest.raises(ModelRefusedError, match=r"model\.width"):
         go(run, 2, resume=False, start_from=weights, model=replace(SMALL, width=24))
     assert steps(run) == [2, 4, 6]
-    with pytest.raises(ConfigError, match="has learnt for 6 steps already"):
+    with pytest.raises(ConfigError, match="was trained for 6 steps already"):
         go(run, 8, start_from=weights)
     report = go(run, 2, resume=False, start_from=weights)
     assert steps(run) == [2]
@@ -111,7 +111,7 @@ def test_a_manifest_that_lies_is_passed_over(run, caplog, changes):
     with caplog.at_level(logging.WARNING):
         report = go(run, 6)
     assert report.first_step == 4
-    assert any("passed over" in row.message for row in caplog.records)
+    assert any("was skipped" in row.message for row in caplog.records)
     assert checkpoint.best(run / "checkpoints").name == "step_00000006"
 
 

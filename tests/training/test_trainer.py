@@ -161,7 +161,7 @@ def test_lines_without_a_recording_are_counted_not_trained_on(
     report = train([*unspoken, make_line(5)], [], quick, tmp_path, **settings)
     assert (report.lines, report.lines_without_recording) == (1, 3)
     assert report.validation_loss is None
-    with pytest.raises(ConfigError, match="none of 3 training lines"):
+    with pytest.raises(ConfigError, match="none of 3 training utterances"):
         train(unspoken, [], quick, tmp_path / "other", **settings)
 
 

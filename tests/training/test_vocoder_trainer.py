@@ -25,7 +25,12 @@ from redub.model.vocoder.mel_spectrum import LOG_FLOOR, MelSpectrum
 from redub.model.vocoder.weight_norm import folded
 from redub.training import checkpoint
 from redub.training.data.recordings import Recording, epoch_order, pieces, whole
-from redub.training.vocoder_trainer import VocoderPlan, VocoderTrainingConfig, train_vocoder
+from redub.training.vocoder_trainer import (
+    VocoderCallbacks,
+    VocoderPlan,
+    VocoderTrainingConfig,
+    train_vocoder,
+)
 
 AUDIO = AudioSpec(
     sample_rate_hz=8000, n_fft=128, hop_samples=32, win_samples=128, mel_channels=20, fmax_hz=4000.0
@@ -224,7 +229,7 @@ def test_14_steps_are_7_and_7_bit_for_bit(run, tmp_path):
 
 def test_a_stop_leaves_a_checkpoint_and_a_call_with_nothing_to_do_changes_nothing(run, tmp_path):
     asked = iter([False, False, True])
-    report = run("stopped", 20, stop=lambda: next(asked))
+    report = run("stopped", 20, callbacks=VocoderCallbacks(stop=lambda: next(asked)))
     assert report.last_step == 3
     assert checkpoint.read(report.checkpoint).step == 3
     run("stopped", 4)

@@ -33,6 +33,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.training.data.recordings import Recording
 from redub.training.vocoder_trainer import (
+    VocoderCallbacks,
     VocoderPlan,
     VocoderReport,
     VocoderStep,
@@ -177,9 +178,11 @@ def train_project_vocoder(
             max_steps=steps,
             resume=resume,
             device=device,
-            progress=lambda step: progress(step.step, steps, speed.after(step)),
-            stop=lambda: bool(signalled()),
-            began=began,
+            callbacks=VocoderCallbacks(
+                progress=lambda step: progress(step.step, steps, speed.after(step)),
+                stop=lambda: bool(signalled()),
+                began=began,
+            ),
         )
         if not report.stopped:
             _describe(project, folder, plan, report, [clips[line.clip_id] for line in recordings])

@@ -1,9 +1,9 @@
-"""Keys: what a feature's numbers depend on, as one digest that changes when they may change.
+"""Feature keys: one digest of everything that a feature's numbers depend on.
 
-``key`` of a feature = its maker, version, frozen config, weight digests, versions of the
-libraries that compute it, and the keys of the features it reads. ``input digest`` of a row = the
-part of the clip it depends on: source bytes, time span and decoder for media, the words for text.
-Batch size, worker count, scheduler and device are in neither.
+The ``key`` of a feature covers its backend, version, frozen config, weight digests, versions of the
+libraries that compute it, and the keys of the features it reads. The ``input digest`` of a row
+covers the part of the clip that the row depends on: source bytes, time span and decoder for media,
+the words for text. Batch size, worker count, scheduler and device are in neither.
 """
 
 from __future__ import annotations
@@ -49,12 +49,11 @@ COMPUTING_LIBRARIES = (
 
 NETWORK_LIBRARIES = ("torch", "transformers", "tokenizers", "funasr", "kaldi-native-fbank")
 
-
 SCHEMA = "schema.json"
 
 
 def key_folder(project: Project, name: str, key: str) -> Path:
-    """Where the rows of a feature under one key lie."""
+    """The folder that holds the rows of a feature under one key."""
     return project.root / "features" / name / key
 
 
@@ -72,47 +71,55 @@ class FeatureKey:
     uses_text: bool
 
     def input_digest(self, clip: Clip) -> str:
-        """The digest of what this feature's row depends on in ``clip``."""
+        """The digest of the parts of ``clip`` that this feature's row depends on."""
         return row_digest(media_digest(clip), text_digest(clip), self.uses_media, self.uses_text)
 
 
 def media_digest(clip: Clip) -> str:
-    """Bytes of the source, time span, and the decoder (with version) that reads it."""
+    """Digest of the source's bytes, the time span, and the decoder (with version) that reads it."""
     return digest_of([clip.source_digest, clip.start_frame, clip.end_frame, clip.decoder])
 
 
 def text_digest(clip: Clip) -> str:
+    """Digest of the clip's words."""
     return digest_of(clip.text)
 
 
 def row_digest(media: str, text: str, uses_media: bool, uses_text: bool) -> str:
+    """Join the digests that a row depends on with ``+``; empty if it depends on neither."""
     parts = ([media] if uses_media else []) + ([text] if uses_text else [])
     return "+".join(parts)
 
 
 @dataclass(frozen=True)
 class FeatureKeys:
-    """The keys of all features of a project, reads first."""
+    """The keys of all features of a project; a feature comes after the features it reads."""
 
     project: Project
 
     @property
     def config(self) -> ProjectConfig:
+        """The project's settings."""
         return self.project.config
 
     @cached_property
     def ledger(self) -> Ledger:
+        """The project's weights ledger, read once.
+
+        Raises:
+            IntegrityError: ``models.lock`` is damaged, or a newer redub wrote it.
+        """
         return read_ledger(self.project.root)
 
     @cached_property
     def by_name(self) -> KeyTable:
-        """Every feature's key, worked out when it is asked for."""
+        """Feature to key; each key is computed at its first look-up."""
         config = self.config
         ledger = {name: asdict(entry) for name, entry in self.ledger.entries.items()}
         settings = digest_of(
             [asdict(config.audio), asdict(config.video), config.profile, config.features, ledger]
         )
-        settings = f"{self.project.root} {settings}"  # where committed shapes lie
+        settings = f"{self.project.root} {settings}"  # the folder of committed schemas
         if settings not in _KEYS:
             _KEYS.clear()
             _KEYS[settings] = {}
@@ -120,7 +127,7 @@ class FeatureKeys:
 
     @cached_property
     def lacking(self) -> dict[str, ModelRefusedError]:
-        """Features that cannot be made yet, with what says what to record."""
+        """Features whose weights are not recorded, each with the error that says what to record."""
         lacking = {}
         for name in EXTRACTORS:
             try:
@@ -131,18 +138,19 @@ class FeatureKeys:
 
     @property
     def usable(self) -> list[str]:
-        """Features whose weights, and those of all they read, are recorded; reads first."""
+        """Features whose weights, and the weights of all features they read, are recorded."""
         return [name for name in EXTRACTORS if name not in self.lacking]
 
     @property
     def has_networks(self) -> bool:
-        """Whether any feature comes out of a network."""
+        """Whether a neural network computes any feature of the project."""
         return any(
             issubclass(extractor_class(name, self.maker(name)), ModelExtractor)
             for name in EXTRACTORS
         )
 
     def maker(self, name: str) -> str:
+        """The backend that computes a feature, by the profile and ``[features]``."""
         return maker_of(name, self.config.profile, self.config.features.get(name))
 
     def configured(self, name: str) -> Any:
@@ -157,10 +165,13 @@ class FeatureKeys:
         )
 
     def folders(self, name: str, *, checked: bool) -> dict[str, WeightFolder]:
-        """What a feature reads from outside, by role; ``checked``: their bytes are looked at.
+        """The weight folders of a feature, by role.
+
+        Args:
+            checked: compare the files with the ledger's digests.
 
         Raises:
-            ModelRefusedError: not recorded, gone or changed.
+            ModelRefusedError: the weights are not recorded, or (``checked``) gone or changed.
         """
         wanted = weights_wanted(name, self.configured(name), self.maker(name))
         if checked:
@@ -168,7 +179,14 @@ class FeatureKeys:
         return {role: self.ledger.folder(*entry) for role, entry in wanted.items()}
 
     def make(self, name: str, *, checked: bool = True) -> Extractor:
-        """The extractor of a feature, its weights being what was recorded."""
+        """Build the extractor of a feature.
+
+        Args:
+            checked: compare its weight files with the ledger's digests.
+
+        Raises:
+            ModelRefusedError: the weights are not recorded, or (``checked``) gone or changed.
+        """
         config = self.config
         return make_extractor(
             name,
@@ -181,10 +199,10 @@ class FeatureKeys:
         )
 
     def key(self, name: str, above: Mapping[str, FeatureKey]) -> FeatureKey:
-        """One feature's key, made from the keys of what it reads.
+        """Compute one feature's key from the keys of the features it reads.
 
         Raises:
-            ModelRefusedError: E-MODEL-UNLISTED, it needs weights that are not recorded.
+            ModelRefusedError: E-MODEL-UNLISTED, the feature needs weights that are not recorded.
         """
         extractor = self.make(name, checked=False)
         folders = extractor.folders if isinstance(extractor, WeightUser) else {}
@@ -217,14 +235,18 @@ class FeatureKeys:
         )
 
     def _schema(self, extractor: Extractor, committed: Path) -> FeatureSchema:
-        """The shape of a feature's values, as its rows have it where there are rows."""
+        """The extractor's schema; if its weights are gone, the schema of the committed rows."""
         folders = extractor.folders if isinstance(extractor, WeightUser) else {}
         try:
-            with contextlib.ExitStack() as stack:  # a width may be read from a configuration there
+            with (
+                contextlib.ExitStack() as stack
+            ):  # a schema may read its width from a weight folder
                 for folder in folders.values():
                     stack.enter_context(understood(folder))
                 return extractor.schema
-        except ModelRefusedError:  # moved or gone since: what was committed is there all the same
+        except (
+            ModelRefusedError
+        ):  # the weights were moved or removed; committed rows are still readable
             if not (committed / SCHEMA).is_file():
                 raise
         return FeatureSchema(**read_json(committed / SCHEMA))
@@ -232,9 +254,9 @@ class FeatureKeys:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyTable(Mapping[str, FeatureKey]):
-    """Feature to key, in registry order; a key is made the first time it is asked for.
+    """Feature to key, in registry order; each key is computed at its first look-up.
 
-    So a project in which one network of a profile is recorded can extract what that one gives.
+    A project that has recorded only some weights of a profile can therefore extract those features.
     """
 
     keys_of: FeatureKeys
@@ -248,7 +270,7 @@ class KeyTable(Mapping[str, FeatureKey]):
         return self.made[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in EXTRACTORS  # also where its key cannot be made
+        return name in EXTRACTORS  # also if its key cannot be computed
 
     def __iter__(self) -> Iterator[str]:
         return iter(EXTRACTORS)
@@ -258,7 +280,7 @@ class KeyTable(Mapping[str, FeatureKey]):
 
 
 def media_settings(extractor: Extractor, config: ProjectConfig) -> dict[str, int]:
-    """How large the pictures and how dense the samples are that an extractor is given."""
+    """Settings of the decoded media that an extractor reads: frame size, sample rate in Hz."""
     settings = {}
     if "frames" in extractor.media:
         settings["max_side"] = config.video.max_side
@@ -268,8 +290,8 @@ def media_settings(extractor: Extractor, config: ProjectConfig) -> dict[str, int
 
 
 _KEYS: dict[str, dict[str, FeatureKey]] = {}
-"""The last settings' keys: every stage opens the store anew, and schemas cost building
-extractors."""
+"""Keys under the last used settings, kept because every stage opens the store again and a schema
+needs a built extractor."""
 
 
 @lru_cache(maxsize=2)
@@ -286,7 +308,7 @@ def library_versions(networks: bool) -> dict[str, str]:
 
 
 def differing_fields(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
-    """The dotted names of what differs between two key documents, with both values."""
+    """Dotted names of the fields that differ between two key documents, as ``name old→new``."""
     lines: list[str] = []
     for name in sorted(old.keys() | new.keys()):
         a, b = old.get(name), new.get(name)

@@ -1,8 +1,8 @@
 """The ledger law: listed = committed + quarantined + pending, and no clip twice.
 
-Checked after every stage that commits rows and shown by `redub status`. The three counts come
-from three places (the parts, the quarantine table, the planner), so a clip that fell out of all
-of them, or sits in two, is found.
+The law is checked after every stage that commits rows, and `redub status` shows the counts. They
+come from three places (the parts, the quarantine table, the planner), so the check finds a clip
+that is in none of them or in two.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from redub.core.errors import IntegrityError
 from redub.pipeline.store.keys import FeatureKeys
 from redub.pipeline.store.tables import Store
 
-WHOLE_CLIP = ""  # the quarantine table's "feature" of a clip whose media cannot be used
+WHOLE_CLIP = ""  # column "feature" of the quarantine table if the clip's media cannot be used
 
 
 def with_reads(keys: FeatureKeys, features: Sequence[str]) -> list[str]:
-    """The features asked for and all they read, in registry order (reads first)."""
+    """These features and all features they read, in registry order (inputs first)."""
     wanted: set[str] = set()
     stack = list(features)
     while stack:
@@ -33,7 +33,7 @@ def with_reads(keys: FeatureKeys, features: Sequence[str]) -> list[str]:
 
 
 def pending_features(store: Store, features: Sequence[str]) -> dict[str, list[str]]:
-    """Clip id → features that have no live row and are not quarantined, reads first."""
+    """Clip id → features without a live row that are not quarantined, inputs first."""
     clips = store.clip_frame()
     held = _held(store)
     pending: dict[str, list[str]] = defaultdict(list)
@@ -61,7 +61,7 @@ def _blocked(store: Store, held: pl.DataFrame, name: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """How many live clips of one feature are where; ``nulls`` are committed rows without value."""
+    """One feature's counts of live clips; ``nulls`` are committed rows without a value."""
 
     feature: str
     listed: int
@@ -96,10 +96,10 @@ def ledger(
 
 
 def check_ledger(store: Store, features: Sequence[str]) -> None:
-    """Raise where the law does not hold.
+    """Check the ledger law for some features.
 
     Raises:
-        IntegrityError: a clip is counted twice or not at all (exit 6).
+        IntegrityError: E-INT-LEDGER, a clip is counted twice or not at all (exit 6).
     """
     ids = store.clip_frame()["clip_id"]
     if ids.n_unique() != len(ids):
@@ -108,5 +108,5 @@ def check_ledger(store: Store, features: Sequence[str]) -> None:
     for line in ledger(store, features):
         if line.listed != line.committed + line.quarantined + line.pending:
             raise IntegrityError(
-                f"the ledger of {line.feature} is off: {line}", code="E-INT-LEDGER"
+                f"the counts of {line.feature} do not add up: {line}", code="E-INT-LEDGER"
             )

@@ -1,7 +1,7 @@
-"""One writer per project: the second run is refused with the first one's pid and host.
+"""One writer per project: a second writer is refused, with the pid and host of the first.
 
-The kernel holds the lock (``flock``), so it disappears with the process that held it, however
-that process died; the text inside the file is only there to tell people who it is.
+The kernel holds the lock (``flock``), so it ends with the process that took it, however that
+process ends. The text in the lock file is only for messages.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 from redub.core.durable import storage_errors
 from redub.core.errors import LockedError
 
-TRIES, PAUSE_S = 5, 0.02  # :func:`holder` has the lock for an instant; that refuses nobody
+TRIES, PAUSE_S = 5, 0.02  # :func:`holder` takes the lock for an instant; a writer tries again
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who writes to a project: ``stage`` is a stage's name, ``run`` the run it is about, or ''."""
+    """The process that writes to a project; ``stage`` and ``run`` are empty where not known."""
 
     pid: int
     host: str
@@ -38,13 +38,14 @@ class Holder:
 
 @contextlib.contextmanager
 def project_lock(root: Path, *, stage: str = "", run: str = "") -> Iterator[None]:
-    """Hold the project while its store is written.
+    """Hold the project's lock while its store is written.
 
     Args:
-        stage: what is done, for whoever asks :func:`holder`; ``run`` the run that it is about.
+        stage: name of the stage, which :func:`holder` reports to other processes.
+        run: the training run that the stage works on, if any.
 
     Raises:
-        LockedError: another live run holds it (exit 7).
+        LockedError: another live process holds the lock (exit 7).
     """
     path = _path(root)
     with storage_errors(path):
@@ -66,12 +67,12 @@ def project_lock(root: Path, *, stage: str = "", run: str = "") -> Iterator[None
 
 
 def holder(root: Path) -> Holder | None:
-    """Who writes to a project now; None where nobody does, or has just begun to."""
+    """The process that writes to a project now; None if there is none or it has just started."""
     path = _path(root)
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
-        return None  # nobody wrote here yet
+        return None  # no process has ever written to this project
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -96,8 +97,8 @@ def _taken(handle: int) -> bool:
 
 def _written(path: Path) -> Holder | None:
     try:
-        said = json.loads(path.read_text())
-        known = {field.name: said[field.name] for field in fields(Holder) if field.name in said}
+        stored = json.loads(path.read_text())
+        known = {own.name: stored[own.name] for own in fields(Holder) if own.name in stored}
         return Holder(**known)
     except (OSError, ValueError, TypeError):
         return None

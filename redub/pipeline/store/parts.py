@@ -5,9 +5,9 @@
 
 ``previous`` is the SHA-256 of the record before, so a missing or edited record is noticed. A file
 that no commit names is never read. Records hold no time, pid or host: the same work gives the
-same bytes, which is what the kill tests compare.
+same bytes, and the kill tests compare them.
 
-Parquet does not notice a flipped bit by itself: pages carry checksums and every part is hashed
+Parquet alone does not detect a flipped bit. So pages carry checksums, and every part is hashed
 against its record before its first use in a process.
 """
 
@@ -31,7 +31,7 @@ REPAIR = "`redub cache repair` has it computed again"
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """One part as its commit names it; ``shard`` says which clips it is about."""
+    """One part as its commit names it; ``shard`` names the group of clips in it."""
 
     name: str
     rows: int
@@ -41,6 +41,8 @@ class PartRecord:
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
+    """One commit: its number from 1, its parts, and the SHA-256 of the record before."""
+
     number: int
     parts: tuple[PartRecord, ...]
     previous: str
@@ -57,7 +59,7 @@ class PartTable:
         self._verified: set[str] = set()
 
     def write_part(self, name: str, table: pa.Table, *, shard: str) -> PartRecord:
-        """Write rows to disk without committing them; the same rows give the same bytes."""
+        """Write rows to disk without a commit; the same rows give the same bytes."""
         target = self.root / name
         table = table.cast(self.schema)
         commit_file(
@@ -75,7 +77,7 @@ class PartTable:
         return PartRecord(name, table.num_rows, file_digest(target), shard)
 
     def commit(self, parts: Sequence[PartRecord]) -> CommitRecord:
-        """Make parts exist: one record, all of them or none."""
+        """Commit parts in one record: afterwards all of them are readable, or none."""
         number = len(self.commits()) + 1
         record = CommitRecord(number, tuple(parts), self._last_digest)
         path = self._record_path(number)
@@ -85,7 +87,7 @@ class PartTable:
         return record
 
     def commits(self) -> list[CommitRecord]:
-        """All records in order, their chain checked.
+        """All records in order, after a check of their chain.
 
         Raises:
             IntegrityError: a record is missing, edited, or from a newer redub.
@@ -95,7 +97,7 @@ class PartTable:
         return self._commits
 
     def parts(self) -> list[PartRecord]:
-        """Committed parts in order; one that was committed again counts once, at its last place."""
+        """Committed parts in order; a part committed twice is listed once, at its last place."""
         latest: dict[str, PartRecord] = {}
         for commit in self.commits():
             for part in commit.parts:
@@ -104,9 +106,9 @@ class PartTable:
         return list(latest.values())
 
     def ends_with(self, name: str) -> bool:
-        """Whether the newest commit is of this part: a killed run had come as far as that.
+        """Whether the newest commit holds this part, so that a run need not commit it again.
 
-        An older commit of the same rows says nothing: what came after it may have undone them.
+        An older commit of the same rows does not count: a later one may have replaced them.
         """
         commits = self.commits()
         return bool(commits) and any(part.name == name for part in commits[-1].parts)
@@ -114,7 +116,11 @@ class PartTable:
     def read(
         self, columns: Sequence[str] | None = None, *, shards: Iterable[str] | None = None
     ) -> pa.Table:
-        """Committed rows in commit order, optionally only of some shards.
+        """Committed rows in commit order.
+
+        Args:
+            columns: only these columns; all by default.
+            shards: only rows of these shards; all by default.
 
         Raises:
             IntegrityError: a part is missing or its bytes are not the committed ones.
@@ -133,16 +139,20 @@ class PartTable:
         return schema.empty_table()
 
     def read_one(self, part: PartRecord, columns: Sequence[str] | None) -> pa.Table:
-        """The rows of one committed part."""
+        """The rows of one committed part.
+
+        Raises:
+            IntegrityError: the part is missing or its bytes are not the committed ones.
+        """
         return self._read_part(part, columns)
 
     def is_whole(self, part: PartRecord) -> bool:
-        """Whether a committed part is there with its committed bytes."""
+        """Whether a committed part exists with its committed bytes."""
         path = self.root / part.name
         return path.is_file() and file_digest(path) == part.sha256
 
     def verify(self) -> list[str]:
-        """Read every committed part again; the sentences of what is wrong."""
+        """Read every committed part again; return one sentence per damaged part."""
         self._verified.clear()
         self._commits = None
         wrong = []

@@ -1,7 +1,7 @@
-"""A project: a folder with ``redub.toml`` and, below it, everything redub writes.
+"""A project: a folder with ``redub.toml`` and, below it, everything that redub writes.
 
-The file changes *what* is produced; flags change only *how* it is run. Every key is checked, and
-each stage's key is made from the settings it uses, so a changed setting never meets a stale file.
+The file says *what* is produced; flags only say *how* it is computed. Every key is checked. The key
+of each stage covers the settings that the stage uses, so a changed setting never uses a stale file.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from redub.pipeline.store.settings import FILE_NAME, ProjectConfig, TrainConfig,
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder and its checked settings; picklable, so that workers get it whole."""
+    """A project folder and its checked settings; picklable, for worker processes."""
 
     root: Path
     config: ProjectConfig
 
     @property
     def footage_root(self) -> Path:
+        """The absolute folder of the footage, ``[footage] root``."""
         return (self.root / self.config.footage.root).resolve()
 
 
 def open_project(start: Path) -> Project:
-    """Find ``redub.toml`` in ``start`` or the folders above it, like git does.
+    """Find ``redub.toml`` in ``start`` or the folders above it, and check it.
 
     Raises:
-        ConfigError: there is none, or it is wrong.
+        ConfigError: no such file, or an error in it.
     """
     start = start.resolve()
     for folder in (start, *start.parents):
@@ -56,10 +57,10 @@ def open_project(start: Path) -> Project:
 
 
 def with_profile(project: Project, profile: str) -> Project:
-    """The project under another profile of extractors.
+    """The same project with another profile of extractors.
 
     Raises:
-        ConfigError: there is no such profile, or a maker named in the file is not in it.
+        ConfigError: there is no such profile.
     """
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
@@ -73,7 +74,7 @@ def with_training(
     file: Path | None = None,
     settings: Sequence[str] = (),
 ) -> Project:
-    """The project with other settings of ``[train]``, later ones before earlier ones.
+    """The same project with other settings of ``[train]``: file, then preset, then single settings.
 
     Args:
         preset: ``tiny`` or ``paper``.
@@ -102,7 +103,7 @@ def with_training(
 
 
 def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` with dotted keys as nested tables, later ones before earlier ones.
+    """Parse ``key=value`` settings with dotted keys into nested tables; later ones win.
 
     Raises:
         UsageError: a setting without ``=``.
@@ -120,7 +121,7 @@ def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with some of them changed."""
+    """Nested settings with changes applied, table by table; both inputs stay as they are."""
     both = dict(values)
     for key, change in changes.items():
         old = both.get(key)
@@ -130,7 +131,7 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def _toml_value(text: str) -> Any:
-    """A value as in TOML; bare words are strings."""
+    """Parse a value as TOML; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -142,7 +143,7 @@ name = {name}
 
 [footage]
 root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
-allow_audio_only = false    # true: speech files without picture are clips too
+allow_audio_only = false    # true: speech files without video are clips too
 
 [index]
 k = 3                       # neighbours per modality (paper: 3)
@@ -154,7 +155,11 @@ preset = "tiny"             # tiny | paper
 
 
 def init_project(root: Path) -> Path:
-    """Write a commented ``redub.toml`` and the footage folder; an existing file is kept."""
+    """Write a commented ``redub.toml`` and create the footage folder.
+
+    Raises:
+        ConfigError: the file exists already.
+    """
     from redub.core.durable import commit_bytes, storage_errors
 
     path = root / FILE_NAME

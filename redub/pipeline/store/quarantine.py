@@ -1,4 +1,4 @@
-"""The quarantine as people use it: list what is held, release it for another try."""
+"""The quarantine: list the rows in it, and release them for another try."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ from redub.pipeline.store.writing import writing
 
 
 def held_rows(project: Project) -> list[dict[str, Any]]:
-    """Quarantine rows that still hold, as dictionaries of :data:`QUARANTINE_SCHEMA`."""
+    """Quarantine rows in force, as dictionaries with the columns of :data:`QUARANTINE_SCHEMA`."""
     return Store(project).quarantined().to_dicts()
 
 
 def release(project: Project, clip_ids: Sequence[str]) -> int:
-    """Mark rows as released, so that the next run tries again; returns how many.
+    """Mark quarantine rows as released, so that the next run tries again.
 
-    Nothing is deleted: a release is one more row. Faults found at ingest are released by
-    changing the file or table they are about, which ingest notices by itself.
+    Nothing is deleted: a release adds a row. For a fault found at ingest, change the faulty file or
+    table instead; ingest notices the change.
+
+    Args:
+        clip_ids: clips to release; all if empty.
+
+    Returns:
+        How many rows were released.
 
     Raises:
-        UsageError: a clip id that is not held.
+        UsageError: a clip id that is not quarantined.
     """
     store = Store(project)
     held = store.quarantined()
@@ -36,7 +42,7 @@ def release(project: Project, clip_ids: Sequence[str]) -> int:
         known = set(held["clip_id"])
         for clip_id in clip_ids:
             if clip_id not in known:
-                raise UsageError(f"'{clip_id}' is not set aside; {nearest(clip_id, known)}")
+                raise UsageError(f"'{clip_id}' is not quarantined; {nearest(clip_id, known)}")
         held = held.filter(pl.col("clip_id").is_in(list(clip_ids)))
     if held.is_empty():
         return 0
@@ -50,7 +56,6 @@ def release(project: Project, clip_ids: Sequence[str]) -> int:
 
 
 def run_release(project: Project, clip_ids: Sequence[str]) -> int:
-    """Release quarantined clips for another try."""
-
+    """Hold the project lock and :func:`release` quarantined clips."""
     with writing(project, "release"):
         return release(project, clip_ids)

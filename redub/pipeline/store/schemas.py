@@ -1,4 +1,4 @@
-"""The Arrow schemas of the stored tables, and feature values as columns."""
+"""The Arrow schemas of the stored tables, and the conversion of feature rows to Arrow."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from redub.features.base import FeatureSchema
 
 _CLIP_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 
-
 CLIP_SCHEMA = pa.schema(
     [(f.name, _CLIP_TYPES[str(f.type)]) for f in fields(Clip)]
     + [("start_s", pa.float64()), ("end_s", pa.float64())]
     + [("media_digest", pa.string()), ("text_digest", pa.string()), ("fingerprint", pa.string())]
 )
-
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -32,7 +30,6 @@ SOURCE_SCHEMA = pa.schema(
         ("faults", pa.int64()),
     ]
 )
-
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -52,7 +49,6 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 
-
 NEIGHBOUR_SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -66,7 +62,7 @@ NEIGHBOUR_SCHEMA = pa.schema(
 
 
 def feature_schema(schema: FeatureSchema) -> pa.Schema:
-    """Columns of a feature part: a null value always comes with ``valid`` false and a reason."""
+    """Columns of a feature part; a null value always has ``valid`` false and a reason."""
     return pa.schema(
         [
             ("clip_id", pa.string()),
@@ -80,7 +76,7 @@ def feature_schema(schema: FeatureSchema) -> pa.Schema:
 
 
 class FeatureRow(NamedTuple):
-    """One feature of one clip: a value, or the reason why there is none."""
+    """One feature of one clip: a value, or None and a reason; ``seconds``: the clip's length."""
 
     clip_id: str
     clip_digest: str
@@ -90,7 +86,7 @@ class FeatureRow(NamedTuple):
 
 
 def feature_table(schema: FeatureSchema, rows: Sequence[FeatureRow]) -> pa.Table:
-    """Rows as Arrow, without copying a frame through Python objects."""
+    """Convert feature rows to an Arrow table; numbers are copied as whole arrays."""
     arrow = feature_schema(schema)
     return pa.table(
         {

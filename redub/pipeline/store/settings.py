@@ -19,16 +19,15 @@ from redub.model.vocoder.registry import VOCODERS
 
 FILE_NAME = "redub.toml"
 
-
 SearchTransform = Literal["identity", "speaker_zscore", "whiten", "lda"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FootageConfig:
-    """Where clips come from and what is refused.
+    """Where clips come from, and the limits of one decode.
 
-    ``decoder``: ``auto`` lets decord read the sources it was found to read right; ``pyav`` never
-    does.
+    ``decoder``: ``auto`` uses decord for sources that it reads correctly and PyAV for others;
+    ``pyav`` uses PyAV for all. ``max_clip_s``, ``wall_s``: seconds. ``memory_mib``: MiB.
     """
 
     root: str = "footage"
@@ -42,7 +41,7 @@ class FootageConfig:
     def __post_init__(self) -> None:
         if Path(self.root) in (Path(), Path("..")):
             raise ConfigError(
-                "footage.root is the project itself; name a folder of its own", code="E-CFG-VALUE"
+                "footage.root is the project itself; name another folder", code="E-CFG-VALUE"
             )
 
 
@@ -61,30 +60,28 @@ class StoreConfig:
 
 MOST_NEIGHBOURS = 100
 
-
 MODALITY_FEATURES = {
     "scene": ("scene_emotion", "global_scene"),
     "face": ("face_emotion", "global_face"),
     "text": ("text_emotion",),
     "audio": ("audio_emotion",),
 }
-"""What can stand for a modality: first what the systems are written for, made from words where
-there are two; then what is measured from the picture alone."""
-
+"""Features that a modality may use. The first one is what the systems were designed for (scene and
+face: an embedding of a caption); the second one is computed from the video alone."""
 
 FEATURE_SETTINGS = {"scene": "scene_feature", "face": "face_feature"}
+"""Modality to the setting of ``[index]`` that chooses its feature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
-    """The reference footage library, who may be retrieved, and what becomes a hit.
+    """The reference footage library, which clips may be retrieved, and how hits are chosen.
 
-    ``backend`` to ``segment_rows`` (rows at most in one piece) make the index; the rest is asked
-    at every search, so a change of it needs no new build. ``scene_feature`` and ``face_feature``
-    are searched, packed and given to models; :data:`MODALITY_FEATURES` lists what they may be.
-    Transforms are fitted on the library: that of ``audio`` changes what models are given, the
-    others only what is searched. See
-    :class:`redub.index.policy.Policy` for who may be retrieved and
+    ``backend`` to ``segment_rows`` (most rows of one segment) change the build; the other settings
+    apply at every search and need no new build. ``scene_feature`` and ``face_feature`` are
+    searched, packed and read by models; :data:`MODALITY_FEATURES` lists the legal names. Transforms
+    are fitted on the library: ``audio_transform`` changes what models read, the others only the
+    search. See :class:`redub.index.policy.Policy` for the clips that may be retrieved and
     :class:`redub.index.selection.Selection` for the choice among them.
     """
 
@@ -143,16 +140,16 @@ class IndexConfig:
 
 
 def feature_of(config: IndexConfig) -> dict[str, str]:
-    """Modality, audio too, to the feature that stands for it in the project."""
+    """Modality (scene, face, text, audio) to the feature that the settings choose for it."""
     chosen = {name: getattr(config, setting) for name, setting in FEATURE_SETTINGS.items()}
     return {name: chosen.get(name, known[0]) for name, known in MODALITY_FEATURES.items()}
 
 
 def features_among(names: Container[str]) -> dict[str, str]:
-    """The same of something that was made of features with these names: a build, a run.
+    """Infer each modality's feature from the feature names of a build or a run.
 
-    The first feature of a modality is among them only where it stands for the modality; the others
-    may be there for another reason.
+    The first known feature of a modality wins: it is named only if the modality uses it, while the
+    second one may be named for another reason (as context, for example).
     """
     found = {m: [name for name in known if name in names] for m, known in MODALITY_FEATURES.items()}
     return {modality: own[0] for modality, own in found.items() if own}
@@ -160,13 +157,14 @@ def features_among(names: Container[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run; ``model`` names a line of ``model/registry.py``.
+    """One training run; ``model`` is a name of ``model/registry.py``.
 
     ``system`` overrides single keys of the model's preset, ``training`` of the training preset;
-    both are checked against their dataclasses before anything runs. ``timbres`` is how many other
-    lines of the same voice a line may take its timbre prompt from. ``frames``: how a pack stores
-    features with many rows per clip (vectors are kept as extracted). ``samples``: lines that are
-    spoken and drawn at every validation. ``tensorboard``: write its event files beside the metrics.
+    both are checked against their dataclasses before anything runs. ``timbres``: number of
+    reference mels, from other utterances of the same voice. ``frames``: dtype in which a pack
+    stores frame features (vectors are kept as extracted). ``samples``: utterances that are
+    synthesised and plotted at every validation. ``tensorboard``: also write TensorBoard event
+    files.
     """
 
     model: str = "authentic_dubber"
@@ -195,6 +193,11 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
+    """How runs are evaluated.
+
+    ``asr``: transcribe the takes for the word error rate. ``bootstrap``: resamples of an interval.
+    """
+
     split: Literal["train", "validation", "test"] = "test"
     asr: bool = True
     bootstrap: int = 2000
@@ -202,10 +205,10 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocoderConfig:
-    """What makes mels audible; ``name`` is a line of ``model/vocoder/registry.py``.
+    """The vocoder; ``name`` is a name of ``model/vocoder/registry.py``.
 
-    ``weights``: an entry of ``models.lock``, by default the one called as the vocoder. ``run``: a
-    vocoder that was trained in this project instead. griffin_lim needs neither.
+    ``weights``: an entry of ``models.lock``, by default the entry with the vocoder's name. ``run``:
+    instead, a vocoder that was trained in this project. griffin_lim needs neither.
     """
 
     name: str = "griffin_lim"
@@ -232,6 +235,11 @@ class VocoderConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectConfig:
+    """All settings of ``redub.toml``, checked.
+
+    ``profile`` and ``features`` are ``[features]``: the profile, and single settings by feature.
+    """
+
     name: str = "project"
     audio: AudioSpec = field(default_factory=AudioSpec)
     video: VideoSpec = field(default_factory=VideoSpec)
@@ -247,7 +255,10 @@ class ProjectConfig:
 
 
 def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
-    """Check a project file.
+    """Parse and check a project file.
+
+    Args:
+        where: name of the file in messages.
 
     Raises:
         ConfigError: not TOML, an unknown key (with the nearest known one), a bad value.

@@ -1,7 +1,9 @@
-"""The store: every table of a project, and the rule which rows of it are live.
+"""The store: every table of a project, and the rule that says which of their rows are live.
 
-Nothing is overwritten. A changed clip gets a new row in a later commit; of several rows about
-the same thing the latest commit's is live, and `gc` may remove what no live row needs.
+Nothing is overwritten. A changed clip gets a new row in a later commit. Of several rows with the
+same id, the row of the latest commit is live.
+
+Letters: N clips with a value, W width.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from redub.pipeline.store.schemas import (
 
 
 class Store:
-    """All tables of one project; stages read live rows here and append new ones."""
+    """All tables of one project; stages read live rows and append new ones."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -58,7 +60,7 @@ class Store:
         return frame.unique(subset="source", keep="last", maintain_order=True).sort("source")
 
     def clip_frame(self) -> pl.DataFrame:
-        """Live clips in clip-table order: those of each source's latest reading."""
+        """Live clips in clip-table order: the clips of each source's latest ingest."""
         latest = self.source_frame().select("source", "fingerprint")
         clips = _frame(self.clip_parts.read())
         live = clips.join(
@@ -71,7 +73,7 @@ class Store:
         return clips_of(self.clip_frame())
 
     def quarantined(self) -> pl.DataFrame:
-        """Quarantine rows that still hold: not released, about the clip and the key as they are."""
+        """Quarantine rows in force: not released, and for the present clip and feature key."""
         rows = _frame(self.quarantine.read())
         last = rows.unique(
             subset=["clip_id", "stage", "feature"], keep="last", maintain_order=True
@@ -97,7 +99,11 @@ class Store:
         return joined.filter(at_ingest | at_extract).select(QUARANTINE_SCHEMA.names)
 
     def live_features(self, name: str, *, clips: pl.DataFrame | None = None) -> pl.DataFrame:
-        """Which live clips have a row of this feature: ``clip_id, valid, why_not, part``."""
+        """One row per live clip that has a row of this feature: ``clip_id, valid, why_not, part``.
+
+        Args:
+            clips: rows of :meth:`clip_frame`, if the caller has them.
+        """
         key = self.keys.by_name[name]
         table = self.feature_parts(name)
         frames = [
@@ -118,7 +124,7 @@ class Store:
         return rows.unique(subset="clip_id", keep="last", maintain_order=True).drop("clip_digest")
 
     def why_null(self, name: str) -> dict[str, str]:
-        """Clip id to the reason of the extractor, of the clips that have no value of a feature."""
+        """Clip id to the extractor's reason, for clips whose value of a feature is null."""
         rows = self.live_features(name).filter(~pl.col("valid"))
         return dict(rows.select("clip_id", "why_not").iter_rows())
 
@@ -133,9 +139,9 @@ class Store:
         return self._features[name]
 
     def describe_key(self, name: str) -> None:
-        """Write what a key is made of, and its values' shape, beside its parts.
+        """Write a feature's key document and schema next to its parts.
 
-        A later plan can then say what differs, and rows are readable when their weights are gone.
+        A later plan can then say what differs, and rows stay readable if the weights are gone.
         """
         key = self.keys.by_name[name]
         folder = key_folder(self.project, name, key.key)
@@ -144,7 +150,11 @@ class Store:
                 commit_json(folder / file, content)
 
     def read(self, name: str, clip_ids: Iterable[str] | None = None) -> dict[str, Value]:
-        """Values of one feature by clip id; clips whose value is null are left out."""
+        """Values of one feature by clip id, without clips whose value is null.
+
+        Args:
+            clip_ids: only these clips; all by default.
+        """
         wanted = None if clip_ids is None else set(clip_ids)
         live = self.live_features(name).filter(pl.col("valid"))
         if wanted is not None:
@@ -156,7 +166,7 @@ class Store:
         return values
 
     def read_part_values(self, name: str, part: str, clip_ids: set[str]) -> dict[str, Value]:
-        """Values of some clips out of one committed part."""
+        """Values of some clips from one committed part."""
         schema = self.keys.by_name[name].schema
         table = self.feature_parts(name)
         record = next(p for p in table.parts() if p.name == part)
@@ -168,8 +178,8 @@ class Store:
         ]
         found: Sequence[Value | None]
         if schema.kind == "text":
-            said = texts(rows.column("value"))
-            found = [said[cell] for cell, _ in wanted]
+            cells = texts(rows.column("value"))
+            found = [cells[cell] for cell, _ in wanted]
         else:
             column = Column(rows.column("value").chunks)
             found = [column.value(cell) for cell, _ in wanted]
@@ -195,7 +205,7 @@ class Store:
         """(N, W) float32 vectors of a feature, one per clip id, in their order.
 
         Args:
-            clips: rows of :meth:`clip_frame` with at least these clips, where it was read before.
+            clips: rows of :meth:`clip_frame` with at least these clips, if the caller has them.
 
         Raises:
             IntegrityError: a clip has no value.
@@ -214,7 +224,7 @@ class Store:
         return rows
 
     def _rows_of_part(self, name: str, part: str) -> tuple[pl.DataFrame, Column]:
-        """One part's ``clip_id, at`` and the cells of its values."""
+        """``clip_id, at`` of one part (``at``: the cell number), and the column of its values."""
         table = self.feature_parts(name)
         record = next(p for p in table.parts() if p.name == part)
         rows = table.read_one(record, ["clip_id", "value"])
@@ -224,29 +234,33 @@ class Store:
 
 
 def commonest(reasons: Iterable[str]) -> str:
-    """The three commonest of these reasons, each with its count."""
+    """The three commonest of some reasons as text, each with its count."""
     counts = Counter(reasons).most_common(3)
     return "; ".join(f"{count} × {why}" for why, count in counts)
 
 
 def lacking(feature: str, why_not: str | None) -> str:
-    """The sentence about a clip that has no value of a feature; None where it has no row."""
+    """A sentence about a clip without a value of a feature.
+
+    Args:
+        why_not: the extractor's reason; None if the clip has no row of the feature.
+    """
     return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
 
 
 def digest_column(key: FeatureKey) -> pl.Expr:
-    """The row digest that a feature expects of each clip; :func:`keys.row_digest` on columns."""
+    """The row digest that a feature expects for each clip: :func:`keys.row_digest` on columns."""
     if not key.uses_media and not key.uses_text:
-        return pl.lit("")  # imported values: they depend on the file, which is in the key
+        return pl.lit("")  # imported values depend only on their file, and the key covers it
     if key.uses_media and key.uses_text:
         return pl.col("media_digest") + "+" + pl.col("text_digest")
     return pl.col("media_digest") if key.uses_media else pl.col("text_digest")
 
 
 def through_scenes(clips: pl.DataFrame) -> pl.DataFrame:
-    """Positions that count on from source to source, by name, where a scene spans several.
+    """Number the positions of a scene through all of its sources, in the order of their names.
 
-    What is stored counts within a source, so that a source is read without the others.
+    Stored positions count within one source, so that a source can be ingested alone.
     """
     scene = ["film", "scene"]
     last = clips.group_by(*scene, "source").agg(last=pl.col("position").max()).sort("source")
@@ -259,6 +273,7 @@ def through_scenes(clips: pl.DataFrame) -> pl.DataFrame:
 
 
 def clips_of(frame: pl.DataFrame) -> list[Clip]:
+    """Rows of a clip table as objects, in their order."""
     names = [f.name for f in fields(Clip)]
     return [Clip(**row) for row in frame.select(names).iter_rows(named=True)]
 
@@ -277,7 +292,7 @@ def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> 
 
 
 def frame_digest(frame: pl.DataFrame) -> str:
-    """SHA-256 of a frame of strings, whole numbers and booleans: names, order and every value."""
+    """SHA-256 of a frame of strings, integers and booleans: column names, order, every value."""
     total = hashlib.sha256()
     for column in frame.get_columns():
         total.update(f"{column.name}\n{column.dtype}\n{len(column)}\n".encode())

@@ -1,7 +1,7 @@
-"""How long things took: kept outside the store, because times are never the same twice.
+"""Compute times of past runs, kept outside the store because they differ from run to run.
 
-``.redub/timings.json`` holds compute seconds per clip and feature of the last runs (for estimates)
-and the wall time of each stage (for the report).
+Reads and writes ``.redub/timings.json``: compute seconds per feature of the last extract run (for
+estimates) and the wall time of each stage (for the report).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _path(project: Project) -> Path:
 
 
 def read_timings(project: Project) -> dict[str, Any]:
-    """``{"features": {name: [seconds, clips]}, "stages": {name: seconds}}``; empty when unknown."""
+    """``{"features": {name: [seconds, clips]}, "stages": {name: seconds}}``; empty if unknown."""
     with contextlib.suppress(OSError, ValueError):
         values = json.loads(_path(project).read_text())
         if isinstance(values, dict):
@@ -29,7 +29,7 @@ def read_timings(project: Project) -> dict[str, Any]:
 
 
 def note_features(project: Project, seconds: dict[str, float], clips: int) -> None:
-    """Remember compute seconds per feature of one extract run over ``clips`` clips."""
+    """Store compute seconds per feature of one extract run over ``clips`` clips."""
     if not clips:
         return
     timings = read_timings(project)
@@ -39,13 +39,14 @@ def note_features(project: Project, seconds: dict[str, float], clips: int) -> No
 
 
 def note_stage(project: Project, stage: str, seconds: float) -> None:
-    """Remember the wall time of a stage's last run that did something."""
+    """Store the wall time, in seconds, of a stage's last run."""
     timings = read_timings(project)
     timings["stages"][stage] = round(seconds, 2)
     commit_json(_path(project), timings)
 
 
 def seconds_per_clip(project: Project) -> dict[str, float]:
+    """Feature to compute seconds per clip in its last extract run; unknown features are absent."""
     return {
         name: seconds / clips
         for name, (seconds, clips) in read_timings(project)["features"].items()

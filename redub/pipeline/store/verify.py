@@ -1,4 +1,8 @@
-"""Read every committed byte again, and clear the way for what is damaged to be made again."""
+"""Verify every committed byte, and move damaged tables aside so that they are computed again.
+
+Reads all tables, index builds, checkpoints and takes. :func:`repair_store` moves damaged tables to
+``.redub/damaged/``.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,12 @@ from redub.training.run_files import CHECKPOINTS
 
 
 def verify_store(project: Project) -> tuple[int, list[str]]:
-    """How many files were read, and one sentence per damaged one.
+    """Read all committed files again.
 
-    Features under older settings, and those whose weights are gone, are read too.
+    Features under older settings, and features whose weights are gone, are read too.
+
+    Returns:
+        How many files were read, and one sentence per damaged file.
     """
     store = Store(project)
     tables = [store.sources, store.clip_parts, store.quarantine]
@@ -51,13 +58,13 @@ def verify_store(project: Project) -> tuple[int, list[str]]:
 
 
 def _feature_tables(project: Project) -> list[PartTable]:
-    """Every table of features there is; bytes are checked without knowing what they hold."""
+    """Every feature table, opened without a schema: enough to check bytes."""
     paths = sorted((project.root / "features").glob("*/*"))
     return [PartTable(path, pa.schema([])) for path in paths if path.is_dir()]
 
 
 def _verify_runs(project: Project) -> tuple[int, list[str]]:
-    """Checkpoints of dubbers and vocoders against their manifests, takes against their lists."""
+    """Check checkpoints of dubbers and vocoders by their manifests, takes by their index."""
     files, wrong = 0, []
     root = project.root
     for folder in sorted([*(root / "runs").glob("*"), *(root / VOCODER_RUNS).glob("*")]):
@@ -79,13 +86,13 @@ def _verify_runs(project: Project) -> tuple[int, list[str]]:
 
 
 def repair_store(project: Project) -> list[str]:
-    """Move damaged feature and neighbour tables out of the way; the next run makes them again.
+    """Move damaged feature and neighbour tables to ``.redub/damaged/``; later runs make new ones.
 
-    What was taken out lies in ``.redub/damaged/``. Clips and sources are read again from the
-    footage, so their tables go together. The index mends itself at ``redub index build``.
+    The tables of sources, clips and quarantine are moved together, because ingest writes all three
+    from the footage. A damaged index is built again by ``redub index build``.
 
     Returns:
-        The tables that were taken out, relative to the project.
+        The moved tables, as paths relative to the project.
     """
     store = Store(project)
     tables = _feature_tables(project)
@@ -94,7 +101,7 @@ def repair_store(project: Project) -> list[str]:
     listed = (store.sources, store.clip_parts, store.quarantine)
     if any(_is_damaged(table) for table in listed):
         damaged += [table.root for table in listed if table.root.is_dir()]
-    taken = []
+    moved = []
     for path in damaged:
         relative = path.relative_to(project.root).as_posix()
         shelf = project.root / ".redub" / "damaged"
@@ -102,8 +109,8 @@ def repair_store(project: Project) -> list[str]:
             shelf.mkdir(parents=True, exist_ok=True)
             number = len(list(shelf.iterdir())) + 1
             path.rename(shelf / f"{number:04d}-{relative.replace('/', '-')}")
-        taken.append(relative)
-    return taken
+        moved.append(relative)
+    return moved
 
 
 def _is_damaged(table: PartTable) -> bool:
@@ -114,13 +121,11 @@ def _is_damaged(table: PartTable) -> bool:
 
 
 def run_verify(project: Project) -> tuple[int, list[str]]:
-    """Read every committed file again: how many there are, and what is wrong with which."""
-
+    """Run :func:`verify_store`; needs no lock."""
     return verify_store(project)
 
 
 def run_repair(project: Project) -> list[str]:
-    """Take damaged tables out, so that the next run makes them again."""
-
+    """Hold the project lock and run :func:`repair_store`."""
     with writing(project, "repair"):
         return repair_store(project)

@@ -1,9 +1,9 @@
-"""The weights ledger: which outside files a project's features depend on, pinned bit by bit.
+"""The weights ledger: the model files that a project's features depend on, with their SHA-256.
 
-``models.lock`` beside ``redub.toml`` names each entry's folder, the SHA-256 of every file in it,
-its licence and its terms. It is the user's statement "these files, and no others": nothing that is
-not in it is opened, and a file that is no longer what it was is refused (exit 8). Features carry
-the digests in their keys, so other weights make other features.
+Reads and writes ``models.lock``, next to ``redub.toml``. It names each entry's folder, the SHA-256
+of every file in it, its licence and its terms. A file that is not in the ledger is never opened,
+and a changed file is refused (exit 8). Feature keys contain the digests, so other weights give
+other features. ``.redub/weights-seen.json`` caches which files were hashed already.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Seen = dict[str, dict[str, list[int | str]]]  # entry → file → size, mtime i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line of the ledger; ``files`` maps posix paths below ``path`` to SHA-256."""
+    """One entry of the ledger; ``files`` maps posix paths below ``path`` to their SHA-256."""
 
     name: str
     kind: str
@@ -50,6 +50,7 @@ class Entry:
     source: str = ""
 
     def folder(self) -> WeightFolder:
+        """The entry's folder as extractors use it; no file is read."""
         return WeightFolder(
             name=self.name,
             path=Path(self.path),
@@ -67,10 +68,10 @@ class Ledger:
     entries: Mapping[str, Entry]
 
     def folder(self, name: str, kind: str) -> WeightFolder:
-        """The recorded folder of an entry; its files are not looked at.
+        """The recorded folder of an entry; no file is read.
 
         Raises:
-            ModelRefusedError: E-MODEL-UNLISTED, there is no such entry, or it is of another kind.
+            ModelRefusedError: E-MODEL-UNLISTED, no such entry, or an entry of another kind.
         """
         entry = self.entries.get(name)
         if entry is None:
@@ -88,10 +89,10 @@ class Ledger:
 
 
 def read_ledger(root: Path) -> Ledger:
-    """The ledger of a project; no file means no entries.
+    """Read the ledger of a project; without a file it has no entries.
 
     Raises:
-        IntegrityError: the file is not a ledger, or a newer redub wrote it.
+        IntegrityError: the file is damaged, or a newer redub wrote it.
     """
     path = root / FILE_NAME
     if not path.exists():
@@ -109,14 +110,14 @@ def read_ledger(root: Path) -> Ledger:
         entries = {name: _entry(name, line) for name, line in value["weights"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise IntegrityError(
-            f"{path} is damaged: {error}. Mend the line, or remove it and record the weights again",
+            f"{path} is damaged: {error}. Correct the entry, or remove it and record it again",
             code="E-INT-LEDGER",
         ) from error
     return Ledger(root, entries)
 
 
 def _entry(name: str, line: Mapping[str, Any]) -> Entry:
-    """Raises TypeError or ValueError with what is wrong in a line that somebody edited."""
+    """Check one entry of the file; raise TypeError or ValueError for a wrong one."""
     for key in ("kind", "path", "licence", "terms", "source"):
         if not isinstance(line.get(key, ""), str):
             raise ValueError(f"'{key}' of '{name}' is {line[key]!r}, wanted text")
@@ -160,13 +161,16 @@ def add_weights(
     """Record a folder (or single file) of weights; the caller holds the project lock.
 
     Args:
-        progress: called with bytes hashed and bytes in all.
+        name: of the entry; the kind's name by default.
+        licence, terms: the kind's by default.
+        replace: overwrite an entry of the same name that has other files.
+        progress: called with the hashed bytes and all bytes.
 
     Raises:
-        UsageError: an unknown kind.
-        ConfigError: the name is taken by other files and ``replace`` is False.
-        ModelRefusedError: wanted files are missing, empty, or git-lfs pointers; a configuration
-            asks for code.
+        UsageError: an unknown kind, or an illegal name.
+        ConfigError: an entry of this name has other files, and ``replace`` is False.
+        ModelRefusedError: required files are missing, empty, or git-lfs pointers, or a
+            configuration asks to run code.
     """
     if kind not in KINDS:
         raise UsageError(f"unknown kind of weights '{kind}'; {nearest(kind, KINDS)}")
@@ -177,14 +181,7 @@ def add_weights(
         )
     base, names = files_of(KINDS[kind], kind, path)
     ledger = read_ledger(root)
-    total = sum((base / file).stat().st_size for file in names)
-    done, digests, states = 0, {}, {}
-    progress(0, total)
-    for file in names:
-        states[file] = _state(base / file)
-        digests[file] = file_digest(base / file)
-        done += (base / file).stat().st_size
-        progress(done, total)
+    digests, states = _hashed(base, names, progress)
     entry = Entry(
         name=name,
         kind=kind,
@@ -197,7 +194,7 @@ def add_weights(
     folder = entry.folder()
     for file in names:
         if file.endswith(".json"):
-            folder.any_json(file)  # vocabularies and lists pass, what asks for code does not
+            folder.any_json(file)  # refuses a configuration that asks to run code
     old = ledger.entries.get(name)
     if old is not None and (old.kind, old.files) != (kind, digests) and not replace:
         raise ConfigError(
@@ -211,11 +208,29 @@ def add_weights(
     return entry
 
 
+def _hashed(
+    base: Path, names: list[str], progress: Progress
+) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """SHA-256 of some files, and their states before they were hashed."""
+    total = sum((base / file).stat().st_size for file in names)
+    done = 0
+    digests: dict[str, str] = {}
+    states: dict[str, list[int]] = {}
+    progress(0, total)
+    for file in names:
+        states[file] = _state(base / file)
+        digests[file] = file_digest(base / file)
+        done += (base / file).stat().st_size
+        progress(done, total)
+    return digests, states
+
+
 def files_of(kind: WeightKind, kind_name: str, path: Path) -> tuple[Path, list[str]]:
-    """The folder and the posix names, in order, of the files that a kind consists of.
+    """Find the files of a kind: their folder, and their posix names below it.
 
     Raises:
-        ModelRefusedError: E-MODEL-FILE or E-MODEL-LFS.
+        ModelRefusedError: E-MODEL-FILE, a file is missing, empty or ambiguous; E-MODEL-LFS, a file
+            is a git-lfs pointer.
     """
     path = path.expanduser().absolute()
     if path.is_file():
@@ -264,7 +279,7 @@ def _check_shards(base: Path, index: str, present: list[str]) -> None:
         shards = set(json.loads((base / index).read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelRefusedError(
-            f"{base / index} is no index of shards: {error!r}", code="E-MODEL-FILE"
+            f"{base / index} is not an index of shards: {error!r}", code="E-MODEL-FILE"
         ) from error
     missing = sorted(map(str, shards - set(present)))
     if missing:
@@ -276,7 +291,11 @@ def _check_shards(base: Path, index: str, present: list[str]) -> None:
 
 
 def remove_weights(root: Path, name: str) -> Entry:
-    """Take an entry out of the ledger; the files themselves stay where they are."""
+    """Remove an entry from the ledger; its files stay where they are.
+
+    Raises:
+        UsageError: no such entry, with the nearest known one.
+    """
     ledger = read_ledger(root)
     if name not in ledger.entries:
         raise UsageError(f"no weights '{name}' in {FILE_NAME}; {nearest(name, ledger.entries)}")
@@ -288,11 +307,11 @@ def remove_weights(root: Path, name: str) -> Entry:
 
 
 def checked_folder(ledger: Ledger, name: str, kind: str) -> WeightFolder:
-    """The folder of an entry, its files being what was recorded.
+    """The folder of an entry, after a check that its files are the recorded ones.
 
-    A file whose size, time and inode are those of its last hashing is taken to be the same, if it
-    was found to be what the ledger names now; anything else is hashed again. `redub weights
-    verify` hashes all.
+    A file is not hashed again if its size, modification time and inode are those of its last
+    hashing, and that hashing gave the digest that the ledger names now. `redub weights verify`
+    hashes all files.
 
     Raises:
         ModelRefusedError: E-MODEL-UNLISTED, E-MODEL-FILE (gone), E-MODEL-CHANGED.
@@ -312,7 +331,14 @@ def checked_folder(ledger: Ledger, name: str, kind: str) -> WeightFolder:
 def verify_weights(
     ledger: Ledger, names: list[str], progress: Progress = lambda done, total: None
 ) -> Iterator[tuple[Entry, list[str]]]:
-    """Hash every file of the entries again; each entry with the sentences of what is wrong."""
+    """Hash every file of some entries again.
+
+    Args:
+        progress: called with the checked entries and all entries.
+
+    Yields:
+        Each entry with one sentence per wrong file.
+    """
     for done, name in enumerate(names):
         progress(done, len(names))
         entry = ledger.entries[name]
@@ -353,18 +379,19 @@ def _read_seen(root: Path) -> Seen:
     try:
         seen: Seen = read_json(_seen_path(root))
     except (FileNotFoundError, IntegrityError):
-        return {}  # only a saving of time: without it everything is hashed
+        return {}  # only a cache: without it, every file is hashed
     return seen if isinstance(seen, dict) else {}
 
 
 def _note_seen(root: Path, entry: Entry, states: Mapping[str, list[int]]) -> None:
-    """Remember files that were found to be as recorded.
+    """Remember files whose digests are the recorded ones.
 
     Args:
-        states: of each file *before* it was hashed: one that is swapped meanwhile has another.
+        states: state of each file *before* it was hashed, so a file that is replaced meanwhile is
+            hashed again.
     """
-    # With the digest it was found to have: the ledger may name another one tomorrow.
+    # With the digest found: the ledger may name another one later.
     noted = {file: [*states[file], digest] for file, digest in entry.files.items()}
-    # A worker may not be allowed to write here; then it hashes again the next time.
+    # A worker may have no permission to write here; it then hashes again the next time.
     with contextlib.suppress(OSError, StorageError):
         commit_json(_seen_path(root), {**_read_seen(root), entry.name: noted})

@@ -1,4 +1,4 @@
-"""Who may write: one command at a time holds the project."""
+"""Write access to a project: one command at a time holds its lock."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ WRITTEN = (
 
 @contextlib.contextmanager
 def writing(project: Project, stage: str, run: str = "") -> Iterator[None]:
-    """Hold the project, clear what a killed run left, and note how long the stage took.
+    """Hold the project lock, remove temp files of killed runs, and note the stage's wall time.
 
     Args:
-        run: the run that the stage is about, if it is about one.
+        run: the training run that the stage works on, if any.
+
+    Raises:
+        LockedError: another live process holds the lock.
     """
     with project_lock(project.root, stage=stage, run=run), stoppable(stage):
         for name in WRITTEN:
@@ -43,7 +46,7 @@ def writing(project: Project, stage: str, run: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def stoppable(stage: str) -> Iterator[None]:
-    """Name the stage in a :class:`Stopped` that passes."""
+    """Write the stage's name into a :class:`Stopped` that the block raises."""
     try:
         yield
     except Stopped as stopped:

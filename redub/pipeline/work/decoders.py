@@ -1,6 +1,7 @@
-"""The one decoder child of this process, kept between tasks and closed with the stage.
+"""The decoder child of this process: kept between tasks, closed at the end of the stage.
 
-One thread talks to it, so that the next clip is decoded while the extractors work on this one.
+One thread sends requests to the child, so that it decodes the next clip while the extractors work
+on the present one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _THREADS: list[ThreadPoolExecutor] = []
 
 
 def limits_of(project: Project) -> DecodeLimits:
-    """What one decode may use, from ``[footage]``."""
+    """Limits of one decode (memory, wall time, clip length), from ``[footage]``."""
     footage = project.config.footage
     return DecodeLimits(
         memory_mib=footage.memory_mib, wall_s=footage.wall_s, max_clip_s=footage.max_clip_s
@@ -24,7 +25,7 @@ def limits_of(project: Project) -> DecodeLimits:
 
 
 def shared_decoder(project: Project) -> DecoderChild:
-    """This process's child under the project's limits; started by its first request."""
+    """This process's decoder child under the project's limits; its first request starts it."""
     limits = limits_of(project)
     if limits not in _CHILDREN:
         _close_children()
@@ -33,10 +34,10 @@ def shared_decoder(project: Project) -> DecoderChild:
 
 
 def decoder_thread() -> ThreadPoolExecutor:
-    """The thread that asks the child; it lives as long as the child does.
+    """The thread that sends requests to the child; it lives as long as the child.
 
-    A child ends with the thread that started it, so a thread per request would cost a process
-    per request.
+    A child ends with the thread that started it, so one thread per request would need one child
+    process per request.
     """
     if not _THREADS:
         _THREADS.append(ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder"))
@@ -44,7 +45,7 @@ def decoder_thread() -> ThreadPoolExecutor:
 
 
 def close_decoders() -> None:
-    """End the children of this process; a worker's end by themselves when the worker does."""
+    """End the child of this process; the child of a worker process ends with the worker."""
     for thread in _THREADS:
         thread.shutdown(wait=False, cancel_futures=True)
     _close_children()

@@ -1,4 +1,4 @@
-"""What a training run will take, measured on a few steps before it starts; nothing is written."""
+"""Estimate the memory and time of a training run from a few steps; nothing is written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from redub.core.types import AudioSpec
+from redub.model.batch import FeatureWidths
 from redub.model.registry import reads_context, system
 from redub.training.data.batching import collate, epoch_batches, recorded_frames, widths_of
 from redub.training.data.lines import DubbingLine, FeatureScaler
@@ -19,15 +20,17 @@ from redub.training.presets import TrainingConfig
 from redub.training.step import Learner, train_step
 
 TIMED = 3
-MEASURED_LINES = 200  # whose features set the scales: enough for numbers of the right size
+MEASURED_LINES = 200  # utterances that the feature scales are fitted on; exact scales do not matter
 MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Sizes in MiB, times in seconds; ``kept`` is what the largest batch holds for its gradients.
+    """Sizes in MiB, times in seconds.
 
-    ``step_s`` is of a typical batch, the fastest of three; the other times follow from it.
+    ``training_mib``: weights, gradients, optimiser and average. ``kept_mib``: activations that the
+    largest batch keeps for the backward pass. ``largest_batch``: its utterances and most frames.
+    ``step_s``: one optimiser step, from the fastest of three typical batches.
     """
 
     parameters: int
@@ -43,20 +46,23 @@ class Estimate:
 
     @property
     def epoch_s(self) -> float:
+        """Seconds of one epoch."""
         return self.step_s * self.steps_per_epoch
 
     @property
     def run_s(self) -> float:
+        """Seconds of all steps."""
         return self.step_s * self.steps
 
     def text(self) -> list[str]:
+        """The estimate as sentences: size, memory, time."""
         lines, frames = self.largest_batch
         total = self.training_mib + self.kept_mib
         return [
             f"{self.parameters / 1e6:.2f} M parameters, {self.weights_mib:.0f} MiB of weights",
             f"memory: {total:.0f} MiB = {self.training_mib:.0f} for weights, gradients, optimiser "
             f"and average + {self.kept_mib:.0f} for the largest batch "
-            f"({lines} lines of at most {frames} frames), without what torch itself takes",
+            f"({lines} lines of at most {frames} frames), without the memory of torch itself",
             f"time on {self.device}: {self.step_s:.2f} s a step, {self.epoch_s:.0f} s an epoch "
             f"({self.steps_per_epoch} steps, {self.lines} lines), "
             f"{duration(self.run_s)} for {self.steps} steps",
@@ -64,7 +70,7 @@ class Estimate:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the words of a wall clock."""
+    """Format seconds as s, min or h."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -79,7 +85,14 @@ def estimate(
     steps: int,
     device: str,
 ) -> Estimate:
-    """Build the model and take a few steps with it."""
+    """Build the model, train it for a few steps and measure them.
+
+    The caller's random state stays as it is.
+
+    Args:
+        lines: the training set; utterances without a recording are left out.
+        steps: planned steps of the run.
+    """
     frames = recorded_frames(lines)
     numbers = [number for number, count in enumerate(frames) if count]
     counts = [frames[number] for number in numbers]
@@ -96,16 +109,9 @@ def estimate(
         )
 
         def step(which: int) -> float:
-            began = time.perf_counter()
-            batch = collate(
-                [lines[numbers[place]] for place in planned[which]],
-                scaler,
-                widths,
-                timbre_frames=config.batching.timbre_frames,
-                context=reads_context(config.system),
-            ).to(device)
-            train_step(learner, [batch], config.losses, precision=config.precision)
-            return time.perf_counter() - began
+            """Train on one planned batch; returns its seconds."""
+            some = [lines[numbers[place]] for place in planned[which]]
+            return _timed_step(learner, some, scaler, widths, config, device)
 
         largest = int(np.argmax(padded))
         kept = _Kept()
@@ -115,7 +121,7 @@ def estimate(
         step_s = min(step(typical) for _ in range(TIMED)) * config.accumulate
     trained = sum(p.numel() * p.element_size() for p in learner.trained.values())
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    copies = 4 + bool(learner.average)  # themselves, gradients, two moments, the average
+    copies = 4 + bool(learner.average)  # weights, gradients, two moments, the average
     return Estimate(
         parameters=sum(parameter.numel() for parameter in learner.trained.values()),
         lines=len(numbers),
@@ -130,14 +136,36 @@ def estimate(
     )
 
 
+def _timed_step(
+    learner: Learner,
+    lines: Sequence[DubbingLine],
+    scaler: FeatureScaler,
+    widths: FeatureWidths,
+    config: TrainingConfig,
+    device: str,
+) -> float:
+    """Seconds to collate some utterances and take one step with them."""
+    began = time.perf_counter()
+    batch = collate(
+        lines,
+        scaler,
+        widths,
+        timbre_frames=config.batching.timbre_frames,
+        context=reads_context(config.system),
+    ).to(device)
+    train_step(learner, [batch], config.losses, precision=config.precision)
+    return time.perf_counter() - began
+
+
 class _Kept:
-    """Bytes of the different tensors that a forward pass keeps for its gradients."""
+    """Counts the bytes that a forward pass keeps for the backward pass."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
         self.total = 0
 
     def pack(self, tensor: Tensor) -> Tensor:
+        """Count a tensor's storage once; a ``saved_tensors_hooks`` function."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self.seen:
             self.seen.add(storage.data_ptr())

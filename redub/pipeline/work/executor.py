@@ -1,11 +1,11 @@
-"""Run one function over many tasks: here, in local worker processes, or on a Dask cluster.
+"""Run one function over many tasks: in this process, in local workers, or on a Dask cluster.
 
-A task is a small picklable order (paths, keys, clip rows), never arrays. Results are handed over
-in the order of the tasks whatever order they finish in, because commits are numbered in plan
-order: that is why the store comes out the same under every scheduler.
+A task is a small picklable order (paths, keys, clip rows), never arrays. Results are yielded in the
+order of the tasks, whatever the order in which they finish. Commits are numbered in this order, so
+every scheduler writes the same store.
 
-Decoding happens in a child process of the worker (``footage/decoder.py``), so a hostile file
-cannot take a worker with it.
+Media are decoded in a child process of the worker (``footage/child.py``), so a damaged or hostile
+file cannot end a worker.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ KEPT_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TOP_PAD_": str(16 * 2**20),
 }
-"""Dask has its workers give memory back at every 64 KiB, and they fetch it again for the next
-array: a fifth of the time of an extraction was the kernel's, clearing pages."""
+"""Settings of the C allocator in workers. Under Dask's own settings a worker returns memory at
+every 64 KiB and requests it again for the next array: clearing pages took a fifth of an extraction.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure(Generic[Order]):
-    """A task whose worker died under it, or that raised something that is not a RedubError."""
+    """A task whose worker died, or that raised an exception other than a RedubError."""
 
     order: Order
     message: str
@@ -64,8 +65,8 @@ class Scheduler:
         """Yield one result per order, in the order of ``orders``.
 
         Raises:
-            RedubError: what a task raised; it stops the stage (exit code by its kind).
-            ClusterLostError: the scheduler or all workers went away (exit 9).
+            RedubError: a task raised it; it stops the stage (exit code by its class).
+            ClusterLostError: the scheduler or all workers are gone (exit 9).
         """
         if not orders:
             return
@@ -79,8 +80,8 @@ class Scheduler:
 def _distributed(
     scheduler: Scheduler, function: Callable[[Order], Result], orders: Sequence[Order]
 ) -> Generator[Result | Failure[Order], None, None]:
+    """Run tasks on a cluster; yield one result per order, in their order."""
     import dask
-    from distributed import CancelledError, Client, as_completed
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     settings = {
@@ -90,65 +91,90 @@ def _distributed(
         "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
     }
     with dask.config.set(settings), contextlib.ExitStack() as stack:
-        client: Client = stack.enter_context(_client(scheduler, stack))
-        total = max(1, len(client.scheduler_info()["workers"]))
-        window = IN_FLIGHT_PER_WORKER * total
-        todo = iter(enumerate(orders))
-        waiting = as_completed(loop=client.loop)
-        position: dict[str, int] = {}
+        client = stack.enter_context(_client(scheduler, stack))
+        workers = max(1, len(client.scheduler_info()["workers"]))
+        dispatch = _Dispatch(client, function, orders)
+        for _ in range(IN_FLIGHT_PER_WORKER * workers):
+            dispatch.submit()
         finished: dict[int, Result | Failure[Order]] = {}
-
-        suspects: list[int] = []  # lost with a worker; each gets one more try, alone
-        retried: set[int] = set()
-
-        def start(index: int) -> None:
-            future = client.submit(
-                function, orders[index], key=_task_key(index, index in retried), pure=False
-            )
-            position[future.key] = index
-            waiting.add(future)
-
-        def submit() -> None:
-            for index, _ in todo:
-                start(index)
-                return
-            if suspects and not position:
-                start(suspects.pop(0))
-
-        for _ in range(window):
-            submit()
         emitted = 0
         while emitted < len(orders):
-            try:
-                future = next(waiting)
-            except StopIteration:
-                raise ClusterLostError("the cluster stopped before all tasks were done") from None
-            index = position.pop(future.key)
-            try:
-                finished[index] = future.result()
-            except RedubError:
-                raise
-            except CancelledError as error:
-                raise ClusterLostError(
-                    f"the Dask scheduler went away ({error}); what was committed is safe, "
-                    "run the same command again"
-                ) from error
-            except Exception as error:  # a worker died or a task hit a bug: named, not fatal
-                # Dask blames every task that was on a dying worker; alone, only the guilty fails.
-                if index in retried:
-                    finished[index] = Failure(orders[index], f"{type(error).__name__}: {error}")
-                else:
-                    retried.add(index)
-                    suspects.append(index)
-            future.release()
-            submit()
+            finished |= dispatch.next_finished()
             while emitted in finished:
                 yield finished.pop(emitted)
                 emitted += 1
 
 
+class _Dispatch(Generic[Order, Result]):
+    """The tasks in flight on a cluster; a task whose worker died is run once more, alone."""
+
+    def __init__(
+        self, client: Any, function: Callable[[Order], Result], orders: Sequence[Order]
+    ) -> None:
+        from distributed import as_completed
+
+        self.client, self.function, self.orders = client, function, orders
+        self.todo = iter(range(len(orders)))
+        self.waiting = as_completed(loop=client.loop)
+        self.position: dict[str, int] = {}  # task key to the number of its order
+        self.suspects: list[int] = []  # orders that failed once, to be run again
+        self.retried: set[int] = set()
+
+    def submit(self) -> None:
+        """Start the next task; after the last one, one suspect at a time."""
+        index = next(self.todo, None)
+        if index is None and self.suspects and not self.position:
+            index = self.suspects.pop(0)
+        if index is not None:
+            self._start(index)
+
+    def _start(self, index: int) -> None:
+        key = _task_key(index, index in self.retried)
+        future = self.client.submit(self.function, self.orders[index], key=key, pure=False)
+        self.position[future.key] = index
+        self.waiting.add(future)
+
+    def next_finished(self) -> dict[int, Result | Failure[Order]]:
+        """Wait for a task to end and start another one.
+
+        Returns:
+            The number of its order and its result; empty if the task will be run again.
+
+        Raises:
+            RedubError: the task raised it.
+            ClusterLostError: the scheduler or all workers are gone.
+        """
+        from distributed import CancelledError
+
+        try:
+            future = next(self.waiting)
+        except StopIteration:
+            raise ClusterLostError("the cluster stopped before all tasks were done") from None
+        index = self.position.pop(future.key)
+        finished: dict[int, Result | Failure[Order]] = {}
+        try:
+            finished[index] = future.result()
+        except RedubError:
+            raise
+        except CancelledError as error:
+            raise ClusterLostError(
+                f"the Dask scheduler is gone ({error}); committed rows are safe, "
+                "run the same command again"
+            ) from error
+        except Exception as error:  # a worker died or a task has a bug: named, not fatal
+            # Dask fails every task on a dying worker; run alone, only the faulty task fails.
+            if index in self.retried:
+                finished[index] = Failure(self.orders[index], f"{type(error).__name__}: {error}")
+            else:
+                self.retried.add(index)
+                self.suspects.append(index)
+        future.release()
+        self.submit()
+        return finished
+
+
 def _task_key(index: int, again: bool) -> str:
-    # Task keys are shown by dashboards; a hash tells nothing about the footage.
+    # Dashboards show task keys; a hash says nothing about the footage.
     return "redub-" + hashlib.sha256(f"{index} {again}".encode()).hexdigest()[:16]
 
 
@@ -167,9 +193,9 @@ def _client(scheduler: Scheduler, stack: contextlib.ExitStack) -> Any:
 
 @contextlib.contextmanager
 def local_cluster(workers: int) -> Iterator[Any]:
-    """Worker processes of this machine, on loopback, without a dashboard.
+    """Start worker processes on this machine, on loopback, without a dashboard.
 
-    Their scratch folder is private (0700) and goes with them.
+    Their scratch folder is private (0700) and is removed with them.
     """
     import dask
     from distributed import LocalCluster
@@ -179,7 +205,7 @@ def local_cluster(workers: int) -> Iterator[Any]:
         stack.enter_context(
             dask.config.set({f"{WORKER_ENVIRONMENT}.{n}": v for n, v in KEPT_MEMORY.items()})
         )
-        with uninterrupted():  # Ctrl-C is for this process; it closes the workers
+        with uninterrupted():  # Ctrl-C reaches only this process, which closes the workers
             cluster = stack.enter_context(
                 LocalCluster(
                     n_workers=workers,
@@ -199,7 +225,11 @@ def local_cluster(workers: int) -> Iterator[Any]:
 
 
 def done(result: Result | Failure[Any]) -> Result:
-    """A task's result; a worker that died under it is an error here, nothing is set aside."""
+    """A task's result, for tasks that may not fail.
+
+    Raises:
+        RedubError: E-WORKER-LOST, the task is a :class:`Failure`.
+    """
     if isinstance(result, Failure):
         raise RedubError(f"a worker failed: {result.message}", code="E-WORKER-LOST")
     return result

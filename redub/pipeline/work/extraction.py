@@ -1,4 +1,8 @@
-"""All pending features of clips, from one decode of their media."""
+"""Compute all pending features of some clips, each clip from one decode of its media.
+
+Reads the footage and the values of features that other features need. Writes nothing: the caller
+commits the rows and the quarantine rows.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,14 @@ NOTHING = DecodedClip(None, None, (), "", 0)
 def run_works(
     works: Iterable[ClipWork], tools: Toolbox, seconds: dict[str, float]
 ) -> list[ClipWork]:
-    """Compute all features of some clips: each clip is decoded once, networks see all of them."""
+    """Compute the pending features of some clips: each clip is decoded once, networks see batches.
+
+    Args:
+        seconds: compute seconds by feature, and of ``decode``; increased in place.
+
+    Returns:
+        The works with their rows and quarantine rows, in order.
+    """
     done = []
     with tools.threads():
         for work in _decoding_ahead(works, tools):
@@ -49,14 +60,16 @@ def run_works(
 
 
 def late_features(tools: Toolbox, pending: Sequence[str]) -> set[str]:
-    """The features of a clip that wait until all clips of the shard are decoded.
+    """The features of a clip that are computed after all clips of the shard were decoded.
 
-    A network waits, so that it sees many clips at once, if whoever reads it can wait too: if it
-    needs no frames and no sound, which are gone by then. Readers of what waits wait as well.
+    A network waits in order to see many clips at once. It can wait only if no feature that reads
+    its output needs frames or sound, which are released by then. A feature that reads a waiting
+    feature waits too.
     """
     keys = tools.keys.by_name
 
     def readers_can_wait(name: str) -> bool:
+        """Whether all features that read ``name``, directly or not, need no frames or sound."""
         readers = [other for other in pending if name in keys[other].reads]
         return all(
             not tools.extractor(reader).media & {"frames", "waveform"} and readers_can_wait(reader)
@@ -83,7 +96,7 @@ def _run_late(name: str, works: Sequence[ClipWork], tools: Toolbox) -> None:
     try:
         values: list[Any] = extractor.compute_all(inputs)
     except (ClipError, ArithmeticError, ValueError, RuntimeError, IndexError):
-        # One bad input spoils a batch for all: alone, only the guilty fails, and by name.
+        # One bad input fails the whole batch; run one by one, only the faulty clip fails.
         for work, prepared in zip(ready, inputs, strict=True):
             with work.settled(tools, name):
                 work.take(tools, name, extractor.compute([prepared])[0])
@@ -94,7 +107,7 @@ def _run_late(name: str, works: Sequence[ClipWork], tools: Toolbox) -> None:
 
 
 def _decoding_ahead(works: Iterable[ClipWork], tools: Toolbox) -> Iterator[ClipWork]:
-    """The same works in order, each handed out when the decoder is at work on the next one."""
+    """The same works in order; each is yielded after the decode of the next one has started."""
     last: ClipWork | None = None
     for work in works:
         work.begin(tools)
@@ -106,7 +119,12 @@ def _decoding_ahead(works: Iterable[ClipWork], tools: Toolbox) -> Iterator[ClipW
 
 
 class ClipWork:
-    """All pending features of one clip: decode once, run the extractors, keep rows and faults."""
+    """The pending features of one clip: decode once, run the extractors, keep rows and faults.
+
+    Args:
+        known: values of features that are committed already.
+        nulls: committed features without a value, with the reason.
+    """
 
     def __init__(
         self,
@@ -123,11 +141,11 @@ class ClipWork:
         self.quarantine: list[dict[str, Any]] = []
         self.shared = SharedWork()
         self.late: set[str] = set()  # features that wait for the other clips of the shard
-        self.inputs: dict[str, Any] = {}  # what networks will be given for them
+        self.inputs: dict[str, Any] = {}  # prepared inputs of networks, by feature
         self.decoding: Future[DecodedClip] | None = None
 
     def begin(self, tools: Toolbox) -> None:
-        """Settle what needs no decoding, and have the rest decoded in the background."""
+        """Settle features that need no decoding; start the decode of the media for the others."""
         self.pending = [name for name in self.pending if self._possible(tools, name)]
         self.late = late_features(tools, self.pending)
         media = {m for name in self.pending for m in tools.extractor(name).media}
@@ -137,7 +155,11 @@ class ClipWork:
             )
 
     def run(self, tools: Toolbox, seconds: dict[str, float]) -> None:
-        """Compute all values; ``seconds["decode"]`` grows by the time spent waiting for media."""
+        """Compute all features that do not wait for other clips.
+
+        Args:
+            seconds: by feature, increased in place; ``decode`` is the time spent waiting for media.
+        """
         decoded = NOTHING
         if self.decoding is not None:
             start = time.perf_counter()
@@ -149,7 +171,7 @@ class ClipWork:
                 self.pending = [name for name in self.pending if not by_name[name].uses_media]
                 self.late &= set(self.pending)
             seconds["decode"] += time.perf_counter() - start
-            self.decoding = None  # or the frames would live as long as the shard's rows
+            self.decoding = None  # releases the frames before the shard ends
         for name in self.pending:
             start = time.perf_counter()
             if name not in self.late:
@@ -157,13 +179,13 @@ class ClipWork:
             elif not set(tools.keys.by_name[name].reads) & self.late:
                 self.prepare(tools, name, decoded)
             seconds[name] += time.perf_counter() - start
-        self.shared = SharedWork()  # or crops and spectra would live as long as the shard
+        self.shared = SharedWork()  # releases crops and spectra before the shard ends
 
     def _possible(self, tools: Toolbox, name: str) -> bool:
-        """Settle without decoding what the clip cannot have: no picture, no sound, no words."""
+        """Whether the clip has the media of a feature; if not, add a null with the reason."""
         media = tools.extractor(name).media
         if "frames" in media and not self.clip.has_video:
-            self._null(tools, name, "E-IN-NOVIDEO: the source has no picture")
+            self._null(tools, name, "E-IN-NOVIDEO: the source has no video")
         elif "waveform" in media and not self.clip.has_audio:
             self._null(tools, name, "E-IN-NOAUDIO: the source has no sound")
         elif "text" in media and not self.clip.text:
@@ -180,7 +202,7 @@ class ClipWork:
                 self.take(tools, name, tools.extractor(name).extract(media))
 
     def prepare(self, tools: Toolbox, name: str, decoded: DecodedClip) -> bool:
-        """Whether the network's input is there; makes it, or settles that there is none."""
+        """Prepare the input of a network; False if the feature is null or quarantined instead."""
         if name in self.inputs:
             return True
         if name in self.rows or any(row["feature"] == name for row in self.quarantine):
@@ -193,13 +215,17 @@ class ClipWork:
         return name in self.inputs
 
     def take(self, tools: Toolbox, name: str, value: Value) -> None:
-        """Make a row of a value that an extractor gave."""
+        """Check the value of an extractor and add its row.
+
+        Raises:
+            ClipError: E-FEAT-SHAPE or E-FEAT-NONFINITE.
+        """
         self.values[name] = checked_value(value, tools.keys.by_name[name].schema)
         self._row(tools, name, value, "")
 
     @contextlib.contextmanager
     def settled(self, tools: Toolbox, name: str) -> Iterator[None]:
-        """Turn what an extractor raises into a null with a reason or a quarantine row."""
+        """Turn an extractor's exception into a null with a reason or a quarantine row."""
         try:
             yield
         except FeatureAbsent as error:
@@ -207,14 +233,14 @@ class ClipWork:
         except ClipError as error:
             self._hold(name, error, tools)
         except RedubError:
-            raise  # about the model, the project or the machine, not about this clip
-        except Exception as error:  # the one place: a bug in one extractor costs one row, by name
+            raise  # a fault of the model, the project or the machine, not of this clip
+        except Exception as error:  # only here: a bug in an extractor costs one row, with its name
             kind = f"{type(error).__name__}: {error}"
             failed = ClipError(f"the extractor failed: {kind}", code="E-FEAT-ERROR")
             self._hold(name, failed, tools)
 
     def _has_reads(self, tools: Toolbox, name: str) -> bool:
-        """Whether all upstream values are there; settles the feature where one is not."""
+        """Whether all input features have values; if not, add a null or a quarantine row."""
         key = tools.keys.by_name[name]
         for read in key.reads:
             if read in self.values or read in key.optional:
@@ -256,7 +282,7 @@ class ClipWork:
 
 
 def checked_value(value: Value, schema: FeatureSchema) -> Value:
-    """Refuse what would poison an index or a trainer: wrong shape, wrong type, NaN, infinity.
+    """Refuse a value with a wrong shape, a wrong dtype, NaN or infinity.
 
     Raises:
         ClipError: with code E-FEAT-SHAPE or E-FEAT-NONFINITE.
@@ -284,8 +310,8 @@ def quarantine_row(
     """One row of the quarantine table about a clip that exists in the clip table.
 
     Args:
-        key: of the feature; under another one (other weights, other settings) the row does not
-            hold. Empty for faults of the clip itself.
+        key: of the feature; under another key (other weights, other settings) the row has no
+            effect. Empty for a fault of the clip itself.
     """
     return {
         "clip_id": clip.clip_id,
@@ -305,18 +331,24 @@ def quarantine_row(
 
 
 _EXTRACTORS: dict[tuple[str, Runtime], Extractor] = {}
-"""Extractors of this process by key and by how they are run, which is in no key: models are loaded
-once per worker, not once per task."""
+"""Extractors of this process by key and runtime settings (no key contains these), so that models
+are loaded once per worker, not once per task."""
 
 
 def measured_peak(code: str, peak_memory_mib: int | None) -> int | None:
-    """The decoder's memory, where it says something: it is never twice the same number, and a row
-    about a file that is simply empty must have the same bytes in every run."""
+    """The decoder's peak memory in MiB for codes that may depend on it, else None.
+
+    The number differs from run to run, while rows with other codes must have the same bytes.
+    """
     return peak_memory_mib if code in ("E-DEC-MEM", "E-DEC-CRASH", "E-DEC-TIMEOUT") else None
 
 
 class Toolbox:
-    """How a worker reaches a project's extractors and its decoder child."""
+    """A worker's access to a project's extractors and to its decoder child.
+
+    Args:
+        root: folder of the media; the project's footage folder by default.
+    """
 
     def __init__(self, project: Project, *, root: Path | None = None) -> None:
         self.project = project
@@ -324,19 +356,28 @@ class Toolbox:
         self.keys = FeatureKeys(project)
 
     def extractor(self, name: str) -> Extractor:
+        """The extractor of a feature, built once per process.
+
+        Raises:
+            ModelRefusedError: its weights are not recorded, gone or changed.
+        """
         made = (self.keys.by_name[name].key, self.project.config.compute)
         if made not in _EXTRACTORS:
             _EXTRACTORS[made] = self.keys.make(name)
         return _EXTRACTORS[made]
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
-        """Networks, where the project has any, use the project's number of CPU threads."""
+        """A context in which torch uses the project's number of CPU threads."""
         if self.keys.has_networks:
             return torch_threads(self.project.config.compute.threads)
         return contextlib.nullcontext()
 
     def decode(self, clip: Clip, *, frames: bool, sound: bool) -> DecodedClip:
-        """Decode a clip once, after making sure that the file is the one that was ingested."""
+        """Decode a clip after :func:`check_source`.
+
+        Raises:
+            ClipError: the source is gone or changed, or cannot be decoded.
+        """
         path = self.root / clip.source
         check_source(path, self.root, clip.source_digest)
         config = self.project.config
@@ -353,7 +394,11 @@ class Toolbox:
 
 
 def check_source(path: Path, root: Path, digest: str) -> None:
-    """Refuse a source that left the footage folder, vanished or changed since ingest."""
+    """Refuse a source that is outside of the footage folder, gone, or changed since ingest.
+
+    Raises:
+        ClipError: E-SEC-ESCAPE, E-IN-MISSING, E-IN-PERM or E-IN-CHANGED.
+    """
     try:
         if not path.resolve().is_relative_to(root):
             raise ClipError(f"{path.name} leads out of the footage folder", code="E-SEC-ESCAPE")
@@ -362,7 +407,7 @@ def check_source(path: Path, root: Path, digest: str) -> None:
     except FileNotFoundError:
         raise ClipError(f"{path.name} is gone; bring it back", code="E-IN-MISSING") from None
     except PermissionError:
-        raise ClipError(f"{path.name} may not be read", code="E-IN-PERM") from None
+        raise ClipError(f"{path.name} cannot be read: no permission", code="E-IN-PERM") from None
     if found != digest:
         raise ClipError(
             f"{path.name} changed since it was ingested; run `redub ingest` again",

@@ -1,4 +1,7 @@
-"""Which files of the footage folder are new, changed or gone."""
+"""Find the files of the footage folder that are new, changed or gone since the last ingest.
+
+Reads the footage folder, its CSV tables, and the source table of the store. Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ INGEST_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class SourceOrder:
-    """One task: read one media file and its subtitles."""
+    """One ingest task: read one media file and its subtitles."""
 
     project: Project
     source: str
@@ -32,11 +35,14 @@ class SourceOrder:
 
 
 def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
-    """What the footage folder holds that the store does not: sources to read, how many are
-    unchanged, and those that are gone.
+    """Compare the footage folder with the store.
+
+    Returns:
+        Sources to read because they are new or changed, the number of unchanged sources, and the
+        names of sources that are gone.
 
     Raises:
-        ConfigError: one of the folder's tables is wrong.
+        ConfigError: a table of the folder is wrong.
     """
     project = store.project
     root = project.footage_root
@@ -53,7 +59,7 @@ def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
 
 
 def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) -> str:
-    """Everything a source's clip rows depend on; media bytes by size and time of change."""
+    """Digest of everything that a source's clip rows depend on; media by size and mtime."""
     path = root / source
     try:
         state = path.stat()
@@ -84,7 +90,7 @@ def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) ->
 
 
 def rows_about(tables: Tables, source: str) -> list[Any]:
-    """What the tables say about one source: a change elsewhere does not make it stale."""
+    """The entries of the CSV tables for one source; changes for other sources do not affect it."""
     lines = [
         {line: found.value for line, found in table.get(source, {}).items()}
         for table in (tables.emotions, tables.speakers, tables.scenes)
@@ -97,11 +103,16 @@ def rows_about(tables: Tables, source: str) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def decoder_versions() -> dict[str, str]:
+    """Versions of the installed decoder packages, ``av`` and ``decord``."""
     return {name: importlib.metadata.version(name) for name in ("av", "decord")}
 
 
 def with_version(clip: Clip, only: str = "auto") -> Clip:
-    """The decoder with its version: another one may show other frames, so it is in the digest."""
+    """The clip with its decoder's version, which enters the digest: frames may depend on it.
+
+    Args:
+        only: the decoder to use instead of the clip's; ``auto`` keeps the clip's.
+    """
     name = clip.decoder if only == "auto" else only
     package = {"pyav": "av", "decord": "decord"}[name]
     return dataclasses.replace(clip, decoder=f"{name} {decoder_versions()[package]}")

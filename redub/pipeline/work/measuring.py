@@ -1,4 +1,10 @@
-"""Measure the takes of some utterances with the extractors that read the footage."""
+"""Measure the takes of some utterances with the extractors that read the footage.
+
+Reads the takes of runs and the recorded features. Writes nothing: ``stages/evaluate.py`` collects
+the figures.
+
+Letters: T mel frames, C mel channels.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +36,7 @@ HEARD = ("mel", "f0", "audio_emotion")
 
 @dataclass(frozen=True, slots=True)
 class LineOrder:
-    """One task: measure some lines of every system."""
+    """One task: measure the takes of some utterances by every system."""
 
     project: Project
     clips: tuple[Clip, ...]
@@ -43,7 +49,14 @@ class LineOrder:
 
 
 def measure_lines(order: LineOrder) -> list[LineFigures]:
-    """Measure every system's take of some lines; runs in a worker."""
+    """Measure every system's takes of some utterances; runs in a worker.
+
+    Besides the runs, the recording, its resynthesis by the vocoder, and the mean training mel are
+    measured.
+
+    Raises:
+        ConfigError, IntegrityError: see :func:`redub.pipeline.store.runs.takes.read_samples`.
+    """
     tools = _tools(order.project, order.split, order.asr)
     ids = [clip.clip_id for clip in order.clips]
     runs = {run: read_samples(order.project, run, order.split, ids) for run in order.runs}
@@ -65,14 +78,14 @@ def measure_lines(order: LineOrder) -> list[LineFigures]:
             sample = runs[run][clip.clip_id]
             durations = _with_ids(tools, clip, sample.durations)
             takes.append((run, sample.waveform, sample.mel, durations))
-        held = np.repeat(tools.mean_mel[None], len(mel), axis=0)
-        takes.append((MEAN_MEL, tools.vocoder.vocode(held), held, None))
+        constant = np.repeat(tools.mean_mel[None], len(mel), axis=0)  # (T, C)
+        takes.append((MEAN_MEL, tools.vocoder.vocode(constant), constant, None))
         figures += [_measure(tools, clip, truth, *take, asr=order.asr) for take in takes]
     return figures
 
 
 class _Tools:
-    """What a worker needs to measure: store, vocoder, extractors, recogniser, the mean mel."""
+    """Everything a worker needs: store, vocoder, extractors, speech recogniser, mean mel."""
 
     def __init__(self, project: Project, split: str, asr: bool) -> None:
         self.project = project
@@ -85,7 +98,7 @@ class _Tools:
         training = [clip for clip in clips if clip.split == "train"]
         mels = self.store.read("mel", [clip.clip_id for clip in training])
         if not mels:
-            raise ConfigError("no training line has a mel; run `redub extract`")
+            raise ConfigError("no training clip has a mel; run `redub extract`")
         frames = np.concatenate([np.asarray(m) for m in mels.values()])
         self.mean_mel = frames.mean(axis=0).astype(np.float32)
         self.recogniser: SpeechRecogniser | None = None
@@ -132,13 +145,13 @@ def _measure(
     asr: bool,
 ) -> LineFigures:
     audio = tools.project.config.audio
-    heard = heard_features(tools, clip, waveform)
+    measured = heard_features(tools, clip, waveform)
     true_f0 = np.asarray(truth["f0"])[:, 0]
-    own_f0 = np.asarray(heard["f0"])[:, 0] if "f0" in heard else np.zeros_like(true_f0)
+    own_f0 = np.asarray(measured["f0"])[:, 0] if "f0" in measured else np.zeros_like(true_f0)
     errors = pitch_errors(true_f0, own_f0)
     true_mel = np.asarray(truth["mel"])
-    sounded = np.asarray(heard["mel"]) if "mel" in heard else mel
-    vector = heard.get("audio_emotion")
+    sound_mel = np.asarray(measured["mel"]) if "mel" in measured else mel
+    vector = measured.get("audio_emotion")
     slot = audio.sample_count(clip.video_frames, tools.project.config.video)
     transcript = ""
     if asr and tools.recogniser is not None and system != MEAN_MEL:
@@ -149,7 +162,7 @@ def _measure(
         slot_error_ms=abs(
             slot_error_ms(len(waveform.samples), slot, sample_rate_hz=waveform.sample_rate_hz)
         ),
-        mcd_dtw=mel_distortion(true_mel, sounded).mcd_dtw,
+        mcd_dtw=mel_distortion(true_mel, sound_mel).mcd_dtw,
         mcd_dtw_mel=mel_distortion(true_mel, mel).mcd_dtw,
         pairs=errors.pairs,
         voiced_in_both=errors.voiced_in_both,
@@ -163,7 +176,10 @@ def _measure(
 
 
 def heard_features(tools: _Tools, clip: Clip, waveform: Waveform) -> dict[str, Value]:
-    """Mel, F0 and audio emotion vector of a take, by the very extractors that read the footage."""
+    """Mel, F0 and audio emotion vector of a take, by the project's extractors.
+
+    A feature that cannot be computed, for example because the take has no speech, is left out.
+    """
     values: dict[str, Value] = {}
     for name in tools.names:
         reads = tools.extractors[name].reads
@@ -174,7 +190,7 @@ def heard_features(tools: _Tools, clip: Clip, waveform: Waveform) -> dict[str, V
         try:
             values[name] = tools.extractors[name].extract(media)
         except ClipError:
-            continue  # a take without speech has no F0 and no emotion: that is its figure
+            continue  # a take without speech has no F0 and no emotion vector
     return values
 
 
@@ -190,4 +206,6 @@ def _phoneme_error(tools: _Tools, true: Value | None, own: Any) -> float:
             pauses={id_of("sil"), id_of("sp"), id_of("spn")},
         )
     except ClipError:
-        return float("nan")  # the aligner heard another pronunciation than the dictionary's first
+        return float(
+            "nan"
+        )  # the aligner chose another pronunciation than the first of the dictionary

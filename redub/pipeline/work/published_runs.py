@@ -1,4 +1,7 @@
-"""Published HPMDubbing checkpoints, opened strictly."""
+"""Load published HPMDubbing checkpoints, recorded in ``models.lock``, for a project's features.
+
+Loading is strict: every tensor must be known, and every parameter of the model must get one.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +19,24 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.weights import checked_folder, read_ledger
 
 HPM = "hpm_dubbing"
-
-
 SUFFIXES = (".pth.tar", ".pth", ".pt", ".ckpt", ".safetensors")
 
-
 WIDE = {"lips": "lips", "expression": "local_face", "speaker": "speaker", "scene": "global_scene"}
-"""Width of a system to the feature that it is of."""
+"""Name of an input width to its feature, for messages."""
 
-
-MELS = {  # by whether there is a scene module
+MELS = {  # key: whether the checkpoint has a scene module
     False: ("Chem", AudioSpec(sample_rate_hz=16_000, hop_samples=160, win_samples=640)),
     True: ("V2C-Animation", AudioSpec(sample_rate_hz=22_050, hop_samples=220, win_samples=880)),
 }
-"""The published checkpoints' mels (their other settings are the defaults)."""
+"""Corpus and mel settings of the published checkpoints (other mel settings are the defaults)."""
 
 
 def load_hpm(folder: WeightFolder, widths: FeatureWidths) -> HPMDubbing:
-    """A recorded HPMDubbing for features of these widths.
+    """Load a recorded HPMDubbing for features of these widths.
 
     Raises:
-        ModelRefusedError: the file is damaged, holds code, lacks tensors, has others, or reads
-            features of other widths (the message names them).
+        ModelRefusedError: the file is damaged, holds code, lacks tensors or has unknown ones, or
+            was trained on features of other widths (the message names them).
     """
     content = folder.tensors(only_file(folder, *SUFFIXES))
     table = tensor_table(content.get("model", content), folder, "'model'")
@@ -52,7 +51,7 @@ def load_hpm(folder: WeightFolder, widths: FeatureWidths) -> HPMDubbing:
                 feature = WIDE.get(name, name)
                 raise ModelRefusedError(
                     f"it was trained on a {feature} {width} wide, this project's is {here} wide; "
-                    "choose the maker that it was trained with (`redub config`, [features])",
+                    "choose the backend of its training (`redub config`, [features])",
                     code="E-MODEL-WIDTH",
                 )
         model = HPMDubbing(config, widths)
@@ -63,7 +62,7 @@ def load_hpm(folder: WeightFolder, widths: FeatureWidths) -> HPMDubbing:
 
 
 def hpm_of(project: Project, entry: str) -> tuple[WeightFolder, HPMDubbing]:
-    """A recorded HPMDubbing for this project's features.
+    """Open a recorded HPMDubbing for this project's features.
 
     Raises:
         ModelRefusedError: see :func:`load_hpm`.

@@ -1,4 +1,9 @@
-"""Ask the index for the neighbours of clips, and say who may not be one."""
+"""Search the index for the neighbours of clips, and list the clips that the policy excludes.
+
+Reads the index and committed features. Writes nothing.
+
+Letters: Q queries, W width.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +35,10 @@ from redub.pipeline.store.tables import Store
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One hit of one query, as people read it.
+    """One retrieved clip of one query, for display.
 
-    ``margin``: how far its score lies above the best eligible clip that was passed over; NaN where
-    none was.
+    ``rank`` counts from 1. ``margin``: its score minus the score of the best eligible clip that was
+    not chosen; NaN if all were chosen.
     """
 
     rank: int
@@ -55,17 +60,21 @@ def neighbour_rows(
     k: int | None = None,
     notes: Notes | None = None,
 ) -> pa.Table:
-    """Neighbours of some clips in one modality, as rows of the neighbour table.
+    """Search the neighbours of some clips in one modality.
 
     Args:
-        vectors: of this modality as extracted, by clip id; clips without one have no neighbours.
-        k: instead of the project's. notes: a director's, on each of the clips.
+        vectors: clip id to the vector (W,) as extracted; a clip without one has no neighbours.
+        k: neighbours per clip; the project's ``index.k`` by default.
+        notes: a director's notes, applied to every clip.
+
+    Returns:
+        Rows of the neighbour table (:data:`NEIGHBOUR_SCHEMA`); ranks count from 0.
     """
     config = project.config.index
     policy = policy_of(config)
-    asking, queries = _queries(index, modality, clips, vectors)
+    query_clips, queries = _queries(index, modality, clips, vectors)
     columns: dict[str, list[object]] = {name: [] for name in NEIGHBOUR_SCHEMA.names}
-    if asking and len(index.modalities[modality].rows):
+    if query_clips and len(index.modalities[modality].rows):
         if notes:
             policy = notes.applied_to(policy)
             queries = np.stack([_directed(index, modality, query, notes) for query in queries])
@@ -74,10 +83,10 @@ def neighbour_rows(
             index.table,
             policy,
             queries,
-            [ClipFacts.of(clip) for clip in asking],
+            [ClipFacts.of(clip) for clip in query_clips],
             selection_of(config, k),
         )
-        for clip, *found in zip(asking, *chosen, strict=True):
+        for clip, *found in zip(query_clips, *chosen, strict=True):
             for rank, (row, score, margin) in enumerate(zip(*found, strict=True)):
                 if row >= 0:
                     hit = index.clips[row].clip_id
@@ -90,25 +99,26 @@ def neighbour_rows(
 def _queries(
     index: OpenIndex, modality: str, clips: Sequence[Clip], vectors: Mapping[str, Value]
 ) -> tuple[list[Clip], FloatArray]:
-    """The clips that can ask in a modality, and their (Q, W) vectors as they are searched.
+    """The clips with a usable query in a modality, and their (Q, W) transformed vectors.
 
-    A clip whose vector the fitted transform leaves without a direction cannot ask.
+    A clip has no usable query without a vector, or if its transformed vector has no direction.
     """
     own = index.modalities[modality]
-    having = [clip for clip in clips if clip.clip_id in vectors]
-    if not having:
+    with_vector = [clip for clip in clips if clip.clip_id in vectors]
+    if not with_vector:
         return [], np.empty((0, own.backend.width), dtype=np.float32)
-    raw = np.stack([np.asarray(vectors[clip.clip_id]) for clip in having]).astype(np.float32)
-    queries = own.transformed(raw, [clip.speaker for clip in having])
-    can_ask = own.can_ask(queries)
-    return list(itertools.compress(having, can_ask)), queries[can_ask]
+    raw = np.stack([np.asarray(vectors[clip.clip_id]) for clip in with_vector]).astype(np.float32)
+    queries = own.transformed(raw, [clip.speaker for clip in with_vector])
+    usable = own.can_ask(queries)  # (Q,) bool
+    return list(itertools.compress(with_vector, usable)), queries[usable]
 
 
 def _directed(index: OpenIndex, modality: str, query: FloatArray, notes: Notes) -> FloatArray:
-    """A transformed query as a director's notes want it; its halves weigh the same as before."""
+    """Apply a director's notes to a transformed query (W,); its halves keep their weights."""
     own = index.modalities[modality]
 
     def vector_of(clip_id: str) -> FloatArray | None:
+        """(W,) of a library clip; None if the clip has no vector in this modality."""
         row = index.table.row_of(clip_id)
         place = -1 if row is None else int(np.searchsorted(own.rows, row))
         found = 0 <= place < len(own.rows) and own.rows[place] == row
@@ -124,7 +134,7 @@ def _directed(index: OpenIndex, modality: str, query: FloatArray, notes: Notes) 
 
 
 def check_notes(index: OpenIndex, notes: Notes) -> None:
-    """Refuse notes that name clips or films the library does not have.
+    """Refuse notes that name clips or films outside of the library.
 
     Raises:
         UsageError: with the nearest known name.
@@ -147,11 +157,19 @@ def query_clip(
     k: int | None = None,
     notes: Notes | None = None,
 ) -> dict[str, list[Neighbour]]:
-    """Search now for one clip, with the project's policy and a director's notes, if any.
+    """Search the neighbours of one clip with the project's policy and a director's notes.
+
+    Args:
+        modality: ``scene``, ``face``, ``text``, or ``all`` three.
+        k: neighbours, 1 to 100; the project's ``index.k`` by default.
+
+    Returns:
+        Modality to its neighbours, best first.
 
     Raises:
         UsageError: an unknown clip, modality or film, with the nearest known one; an emotion that
             no library clip has.
+        ConfigError: no index, or an index that is out of date.
     """
     if modality != "all" and modality not in MODALITIES:
         hint = nearest(modality, [*MODALITIES, "all"])
@@ -182,7 +200,7 @@ def query_clip(
 
 
 def check_k(k: int | None) -> None:
-    """Refuse another number of neighbours than the settings may name.
+    """Refuse a number of neighbours that is out of range; None is legal.
 
     Raises:
         UsageError: not in 1 to 100.
@@ -195,7 +213,7 @@ def known_clip(store: Store, clip_id: str) -> Clip:
     """A live clip by its id.
 
     Raises:
-        UsageError: there is none, with the nearest known id.
+        UsageError: no such clip; the message names the nearest id.
     """
     clips = {clip.clip_id: clip for clip in store.clips()}
     if clip_id not in clips:
@@ -206,7 +224,7 @@ def known_clip(store: Store, clip_id: str) -> Clip:
 def excluded_clips(
     project: Project, clip_id: str, *, notes: Notes | None = None
 ) -> dict[str, list[str]]:
-    """Every library clip that may not be retrieved for a clip, and why.
+    """Every library clip that the policy excludes for a query clip, with the reasons.
 
     Returns:
         Library clip id to the names of :class:`redub.index.policy.Reason`, sorted by clip id.

@@ -1,4 +1,4 @@
-"""Start a command as several processes that train together, on this machine."""
+"""Run a training command as several processes on this machine, under torch's launcher."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from redub.core.extras import optional
 def replicate(words: Sequence[str], count: int) -> int:
     """Run ``redub WORDS`` in ``count`` processes under torch's launcher.
 
-    Sockets stay on the loopback interface. A signal is passed on to all processes, which save
-    before they end.
+    Sockets use the loopback interface only. A signal is passed on to all processes, which save a
+    checkpoint before they end.
 
     Returns:
         The exit code: 0, that of the first process that failed, or 128 + the signal's number.
 
     Raises:
         MissingExtraError: the extra 'devices' is not installed.
+        RedubError: the processes could not be started.
     """
-    optional("accelerate", extra="devices", purpose="--devices")  # said once, not by each process
+    optional("accelerate", extra="devices", purpose="--devices")  # one message, not one per process
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # redub says it
+    logging.getLogger("torch.distributed").setLevel(
+        logging.CRITICAL
+    )  # redub reports failures itself
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

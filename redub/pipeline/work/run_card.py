@@ -1,4 +1,7 @@
-"""The settings file and the card of a training run."""
+"""The settings file and the card of a training run.
+
+Writes ``runs/<run>/config.toml`` and ``runs/<run>/card.md``.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,12 @@ def describe_run(
     config: TrainingConfig,
     report: TrainReport,
 ) -> None:
-    """Write ``config.toml`` and the run's card: data, splits, licences, features, figures."""
+    """Write ``config.toml`` and the card: model, data, rights, voices, features, licences.
+
+    Args:
+        folder: the run's.
+        name: the system's name in ``model/registry.py``.
+    """
     settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
     settings["training"] = dataclasses.asdict(config)
     commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Open what speaks: a trained run and its vocoder."""
+"""Open what synthesis needs: the vocoder and a trained run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redub.training.synthesis import TrainedDubber, load_dubber
 
 
 def make_vocoder(project: Project) -> Any:
-    """The vocoder that ``[vocoder]`` names, at the project's mel settings and on its device.
+    """Open the vocoder that ``[vocoder]`` names, at the project's mel settings and on its device.
 
     Raises:
         ModelRefusedError, ConfigError: see :func:`redub.pipeline.store.runs.vocoders.open_vocoder`.
@@ -22,7 +22,7 @@ def make_vocoder(project: Project) -> Any:
 
 
 def open_dubber(project: Project, run: str) -> TrainedDubber:
-    """The best checkpoint of a run (by validation loss), else its newest whole one.
+    """Open the checkpoint of a run with the lowest validation loss, else the newest one.
 
     Raises:
         ConfigError: the run does not exist or has no checkpoint yet.
@@ -31,17 +31,20 @@ def open_dubber(project: Project, run: str) -> TrainedDubber:
 
 
 def check_features(dubber: TrainedDubber, project: Project, maker_keys: dict[str, str]) -> None:
-    """Refuse features made otherwise than those the run was trained on.
+    """Refuse features that were computed otherwise than those of the run's training.
+
+    Args:
+        maker_keys: feature to its key in this project.
 
     Raises:
         IntegrityError: names the feature whose key differs, or the setting that chooses another
             feature (exit 6).
     """
-    learnt, here = features_among(dubber.keys), feature_of(project.config.index)
+    of_run, here = features_among(dubber.keys), feature_of(project.config.index)
     for modality, setting in FEATURE_SETTINGS.items():
-        if learnt.get(modality, here[modality]) != here[modality]:
+        if of_run.get(modality, here[modality]) != here[modality]:
             raise IntegrityError(
-                f"the run was trained with index.{setting} = '{learnt[modality]}', this project "
+                f"the run was trained with index.{setting} = '{of_run[modality]}', this project "
                 f"has '{here[modality]}'; set the project file back or train again",
                 code="E-INT-FEATURES",
             )

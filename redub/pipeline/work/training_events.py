@@ -1,4 +1,4 @@
-"""What a training run reports beside its metrics file: its speed, and TensorBoard events."""
+"""Progress reports of a training run: its speed, and TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from redub.training.step import StepReport
 
 
 class Speed:
-    """Loss and lines per second over the last steps, in words."""
+    """Loss and utterances per second over the last 20 steps."""
 
     def __init__(self) -> None:
         self.recent: deque[tuple[float, int]] = deque(maxlen=20)
 
     def after(self, step: StepReport) -> str:
+        """Add a step; returns its loss and the present speed as text."""
         self.recent.append((time.monotonic(), step.lines))
         seconds = self.recent[-1][0] - self.recent[0][0]
         done = sum(lines for _, lines in itertools.islice(self.recent, 1, None))
@@ -32,7 +33,10 @@ class Speed:
 def event_files(
     folder: Path, *, wanted: bool
 ) -> Iterator[Callable[[Mapping[str, Any]], None] | None]:
-    """What writes rows of the metrics as TensorBoard's event files, where that is wanted.
+    """Open TensorBoard event files, if ``wanted``.
+
+    Yields:
+        A function that writes one row of the metrics; None if not ``wanted``.
 
     Raises:
         MissingExtraError: tensorboard is not installed.
@@ -46,6 +50,7 @@ def event_files(
     with SummaryWriter(folder / "tensorboard") as writer:  # type: ignore[no-untyped-call]
 
         def observe(row: Mapping[str, Any]) -> None:
+            """Write the numbers of one metrics row, tagged ``train/…`` or ``validation/…``."""
             for name, value in row.items():
                 if name not in ("step", "epoch") and isinstance(value, int | float):
                     kind = "validation" if name.startswith("validation_") else "train"

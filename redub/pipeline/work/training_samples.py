@@ -1,8 +1,10 @@
-"""Samples while a run trains: a few fixed lines, spoken and drawn at every validation.
+"""Samples of a training run: a few fixed utterances, synthesised and plotted at every validation.
 
-Reads lines of the pack. Writes ``runs/<name>/progress/step_NNNNNNNN/`` (each folder appears whole
-or not at all): ``line_NN.png`` and ``line_NN.wav`` per line, and ``index.json`` with their
-SHA-256 and how far the line is from its recording.
+Reads utterances of the pack. Writes ``runs/<run>/progress/step_NNNNNNNN/`` (each folder appears
+whole or not at all): ``line_NN.png`` and ``line_NN.wav`` per utterance, and ``index.json`` with
+their SHA-256 and the distances from the recording.
+
+Letters: T mel frames.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from redub.evaluation.duration_error import phoneme_error_ms
 from redub.pages.sample_picture import Reading, comparison_png, plotting_library
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import step_folder
+from redub.pipeline.store.runs.takes import wav_bytes
+from redub.pipeline.work.speaking import make_vocoder
 from redub.training.data.lines import DubbingLine
 from redub.training.data.pack import Pack
 from redub.training.synthesis import SpokenLine, TrainedDubber, synthesise
@@ -37,11 +41,10 @@ _PAUSES = [id_of(symbol) for symbol in PAUSES]
 
 
 class Distances(NamedTuple):
-    """How far a spoken line is from its recording; None where it cannot be said.
+    """Distances of a synthesised utterance from its recording; None where not defined.
 
     ``mel_l1``: mean absolute difference of the log mels. ``f0_rmse_cents``: over frames voiced in
-    both. ``duration_error_ms``: mean absolute difference per phoneme that is no
-    pause.
+    both. ``duration_error_ms``: mean absolute difference per phoneme, pauses left out.
     """
 
     mel_l1: float | None
@@ -51,7 +54,7 @@ class Distances(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressSample:
-    """One fixed line at one step, read back and checked."""
+    """One fixed utterance at one step, read back and checked."""
 
     step: int
     clip_id: str
@@ -70,46 +73,44 @@ def sample_writer(
     overfit: int | None = None,
     triples: bool = False,
 ) -> Callable[[int, TrainedDubber], None]:
-    """What a training run calls at each validation, to leave samples of the same few lines.
+    """Make the function that writes samples of the same few utterances at each validation.
 
     Args:
         folder: the run's.
-        count: lines; spread evenly over the validation split, else over the training split.
-        overfit: the training lines that the run learns by heart, where it does; then of those.
-        triples: only lines with both neighbours, as the run is trained on.
+        count: utterances, spread evenly over the validation split, else over the training split.
+        overfit: if the run trains on the first utterances only, their number; samples are then
+            taken from these.
+        triples: only utterances with both adjacent utterances, as in the run's training.
 
     Returns:
-        A function of step and averaged model. Whatever fails while it speaks or draws is one
-        warning and no samples of that step; only a StorageError passes on.
+        A function of the step and the averaged model. If synthesis or plotting fails, it logs one
+        warning and writes no samples of that step; only a StorageError is raised.
 
     Raises:
         MissingExtraError: the extra 'plots' is not installed.
     """
     plotting_library()
-    # Not at the top: synthesis reads what training left, so its module imports train's.
-    from redub.pipeline.store.runs.takes import wav_bytes
-    from redub.pipeline.work.speaking import make_vocoder
-
     split, lines = _fixed_lines(pack, count, overfit, triples=triples)
     audio = project.config.audio
-    voice = make_vocoder(project)
+    vocoder = make_vocoder(project)
 
     def write(step: int, dubber: TrainedDubber) -> None:
+        """Write the samples of one step."""
         try:
             spoken = [_whole(line) for line in synthesise(dubber, lines)]
             with new_folder(step_folder(folder, step)) as temp:
                 rows = []
-                for number, (line, said) in enumerate(zip(lines, spoken, strict=True)):
+                for number, (line, take) in enumerate(zip(lines, spoken, strict=True)):
                     name = f"line_{number:02d}"
-                    commit_bytes(temp / f"{name}.png", _picture(line, said, step, audio))
-                    commit_bytes(temp / f"{name}.wav", wav_bytes(voice.vocode(said.mel)))
+                    commit_bytes(temp / f"{name}.png", _picture(line, take, step, audio))
+                    commit_bytes(temp / f"{name}.wav", wav_bytes(vocoder.vocode(take.mel)))
                     files = {kind: file_digest(temp / f"{name}.{kind}") for kind in ("png", "wav")}
                     row = {"clip_id": line.clip_id, "name": name, "files": files}
-                    rows.append({**row, **distances(line, said, audio)._asdict()})
+                    rows.append({**row, **distances(line, take, audio)._asdict()})
                 commit_json(temp / INDEX, {"step": step, "split": split, "clips": rows})
         except StorageError:
             raise
-        except Exception as error:  # hours of training are worth more than a picture of them
+        except Exception as error:  # failed samples must not end hours of training
             log.warning("No samples of step %d: %s", step, str(error) or type(error).__name__)
 
     return write
@@ -120,29 +121,34 @@ def _fixed_lines(
 ) -> tuple[str, list[DubbingLine]]:
     has_validation = len(pack.lines("validation", triples=triples)) > 0
     split = "validation" if overfit is None and has_validation else "train"
-    # With neighbours also for a system that has no use for them.
+    # With adjacent utterances, also for a system that does not read them.
     lines = pack.lines(split, context=True, triples=triples)[:overfit]
     count = min(count, len(lines))
     return split, [lines[place * len(lines) // count] for place in range(count)]
 
 
 def distances(line: DubbingLine, spoken: SpokenLine, audio: AudioSpec) -> Distances:
-    """Compare a spoken line with its recording, frame by frame: both fill the same slot."""
+    """Compare a synthesised utterance with its recording, frame by frame; both have T frames."""
     recorded = _recorded(line)
     hop_ms = 1000.0 * audio.hop_samples / audio.sample_rate_hz
-    aligned, said = (
+    true, predicted = (
         np.stack([line.phonemes, lasts], axis=1).astype(np.int64)
         for lasts in (recorded.durations, spoken.durations)
     )
     return Distances(
         mel_l1=_known(np.abs(spoken.mel - recorded.mel).mean()),
         f0_rmse_cents=f0_rmse_cents(recorded.f0_hz, spoken.f0_hz),
-        duration_error_ms=_known(phoneme_error_ms(aligned, said, frame_ms=hop_ms, pauses=_PAUSES)),
+        duration_error_ms=_known(
+            phoneme_error_ms(true, predicted, frame_ms=hop_ms, pauses=_PAUSES)
+        ),
     )
 
 
 def f0_rmse_cents(recorded_hz: FloatArray | None, spoken_hz: FloatArray | None) -> float | None:
-    """Root of the mean squared interval in cents, over frames (T,) voiced in both; None if none."""
+    """RMS interval in cents between two F0 tracks (T,), over frames voiced in both.
+
+    None without F0 or without such a frame.
+    """
     if recorded_hz is None or spoken_hz is None:
         return None
     voiced = (recorded_hz > 0) & (spoken_hz > 0)
@@ -182,10 +188,13 @@ def _picture(line: DubbingLine, spoken: SpokenLine, step: int, audio: AudioSpec)
 
 
 def read_sample(folder: Path, step: int, number: int = 0) -> ProgressSample:
-    """The sample of one fixed line at one step.
+    """Read the sample of one fixed utterance at one step.
+
+    Args:
+        number: of the utterance, from 0.
 
     Raises:
-        IntegrityError: the list or a file is gone, or is not what was written.
+        IntegrityError: the index or a file is gone or changed.
     """
     place = step_folder(folder, step)
     row, split = _listed(place, number)
@@ -222,7 +231,7 @@ def _listed(place: Path, number: int) -> tuple[dict[str, Any], str]:
 
 
 def _shown(path: Path) -> str:
-    """A path as a page may show it: from the run's folder on."""
+    """The last four parts of a path, from the run's folder on, for messages."""
     return "/".join(path.parts[-4:])
 
 

@@ -1,6 +1,9 @@
-"""Which lines go together, and how they become one padded batch.
+"""Group utterances into batches, and collate them: standardise, pad, make masks.
 
-The order of an epoch follows from (seed, epoch) alone, so a run can go on in the middle of one.
+The order of an epoch depends on (seed, epoch) alone, so a run can resume in the middle of an epoch.
+
+Letters: B utterances, P phonemes, T mel frames, V video frames, M modalities, K hits per modality,
+H hits of all utterances, A frames of local audio, W width, n rows of one utterance.
 """
 
 from __future__ import annotations
@@ -38,18 +41,20 @@ from redub.training.data.lines import (
 from redub.training.data.pack_lines import PackedLines
 
 OF_CONTEXT = ("whole_face", "whole_text", "whole_audio", "frames_of_sound")
+"""Names of the features that only context systems read."""
+
 SHORTEST_EXPRESSION = 4
-"""Rows that halving a face's clock twice needs; shorter ones are padded."""
+"""Fewest rows of a frame-level face feature, because its rate is halved twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchingConfig:
-    """How much goes into one step.
+    """The size of a batch.
 
-    ``frames_per_batch`` bounds padded mel frames (longest line times lines); a line longer than
-    that is a batch of its own. ``timbre_frames`` cuts the reference mel, starting at a place that
-    changes with the epoch. ``bucket_batches``: lines are sorted by length within pools of about
-    this many batches, so batches are even and their order stays random.
+    ``frames_per_batch``: most padded mel frames (longest utterance times utterances); a longer
+    utterance is a batch alone. ``timbre_frames``: most frames of the reference mel; the start of
+    the cut changes with the epoch. ``bucket_batches``: utterances are sorted by length within pools
+    of about this many batches, so that lengths in a batch are similar and the order stays random.
     """
 
     frames_per_batch: int = 16_000
@@ -59,14 +64,14 @@ class BatchingConfig:
 
     def __post_init__(self) -> None:
         if min(self.frames_per_batch, self.lines_per_batch, self.bucket_batches) < 1:
-            raise ConfigError("frames_per_batch, lines_per_batch and bucket_batches want >= 1")
+            raise ConfigError("frames_per_batch, lines_per_batch and bucket_batches must be >= 1")
         if self.timbre_frames < SHORTEST_TIMBRE:
-            raise ConfigError(f"timbre_frames wants >= {SHORTEST_TIMBRE}")
+            raise ConfigError(f"timbre_frames must be >= {SHORTEST_TIMBRE}")
 
 
 def recorded_frames(lines: Sequence[DubbingLine]) -> list[int]:
-    """Mel frames of every line, 0 where it was not recorded."""
-    if isinstance(lines, PackedLines):  # it knows without making a line
+    """Mel frames of every utterance, 0 without a recording."""
+    if isinstance(lines, PackedLines):  # known without building an utterance
         known: list[int] = lines.mel_frames.tolist()
         return known
     return [line.mel_frames if line.is_recorded else 0 for line in lines]
@@ -75,7 +80,7 @@ def recorded_frames(lines: Sequence[DubbingLine]) -> list[int]:
 def widths_of(
     lines: Iterable[DubbingLine], sound: AudioSpec, *, phonemes: int = 88
 ) -> FeatureWidths:
-    """The widths of the training features; a feature that no line has gets width 1."""
+    """The widths of the features; a feature that no utterance has gets width 1."""
     names = ("lips", "expression", "speaker", "audio", *MODALITIES, *OF_CONTEXT)
     found: dict[str, int] = {}
     for line in lines:
@@ -105,10 +110,10 @@ def widths_of(
 def epoch_batches(
     frames: Sequence[int], config: BatchingConfig, *, seed: int, epoch: int
 ) -> list[list[int]]:
-    """The batches of one epoch, as line numbers; every line is in exactly one of them.
+    """The batches of one epoch, as lists of utterance numbers; each number is in one batch.
 
     Args:
-        frames: mel frames of every line.
+        frames: mel frames of every utterance.
     """
     random = np.random.default_rng((seed, epoch))
     order = [int(number) for number in random.permutation(len(frames))]
@@ -121,7 +126,7 @@ def epoch_batches(
 
 
 def plain_batches(frames: Sequence[int], config: BatchingConfig) -> list[list[int]]:
-    """All lines once, sorted by length: for validation and synthesis."""
+    """Batches of all utterances, sorted by length, for validation and synthesis."""
     order = sorted(range(len(frames)), key=lambda number: frames[number])
     return list(_filled(order, frames, config))
 
@@ -129,7 +134,7 @@ def plain_batches(frames: Sequence[int], config: BatchingConfig) -> list[list[in
 def _filled(
     numbers: Sequence[int], frames: Sequence[int], config: BatchingConfig
 ) -> Iterator[list[int]]:
-    """Cut lines sorted by length into batches within the budget."""
+    """Cut utterances, sorted by length, into batches within the limits."""
     batch: list[int] = []
     for number in numbers:
         padded = frames[number] * (len(batch) + 1)  # sorted, so the newest is the longest
@@ -142,7 +147,7 @@ def _filled(
 
 
 def chosen(lines: Sequence[DubbingLine], numbers: Sequence[int]) -> Sequence[DubbingLine]:
-    """The lines with these numbers, for :func:`collate`; of packed lines none is made."""
+    """The utterances with these numbers, for :func:`collate`; packed ones are not built."""
     if isinstance(lines, PackedLines):
         return lines.take(numbers)
     return [lines[number] for number in numbers]
@@ -157,26 +162,24 @@ def collate(
     epoch: int = 0,
     context: bool = False,
 ) -> DubbingBatch:
-    """Standardise and pad lines; the one place where masks are made.
+    """Standardise and pad one utterance or more, and make all masks.
 
-    What only recorded lines have is in the batch if all of its lines have it. ``epoch`` chooses
-    among a line's timbre mels and where to cut them; ``context`` adds the lines before and after.
+    Mel, durations and prosody are in the batch if every utterance has them, ``sound`` if any
+    utterance has it. ``epoch`` chooses the reference mel of each utterance and the start of its
+    cut; ``context`` adds the adjacent utterances.
+
+    Raises:
+        ClipError: a packed utterance's features do not fit each other.
     """
-    _warn_no_more()
+    _warn_once()
     rows = columns_of(lines, timbre_frames=timbre_frames, epoch=epoch, context=context)
     scales = scaler.scales
     frames_valid = _real(rows.mel_frames)
     counts = torch.from_numpy(rows.hit_counts)  # (B, M)
-    most = int(counts.max())  # K is the same for all modalities, so that their graphs line up
+    most = int(counts.max())  # one K for all modalities, so that their graphs have one size
     hits_valid = torch.arange(most) < counts.unsqueeze(2)  # (B, M, K)
-    scene, face, text = (
-        _vectors(rows.modalities[modality], len(lines), scales.get(modality), width)
-        for modality, width in zip(MODALITIES, widths.modalities, strict=True)
-    )
-    hits_of_scene, hits_of_face, hits_of_text = (
-        _hits(rows.modalities[modality].hits, hits_valid[:, m], scales.get(modality), width)
-        for m, (modality, width) in enumerate(zip(MODALITIES, widths.modalities, strict=True))
-    )
+    modalities, hits = _modalities(rows, hits_valid, scales, widths)
+    sound, sound_valid = _sound(rows, scales, widths)
     return DubbingBatch(
         clip_ids=rows.clip_ids,
         phonemes=_numbers(rows.phonemes),
@@ -188,9 +191,9 @@ def collate(
         speaker=_standardised(rows.speaker, scales.get("speaker")),
         timbre=_frames(rows.timbres, scales.get("mel"), widths.mel),
         timbre_valid=_real(_lengths(rows.timbres)),
-        modalities=(scene, face, text),
+        modalities=modalities,
         modalities_valid=_having(rows),
-        hits=(hits_of_scene, hits_of_face, hits_of_text),
+        hits=hits,
         hits_audio=_hits(rows.audio, hits_valid, scales.get("audio"), widths.audio),
         hits_score=_hits(rows.scores[:, None], hits_valid, None, 1)[..., 0],
         hits_valid=hits_valid,
@@ -205,19 +208,47 @@ def collate(
         durations=None if rows.durations is None else _numbers(rows.durations),
         mel=None if rows.mel is None else _frames(rows.mel, scales.get("mel"), widths.mel),
         prosody=_prosody(rows, scales.get("log_energy"), frames_valid),
-        sound=None
-        if rows.sound is None
-        else _frames(rows.sound, scales.get("frames_of_sound"), widths.frames_of_sound),
-        sound_valid=None if rows.sound is None else _real(_lengths(rows.sound)),
+        sound=sound,
+        sound_valid=sound_valid,
         previous=_context(rows.context.get("previous"), scales, widths),
         following=_context(rows.context.get("following"), scales, widths),
     )
 
 
+def _modalities(
+    rows: LineColumns, hits_valid: Tensor, scales: Mapping[str, Scale], widths: FeatureWidths
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Own vectors (B, W) and hits (B, K, W) of scene, face and text.
+
+    Args:
+        hits_valid: (B, M, K) bool.
+    """
+    count = len(rows.clip_ids)
+    scene, face, text = (
+        _vectors(rows.modalities[modality], count, scales.get(modality), width)
+        for modality, width in zip(MODALITIES, widths.modalities, strict=True)
+    )
+    hits_of_scene, hits_of_face, hits_of_text = (
+        _hits(rows.modalities[modality].hits, hits_valid[:, m], scales.get(modality), width)
+        for m, (modality, width) in enumerate(zip(MODALITIES, widths.modalities, strict=True))
+    )
+    return (scene, face, text), (hits_of_scene, hits_of_face, hits_of_text)
+
+
+def _sound(
+    rows: LineColumns, scales: Mapping[str, Scale], widths: FeatureWidths
+) -> tuple[Tensor | None, Tensor | None]:
+    """Frame-level audio (B, A, W) and its mask (B, A); None if no utterance has it."""
+    if rows.sound is None:
+        return None, None
+    frames = _frames(rows.sound, scales.get("frames_of_sound"), widths.frames_of_sound)
+    return frames, _real(_lengths(rows.sound))
+
+
 def _context(
     rows: ContextColumns | None, scales: Mapping[str, Scale], widths: FeatureWidths
 ) -> Context | None:
-    """Neighbours, on the scales of the lines themselves where these have the same features."""
+    """Adjacent utterances of one side; a feature that utterances have too shares their scale."""
     if rows is None:
         return None
     words = [np.zeros(0, np.int64) if own is None else own for own in rows.phonemes]
@@ -233,6 +264,7 @@ def _context(
     )
 
     def framed(name: str, own: Sequence[Array | None], width: int, at_least: int) -> Any:
+        """Padded frames (B, longest, W) and their mask (B, longest)."""
         frames = _frames(own, scales.get(name), width, at_least=at_least)
         return frames, _real(_lengths(own), at_least=at_least)
 
@@ -267,14 +299,14 @@ def _context(
 
 
 @cache
-def _warn_no_more() -> None:
-    """Values out of Arrow are read-only views, which torch warns about once per process."""
+def _warn_once() -> None:
+    """Trigger and ignore torch's warning about read-only arrays; it comes once per process."""
     with warnings.catch_warnings(action="ignore"):
         torch.from_numpy(np.broadcast_to(np.zeros(1, np.float32), 1))
 
 
 def _hits(flat: FloatArray, valid: Tensor, scale: Scale | None, width: int) -> Tensor:
-    """Hits (H, W) in the order of a mask (..., K), standardised where it is True: (..., K, W)."""
+    """Place hits (H, W), standardised, where a mask (..., K) is True: (..., K, W), else zeros."""
     if len(flat) == valid.numel() > 0:
         return _standardised(flat, scale).view(*valid.shape, width)
     spread = torch.zeros(*valid.shape, width)
@@ -284,7 +316,7 @@ def _hits(flat: FloatArray, valid: Tensor, scale: Scale | None, width: int) -> T
 
 
 def _vectors(own: Vectors, lines: int, scale: Scale | None, width: int) -> Tensor:
-    """Own vectors (B, W), standardised; zeros for lines without one."""
+    """Own vectors (B, W), standardised; zeros for utterances without one."""
     if len(own.lines) == lines:
         return _standardised(own.own, scale)
     rows = torch.zeros(lines, width)
@@ -294,7 +326,7 @@ def _vectors(own: Vectors, lines: int, scale: Scale | None, width: int) -> Tenso
 
 
 def _having(rows: LineColumns) -> Tensor:
-    """(B, M) bool, whether a line has an own vector of each modality."""
+    """(B, M) bool, whether an utterance has a vector in each modality."""
     has = np.zeros((len(rows.clip_ids), len(MODALITIES)), np.bool_)
     for m, modality in enumerate(MODALITIES):
         has[rows.modalities[modality].lines, m] = True
@@ -308,7 +340,7 @@ def _prosody(rows: LineColumns, scale: Scale | None, frames_valid: Tensor) -> Pr
 
 
 def _pitch_and_energy(f0_hz: Array, energy: Array, scale: Scale | None, valid: Tensor) -> Prosody:
-    """From padded (B, T, 1) of both; padding is unvoiced."""
+    """Prosody from padded F0 and energy, (B, T, 1) each; padding is unvoiced."""
     pitch, voiced = pitch_of(_float32(f0_hz)[..., 0])
     standard = _standardised(log_energy(_float32(energy)), scale)[..., 0]
     return Prosody(
@@ -321,6 +353,7 @@ def _lengths(rows: Sequence[Array | None]) -> list[int]:
 
 
 def _real(lengths: Sequence[int], *, at_least: int = 0) -> Tensor:
+    """(B, longest) bool mask, True within each length."""
     clock = np.arange(max(at_least, *lengths))
     return torch.from_numpy(clock < np.array(lengths)[:, None])
 
@@ -328,7 +361,7 @@ def _real(lengths: Sequence[int], *, at_least: int = 0) -> Tensor:
 def _frames(
     rows: Sequence[FloatArray | None], scale: Scale | None, width: int, *, at_least: int = 0
 ) -> Tensor:
-    """Rows (n, W) of any float type, standardised, with zeros behind: (B, longest, W) float32."""
+    """Standardise rows (n, W) of any float type, pad with zeros: (B, longest, W) float32."""
     frames = _standardised(_padded(rows, width, at_least=at_least), scale)
     values = frames.numpy()
     for place, length in enumerate(_lengths(rows)):
@@ -337,7 +370,7 @@ def _frames(
 
 
 def _padded(rows: Sequence[Array | None], width: int, *, at_least: int = 0) -> Array:
-    """Rows (n, W) in the type that they are stored in, with zeros behind: (B, longest, W)."""
+    """Pad rows (n, W) with zeros, in their stored dtype: (B, longest, W)."""
     lengths = _lengths(rows)
     kinds = {row.dtype for row in rows if row is not None} or {np.dtype(np.float32)}
     padded = np.empty((len(rows), max(at_least, *lengths), width), np.result_type(*kinds))
@@ -351,7 +384,7 @@ def _padded(rows: Sequence[Array | None], width: int, *, at_least: int = 0) -> A
 def _standardised(values: FloatArray, scale: Scale | None) -> Tensor:
     """:meth:`Scale.apply` to (..., W) of any float type; float32 is overwritten.
 
-    By torch: numpy takes thirty times as long to widen float16.
+    Uses torch, because numpy takes thirty times as long to widen float16.
     """
     scaled = torch.from_numpy(values).to(torch.float32)
     if scale is None:
@@ -366,7 +399,7 @@ def _float32(values: FloatArray) -> FloatArray:
 
 
 def _numbers(rows: Sequence[IntArray], *, at_least: int = 0) -> Tensor:
-    """Whole numbers (n,) as int64 (B, longest), with zeros behind."""
+    """Pad integers (n,) with zeros: (B, longest) int64."""
     lengths = _lengths(rows)
     padded = np.zeros((len(rows), max(at_least, *lengths)), np.int64)
     for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):

@@ -1,9 +1,10 @@
-"""Lines as columns: every feature of the lines of a batch, before it is standardised and padded.
+"""The features of a batch as columns, before they are standardised and padded.
 
-From a pack the columns are drawn at once, without making a line of each row; hits of all lines are
-copied together. Whatever the lines come from, equal lines give equal columns.
+Columns of packed utterances are read from the pack at once, without building each utterance; the
+hits of all utterances are copied together. Equal utterances give equal columns, from a pack or not.
 
-Letters: B lines, M modalities, H hits of one modality over all lines.
+Letters: B utterances, M modalities, H hits of one modality over all utterances, T mel frames, W
+width.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from redub.training.data.lines import SIDES, ContextLine, DubbingLine, IntArray
 from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, PackedLines, there
 
 SHORTEST_TIMBRE = 16
-"""Frames the voice summary needs; a shorter reference is played in a loop."""
+"""Fewest frames of a reference mel; a shorter one is repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vectors:
-    """One modality of the lines: own vectors, and those of the hits, line by line, best first."""
+    """One modality of a batch: own vectors, and hits by utterance, best first."""
 
-    lines: Sequence[int]  # which of the B lines have an own vector
+    lines: Sequence[int]  # which of the B utterances have an own vector
     own: FloatArray  # (len(lines), W), a copy
     hits: FloatArray  # (H, W), a copy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextColumns:
-    """The lines before, or after, B lines, as :class:`ContextLine` says it; views."""
+    """The adjacent utterances of B utterances, on one side; views, as in :class:`ContextLine`."""
 
     phonemes: Sequence[IntArray | None]
     lips: Sequence[FloatArray | None]
@@ -49,10 +50,11 @@ class ContextColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineColumns:
-    """What B lines hold, as :class:`DubbingLine` says it; views unless a copy is promised.
+    """The features of B utterances, as :class:`DubbingLine` defines them; views unless noted.
 
-    ``timbres`` are those of the epoch, cut. What only recorded lines have is None unless all have
-    it. ``audio`` and ``scores`` are of all hits: line by line, in a line by modality, best first.
+    ``timbres``: the reference mels of the epoch, cut. ``durations``, ``mel``, ``f0_hz`` and
+    ``energy`` are None unless all utterances have them, ``sound`` is None if none has it. ``audio``
+    and ``scores`` hold all hits: by utterance, then by modality, best first.
     """
 
     clip_ids: tuple[str, ...]
@@ -72,16 +74,21 @@ class LineColumns:
     hit_counts: NDArray[np.int64]  # (B, M)
     audio: FloatArray  # (sum of counts, W), a copy
     scores: FloatArray  # (sum of counts,)
-    context: Mapping[str, ContextColumns]  # by side; empty unless it is asked for
+    context: Mapping[str, ContextColumns]  # by side; empty without `context`
 
 
 def columns_of(
     lines: Sequence[DubbingLine], *, timbre_frames: int, epoch: int = 0, context: bool = False
 ) -> LineColumns:
-    """The columns of at least one line; ``epoch`` chooses among timbre mels and where to cut them.
+    """Collect the columns of at least one utterance.
+
+    Args:
+        timbre_frames: most frames of a reference mel.
+        epoch: chooses among an utterance's reference mels, and the start of the cut.
+        context: read the adjacent utterances too.
 
     Raises:
-        ClipError: a packed line's features do not fit each other.
+        ClipError: a packed utterance's features do not fit each other.
     """
     if isinstance(lines, PackedLines):
         return _of_pack(lines, timbre_frames, epoch, context)
@@ -91,6 +98,7 @@ def columns_of(
 def _of_lines(
     lines: Sequence[DubbingLine], timbre_frames: int, epoch: int, context: bool
 ) -> LineColumns:
+    """The columns of utterances in memory."""
     hits = [[line.hits.get(modality) for modality in MODALITIES] for line in lines]
     found = [one for row in hits for one in row if one is not None]
     modalities = {}
@@ -146,6 +154,7 @@ def _context_of(neighbours: Sequence[ContextLine | None]) -> ContextColumns:
 
 
 def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) -> LineColumns:
+    """The columns of packed utterances, read column by column."""
     links, columns, numbers = lines.pack.links, lines.pack.columns, lines.rows
     rows = links.rows[numbers]  # (B,)
     aligned, mels, f0s, energies = (
@@ -154,10 +163,10 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
     )
     timbres = [links.timbres[link] for link in numbers.tolist()]
     if not _fit(lines.mel_frames, aligned, (mels, f0s, energies), timbres):
-        list(lines)  # a line that is made says what is wrong with it
-    lent = links.rows[[own[epoch % len(own)] for own in timbres]]  # (B,)
+        list(lines)  # building the utterances raises the error with its clip id
+    references = links.rows[[own[epoch % len(own)] for own in timbres]]  # (B,)
     counts = np.zeros((len(rows), len(MODALITIES)), np.int64)
-    modalities, heard, scores, owners = {}, [], [], []
+    modalities, hit_links, scores, owners = {}, [], [], []
     for m, modality in enumerate(MODALITIES):
         column = lines.pack.vectors(modality)
         having = np.flatnonzero(column.has_value(rows))
@@ -167,7 +176,7 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
             own=column.stacked(rows[having]),
             hits=column.stacked(links.rows[hits]),
         )
-        heard.append(hits)
+        hit_links.append(hits)
         scores.append(links.scores[modality].joined(numbers[having])[0])
         owners.append(np.repeat(np.arange(len(rows)), counts[:, m]))
     by_line = np.argsort(np.concatenate(owners), kind="stable")
@@ -179,7 +188,9 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
         durations=[own[:, 1] for own in aligned],
         lips=columns["lips"].views(rows),
         expression=columns[EXPRESSION].views(rows) if EXPRESSION in columns else [None] * len(rows),
-        timbres=[_cut(there(mel), timbre_frames, epoch) for mel in columns["mel"].views(lent)],
+        timbres=[
+            _cut(there(mel), timbre_frames, epoch) for mel in columns["mel"].views(references)
+        ],
         mel=mels,
         f0_hz=f0s,
         energy=energies,
@@ -187,7 +198,7 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
         speaker=links.speaker.stacked(numbers),
         modalities=modalities,
         hit_counts=counts,
-        audio=links.audio.stacked(np.concatenate(heard)[by_line]),
+        audio=links.audio.stacked(np.concatenate(hit_links)[by_line]),
         scores=np.concatenate(scores)[by_line],
         context={
             side: _context_of([lines.pack.neighbour(side, number) for number in numbers.tolist()])
@@ -203,7 +214,7 @@ def _fit(
     frames: Sequence[Sequence[Array]],
     timbres: Sequence[Array],
 ) -> bool:
-    """Whether packed lines pass what :class:`DubbingLine` asks of a line, all of them together."""
+    """Whether all packed utterances pass the checks of :class:`DubbingLine`."""
     phonemes = [len(row) for row in aligned]
     if 0 in phonemes or 0 in map(len, timbres) or mel_frames.min() < 1:
         return False
@@ -211,25 +222,26 @@ def _fit(
     if any([len(row) for row in rows] != wanted for rows in frames):
         return False
     starts = np.cumsum([0, *phonemes[:-1]])
-    spoken: list[int] = np.add.reduceat(np.concatenate(aligned)[:, 1], starts).tolist()
-    return spoken == wanted
+    totals: list[int] = np.add.reduceat(np.concatenate(aligned)[:, 1], starts).tolist()
+    return totals == wanted
 
 
 def _cut(mel: FloatArray, most: int, epoch: int) -> FloatArray:
-    """A reference mel, cut to ``most`` frames or looped to the shortest legal."""
+    """Cut a reference mel (T, C) to ``most`` frames, or repeat it up to ``SHORTEST_TIMBRE``."""
     if len(mel) < SHORTEST_TIMBRE:
         return np.take(mel, np.arange(SHORTEST_TIMBRE), axis=0, mode="wrap")
-    # Successive epochs start at places spread by the golden ratio, so all of a long mel is heard.
+    # The golden ratio spreads the starts of successive epochs over the whole of a long mel.
     start = int((epoch * 0.6180339887) % 1.0 * max(len(mel) - most, 0))
     return mel[start : start + most]
 
 
 def _joined(rows: Sequence[Array]) -> Array:
-    """Rows one after another, copied; no rows are none of width 0."""
+    """Concatenate arrays (n, W) into a copy; empty input gives shape (0, 0)."""
     return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
 
 
 def _upright(values: Array | None) -> Array | None:
+    """(T,) as (T, 1)."""
     return None if values is None else values[:, None]
 
 

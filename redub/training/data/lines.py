@@ -1,6 +1,7 @@
-"""One line to learn or to speak, as plain arrays; and the scale on which a system sees them.
+"""One utterance as plain arrays, for training or synthesis, and the scaling of its features.
 
-Letters: P phonemes, T mel frames, V video frames, R frames of a timbre mel, K references.
+Letters: P phonemes, T mel frames, V video frames, C mel channels, R frames of a reference mel,
+K hits, W width, A rows of a feature with its own rate.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from redub.model.registry import reads_of
 IntArray = NDArray[np.integer[Any]]
 
 ENERGY_FLOOR = 1e-2
-"""Added to the linear energy before its logarithm: far below speech, above digital silence."""
+"""Added to the linear energy before its logarithm; far below speech, above digital silence."""
 
 CLIP_AT = 10.0
-"""Standardised values end here, so that no dimension that was still in training can explode."""
+"""Limit of standardised values, for dimensions that hardly varied in the training set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hits:
-    """What one query found, best first; K may be 0."""
+    """The retrieved clips of one query, best first; K may be 0."""
 
-    vectors: FloatArray  # (K, modality width) the hits' vectors of the query's own modality
-    audio: FloatArray  # (K, audio width) how the same footage sounded
+    vectors: FloatArray  # (K, modality width) vectors in the query's modality
+    audio: FloatArray  # (K, audio width) audio emotion vectors of the same clips
     scores: FloatArray  # (K,) higher is more alike
 
 
@@ -41,11 +42,11 @@ SIDES = ("previous", "following")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextLine:
-    """The line before or after another one, as it was recorded; what it has no value of is None.
+    """The features of an adjacent utterance, as recorded; None where it has no value.
 
     phonemes: (P,) ids of its words. lips, expression, sound: (n, W) by frame. mel: (T, C) natural
-    log, and with it f0_hz and energy (T, 1). whole: (W,) of face, text and audio, the ones that
-    there are.
+    log, with f0_hz and energy (T, 1). whole: (W,) by ``face``, ``text`` and ``audio``; a missing
+    vector is left out.
     """
 
     phonemes: IntArray | None = None
@@ -60,19 +61,25 @@ class ContextLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DubbingLine:
-    """One clip's inputs and, for a recorded line, what was spoken.
+    """One clip's inputs and, for a recorded utterance, its recording.
 
-    phonemes: (P,) ids, silence rows included, as they are in the alignment; a line to be spoken
-        gets them from :func:`with_silence`.
-    mel_frames: T, from the video. Recorded lines have ``durations`` (P,) that sum to T, ``mel``
-        (T, C) natural log, and for prosody ``f0_hz`` (T,), 0 = unvoiced, and ``energy`` (T,) >= 0;
-        for systems of units ``sound`` (A, W), a feature on a clock of its own.
-    lips, expression: (V, lips) and (V, expression), or None without a face. speaker_vector:
-        (speaker,).
-    timbres: mels (R, C) of other lines in the same voice; training takes turns by epoch.
-    vectors, hits: by modality; an absent modality is left out.
-    context: by side, for systems that see it; a side without a line is left out.
+    phonemes: (P,) ids with silences, as in the alignment; :func:`with_silence` adds them for an
+        utterance to speak.
+    mel_frames: T, from the video.
+    durations, mel, f0_hz, energy, sound: the recording. ``durations`` (P,) sum to T; ``mel`` (T, C)
+        natural log; ``f0_hz`` (T,), 0 = unvoiced; ``energy`` (T,) >= 0; ``sound`` (A, W), a
+        frame-level audio feature with its own rate, for systems of units.
+    lips, expression: (V, lips) and (V, expression), or None without a face.
+    speaker_vector: (speaker,).
+    timbres: reference mels (R, C), other utterances of the same voice; training takes them in turn
+        by epoch.
+    vectors, hits: by modality; a missing modality is left out.
+    context: the adjacent utterances by side (``previous``, ``following``), for context systems; a
+        missing one is left out.
     emotion: id, -1 where unknown.
+
+    Raises:
+        ClipError: E-LINE-EMPTY or E-LINE-LENGTH, arrays are empty or do not fit each other.
     """
 
     clip_id: str
@@ -121,15 +128,14 @@ class DubbingLine:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the line can be trained on: it has a mel and its alignment."""
+        """Whether the utterance has a mel and durations, so that it can be trained on."""
         return self.mel is not None and self.durations is not None
 
 
 def with_silence(phonemes: IntArray, *, silence: int) -> IntArray:
-    """The phonemes of a line to be spoken: one silence before and one after, never twice.
+    """Add a silence at the start and the end of phonemes (P,), unless there is one already.
 
-    Aligned training lines start and end with silence where there was any, so a system knows what
-    to do with both; how long they last is for the duration predictor and the lips to say.
+    Aligned training utterances have such silences too. The model predicts how long they last.
     """
     ids = np.asarray(phonemes)
     head = [] if len(ids) and ids[0] == silence else [silence]
@@ -139,24 +145,24 @@ def with_silence(phonemes: IntArray, *, silence: int) -> IntArray:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Mean and standard deviation per dimension; a dimension that never moved has deviation 1."""
+    """Mean and standard deviation (W,) per dimension; a constant dimension has deviation 1."""
 
     mean: FloatArray
     deviation: FloatArray
 
     def apply(self, values: FloatArray) -> FloatArray:
-        """Standardise (..., width), ending at ±10."""
+        """Standardise (..., W) and clip to ±``CLIP_AT``; float32."""
         scaled = (values - self.mean) / self.deviation
-        ended: FloatArray = np.clip(scaled, -CLIP_AT, CLIP_AT).astype(np.float32)
-        return ended
+        clipped: FloatArray = np.clip(scaled, -CLIP_AT, CLIP_AT).astype(np.float32)
+        return clipped
 
     def undo(self, values: FloatArray) -> FloatArray:
-        """Back to the original unit."""
+        """Undo the standardisation of (..., W); clipped values stay clipped."""
         return (values * self.deviation + self.mean).astype(np.float32)
 
 
 class _Moments:
-    """Running sums of one feature, so that fitting reads each line once and keeps none."""
+    """Running sums of one feature, so that each utterance is read once and not kept."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -164,17 +170,19 @@ class _Moments:
         self.squares: Any = 0.0
 
     def add(self, rows: FloatArray) -> None:
+        """Add rows (n, W), in float64."""
         exact = rows.astype(np.float64)
         self.count += len(rows)
         self.total = self.total + exact.sum(0)
         self.squares = self.squares + (exact * exact).sum(0)
 
     def scale(self) -> Scale:
+        """Mean and deviation of all rows so far; at least one."""
         mean = self.total / self.count
         variance = np.maximum(self.squares / self.count - mean * mean, 0.0)
         deviation = np.sqrt(variance)
-        still = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)
-        return Scale(mean.astype(np.float32), np.where(still, 1.0, deviation).astype(np.float32))
+        constant = deviation <= 1e-6 * np.maximum(np.abs(mean), 1.0)
+        return Scale(mean.astype(np.float32), np.where(constant, 1.0, deviation).astype(np.float32))
 
 
 ONLY_GROWN = {
@@ -182,23 +190,23 @@ ONLY_GROWN = {
     "frames_of_sound": "local_audio",
     **{f"whole_{name}": f"global_{name}" for name in CONTEXT_MODALITIES},
 }
-"""Scales that a system may lack, and the feature each is of."""
+"""Scales that only extended systems need, each with its feature."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureScaler:
-    """The scale of every feature, fitted on the training lines and kept in the checkpoint.
+    """The scale of every feature, fitted on the training set and kept in the checkpoint.
 
-    Keys: mel, lips, expression, speaker, audio (of the hits), the modalities, log_energy, and of
-    the context frames_of_sound, whole_face, whole_text, whole_audio. A feature that no training
-    line had keeps its values.
+    Keys: mel, lips, expression, speaker, audio (of the hits), the modalities, log_energy, and for
+    context frames_of_sound, whole_face, whole_text, whole_audio. A feature without a scale, because
+    no training utterance has it, is not standardised.
     """
 
     scales: Mapping[str, Scale]
 
     @classmethod
     def fit(cls, lines: Iterable[DubbingLine]) -> FeatureScaler:
-        """Measure every feature of the training lines."""
+        """Fit the scale of every feature of the training utterances."""
         moments: dict[str, _Moments] = {}
         for line in lines:
             for name, rows in _measured(line):
@@ -207,22 +215,26 @@ class FeatureScaler:
         return cls({name: moments[name].scale() for name in sorted(moments)})
 
     def with_new(self, fitted: FeatureScaler, grown_from: str) -> FeatureScaler:
-        """These scales, and fitted ones of what a system that was grown from another reads anew.
+        """Keep these scales, of a base system; add scales of features that it does not read.
 
-        A feature of the other system without a scale stays without: its weights read plain values.
+        A feature of the base system without a scale stays without: its weights read plain values.
+
+        Args:
+            fitted: scales fitted on the training set of the extended system.
+            grown_from: name of the base system.
         """
         known = reads_of(grown_from)
         new = {name for name, feature in ONLY_GROWN.items() if feature not in known}
-        anew = {name: scale for name, scale in fitted.scales.items() if name in new}
-        return FeatureScaler({**anew, **self.scales})
+        added = {name: scale for name, scale in fitted.scales.items() if name in new}
+        return FeatureScaler({**added, **self.scales})
 
     def apply(self, name: str, values: FloatArray) -> FloatArray:
-        """Standardise one feature, (..., width)."""
+        """Standardise one feature (..., W); without a scale, values stay as they are."""
         scale = self.scales.get(name)
         return values.astype(np.float32) if scale is None else scale.apply(values)
 
     def undo(self, name: str, values: FloatArray) -> FloatArray:
-        """Back to the feature's own unit."""
+        """Undo :meth:`apply` for one feature (..., W)."""
         scale = self.scales.get(name)
         return values if scale is None else scale.undo(values)
 
@@ -235,7 +247,7 @@ class FeatureScaler:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Mapping[str, Sequence[float]]]) -> FeatureScaler:
-        """The inverse of :meth:`to_json`."""
+        """Read what :meth:`to_json` returned."""
         return cls(
             {
                 name: Scale(
@@ -248,7 +260,7 @@ class FeatureScaler:
 
 
 def pitch_of(f0_hz: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Octaves from ``PITCH_CENTRE_HZ`` (T,), 0 where unvoiced, and which frames are voiced."""
+    """Convert F0 in Hz to octaves from ``PITCH_CENTRE_HZ``, 0 where unvoiced, and a voiced mask."""
     f0_hz = f0_hz.astype(np.float32, copy=False)
     voiced = f0_hz > 0
     octaves = np.log2(np.where(voiced, f0_hz, PITCH_CENTRE_HZ) / PITCH_CENTRE_HZ)
@@ -256,12 +268,12 @@ def pitch_of(f0_hz: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
 
 
 def f0_of(octaves: FloatArray, voiced: NDArray[np.bool_]) -> FloatArray:
-    """The inverse of :func:`pitch_of`: Hz, 0 where unvoiced."""
+    """Convert octaves from ``PITCH_CENTRE_HZ`` to Hz, 0 where unvoiced."""
     return np.where(voiced, PITCH_CENTRE_HZ * 2.0**octaves, 0.0).astype(np.float32)
 
 
 def log_energy(energy: FloatArray) -> FloatArray:
-    """Natural log of linear energy (T,), with a floor for silence."""
+    """Natural log of linear energy (T,) plus ``ENERGY_FLOOR``."""
     exact = energy.astype(np.float32, copy=False)
     logarithm: FloatArray = np.log(exact + np.float32(ENERGY_FLOOR)).astype(np.float32)
     return logarithm
@@ -272,7 +284,7 @@ def _plain(values: FloatArray) -> list[float]:
 
 
 def _measured(line: DubbingLine) -> Iterable[tuple[str, FloatArray]]:
-    """Every (feature, rows) of a line that enters the scaler."""
+    """Every (feature, rows (n, W)) of an utterance, for the scaler."""
     yield "speaker", line.speaker_vector[None]
     yield "mel", line.timbres[0] if line.mel is None else line.mel
     if line.lips is not None:

@@ -1,15 +1,16 @@
-"""A pack: all that a training run reads, in Arrow files that are mapped into memory, not loaded.
+"""A pack: everything that a training run reads, in Arrow files that are mapped into memory.
 
-    pack.json      what it is: keys of all it was made from, files with SHA-256, lines left out
-    <part>.arrow   the features of some clips, each clip once; never changed once it is written
-    links.arrow    one row per clip: split, voice, and every reference to others as row numbers
+    pack.json      keys of everything the pack depends on, files with SHA-256, clips left out
+    <part>.arrow   the features of some clips, one row per clip; never changed once written
+    links.arrow    one row per clip: split, voice, and every reference to other clips
 
-Hits, the context and the lines that lend a timbre are row numbers of the links, whose column
-``row`` leads on to the parts (counted through them in the order of ``pack.json``), so nothing is
-stored twice. Rows of parts that no link names belong to clips that are gone. Frame features may be
-float16 (``pack.json`` says how far that moves each of them); all others are as extracted.
+A link refers to hits, adjacent utterances and reference mels by row numbers of the links. Its
+column ``row`` is a row number of the parts, counted through all parts in the order of
+``pack.json``. So no feature is stored twice. Rows of parts without a link belong to removed clips.
+Frame features may be float16 (``pack.json`` says how much that changes each of them); all others
+are as extracted.
 
-Letters: N clips, n frames, W width, K hits.
+Letters: W width.
 """
 
 from __future__ import annotations
@@ -32,14 +33,12 @@ from redub.training.data.lines import ContextLine
 from redub.training.data.pack_lines import WHOLE, PackedLines, context_line
 
 FORMAT = 3
-
-
 RECORD, LINKS = "pack.json", "links.arrow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackFile:
-    """One Arrow file, relative to the folder that holds all packs."""
+    """One Arrow file; ``name`` is its path below the folder of all packs, ``size`` in bytes."""
 
     name: str
     rows: int
@@ -49,11 +48,12 @@ class PackFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackRecord:
-    """The authority on one pack.
+    """The content of ``pack.json``.
 
-    keys: what the lines were made from, as a checkpoint keeps it. features: name to width, kind
-    and the largest change that float16 made. modalities: scene, face and text to the one of the
-    features that each is. left_out: split to clip id to why there is no line.
+    keys: what the utterances depend on, as checkpoints record it. features: name to kind, width,
+    dtype and the largest change by float16. modalities: scene, face and text to their feature.
+    splits: split to number of utterances. left_out: split to clip id to the reason why the clip is
+    no utterance.
     """
 
     pack: str
@@ -68,7 +68,7 @@ class PackRecord:
 
 
 class Links:
-    """Every clip's relations, in row numbers; all columns are views of one mapped batch."""
+    """The links of all clips, one row per clip; columns are views of a mapped file."""
 
     def __init__(self, table: pa.Table) -> None:
         table = table.combine_chunks()
@@ -105,15 +105,15 @@ class Pack:
         self.links = Links(self._mapped(record.links).read_all())
 
     def vectors(self, modality: str) -> Column:
-        """The feature that a modality is."""
+        """The column of a modality's feature."""
         return self.columns[self.record.modalities[modality]]
 
     @classmethod
     def open(cls, root: Path, name: str) -> Pack:
-        """Map a pack and check every byte of it.
+        """Check all bytes of a pack and map it into memory.
 
         Raises:
-            IntegrityError: a file is gone or is not what was written.
+            IntegrityError: a file is gone or changed.
         """
         record = read_record(root / name / RECORD)
         for file in (*record.parts, record.links):
@@ -124,32 +124,34 @@ class Pack:
                 or _sha256(path) != file.sha256
             ):
                 raise IntegrityError(
-                    f"{path} is not the file that the pack was made of; run `redub pack` again",
+                    f"{path} is not the file that was packed; run `redub pack` again",
                     code="E-INT-PACK",
                 )
         return cls(root, record)
 
     def check_unchanged(self) -> None:
-        """Raise where a file was replaced or cut while it is in use.
+        """Check that no file was replaced or changed since it was opened.
+
+        A mapped file that is truncated while it is read kills the process; parts are therefore
+        never written in place.
 
         Raises:
-            IntegrityError: E-INT-PACK. (A file that is cut while it is read kills the process, as
-            any mapped file does; parts are therefore never written in place.)
+            IntegrityError: E-INT-PACK, a file has another size, mtime or inode.
         """
         for path, state in self._states.items():
             if not path.is_file() or _state(path) != state:
                 raise IntegrityError(
-                    f"{path} changed while it was in use; what was learned since the last "
-                    "checkpoint is not kept. Run `redub pack`, then train again",
+                    f"{path} changed while it was in use; steps since the last checkpoint are "
+                    "lost. Run `redub pack`, then train again",
                     code="E-INT-PACK",
                 )
 
     def lines(self, split: str, *, context: bool = False, triples: bool = False) -> PackedLines:
-        """The recorded lines of a split, in row order.
+        """The recorded utterances of a split, in row order.
 
         Args:
-            context: lines know the ones before and after them.
-            triples: only lines that have both.
+            context: utterances include the features of adjacent utterances.
+            triples: only utterances with both adjacent utterances.
         """
         links = self.links
         rows = [
@@ -162,13 +164,19 @@ class Pack:
         return PackedLines(self, rows, context=context)
 
     def neighbour(self, side: str, link: int) -> ContextLine | None:
-        """The line before or after a clip, as far as the pack has its features; views."""
+        """The packed features of an adjacent utterance, as views; None if there is none.
+
+        Args:
+            side: ``previous`` or ``following``.
+            link: the clip's row number in the links.
+        """
         found = int((self.links.previous if side == "previous" else self.links.following)[link])
         if found < 0:
             return None
         row, columns = self.links.rows[found], self.columns
 
         def known(name: str) -> Array | None:
+            """A vector or frames of the adjacent clip; None without a value."""
             if name not in columns:
                 return None
             is_vector = name in WHOLE.values()
@@ -188,7 +196,7 @@ class Pack:
 
 
 def damaged_files(root: Path, record: PackRecord) -> Iterator[PackFile]:
-    """Files of a pack that are gone or hold other bytes than were written."""
+    """Files of a pack that are gone or have other bytes than were written."""
     for file in (*record.parts, record.links):
         path = root / file.name
         is_sized = path.is_file() and path.stat().st_size == file.size
@@ -197,10 +205,10 @@ def damaged_files(root: Path, record: PackRecord) -> Iterator[PackFile]:
 
 
 def names_in(part: Path) -> tuple[list[str], list[str]]:
-    """Clip ids of a part's rows, and digests of what their values were made from.
+    """Clip ids of a part's rows, and the digests of their values' inputs.
 
     Raises:
-        IntegrityError: the file is gone or no Arrow file.
+        IntegrityError: the file is gone or is no Arrow file.
     """
     ids, contents = [], []
     try:
@@ -218,16 +226,16 @@ def names_in(part: Path) -> tuple[list[str], list[str]]:
 
 
 def record_document(record: PackRecord) -> dict[str, Any]:
-    """What ``pack.json`` holds: the record, and its own digest."""
+    """The JSON values of ``pack.json``: the record, and its digest."""
     value: dict[str, Any] = json.loads(canonical(asdict(record)))
     return {**value, "digest": digest_of(value, digits=64)}
 
 
 def read_record(path: Path) -> PackRecord:
-    """Read ``pack.json``.
+    """Read ``pack.json`` and check its digest.
 
     Raises:
-        IntegrityError: it is not there, damaged, or a newer redub wrote it.
+        IntegrityError: the file is missing or damaged, or a newer redub wrote it.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""The utterances of a split, read from an open pack."""
+"""The utterances of a split, read from an open pack.
+
+Letters: N utterances, K hits, W width.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,25 @@ from redub.core.columns import Array
 from redub.core.types import MODALITIES
 from redub.training.data.lines import SIDES, ContextLine, DubbingLine, Hits
 
-if TYPE_CHECKING:  # the pack opens its lines
+if TYPE_CHECKING:  # pack.py imports this module
     from redub.training.data.pack import Pack
 
 EXPRESSION = "local_face"
-"""The frame-level feature of the face; only packs for systems that read it have it."""
-
+"""The frame-level feature of the face; only in packs for systems that read it."""
 
 SOUND_FRAMES = "local_audio"
-
+"""The frame-level feature of the audio; only in packs for systems that read it."""
 
 WHOLE = {"face": "global_face", "text": "global_text", "audio": "global_audio"}
-"""What the context of a line is told by; only packs for systems that read it have them."""
+"""The sentence-level context features; only in packs for systems that read them."""
 
 
 def context_line(known: Callable[[str], Array | None]) -> ContextLine:
-    """A clip as the line before or after another one; ``known`` gives its value of a feature."""
+    """Collect a clip's features as the context of an adjacent utterance.
+
+    Args:
+        known: a function of a feature's name; returns the clip's value or None.
+    """
     words = known("phonemes")
     whole = {name: known(feature) for name, feature in WHOLE.items()}
     return ContextLine(
@@ -43,7 +49,7 @@ def context_line(known: Callable[[str], Array | None]) -> ContextLine:
 
 
 class PackedLines(Sequence[DubbingLine]):
-    """Lines of a pack; one is made of views when it is asked for, and nothing is kept."""
+    """Utterances of a pack, built of views at each access and not kept."""
 
     def __init__(self, pack: Pack, rows: Any, *, context: bool = False) -> None:
         self.pack, self.context = pack, context
@@ -62,7 +68,7 @@ class PackedLines(Sequence[DubbingLine]):
         return self._line(int(self.rows[place]))
 
     def take(self, places: Sequence[int]) -> PackedLines:
-        """The lines at these places, in this order; none is made."""
+        """The utterances at these places, in this order, without building them."""
         return PackedLines(self.pack, self.rows[list(places)], context=self.context)
 
     def __iter__(self) -> Iterator[DubbingLine]:
@@ -70,11 +76,12 @@ class PackedLines(Sequence[DubbingLine]):
 
     @property
     def clip_ids(self) -> list[str]:
+        """The clip ids, without building the utterances."""
         return [self.pack.links.clip_ids[row] for row in self.rows]
 
     @property
     def mel_frames(self) -> NDArray[np.int64]:
-        """(N,) frames of every line, without making it."""
+        """(N,) mel frames of every utterance, without building it."""
         frames: NDArray[np.int64] = self.pack.links.mel_frames[self.rows]
         return frames
 
@@ -125,7 +132,7 @@ class PackedLines(Sequence[DubbingLine]):
 
 
 def _together(rows: Sequence[Array]) -> Array:
-    """(K, W) of K vectors; ``np.stack`` takes longer to look at them than to copy them."""
+    """Stack K vectors to (K, W); faster than ``np.stack`` for few short vectors."""
     stacked = np.empty((len(rows), len(rows[0])), rows[0].dtype)
     for place, row in enumerate(rows):
         stacked[place] = row
@@ -133,6 +140,6 @@ def _together(rows: Sequence[Array]) -> Array:
 
 
 def there(value: Array | None) -> Array:
-    """A value that every line of a pack has."""
-    assert value is not None  # the packer wrote only lines that have it
+    """Assert that a value is not None; every packed utterance has this feature."""
+    assert value is not None  # an utterance without it is left out of the pack
     return value

@@ -1,6 +1,6 @@
-"""Recorded lines as a vocoder learns from them: pieces of sound with the mel frames they lie under.
+"""Training data of a vocoder: segments of recordings, as mel frames and the samples below them.
 
-Frame t of a mel is centred on the samples [t hop, (t + 1) hop), so a piece needs no context.
+Frame t of a mel is centred on the samples [t hop, (t + 1) hop), so a segment needs no context.
 Letters: B batch, T mel frames, C mel channels, S samples.
 """
 
@@ -23,19 +23,19 @@ FULL_SCALE = 32768.0
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One line as it is stored: (T, C) log-mel and (S,) int16 sound."""
+    """One stored recording: (T, C) log-mel and (S,) int16 samples."""
 
     clip_id: str
     mel: FloatArray
     samples: NDArray[np.int16]
 
     def frames(self, audio: AudioSpec) -> int:
-        """Frames that have both mel and sound."""
+        """The number of frames with both mel and samples."""
         return min(len(self.mel), audio.frame_count(len(self.samples)))
 
 
 class Pieces(NamedTuple):
-    """A batch of pieces of one length."""
+    """A batch of segments of one length."""
 
     mel: Tensor  # (B, T, C)
     samples: Tensor  # (B, S) float32 in [-1, 1), S = T hops
@@ -43,7 +43,7 @@ class Pieces(NamedTuple):
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Every line once, in an order that depends on seed and epoch alone."""
+    """A permutation of the recordings that depends on seed and epoch alone."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
@@ -56,20 +56,24 @@ def pieces(
     seed: int,
     epoch: int,
 ) -> Pieces:
-    """A random piece of so many frames from each of some lines; short lines end in silence.
+    """Cut a random segment out of each of some recordings; short ones are padded with silence.
 
-    Where a line is cut depends on (seed, epoch, its place) and on nothing that was drawn before, so
-    a resumed run cuts it at the same frame.
+    The start of a segment depends on (seed, epoch, place) alone, not on earlier random numbers, so
+    a resumed run cuts at the same frame.
+
+    Args:
+        places: numbers of the recordings.
+        frames: mel frames of a segment.
     """
     hop = audio.hop_samples
     mel = np.full((len(places), frames, audio.mel_channels), LOG_FLOOR, np.float32)
     samples = np.zeros((len(places), frames * hop), np.float32)
     for row, place in enumerate(places):
         line = recordings[place]
-        there = line.frames(audio)
+        available = line.frames(audio)
         random = np.random.default_rng((seed, epoch, int(place)))
-        start = int(random.integers(max(1, there - frames + 1)))
-        count = min(frames, there - start)
+        start = int(random.integers(max(1, available - frames + 1)))
+        count = min(frames, available - start)
         mel[row, :count] = line.mel[start : start + count]
         sound = line.samples[start * hop : (start + count) * hop]
         samples[row, : count * hop] = sound / np.float32(FULL_SCALE)
@@ -78,7 +82,7 @@ def pieces(
 
 
 def whole(line: Recording, audio: AudioSpec, *, most_frames: int) -> Pieces:
-    """The first frames of one line, as a batch of one."""
+    """The first frames of one recording, at most ``most_frames``, as a batch of one."""
     frames = min(line.frames(audio), most_frames)
     sound = line.samples[: frames * audio.hop_samples] / np.float32(FULL_SCALE)
     mel = np.ascontiguousarray(line.mel[:frames], np.float32)

@@ -287,7 +287,7 @@ def test_every_training_says_on_how_many_utterances_and_warns_of_too_few(root):
     assert counts.pop().startswith(f" {lines} of 16 utterances")
     assert ["warning" in text for text in said] == [lines < 12, lines < 12, True]
     assert f"warning: {lines} utterances are too few for preset tiny" in said[2]
-    assert "wants at least 40" in said[2]
+    assert "needs at least 40" in said[2]
     assert said[0].endswith(f"next: redub synthesize few -C {root}\n")
 
 

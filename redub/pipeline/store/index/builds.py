@@ -1,4 +1,11 @@
-"""The builds of the emotion index: the current one, what it was made from, how it is opened."""
+"""Committed builds of the emotion index: find the newest, compare it with the project, open it.
+
+Reads ``index/commits/<number>.json`` (one record per build), ``index/library/<build>/`` (clips,
+audio vectors, transforms) and ``index/<modality>/<segment>/``. Writes nothing: ``stages/index.py``
+makes builds.
+
+Letters: N library clips, n indexed rows of one modality, D width.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +38,6 @@ log = logging.getLogger(__name__)
 
 BUILD_VERSION = 3
 
-
 BUILT_WITH = (
     "backend",
     "metric",
@@ -43,17 +49,13 @@ BUILT_WITH = (
     "seed",
     "segment_rows",
 )
-
+"""Settings of ``[index]`` that change a build; the others are applied at every search."""
 
 SEGMENT_WITH = ("backend", "metric", "recall_floor", "seed")
-
+"""Settings of ``[index]`` that change a segment."""
 
 RECORD = "record.json"
-
-
 LIBRARY = "library"
-
-
 CLIP_COLUMNS = [own.name for own in fields(Clip)]
 
 
@@ -66,11 +68,11 @@ class OpenIndex:
     table: LibraryTable
     modalities: Mapping[str, ModalityIndex]
     audio: FloatArray  # (N, D) transformed audio emotion vectors, one per library row
-    spaces: Mapping[str, Space] = field(default_factory=dict)  # of transformed modalities only
+    spaces: Mapping[str, Space] = field(default_factory=dict)  # only modalities with a transform
 
     @property
     def vectors(self) -> dict[str, FloatArray]:
-        """Modality to (n, D) vectors as the extractor gave them, rows as ``modalities[…].rows``."""
+        """Modality to its (n, D) vectors as extracted, in the order of ``modalities[…].rows``."""
         return {
             name: self.spaces[name].raw_of(own.rows) if name in self.spaces else own.backend.raw
             for name, own in self.modalities.items()
@@ -78,7 +80,7 @@ class OpenIndex:
 
 
 def policy_of(config: IndexConfig) -> Policy:
-    """The project's retrieval policy: training split only, never the clip itself."""
+    """The project's retrieval policy; only training clips, and never the query clip itself."""
     return Policy(
         speaker=config.speaker,
         exclude_same_scene=config.exclude_same_scene,
@@ -91,7 +93,7 @@ def policy_of(config: IndexConfig) -> Policy:
 
 
 def selection_of(config: IndexConfig, k: int | None = None) -> Selection:
-    """The project's choice of hits among the candidates, or the same for another K."""
+    """How the project chooses hits among the candidates; ``k`` replaces the project's K."""
     return Selection(
         k=config.k if k is None else k,
         min_score=config.min_score,
@@ -101,7 +103,7 @@ def selection_of(config: IndexConfig, k: int | None = None) -> Selection:
 
 
 def features_of(store: Store) -> dict[str, str]:
-    """Modality, audio too, to the feature that stands for it in the store's project."""
+    """Modality (scene, face, text, audio) to the feature that the project uses for it."""
     return feature_of(store.project.config.index)
 
 
@@ -112,7 +114,7 @@ def check_build(project: Project, record: dict[str, Any]) -> None:
 
 
 def is_whole(project: Project, record: dict[str, Any]) -> bool:
-    """Whether every file of a build has its committed bytes; a damaged build is made again."""
+    """Whether every file of a build has its committed bytes; if not, log that it is built again."""
     try:
         check_build(project, record)
     except IntegrityError as error:
@@ -131,7 +133,15 @@ def library_of(store: Store) -> list[Clip]:
 
 
 def library_clips(store: Store) -> tuple[pl.DataFrame, int]:
-    """Training clips that can answer, sorted by id: those with an audio vector; how many cannot."""
+    """Training clips that can be retrieved: those with an audio emotion vector.
+
+    Returns:
+        Their rows of the clip table, sorted by clip id, and the number of training clips that lack
+        the vector.
+
+    Raises:
+        ConfigError: no clip, no training clip, or no audio emotion vector (names the stage to run).
+    """
     every = store.clip_frame()
     clips = every.filter(pl.col("split") == "train")
     audio = features_of(store)["audio"]
@@ -155,6 +165,7 @@ def library_clips(store: Store) -> tuple[pl.DataFrame, int]:
 
 
 def build_document(store: Store, library: pl.DataFrame) -> dict[str, Any]:
+    """Everything that a build of these library clips depends on; its digest names the build."""
     keys = {name: store.keys.by_name[name] for name in sorted(features_of(store).values())}
     facts = library.select(
         *CLIP_COLUMNS, **{f"digest of {name}": digest_column(key) for name, key in keys.items()}
@@ -170,7 +181,7 @@ def build_document(store: Store, library: pl.DataFrame) -> dict[str, Any]:
 def wanted_vectors(
     store: Store, modality: str, library: pl.DataFrame, space: Space | None
 ) -> pl.DataFrame:
-    """``clip_id, digest`` of every library clip that has a vector to be searched for, sorted."""
+    """``clip_id, digest`` of every library clip with a searchable vector, sorted by clip id."""
     name = features_of(store)[modality]
     own = library if space is None else library[space.rows]
     valid = store.live_features(name, clips=own).filter(pl.col("valid"))
@@ -180,6 +191,7 @@ def wanted_vectors(
 
 
 def read_segment_record(folder: Path) -> SegmentRecord:
+    """Read the record of a segment folder: its rows, feature key and settings."""
     return SegmentRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))
 
 
@@ -218,10 +230,10 @@ def current_build(project: Project) -> dict[str, Any] | None:
 
 
 def read_build(path: Path) -> dict[str, Any]:
-    """One commit record, after its own digest was found to be right.
+    """Read one commit record and check its own digest.
 
     Raises:
-        IntegrityError: E-INT-JSON, it is damaged, or of an earlier redub.
+        IntegrityError: E-INT-JSON, the record is damaged, or an earlier redub wrote it.
     """
     record: Any = read_json(path)
     digest = record.pop("digest", "") if isinstance(record, dict) else ""
@@ -235,7 +247,7 @@ def read_build(path: Path) -> dict[str, Any]:
 
 
 def is_fresh(store: Store, record: dict[str, Any]) -> bool:
-    """Whether a build is of the clips, features and settings that the project has now."""
+    """Whether a build was made from the project's present clips, features and settings."""
     try:
         library = library_clips(store)[0]
     except ConfigError:
@@ -244,7 +256,7 @@ def is_fresh(store: Store, record: dict[str, Any]) -> bool:
 
 
 def changed_settings(config: IndexConfig, record: Mapping[str, Any]) -> list[str]:
-    """Settings a build was made with that are others now: ``index.metric dot → cosine``."""
+    """Settings that changed since a build was made, as ``index.metric dot → cosine``."""
     features = {FEATURE_SETTINGS[m]: built_of(record)[m] for m in FEATURE_SETTINGS}
     built = {**record["document"]["config"], **features}
     return [
@@ -255,18 +267,18 @@ def changed_settings(config: IndexConfig, record: Mapping[str, Any]) -> list[str
 
 
 def built_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """Modality, audio too, to the feature that a build was made of."""
+    """Modality (scene, face, text, audio) to the feature that a build was made from."""
     return features_among(record["document"]["features"])
 
 
 def open_index(project: Project) -> OpenIndex:
-    """Open the newest build, every file checked against its commit first.
+    """Open the newest build, after every file was checked against its commit.
 
-    A build of other clips, splits, features or settings than the project has now is refused:
-    training on it could retrieve a clip that has become a test clip.
+    A build from other clips, splits, features or settings than the project's is refused: training
+    on it could retrieve a clip that has become a test clip.
 
     Raises:
-        ConfigError: there is none yet, or it is out of date (names the stage to run).
+        ConfigError: no build yet, or the newest is out of date (names the stage to run).
         IntegrityError: a file is missing or changed.
     """
     record = current_build(project)
@@ -302,19 +314,19 @@ def open_index(project: Project) -> OpenIndex:
 def spaces_of(
     project: Project, record: Mapping[str, Any], library: Sequence[Clip]
 ) -> dict[str, Space]:
-    """The fitted transforms of a committed build; builds of an earlier redub have none."""
+    """The fitted transforms of a committed build, by modality; old builds have none."""
     folder = project.root / "index" / LIBRARY / record["build"]
     return committed_spaces(folder, library, record.get("spaces", {}))
 
 
 def newest_build(project: Project) -> OpenIndex:
-    """The newest build, its bytes checked, even where the project has moved on since.
+    """Open the newest build, its bytes checked, even where the project has changed since.
 
-    :func:`redub.pipeline.store.index.builds.open_index` refuses such a build; an audit has to see
-    what is in it.
+    For audits, which must see such a build; :func:`open_index` refuses it.
 
     Raises:
-        ConfigError: there is none. IntegrityError: a file is missing or changed.
+        ConfigError: no build yet.
+        IntegrityError: a file is missing or changed.
     """
     record = current_build(project)
     store = Store(project)
@@ -342,17 +354,18 @@ def newest_build(project: Project) -> OpenIndex:
 
 
 def segment_record(folder: Path) -> SegmentRecord:
-    """What a segment's folder says it is."""
+    """Read the record of a segment folder: its rows, feature key and settings."""
     return SegmentRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))
 
 
 def _indexed(
     store: Store, modality: str, clips: Sequence[Clip], segments: Sequence[Segment]
 ) -> dict[str, str]:
-    """Clip id to input digest of every library clip, as it was when it was indexed.
+    """Clip id to input digest of every library clip, as of the time when it was indexed.
 
-    A digest depends on the clip's row alone, and the library keeps that row. Only under another
-    extractor may it be made of other parts of the row; then there is one digest to choose from.
+    The digest is computed from the clip row that the library keeps. Another extractor may depend on
+    other fields of the row; the computed digest is then in no segment, and the last stored one is
+    taken.
     """
     key = store.keys.by_name[features_of(store)[modality]]
     known: dict[str, list[str]] = defaultdict(list)
@@ -364,7 +377,7 @@ def _indexed(
 
 
 def exact_search(index: OpenIndex, modality: str) -> ModalityIndex:
-    """One modality of a build, answered by the exact backend over its stored vectors."""
+    """One modality of a build, searched by the exact backend over its stored vectors."""
     own = index.modalities[modality]
     if not len(own.rows):
         return own

@@ -1,4 +1,10 @@
-"""The neighbours that stage 4 wrote, by clip."""
+"""The neighbour table: where it lies, and the retrieved clips of every clip.
+
+Reads ``neighbours/<key>/``, one table per build, policy and selection. Writes nothing:
+``stages/retrieve.py`` fills the table.
+
+Letters: K retrieved clips, D and Da widths of an own-modality and an audio vector.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +28,17 @@ QUERIES_PER_PART = 4096
 
 
 def neighbour_parts(store: Store, index: OpenIndex) -> PartTable:
-    """The neighbours of one build under one policy and choice of hits."""
+    """The neighbour table of a build under the project's policy and selection."""
     return neighbours_of_build(store.project, index.build)
 
 
 def neighbours_of_build(project: Project, build: str) -> PartTable:
-    """:func:`neighbour_parts` by the build's name: nothing is opened."""
+    """:func:`neighbour_parts` by the build's name, without opening the index."""
     return PartTable(project.root / "neighbours" / _key(project, build), NEIGHBOUR_SCHEMA)
 
 
 def retrieval_key(project: Project, index: OpenIndex) -> str:
-    """All that the hits of a clip depend on beside the clip: build, policy and choice of hits."""
+    """Digest of what the hits of a clip depend on besides the clip: build, policy, selection."""
     return _key(project, index.build)
 
 
@@ -44,7 +50,11 @@ def _key(project: Project, build: str) -> str:
 def query_chunks(
     store: Store, index: OpenIndex, clips: Sequence[Clip]
 ) -> Iterator[tuple[str, Sequence[Clip]]]:
-    """The queries cut into parts, each named by all that its answers depend on."""
+    """Cut the clips into parts of the neighbour table.
+
+    Yields:
+        The name of a part, a digest of everything that its rows depend on, and its query clips.
+    """
     asking = retrieval_key(store.project, index)
     features = features_of(store)
     keys = [store.keys.by_name[features[m]] for m in MODALITIES]
@@ -64,7 +74,7 @@ def neighbours_of(store: Store, index: OpenIndex) -> dict[str, dict[str, list[tu
     wanted = [shard for shard, _ in query_chunks(store, index, store.clips())]
     if missing := set(wanted) - {part.shard for part in table.parts()}:
         raise ConfigError(
-            f"{len(missing)} of {len(wanted)} parts of the clip table were not asked yet; "
+            f"{len(missing)} of {len(wanted)} parts of the clip table have no neighbours yet; "
             "run `redub retrieve`",
             code="E-STAGE-RETRIEVE",
         )
@@ -98,9 +108,10 @@ def _library_row(index: OpenIndex, clip_id: str) -> int:
 
 
 def stored_hits(store: Store, index: OpenIndex) -> pl.DataFrame:
-    """The committed neighbours of one build under the project's settings; of each clip the newest.
+    """The newest committed neighbours of every clip, for one build and the project's settings.
 
-    Columns ``clip_id, modality, rank, hit, score, margin``; clips that are gone are still there.
+    Columns ``clip_id, modality, rank, hit, score, margin``. Clips that were removed since then are
+    included.
     """
     table = neighbour_parts(store, index)
     names = table.schema.names

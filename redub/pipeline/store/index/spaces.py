@@ -1,10 +1,11 @@
-"""The space a modality is searched in: a transform, fitted on the library and stored beside it.
+"""The space in which a modality is searched: a transform, fitted on the library and stored with it.
 
-Reads the emotion vectors of the library, which is the training split. Writes three files into
+Reads the emotion vectors of the library (the training split). Writes three files into
 ``index/library/<build>/`` for every modality whose transform is not ``identity``:
-``<modality>_transform.npz`` (what was fitted), ``<modality>_rows.npy`` ((n,) the library rows that
-have a direction in that space) and ``<modality>.npy`` ((n, D) their vectors as extracted, which is
-what models are given).
+
+- ``<modality>_transform.npz``: the fitted transform.
+- ``<modality>_rows.npy``: (n,) library rows whose transformed vector has a direction.
+- ``<modality>.npy``: (n, D) their vectors as extracted; models read these.
 
 Letters: N library clips, n indexed rows, D width.
 """
@@ -31,10 +32,10 @@ PLAIN = "identity"
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Space:
-    """One modality's fitted transform and the library vectors that went into it.
+    """One modality's fitted transform and the library vectors that it applies to.
 
-    ``digest`` changes whenever a transformed vector may: with what was fitted, and with who speaks
-    in each clip.
+    ``digest`` changes whenever a transformed vector may change: with the fitted transform and with
+    the speaker of each library clip.
     """
 
     transform: Chain
@@ -43,20 +44,20 @@ class Space:
     digest: str
 
     def raw_of(self, rows: IntArray) -> FloatArray:
-        """Vectors as extracted of some of its library rows; all of them are not copied."""
+        """Extracted vectors (len(rows), D) of some of its library rows; no copy for all rows."""
         if np.array_equal(rows, self.rows):
             return self.raw
         return self.raw[np.searchsorted(self.rows, rows)]
 
 
 def transform_of(config: IndexConfig, modality: str) -> str:
-    """The name of the transform that a modality has in the settings."""
+    """The name of a modality's transform in the settings."""
     name: str = getattr(config, f"{modality}_transform")
     return name
 
 
 def has_halves(modality: str, metric: Metric) -> bool:
-    """Whether a score is the mean of the cosines of two halves: the line's and the reaction's."""
+    """Whether a score is the mean of two cosines, of the spoken text and of the reaction."""
     return modality == "text" and metric == "cosine"
 
 
@@ -69,11 +70,11 @@ def fit_space(
         values: vectors by clip id, clips without one left out.
 
     Returns:
-        None where vectors stay as they are: the transform is ``identity``, or nobody has a vector.
+        None where vectors stay as they are: the transform is ``identity``, or no clip has a vector.
 
     Raises:
-        ConfigError: it cannot be fitted (no labels for ``lda``, vectors all alike); says what to
-            set instead.
+        ConfigError: the transform cannot be fitted (no labels for ``lda``, all vectors alike); the
+            message says what to set instead.
     """
     name = transform_of(config, modality)
     rows = [row for row, clip in enumerate(library) if clip.clip_id in values]
@@ -108,7 +109,7 @@ def fit_space(
 
 
 def write_space(folder: Path, modality: str, space: Space) -> None:
-    """Add a space to a library folder that is being filled."""
+    """Write the three files of a space into a library folder that is not yet committed."""
     arrays: dict[str, Any] = space.transform.to_arrays()
     np.savez(folder / f"{modality}_transform.npz", **arrays)
     np.save(folder / f"{modality}_rows.npy", space.rows, allow_pickle=False)
@@ -116,12 +117,12 @@ def write_space(folder: Path, modality: str, space: Space) -> None:
 
 
 def read_spaces(folder: Path, library: Sequence[Clip]) -> dict[str, Space]:
-    """The spaces of a library folder, by modality; those that are plain are not there.
+    """Read the spaces of a library folder, by modality; ``identity`` modalities have none.
 
-    The folder's bytes must have been checked before.
+    The caller must have checked the folder's bytes.
 
     Raises:
-        IntegrityError: arrays are missing, or not of this library.
+        IntegrityError: the arrays do not fit each other or this library.
     """
     spaces = {}
     for modality in MODALITIES:
@@ -146,10 +147,10 @@ def read_spaces(folder: Path, library: Sequence[Clip]) -> dict[str, Space]:
 def committed_spaces(
     folder: Path, library: Sequence[Clip], digests: Mapping[str, str]
 ) -> dict[str, Space]:
-    """:func:`read_spaces`, each found to be the one that a build was committed with.
+    """:func:`read_spaces`, checked against the digests that a build was committed with.
 
     Raises:
-        IntegrityError: another transform, or none, is stored where the commit names one.
+        IntegrityError: a stored transform is not the committed one, or is missing or not expected.
     """
     spaces = read_spaces(folder, library)
     found = {modality: space.digest for modality, space in spaces.items()}

@@ -1,10 +1,10 @@
-"""First half of stage 5: join clips, the features of a model and the neighbours into a pack.
+"""Build and open packs: clips, the features of a model and the neighbours, joined for training.
 
 Reads committed features, neighbours and the index; never media. Writes ``packs/parts/*.arrow`` and
-``packs/<pack>/`` (see :mod:`redub.training.data.pack`). A part holds the features of some clips
-and is never changed: a later pack of more clips keeps the parts there are and adds one.
+``packs/<pack>/`` (see :mod:`redub.training.data.pack`). A part holds the features of some clips and
+never changes: a later pack of more clips keeps the existing parts and adds a new one.
 
-Clips go through in chunks, so memory does not grow with the footage.
+Clips are processed in chunks, so memory does not grow with the footage.
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ PACK_VERSION = 4
 
 @dataclass(frozen=True, slots=True)
 class PackSummary:
-    """What was packed; ``written`` bytes are new, the others were kept."""
+    """What a pack holds: ``size`` bytes in all, ``written`` of them new.
+
+    ``splits``: utterances by split. ``left_out``: clips without one; ``reasons``: the commonest
+    reasons. ``fresh``: False where the pack existed already.
+    """
 
     pack: str
     fresh: bool
@@ -64,8 +68,9 @@ class PackSummary:
     reasons: str = ""
 
     def lines(self) -> list[str]:
+        """The summary as sentences: utterances per split, clips left out, size."""
         counts = ", ".join(f"{split} {count}" for split, count in sorted(self.splits.items()))
-        counts = counts or "no recorded line"
+        counts = counts or "no recorded utterance"
         without = f"{self.left_out} clips left out" + (f": {self.reasons}" if self.reasons else "")
         if not self.fresh:
             return [f"pack {self.pack} is up to date ({counts}); {without}"]
@@ -79,13 +84,13 @@ class PackSummary:
 def pack_keys(
     store: Store, index: OpenIndex, contents: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What lines are made from; a checkpoint keeps the same.
+    """Keys of everything that the utterances of a pack depend on; checkpoints keep them too.
 
-    Features, retrieval, the clips, which values each clip has of what bytes and words, and how many
-    timbre prompts a line may have.
+    They cover the features, the retrieval, the clips, the values of each clip, the number of
+    reference mels per utterance, and the dtype of frames.
 
     Args:
-        contents: of :func:`_contents`, where they are known.
+        contents: what :func:`_contents` returned; computed if None.
     """
     reads = features_read(store.project.config)
     names = (*reads, features_of(store)["audio"])
@@ -105,12 +110,12 @@ def pack_keys(
 
 
 def build_pack(project: Project) -> PackSummary:
-    """Write the pack of the project's present footage and settings, unless it is there.
+    """Write the pack of the project's present footage and settings, unless it exists.
 
     Raises:
         ConfigError: features, the index or the neighbours are missing (names the stage), or a
-            value does not fit into float16 (names the clip).
-        IntegrityError: a training line retrieves a clip that is held out now.
+            value does not fit into float16 (names the feature).
+        IntegrityError: an utterance retrieves a clip that is no training clip now.
     """
     store, index = Store(project), open_index(project)
     kinds = _kinds(store, project)
@@ -149,12 +154,12 @@ def build_pack(project: Project) -> PackSummary:
 
 
 def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
-    """The pack of the project's present footage and settings, built where it is not there.
+    """Open the pack of the project's present footage and settings; build it if it is missing.
 
-    A pack whose bytes are damaged is made again.
+    Damaged files of a pack are deleted and written again.
 
     Args:
-        built: what :func:`build_pack` just said, so that nothing is looked up twice.
+        built: the result of :func:`build_pack`, if the caller has just called it.
     """
     root = project.root / FOLDER
     name = (built or build_pack(project)).pack
@@ -169,11 +174,11 @@ def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
     return Pack.open(root, build_pack(project).pack)
 
 
-# -- what is packed
+# -- content
 
 
 def _kinds(store: Store, project: Project) -> dict[str, Stored]:
-    """The features with the types that a part stores; frames of numbers may be float16."""
+    """The packed features and their stored types; float32 frames may be stored as float16."""
     kinds = {}
     for name in features_read(project.config):
         schema = store.keys.by_name[name].schema
@@ -186,9 +191,9 @@ def _kinds(store: Store, project: Project) -> dict[str, Stored]:
 def _contents(
     store: Store, clips: pl.DataFrame, live: Mapping[str, pl.DataFrame]
 ) -> dict[str, str]:
-    """Clip id to a digest of all its packed values: of what each was computed from, and if it is.
+    """Clip id to a digest of its packed values: the input digest of each, empty without a value.
 
-    A clip that gets a value that was missing has other contents then.
+    So the digest changes when a clip gets a value that was missing before.
     """
     columns = clips.select("clip_id", "media_digest", "text_digest")
     for name in live:
@@ -202,7 +207,7 @@ def _contents(
 
 
 def _usable(root: Path, name: str) -> PackRecord | None:
-    """A pack that is there with all its files; their bytes are checked when it is opened."""
+    """The record of a pack whose files all exist with the right size; None if one does not."""
     try:
         record = read_record(root / name / RECORD)
     except IntegrityError:

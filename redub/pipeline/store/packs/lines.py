@@ -1,6 +1,8 @@
-"""Cached features joined into lines: what the trainer and the synthesiser are given.
+"""Join committed features into utterances, the input of training and synthesis.
 
-Reads the committed features, the neighbours and the index. Opens no media.
+Reads the committed features, the neighbours and the index; opens no media. Writes nothing.
+
+Letters: P phonemes, T mel frames, V video frames, W width.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
@@ -31,7 +34,10 @@ from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, context_lin
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Whose voice a line is spoken in: speaker vectors and timbre prompts of library lines."""
+    """A voice: speaker vectors (W,) and reference mels (T, C) of library utterances.
+
+    ``name``: a speaker or a clip id. ``clip_ids``: the utterances of the reference mels.
+    """
 
     name: str
     speaker_vectors: tuple[FloatArray, ...]
@@ -40,7 +46,7 @@ class Voice:
 
     @property
     def speaker_vector(self) -> FloatArray:
-        """The mean over the voice's lines."""
+        """(W,) float32, the mean over the voice's utterances."""
         exact: Any = np.mean(self.speaker_vectors, axis=0, dtype=np.float64)
         mean: FloatArray = exact.astype(np.float32)
         return mean
@@ -48,26 +54,29 @@ class Voice:
 
 @dataclass(slots=True)
 class LineReport:
-    """Lines that were made, and why the others were not."""
+    """Utterances of a split, and the clips that have none, each with the reason."""
 
     lines: list[DubbingLine] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def reasons(self) -> str:
-        """The three commonest reasons, each with its count."""
+        """The three commonest reasons for missing utterances, each with its count."""
         return commonest(self.left_out.values())
 
 
 def voice_name(clip: Clip) -> str:
-    """The speaker, or where nobody is named, the source as a stand-in for one voice."""
+    """The name of a clip's voice: its speaker, or its source where the speaker is unknown."""
     return clip.speaker or f"source {clip.source}"
 
 
 def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str, ...]:
-    """The features that lines for a system are made of; the project's system if none is named.
+    """The features that utterances for a system consist of.
 
-    Systems declare the first feature of each modality; another one that the settings name stands
-    in its place.
+    A system declares the first feature of each modality; where the settings name another one, that
+    feature replaces it.
+
+    Args:
+        system: a name of ``model/registry.py``; the project's ``train.model`` by default.
     """
     chosen = feature_of(config.index)
     instead = {MODALITY_FEATURES[modality][0]: name for modality, name in chosen.items()}
@@ -76,10 +85,10 @@ def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str
 
 
 class LineMaker:
-    """Joins features into lines; opens the store and the index once."""
+    """Joins features into utterances; opens the store and the index once."""
 
     def __init__(self, project: Project, system: str | None = None) -> None:
-        """Open what a system reads: the project's, or the one that is named."""
+        """Read the features of a system, by default the project's ``train.model``."""
         self.project = project
         self.store = Store(project)
         self.index: OpenIndex = open_index(project)
@@ -97,13 +106,13 @@ class LineMaker:
         self.voices = self._voices()
 
     def keys(self) -> dict[str, str]:
-        """What a checkpoint trained on these lines was made from."""
+        """Keys of the features in these utterances, as a checkpoint records them."""
         by_name = self.store.keys.by_name
         names = (*self.values, feature_of(self.project.config.index)["audio"])
         return {name: by_name[name].key for name in names}
 
     def recorded(self, split: str) -> LineReport:
-        """Lines of a split with everything that was recorded: mel, durations, F0, energy."""
+        """Utterances of a split with their recording: mel, durations, F0, energy."""
         report = LineReport()
         for clip in self.clips:
             if clip.split != split:
@@ -125,7 +134,7 @@ class LineMaker:
         return report
 
     def scripted(self, split: str) -> LineReport:
-        """Lines of a split as they are spoken: words and picture only, nothing recorded."""
+        """Utterances of a split for synthesis: words and video, without the recording."""
         report = LineReport()
         for clip in self.clips:
             if clip.split != split:
@@ -136,7 +145,7 @@ class LineMaker:
             ids = np.asarray(self.values["phonemes"][clip.clip_id])[:, 0]
             line = self._line(clip, silenced(ids), self.voice_of(clip))
             if line is None:
-                report.left_out[clip.clip_id] = "no library line of this voice"
+                report.left_out[clip.clip_id] = "no library utterance of this voice"
             else:
                 report.lines.append(line)
         return report
@@ -145,21 +154,21 @@ class LineMaker:
         return {name: of[clip_id] for name, of in self.values.items() if clip_id in of}
 
     def _why(self, feature: str, clip: Clip) -> str:
-        """Why a clip has no value of a feature, in the words of the extractor."""
+        """A sentence on why a clip has no value of a feature, with the extractor's reason."""
         if feature not in self._reasons:
             self._reasons[feature] = self.store.why_null(feature)
         return lacking(feature, self._reasons[feature].get(clip.clip_id))
 
     def voice_of(self, clip: Clip) -> Voice | None:
-        """The voice of a clip's speaker, made from *other* training lines."""
+        """The voice of a clip's speaker from *other* training clips; None if there are none."""
         voice = self.voices.get(voice_name(clip))
         if voice is None:
             return None
         kept = [i for i, clip_id in enumerate(voice.clip_ids) if clip_id != clip.clip_id]
         if not kept:
             return None
-        lent = lent_to(clip.clip_id, voice.clip_ids, self.project.config.train.timbres)
-        order = [voice.clip_ids.index(clip_id) for clip_id in lent]
+        picked = lent_to(clip.clip_id, voice.clip_ids, self.project.config.train.timbres)
+        order = [voice.clip_ids.index(clip_id) for clip_id in picked]
         return Voice(
             voice.name,
             tuple(voice.speaker_vectors[i] for i in kept),
@@ -168,7 +177,7 @@ class LineMaker:
         )
 
     def named_voice(self, name: str | None) -> Voice:
-        """A voice asked for by speaker or by clip id; without a name, the most recorded one.
+        """A voice by speaker or clip id; without a name, the voice with the most utterances.
 
         Raises:
             ConfigError: no such speaker or clip in the library.
@@ -176,7 +185,7 @@ class LineMaker:
         from redub.core.config import nearest
 
         if not self.voices:
-            raise ConfigError("the library has no voice: no training line has a mel and a speaker")
+            raise ConfigError("the library has no voice: no training clip has a mel and a speaker")
         if name is None:
             return max(self.voices.values(), key=lambda v: (len(v.clip_ids), v.name))
         if name in self.voices:
@@ -212,9 +221,10 @@ class LineMaker:
         if voice is None:
             return None
         clip_id = clip.clip_id
-        recorded = {}
+        recorded: dict[str, NDArray[Any]] = {}
         if durations is not None:
             recorded = {
+                "durations": np.asarray(durations, dtype=np.int64),
                 "mel": np.asarray(self.values["mel"][clip_id]),
                 "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
                 "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
@@ -238,7 +248,6 @@ class LineMaker:
             hits=hits_of(self.index, vectors, self.neighbours[clip_id]),
             lips=None if lips is None else np.asarray(lips),
             expression=None if expression is None else np.asarray(expression),
-            durations=durations,
             recorded=recorded,
             context={
                 side: told(self._values_of(near[clip_id]))
@@ -249,7 +258,7 @@ class LineMaker:
 
 
 def told(values: Mapping[str, Value]) -> ContextLine:
-    """A clip's values by feature, as the line before or after another one."""
+    """Collect a clip's values, by feature, as the context of an adjacent utterance."""
     return context_line(lambda name: np.asarray(values[name]) if name in values else None)
 
 
@@ -263,12 +272,20 @@ def make_line(
     hits: Mapping[str, Hits],
     lips: FloatArray | None,
     expression: FloatArray | None = None,
-    durations: Any = None,
-    recorded: Mapping[str, FloatArray] | None = None,
+    recorded: Mapping[str, NDArray[Any]] | None = None,
     context: Mapping[str, ContextLine] | None = None,
 ) -> DubbingLine:
-    """One line; its length in mel frames comes from the video alone."""
-    config, given = project.config, recorded or {}
+    """Make one utterance; its length in mel frames comes from the video alone.
+
+    Args:
+        phonemes: (P,) ids, with silence at either end.
+        vectors, hits: by modality; a modality without a vector is left out.
+        lips, expression: (V, W), None without a face.
+        recorded: ``durations``, ``mel``, ``f0_hz``, ``energy`` and ``sound``, as
+            :class:`DubbingLine` defines them; empty for an utterance to speak.
+        context: ``previous`` and ``following`` to the adjacent utterance, if known.
+    """
+    config, known = project.config, recorded or {}
     samples = config.audio.sample_count(clip.video_frames, config.video)
     return DubbingLine(
         clip_id=clip.clip_id,
@@ -279,15 +296,15 @@ def make_line(
         timbres=voice.timbres,
         lips=lips,
         expression=expression,
-        durations=None if durations is None else np.asarray(durations, dtype=np.int64),
+        durations=known.get("durations"),
         emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
         vectors=vectors,
         hits=hits,
         context=context or {},
-        mel=given.get("mel"),
-        f0_hz=given.get("f0_hz"),
-        energy=given.get("energy"),
-        sound=given.get("sound"),
+        mel=known.get("mel"),
+        f0_hz=known.get("f0_hz"),
+        energy=known.get("energy"),
+        sound=known.get("sound"),
     )
 
 
@@ -296,7 +313,7 @@ def hits_of(
     vectors: Mapping[str, FloatArray],
     neighbours: Mapping[str, Sequence[tuple[str, float]]],
 ) -> dict[str, Hits]:
-    """The neighbours of one clip as arrays, per modality that has a vector and a hit."""
+    """The retrieved clips of one clip as arrays, for each modality with a vector and a hit."""
     found = {}
     for modality in vectors:
         if neighbours.get(modality):
@@ -306,9 +323,10 @@ def hits_of(
 
 
 def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
-    """Clip id to the line before, and to the line after, of the same film and scene.
+    """Clip id to the clip before, and clip id to the clip after, in the same film and scene.
 
-    What is held out stays unseen: a line of another split is no context, but for training lines.
+    A training clip may be the context of any clip. A held-out clip is context only within its own
+    split, so training never sees it. Clips whose positions differ by more than 1 are not adjacent.
     """
     scenes: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for clip in clips:
@@ -318,7 +336,7 @@ def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str
         ordered = sorted(members, key=lambda clip: (clip.position, clip.clip_id))
         for first, second in itertools.pairwise(ordered):
             if second.position != first.position + 1:
-                continue  # a line between them is not here
+                continue  # the clip between them is missing
             if first.split in ("train", second.split):
                 before[second.clip_id] = first.clip_id
             if second.split in ("train", first.split):
@@ -327,7 +345,7 @@ def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str
 
 
 def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[str, list[str]]:
-    """Voice to the training lines that can lend it: those with a mel and a speaker vector."""
+    """Voice to its possible reference clips: training clips with a mel and a speaker vector."""
     members: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
         if clip.split == "train" and all(clip.clip_id in has[n] for n in ("mel", "speaker")):
@@ -336,17 +354,21 @@ def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[st
 
 
 def lent_to(clip_id: str, members: Sequence[str], most: int) -> list[str]:
-    """Other lines of a voice that lend a clip their timbre, drawn by the clip's name."""
-    drawn = hashlib.sha256(f"{clip_id}\0".encode())
+    """Pick at most ``most`` reference clips of a voice for a clip, never the clip itself.
 
-    def place(other: str) -> bytes:
-        own = drawn.copy()
-        own.update(other.encode())
-        return own.digest()
+    The choice is pseudo-random and depends on the clip ids alone.
+    """
+    prefix = hashlib.sha256(f"{clip_id}\0".encode())
 
-    return heapq.nsmallest(most, (other for other in members if other != clip_id), key=place)
+    def rank(other: str) -> bytes:
+        """Pseudo-random sort key of a candidate for this clip."""
+        digest = prefix.copy()
+        digest.update(other.encode())
+        return digest.digest()
+
+    return heapq.nsmallest(most, (other for other in members if other != clip_id), key=rank)
 
 
 def silenced(phonemes: Any) -> Any:
-    """Phonemes to speak: silence before and after, as in every aligned line."""
+    """Phonemes (P,) of an utterance to speak, with a silence at either end, as in alignments."""
     return with_silence(phonemes, silence=id_of("sil"))

@@ -1,4 +1,10 @@
-"""The links of a pack: which row of which part each utterance, neighbour and context line is."""
+"""The links of a pack: one row per clip, with its references to other clips as row numbers.
+
+Reads committed features, neighbours and the index. The caller writes the table to
+``packs/<pack>/links.arrow``; :mod:`redub.training.data.pack` describes it.
+
+Letters: W width.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +23,11 @@ from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import lenders, lent_to, neighbours_in_scene, voice_name
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.settings import ProjectConfig
 from redub.pipeline.store.tables import Store, clips_of, lacking
 
 RECORDED = ("mel", "f0", "energy", "durations")
-"""What only a recorded line has; the last one that is missing is named as the reason."""
-
-
-# -- links
+"""Features of the recording; the last missing one is the reason why a clip is left out."""
 
 
 def line_links(
@@ -33,44 +37,49 @@ def line_links(
     rows: Mapping[str, int],
     live: Mapping[str, pl.DataFrame],
 ) -> tuple[pa.Table, dict[str, dict[str, str]], dict[str, int]]:
-    """One row per clip: split, voice, and every reference to other clips as link row numbers."""
-    project = store.project
+    """Collect the links of all clips.
+
+    Args:
+        frame: rows of the clip table.
+        rows: clip id to its row number in the parts.
+        live: feature to :meth:`Store.live_features`.
+
+    Returns:
+        One row per clip: split, voice, and every reference to other clips as link row numbers.
+        Split to clip id to the reason why the clip is no utterance. Split to number of utterances.
+
+    Raises:
+        IntegrityError: E-PACK-LEAK, a clip retrieves a clip that is no training clip.
+    """
+    config = store.project.config
     clips = clips_of(frame)
     place = {clip.clip_id: number for number, clip in enumerate(clips)}
     splits = {clip.clip_id: clip.split for clip in clips}
     has, why = _held(live)
-    members = lenders(clips, has)
     speaker = store.read("speaker")
-    voices = {name: _Voice(ids, speaker) for name, ids in members.items()}
+    voices = {name: _Voice(ids, speaker) for name, ids in lenders(clips, has).items()}
     neighbours = neighbours_of(store, index)
     before, after = neighbours_in_scene(clips)
     columns: dict[str, list[Any]] = defaultdict(list)
     left_out: dict[str, dict[str, str]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
-    config = project.config
     for clip in clips:
         clip_id = clip.clip_id
         voice = voices.get(voice_name(clip))
-        lent = [] if voice is None else voice.timbres(clip_id, config.train.timbres)
-        missing = [name for name in RECORDED if clip_id not in has[name]]
-        if missing:
-            left_out[clip.split][clip_id] = lacking(missing[-1], why[missing[-1]].get(clip_id))
-        elif not lent:
-            left_out[clip.split][clip_id] = NO_OTHER_LINE
+        references = [] if voice is None else voice.timbres(clip_id, config.train.timbres)
+        if reason := _why_no_line(clip_id, references, has, why):
+            left_out[clip.split][clip_id] = reason
         else:
             counts[clip.split] += 1
-        samples = config.audio.sample_count(clip.video_frames, config.video)
-        columns["clip_id"].append(clip_id)
+        for name, cell in _own_cells(clip, config).items():
+            columns[name].append(cell)
         columns["row"].append(rows[clip_id])
-        columns["split"].append(clip.split)
-        columns["voice"].append(voice_name(clip))
-        columns["is_line"].append(not missing and bool(lent))
-        columns["mel_frames"].append(config.audio.frame_count(samples))
-        columns["emotion"].append(EMOTIONS.index(clip.emotion) if clip.emotion else -1)
+        columns["is_line"].append(not reason)
         columns["previous"].append(place.get(before.get(clip_id, ""), -1))
         columns["following"].append(place.get(after.get(clip_id, ""), -1))
-        columns["timbres"].append([place[i] for i in lent])
-        columns["speaker_vector"].append(voice.vector_without(clip_id) if voice and lent else None)
+        columns["timbres"].append([place[i] for i in references])
+        vector = voice.vector_without(clip_id) if voice and references else None
+        columns["speaker_vector"].append(vector)
         library = index.table.row_of(clip_id)
         columns["audio"].append(None if library is None else index.audio[library])
         for modality in MODALITIES:
@@ -78,13 +87,43 @@ def line_links(
             _refuse_held_out(clip, hits, splits)
             columns[f"{modality}_hits"].append([place[hit] for hit, _ in hits])
             columns[f"{modality}_scores"].append([score for _, score in hits])
-    widths = {
-        "speaker_vector": store.keys.by_name["speaker"].schema.width,
-        "audio": int(index.audio.shape[1]),
+    speaker_width = store.keys.by_name["speaker"].schema.width
+    widths = {"speaker_vector": speaker_width, "audio": int(index.audio.shape[1])}
+    return _link_table(columns, widths), dict(left_out), dict(counts)
+
+
+def _own_cells(clip: Clip, config: ProjectConfig) -> dict[str, Any]:
+    """The cells that follow from the clip's row and the settings alone."""
+    samples = config.audio.sample_count(clip.video_frames, config.video)
+    return {
+        "clip_id": clip.clip_id,
+        "split": clip.split,
+        "voice": voice_name(clip),
+        "mel_frames": config.audio.frame_count(samples),
+        "emotion": EMOTIONS.index(clip.emotion) if clip.emotion else -1,
     }
-    for name, width in widths.items():
-        columns[name] = encode(columns[name], value_type("vector", width, "float32"))
-    return pa.table(dict(columns), schema=_link_schema(widths)), dict(left_out), dict(counts)
+
+
+def _why_no_line(
+    clip_id: str,
+    references: Sequence[str],
+    has: Mapping[str, set[str]],
+    why: Mapping[str, Mapping[str, str]],
+) -> str:
+    """Why a clip is no utterance to train on; empty if it is one."""
+    missing = [name for name in RECORDED if clip_id not in has[name]]
+    if missing:
+        return lacking(missing[-1], why[missing[-1]].get(clip_id))
+    return "" if references else NO_OTHER_LINE
+
+
+def _link_table(columns: Mapping[str, Any], widths: Mapping[str, int]) -> pa.Table:
+    """The columns as an Arrow table; ``widths``: vector column to its width."""
+    vectors = {
+        name: encode(columns[name], value_type("vector", width, "float32"))
+        for name, width in widths.items()
+    }
+    return pa.table({**columns, **vectors}, schema=_link_schema(widths))
 
 
 def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
@@ -110,7 +149,7 @@ def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
 
 
 class _Voice:
-    """The training lines of one voice: what each line is lent by the *others*."""
+    """The training clips of one voice: references for a clip come from the *other* clips."""
 
     def __init__(self, clip_ids: Sequence[str], speaker: Mapping[str, Any]) -> None:
         self.clip_ids = clip_ids
@@ -118,10 +157,11 @@ class _Voice:
         self.total = np.sum(list(self.vectors.values()), axis=0)
 
     def timbres(self, clip_id: str, most: int) -> list[str]:
+        """Clip ids of at most ``most`` reference mels for a clip."""
         return lent_to(clip_id, self.clip_ids, most)
 
     def vector_without(self, clip_id: str) -> FloatArray:
-        """The mean speaker vector of the other lines."""
+        """(W,) float32, the mean speaker vector of the other clips."""
         own = self.vectors.get(clip_id)
         total = self.total if own is None else self.total - own
         mean: FloatArray = (total / (len(self.vectors) - (own is not None))).astype(np.float32)
@@ -131,7 +171,7 @@ class _Voice:
 def _held(
     live: Mapping[str, pl.DataFrame],
 ) -> tuple[dict[str, set[str]], dict[str, dict[str, str]]]:
-    """Of the features that make a line: who has a value, and why others have none."""
+    """Feature to the clips with a value, and feature to clip id to the reason for a null."""
     has, why = {}, {}
     for name in (*RECORDED, "speaker"):
         rows = live[name]

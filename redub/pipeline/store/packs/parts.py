@@ -1,4 +1,10 @@
-"""The parts of a pack: features of clips in memory-mapped Arrow files that never change."""
+"""The parts of a pack: features of clips in memory-mapped Arrow files that never change.
+
+Reads committed features, one part of the store at a time. Writes ``packs/parts/*.arrow`` and, for
+each file, a ``.json`` record.
+
+Letters: n rows of one clip, W width.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +29,10 @@ from redub.pipeline.store.tables import Store
 from redub.training.data.pack import PackFile, names_in
 
 FOLDER, PARTS = "packs", "parts"
-
-
 CHUNK = 128  # clips in memory at a time
-
-
-PART_CLIPS = 8192
-
-
-MOST_PARTS = 64
-
-
-MOST_DEAD = 0.5  # rows of clips that are gone, per live row
-
-
+PART_CLIPS = 8192  # most clips in one file
+MOST_PARTS = 64  # with more files, all parts are written again
+MOST_DEAD = 0.5  # rows of removed clips per live row; with more, all parts are written again
 HALF_MOST = 65_504.0  # the largest float16
 
 
@@ -54,9 +50,6 @@ class Stored:
         return value_type(self.kind, self.width, self.dtype)
 
 
-# -- parts
-
-
 def _part_schema(kinds: Mapping[str, Stored]) -> pa.Schema:
     columns = [("clip_id", pa.string()), ("content", pa.string())]
     return pa.schema([*columns, *((name, kind.arrow) for name, kind in kinds.items())])
@@ -68,7 +61,11 @@ def packed_parts(
     settings: str,
     contents: Mapping[str, str],
 ) -> tuple[list[PackFile], dict[str, float], int]:
-    """The parts that together hold every clip as it is now; those that are missing are written.
+    """Find the parts that together hold the present values of every clip; write missing ones.
+
+    Args:
+        settings: digest of the packed features and their types; part names start with it.
+        contents: clip id to the digest of its values.
 
     Returns:
         The parts, the largest change by float16 for each feature, and the bytes written.
@@ -113,7 +110,7 @@ def _keep_largest(losses: dict[str, float], more: Mapping[str, float]) -> None:
 
 
 def _part_record(path: Path) -> tuple[PackFile, dict[str, float]]:
-    """A part that is whole, as the record beside it says, and how far float16 moved its values."""
+    """Read a part's record: its file, and the largest change by float16 for each feature."""
     try:
         value = read_json(path)
         return PackFile(**value["file"]), value["moved"]
@@ -126,7 +123,7 @@ def _part_record(path: Path) -> tuple[PackFile, dict[str, float]]:
 def rows_of_parts(
     root: Path, parts: Sequence[PackFile], contents: Mapping[str, str]
 ) -> Iterator[str]:
-    """The clip of every row of the parts; rows that are not live, or again, have the name ''."""
+    """The clip id of every row of the parts; '' for a row that is outdated or a repetition."""
     seen: set[str] = set()
     for part in parts:
         ids, found = names_in(root / part.name)
@@ -137,7 +134,7 @@ def rows_of_parts(
 
 
 class FeatureSource:
-    """Cached values by clip, read a part of the store at a time."""
+    """Committed values by clip; of each feature, one part of the store is in memory."""
 
     def __init__(
         self, store: Store, kinds: Mapping[str, Stored], live: Mapping[str, pl.DataFrame]
@@ -152,7 +149,7 @@ class FeatureSource:
             self.records[name] = {part.name: part for part in store.feature_parts(name).parts()}
 
     def values(self, name: str, clip_ids: Sequence[str]) -> list[NDArray[Any] | None]:
-        """(n, W) or (W,) of each clip, views of what is in memory; None where there is none."""
+        """(n, W) or (W,) of each clip, views of the part in memory; None without a value."""
         found = []
         for clip_id in clip_ids:
             part = self.place[name].get(clip_id)
@@ -179,11 +176,12 @@ def _write_part(
     contents: Mapping[str, str],
     moved: dict[str, float],
 ) -> None:
-    """Stream clips into one Arrow file; ``moved`` gets how far float16 moved each feature."""
+    """Stream clips into one Arrow file; ``moved`` receives each feature's change by float16."""
     schema = _part_schema(source.kinds)
     moved.update(dict.fromkeys(source.kinds, 0.0))
 
     def batches() -> Iterator[pa.RecordBatch]:
+        """Rows of ``CHUNK`` clips at a time."""
         for start in range(0, len(clip_ids), CHUNK):
             some = clip_ids[start : start + CHUNK]
             columns = [pa.array(some), pa.array([contents[i] for i in some])]
@@ -197,6 +195,7 @@ def _write_part(
 
 
 def write_ipc(temp: Path, schema: pa.Schema, batches: Any) -> None:
+    """Write record batches to an Arrow IPC file that can be mapped into memory."""
     with pa.OSFile(str(temp), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
@@ -208,7 +207,12 @@ def _packed(
     clip_ids: Sequence[str],
     values: Sequence[NDArray[Any] | None],
 ) -> tuple[pa.Array, float]:
-    """One feature of some clips as an Arrow column, and how far float16 moved it."""
+    """One feature of some clips as an Arrow column, and its largest change by float16.
+
+    Raises:
+        ClipError: E-FEAT-NONFINITE, a value is NaN or infinite (names the clip).
+        ConfigError: E-CFG-VALUE, a value is too large for float16.
+    """
     present = [v.reshape(-1, kind.width) for v in values if v is not None]
     flat = np.concatenate(present) if present else np.zeros((0, kind.width), np.float32)
     if flat.dtype.kind == "f" and not np.isfinite(flat.sum(dtype=np.float64)):
@@ -217,7 +221,7 @@ def _packed(
             if v is not None and not np.isfinite(v).all()
         )  # fmt: skip
         raise ClipError(
-            f"{name} of {bad} holds values that are not numbers; `redub cache repair`, then "
+            f"{name} of {bad} holds NaN or infinite values; run `redub cache repair`, then "
             "`redub extract`",
             code="E-FEAT-NONFINITE",
         )
@@ -239,6 +243,7 @@ def _packed(
 
 
 def pack_file(root: Path, path: Path, rows: int) -> PackFile:
+    """Describe a written file: name below ``root``, rows, bytes, SHA-256."""
     return PackFile(
         name=path.relative_to(root).as_posix(),
         rows=rows,

@@ -1,4 +1,4 @@
-"""On how many utterances a model trains, why not on the others, and whether they are enough."""
+"""The training set of a model: number of utterances, reasons for the others, and a warning."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ONE_SIDED = "no line both before and after them in their scene"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """What a model is trained on.
+    """How many utterances a model is trained on.
 
-    ``lines`` of ``clips`` clips of the training split; ``reasons``: why the others are left out,
-    with counts. ``wanted``: what the preset needs, the lines of one step
-    (``batching.lines_per_batch`` times ``accumulate``). ``first``: the lines that ``--overfit``
+    ``lines``: utterances, from ``clips`` clips of the training split. ``reasons``: why the other
+    clips are left out, with counts. ``wanted``: utterances of one step in the preset
+    (``batching.lines_per_batch`` times ``accumulate``). ``first``: utterances that ``--overfit``
     takes, None without it.
     """
 
@@ -33,20 +33,20 @@ class TrainingSet:
 
     def sentence(self) -> str:
         """``trains on 2 of 11 utterances: 9 have no other line of their voice``."""
-        said = f"trains on {self.lines} of {self.clips} utterances"
+        sentence = f"trains on {self.lines} of {self.clips} utterances"
         if self.reasons:
-            said += f": {said_reasons(self.reasons)}"
+            sentence += f": {said_reasons(self.reasons)}"
         if self.first is not None:
-            said += f"; --overfit takes the first {min(self.first, self.lines)}"
-        return said
+            sentence += f"; --overfit takes the first {min(self.first, self.lines)}"
+        return sentence
 
     def warning(self) -> str:
-        """What is too little and what to do; empty where there is enough."""
+        """What is missing and what to do; empty if there are enough utterances."""
         if self.first is not None or self.lines >= self.wanted:
             return ""
         found = "1 utterance is" if self.lines == 1 else f"{self.lines} utterances are"
         return (
-            f"warning: {found} too few for preset {self.preset}, which wants at least "
+            f"warning: {found} too few for preset {self.preset}, which needs at least "
             f"{self.wanted} (one step); add footage in which the same voices speak again, name "
             "the speakers in speakers.csv, or dub with the run of another project (-C)"
         )
@@ -64,11 +64,11 @@ def training_set(
     triples: bool = False,
     overfit: int | None = None,
 ) -> TrainingSet:
-    """What a system is trained on from a pack.
+    """Count the utterances of a pack that a system is trained on.
 
     Args:
-        triples: it takes only lines with both neighbours.
-        overfit: it takes only the first so many.
+        triples: train only on utterances with both adjacent utterances.
+        overfit: train only on this many utterances, the first ones.
     """
     lines = len(pack.lines("train", triples=triples))
     left_out = pack.record.left_out.get("train", {})
@@ -86,13 +86,13 @@ def training_set(
 
 
 def said_reasons(reasons: Mapping[str, int]) -> str:
-    """``9 have no other line of their voice; 1 has no mel (…)``, the commonest first."""
+    """Reasons as a sentence, the commonest first: ``9 have no other line of their voice; …``."""
     return "; ".join(
         f"{count} {'has' if count == 1 else 'have'} {why}" for why, count in reasons.items()
     )
 
 
 def context_triples(model_config: Any) -> bool:
-    """Whether a system is trained on lines with both neighbours alone."""
+    """Whether a system is trained only on utterances with both adjacent utterances."""
     seen = getattr(model_config, "context", None)
     return seen is not None and seen.boundary == "triples"

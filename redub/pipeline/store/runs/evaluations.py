@@ -1,4 +1,7 @@
-"""What was measured of runs: the records under ``evaluations/``, written and read here."""
+"""Evaluation records: the metrics of runs.
+
+Reads and writes ``evaluations/<number>.json``, one record per evaluation.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,13 @@ GROUND_TRUTH, RESYNTHESIS, MEAN_MEL = "ground truth", "vocoder resynthesis", "tr
 
 @dataclass(slots=True)
 class LineFigures:
-    """What was measured of one line of one system; NaN where it is not defined.
+    """Measurements of one utterance by one system; NaN where a metric is not defined.
 
-    ``heard_emotion`` is what the judge of prosody hears, ``heard_by_all`` what one that hears every
-    dimension does. ``emotion_vector`` is the audio emotion vector of the take, None where it has
-    no speech.
-    ``mcd_dtw`` compares the sound, ``mcd_dtw_mel`` the mel before the vocoder.
+    ``heard_emotion`` is the emotion that the prosody recogniser finds in the take, ``heard_by_all``
+    that of the recogniser which uses every dimension. ``emotion_vector`` is the audio emotion
+    vector of the take, None without speech. ``mcd_dtw`` compares mels of the sound, ``mcd_dtw_mel``
+    the mel before the vocoder. ``pairs``: compared frames; ``voiced_in_both``, ``voicing_errors``
+    and ``gross_errors`` count among them.
     """
 
     clip_id: str
@@ -50,7 +54,7 @@ class LineFigures:
 
 @dataclass(frozen=True, slots=True)
 class SystemScores:
-    """One row of the table: ``values`` by metric are (value, low, high) at 95 %."""
+    """One row of the table; ``values``: metric to (value, low, high), a 95 % interval."""
 
     system: str
     lines: int
@@ -60,7 +64,12 @@ class SystemScores:
 
 @dataclass(slots=True)
 class Evaluation:
-    """Everything a table and a report need."""
+    """One evaluation: all numbers of a table and a report.
+
+    ``majority``: accuracy of always answering the commonest emotion. ``comparisons``: name to
+    (difference, low, high). ``made_from``: digest of :func:`inputs_of`. ``left_out``: clip id to
+    the reason why an utterance of the split was not measured.
+    """
 
     split: str
     runs: list[str]
@@ -74,26 +83,29 @@ class Evaluation:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def without(self) -> str:
-        """The sentence about the split's lines that are not measured; empty where all are."""
+        """A sentence about the utterances that were not measured; empty if there are none."""
         if not self.left_out:
             return ""
         reasons = commonest(self.left_out.values())
         return f"lines of split '{self.split}' not measured: {len(self.left_out)} ({reasons})"
 
     def columns(self) -> list[str]:
+        """Column titles of the table."""
         return ["system", *METRIC_TITLES.values()]
 
     def text_rows(self) -> list[list[str]]:
+        """Rows of the table as text, one per system."""
         return [
             [s.system, *(said(s.values.get(name), name) for name in METRIC_TITLES)]
             for s in self.systems
         ]
 
     def scores(self, system: str) -> SystemScores:
+        """The row of a system, which must be in the evaluation."""
         return next(s for s in self.systems if s.system == system)
 
     def headlines(self) -> list[str]:
-        """The comparisons that decide whether the run is worth anything, in words."""
+        """The main results as sentences: majority baseline, each system, each comparison."""
         lines = [f"EMO-ACC of always answering the commonest emotion: {self.majority:.1%}"]
         lines += [
             f"{s.system}: EMO-ACC {said(s.values.get('emo_acc'), 'emo_acc')}, "
@@ -122,13 +134,14 @@ METRIC_TITLES = {
     "wer": "WER %",
     "lip_offset": "|lip offset| frames",
 }
-
+"""Metric to its column title, in the order of the table."""
 
 SHARES = ("emo_acc", "emo_acc_all", "macro_f1", "gpe", "ffe", "wer")
+"""Metrics that are fractions, shown in percent."""
 
 
 def said(value: tuple[float, float, float] | None, metric: str) -> str:
-    """A figure with its interval as text; a dash where there is none."""
+    """Format a value with its interval; a dash if there is no finite value."""
     if value is None or not math.isfinite(value[0]):
         return "–"
     scale, digits = (100.0, 1) if metric in SHARES else (1.0, 2)
@@ -142,7 +155,7 @@ def said(value: tuple[float, float, float] | None, metric: str) -> str:
 
 
 def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
-    """Everything an evaluation depends on: the takes, the recorded features, the settings."""
+    """Digest of everything that an evaluation depends on: takes, features, clips, settings."""
     takes = [
         file_digest(run_folder(project, run) / "samples" / split / "index.json") for run in runs
     ]
@@ -150,13 +163,15 @@ def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
     keys = {name: store.keys.by_name[name].key for name in store.keys.usable}
     clips = [asdict(clip) for clip in store.clips()]
     settings = [asdict(project.config.evaluate), list(runs)]
-    if project.config.vocoder.name != "griffin_lim":  # which was the only one: old digests stand
+    if (
+        project.config.vocoder.name != "griffin_lim"
+    ):  # the first vocoder; leaving it out keeps old digests valid
         settings.append(vocoder_key(project))
     return digest_of([takes, keys, clips, *settings])
 
 
 def is_evaluated(project: Project, runs: Sequence[str]) -> bool:
-    """Whether the last evaluation is of exactly these takes, features and settings."""
+    """Whether the last evaluation was made from the present takes, features and settings."""
     split = project.config.evaluate.split
     paths = _records(project)
     if not paths:
@@ -171,6 +186,7 @@ def _records(project: Project) -> list[Path]:
 
 
 def commit_evaluation(project: Project, evaluation: Evaluation) -> None:
+    """Write an evaluation as the newest record; NaN becomes null."""
     paths = _records(project)
     number = int(paths[-1].stem) + 1 if paths else 1
     path = project.root / "evaluations" / f"{number:08d}.json"
@@ -178,7 +194,7 @@ def commit_evaluation(project: Project, evaluation: Evaluation) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """NaN as null: JSON has no NaN."""
+    """Replace NaN and infinities by None, because JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -192,7 +208,8 @@ def last_evaluation(project: Project) -> dict[str, Any]:
     """The newest evaluation as JSON values.
 
     Raises:
-        ConfigError: there is none yet (names the stage to run).
+        ConfigError: no evaluation yet (names the stage to run).
+        IntegrityError: the record is damaged.
     """
     paths = _records(project)
     if not paths:

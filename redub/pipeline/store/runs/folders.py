@@ -1,4 +1,8 @@
-"""Training runs on disk: their folders, settings, metrics and checkpoints."""
+"""Training runs on disk: find, read, export and remove them.
+
+Reads ``runs/<run>/``: ``config.toml``, ``lines.json``, ``metrics.jsonl``, ``checkpoints/`` and
+``progress/``. Writes exported weights; removes runs.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +31,30 @@ LINES, PROGRESS = "lines.json", "progress"
 
 
 def run_folder(project: Project, name: str) -> Path:
-    """Where a run lives; a name is one plain folder name."""
+    """The folder of a run, which need not exist.
+
+    Raises:
+        ConfigError: the name is not a plain folder name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", name):
-        raise ConfigError(f"'{name}' is no name for a run; use letters, digits, - and _")
+        raise ConfigError(f"'{name}' cannot name a run; use letters, digits, - and _")
     return project.root / "runs" / name
 
 
 def trained_on(project: Project, run: str) -> set[str]:
-    """The clips a run has seen, in training or in choosing its checkpoint."""
+    """Ids of the clips that a run was trained or validated on.
+
+    Raises:
+        IntegrityError: the list is gone or damaged.
+    """
     folder = run_folder(project, run)
     path = folder / LINES
     if not path.is_file():
         if not steps_in(folder / CHECKPOINTS):
             return set()
         raise IntegrityError(
-            f"{path} is gone: which lines '{run}' has seen is not known; `redub train --run {run}` "
-            "writes it again",
+            f"{path} is gone, so the training clips of '{run}' are not known; "
+            f"`redub train --run {run}` writes it again",
             code="E-INT-GONE",
         )
     try:
@@ -56,18 +68,18 @@ def trained_on(project: Project, run: str) -> set[str]:
 
 
 def step_folder(folder: Path, step: int) -> Path:
-    """Where a run keeps the samples of a step."""
+    """The folder of a run that holds the samples of a step."""
     return folder / PROGRESS / f"step_{step:08d}"
 
 
 def sampled_steps(folder: Path) -> list[int]:
-    """Steps of a run that have samples, in order; nothing is opened."""
+    """Steps of a run that have samples, ascending; only folder names are read."""
     names = (path.name for path in (folder / PROGRESS).glob("step_*"))
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"step_\d{8}", name))
 
 
 def toml_text(values: Mapping[str, Any], *, prefix: str = "") -> str:
-    """Nested settings as TOML; None, which TOML cannot say, is left out."""
+    """Nested settings as TOML; None, which TOML cannot express, is left out."""
     plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
     lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
     for key, value in values.items():
@@ -78,7 +90,11 @@ def toml_text(values: Mapping[str, Any], *, prefix: str = "") -> str:
 
 
 def spoken_checkpoint(project: Project, run: str) -> Path:
-    """The checkpoint that a run speaks with."""
+    """The checkpoint that synthesis uses: lowest validation loss, else the newest.
+
+    Raises:
+        ConfigError: the run has no checkpoint.
+    """
     root = run_folder(project, run) / CHECKPOINTS
     place = checkpoint.best(root) if root.is_dir() else None
     if place is None:
@@ -90,29 +106,33 @@ def spoken_checkpoint(project: Project, run: str) -> Path:
 
 
 def export_run(project: Project, run: str, target: Path) -> str:
-    """Write the weights that a run speaks with as one file, and say which they are.
+    """Write the weights of :func:`spoken_checkpoint` and the run's card into one file.
+
+    Returns:
+        A text that names run, checkpoint and file size.
 
     Raises:
-        ConfigError: no checkpoint yet. UsageError: the file is there already.
+        ConfigError: the run has no checkpoint.
+        UsageError: the file exists already.
     """
     place = spoken_checkpoint(project, run)
     if target.exists():
         raise UsageError(f"{target} exists already; choose another name")
     card = run_folder(project, run) / "card.md"
-    said = card.read_text(encoding="utf-8") if card.is_file() else ""
-    commit_file(target, lambda temp: export_weights(place, temp, card=said))
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    commit_file(target, lambda temp: export_weights(place, temp, card=text))
     return f"{run} {place.name}, {target.stat().st_size / 2**20:.1f} MiB"
 
 
 CONFIG, CARD, SAMPLES = "config.toml", "card.md", "samples"
 
 
-# -- what there is
+# -- listing
 
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """One run; ``loss`` is the last validation loss, ``–`` before the first."""
+    """One run of a list; ``loss`` is the last validation loss, ``–`` before the first."""
 
     name: str
     model: str
@@ -121,7 +141,7 @@ class RunLine:
 
 
 def list_runs(project: Project) -> list[RunLine]:
-    """All runs of a project by name."""
+    """All runs of a project, sorted by name."""
     lines = []
     for folder in _run_folders(project):
         if not (folder / METRICS).is_file():
@@ -135,7 +155,7 @@ def list_runs(project: Project) -> list[RunLine]:
 
 
 def _run_folders(project: Project) -> list[Path]:
-    """Folders (or links to folders) that hold something a training run writes."""
+    """Folders (or links to folders) that hold a file of a training run."""
     root = project.root / "runs"
     signs = (METRICS, CHECKPOINTS, CONFIG, LINES)
     found = [
@@ -154,10 +174,10 @@ def _model(folder: Path) -> str:
 
 
 def find_run(project: Project, name: str) -> Path:
-    """The folder of a run that exists.
+    """The folder of an existing run.
 
     Raises:
-        UsageError: it does not, with the nearest name that does.
+        UsageError: no such run; the message names the nearest one.
     """
     known = {folder.name: folder for folder in _run_folders(project)}
     if name not in known:
@@ -170,19 +190,22 @@ def find_run(project: Project, name: str) -> Path:
 
 
 class Metrics(NamedTuple):
-    """Rows of ``metrics.jsonl``, and a sentence where it is damaged (a killed last row is not)."""
+    """Rows of ``metrics.jsonl``, and a sentence if it is damaged.
+
+    An incomplete last row is no damage: a killed run leaves one.
+    """
 
     rows: list[dict[str, Any]]
     fault: str
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl`` up to the first that cannot be read."""
+    """Rows of ``metrics.jsonl`` up to the first unreadable row."""
     return metrics_in(folder).rows
 
 
 def metrics_in(folder: Path) -> Metrics:
-    """The same, with what was wrong."""
+    """:func:`read_metrics`, with a sentence about the fault, if any."""
     path = folder / METRICS
     if not path.is_file():
         return Metrics([], "")
@@ -211,18 +234,19 @@ def _row(line: str) -> dict[str, Any] | None:
 
 
 def is_figure(value: object) -> bool:
+    """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Settings(NamedTuple):
-    """What a run was trained with by dotted name, and a sentence on what could not be read."""
+    """A run's settings by dotted name, and a sentence about what could not be read."""
 
     values: dict[str, Any]
     fault: str
 
 
 def settings_in(folder: Path) -> Settings:
-    """From ``config.toml``; from the newest checkpoint where that is not there yet or damaged."""
+    """Read ``config.toml``, or the newest checkpoint if that file is missing or damaged."""
     fault = ""
     path = folder / CONFIG
     if path.is_file():
@@ -242,7 +266,7 @@ def settings_in(folder: Path) -> Settings:
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, by dotted name; None, which TOML cannot say, is left out."""
+    """Flatten nested tables to dotted names; None is left out."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -253,12 +277,13 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def settings_table(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A table of a checkpoint's record; empty if it is missing or no table."""
     found = record.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
 def _newest_record(root: Path) -> dict[str, Any] | None:
-    """``config.json`` of the newest checkpoint whose own can be read."""
+    """``config.json`` of the newest checkpoint in which it can be read."""
     for place in checkpoint.steps_in(root):
         try:
             record = read_json(place / checkpoint.RECORD)
@@ -270,15 +295,16 @@ def _newest_record(root: Path) -> dict[str, Any] | None:
 
 
 def count_text(word: str, count: int) -> str:
+    """The word in the singular or plural, without the number."""
     return word if count == 1 else f"{word}s"
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of the files below a folder; links are not followed."""
+    """Bytes of all files below a folder; links are not followed."""
     size = 0
     for here, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a training run thins out its own
+            with contextlib.suppress(FileNotFoundError):  # a training run removes old checkpoints
                 size += os.lstat(os.path.join(here, name)).st_size
     return size
 
@@ -288,7 +314,7 @@ def folder_size(folder: Path) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """A run that may be removed, and what goes with it."""
+    """A run to remove: its folder, bytes, and number of checkpoints."""
 
     name: str
     folder: Path
@@ -301,7 +327,7 @@ class Removal:
 
 
 def removal_of(project: Project, name: str) -> Removal:
-    """What removing a run would remove.
+    """Find out what the removal of a run deletes; removes nothing.
 
     Raises:
         UsageError: there is no such run.
@@ -323,9 +349,9 @@ def removal_of(project: Project, name: str) -> Removal:
 
 
 def remove_run(project: Project, removal: Removal) -> None:
-    """Take the run's folder away at once, then delete it.
+    """Rename the run's folder, then delete it.
 
-    What a kill leaves has a name that the next writing command clears.
+    If the process is killed in between, the next writing command deletes the renamed folder.
 
     Raises:
         LockedError: the project is being written to, perhaps by this run's training.

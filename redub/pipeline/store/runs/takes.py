@@ -1,4 +1,8 @@
-"""The utterances that a run spoke: sound files and their index, under ``runs/<run>/samples/``."""
+"""Takes: the utterances that a run synthesised for a split.
+
+Reads ``runs/<run>/samples/<split>/``: ``index.json``, one ``.wav`` and one ``.npz`` per take.
+Writes nothing: ``stages/synthesize.py`` makes them.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +26,13 @@ from redub.training import checkpoint
 
 
 def made_from(project: Project, run: str) -> str:
-    """A digest of the checkpoint's manifest, which holds the SHA-256 of its weights."""
+    """The checkpoint that synthesis uses: its name and the SHA-256 of its manifest."""
     place = spoken_checkpoint(project, run)
     return f"{place.name} {file_digest(place / checkpoint.MANIFEST)}"
 
 
 def has_spoken(project: Project, run: str, split: str) -> bool:
-    """Whether a split was spoken by the checkpoint that the run speaks with now."""
+    """Whether a split was synthesised with the run's present :func:`spoken_checkpoint`."""
     folder = run_folder(project, run) / "samples" / split
     if not (folder / "index.json").is_file():
         return False
@@ -36,15 +40,15 @@ def has_spoken(project: Project, run: str, split: str) -> bool:
 
 
 def take_inputs(clip: Clip, retrieval: str) -> str:
-    """What a take depends on beside the checkpoint: the clip's row and who was retrieved."""
+    """Digest of what a take depends on besides the checkpoint: the clip's row and the retrieval."""
     return digest_of([asdict(clip), retrieval])
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The list of a split's takes.
+    """Read the index of a split's takes.
 
     Raises:
-        IntegrityError: it is not what :func:`synthesize` writes.
+        IntegrityError: it lacks what ``redub synthesize`` writes.
     """
     index = read_json(folder / "index.json")
     rows = index.get("lines") if isinstance(index, dict) else None
@@ -68,7 +72,11 @@ def wav_bytes(waveform: Waveform) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One synthesised line read back."""
+    """One take, read back and checked.
+
+    mel: (T, C) natural log. durations: (P,) frames per phoneme. inputs: :func:`take_inputs` of the
+    take. arrays: all other arrays of its ``.npz`` file.
+    """
 
     clip_id: str
     waveform: Waveform
@@ -81,14 +89,15 @@ class Sample:
 def read_samples(
     project: Project, run: str, split: str, clip_ids: Collection[str] | None = None
 ) -> dict[str, Sample]:
-    """Synthesised lines of a split by clip id, as the run's present checkpoint spoke them.
+    """Read the takes of a split by clip id.
 
     Args:
-        clip_ids: only these; all by default.
+        clip_ids: only these clips; all by default.
 
     Raises:
-        ConfigError: the split was not synthesised yet (names the stage to run).
-        IntegrityError: a sample file changed.
+        ConfigError: the split was not synthesised yet, or with another checkpoint or vocoder (names
+            the stage to run).
+        IntegrityError: a file is gone or changed.
     """
     folder = run_folder(project, run) / "samples" / split
     if not (folder / "index.json").is_file():

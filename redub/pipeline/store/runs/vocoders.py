@@ -1,7 +1,7 @@
-"""The vocoder of a project: which one speaks, what it was made from, and it itself.
+"""The vocoder of a project: its key, and the opened network.
 
-Reads ``[vocoder]`` of ``redub.toml`` and, as that says, an entry of ``models.lock`` or a run below
-``vocoders/``. Nothing in either is executed; every tensor must be there and fit.
+Reads ``[vocoder]`` of ``redub.toml`` and, as it says, an entry of ``models.lock`` or a run below
+``vocoders/``. No code in these files is executed; every tensor must exist and have its shape.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ VOCODER_RUNS, CHECKPOINTS = "vocoders", "checkpoints"
 
 
 def vocoder_key(project: Project) -> str:
-    """What a take's sound depends on beside its mel: the vocoder's name, and a digest of its files.
+    """What a take's sound depends on besides its mel: the vocoder's name and a digest of its files.
 
     Raises:
-        ModelRefusedError: E-MODEL-UNLISTED. ConfigError: the vocoder run is not there.
+        ModelRefusedError: E-MODEL-UNLISTED, the weights are not recorded.
+        ConfigError: the vocoder run does not exist.
     """
     settings = project.config.vocoder
     if settings.name not in NEURAL:
@@ -57,8 +58,9 @@ def open_vocoder(project: Project) -> Any:
     """The project's vocoder on the project's device; see ``model/vocoder/registry.py``.
 
     Raises:
-        ModelRefusedError: its files are not recorded, changed, do not fit, or are of other mels.
-        ConfigError: the vocoder run is not there.
+        ModelRefusedError: the files are not recorded, have changed, do not fit, or were trained on
+            other mels.
+        ConfigError: the vocoder run does not exist.
     """
     settings, audio = project.config.vocoder, project.config.audio
     if settings.name not in NEURAL:
@@ -75,14 +77,15 @@ def open_vocoder(project: Project) -> Any:
 
 
 def load_weights(name: str, folder: WeightFolder, audio: AudioSpec) -> NeuralVocoder:
-    """A vocoder from recorded files: the generator's checkpoint and, beside it, ``config.json``.
+    """Load a vocoder from recorded files: the generator's checkpoint and ``config.json``.
 
     Args:
-        audio: the project's mels.
+        name: ``hifi_gan`` or ``bigvgan``.
+        audio: the project's mel settings.
 
     Raises:
-        ModelRefusedError: the files are damaged, hold code, lack tensors, have others, or were
-            trained on other mels.
+        ModelRefusedError: the files are damaged, hold code, lack tensors or have unknown ones, or
+            were trained on other mels.
     """
     state = generator_state(folder)
     made: NeuralVocoder
@@ -96,7 +99,7 @@ def load_weights(name: str, folder: WeightFolder, audio: AudioSpec) -> NeuralVoc
 
 
 def generator_state(folder: WeightFolder) -> dict[str, Tensor]:
-    """The generator's weights by plain names, weight normalisation folded.
+    """Read the generator's weights by name, with weight normalisation folded into them.
 
     Raises:
         ModelRefusedError: E-MODEL-FILE, E-MODEL-CODE, E-MODEL-KEYS.
@@ -104,7 +107,7 @@ def generator_state(folder: WeightFolder) -> dict[str, Tensor]:
     files = [name for name in folder.files if Path(name).name != CONFIG]
     if len(files) != 1:
         raise folder.refused(
-            f"wants one checkpoint; listed: {', '.join(sorted(files)) or 'none'}",
+            f"needs exactly one checkpoint; listed: {', '.join(sorted(files)) or 'none'}",
             code="E-MODEL-FILE",
         )
     content: Mapping[str, Any] = folder.tensors(files[0])
@@ -124,8 +127,8 @@ def _hifi_gan_settings(folder: WeightFolder, state: Mapping[str, Tensor]) -> Hif
     known = published_like(state)
     if known is None:
         raise folder.refused(
-            "its upsampling is none of the published ones and no config.json was recorded with "
-            "it; put the one it was trained with beside it and add the weights again",
+            "its upsampling is not a published one and no config.json was recorded with it; put "
+            "the config.json of its training into the same folder and add the weights again",
             code="E-MODEL-CONFIG",
         )
     return known
@@ -135,7 +138,8 @@ def _bigvgan_settings(folder: WeightFolder) -> BigVganConfig:
     if not folder.has(CONFIG):
         raise folder.refused(
             "no config.json was recorded with it, and checkpoints of other mels have the same "
-            "tensors; put the publisher's beside it and add the weights again",
+            "tensors; put the publisher's config.json into the same folder and add the weights "
+            "again",
             code="E-MODEL-CONFIG",
         )
     public = folder.json(CONFIG)
@@ -145,28 +149,32 @@ def _bigvgan_settings(folder: WeightFolder) -> BigVganConfig:
 
 @contextlib.contextmanager
 def _named(folder: WeightFolder) -> Iterator[None]:
-    """What `model` refuses without knowing whose it is, said with the entry's name and place."""
+    """Add the entry's name and path to a ModelRefusedError of `redub.model`, which lacks them."""
     try:
         yield
     except ModelRefusedError as error:
         raise folder.refused(error.message, code=error.code) from error
 
 
-# -- vocoders that were trained here
+# -- vocoders trained in this project
 
 
 def vocoder_folder(project: Project, run: str) -> Path:
-    """Where a vocoder run lives; a name is one plain folder name."""
+    """The folder of a vocoder run, which need not exist.
+
+    Raises:
+        ConfigError: the name is not a plain folder name.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", run):
-        raise ConfigError(f"'{run}' is no name for a vocoder run; use letters, digits, - and _")
+        raise ConfigError(f"'{run}' cannot name a vocoder run; use letters, digits, - and _")
     return project.root / VOCODER_RUNS / run
 
 
 def spoken_checkpoint(project: Project, run: str) -> Path:
-    """The checkpoint that a vocoder run speaks with: the lowest mel distance on held-out lines.
+    """The checkpoint with the lowest mel distance on held-out utterances, else the newest.
 
     Raises:
-        ConfigError: E-STAGE-VOCODER, there is no such run, or it has no checkpoint yet.
+        ConfigError: E-STAGE-VOCODER, no such run, or the run has no checkpoint yet.
     """
     root = vocoder_folder(project, run) / CHECKPOINTS
     place = checkpoint.best(root) if root.is_dir() else None
@@ -182,11 +190,11 @@ def spoken_checkpoint(project: Project, run: str) -> Path:
 
 
 def load_run(project: Project, run: str) -> HifiGan:
-    """The vocoder of a run, from its best checkpoint.
+    """Load the vocoder of a run from its best checkpoint.
 
     Raises:
         IntegrityError: a file is not what was written.
-        ModelRefusedError: it was trained on other mels, or by another version of redub.
+        ModelRefusedError: the run was trained on other mels, or by another version of redub.
     """
     place = spoken_checkpoint(project, run)
     snapshot = checkpoint.read(place)
