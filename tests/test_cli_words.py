@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from redub.commands import console, ending, invocation
+from redub.commands import console, ending, invocation, options
 from redub.core.stopping import Stopped
 from redub.pipeline.store.lock import holder, project_lock
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE, TrainingSet
@@ -123,7 +123,7 @@ def test_a_folder_before_the_command_that_is_not_there_is_one_sentence(root):
     done = redub("-C", "nowhere", "status", cwd=root)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "E-USAGE: -C nowhere: No such file or directory; name a folder that is there"
+        "E-USAGE: -C nowhere: No such file or directory; name an existing folder"
     ]
 
 
@@ -166,7 +166,7 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
     done = redub("status", "--profile", "paper", "-C", root)
     assert done.returncode == 0, done.stderr
     assert next_words(done) == ["redub", "weights", "add", "KIND", "PATH", "-C", str(root)]
-    words = invocation.with_profile_option(("index", "build"), root, "paper", "paper")
+    words = options.with_profile_option(("index", "build"), root, "paper", "paper")
     assert shlex.split(words) == [
         *("redub", "run", "--from", "index", "--profile", "paper", "-C", str(root)),
     ]
@@ -174,7 +174,8 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
 
 def test_the_same_command_again_keeps_every_other_word(monkeypatch):
     words = ["redub", "-C", "my film", "train", "m2ci_dubber", "--run", "mine", "--from=a b.pt"]
-    monkeypatch.setattr(invocation.sys, "argv", [*words, "--resume", "none", "--estimate", "--set", "a=b"])
+    words += ["--resume", "none", "--estimate", "--set", "a=b"]
+    monkeypatch.setattr(invocation.sys, "argv", words)
     start = "redub -C 'my film' train m2ci_dubber --run mine"
     assert invocation.as_typed("--resume", "--from") == f"{start} --estimate --set a=b"
     assert invocation.as_typed("--estimate=") == f"{start} '--from=a b.pt' --resume none --set a=b"

@@ -13,7 +13,7 @@ def walked(tmp_path_factory):
     """Six scenes of four lines, two runs of a few steps: the project's folder and what was said."""
     root = tmp_path_factory.mktemp("walk") / "demo"
     said: list[str] = []
-    held = run_demo(
+    done = run_demo(
         root,
         workers=2,
         seed=3,
@@ -21,7 +21,7 @@ def walked(tmp_path_factory):
         say=said.append,
         bar=lambda *words: nullcontext(lambda done, total: None),
     )
-    assert held == 0
+    assert done.quarantined == 0
     return root, said
 
 

@@ -349,7 +349,7 @@ def test_a_run_is_shown_with_its_losses_checkpoints_and_keys(project, monkeypatc
         (10, False, True, ""),
     ]
     on_disk = sum(p.stat().st_size for p in (folder / "checkpoints" / "step_00000015").iterdir())
-    assert facts.checkpoints[0].size == on_disk
+    assert facts.checkpoints[0].size_bytes == on_disk
     assert facts.changed == {"retrieval": "r2"}
     assert facts.card == folder / "card.md"
     assert facts.faults == ()
