@@ -1,7 +1,7 @@
 """The JSON documents that commands print with ``--json``: name → the dataclass of the document.
 
 Nothing is imported here. The JSON schema of each document lies in ``docs/schemas/``; it is made
-from the dataclass by ``docs/schemas.py``.
+from the dataclass by ``docs/make_schemas.py``.
 """
 
 from __future__ import annotations
