@@ -29,7 +29,7 @@ NOUNS = ("project", "stages", "dub", "index", "cache", "runs", "weights", "corpu
 for noun in NOUNS:
     importlib.import_module(f"redub.commands.{noun}")
 
-# torch's messages in a process whose peer ended with an error of its own
+# messages of torch in a process whose peer ended with an error
 PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Connection refused")
 
 

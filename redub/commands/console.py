@@ -75,15 +75,15 @@ def table(columns: list[str], rows: list[list[Any]]) -> None:
     widths = [max(len(c), *(len(r[i]) for r in cells), 0) for i, c in enumerate(columns)]
     right = [all(_is_number(r[i]) for r in cells) and bool(cells) for i in range(len(columns))]
 
-    def line(row: list[str]) -> str:
+    def _line(row: list[str]) -> str:
         padded = [
             c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
         ]
         return "  ".join(padded).rstrip()
 
-    print(line(columns), file=sys.stderr)
+    print(_line(columns), file=sys.stderr)
     for row in cells:
-        print(line(row), file=sys.stderr)
+        print(_line(row), file=sys.stderr)
 
 
 def _is_number(cell: str) -> bool:
@@ -146,23 +146,24 @@ def _plain_lines(counted: Progressed) -> Iterator[Callable[..., None]]:
     """Print the first report, then one every so many seconds, and the last; none without work."""
     printed_s, last = -math.inf, (-1, -1)
 
-    def show() -> None:
+    def _show() -> None:
         nonlocal printed_s, last
         if counted.total and last != (counted.done, counted.total):
             printed_s, last = time.monotonic(), (counted.done, counted.total)
             say(counted.line())
 
-    def update(done: int, total: int, note: str = "") -> None:
+    def _update(done: int, total: int, note: str = "") -> None:
         counted.update(done, total, note)
         if time.monotonic() - printed_s >= INVOCATION.progress_every_s:
-            show()
+            _show()
 
-    yield update
-    show()
+    yield _update
+    _show()
 
 
 @contextlib.contextmanager
 def _bar(counted: Progressed) -> Iterator[Callable[..., None]]:
+    """Show a bar with rate and time left."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -183,12 +184,12 @@ def _bar(counted: Progressed) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(counted.label, total=None, rate="")
 
-        def update(done: int, total: int, note: str = "") -> None:
+        def _update(done: int, total: int, note: str = "") -> None:
             counted.update(done, total, note)
             words = f"{counted.rate:.1f} {counted.unit}/s" + (f", {note}" if note else "")
             bars.update(task, completed=done, total=total, rate=words)
 
-        yield update
+        yield _update
 
 
 def finish(quarantined: int, next_command: str, project: Path = HERE) -> NoReturn:

@@ -131,7 +131,7 @@ def runs_rm(
     removal = removal_of(opened, run)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"{removal} was not removed: nobody to ask; say --yes to remove it")
+            raise UsageError(f"{removal} was not removed: no terminal to confirm at; use --yes")
         if not typer.confirm(printable(f"remove {removal}?"), err=True):
             say("nothing was removed")
             raise typer.Exit(ERROR)

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from redub.commands.apps import app
+from redub.cli import app
 from redub.core.errors import IntegrityError, LockedError, StorageError, UsageError
 from redub.pipeline.reports import runs
 from redub.pipeline.reports.training_strip import training_strip
@@ -32,6 +32,7 @@ from redub.pipeline.work.training_samples import (
 from redub.training import checkpoint
 from redub.training.synthesis import SpokenLine, load_dubber
 from redub.training.trainer import METRICS, TRAINING_PRESETS, train
+from tests.json_schema import checked
 from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines
 from tests.typed import redub
 
@@ -463,7 +464,7 @@ def test_show_and_compare_answer_in_json(project):
     for words, schema in ((["show", "one"], "show"), (["compare", "one", "two"], "compare")):
         result = CliRunner().invoke(app, ["runs", *words, "--json", "-C", str(project.root)])
         assert result.exit_code == 0
-        assert json.loads(result.stdout)["schema"] == f"redub.runs.{schema}/1"
+        assert checked(result.stdout)["schema"] == f"redub.runs.{schema}/1"
 
 
 def test_a_run_is_removed_only_when_it_is_said(project):
