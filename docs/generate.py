@@ -2,7 +2,7 @@
 
 ``mkdocs.yml`` names this file as a hook. :func:`pages` is all that is generated: commands from the
 typer app, settings from the config dataclasses, the tables from the registries, error codes and
-the names of the JSON documents from the source. Nothing of it is committed.
+the JSON documents from ``docs/schemas``. Nothing of it is committed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import typer
 import redub
 
 # Everything that this script needs of redub, in one place.
-from redub.commands.apps import app
+from redub.cli import app
+from redub.commands.documents import DOCUMENTS
 from redub.core import errors
 from redub.core.registry import load
 from redub.evaluation.registry import METRICS
@@ -144,7 +145,7 @@ def commands() -> str:
     parts = [
         "# Commands\n",
         "`redub COMMAND --help` says the same in the terminal. `python -m redub` is `redub`.\n",
-        "`--json` puts one JSON document on stdout; everything else goes to stderr. The "
+        "`--json` puts one [JSON document](json.md) on stdout; everything else goes to stderr. The "
         "[exit codes](errors.md#exit-codes) are the same for all commands.\n",
     ]
     root = typer.main.get_command(app)
@@ -375,7 +376,7 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{field.name}", json.dumps(value)
 
 
-# -- errors and JSON documents, from the source
+# -- errors, from the source; JSON documents, from their schemas
 
 
 @dataclasses.dataclass
@@ -545,39 +546,65 @@ def escaped(text: str) -> str:
 
 
 def json_documents() -> str:
-    """What commands print with ``--json``, and the schemas of records on disk, if committed."""
-    rows = []
-    for file in sorted([*PACKAGE.glob("cli.py"), *PACKAGE.glob("commands/**/*.py")]):
-        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(function, ast.FunctionDef):
-                for name, value in printed(function):
-                    said = (ast.get_docstring(function) or "").partition("\n\n")[0]
-                    rows.append([f"`redub.{name}/1`", value, plain(said)])
+    """What commands print with ``--json``: every key of every document, from ``docs/schemas``."""
+    folder = ROOT / "docs" / "schemas"
+    read = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in DOCUMENTS}
+    rows = [
+        [f"[`{schema['title']}`](#{document_anchor(name)})", plain(schema["description"])]
+        for name, schema in read.items()
+    ]
     parts = [
         "# JSON documents\n",
-        "With `--json` a command prints one document on stdout. Its key `schema` names what it is; "
-        "the number after the slash changes when a key changes its meaning or goes away. A number "
-        "that is not finite is `null`.\n",
-        table(["`schema`", "keys", "of the command that does this"], sorted(rows)),
+        "With `--json` every command prints one document on stdout. Its key `schema` names the "
+        "document; the number after the slash changes when a key changes its meaning or goes away. "
+        "A number that is not finite is `null`. A command that fails prints no document; its exit "
+        "code is the same as without `--json`.\n",
+        "A JSON schema (draft 2020-12) of each document is in `docs/schemas`.\n",
+        table(["`schema`", "what it is"], rows),
     ]
-    schemas = sorted((ROOT / "docs" / "schemas").glob("*.json"))
-    if schemas:
-        parts.append("## Schemas\n")
-        for file in schemas:
-            parts += [f"### {file.stem}\n", f"```json\n{file.read_text(encoding='utf-8')}\n```\n"]
+    for name, schema in read.items():
+        parts.append(f"## {schema['title']} {{ #{document_anchor(name)} }}\n")
+        parts.append(f"{plain(schema['description'])} [JSON schema](../schemas/{name}.json)\n")
+        parts.append(document_keys(schema))
+        for kind, inner in schema.get("$defs", {}).items():
+            parts.append(f"**{kind}**: {plain(inner['description'])}\n")
+            parts.append(document_keys(inner))
     return "\n".join(parts)
 
 
-def printed(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
-    """Schema names that a command gives to ``put``, and the keys where they are written out."""
-    for call in ast.walk(function):
-        if isinstance(call, ast.Call) and called_name(call) == "put":
-            value = call.args[0]
-            keys = [k for k in value.keys if k is not None] if isinstance(value, ast.Dict) else []
-            named = ", ".join(f"`{k.value}`" for k in keys if isinstance(k, ast.Constant))
-            for keyword in call.keywords:
-                if keyword.arg == "schema" and isinstance(keyword.value, ast.Constant):
-                    yield str(keyword.value.value), named or "those of the summary"
+def document_anchor(name: str) -> str:
+    return re.sub(r"[^a-z]", "-", name)
+
+
+def document_keys(schema: Mapping[str, Any]) -> str:
+    """The keys of an object as a table."""
+    rows = [
+        [f"`{key}`", json_type(own), plain(own["description"])]
+        for key, own in schema["properties"].items()
+        if key != "schema"
+    ]
+    return table(["key", "value", "meaning"], rows)
+
+
+def json_type(schema: Mapping[str, Any]) -> str:
+    """What may stand for a key of a document, in words."""
+    if "$ref" in schema:
+        return schema["$ref"].rpartition("/")[2]
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(json_type(one) for one in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"list of {', '.join(json_type(one) for one in schema['prefixItems'])}"
+    if schema.get("type") == "array":
+        return f"list of {json_type(schema['items'])}"
+    if schema.get("type") == "object":
+        return f"names to {json_type(schema['additionalProperties'])}"
+    named = schema.get("type", "any value")
+    words = {"string": "text", "integer": "whole number", "boolean": "`true` or `false`",
+             "null": "`null`"}  # fmt: skip
+    kinds = [words.get(kind, kind) for kind in ([named] if isinstance(named, str) else named)]
+    return " or ".join(kinds)
 
 
 # -- hooks of MkDocs

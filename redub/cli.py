@@ -1,7 +1,8 @@
-"""The command line: words typed → one pipeline function → one summary → an exit code.
+"""The program ``redub``: options before the command, the commands, and the exit codes.
 
-Nothing heavy is imported here at the top, so that `redub --help` answers at once. A RedubError
-becomes one line on stderr and its exit code in one place, :func:`main`.
+A command parses its options, calls one pipeline function and prints the result. Heavy modules are
+imported inside the commands, so that `redub --help` starts fast. :func:`main` alone turns errors
+into one line on stderr and an exit code.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from redub.core.errors import AnotherFailed, RedubError, UsageError
 from redub.core.stopping import Stopped
 
 NOUNS = ("project", "stages", "dub", "index", "cache", "runs", "weights", "corpus", "reports")
-"""Files of ``redub/commands``; they register their commands in this order, which help shows."""
+"""Files of ``redub/commands``, in the order in which ``redub --help`` lists their commands."""
 for noun in NOUNS:
     importlib.import_module(f"redub.commands.{noun}")
 
+# messages of torch in a process whose peer ended with an error
 PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Connection refused")
 
 
 def version_callback(value: bool) -> None:
+    """Print the version and end, where ``--version`` was typed."""
     if value:
         from redub import __version__
 
@@ -44,24 +47,25 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=version_callback, is_eager=True)
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="log more, on stderr")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="log more on stderr")] = False,
     folders: Annotated[
         list[Path] | None,
         typer.Option(
             "-C",
             "--project",
-            help="go to this folder first, as git and make do; every path starts there",
+            help="change to this folder first, as git and make do; paths start there",
         ),
     ] = None,
     progress_every: Annotated[
         float,
         typer.Option(
             "--progress-every",
-            help="seconds between progress lines where stderr is no terminal",
+            help="seconds between progress lines where stderr is not a terminal",
             min=0,
         ),
     ] = PROGRESS_EVERY_S,
 ) -> None:
+    """Make trained movie dubbers and dubbed clips from folders of footage."""
     INVOCATION.started_in, INVOCATION.folder = str(Path.cwd()), HERE
     INVOCATION.progress_every_s = progress_every
     for folder in folders or ():
@@ -74,30 +78,31 @@ def root(
 
 
 def _enter(folder: Path) -> None:
+    """Change to a folder of ``-C`` before the command."""
     try:
         os.chdir(folder)
     except OSError as error:
-        raise UsageError(f"-C {folder}: {error.strerror}; name a folder that is there") from None
+        raise UsageError(f"-C {folder}: {error.strerror}; name an existing folder") from None
     INVOCATION.folder /= folder
 
 
 def main() -> None:
-    """Run the command line; every way out has its exit code."""
+    """Run the command line and exit with the code of its outcome."""
     stopping.listen(say_once)
     sys.stdout = PipedOutput(sys.stdout)  # type: ignore[assignment]
     try:
         _run_app()
     except Stopped as stopped:
-        if is_first_process():  # of several processes one speaks
+        if is_first_process():  # of several processes only one prints
             say_stopped(stopped)
         sys.exit(stopped.exit_code)
     except RedubError as error:
-        if not isinstance(error, AnotherFailed):  # of several processes one speaks
+        if not isinstance(error, AnotherFailed):  # the process that failed prints
             say(str(error))
         sys.exit(error.exit_code)
     except RuntimeError as error:
         if "WORLD_SIZE" in os.environ and any(words in str(error) for words in PEER_LEFT):
-            sys.exit(ERROR)  # the process that left has said why
+            sys.exit(ERROR)  # the process that ended has printed the reason
         raise
     except ReaderLeft:
         sys.exit(OK)
@@ -109,7 +114,7 @@ def main() -> None:
 
 
 def _run_app() -> None:
-    """The command; what else goes wrong while it is being stopped is a part of that."""
+    """Run the typed command; an unexpected error after a signal counts as the stop itself."""
     try:
         app(standalone_mode=True)
     except RedubError:

@@ -1,6 +1,5 @@
 """The command line as a user types it: exit codes, plain sentences, JSON, hostile footage."""
 
-import json
 import os
 import re
 import shlex
@@ -15,12 +14,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from redub.commands.apps import app
+from redub.cli import app
 from redub.commands.console import printable
 from redub.pipeline.store.lock import project_lock
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from tests.footage.media import make, steady
+from tests.json_schema import checked
 from tests.pipeline.films import add_source, make_project, tree_digest
 from tests.typed import redub
 
@@ -85,7 +85,7 @@ def test_hostile_footage_ends_with_exit_3_and_the_rest_is_done(hostile):
 @pytest.mark.parametrize(("name", "code"), EXPECTED.items())
 def test_each_fault_has_its_own_code_and_a_sentence(hostile, name, code):
     root, _ = hostile
-    rows = json.loads(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
+    rows = checked(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
     row = next(r for r in rows if r["clip_id"] == name)
     assert row["code"] == code
     assert len(row["message"].split()) >= 4
@@ -94,13 +94,13 @@ def test_each_fault_has_its_own_code_and_a_sentence(hostile, name, code):
 
 def test_nothing_else_was_set_aside(hostile):
     root, _ = hostile
-    rows = json.loads(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
+    rows = checked(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
     assert {r["clip_id"] for r in rows} == set(EXPECTED)
 
 
 def test_a_clip_without_sound_has_nulls_with_the_reason(hostile):
     root, _ = hostile
-    rows = json.loads(redub("cache", "why", "silent-0001", "--json", "-C", root).stdout)["rows"]
+    rows = checked(redub("cache", "why", "silent-0001", "--json", "-C", root).stdout)["rows"]
     states = {r["feature"]: r["state"] for r in rows}
     assert states["mel"].startswith("null: E-IN-NOAUDIO")
     assert states["scene_caption"] == "committed"
@@ -108,7 +108,7 @@ def test_a_clip_without_sound_has_nulls_with_the_reason(hostile):
 
 def test_a_clip_without_words_has_nulls_with_the_reason(hostile):
     root, _ = hostile
-    rows = json.loads(redub("cache", "why", "uneven-0001", "--json", "-C", root).stdout)["rows"]
+    rows = checked(redub("cache", "why", "uneven-0001", "--json", "-C", root).stdout)["rows"]
     states = {r["feature"]: r["state"] for r in rows}
     assert states["phonemes"].startswith("null: E-TEXT-NONE")
     assert states["durations"].startswith("null: E-TEXT-NONE")
@@ -116,7 +116,7 @@ def test_a_clip_without_words_has_nulls_with_the_reason(hostile):
 
 def test_status_adds_up_and_is_json(hostile):
     root, _ = hostile
-    report = json.loads(redub("status", "--json", "-C", root).stdout)
+    report = checked(redub("status", "--json", "-C", root).stdout)
     assert report["schema"] == "redub.status/1"
     for line in report["ledger"]:
         assert line["listed"] == line["committed"] + line["quarantined"] + line["pending"]
@@ -346,7 +346,7 @@ def test_plan_sees_new_footage_before_it_is_ingested(tmp_path):
     root = make_project(tmp_path, sources=1)
     redub("ingest", "-C", root, "--scheduler", "sync")
     add_source(root / "footage", "late", seed=5)
-    answer = json.loads(redub("plan", "--json", "-C", root).stdout)
+    answer = checked(redub("plan", "--json", "-C", root).stdout)
     assert answer["footage"]["to_read"] == ["late.mp4"]
 
 
@@ -356,7 +356,7 @@ def test_an_end_far_past_the_media_costs_only_its_own_line(tmp_path):
     path.write_text(path.read_text().replace("00:00:01,880", "00:09:01,880"))
     done = redub("ingest", "-C", root, "--scheduler", "sync")
     assert done.returncode == 3
-    rows = json.loads(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
+    rows = checked(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
     assert [(r["clip_id"], r["code"]) for r in rows] == [("scene_0-0002", "E-SUB-PASTEND")]
 
 
@@ -386,7 +386,7 @@ def test_control_and_bidi_characters_of_names_are_shown_not_obeyed():
 
 def test_doctor_imports_every_registry_line():
     done = redub("doctor", "--json")
-    report = json.loads(done.stdout)
+    report = checked(done.stdout)
     assert done.returncode == 0, report["problems"]
     assert report["problems"] == []
     assert set(report["sections"]["registry: extractors"]) >= {"mel", "lips", "scene_caption"}

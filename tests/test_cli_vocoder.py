@@ -1,7 +1,6 @@
 """`redub vocoder` and vocoders in `doctor --weights`, as a user types them."""
 
-import json
-
+from tests.json_schema import checked
 from tests.model import public_vocoders as public
 from tests.pipeline.films import make_project
 from tests.pipeline.stages.test_vocoder import QUICK
@@ -52,5 +51,5 @@ def test_the_doctor_lets_a_vocoder_speak_and_names_what_is_wrong(tmp_path):
     (root / "redub.toml").write_text("[audio]\nn_fft = 2048\n")
     bad = redub("doctor", "--weights", "-C", root, "--json")
     assert bad.returncode == 8
-    [line] = json.loads(bad.stdout)["weights"]
+    [line] = checked(bad.stdout)["weights"]
     assert "audio.n_fft is 2048 here and 1024 there (n_fft)" in line["problem"]

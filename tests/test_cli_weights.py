@@ -1,8 +1,7 @@
 """`redub weights` and `--profile` as a user types them."""
 
-import json
-
 from tests.features.paper.toy import make_toy
+from tests.json_schema import checked
 from tests.pipeline.films import make_project
 from tests.typed import redub
 
@@ -13,14 +12,14 @@ def test_weights_are_recorded_listed_verified_and_removed(tmp_path):
     added = redub("weights", "add", "ge2e", weights, "-C", root)
     assert added.returncode == 0, added.stderr
     assert "licence: Apache-2.0" in added.stderr
-    listed = json.loads(redub("weights", "list", "-C", root, "--json").stdout)
+    listed = checked(redub("weights", "list", "-C", root, "--json").stdout)
     [entry] = listed["weights"]
     assert (entry["name"], entry["kind"], list(entry["files"])) == ("ge2e", "ge2e", ["toy.pt"])
     assert redub("weights", "verify", "-C", root).returncode == 0
     (weights / "toy.pt").write_bytes((weights / "toy.pt").read_bytes() + b"\0")
     found = redub("weights", "verify", "-C", root, "--json")
     assert found.returncode == 8
-    assert "E-MODEL-CHANGED" in json.loads(found.stdout)["weights"]["ge2e"][0]
+    assert "E-MODEL-CHANGED" in checked(found.stdout)["weights"]["ge2e"][0]
     assert redub("weights", "remove", "ge2e", "-C", root).returncode == 0
     assert "Traceback" not in found.stderr + added.stderr
 
@@ -46,7 +45,7 @@ def test_the_paper_profile_without_weights_says_what_to_type(tmp_path):
     assert planned.returncode == 0
     assert "scene_caption cannot be made: " in planned.stderr
     assert planned.stderr.endswith(f"next: redub run --profile paper -C {root}\n")
-    named = json.loads(redub("plan", "--profile", "paper", "-C", root, "--json").stdout)
+    named = checked(redub("plan", "--profile", "paper", "-C", root, "--json").stdout)
     assert "redub weights add videollama2" in named["lacking"]["scene_caption"]
     status = redub("status", "--profile", "paper", "-C", root)
     assert status.stderr.endswith(f"next: redub weights add KIND PATH -C {root}\n")
@@ -85,6 +84,6 @@ def test_the_doctor_reads_tables_too(tmp_path):
 
 
 def test_kinds_name_files_and_licences():
-    kinds = json.loads(redub("weights", "kinds", "--json").stdout)["kinds"]
+    kinds = checked(redub("weights", "kinds", "--json").stdout)["kinds"]
     assert kinds["emonet"]["licence"] == "CC-BY-NC-ND-4.0"
     assert "config.yaml" in kinds["emotion2vec"]["wanted"][0]

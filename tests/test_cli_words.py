@@ -1,15 +1,15 @@
 """What the command line says between the results: progress, next commands, -C, what is at work."""
 
-import json
 import os
 import shlex
 
 import pytest
 
-from redub.commands import console, ending, invocation
+from redub.commands import console, ending, invocation, options
 from redub.core.stopping import Stopped
 from redub.pipeline.store.lock import holder, project_lock
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE, TrainingSet
+from tests.json_schema import checked
 from tests.pipeline.films import make_project
 from tests.typed import redub
 
@@ -96,7 +96,7 @@ def test_a_stop_knows_how_far_the_work_was(lines):
 
 def test_progress_is_for_people_and_stdout_one_document(root):
     done = redub("--progress-every", "0", "weights", "verify", "--json", "-C", root)
-    assert json.loads(done.stdout)["schema"] == "redub.weights.verify/1"
+    assert checked(done.stdout)["schema"] == "redub.weights.verify/1"
     read = redub("ingest", "-C", root, "--scheduler", "sync")
     assert "files" not in read.stdout + read.stderr  # nothing to read, no progress
 
@@ -116,14 +116,14 @@ def test_a_folder_before_the_command_is_where_the_command_runs(root):
     ):
         done = redub(*words, "--json", cwd=cwd)
         assert done.returncode == 0, (words, done.stderr)
-        assert json.loads(done.stdout)["clips"] == 4
+        assert checked(done.stdout)["clips"] == 4
 
 
 def test_a_folder_before_the_command_that_is_not_there_is_one_sentence(root):
     done = redub("-C", "nowhere", "status", cwd=root)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "E-USAGE: -C nowhere: No such file or directory; name a folder that is there"
+        "E-USAGE: -C nowhere: No such file or directory; name an existing folder"
     ]
 
 
@@ -158,7 +158,7 @@ def test_next_commands_name_the_folder_that_was_named(root, before):
         assert done.returncode == 0, done.stderr
         expected = ["redub", *following, "-C", root.name]
         assert next_words(done) == expected
-    answer = json.loads(typed("status", "--json").stdout)
+    answer = checked(typed("status", "--json").stdout)
     assert shlex.split(answer["next_command"]) == ["redub", "extract", "-C", root.name]
 
 
@@ -166,7 +166,7 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
     done = redub("status", "--profile", "paper", "-C", root)
     assert done.returncode == 0, done.stderr
     assert next_words(done) == ["redub", "weights", "add", "KIND", "PATH", "-C", str(root)]
-    words = invocation.with_profile_option(("index", "build"), root, "paper", "paper")
+    words = options.with_profile_option(("index", "build"), root, "paper", "paper")
     assert shlex.split(words) == [
         *("redub", "run", "--from", "index", "--profile", "paper", "-C", str(root)),
     ]
@@ -174,9 +174,8 @@ def test_a_stage_under_another_profile_goes_on_under_it(root):
 
 def test_the_same_command_again_keeps_every_other_word(monkeypatch):
     words = ["redub", "-C", "my film", "train", "m2ci_dubber", "--run", "mine", "--from=a b.pt"]
-    monkeypatch.setattr(
-        invocation.sys, "argv", [*words, "--resume", "none", "--estimate", "--set", "a=b"]
-    )
+    words += ["--resume", "none", "--estimate", "--set", "a=b"]
+    monkeypatch.setattr(invocation.sys, "argv", words)
     start = "redub -C 'my film' train m2ci_dubber --run mine"
     assert invocation.as_typed("--resume", "--from") == f"{start} --estimate --set a=b"
     assert invocation.as_typed("--estimate=") == f"{start} '--from=a b.pt' --resume none --set a=b"
@@ -234,7 +233,7 @@ def test_status_while_a_run_trains_names_it_with_its_step(root):
     )
     with project_lock(root, stage="train", run="mine"):
         done = redub("status", "-C", root)
-        answer = json.loads(redub("status", "--json", "-C", root).stdout)
+        answer = checked(redub("status", "--json", "-C", root).stdout)
     assert f"train mine is at work, at step 2: pid {os.getpid()} on" in done.stderr
     assert f"next: wait for it, or look: redub runs show mine -C '{root}'" in done.stderr
     assert answer["busy"]["step"] == 2

@@ -1,4 +1,4 @@
-"""The command groups of the command line."""
+"""The typer application and its command groups; each file of commands adds its own commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 app = typer.Typer(
     name="redub",
-    help="Folders of footage in, trained movie dubbers and dubbed clips out.",
+    help="Make trained movie dubbers and dubbed clips from folders of footage.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -14,33 +14,19 @@ app = typer.Typer(
 )
 
 
-index_app = typer.Typer(no_args_is_help=True, help="The emotion index over the reference footage.")
+def _group(title: str) -> typer.Typer:
+    return typer.Typer(no_args_is_help=True, help=title)
 
 
-bad_app = typer.Typer(no_args_is_help=True, help="Clips that were set aside, and why.")
-
-
-cache_app = typer.Typer(no_args_is_help=True, help="What is stored, why, and whether it is whole.")
-
-
-runs_app = typer.Typer(no_args_is_help=True, help="Training runs.")
-
-
-weights_app = typer.Typer(
-    no_args_is_help=True, help="Outside weights and tables, pinned in models.lock."
-)
-
-
-captions_app = typer.Typer(no_args_is_help=True, help="Captions that were written elsewhere.")
-
-
-reactions_app = typer.Typer(no_args_is_help=True, help="Reactions that were written elsewhere.")
-
-
-corpus_app = typer.Typer(no_args_is_help=True, help="Published corpora as footage folders.")
-
-
-vocoder_app = typer.Typer(no_args_is_help=True, help="Vocoders: what makes mels audible.")
+index_app = _group("Build, query and check the emotion index of the reference footage.")
+bad_app = _group("List quarantined clips, and release them.")
+cache_app = _group("Check and repair the store, and explain its rows.")
+runs_app = _group("List, compare, export, import and remove training runs.")
+weights_app = _group("Record pretrained weights and tables in models.lock.")
+captions_app = _group("Import captions from a file.")
+reactions_app = _group("Import reaction texts from a file.")
+corpus_app = _group("Turn published corpora into footage folders.")
+vocoder_app = _group("Train vocoders, which turn mels into sound.")
 
 GROUPS = {
     "index": index_app,

@@ -2,110 +2,115 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
 
 from redub.commands.apps import bad_app, cache_app
-from redub.commands.console import OK, finish, put, say, table
+from redub.commands.console import DAMAGED, OK, finish, put, say, table
 from redub.commands.invocation import HERE, command
-from redub.commands.options import Json, ProjectDir, project_of
-from redub.core.errors import UsageError
-
-# -- looking after things
+from redub.commands.options import ClipId, Json, ProjectDir, project_of
 
 
 @bad_app.command("list")
 def bad_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
-    """Every clip and file that is set aside, with its code and reason."""
+    """List every quarantined clip and file with its code and reason."""
     from redub.pipeline.store.quarantine import held_rows
 
-    rows = held_rows(project_of(project))
+    found = held_rows(project_of(project))
     if as_json:
-        put({"rows": rows}, schema="bad")
+        put(found, schema="bad")
         return
+    rows = found.rows
     table(
         ["clip", "stage", "feature", "code", "message"],
-        [[r["clip_id"], r["stage"], r["feature"], r["code"], r["message"]] for r in rows],
+        [[row.clip_id, row.stage, row.feature, row.code, row.message] for row in rows],
     )
     say(f"{len(rows)} rows")
     if rows:
-        clip = str(rows[0]["clip_id"])
         say(
-            f"next: {command('bad', 'show', clip, project=project)}, "
+            f"next: {command('bad', 'show', rows[0].clip_id, project=project)}, "
             f"then {command('bad', 'retry', project=project)}"
         )
 
 
 @bad_app.command("show")
-def bad_show(clip: str, project: ProjectDir = HERE, as_json: Json = False) -> None:
-    """Everything known about one clip that was set aside."""
+def bad_show(clip: ClipId, project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Show everything that is recorded about one quarantined clip."""
     from redub.pipeline.store.quarantine import held_rows
 
-    rows = [r for r in held_rows(project_of(project)) if r["clip_id"] == clip]
-    if not rows:
-        raise UsageError(f"'{clip}' is not set aside; `redub bad list` names what is")
+    found = held_rows(project_of(project)).of_clip(clip)
     if as_json:
-        put({"rows": rows}, schema="bad")
+        put(found, schema="bad")
         return
-    for row in rows:
-        for key, value in row.items():
+    for row in found.rows:
+        for key, value in dataclasses.asdict(row).items():
             say(f"{key:16} {value if value is not None else '–'}")
         say()
 
 
 @bad_app.command("retry")
 def bad_retry(
-    clip: Annotated[list[str] | None, typer.Argument(help="clip ids; none means all")] = None,
+    clip: Annotated[list[str] | None, typer.Argument(help="clip ids (default: all)")] = None,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Release clips, so that the next run tries them again."""
+    """Release clips from the quarantine, so that the next run tries them again."""
     from redub.pipeline.store.quarantine import run_release
 
-    count = run_release(project_of(project), clip or [])
-    say(f"{count} rows released")
+    released = run_release(project_of(project), clip or [])
+    if as_json:
+        put(released, schema="bad.retry")
+    say(f"{released.rows} rows released")
     finish(0, command("run", project=project))
 
 
 @cache_app.command("verify")
-def cache_verify(project: ProjectDir = HERE) -> None:
-    """Read every committed byte again and compare it with its commit."""
+def cache_verify(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Read every committed file again and compare its bytes with the commit."""
     from redub.pipeline.store.verify import run_verify
 
-    files, wrong = run_verify(project_of(project))
-    for line in wrong:
+    check = run_verify(project_of(project))
+    if as_json:
+        put(check, schema="cache.verify")
+    for line in check.damaged:
         say(line)
-    say(f"{files} files read, {len(wrong)} damaged")
-    raise typer.Exit(6 if wrong else OK)
+    say(f"{check.files} files read, {len(check.damaged)} damaged")
+    raise typer.Exit(DAMAGED if check.damaged else OK)
 
 
 @cache_app.command("repair")
-def cache_repair(project: ProjectDir = HERE) -> None:
-    """Take damaged tables out of the way, so that the next run makes them again."""
+def cache_repair(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """Move damaged tables away, so that the next run computes them again."""
     from redub.pipeline.store.verify import run_repair
 
-    taken = run_repair(project_of(project))
-    for name in taken:
-        say(f"taken out: {name}")
-    say(f"{len(taken)} tables taken out into .redub/damaged")
+    repair = run_repair(project_of(project))
+    if as_json:
+        put(repair, schema="cache.repair")
+    for name in repair.tables:
+        say(f"moved: {name}")
+    say(f"{len(repair.tables)} tables moved to .redub/damaged")
     finish(0, command("run", project=project))
 
 
 @cache_app.command("why")
 def cache_why(
-    clip: str,
-    feature: Annotated[str | None, typer.Option("-f", "--feature", help="only this one")] = None,
+    clip: ClipId,
+    feature: Annotated[
+        str | None, typer.Option("-f", "--feature", help="only this feature")
+    ] = None,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """What a clip's rows depend on: source bytes, span, decoder, settings, versions."""
-    from redub.pipeline.reports.why import FACTS, explain_rows
+    """Show what the rows of a clip depend on: source bytes, span, decoder, settings, versions."""
+    from redub.pipeline.reports.why import explain_rows
 
-    rows = explain_rows(project_of(project), clip, feature)
+    explained = explain_rows(project_of(project), clip, feature)
     if as_json:
-        put({"clip": clip, "rows": rows}, schema="cache.why")
+        put(explained, schema="cache.why")
         return
-    for row in rows:
-        say(f"{row['feature']}: {row['state']}")
-        for key in FACTS if row["key"] else ():
-            say(f"  {key:14} {row[key]}")
+    for row in explained.rows:
+        say(f"{row.feature}: {row.state}")
+        for name, value in row.facts().items():
+            say(f"  {name:14} {value}")

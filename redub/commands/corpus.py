@@ -1,7 +1,8 @@
-"""Commands that bring in texts and corpora from elsewhere."""
+"""Commands that import captions, reactions and corpora."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,6 @@ from redub.commands.invocation import HERE, command
 from redub.commands.options import Json, ProjectDir, project_of
 from redub.core.errors import UsageError
 
-# -- what was made elsewhere
-
 
 @captions_app.command("import")
 def captions_import(
@@ -22,7 +21,7 @@ def captions_import(
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Take captions into the project; [features.scene_caption] by = "import" then uses them."""
+    """Import captions; [features.scene_caption] by = "import" then uses them."""
     from redub.pipeline.imports.captions import import_captions
     from redub.pipeline.store.lock import project_lock
 
@@ -32,7 +31,8 @@ def captions_import(
     if as_json:
         put(done, schema="captions.import")
     say(f"{done.rows} rows: {done.texts['scene']} scene and {done.texts['face']} face captions")
-    say(f"{done.without} of {done.clips} clips have none; {len(done.strange)} ids are not known")
+    say(f"{done.without} of {done.clips} clips have no caption")
+    say(f"{len(done.strange)} ids are not known")
     following = command("extract", project=project)
     finish(0, f'{following}, after by = "import" under [features.scene_caption]')
 
@@ -43,7 +43,7 @@ def reactions_import(
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Take reaction texts into the project; [features.reaction] by = "import" then uses them."""
+    """Import reaction texts; [features.reaction] by = "import" then uses them."""
     from redub.pipeline.imports.reactions import import_reactions
     from redub.pipeline.store.lock import project_lock
 
@@ -52,8 +52,8 @@ def reactions_import(
         done = import_reactions(root, file)
     if as_json:
         put(done, schema="reactions.import")
-    say(f"{done.rows} reactions; {len(done.strange)} of clips that are not known")
-    say(f"{done.without} of {done.clips} clips with words have none")
+    say(f"{done.rows} reactions; {len(done.strange)} ids are not known")
+    say(f"{done.without} of {done.clips} clips with words have no reaction")
     following = command("extract", project=project)
     finish(0, f'{following}, after by = "import" under [features.reaction]')
 
@@ -61,41 +61,50 @@ def reactions_import(
 @corpus_app.command("prepare")
 def corpus_prepare(
     layout: Annotated[str, typer.Argument(help="v2c | chem | grid | ravdess")],
-    source: Annotated[Path, typer.Argument(help="the corpus as it was unpacked")],
-    target: Annotated[Path, typer.Argument(help="the footage folder to make")],
+    source: Annotated[Path, typer.Argument(help="folder of the unpacked corpus")],
+    target: Annotated[Path, typer.Argument(help="the new footage folder")],
     lists: Annotated[
-        list[str] | None, typer.Option("--list", help="SPLIT=FILE, a published split list")
+        list[str] | None,
+        typer.Option("--list", help="SPLIT=FILE, a published split list (repeatable)"),
     ] = None,
     placing: Annotated[str, typer.Option("--place", help="auto | hardlink | copy")] = "auto",
-    rights: Annotated[str, typer.Option(help="the terms, for the column of cast.csv")] = "",
+    rights: Annotated[
+        str, typer.Option(help="terms of use, for the column `rights` of cast.csv")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Make a footage folder (media, subtitles, tables) of a published corpus; see docs/corpora."""
+    """Make a footage folder (media, subtitles, tables) from a published corpus."""
     from redub.footage.corpora.prepare import prepare_corpus
 
-    given: dict[str, Path] = {}
-    for item in lists or ():
-        split, sign, path = item.partition("=")
-        if not sign or not split or not path:
-            raise UsageError(f"--list is '{item}'; wanted SPLIT=FILE, like train=train.txt")
-        given[split] = Path(path)
     with progress_bar("prepare", "lines") as bar:
         done = prepare_corpus(
             layout,
             source,
             target,
-            lists=given,
-            placing=placing,  # type: ignore[arg-type]  # checked there, with the legal values
+            lists=_split_lists(lists or ()),
+            placing=placing,  # type: ignore[arg-type]  # prepare_corpus checks the value
             rights=rights,
             progress=bar,
         )
     if as_json:
         put(done, schema="corpus.prepare")
-    say(f"{done.lines} lines of {done.speakers} speakers, {done.triples} with both neighbours")
+    say(f"{done.lines} lines of {done.speakers} speakers")
+    say(f"{done.triples} lines have an adjacent line before and after")
     say(f"{done.without_words} without words; {done.facts} files of facts read")
     for why, number in done.skipped.items():
         say(f"skipped: {number} × {why}")
     for note in done.notes:
         say(f"note: {note}")
-    say(f"every file is accounted for in {done.folder}/{done.report}")
+    say(f"{done.folder}/{done.report} says what became of every file")
     finish(0, f'redub init, then root = "{done.folder}" under [footage]')
+
+
+def _split_lists(items: Sequence[str]) -> dict[str, Path]:
+    """Split name to the file of its list, from ``SPLIT=FILE``."""
+    lists: dict[str, Path] = {}
+    for item in items:
+        split, sign, path = item.partition("=")
+        if not sign or not split or not path:
+            raise UsageError(f"--list is '{item}'; wanted SPLIT=FILE, like train=train.txt")
+        lists[split] = Path(path)
+    return lists

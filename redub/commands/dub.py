@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,127 +25,188 @@ from redub.commands.options import (
 )
 from redub.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from redub.index.notes import Notes
+    from redub.pipeline.dubbing.direction import Direction
+    from redub.pipeline.dubbing.take import DubSummary
+    from redub.pipeline.dubbing.voices import ContextChoice
+
+Video = Annotated[Path, typer.Argument(help="the clip to dub; its sound is replaced")]
+Script = Annotated[Path, typer.Option("--script", help="subtitles with the lines to speak")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="the dubbed mp4")]
+Voice = Annotated[str | None, typer.Option(help="a clip id or a speaker of the project's library")]
+Run = Annotated[str, typer.Option("--run", help="the trained run that speaks")]
+Pitch = Annotated[str | None, typer.Option(help="shift of the pitch in semitones: +2st")]
+PitchRange = Annotated[
+    str | None, typer.Option("--range", help="factor of the pitch range: 1.3, or 70%")
+]
+Energy = Annotated[str | None, typer.Option(help="change of the loudness: +3dB")]
+Rate = Annotated[
+    str | None, typer.Option(help="factor of the speaking rate within the line's slot: 0.9, 110%")
+]
+Emotion = Annotated[str | None, typer.Option(help="an emotion and its strength: sad:0.7")]
+Line = Annotated[
+    list[int] | None,
+    typer.Option("--line", help="apply the controls to this line only (repeatable; default: all)"),
+]
+Direct = Annotated[
+    Path | None, typer.Option(help="TOML file with controls for each line: [all], [line.3]")
+]
+Context = Annotated[
+    str,
+    typer.Option(
+        help="sound of the adjacent lines that a context model reads: original, or dubbed (the new "
+        "sound of the line before)"
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """The controls of a dub, as they were typed."""
+
+    notes: Notes
+    voice: str | None
+    pitch: str | None
+    pitch_range: str | None
+    energy: str | None
+    rate: str | None
+    emotion: str | None
+    lines: tuple[int, ...]
+    file: Path | None
+
+    def parsed(self) -> tuple[Direction, str | None]:
+        """The controls of each line, and the voice of all lines.
+
+        With ``--line`` the voice belongs to the controls of those lines, so that of all lines is
+        None.
+
+        Raises:
+            UsageError: a value that cannot be read, ``--line`` without a control, or ``--direct``
+                together with controls.
+            ConfigError: the TOML file is wrong.
+        """
+        from redub.pipeline.dubbing.direction import (
+            Direction,
+            Feeling,
+            LineDirection,
+            parse_control,
+            read_direction,
+        )
+
+        control = parse_control(
+            pitch=self.pitch, pitch_range=self.pitch_range, energy=self.energy, rate=self.rate
+        )
+        feeling = None if self.emotion is None else Feeling.parse(self.emotion)
+        asked = LineDirection(notes=self.notes, control=control, feeling=feeling)
+        voice = self.voice
+        if self.lines and voice is not None:
+            asked, voice = replace(asked, voice=voice), None
+        if self.lines and not asked:
+            raise UsageError(
+                "--line needs a control, for example --pitch +2st or --more sad (0st, 0dB and a "
+                "factor of 1 change nothing)"
+            )
+        if self.file is None:
+            return Direction.of_lines(asked, self.lines), voice
+        if asked:
+            raise UsageError("--direct cannot be combined with controls; use one of the two")
+        return read_direction(self.file), voice
+
 
 @app.command()
 def dub(
-    video: Annotated[Path, typer.Argument(help="the clip to dub, with any sound or none")],
-    script: Annotated[Path, typer.Option("--script", help="subtitles with the lines to speak")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="the dubbed mp4")],
-    voice: Annotated[
-        str | None, typer.Option(help="a clip id or a speaker of the project's library")
-    ] = None,
-    run_name: Annotated[
-        str, typer.Option("--run", help="the trained run to speak with")
-    ] = "authentic",
+    video: Video,
+    script: Script,
+    output: Output,
+    voice: Voice = None,
+    run_name: Run = "authentic",
     more: More = None,
     less: Less = None,
     like: Like = None,
     unlike: Unlike = None,
     film: Films = None,
-    pitch: Annotated[
-        str | None, typer.Option(help="higher or lower by so many semitones: +2st")
-    ] = None,
-    pitch_range: Annotated[
-        str | None, typer.Option("--range", help="livelier or flatter: 1.3, or 70%")
-    ] = None,
-    energy: Annotated[str | None, typer.Option(help="louder or softer: +3dB")] = None,
-    rate: Annotated[
-        str | None, typer.Option(help="faster or slower within the line's slot: 0.9, or 110%")
-    ] = None,
-    emotion: Annotated[
-        str | None, typer.Option(help="an emotion and how much of it: sad:0.7")
-    ] = None,
-    line: Annotated[
-        list[int] | None,
-        typer.Option("--line", help="what is asked is asked of this line (default: all)"),
-    ] = None,
-    direct: Annotated[
-        Path | None,
-        typer.Option(help="a TOML file that asks something of each line: [all], [line.3]"),
-    ] = None,
-    context: Annotated[
-        str,
-        typer.Option(
-            help="whose sound a system with context hears around a line: original, or dubbed (the "
-            "new sound of the line before)"
-        ),
-    ] = "original",
+    pitch: Pitch = None,
+    pitch_range: PitchRange = None,
+    energy: Energy = None,
+    rate: Rate = None,
+    emotion: Emotion = None,
+    line: Line = None,
+    direct: Direct = None,
+    context: Context = "original",
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Speak a script onto a silent clip: the picture is untouched, every line fits its slot."""
-    from dataclasses import replace
-
-    from redub.pipeline.dubbing.direction import (
-        Direction,
-        Feeling,
-        LineDirection,
-        parse_control,
-        read_direction,
-    )
+    """Speak a script onto a clip: the frames stay as they are, every line fills its slot."""
     from redub.pipeline.dubbing.session import run_dub
 
-    asked = LineDirection(
+    controls = Controls(
         notes=notes_of(more, less, like, unlike, film),
-        control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
-        feeling=None if emotion is None else Feeling.parse(emotion),
+        voice=voice,
+        pitch=pitch,
+        pitch_range=pitch_range,
+        energy=energy,
+        rate=rate,
+        emotion=emotion,
+        lines=tuple(line or ()),
+        file=direct,
     )
-    if context not in ("original", "dubbed"):
-        raise UsageError(f"--context is {context!r}; wanted original or dubbed")
-    if line and voice is not None:  # the voice of these lines, not of all
-        asked, voice = replace(asked, voice=voice), None
-    if line and not asked:
-        raise UsageError(
-            "--line goes with what is asked of it, as --pitch +2st or --more sad (0st, 0dB and a "
-            "factor of 1 ask nothing)"
-        )
-    if direct is not None and asked:
-        raise UsageError("--direct says what is asked of each line; give either it or the options")
-    direction = Direction.of_lines(asked, line or ())
-    if direct is not None:
-        direction = read_direction(direct)
+    direction, voice_of_all = controls.parsed()
     with progress_bar("dub", "lines") as bar:
         summary = run_dub(
             project_of(project),
             video=video,
             script=script,
             output=output,
-            voice=voice,
+            voice=voice_of_all,
             run=run_name,
             direction=direction,
-            context="dubbed" if context == "dubbed" else "original",
+            context=_context(context),
             progress=bar,
         )
     if as_json:
         put(summary, schema="dub")
+    _say_dub(summary)
+    raise typer.Exit(QUARANTINED if summary.faults else OK)
+
+
+def _context(name: str) -> ContextChoice:
+    if name not in ("original", "dubbed"):
+        raise UsageError(f"--context is {name!r}; wanted original or dubbed")
+    return "dubbed" if name == "dubbed" else "original"
+
+
+def _say_dub(summary: DubSummary) -> None:
     for fault in summary.faults:
         say(f"line {fault.line} was not dubbed: {fault.code}: {fault.message}")
     for note in summary.notes:
         say(f"note: {note}")
-    say(f"{summary.dubbed} lines dubbed with {summary.voice} into {output}")
+    say(f"{summary.dubbed} lines dubbed with {summary.voice} into {summary.output}")
     say(f"how: {summary.take}")
-    raise typer.Exit(QUARANTINED if summary.faults else OK)
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="where the demo project shall live")],
+    folder: Annotated[Path, typer.Argument(help="folder of the demo project")],
     workers: Workers = 2,
-    seed: Annotated[int, typer.Option(help="of the film and the training")] = 7,
+    seed: Annotated[int, typer.Option(help="random seed of the film and of the training")] = 7,
     quick: Annotated[
-        bool, typer.Option("--quick", help="a few scenes and steps, to see the way only")
+        bool, typer.Option("--quick", help="few scenes and steps: every stage, poor speech")
     ] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="twice the film, two systems, 600 steps")
+        bool, typer.Option("--full", help="twice the film, two models, 600 steps")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """The whole way on a film drawn and spoken by redub itself; nothing is downloaded.
+    """Run every stage on a film that redub draws and speaks itself; nothing is downloaded.
 
-    A second call goes on where the first one stopped.
+    The same command goes on where an earlier one stopped.
     """
     from redub.pipeline.demo import run_demo
 
-    held = run_demo(
+    summary = run_demo(
         folder, workers=workers, seed=seed, quick=quick, full=full, say=say, bar=progress_bar
     )
-    raise typer.Exit(QUARANTINED if held else OK)
+    if as_json:
+        put(summary, schema="demo")
+    raise typer.Exit(QUARANTINED if summary.quarantined else OK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +12,13 @@ from redub.commands.apps import index_app
 from redub.commands.console import OK, QUARANTINED, finish, put, say, table
 from redub.commands.invocation import HERE, command
 from redub.commands.options import (
+    ClipId,
     Films,
     Json,
     Less,
     Like,
     More,
+    Neighbours,
     ProjectDir,
     Unlike,
     notes_of,
@@ -24,18 +26,27 @@ from redub.commands.options import (
 )
 from redub.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from redub.pipeline.reports.index.precision import PrecisionReport
+    from redub.pipeline.reports.index.precision_table import PrecisionTable
+    from redub.pipeline.work.query import QueryAnswer
+
 
 @index_app.command("build")
 def index_build(
     compact: Annotated[
-        bool, typer.Option("--compact", help="index all clips anew, in as few pieces as possible")
+        bool,
+        typer.Option("--compact", help="index all clips again, in as few segments as possible"),
     ] = False,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Stage 3: build the library and its index from the training split; only what is new."""
+    """Stage 3: index the clips of the training split; only new clips are added."""
     from redub.pipeline.stages.index import run_index
 
     summary = run_index(project_of(project), compact=compact)
+    if as_json:
+        put(summary, schema="index.build")
     for line in summary.lines():
         say(line)
     finish(0, command("retrieve", project=project))
@@ -43,9 +54,9 @@ def index_build(
 
 @index_app.command("query")
 def index_query(
-    clip: Annotated[str, typer.Argument(help="a clip id")],
+    clip: ClipId,
     modality: Annotated[str, typer.Option(help="scene | face | text | all")] = "all",
-    k: Annotated[int | None, typer.Option("-k", "--k", help="how many neighbours")] = None,
+    k: Neighbours = None,
     more: More = None,
     less: Less = None,
     like: Like = None,
@@ -54,15 +65,20 @@ def index_query(
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """The neighbours of one clip, with scores, and with a director's notes, if any."""
-    from redub.pipeline.work.query import query_clip
+    """Show the neighbours of one clip with their scores, with a director's notes if given."""
+    from redub.pipeline.work.query import QueryAnswer, query_clip
 
     notes = notes_of(more, less, like, unlike, film)
-    answer = query_clip(project_of(project), clip, modality=modality, k=k, notes=notes)
+    found = query_clip(project_of(project), clip, modality=modality, k=k, notes=notes)
+    answer = QueryAnswer(clip, found)
     if as_json:
-        put({"clip": clip, "neighbours": answer}, schema="index.query")
+        put(answer, schema="index.query")
         return
-    for name, hits in answer.items():
+    _say_neighbours(answer)
+
+
+def _say_neighbours(answer: QueryAnswer) -> None:
+    for name, hits in answer.neighbours.items():
         say(f"{name}:")
         table(
             ["rank", "score", "margin", "clip", "speaker", "emotion", "text"],
@@ -87,44 +103,49 @@ def _margin(margin: float) -> str:
 
 @index_app.command("excluded")
 def index_excluded(
-    clip: Annotated[str, typer.Argument(help="a clip id")],
+    clip: ClipId,
     unlike: Unlike = None,
     film: Films = None,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Every library clip that may not be retrieved for a clip, and why."""
-    from redub.pipeline.work.query import excluded_clips
+    """List the library clips that may not be retrieved for a clip, and why."""
+    from redub.pipeline.work.query import ExcludedClips, excluded_clips
 
     notes = notes_of(None, None, None, unlike, film)
     found = excluded_clips(project_of(project), clip, notes=notes)
     if as_json:
-        put({"clip": clip, "excluded": found}, schema="index.excluded")
+        put(ExcludedClips(clip, found), schema="index.excluded")
         return
     table(["clip", "why"], [[name, ", ".join(why)] for name, why in found.items()])
 
 
 @index_app.command("explain")
 def index_explain(
-    clip: Annotated[str, typer.Argument(help="a clip id")],
+    clip: ClipId,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="the page (default: CLIP.casting.html)")
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", "--k", help="how many neighbours")] = None,
+    k: Neighbours = None,
     more: More = None,
     less: Less = None,
     like: Like = None,
     unlike: Unlike = None,
     film: Films = None,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Write the casting sheet of a clip: who was retrieved for it, who was not, and why."""
+    """Write the casting sheet of a clip: which clips were retrieved, which were not, and why."""
     from redub.pipeline.reports.index.casting_sheet import write_casting_sheet
+    from redub.pipeline.reports.page import WrittenPage
 
     notes = notes_of(more, less, like, unlike, film)
     opened = project_of(project)
     page = output or opened.root / f"{clip}.casting.html"
-    say(f"wrote {write_casting_sheet(opened, clip, page, k=k, notes=notes)}")
+    written = WrittenPage(write_casting_sheet(opened, clip, page, k=k, notes=notes))
+    if as_json:
+        put(written, schema="page")
+    say(f"wrote {written.page}")
 
 
 @index_app.command("map")
@@ -133,21 +154,30 @@ def index_map(
         Path | None, typer.Option("-o", "--output", help="the page (default: map.html)")
     ] = None,
     modality: Annotated[str, typer.Option(help="audio | scene | face | text")] = "audio",
-    media: Annotated[str, typer.Option(help="auto | all | none: what is embedded")] = "auto",
-    count: Annotated[int, typer.Option(help="with auto: clips with sound and picture")] = 400,
+    media: Annotated[
+        str, typer.Option(help="embedded sound and frames: auto | all | none")
+    ] = "auto",
+    count: Annotated[
+        int, typer.Option(help="with --media auto: number of clips with sound and frames")
+    ] = 400,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Write the emotion map: the library drawn flat, playable, with what it lacks named."""
+    """Write the emotion map: the library in two dimensions, playable, with the missing emotions."""
     from redub.pipeline.reports.index.emotion_map import write_map
+    from redub.pipeline.reports.page import WrittenPage
 
     opened = project_of(project)
     page = output or opened.root / "map.html"
-    say(f"wrote {write_map(opened, page, modality=modality, media=media, count=count)}")
+    written = WrittenPage(write_map(opened, page, modality=modality, media=media, count=count))
+    if as_json:
+        put(written, schema="page")
+    say(f"wrote {written.page}")
 
 
 @index_app.command("audit")
 def index_audit(project: ProjectDir = HERE, as_json: Json = False) -> None:
-    """Leaks: hits on oneself, held-out clips, the same sound or words across splits."""
+    """Find leaks: self-hits, held-out clips, and equal sound or words across splits."""
     from redub.pipeline.reports.index.audit import audit_index
 
     report = audit_index(project_of(project))
@@ -160,11 +190,11 @@ def index_audit(project: ProjectDir = HERE, as_json: Json = False) -> None:
 
 @index_app.command("verify")
 def index_verify(
-    queries: Annotated[int, typer.Option(help="so many stored answers are asked again")] = 200,
+    queries: Annotated[int, typer.Option(help="number of stored queries to search again")] = 200,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Every byte of every build against its commit, and stored neighbours against exact search."""
+    """Compare every build with its commit, and stored neighbours with exact search."""
     from redub.pipeline.reports.index.verify import verify_index
 
     report = verify_index(project_of(project), queries=queries)
@@ -177,7 +207,7 @@ def index_verify(
 
 @index_app.command("stats")
 def index_stats(project: ProjectDir = HERE, as_json: Json = False) -> None:
-    """What the index holds, how it is built, and how evenly it answers."""
+    """Show what the index holds, how it is built, and how its hits are spread over the library."""
     from redub.pipeline.reports.index.stats import index_stats as measured
 
     stats = measured(project_of(project))
@@ -188,42 +218,52 @@ def index_stats(project: ProjectDir = HERE, as_json: Json = False) -> None:
         say(line)
 
 
+Modality = Annotated[
+    str | None,
+    typer.Option(help="scene | face | text | audio (default: audio; with --table all)"),
+]
+Scope = Annotated[
+    str | None, typer.Option(help="any | same | other speakers (default: other; table: all)")
+]
+OneK = Annotated[
+    int | None, typer.Option("-k", help="one K (default: index.k; with --table 1 to 10)")
+]
+Fitted = Annotated[
+    bool, typer.Option(help="use a transform fitted with labels on the other speakers only")
+]
+AsTable = Annotated[
+    bool,
+    typer.Option("--table", help="query the library with held-out lines, for all combinations"),
+]
+Similarity = Annotated[
+    str | None,
+    typer.Option(help="table: cosine | dot | negative_euclidean | halves (default: all)"),
+]
+Transform = Annotated[
+    str,
+    typer.Option(help="table: settings | identity | speaker_zscore | whiten | lda | all"),
+]
+
+
 @index_app.command("precision")
 def index_precision(
-    modality: Annotated[
-        str | None,
-        typer.Option(help="scene | face | text | audio (default: audio; with --table all)"),
-    ] = None,
-    scope: Annotated[
-        str | None, typer.Option(help="any | same | other speakers (default: other; table: all)")
-    ] = None,
-    k: Annotated[
-        int | None, typer.Option("-k", help="one K (default: index.k; with --table 1 to 10)")
-    ] = None,
-    fitted: Annotated[
-        bool, typer.Option(help="use a transform fitted with labels on the other speakers only")
-    ] = False,
-    as_table: Annotated[
-        bool, typer.Option("--table", help="held-out lines ask the library, in every way")
-    ] = False,
-    similarity: Annotated[
-        str | None,
-        typer.Option(help="table: cosine | dot | negative_euclidean | halves (default: all)"),
-    ] = None,
-    transform: Annotated[
-        str,
-        typer.Option(help="table: settings | identity | speaker_zscore | whiten | lda | all"),
-    ] = "settings",
+    modality: Modality = None,
+    scope: Scope = None,
+    k: OneK = None,
+    fitted: Fitted = False,
+    as_table: AsTable = False,
+    similarity: Similarity = None,
+    transform: Transform = "settings",
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """How often a neighbour shares the query's emotion label (precision@K, with an interval)."""
+    """Measure how often a neighbour has the emotion label of its query (precision@K)."""
     if as_table:
         from redub.pipeline.reports.index.precision_table import precision_table
 
         if fitted:
-            raise UsageError("--fitted is not for --table; name a --transform")
-        found = precision_table(
+            raise UsageError("--fitted cannot be combined with --table; name a --transform")
+        rows = precision_table(
             project_of(project),
             modality=modality,
             similarity=similarity,
@@ -231,15 +271,10 @@ def index_precision(
             transform=transform,
             k=k,
         )
-        if as_json:
-            put(found, schema="index.precision_table")
-            return
-        for line in found.lines():
-            say(line)
-        table(found.columns(), found.cells())
+        _show_precision_table(rows, as_json)
         return
     if similarity is not None or transform != "settings":
-        raise UsageError("--similarity and --transform are for --table")
+        raise UsageError("--similarity and --transform need --table")
     from redub.pipeline.reports.index.precision import emotion_precision
 
     report = emotion_precision(
@@ -249,6 +284,19 @@ def index_precision(
         fitted=fitted,
         k=k,
     )
+    _show_precision(report, as_json)
+
+
+def _show_precision_table(found: PrecisionTable, as_json: bool) -> None:
+    if as_json:
+        put(found, schema="index.precision_table")
+        return
+    for line in found.lines():
+        say(line)
+    table(found.columns(), found.cells())
+
+
+def _show_precision(report: PrecisionReport, as_json: bool) -> None:
     if as_json:
         put(report, schema="index.precision")
         return

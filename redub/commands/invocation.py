@@ -1,4 +1,4 @@
-"""What was typed: the options before the command, and commands to type next."""
+"""The command line that was typed: options before the command, and the next command to type."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-from redub.commands.options import project_of
 
 PROGRESS_EVERY_S = 10.0
 
@@ -19,7 +16,11 @@ HERE = Path()
 
 @dataclasses.dataclass(slots=True)
 class Invocation:
-    """What was typed before the command: ``-C`` folders, and seconds between progress lines."""
+    """Options before the command.
+
+    ``folder``: the ``-C`` folders, joined; ``started_in``: the working folder before ``-C``;
+    ``progress_every_s``: seconds between progress lines.
+    """
 
     folder: Path = HERE
     started_in: str = ""
@@ -30,17 +31,24 @@ INVOCATION = Invocation()
 
 
 def command(*words: str | Path, project: Path = HERE) -> str:
-    """A complete command to type: quoted, with the project folder where one was named."""
+    """A complete command to type, quoted for the shell.
+
+    Args:
+        words: the command without ``redub``.
+        project: the folder that ``-C`` after the command named; ``-C`` is added where a folder was
+            named before or after the command.
+    """
     folder = INVOCATION.folder / project
     place = () if folder == HERE else ("-C", folder)
     return shlex.join(map(str, ("redub", *words, *place)))
 
 
 def as_typed(*left_out: str) -> str:
-    """This very command line without some of its options.
+    """The command line of this process without some of its options, quoted for the shell.
 
     Args:
-        left_out: long options with a value, as ``--resume``; ending in ``=``: without one.
+        left_out: long options that take a value, such as ``--resume``; an option without a value
+            is written with a final ``=``, such as ``--estimate=``.
     """
     words, kept = iter(sys.argv[1:]), []
     for word in words:
@@ -54,7 +62,10 @@ def as_typed(*left_out: str) -> str:
 
 
 def program_name() -> list[str]:
-    """``redub``, or how torchrun starts it where it did (``--devices`` starts torchrun itself)."""
+    """``redub``, or the ``torchrun`` command where the user started ``torchrun``.
+
+    With ``--devices`` redub starts the processes itself, so its name is ``redub``.
+    """
     count = os.environ.get("LOCAL_WORLD_SIZE", "1")
     by_hand = not any(word.partition("=")[0] == "--devices" for word in sys.argv)
     if os.environ.get("WORLD_SIZE", "1") == "1" or not by_hand:
@@ -62,21 +73,6 @@ def program_name() -> list[str]:
     return ["torchrun", "--nproc-per-node", count, "-m", "redub.cli"]
 
 
-def with_profile_option(
-    words: Sequence[str], project: Path, of_this_command: str, profile: str | None
-) -> str:
-    """A command that goes on under ``--profile``, where that is not the project file's.
-
-    Of the stages only `extract` and `run` take a profile; the others are walked by `run`.
-    """
-    if profile is None or words[0] in ("ingest", "weights", "runs", "report", "bad"):
-        return command(*words, project=project)
-    if words[0] in ("extract", "run", "status", "plan"):
-        return command(*words, "--profile", profile, project=project)
-    if project_of(project).config.profile == of_this_command:
-        return command(*words, project=project)
-    return command("run", "--from", words[0], "--profile", profile, project=project)
-
-
 def is_first_process() -> bool:
+    """Whether this process has rank 0; it alone prints."""
     return os.environ.get("RANK", "0") == "0"

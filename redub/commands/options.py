@@ -1,70 +1,93 @@
-"""Options that several commands have, and how a command opens its project."""
+"""Options that several commands share, and how a command opens its project."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:  # `redub --help` loads nothing that it does not show
+from redub.commands.invocation import command
+
+if TYPE_CHECKING:  # `redub --help` imports only what it shows
     from redub.index.notes import Notes
 
 ProjectDir = Annotated[
-    Path, typer.Option("-C", "--project", help="the project folder (found upwards from here)")
+    Path, typer.Option("-C", "--project", help="project folder, or a folder inside it")
 ]
-
-
-Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
-
-
-Workers = Annotated[int, typer.Option("-j", "--workers", help="worker processes")]
-
-
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout")]
+Workers = Annotated[int, typer.Option("-j", "--workers", help="number of worker processes")]
 SchedulerName = Annotated[
     str, typer.Option("--scheduler", help="sync | processes | tcp://host:port")
 ]
-
-
 DryRun = Annotated[
-    bool, typer.Option("-n", "--dry-run", help="say what would be done, write nothing")
+    bool, typer.Option("-n", "--dry-run", help="print the plan (as `redub plan`), write nothing")
 ]
-
-
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="builtin | paper; overrides [features] profile")
 ]
-
+Neighbours = Annotated[int | None, typer.Option("-k", "--k", help="number of neighbours")]
+ClipId = Annotated[str, typer.Argument(help="a clip id")]
 
 More = Annotated[
     list[str] | None,
-    typer.Option("--more", help="more of an emotion, as anger or anger:0.4 (repeatable)"),
+    typer.Option("--more", help="prefer clips with this emotion: anger or anger:0.4 (repeatable)"),
 ]
-
-
-Less = Annotated[list[str] | None, typer.Option("--less", help="less of an emotion (repeatable)")]
-
-
-Like = Annotated[list[str] | None, typer.Option("--like", help="like this library clip")]
-
-
-Unlike = Annotated[list[str] | None, typer.Option("--not", help="never this library clip")]
-
-
-Films = Annotated[list[str] | None, typer.Option("--film", help="only from this film")]
+Less = Annotated[
+    list[str] | None, typer.Option("--less", help="avoid clips with this emotion (repeatable)")
+]
+Like = Annotated[
+    list[str] | None, typer.Option("--like", help="prefer clips similar to this library clip")
+]
+Unlike = Annotated[list[str] | None, typer.Option("--not", help="exclude this library clip")]
+Films = Annotated[list[str] | None, typer.Option("--film", help="retrieve from this film only")]
 
 
 def scheduler_of(name: str, workers: int) -> Any:
+    """The scheduler that ``--scheduler`` and ``--workers`` name.
+
+    Raises:
+        UsageError: an unknown scheduler, or fewer than one worker.
+    """
     from redub.pipeline.work.executor import Scheduler
 
     return Scheduler(name, workers)
 
 
 def project_of(folder: Path, profile: str | None = None) -> Any:
+    """Open the project of a folder, under another profile where ``--profile`` names one.
+
+    Raises:
+        ConfigError: there is no project, its ``redub.toml`` is wrong, or the profile is unknown.
+    """
     from redub.pipeline.store.project import open_project, with_profile
 
     project = open_project(folder)
     return project if profile is None else with_profile(project, profile)
+
+
+def with_profile_option(
+    words: Sequence[str], project: Path, of_this_command: str, profile: str | None
+) -> str:
+    """The next command to type, with ``--profile`` where the project file has another profile.
+
+    Of the stages only `extract` and `run` have ``--profile``; for the other stages the next command
+    is `run --from STAGE`.
+
+    Args:
+        words: the next command without ``redub``.
+        project: the folder that ``-C`` named.
+        of_this_command: the profile under which this command ran.
+        profile: the value of ``--profile``; None where it was not given.
+    """
+    if profile is None or words[0] in ("ingest", "weights", "runs", "report", "bad"):
+        return command(*words, project=project)
+    if words[0] in ("extract", "run", "status", "plan"):
+        return command(*words, "--profile", profile, project=project)
+    if project_of(project).config.profile == of_this_command:
+        return command(*words, project=project)
+    return command("run", "--from", words[0], "--profile", profile, project=project)
 
 
 def notes_of(
@@ -74,6 +97,12 @@ def notes_of(
     unlike: list[str] | None,
     films: list[str] | None,
 ) -> Notes:
+    """The director's notes of ``--more``, ``--less``, ``--like``, ``--not`` and ``--film``.
+
+    Raises:
+        UsageError: an unknown emotion, an emotion that is named twice, or a weight that is not
+            above 0 and at most 4.
+    """
     from redub.index.notes import Notes
 
     return Notes.parse(

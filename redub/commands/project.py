@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from redub.commands.apps import app
 from redub.commands.console import ERROR, OK, REFUSED, finish, plain_value, put, say, table
-from redub.commands.invocation import HERE, command, with_profile_option
-from redub.commands.options import Json, ProfileName, ProjectDir, project_of
+from redub.commands.invocation import HERE, command
+from redub.commands.options import Json, ProfileName, ProjectDir, project_of, with_profile_option
 
-# -- the project
+if TYPE_CHECKING:
+    from redub.pipeline.reports.plan import Plan, PlanLine
+    from redub.pipeline.reports.status import Status
 
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="where the project shall live")] = HERE,
+    folder: Annotated[Path, typer.Argument(help="folder of the new project")] = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Start a project: a commented redub.toml and a footage folder."""
+    """Start a project: write a commented redub.toml and make a footage folder."""
     from redub.pipeline.store.project import init_project
 
-    path = init_project(folder)
-    say(f"wrote {path}")
+    made = init_project(folder)
+    if as_json:
+        put(made, schema="init")
+    say(f"wrote {made.file}")
     say("put media (and NAME.srt beside NAME.mp4) into its footage folder")
     finish(0, command("ingest", project=folder))
 
@@ -47,12 +54,12 @@ def config(project: ProjectDir = HERE, as_json: Json = False) -> None:
 @app.command()
 def doctor(
     weights: Annotated[
-        bool, typer.Option("--weights", help="load the project's recorded weights and run each")
+        bool, typer.Option("--weights", help="load and run each network of models.lock once")
     ] = False,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Versions, compilers, decoders, GPU, and every registry by name, each really imported."""
+    """Show versions, compilers, decoders and GPUs, and import every line of every registry."""
     from redub.pipeline.reports.doctor import examine
 
     if weights:
@@ -71,11 +78,12 @@ def doctor(
 
 
 def _doctor_weights(project: Path, as_json: bool) -> NoReturn:
-    from redub.pipeline.reports.weights_doctor import examine_weights
+    """Load and run the recorded networks; exit with 8 if one has a problem."""
+    from redub.pipeline.reports.weights_doctor import WeightsExamination, examine_weights
 
     lines = examine_weights(project_of(project))
     if as_json:
-        put({"weights": lines}, schema="doctor.weights")
+        put(WeightsExamination(lines), schema="doctor.weights")
     for line in lines:
         say(f"{line.entry} → {line.feature} ({line.maker})")
         for key, value in line.says.items():
@@ -88,28 +96,16 @@ def _doctor_weights(project: Path, as_json: bool) -> NoReturn:
 
 @app.command()
 def status(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json = False) -> None:
-    """What is committed, set aside and missing, from the logs alone."""
+    """Count what is committed, quarantined and missing; only logs are read."""
     from redub.pipeline.reports.status import project_status
 
     opened = project_of(project, profile)
     report = project_status(opened)
     following = with_profile_option(report.next_words, project, opened.config.profile, profile)
     if as_json:
-        plain = plain_value(report)
-        del plain["next_words"]
-        put({**plain, "next_command": following}, schema="status")
+        put(dataclasses.replace(report, next_command=following), schema="status")
         return
-    say(f"{report.clips} clips from {report.sources} sources; {report.quarantined} rows set aside")
-    table(
-        ["feature", "listed", "committed", "null", "quarantined", "pending"],
-        [
-            [x.feature, x.listed, x.committed, x.nulls, x.quarantined, x.pending]
-            for x in report.ledger
-        ],
-    )
-    say_lacking(report.lacking)
-    say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
-    say(f"runs: {', '.join(report.runs) or 'none'}")
+    _say_status(report)
     if report.busy is None:
         say(f"next: {following}")
         return
@@ -117,43 +113,56 @@ def status(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Jso
     say(f"next: wait for it, or look: {following}")
 
 
-def say_lacking(lacking: dict[str, str]) -> None:
+def _say_status(report: Status) -> None:
+    say(
+        f"{report.clips} clips from {report.sources} sources; {report.quarantined} rows quarantined"
+    )
+    table(
+        ["feature", "listed", "committed", "null", "quarantined", "pending"],
+        [
+            [x.feature, x.listed, x.committed, x.nulls, x.quarantined, x.pending]
+            for x in report.ledger
+        ],
+    )
+    _say_lacking(report.lacking)
+    say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
+    say(f"runs: {', '.join(report.runs) or 'none'}")
+
+
+def _say_lacking(lacking: Mapping[str, str]) -> None:
     for name, why in lacking.items():
         say(f"{name} cannot be made: {why}")
 
 
 @app.command()
 def plan(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json = False) -> None:
-    """What `redub run` would compute, why, and how long it may take; writes nothing."""
-    from redub.pipeline.reports.plan import plan as make_plan
-    from redub.pipeline.reports.plan import plan_footage
+    """Show what `redub run` would compute, why, and how long it may take; write nothing."""
+    from redub.pipeline.reports.plan import plan_project
     from redub.pipeline.store.tables import Store
 
-    store = Store(project_of(project, profile))
-    footage = plan_footage(store)
-    lines = make_plan(store)
-    lacking = {name: error.message for name, error in store.keys.lacking.items()}
+    found = plan_project(Store(project_of(project, profile)))
     if as_json:
-        put({"features": lines, "lacking": lacking, "footage": footage}, schema="plan")
+        put(found, schema="plan")
         return
+    _say_plan(found)
+    say(f"next: {with_profile_option(['run'], project, '', profile)}")
+
+
+def _say_plan(found: Plan) -> None:
+    footage = found.footage
     say(f"footage: {len(footage.to_read)} sources to read, {len(footage.gone)} gone")
     for source in footage.to_read[:5]:
         say(f"  new or changed: {source}")
     say(f"index: {footage.index}")
     table(
-        ["feature", "up-to-date", "new", "changed", "held", "est. s", "why"],
+        ["feature", "up-to-date", "new", "changed", "quarantined", "est. s", "why"],
         [
-            [
-                x.feature,
-                x.up_to_date,
-                x.new,
-                x.changed,
-                x.quarantined,
-                "–" if x.estimate_s is None else f"{x.estimate_s:.1f}",
-                x.why,
-            ]
-            for x in lines
+            [x.feature, x.up_to_date, x.new, x.changed, x.quarantined, _estimate(x), x.why]
+            for x in found.features
         ],
     )
-    say_lacking(lacking)
-    say(f"next: {with_profile_option(['run'], project, '', profile)}")
+    _say_lacking(found.lacking)
+
+
+def _estimate(line: PlanLine) -> str:
+    return "–" if line.estimate_s is None else f"{line.estimate_s:.1f}"

@@ -1,24 +1,14 @@
-"""The seven stages as commands, and ``run``, which walks them."""
+"""The seven stages as commands, and ``run``, which runs them in order."""
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from redub.commands.apps import app, vocoder_app
-from redub.commands.console import OK, finish, no_bar, plain_value, progress_bar, put, say, table
-from redub.commands.invocation import (
-    HERE,
-    INVOCATION,
-    as_typed,
-    command,
-    is_first_process,
-    with_profile_option,
-)
+from redub.commands.console import OK, finish, no_bar, progress_bar, put, say, table
+from redub.commands.invocation import HERE, command, is_first_process
 from redub.commands.options import (
     DryRun,
     Json,
@@ -28,22 +18,41 @@ from redub.commands.options import (
     Workers,
     project_of,
     scheduler_of,
+    with_profile_option,
 )
 from redub.commands.project import plan
+from redub.commands.training import (
+    Baseline,
+    Devices,
+    EstimateOnly,
+    MaxSteps,
+    Model,
+    Overfit,
+    Preset,
+    Resume,
+    RunName,
+    StartFrom,
+    TrainFile,
+    TrainOptions,
+    TrainSettings,
+)
 from redub.core.errors import UsageError
-
-# -- stages
 
 
 @app.command()
 def ingest(
-    project: ProjectDir = HERE, workers: Workers = 2, scheduler: SchedulerName = "processes"
+    project: ProjectDir = HERE,
+    workers: Workers = 2,
+    scheduler: SchedulerName = "processes",
+    as_json: Json = False,
 ) -> None:
     """Stage 1: read new and changed footage into the clip table."""
     from redub.pipeline.stages.ingest import run_ingest
 
     with progress_bar("ingest", "files") as bar:
         summary = run_ingest(project_of(project), scheduler_of(scheduler, workers), bar)
+    if as_json:
+        put(summary, schema="ingest")
     say(
         f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
         f"{summary.clips} clips"
@@ -56,24 +65,28 @@ def ingest(
 @app.command()
 def extract(
     feature: Annotated[
-        list[str] | None, typer.Option("-f", "--feature", help="only these (and what they read)")
+        list[str] | None,
+        typer.Option("-f", "--feature", help="only this feature and those it reads (repeatable)"),
     ] = None,
     project: ProjectDir = HERE,
     profile: ProfileName = None,
     workers: Workers = 2,
     scheduler: SchedulerName = "processes",
     dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Stage 2: compute every missing feature of every clip."""
     from redub.pipeline.stages.extract import check_features, run_extract
 
     names = check_features(feature)
     if dry_run:
-        plan(project, profile)
+        plan(project, profile, as_json)
         return
     opened = project_of(project, profile)
     with progress_bar("extract") as bar:
         summary = run_extract(opened, scheduler_of(scheduler, workers), names, bar)
+    if as_json:
+        put(summary, schema="extract")
     say(f"{summary.clips} clips, {summary.rows} rows written")
     if opened.config.profile != project_of(project).config.profile:
         say(f'for the later stages, set profile = "{profile}" under [features] in redub.toml')
@@ -83,100 +96,71 @@ def extract(
 
 
 @app.command()
-def retrieve(project: ProjectDir = HERE) -> None:
+def retrieve(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Stage 4: find the K neighbours of every clip, per modality."""
     from redub.pipeline.stages.retrieve import run_retrieve
 
     summary = run_retrieve(project_of(project))
+    if as_json:
+        put(summary, schema="retrieve")
     say(f"{summary.queries} clips queried, {summary.rows} neighbour rows")
     finish(0, command("train", project=project))
 
 
 @app.command()
 def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
-    """Join clips, features and neighbours into the files a training run reads (`train` does it)."""
+    """Write the files that training reads: clips, features and neighbours (`train` does it too)."""
     from redub.pipeline.stages.pack import run_pack
 
-    summary, training = run_pack(project_of(project))
+    report = run_pack(project_of(project))
     if as_json:
-        put({**plain_value(summary), "training": training}, schema="pack")
+        put(report, schema="pack")
         return
-    for line in (*summary.lines(), *training.said()):
+    for line in report.lines():
         say(line)
     finish(0, command("train", project=project))
 
 
 @app.command()
 def train(
-    model: Annotated[str | None, typer.Argument(help="a model of `redub doctor`")] = None,
-    run: Annotated[str, typer.Option(help="name of the run")] = "authentic",
-    preset: Annotated[str | None, typer.Option(help="tiny | paper")] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="a TOML file with keys of [train]")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE of [train], as training.seed=3")
-    ] = None,
-    resume: Annotated[
-        str, typer.Option(help="auto (the newest checkpoint) | none | a checkpoint's folder")
-    ] = "auto",
-    start_from: Annotated[
-        Path | None, typer.Option("--from", help="weights of `redub runs export`, for a new run")
-    ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="stop after this many steps")] = None,
-    overfit: Annotated[
-        int | None, typer.Option(help="learn the first so many lines by heart: a test")
-    ] = None,
-    devices: Annotated[int, typer.Option(help="processes that train together, a GPU each")] = 1,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="print size, memory and time; train nothing")
-    ] = False,
-    baseline: Annotated[
-        bool, typer.Option(help="the same model without retrieval and graphs")
-    ] = False,
+    model: Model = None,
+    run: RunName = "authentic",
+    preset: Preset = None,
+    config: TrainFile = None,
+    settings: TrainSettings = None,
+    resume: Resume = "auto",
+    start_from: StartFrom = None,
+    max_steps: MaxSteps = None,
+    overfit: Overfit = None,
+    devices: Devices = 1,
+    estimate: EstimateOnly = False,
+    baseline: Baseline = False,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Stage 5: train a dubber from cached features; no media is opened."""
+    """Stage 5: train a dubbing model from cached features; no media is opened."""
     from redub.pipeline.store.project import with_training
 
     chosen = with_training(project_of(project), preset=preset, file=config, settings=settings or ())
+    options = TrainOptions(
+        model=model,
+        run=run,
+        max_steps=max_steps,
+        baseline=baseline,
+        resume=resume,
+        overfit=overfit,
+        start_from=start_from,
+    )
     if estimate:
-        from redub.pipeline.stages.train import run_estimate
-
-        found = run_estimate(
-            chosen, model=model, max_steps=max_steps, baseline=baseline, overfit=overfit
-        )
-        for line in found.text():
-            say(line)
-        finish(0, as_typed("--estimate="))
-    if devices < 1:
-        raise UsageError(f"--devices is {devices}; wanted at least 1")
-    if devices > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        from redub.pipeline.stages.train import training_settings
-        from redub.pipeline.work.replicate import replicate
-        from redub.training.presets import check_replicas
-
-        check_replicas(training_settings(chosen, model=model, baseline=baseline)[2], devices)
-        os.chdir(INVOCATION.started_in)  # they read -C again
-        raise typer.Exit(replicate(sys.argv[1:], devices))
-    from redub.pipeline.stages.train import run_train
-
+        options.estimate(chosen, as_json)
+    options.start_processes(chosen, devices)
     is_first = is_first_process()
     with progress_bar("train", "steps") if is_first else no_bar() as bar:
-        summary = run_train(
-            chosen,
-            run=run,
-            model=model,
-            max_steps=max_steps,
-            baseline=baseline,
-            resume=_resumed(resume),
-            overfit=overfit,
-            start_from=start_from,
-            progress=bar,
-            say=say,
-        )
+        summary = options.train(chosen, bar)
     if not is_first:
         raise typer.Exit(OK)
+    if as_json:
+        put(summary, schema="train")
     for line in summary.lines():
         say(line)
     finish(0, command("synthesize", run, project=project))
@@ -187,15 +171,16 @@ def vocoder_train(
     run: Annotated[str, typer.Option(help="name of the vocoder run")] = "hifi_gan",
     preset: Annotated[str, typer.Option(help="tiny | paper")] = "tiny",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE, as training.batch=4")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.batch=4")
     ] = None,
     resume: Annotated[
         str, typer.Option(help="auto (the newest checkpoint) | none (start over)")
     ] = "auto",
-    max_steps: Annotated[int | None, typer.Option(help="stop after this many steps")] = None,
+    max_steps: MaxSteps = None,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Train a HiFi-GAN on the training split's cached mels and sound; no media is opened."""
+    """Train a HiFi-GAN on the cached mels and sound of the training split; no media is opened."""
     from redub.pipeline.stages.vocoder import run_vocoder_train
 
     if resume not in ("auto", "none"):
@@ -210,19 +195,12 @@ def vocoder_train(
             resume=resume == "auto",
             progress=bar,
         )
+    if as_json:
+        put(summary, schema="vocoder.train")
     for line in summary.lines():
         say(line)
     following = command("synthesize", project=project)
     finish(0, f'{following}, after name = "hifi_gan" and run = "{run}" under [vocoder]')
-
-
-def _resumed(resume: str) -> bool | Path:
-    """What `--resume` says."""
-    if resume in ("auto", "none"):
-        return resume == "auto"
-    if not Path(resume).is_dir():
-        raise UsageError(f"--resume {resume}: wanted auto, none or a checkpoint's folder")
-    return Path(resume)
 
 
 @app.command()
@@ -230,31 +208,34 @@ def synthesize(
     run: Annotated[str, typer.Argument(help="name of the run")] = "authentic",
     split: Annotated[str, typer.Option(help="train | validation | test")] = "test",
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Stage 6: speak every line of a split; WAV files below the run."""
+    """Stage 6: synthesize every utterance of a split as WAV files in the run's folder."""
     from redub.pipeline.stages.synthesize import run_synthesize
 
     opened = project_of(project)
     with progress_bar("synthesize", "lines") as bar:
         summary = run_synthesize(opened, run=run, split=split, progress=bar)
+    if as_json:
+        put(summary, schema="synthesize")
     say(f"{summary.lines} lines, {summary.speech_s:.1f} s of speech, RTF {summary.rtf:.3f}")
     if summary.without:
         say(summary.without)
     judged = opened.config.evaluate.split
-    if split != judged:  # `evaluate` measures that one
+    if split != judged:  # `evaluate` measures another split
         finish(0, command("synthesize", run, "--split", judged, project=project))
     finish(0, command("evaluate", run, project=project))
 
 
 @app.command()
 def evaluate(
-    run: Annotated[list[str] | None, typer.Argument(help="runs to compare")] = None,
+    run: Annotated[list[str] | None, typer.Argument(help="runs to compare (default: all)")] = None,
     project: ProjectDir = HERE,
     workers: Workers = 2,
     scheduler: SchedulerName = "processes",
     as_json: Json = False,
 ) -> None:
-    """Stage 7: measure runs on a split; ground truth and resynthesis are always rows."""
+    """Stage 7: measure runs on a split, beside the ground truth and its vocoder resynthesis."""
     from redub.pipeline.stages.evaluate import run_evaluate
 
     with progress_bar("evaluate", "lines") as bar:
@@ -282,14 +263,15 @@ def run(
         str, typer.Option("--run", help="the run; NAME-2, … after a change of footage or settings")
     ] = "authentic",
     dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
-    """Walk the stages: ingest, extract, index, retrieve, train, synthesize, evaluate."""
+    """Run the stages in order: ingest, extract, index, retrieve, train, synthesize, evaluate."""
     from redub.pipeline.walk import run_all
 
     if dry_run:
-        plan(project, profile)
+        plan(project, profile, as_json)
         return
-    held = run_all(
+    walk = run_all(
         project_of(project, profile),
         scheduler_of(scheduler, workers),
         start=start,
@@ -298,4 +280,6 @@ def run(
         bar=progress_bar,
         base=name,
     )
-    finish(held, with_profile_option(["status"], project, "", profile), project)
+    if as_json:
+        put(walk, schema="run")
+    finish(walk.quarantined, with_profile_option(["status"], project, "", profile), project)

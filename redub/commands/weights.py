@@ -1,4 +1,4 @@
-"""Commands of the weights ledger: ``redub weights ...``."""
+"""Commands of the weights ledger, models.lock: ``redub weights ...``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from redub.commands.invocation import HERE, command
 from redub.commands.options import Json, ProjectDir, project_of
 from redub.core.errors import UsageError
 
-# -- weights
-
 
 @weights_app.command("add")
 def weights_add(
-    kind: Annotated[str, typer.Argument(help="a kind of `redub weights kinds`")],
+    kind: Annotated[str, typer.Argument(help="a kind that `redub weights kinds` lists")],
     path: Annotated[Path, typer.Argument(help="the local folder or file")],
-    name: Annotated[str, typer.Option(help="the entry's name, by default the kind")] = "",
-    licence: Annotated[str, typer.Option(help="if other than the publisher's")] = "",
-    terms: Annotated[str, typer.Option(help="if other than the publisher's")] = "",
-    replace: Annotated[bool, typer.Option(help="change an entry that has other files")] = False,
+    name: Annotated[str, typer.Option(help="name of the entry (default: the kind)")] = "",
+    licence: Annotated[str, typer.Option(help="licence, if not the publisher's")] = "",
+    terms: Annotated[str, typer.Option(help="terms of use, if not the publisher's")] = "",
+    replace: Annotated[bool, typer.Option(help="overwrite an entry that has other files")] = False,
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Record the SHA-256 of every file of some weights, their licence and terms."""
+    """Record the SHA-256 of every file of pretrained weights, with licence and terms."""
     from redub.pipeline.store.lock import project_lock
     from redub.pipeline.store.weights import add_weights
 
@@ -42,6 +41,8 @@ def weights_add(
             replace=replace,
             progress=bar,
         )
+    if as_json:
+        put(entry, schema="weights.entry")
     say(f"{entry.name}: {len(entry.files)} files of {entry.path}")
     say(f"licence: {entry.licence}{'; ' + entry.terms if entry.terms else ''}")
     finish(0, command("doctor", "--weights", project=project))
@@ -49,12 +50,12 @@ def weights_add(
 
 @weights_app.command("list")
 def weights_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
-    """The entries of models.lock."""
-    from redub.pipeline.store.weights import read_ledger
+    """List the entries of models.lock."""
+    from redub.pipeline.store.weights import WeightsList, read_ledger
 
-    entries = list(read_ledger(project_of(project).root).entries.values())
+    entries = tuple(read_ledger(project_of(project).root).entries.values())
     if as_json:
-        put({"weights": entries}, schema="weights.list")
+        put(WeightsList(entries), schema="weights.list")
         return
     table(
         ["name", "kind", "files", "licence", "path"],
@@ -64,11 +65,11 @@ def weights_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
 
 @weights_app.command("kinds")
 def weights_kinds(as_json: Json = False) -> None:
-    """What can be recorded: kinds, the files each needs, publisher and licence."""
-    from redub.features.weights.kinds import KINDS
+    """List the kinds of weights that can be recorded, with the files and the licence of each."""
+    from redub.features.weights.kinds import KINDS, WeightKinds
 
     if as_json:
-        put({"kinds": KINDS}, schema="weights.kinds")
+        put(WeightKinds(KINDS), schema="weights.kinds")
         return
     table(
         ["kind", "what", "needs", "licence"],
@@ -81,13 +82,13 @@ def weights_kinds(as_json: Json = False) -> None:
 
 @weights_app.command("verify")
 def weights_verify(
-    names: Annotated[list[str] | None, typer.Argument(help="entries; all if left out")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="entries (default: all)")] = None,
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Hash every recorded file again; exit 8 if one is gone or changed."""
+    """Hash every recorded file again; exit with 8 if a file is gone or changed."""
     from redub.core.config import nearest
-    from redub.pipeline.store.weights import read_ledger, verify_weights
+    from redub.pipeline.store.weights import WeightsCheck, read_ledger, verify_weights
 
     ledger = read_ledger(project_of(project).root)
     for name in names or ():
@@ -96,7 +97,8 @@ def weights_verify(
     with progress_bar("verify", "entries") as bar:
         found = list(verify_weights(ledger, names or list(ledger.entries), bar))
     if as_json:
-        put({"weights": {e.name: wrong for e, wrong in found}}, schema="weights.verify")
+        check = WeightsCheck({entry.name: wrong for entry, wrong in found})
+        put(check, schema="weights.verify")
     for entry, wrong in found:
         say(f"{entry.name}: {'whole' if not wrong else ''}{'; '.join(wrong)}")
     raise typer.Exit(REFUSED if any(wrong for _, wrong in found) else OK)
@@ -106,12 +108,15 @@ def weights_verify(
 def weights_remove(
     name: Annotated[str, typer.Argument(help="an entry of models.lock")],
     project: ProjectDir = HERE,
+    as_json: Json = False,
 ) -> None:
-    """Take an entry out of models.lock; files and computed features stay."""
+    """Remove an entry from models.lock; files and computed features stay."""
     from redub.pipeline.store.lock import project_lock
     from redub.pipeline.store.weights import remove_weights
 
     root = project_of(project).root
     with project_lock(root):
         entry = remove_weights(root, name)
-    say(f"{entry.name} taken out; its files in {entry.path} were not touched")
+    if as_json:
+        put(entry, schema="weights.entry")
+    say(f"{entry.name} removed; its files in {entry.path} were not touched")

@@ -52,6 +52,17 @@ TITLES = {AUTHENTIC: "Authentic-Dubber", BASELINE: "the same without retrieval a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSummary:
+    """What a demo made; ``dubbed``: the videos of test scenes with new speech."""
+
+    project: Path
+    runs: tuple[str, ...]
+    dubbed: tuple[Path, ...]
+    page: Path
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tour:
     """How much of everything a demo makes.
 
@@ -98,8 +109,8 @@ def run_demo(
     full: bool = False,
     say: Say,
     bar: Bar,
-) -> int:
-    """Make the demo project in ``folder``; returns how many rows are quarantined.
+) -> DemoSummary:
+    """Make the demo project in ``folder``.
 
     Raises:
         ConfigError: the folder holds another project, or ``quick`` and ``full`` are both asked for.
@@ -117,7 +128,7 @@ def run_demo(
         return _walk(project, tour, Scheduler(cluster.scheduler_address, workers), say, bar)
 
 
-def _walk(project: Project, tour: Tour, scheduler: Scheduler, say: Say, bar: Bar) -> int:
+def _walk(project: Project, tour: Tour, scheduler: Scheduler, say: Say, bar: Bar) -> DemoSummary:
     began = time.perf_counter()
     folder, spec = project.root, tour.film
 
@@ -175,7 +186,13 @@ def _walk(project: Project, tour: Tour, scheduler: Scheduler, say: Say, bar: Bar
     say(f"play:      {dubbed[0]}")
     words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
     say(f"next:      {shlex.join(words)}")
-    return len(Store(project).quarantined())
+    return DemoSummary(
+        project=folder,
+        runs=tuple(tour.runs),
+        dubbed=tuple(dubbed),
+        page=page,
+        quarantined=len(Store(project).quarantined()),
+    )
 
 
 def _project(folder: Path, *, seed: int, steps: int) -> Project:

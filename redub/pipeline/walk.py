@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from dataclasses import dataclass
 
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
@@ -26,7 +26,24 @@ from redub.pipeline.work.executor import Scheduler
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
 
 
-Result = TypeVar("Result")
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """What one stage of a walk did, as a sentence."""
+
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The stages that were walked, and how many rows are quarantined after the last one.
+
+    ``stopped``: why the walk ended before its last stage; empty where it did not.
+    """
+
+    stages: list[StageLine]
+    stopped: str
+    quarantined: int
 
 
 def run_all(
@@ -38,8 +55,8 @@ def run_all(
     say: Say,
     bar: Bar,
     base: str = "authentic",
-) -> int:
-    """Walk the stages from ``start`` to ``stop``; returns how many rows are quarantined.
+) -> Walk:
+    """Walk the stages from ``start`` to ``stop``.
 
     A project that has nothing to train on or to test on is not an error: the walk says why it
     ends there.
@@ -50,20 +67,23 @@ def run_all(
     first, last = STAGES.index(start), STAGES.index(stop)
     if last < first:
         raise UsageError(f"--from {start} comes after --to {stop}")
-    run = base
+    run, done, stopped = base, [], ""
     for stage in STAGES[first : last + 1]:
         try:
             if stage == "train" or (stage in STAGES[5:] and run == base):
                 run = _run_name(project, base)
-            _one_stage(project, scheduler, stage, run, say, bar)
+            text = _one_stage(project, scheduler, stage, run, say, bar)
+            say(f"{STAGES.index(stage) + 1} {stage}: {text}")
+            done.append(StageLine(stage, text))
         except ConfigError as error:
             if error.code not in ("E-STAGE-LINES", "E-STAGE-EXTRACT", "E-STAGE-SPLIT"):
                 raise
+            stopped = f"{stage}: {error.message}"
             say(f"{STAGES.index(stage) + 1} {stage}: stopped here: {error.message}")
             break
     from redub.pipeline.store.tables import Store
 
-    return len(Store(project).quarantined())
+    return Walk(done, stopped, len(Store(project).quarantined()))
 
 
 def _run_name(project: Project, base: str) -> str:
@@ -74,7 +94,8 @@ def _run_name(project: Project, base: str) -> str:
 
 def _one_stage(
     project: Project, scheduler: Scheduler, stage: str, run: str, say: Say, bar: Bar
-) -> None:
+) -> str:
+    """Run one stage; returns a sentence about what it did."""
     number = STAGES.index(stage) + 1
     if stage == "ingest":
         with bar("ingest", "files") as progress:
@@ -83,7 +104,7 @@ def _one_stage(
     elif stage == "extract":
         with bar("extract") as progress:
             done = run_extract(project, scheduler, None, progress)
-        text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips set aside"
+        text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips quarantined"
     elif stage == "index":
         text = "; ".join(run_index(project).lines())
     elif stage == "retrieve":
@@ -116,7 +137,7 @@ def _one_stage(
         page = run_report(project, None)
         text = f"{len(result.systems)} systems measured"
         text = "; ".join(filter(None, [text, result.without(), f"report: {page}"]))
-    say(f"{number} {stage}: {text}")
+    return text
 
 
 def _is_evaluated(project: Project, run: str) -> bool:

@@ -25,6 +25,7 @@ from redub.model.registry import reads_context, system
 from redub.model.systems.dsu_avo import DSUAVO
 from redub.training import checkpoint
 from redub.training.data.batching import chosen, collate, recorded_frames, widths_of
+from redub.training.data.lines import FeatureScaler
 from redub.training.drift import drift
 from redub.training.epoch_plan import EpochPlan, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport

@@ -43,6 +43,7 @@ from redub.pipeline.store.verify import repair_store, verify_store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import excluded_clips, query_clip
 from redub.training.synthesis import VoiceControl, synthesise
+from tests.json_schema import checked
 from tests.pipeline.conftest import STEPS
 from tests.pipeline.films import tree_digest
 from tests.typed import redub
@@ -471,7 +472,7 @@ def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
     )
     done = typed(finished, script, tmp_path / "o.mp4", "--json", "--voice", "RUBY")
     assert done.returncode == 3, done.stderr
-    answer = json.loads(done.stdout)
+    answer = checked(done.stdout)
     assert answer["dubbed"] == 1
     assert {f["line"]: f["code"] for f in answer["faults"]} == {
         2: "E-TEXT-OOV",
@@ -569,6 +570,67 @@ def test_lines_that_are_spoken_know_the_lines_around_them(finished):
             mel = np.asarray(maker.values["mel"][other.clip_id])
             assert np.array_equal(neighbour.mel, mel)
     assert not LineMaker(finished).sides
+
+
+@pytest.mark.parametrize(
+    ("words", "schema"),
+    [
+        (("index", "query", "CLIP"), "index.query"),
+        (("index", "excluded", "CLIP"), "index.excluded"),
+        (("index", "stats"), "index.stats"),
+        (("index", "audit"), "index.audit"),
+        (("index", "verify", "--queries", "5"), "index.verify"),
+        (("index", "precision"), "index.precision"),
+        (
+            ("index", "precision", "--table", "-k", "3", "--modality", "text"),
+            "index.precision_table",
+        ),
+        (("index", "explain", "CLIP", "-o", "PAGE"), "page"),
+        (("index", "map", "--media", "none", "-o", "PAGE"), "page"),
+        (("report", "-o", "PAGE"), "page"),
+        (("index", "build"), "index.build"),
+        (("retrieve",), "retrieve"),
+        (("pack",), "pack"),
+        (("synthesize",), "synthesize"),
+        (("train", "--estimate", "--max-steps", "30"), "train.estimate"),
+        (("runs", "ls"), "runs"),
+        (("runs", "show", "authentic"), "runs.show"),
+        (("runs", "compare", "authentic", "baseline"), "runs.compare"),
+        (("runs", "export", "authentic", "WEIGHTS"), "runs.export"),
+        (("run", "--from", "retrieve", "--to", "retrieve"), "run"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_commands_print_their_documents(finished, tmp_path, words, schema):
+    clip_id = next(c.clip_id for c in Store(finished).clips() if c.split == "test")
+    places = {
+        "CLIP": clip_id,
+        "PAGE": tmp_path / "page.html",
+        "WEIGHTS": tmp_path / "w.safetensors",
+    }
+    done = redub(*(places.get(word, word) for word in words), "--json", "-C", finished.root)
+    assert done.returncode in (0, 3), done.stderr  # 3: an audit that found leaks
+    assert checked(done.stdout)["schema"] == f"redub.{schema}/1"
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_commands_that_change_the_project_print_their_documents(finished, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(finished.root, root)
+    toml = (root / "redub.toml").read_text()
+    again = redub("demo", root, "--quick", "--seed", "3", "--json")
+    assert again.returncode == 0, again.stderr
+    assert checked(again.stdout)["runs"] == ["authentic", "baseline"]
+    (root / "redub.toml").write_text(toml + "\n[evaluate]\nasr = false\nbootstrap = 50\n")
+    for words, schema in (
+        (("evaluate", "authentic", "--scheduler", "sync"), "evaluate"),
+        (("train", "--run", "authentic"), "train"),
+        (("runs", "rm", "baseline", "--yes"), "runs.rm"),
+    ):
+        done = redub(*words, "--json", "-C", root)
+        assert done.returncode == 0, done.stderr
+        assert checked(done.stdout)["schema"] == f"redub.{schema}/1"
+    assert not (root / "runs" / "baseline").exists()
 
 
 def test_gain_reaches_the_wanted_loudness_without_clipping():

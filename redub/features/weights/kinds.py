@@ -6,6 +6,7 @@ of the publishers. redub contains none of these files and grants no right to the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _TOKENIZER = (
@@ -40,6 +41,13 @@ class WeightKind:
     licence: str = "not stated"
     terms: str = ""
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightKinds:
+    """What can be recorded in the weights ledger, by name."""
+
+    kinds: Mapping[str, WeightKind]
 
 
 KINDS: dict[str, WeightKind] = {

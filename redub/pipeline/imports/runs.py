@@ -7,7 +7,7 @@ the file and its terms.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from redub.core.config import settings_of
@@ -42,8 +42,20 @@ def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None
         )
 
 
-def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False) -> str:
-    """Make a run of a recorded checkpoint; returns a sentence about it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedRun:
+    """A run that was made from the recorded weights ``entry``; ``parameters`` counts numbers."""
+
+    run: str
+    entry: str
+    parameters: int
+
+    def __str__(self) -> str:
+        return f"{self.run}: {self.parameters / 1e6:.2f} M parameters of '{self.entry}'"
+
+
+def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False) -> ImportedRun:
+    """Make a run of a recorded checkpoint.
 
     Args:
         own_mel: the checkpoint was trained on this project's mel, whatever was published. No file
@@ -90,4 +102,4 @@ def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False)
     with project_lock(project.root):
         checkpoint.write(folder / CHECKPOINTS, snapshot, keep=1)
         commit_bytes(folder / "card.md", "\n".join(card).encode())
-    return f"{run}: {parameters / 1e6:.2f} M parameters of '{entry}', ready to speak"
+    return ImportedRun(run=run, entry=entry, parameters=parameters)

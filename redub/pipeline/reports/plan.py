@@ -43,6 +43,30 @@ class FootagePlan:
     index: str
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `redub run` would do.
+
+    ``lacking``: features that cannot be computed because weights are not recorded, with the
+    reason.
+    """
+
+    features: list[PlanLine]
+    lacking: dict[str, str]
+    footage: FootagePlan
+
+
+def plan_project(store: Store) -> Plan:
+    """Plan footage and features; writes nothing.
+
+    Raises:
+        ConfigError: the footage folder or one of its tables is wrong.
+    """
+    lacking = {name: error.message for name, error in store.keys.lacking.items()}
+    footage = plan_footage(store)
+    return Plan(features=plan(store), lacking=lacking, footage=footage)
+
+
 def plan_footage(store: Store) -> FootagePlan:
     """Compare the footage folder and the index build with the store.
 

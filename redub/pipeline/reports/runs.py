@@ -87,7 +87,7 @@ class CheckpointLine:
     """One checkpoint; ``fault`` is empty where every byte is what was written."""
 
     step: int
-    size: int
+    size_bytes: int
     validation_loss: float | None
     is_best: bool
     is_newest: bool
@@ -174,7 +174,7 @@ class RunFacts:
                 word for word, so in (("newest", place.is_newest), ("best", place.is_best)) if so
             ]
             loss = "–" if place.validation_loss is None else f"{place.validation_loss:.4f}"
-            size = f"{place.size / 2**20:.1f}"
+            size = f"{place.size_bytes / 2**20:.1f}"
             rows.append([str(place.step), size, loss, ", ".join(marks), place.fault or "whole"])
         return rows
 
@@ -255,7 +255,7 @@ def _checkpoints(root: Path) -> list[CheckpointLine]:
         found.append(
             CheckpointLine(
                 step=int(step) if step.isdigit() else 0,
-                size=folder_size(place),
+                size_bytes=folder_size(place),
                 validation_loss=loss,
                 is_best=place == best,
                 is_newest=place == places[0],

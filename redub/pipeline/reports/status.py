@@ -41,7 +41,8 @@ class Status:
     """``lacking``: features whose weights are not recorded, with what to type.
 
     ``neighbours``: rows of the newest build under the settings of now. ``busy``: what writes to
-    the project now. ``next_words``: the command to type next, without ``redub``.
+    the project now. ``next_words``: the words of the next command, without ``redub`` and options;
+    ``next_command``: the whole command, which the command line fills in.
     """
 
     sources: int
@@ -55,6 +56,7 @@ class Status:
     runs: list[str]
     busy: Busy | None
     next_words: list[str]
+    next_command: str = ""
 
 
 def project_status(project: Project) -> Status:

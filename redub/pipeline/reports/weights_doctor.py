@@ -46,6 +46,13 @@ class WeightsLine:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WeightsExamination:
+    """One line for each feature that each recorded entry can compute."""
+
+    weights: list[WeightsLine]
+
+
 def examine_weights(project: Project) -> list[WeightsLine]:
     """Every entry of the ledger with every feature it can make, loaded and run once.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -13,10 +15,42 @@ from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store, clips_of
 
 FACTS = ("key", "input_digest", "source", "span", "decoder", "part")
+"""Fields of :class:`ExplainedRow` in the order in which people read them."""
 
 
-def explain_rows(project: Project, clip_id: str, feature: str | None) -> list[dict[str, Any]]:
-    """One dictionary per feature of a clip: state, key and its document, input digest, part.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedRow:
+    """What one stored row of a clip depends on.
+
+    All but ``feature`` and ``state`` are None (``document`` is empty) where the feature cannot be
+    computed; ``part`` is None where no row is stored.
+    """
+
+    feature: str
+    state: str
+    key: str | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
+    input_digest: str | None = None
+    source: str | None = None
+    span: str | None = None
+    decoder: str | None = None
+    part: str | None = None
+
+    def facts(self) -> dict[str, str | None]:
+        """Name to value of each fact; empty where the feature cannot be computed."""
+        return {name: getattr(self, name) for name in FACTS} if self.key else {}
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedClip:
+    """The rows of one clip, one per feature."""
+
+    clip: str
+    rows: tuple[ExplainedRow, ...]
+
+
+def explain_rows(project: Project, clip_id: str, feature: str | None) -> ExplainedClip:
+    """What the rows of a clip depend on, for one feature or for all.
 
     Raises:
         UsageError: an unknown clip or feature, with the nearest known one.
@@ -35,11 +69,11 @@ def explain_rows(project: Project, clip_id: str, feature: str | None) -> list[di
     held = store.quarantined().filter(pl.col("clip_id") == clip_id)
     reasons = {row["feature"]: f"{row['code']}: {row['message']}" for row in held.to_dicts()}
     fps = project.config.video.fps
-    rows: list[dict[str, Any]] = []
+    rows: list[ExplainedRow] = []
     for name in names:
         if name in store.keys.lacking:
             state = f"cannot be made: {store.keys.lacking[name].message}"
-            rows.append({"feature": name, "state": state, "document": {}, **dict.fromkeys(FACTS)})
+            rows.append(ExplainedRow(feature=name, state=state))
             continue
         key = store.keys.by_name[name]
         live = store.live_features(name).filter(pl.col("clip_id") == clip_id).to_dicts()
@@ -50,16 +84,16 @@ def explain_rows(project: Project, clip_id: str, feature: str | None) -> list[di
         else:
             state = "pending"
         rows.append(
-            {
-                "feature": name,
-                "state": state,
-                "key": key.key,
-                "document": key.document,
-                "input_digest": key.input_digest(clip),
-                "source": f"{clip.source} (SHA-256 {clip.source_digest})",
-                "span": f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s",
-                "decoder": clip.decoder,
-                "part": live[0]["part"] if live else None,
-            }
+            ExplainedRow(
+                feature=name,
+                state=state,
+                key=key.key,
+                document=key.document,
+                input_digest=key.input_digest(clip),
+                source=f"{clip.source} (SHA-256 {clip.source_digest})",
+                span=f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s",
+                decoder=clip.decoder,
+                part=live[0]["part"] if live else None,
+            )
         )
-    return rows
+    return ExplainedClip(clip_id, tuple(rows))

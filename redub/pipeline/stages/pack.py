@@ -4,23 +4,31 @@ Reads committed features, neighbours and the index; never media. Writes ``packs/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from redub.pipeline.store.packs.build import PackSummary, build_pack, open_pack
+from redub.pipeline.store.packs.training_set import TrainingSet
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.writing import writing
 
-if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
-    from redub.pipeline.store.packs.build import PackSummary
-    from redub.pipeline.store.packs.training_set import TrainingSet
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """The pack, and what the project's model would be trained on from it."""
+
+    pack: PackSummary
+    training: TrainingSet
+
+    def lines(self) -> list[str]:
+        """Sentences about the pack, then about the training set."""
+        return [*self.pack.lines(), *self.training.said()]
 
 
-def run_pack(project: Project) -> tuple[PackSummary, TrainingSet]:
-    """First half of stage 5, and what the project's model would be trained on."""
+def run_pack(project: Project) -> PackReport:
+    """Build the pack, check every byte of it, and count what the project's model trains on."""
     from redub.pipeline.stages.train import project_training_set
-    from redub.pipeline.store.packs.build import build_pack, open_pack
 
     with writing(project, "pack"):
         summary = build_pack(project)
-        # Every byte is checked, and made again where it is damaged.
-        opened = open_pack(project, summary)
-        return summary, project_training_set(project, opened)
+        opened = open_pack(project, summary)  # writes damaged parts again
+        return PackReport(summary, project_training_set(project, opened))

@@ -138,6 +138,14 @@ def _toml_value(text: str) -> Any:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class NewProject:
+    """A project that was just made: its ``redub.toml`` and its footage folder."""
+
+    file: Path
+    footage: Path
+
+
 TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.
 name = {name}
 
@@ -154,11 +162,11 @@ preset = "tiny"             # tiny | paper
 """
 
 
-def init_project(root: Path) -> Path:
-    """Write a commented ``redub.toml`` and create the footage folder.
+def init_project(root: Path) -> NewProject:
+    """Write a commented ``redub.toml`` and the footage folder.
 
     Raises:
-        ConfigError: the file exists already.
+        ConfigError: E-CFG-EXISTS, the folder holds a project already; nothing was changed.
     """
     from redub.core.durable import commit_bytes, storage_errors
 
@@ -169,4 +177,4 @@ def init_project(root: Path) -> Path:
         (root / "footage").mkdir(parents=True, exist_ok=True)
     name = root.resolve().name or "project"
     commit_bytes(path, TEMPLATE.format(name=json.dumps(name)).encode())
-    return path
+    return NewProject(path, root / "footage")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
@@ -16,9 +16,57 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 
 
-def held_rows(project: Project) -> list[dict[str, Any]]:
-    """Quarantine rows in force, as dictionaries with the columns of :data:`QUARANTINE_SCHEMA`."""
-    return Store(project).quarantined().to_dicts()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineRow:
+    """One clip or file that cannot be used: a row of :data:`QUARANTINE_SCHEMA`.
+
+    ``feature`` is empty where the whole clip is quarantined.
+    """
+
+    clip_id: str
+    stage: str
+    feature: str
+    source: str
+    input_digest: str
+    state: str
+    code: str
+    message: str
+    attempts: int | None
+    signal: str | None
+    peak_memory_mib: int | None
+    versions: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineList:
+    """Quarantine rows of a project, or of one clip."""
+
+    rows: tuple[QuarantineRow, ...]
+
+    def of_clip(self, clip_id: str) -> QuarantineList:
+        """The rows of one clip.
+
+        Raises:
+            UsageError: the clip has no row.
+        """
+        rows = tuple(row for row in self.rows if row.clip_id == clip_id)
+        if not rows:
+            raise UsageError(f"'{clip_id}' is not quarantined; `redub bad list` names what is")
+        return QuarantineList(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How many quarantine rows were released."""
+
+    rows: int
+
+
+def held_rows(project: Project) -> QuarantineList:
+    """Quarantine rows that were not released yet."""
+    rows = Store(project).quarantined().select(QUARANTINE_SCHEMA.names).to_dicts()
+    return QuarantineList(tuple(QuarantineRow(**row) for row in rows))
 
 
 def release(project: Project, clip_ids: Sequence[str]) -> int:
@@ -55,7 +103,7 @@ def release(project: Project, clip_ids: Sequence[str]) -> int:
     return len(rows)
 
 
-def run_release(project: Project, clip_ids: Sequence[str]) -> int:
-    """Hold the project lock and :func:`release` quarantined clips."""
+def run_release(project: Project, clip_ids: Sequence[str]) -> Released:
+    """Release quarantined clips, under the project lock; see :func:`release`."""
     with writing(project, "release"):
-        return release(project, clip_ids)
+        return Released(release(project, clip_ids))

@@ -6,6 +6,8 @@ Reads all tables, index builds, checkpoints and takes. :func:`repair_store` move
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow as pa
 
 from redub.core.durable import check_folder, storage_errors
@@ -25,6 +27,21 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.training import checkpoint
 from redub.training.run_files import CHECKPOINTS
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCheck:
+    """How many files were read, and one sentence for each damaged file."""
+
+    files: int
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRepair:
+    """The damaged tables that were moved to ``.redub/damaged``, relative to the project."""
+
+    tables: tuple[str, ...]
 
 
 def verify_store(project: Project) -> tuple[int, list[str]]:
@@ -120,12 +137,13 @@ def _is_damaged(table: PartTable) -> bool:
         return True
 
 
-def run_verify(project: Project) -> tuple[int, list[str]]:
-    """Run :func:`verify_store`; needs no lock."""
-    return verify_store(project)
+def run_verify(project: Project) -> StoreCheck:
+    """Read every committed file again and compare it with its commit; see :func:`verify_store`."""
+    files, damaged = verify_store(project)
+    return StoreCheck(files, tuple(damaged))
 
 
-def run_repair(project: Project) -> list[str]:
-    """Hold the project lock and run :func:`repair_store`."""
+def run_repair(project: Project) -> StoreRepair:
+    """Move damaged tables away, under the project lock; see :func:`repair_store`."""
     with writing(project, "repair"):
-        return repair_store(project)
+        return StoreRepair(tuple(repair_store(project)))

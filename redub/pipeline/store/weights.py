@@ -60,6 +60,20 @@ class Entry:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WeightsList:
+    """The entries of a ledger."""
+
+    weights: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsCheck:
+    """Entry name to sentences about files that are gone or changed; no sentence: all is right."""
+
+    weights: dict[str, list[str]]
+
+
 @dataclass(frozen=True)
 class Ledger:
     """All entries of a project, by name."""

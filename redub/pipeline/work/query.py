@@ -50,6 +50,22 @@ class Neighbour:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """The neighbours of one clip, by modality, best first."""
+
+    clip: str
+    neighbours: dict[str, list[Neighbour]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExcludedClips:
+    """Library clips that may not be retrieved for one clip, each with the names of its reasons."""
+
+    clip: str
+    excluded: dict[str, list[str]]
+
+
 def neighbour_rows(
     index: OpenIndex,
     project: Project,

@@ -93,8 +93,9 @@ def line(wide, mel_frames=24):
 def test_an_imported_run_speaks_as_the_checkpoint_does(project, tmp_path):
     path, table = checkpoint_for(project, tmp_path)
     add_weights(project.root, "hpm_dubbing", path)
-    said = import_run(project, "hpm_dubbing", "chem")
-    assert "ready to speak" in said
+    done = import_run(project, "hpm_dubbing", "chem")
+    assert (done.run, done.entry) == ("chem", "hpm_dubbing")
+    assert done.parameters > 0
     card = (project.root / "runs" / "chem" / "card.md").read_text()
     assert "sha256" in card
     assert "ask what those were" in card
@@ -129,7 +130,7 @@ def test_another_mel_than_the_published_one_is_refused_unless_it_is_the_users_ow
     assert raised.value.code == "E-MODEL-AUDIO"
     assert "audio.hop_samples is 256 here and 160 there" in raised.value.message
     assert not (project.root / "runs" / "mel").exists()
-    assert "ready to speak" in import_run(other, "again", "mel", own_mel=True)
+    assert import_run(other, "again", "mel", own_mel=True).run == "mel"
 
 
 def test_the_doctor_loads_it_for_the_projects_features(project, tmp_path):

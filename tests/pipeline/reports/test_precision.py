@@ -1,7 +1,6 @@
 """Precision@K: planted clusters, chance, a plain-Python oracle; held-out labels come last."""
 
 import dataclasses
-import json
 import math
 import types
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from redub.commands.apps import app
+from redub.cli import app
 from redub.core.errors import ConfigError, UsageError
 from redub.core.types import Clip
 from redub.pipeline.reports.index import precision
@@ -17,6 +16,7 @@ from redub.pipeline.reports.index import precision_table as module
 from redub.pipeline.reports.index.precision import emotion_precision
 from redub.pipeline.reports.index.precision_table import answers_of, counted, precision_table
 from redub.pipeline.store.settings import IndexConfig
+from tests.json_schema import checked
 
 FEELINGS = ("happy", "sad", "angry", "fear")
 WIDTH = 8
@@ -324,7 +324,7 @@ def test_the_command_prints_a_table_and_its_json(project_of, monkeypatch):
     monkeypatch.setattr("redub.commands.index.project_of", lambda _: project)
     run = CliRunner().invoke(app, ["index", "precision", "--table", "--json", "-k", "3"])
     assert run.exit_code == 0, run.output
-    found = json.loads(run.stdout)
+    found = checked(run.stdout)
     assert found["schema"] == "redub.index.precision_table/1"
     assert (found["queries"], found["library"], found["scenes"]) == (16, 48, 4)
     assert {row["cells"][0]["precision"] for row in found["rows"]} == {1.0}

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from redub.commands.apps import app
+from redub.cli import app
 from redub.core.errors import IntegrityError, LockedError, StorageError, UsageError
 from redub.pipeline.reports import runs
 from redub.pipeline.reports.training_strip import training_strip
@@ -33,6 +33,7 @@ from redub.training import checkpoint
 from redub.training.presets import TRAINING_PRESETS
 from redub.training.run_files import METRICS
 from redub.training.synthesis import SpokenLine, load_dubber
+from tests.json_schema import checked
 from tests.training.made import QUICK, SMALL, SOUND, make_line, make_lines, train
 from tests.typed import redub
 
@@ -350,7 +351,7 @@ def test_a_run_is_shown_with_its_losses_checkpoints_and_keys(project, monkeypatc
         (10, False, True, ""),
     ]
     on_disk = sum(p.stat().st_size for p in (folder / "checkpoints" / "step_00000015").iterdir())
-    assert facts.checkpoints[0].size == on_disk
+    assert facts.checkpoints[0].size_bytes == on_disk
     assert facts.changed == {"retrieval": "r2"}
     assert facts.card == folder / "card.md"
     assert facts.faults == ()
@@ -464,7 +465,7 @@ def test_show_and_compare_answer_in_json(project):
     for words, schema in ((["show", "one"], "show"), (["compare", "one", "two"], "compare")):
         result = CliRunner().invoke(app, ["runs", *words, "--json", "-C", str(project.root)])
         assert result.exit_code == 0
-        assert json.loads(result.stdout)["schema"] == f"redub.runs.{schema}/1"
+        assert checked(result.stdout)["schema"] == f"redub.runs.{schema}/1"
 
 
 def test_a_run_is_removed_only_when_it_is_said(project):

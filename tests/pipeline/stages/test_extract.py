@@ -172,8 +172,8 @@ def test_an_extractor_that_fails_costs_one_row_by_name(project, monkeypatch):
         EnergyExtractor, "extract", lambda self, media: np.full((80, 1), np.nan, np.float32)
     )
     run(project, ["energy", "mel"])
-    rows = held_rows(open_project(project))
-    assert {(r["feature"], r["code"]) for r in rows} == {("energy", "E-FEAT-NONFINITE")}
+    rows = held_rows(open_project(project)).rows
+    assert {(r.feature, r.code) for r in rows} == {("energy", "E-FEAT-NONFINITE")}
     assert len(rows) == 2
     monkeypatch.undo()
     store = Store(open_project(project))
@@ -182,7 +182,7 @@ def test_an_extractor_that_fails_costs_one_row_by_name(project, monkeypatch):
     assert run(project, ["energy"])[1].clips == 0
     assert release(open_project(project), []) == 2
     assert run(project, ["energy"])[1].clips == 2
-    assert held_rows(open_project(project)) == []
+    assert held_rows(open_project(project)).rows == ()
 
 
 def test_a_bug_in_one_extractor_is_named_and_what_reads_it_is_held(project, monkeypatch):
@@ -194,7 +194,8 @@ def test_a_bug_in_one_extractor_is_named_and_what_reads_it_is_held(project, monk
     add_source(project / "footage", "scene_9", seed=9, lines=1)
     monkeypatch.setattr(SceneCaptionExtractor, "extract", broken)
     run(project)
-    rows = {r["feature"]: (r["code"], r["message"]) for r in held_rows(open_project(project))}
+    held = held_rows(open_project(project)).rows
+    rows = {row.feature: (row.code, row.message) for row in held}
     assert rows["scene_caption"][0] == "E-FEAT-ERROR"
     assert "ZeroDivisionError: planted" in rows["scene_caption"][1]
     assert rows["scene_emotion"][0] == "E-FEAT-UPSTREAM"
@@ -206,8 +207,8 @@ def test_a_source_that_changes_after_ingest_is_held(project):
     ingest(open_one, scheduler=SYNC)
     add_source(project / "footage", "scene_9", seed=10)
     extract(open_one, scheduler=SYNC, features=["mel", "phonemes"])
-    rows = held_rows(open_one)
-    assert [r["code"] for r in rows] == ["E-IN-CHANGED"] * 2
+    rows = held_rows(open_one).rows
+    assert [row.code for row in rows] == ["E-IN-CHANGED"] * 2
     lines = {x.feature: x for x in ledger(Store(open_one), ["mel", "phonemes"])}
     assert (lines["mel"].committed, lines["mel"].quarantined) == (6, 2)
     assert lines["phonemes"].committed == 8  # words need no media
@@ -222,11 +223,11 @@ def test_extract_before_ingest_names_the_stage_to_run(tmp_path):
 def test_why_says_everything_a_row_depends_on(finished):
     project = open_project(finished)
     clip = Store(project).clips()[0]
-    row = explain_rows(project, clip.clip_id, "mel")[0]
-    assert row["state"] == "committed"
-    assert row["document"]["settings"]["fields"]["audio"]["hop_samples"] == 160
-    assert clip.source_digest in row["source"]
-    assert row["decoder"].split()[0] in ("pyav", "decord")
+    [row] = explain_rows(project, clip.clip_id, "mel").rows
+    assert row.state == "committed"
+    assert row.document["settings"]["fields"]["audio"]["hop_samples"] == 160
+    assert clip.source_digest in row.source
+    assert row.decoder.split()[0] in ("pyav", "decord")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ The features are those that Authentic-Dubber and M2CI-Dubber read; the film is d
 redub; the workers are Dask's.
 """
 
-import json
 import shutil
 from functools import partial
 
@@ -32,6 +31,7 @@ from tests.features.paper.npc_files import make_npc
 from tests.features.paper.roberta_emotion_files import make_roberta_emotion
 from tests.features.paper.videollama2_files import make_videollama2
 from tests.features.paper.wav2vec2_iemocap_files import make_wav2vec2_iemocap
+from tests.json_schema import checked
 from tests.typed import redub
 
 WEIGHTS = {
@@ -151,7 +151,7 @@ def test_a_training_step_runs_on_them(project):
 def test_the_doctor_loads_and_runs_every_entry(project):
     done = redub("doctor", "--weights", "--json", "-C", project.root)
     assert done.returncode == 0, done.stderr
-    lines = json.loads(done.stdout)["weights"]
+    lines = checked(done.stdout)["weights"]
     assert {line["entry"] for line in lines} == set(read_ledger(project.root).entries)
     assert not [line for line in lines if line["problem"]]
     assert all(line["value"] and "parameters" in line["says"] for line in lines)

@@ -264,8 +264,8 @@ def test_plan_status_and_why_follow_the_setting(pictured, captioned):
     assert status.index == current_build(pictured)["build"]
     assert status.neighbours > 0
     clip_id = Store(pictured).clips()[0].clip_id
-    (row,) = explain_rows(pictured, clip_id, "global_scene")
-    assert row["feature"] == "global_scene"
+    (row,) = explain_rows(pictured, clip_id, "global_scene").rows
+    assert row.feature == "global_scene"
 
 
 def test_an_index_of_pictures_is_told_as_such_where_captions_are_asked_for(pictured, captioned):

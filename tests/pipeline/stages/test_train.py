@@ -77,7 +77,7 @@ def test_samples_are_spoken_at_every_validation_and_the_run_goes_on_from_any_che
 
 def test_weights_of_a_run_start_another(project, trained, tmp_path):
     file = tmp_path / "first.safetensors"
-    assert "first step_0000000" in export_run(project, "first", file)
+    assert "first step_0000000" in str(export_run(project, "first", file))
     with pytest.raises(UsageError, match="exists already"):
         export_run(project, "first", file)
     summary = train_run(project, run="second", max_steps=1, start_from=file)

@@ -95,7 +95,7 @@ def test_a_pack_is_made_once_and_other_settings_make_another(project):
     first = build_pack(project)
     assert first.fresh
     again = build_pack(project)
-    assert (again.fresh, again.pack, again.written) == (False, first.pack, 0)
+    assert (again.fresh, again.pack, again.written_bytes) == (False, first.pack, 0)
     other = build_pack(in_full(project))
     assert other.fresh
     assert other.pack != first.pack
@@ -126,7 +126,7 @@ def test_new_clips_add_a_part_and_the_old_one_stays_as_it_is(project):
     all_clips = settled()
     assert all_clips.parts == 2
     assert all(path.read_bytes() == content for path, content in parts.items())
-    assert all_clips.written < all_clips.size
+    assert all_clips.written_bytes < all_clips.size_bytes
     made = LineMaker(project).recorded("train").lines
     for packed, line in zip(open_pack(project).lines("train"), made, strict=True):
         assert_same_line(packed, line, tolerance=1e-3)

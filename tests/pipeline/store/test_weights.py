@@ -458,9 +458,9 @@ def test_status_plan_and_why_go_round_what_lacks_its_weights(small):
     assert {line.feature: line.committed for line in status.ledger}["mel"] == 6
     assert "lips" not in {line.feature for line in plan(Store(paper))}
     clip = Store(paper).clips()[0].clip_id
-    rows = {row["feature"]: row for row in explain_rows(paper, clip, None)}
-    assert rows["mel"]["state"] == "committed"
-    assert rows["lips"]["state"].startswith("cannot be made: ")
+    rows = {row.feature: row for row in explain_rows(paper, clip, None).rows}
+    assert rows["mel"].state == "committed"
+    assert rows["lips"].state.startswith("cannot be made: ")
     assert verify_store(paper)[1] == []
 
 

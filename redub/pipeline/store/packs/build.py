@@ -52,19 +52,15 @@ PACK_VERSION = 4
 
 @dataclass(frozen=True, slots=True)
 class PackSummary:
-    """What a pack holds: ``size`` bytes in all, ``written`` of them new.
-
-    ``splits``: utterances by split. ``left_out``: clips without one; ``reasons``: the commonest
-    reasons. ``fresh``: False where the pack existed already.
-    """
+    """What was packed; ``written_bytes`` are new, the others were kept."""
 
     pack: str
     fresh: bool
     splits: Mapping[str, int]
     left_out: int
     parts: int
-    size: int
-    written: int
+    size_bytes: int
+    written_bytes: int
     reasons: str = ""
 
     def lines(self) -> list[str]:
@@ -76,8 +72,8 @@ class PackSummary:
             return [f"pack {self.pack} is up to date ({counts}); {without}"]
         return [
             f"pack {self.pack}: {counts}; {without}",
-            f"{self.size / 2**20:.1f} MiB in {self.parts} parts, "
-            f"{self.written / 2**20:.1f} MiB of them new",
+            f"{self.size_bytes / 2**20:.1f} MiB in {self.parts} parts, "
+            f"{self.written_bytes / 2**20:.1f} MiB of them new",
         ]
 
 
@@ -226,7 +222,7 @@ def _summary(root: Path, record: PackRecord, *, fresh: bool, written: int) -> Pa
         splits=record.splits,
         left_out=sum(map(len, record.left_out.values())),
         parts=len(record.parts),
-        size=sum(file.size for file in (*record.parts, record.links)),
-        written=written,
+        size_bytes=sum(file.size for file in (*record.parts, record.links)),
+        written_bytes=written,
         reasons=commonest(why for clips in record.left_out.values() for why in clips.values()),
     )

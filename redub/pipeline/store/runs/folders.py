@@ -105,11 +105,22 @@ def spoken_checkpoint(project: Project, run: str) -> Path:
     return place
 
 
-def export_run(project: Project, run: str, target: Path) -> str:
-    """Write the weights of :func:`spoken_checkpoint` and the run's card into one file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedRun:
+    """A run's weights in one file; ``checkpoint`` is the name of the checkpoint's folder."""
 
-    Returns:
-        A text that names run, checkpoint and file size.
+    run: str
+    checkpoint: str
+    file: Path
+    size_bytes: int
+
+    def __str__(self) -> str:
+        size = f"{self.size_bytes / 2**20:.1f} MiB"
+        return f"{self.file}: {self.run} {self.checkpoint}, {size}"
+
+
+def export_run(project: Project, run: str, target: Path) -> ExportedRun:
+    """Write the weights of a run's best checkpoint as one file.
 
     Raises:
         ConfigError: the run has no checkpoint.
@@ -119,9 +130,10 @@ def export_run(project: Project, run: str, target: Path) -> str:
     if target.exists():
         raise UsageError(f"{target} exists already; choose another name")
     card = run_folder(project, run) / "card.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    commit_file(target, lambda temp: export_weights(place, temp, card=text))
-    return f"{run} {place.name}, {target.stat().st_size / 2**20:.1f} MiB"
+    said = card.read_text(encoding="utf-8") if card.is_file() else ""
+    commit_file(target, lambda temp: export_weights(place, temp, card=said))
+    size = target.stat().st_size
+    return ExportedRun(run=run, checkpoint=place.name, file=target, size_bytes=size)
 
 
 CONFIG, CARD, SAMPLES = "config.toml", "card.md", "samples"
@@ -138,6 +150,13 @@ class RunLine:
     model: str
     step: int
     loss: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """All runs of a project, by name."""
+
+    runs: list[RunLine]
 
 
 def list_runs(project: Project) -> list[RunLine]:
@@ -318,12 +337,14 @@ class Removal:
 
     name: str
     folder: Path
-    size: int
+    size_bytes: int
     checkpoints: int
 
     def __str__(self) -> str:
         counted = count_text("checkpoint", self.checkpoints)
-        return f"run '{self.name}' ({self.checkpoints} {counted}, {self.size / 2**20:.1f} MiB)"
+        return (
+            f"run '{self.name}' ({self.checkpoints} {counted}, {self.size_bytes / 2**20:.1f} MiB)"
+        )
 
 
 def removal_of(project: Project, name: str) -> Removal:
@@ -343,7 +364,7 @@ def removal_of(project: Project, name: str) -> Removal:
     return Removal(
         name=name,
         folder=folder,
-        size=folder_size(folder),
+        size_bytes=folder_size(folder),
         checkpoints=len(checkpoint.steps_in(folder / CHECKPOINTS)),
     )
 
