@@ -1,13 +1,11 @@
-"""The seven stages as the command line calls them: locked, timed, cleaned up after a kill.
+"""`redub run`: the seven stages in their order.
 
     1 ingest → 2 extract → 3 index → 4 retrieve → 5 train → 6 synthesize → 7 evaluate
 
-:func:`run_all` is the whole story of the program; each stage is a file of this folder.
+Each stage is a file of :mod:`redub.pipeline.stages`. Each stage takes the project lock itself.
 """
 
 from __future__ import annotations
-
-from typing import TypeVar
 
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
@@ -26,9 +24,6 @@ from redub.pipeline.work.executor import Scheduler
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
 
 
-Result = TypeVar("Result")
-
-
 def run_all(
     project: Project,
     scheduler: Scheduler,
@@ -39,10 +34,21 @@ def run_all(
     bar: Bar,
     base: str = "authentic",
 ) -> int:
-    """Walk the stages from ``start`` to ``stop``; returns how many rows are quarantined.
+    """Run the stages from ``start`` to ``stop``.
 
-    A project that has nothing to train on or to test on is not an error: the walk says why it
-    ends there.
+    A project without lines to train on or to test on is not an error: the run says why it stops
+    at that stage.
+
+    Args:
+        say: given one sentence per stage.
+        bar: makes the progress bar of a stage.
+        base: name of the run to train; see :func:`redub.pipeline.stages.train.next_run`.
+
+    Returns:
+        The number of quarantined rows of the project.
+
+    Raises:
+        UsageError: an unknown stage, or ``stop`` comes before ``start``.
     """
     for name in (start, stop):
         if name not in STAGES:
@@ -83,7 +89,7 @@ def _one_stage(
     elif stage == "extract":
         with bar("extract") as progress:
             done = run_extract(project, scheduler, None, progress)
-        text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips set aside"
+        text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips quarantined"
     elif stage == "index":
         text = "; ".join(run_index(project).lines())
     elif stage == "retrieve":
