@@ -1,4 +1,4 @@
-"""Why a cached row is what it is: everything that entered its key, and where it lies."""
+"""`redub cache why`: the state of a clip's rows, what entered their keys, and where they lie."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ FACTS = ("key", "input_digest", "source", "span", "decoder", "part")
 
 def explain_rows(project: Project, clip_id: str, feature: str | None) -> list[dict[str, Any]]:
     """One dictionary per feature of a clip: state, key and its document, input digest, part.
+
+    The state is "committed", "null: …", "quarantined: …", "pending" or "cannot be made: …".
+
+    Args:
+        feature: one feature; None for all.
 
     Raises:
         UsageError: an unknown clip or feature, with the nearest known one.
