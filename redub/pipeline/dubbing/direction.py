@@ -137,8 +137,7 @@ FILE_KEYS = (
 def read_direction(path: Path) -> Direction:
     """Read the controls of a TOML file: a table ``[all]``, and ``[line.3]`` for the third line.
 
-    A line gets the keys of ``[all]`` and of its own table; its own table wins where both have a
-    key.
+    A line gets the keys of ``[all]`` and of its table; where both have a key, ``[line.N]`` wins.
 
     Raises:
         ConfigError: no such file, not TOML, an unknown key, or a value out of range.

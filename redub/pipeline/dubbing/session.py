@@ -180,7 +180,7 @@ def _track(
 
 @dataclass(frozen=True, slots=True)
 class DubOrder:
-    """One video to dub in a worker; each utterance in the voice of its own speaker."""
+    """One video to dub in a worker; each utterance keeps the speaker that the script names."""
 
     project: Project
     video: Path
