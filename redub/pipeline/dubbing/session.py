@@ -87,11 +87,7 @@ def dub(
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
     with_context = reads_context(dubber.system)
-    if context != ORIGINAL and not with_context:
-        raise UsageError(
-            f"'{run}' is a {dubber.system}, which does not read adjacent utterances; leave out "
-            "--context"
-        )
+    _check_context(dubber, run, context)
     maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
     direction = direction or Direction()
@@ -106,27 +102,51 @@ def dub(
         tools = Toolbox(project, root=video.parent)
         lines = dubbing_lines(maker, tools, clips, voice, direction, found, seen, summary, progress)
         if not lines:
-            reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
-            raise ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
+            raise _nothing_to_speak(script, summary)
         controls = [direction.on(line_number(clip)).control for clip, _ in lines]
-        if not with_context:
-            spoken = synthesise(dubber, [line for _, line in lines], controls)
-        elif context == ORIGINAL:
-            joined = [in_scene(line, clip, clips, seen) for clip, line in lines]
-            spoken = synthesise(dubber, joined, controls)
-        else:
+        if with_context and context != ORIGINAL:
             spoken = in_order(dubber, maker, tools, clips, lines, controls, seen)
-        track = _track(maker.project, decoder, video, info, lines, spoken, controls, summary)
-    fps = project.config.video.fps
-    summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
-    summary.dubbed = len(lines)
-    summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
+        else:
+            inputs = [line for _, line in lines]
+            if with_context:
+                inputs = [in_scene(line, clip, clips, seen) for clip, line in lines]
+            spoken = synthesise(dubber, inputs, controls)
+        track = _track(project, decoder, video, info, lines, spoken, controls, summary)
+    _sum_up(project, lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
     take = output.with_suffix(".take.json")
     summary.take = str(take)
     record = take_record(maker, run, voice, direction, lines, found)
     commit_json(take, {**record, "context": context} if with_context else record)
     return summary
+
+
+def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:
+    reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
+    return ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
+
+
+def _check_context(dubber: TrainedDubber, run: str, context: ContextChoice) -> None:
+    """Refuse a choice of context for a system that reads none.
+
+    Raises:
+        UsageError: see :func:`dub`.
+    """
+    if context != ORIGINAL and not reads_context(dubber.system):
+        raise UsageError(
+            f"'{run}' is a {dubber.system}, which does not read adjacent utterances; leave out "
+            "--context"
+        )
+
+
+def _sum_up(
+    project: Project, lines: Sequence[tuple[Clip, DubbingLine]], summary: DubSummary
+) -> None:
+    """Note slots, count and voices of the spoken utterances in the summary."""
+    fps = project.config.video.fps
+    summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
+    summary.dubbed = len(lines)
+    summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
 
 
 def _check_direction(

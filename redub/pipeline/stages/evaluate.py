@@ -82,16 +82,7 @@ def evaluate(
     of_split = [clip for clip in store.clips() if clip.split == split]
     left_out = _left_out(project, store, of_split, samples)
     clips = [clip for clip in of_split if clip.clip_id not in left_out]
-    retrieval = retrieval_key(project, open_index(project))
-    for clip in clips:
-        inputs = take_inputs(clip, retrieval)
-        for run in names:
-            if samples[run][clip.clip_id].inputs != inputs:
-                raise ConfigError(
-                    f"{clip.clip_id} or the index changed since run '{run}' spoke it; "
-                    f"run `redub synthesize {run}`",
-                    code="E-STAGE-SYNTHESIZE",
-                )
+    _check_takes(project, clips, samples)
     if not clips:
         raise ConfigError(
             f"split '{split}' has no line that was both recorded and spoken by "
@@ -117,6 +108,26 @@ def evaluate(
     evaluation.left_out = left_out
     commit_evaluation(project, evaluation)
     return evaluation
+
+
+def _check_takes(
+    project: Project, clips: Sequence[Clip], samples: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse takes of a clip or an index that changed after the run spoke.
+
+    Raises:
+        ConfigError: E-STAGE-SYNTHESIZE.
+    """
+    retrieval = retrieval_key(project, open_index(project))
+    for clip in clips:
+        inputs = take_inputs(clip, retrieval)
+        for run, takes in samples.items():
+            if takes[clip.clip_id].inputs != inputs:
+                raise ConfigError(
+                    f"{clip.clip_id} or the index changed since run '{run}' spoke it; "
+                    f"run `redub synthesize {run}`",
+                    code="E-STAGE-SYNTHESIZE",
+                )
 
 
 def _left_out(

@@ -183,14 +183,10 @@ def train_run(
     pack = _opened_once(project, replicas)
     lines, validation = _lines(pack, job.overfit, name, model_config)
     used = _training_set(project, pack, config, model_config, job.overfit)
-    if replicas.is_first:
-        for text in used.said():
-            say(text)
+    for text in used.said() if replicas.is_first else ():
+        say(text)
     settings, speed = project.config.train, Speed()
     samples = settings.samples if replicas.is_first else 0
-    keys = dict(pack.record.keys)
-    if job.overfit is not None:
-        keys["overfit"] = str(job.overfit)
 
     def began(step: int) -> None:
         """Show the first step, and note the clips that the run is trained on."""
@@ -209,7 +205,7 @@ def train_run(
             folder,
             model_config=model_config,
             audio=project.config.audio,
-            keys=keys,
+            keys=_keys(pack, job),
             max_steps=steps,
             progress=lambda step: progress(step.step, steps, speed.after(step)),
             resume=job.resume,
@@ -226,6 +222,12 @@ def train_run(
             describe_run(project, pack, folder, name, model_config, config, report)
         raise_stopped(signalled(), report)
     return TrainSummary(folder, report, used)
+
+
+def _keys(pack: Pack, job: TrainJob) -> dict[str, str]:
+    """The keys that a checkpoint keeps: those of the pack, and ``overfit`` where it is set."""
+    overfit = {} if job.overfit is None else {"overfit": str(job.overfit)}
+    return {**pack.record.keys, **overfit}
 
 
 def _opened_once(project: Project, replicas: Replicas) -> Pack:

@@ -174,12 +174,7 @@ def precision_table(
     library = library_of(store)
     known = [clip for clip in library if clip.emotion]
     queries = [clip for clip in store.clips() if clip.emotion and clip.split in HELD_OUT]
-    if not known or not queries:
-        raise ConfigError(
-            f"{len(queries)} held-out lines and {len(known)} library clips have an emotion label; "
-            "wanted some of both. Is there an emotions.csv, and are there test scenes?",
-            code="E-INDEX-LABELS",
-        )
+    _check_labels(known, queries)
     lines = Lines(queries, LibraryTable.from_clips(known), policy_of(project.config.index))
     features = feature_of(project.config.index)
     rows: list[PrecisionRow] = []
@@ -196,10 +191,8 @@ def precision_table(
                     notes.append(f"{name}, {way}, {used}: left out: {error.message}")
                     continue
                 rows += _rows(lines, index, vectors, way, used, scopes, ks)
-    if not any(not row.same_scene for row in rows):
-        notes.append(
-            "no line shares its scene with a library clip: exclude_same_scene has no effect"
-        )
+    if all(row.same_scene for row in rows):
+        notes.append("no line shares its scene with a library clip: its scene need not be excluded")
     return PrecisionTable(
         queries=len(queries),
         scenes=len(set(lines.scenes)),
@@ -207,6 +200,20 @@ def precision_table(
         rows=tuple(rows),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _check_labels(known: Sequence[Clip], queries: Sequence[Clip]) -> None:
+    """Refuse to measure without labelled library clips or labelled queries.
+
+    Raises:
+        ConfigError: E-INDEX-LABELS.
+    """
+    if not known or not queries:
+        raise ConfigError(
+            f"{len(queries)} held-out lines and {len(known)} library clips have an emotion label; "
+            "wanted some of both. Is there an emotions.csv, and are there test scenes?",
+            code="E-INDEX-LABELS",
+        )
 
 
 @dataclass(frozen=True, eq=False)
