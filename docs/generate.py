@@ -60,11 +60,16 @@ def pages() -> dict[str, str]:
         "reference/systems.md": systems(),
         "reference/errors.md": error_codes(),
         "reference/json.md": json_documents(),
-        **{page: (ROOT / file).read_text(encoding="utf-8") for file, page in COPIED.items()},
+        **{page: copied(file) for file, page in COPIED.items()},
     }
 
 
 # -- text
+
+
+def copied(file: str) -> str:
+    """A file of the repository's root; its links into ``docs/`` become links of the site."""
+    return (ROOT / file).read_text(encoding="utf-8").replace("](docs/", "](")
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

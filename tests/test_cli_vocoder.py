@@ -19,7 +19,7 @@ def test_a_vocoder_is_trained_goes_on_and_is_named_by_its_run(tmp_path):
     done = redub(*train, "--max-steps", "1")
     assert done.returncode == 0, done.stderr
     assert "steps 0–1 in" in done.stderr
-    assert "mel distance of 1 lines that were held out" in done.stderr
+    assert "mel distance of 1 held-out lines" in done.stderr
     assert 'run = "mine" under [vocoder]' in done.stderr
     assert "steps 1–2 in" in redub(*train, "--max-steps", "2").stderr
     changed = redub(*train, "--max-steps", "3", "--set", "training.batch=1")

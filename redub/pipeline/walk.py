@@ -1,8 +1,8 @@
-"""The seven stages as the command line calls them: locked, timed, cleaned up after a kill.
+"""`redub run`: the seven stages in their order.
 
     1 ingest → 2 extract → 3 index → 4 retrieve → 5 train → 6 synthesize → 7 evaluate
 
-:func:`run_all` is the whole story of the program; each stage is a file of this folder.
+Each stage is a file of :mod:`redub.pipeline.stages`. Each stage takes the project lock itself.
 """
 
 from __future__ import annotations
@@ -58,8 +58,19 @@ def run_all(
 ) -> Walk:
     """Walk the stages from ``start`` to ``stop``.
 
-    A project that has nothing to train on or to test on is not an error: the walk says why it
-    ends there.
+    A project without lines to train on or to test on is not an error: the run says why it stops
+    at that stage.
+
+    Args:
+        say: given one sentence per stage.
+        bar: makes the progress bar of a stage.
+        base: name of the run to train; see :func:`redub.pipeline.stages.train.next_run`.
+
+    Returns:
+        What each stage did, and the number of quarantined rows of the project.
+
+    Raises:
+        UsageError: an unknown stage, or ``stop`` comes before ``start``.
     """
     for name in (start, stop):
         if name not in STAGES:

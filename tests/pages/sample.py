@@ -369,7 +369,7 @@ def sample_report(lines=6, seed=0):
         "again on two processor cores. 120 lines of scenes that no model has seen are judged here.",
         cards=(
             Card(
-                title="Emotion heard as meant",
+                title="Emotion recognised",
                 value="61.7 %",
                 beside=(("ground truth", "84.2 %"), ("always the commonest emotion", "20.0 %")),
                 standing="better",
@@ -387,7 +387,7 @@ def sample_report(lines=6, seed=0):
                 title="Distance of the mel",
                 value="4.3 dB",
                 beside=(("training-mean mel", "4.4 dB"),),
-                verdict="not told apart from training-mean mel",
+                verdict="no clear difference from training-mean mel",
             ),
             Card(title="Lines dubbed", value="120", detail="7 quarantined of 727"),
         ),

@@ -86,14 +86,18 @@ def sheet(*, notes=False):
     if notes:
         later = (hit(1, "s"), hit(2, "d"), hit(3, "a"))
         second_after = (hit(1, "c", shares=()),)
-        first = (first[0], dataclasses.replace(first[1], why_gone="others came first"), first[2])
-    silence = "The line has no face_emotion, so nobody was asked: E-FEAT-NOFACE: no face"
+        first = (
+            first[0],
+            dataclasses.replace(first[1], why_gone="others rank higher"),
+            first[2],
+        )
+    silence = "The line has no face_emotion, so nothing was searched: E-FEAT-NOFACE: no face"
     return CastingSheet(
         title="the-line: casting sheet",
         project="small",
         created="2024-01-02 03:04",
         line=LINE,
-        summary="Each of 3 modalities asked for the 3 most alike clips.",
+        summary="Each of 3 modalities retrieves the 3 most similar clips.",
         line_facts=(("speaker", "Oscar"), ("slot", "1.00 s to 2.40 s")),
         line_texts=(CastText(title="face caption", pieces=(Piece("none: no face"),)),),
         notes=("more angry (0.4)", "only from Moonfleet") if notes else (),
@@ -113,7 +117,7 @@ def sheet(*, notes=False):
         reasons=(
             CastReason(
                 name="speaker",
-                words="not a speaker that may answer",
+                words="a speaker that may not be retrieved",
                 count=243,
                 count_before=201 if notes else None,
                 clips=tuple(
@@ -278,13 +282,18 @@ def test_a_page_over_its_limit_keeps_pictures_and_sounds_and_the_lines_film():
 
 
 def test_what_the_notes_did_is_said_of_every_hit():
-    before = (hit(1, "a"), hit(2, "b", why_gone="others came first"), hit(3, "c"), hit(4, "s"))
+    before = (
+        hit(1, "a"),
+        hit(2, "b", why_gone="others rank higher"),
+        hit(3, "c"),
+        hit(4, "s"),
+    )
     after = (hit(1, "c"), hit(2, "d"), hit(3, "a"), hit(4, "s"))
     left, right = changes(before, after)
     assert [change.kind for change in left] == ["kept", "gone", "kept", "kept"]
     assert [change.said for change in left] == [
         "kept, down 2 to rank 3",
-        "gone: others came first",
+        "gone: others rank higher",
         "kept, up 2 to rank 1",
         "kept, same rank",
     ]
@@ -332,7 +341,7 @@ def test_reasons_are_counted_and_long_lists_say_what_they_leave_out(case):
     assert "split, film" in said
     if made.notes:
         assert "99 without them" in said
-        assert re.search(r"not a speaker that may answer ?201 ?243", said)
+        assert re.search(r"a speaker that may not be retrieved ?201 ?243", said)
 
 
 def test_hostile_text_everywhere_changes_no_element():

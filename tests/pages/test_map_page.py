@@ -74,7 +74,7 @@ def example():
         similarity="cosine of audio_emotion",
         points=tuple(point(number) for number in range(25)),
         drawn_by=("Drawn by exact t-SNE.", "Trustworthiness at K = 10: 0.934."),
-        notes=("Sound and pictures of 7 of 25 clips are in this page.",),
+        notes=("Sound and images of 7 of 25 clips are in this page.",),
         holes=(
             HoleList(
                 title="Emotions by speaker",

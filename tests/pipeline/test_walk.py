@@ -515,7 +515,7 @@ def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lin
     train_run(finished, run="plain", model="fastspeech2", max_steps=1)
     for words, said in (
         (("--emotion", "sad:1"), "reads no emotion vectors"),
-        (("--context", "dubbed"), "does not hear the lines around"),
+        (("--context", "dubbed"), "does not read adjacent utterances"),
     ):
         done = typed(finished, two_lines, tmp_path / "o.mp4", "--run", "plain", *words)
         assert done.returncode == 2, done.stderr

@@ -1,6 +1,7 @@
-"""What is asked of a dubbing, line by line: what to listen for, how to sound, in whose voice.
+"""Controls of a dub: director's notes on retrieval, pitch, energy, rate, emotion and voice.
 
-On the command line for all lines or those of ``--line``; in a TOML file for each line its own.
+Options of the command line apply to all lines of the script, or to those of ``--line``. A TOML
+file can set them for every line separately.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from redub.training.synthesis import PLAIN, VoiceControl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feeling:
-    """An emotion and how much of it: 0 leaves the line as it is, 1 is the emotion alone."""
+    """A target emotion and its intensity: 0 changes nothing, 1 is the mean of that emotion."""
 
     emotion: str
     intensity: float
 
     @classmethod
     def parse(cls, words: str) -> Feeling:
-        """``sad:0.7``, or ``sad`` for all of it.
+        """Read ``sad:0.7``, or ``sad`` for intensity 1.
 
         Raises:
             UsageError: an unknown emotion, with the nearest; an intensity outside 0 to 1.
@@ -50,9 +51,9 @@ class Feeling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineDirection:
-    """What is asked of one line; the defaults ask nothing.
+    """The controls of one script line; the defaults change nothing.
 
-    ``voice``: a speaker or clip id of the library, instead of the line's own.
+    ``voice``: a speaker or clip id of the library, instead of the line's own speaker.
     """
 
     notes: Notes = field(default_factory=Notes)
@@ -64,7 +65,7 @@ class LineDirection:
         return self != LineDirection()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values beside the notes; what asks nothing is left out."""
+        """The controls as plain values, without the notes; defaults are left out."""
         plain = asdict(PLAIN)
         asked: dict[str, Any] = {n: v for n, v in asdict(self.control).items() if v != plain[n]}
         if self.voice is not None:
@@ -76,22 +77,24 @@ class LineDirection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Direction:
-    """What is asked of all lines, and of some (script line 1 …), where theirs stands instead."""
+    """The controls of a script: ``single`` by line number (from 1), ``everywhere`` for the rest."""
 
     everywhere: LineDirection = field(default_factory=LineDirection)
     single: Mapping[int, LineDirection] = field(default_factory=dict)
 
     @classmethod
     def of_lines(cls, asked: LineDirection, lines: Sequence[int]) -> Direction:
-        """The same for all of these lines; no lines mean all of the script."""
+        """The same controls for these lines; without lines, for the whole script."""
         if not lines:
             return cls(everywhere=asked)
         return cls(single=dict.fromkeys(lines, asked))
 
     def on(self, line: int) -> LineDirection:
+        """The controls of a script line, numbered from 1."""
         return self.single.get(line, self.everywhere)
 
     def all(self) -> list[LineDirection]:
+        """Every set of controls that some line may have, for checks."""
         return [self.everywhere, *self.single.values()]
 
 
@@ -102,7 +105,13 @@ def parse_control(
     energy: str | None = None,
     rate: str | None = None,
 ) -> VoiceControl:
-    """Controls as they are typed: ``+2st`` (semitones), ``1.3``, ``+3dB``, ``0.9`` or ``90%``.
+    """Read controls as they are typed.
+
+    Args:
+        pitch: semitones, for example ``+2st``.
+        pitch_range: factor, for example ``1.3`` or ``130%``.
+        energy: decibels, for example ``+3dB``.
+        rate: factor, for example ``0.9`` or ``90%``.
 
     Raises:
         UsageError: not a number, another unit, or out of bounds.
@@ -126,12 +135,12 @@ FILE_KEYS = (
 
 
 def read_direction(path: Path) -> Direction:
-    """Directions of a TOML file: a table ``[all]``, and ``[line.3]`` for the third line.
+    """Read the controls of a TOML file: a table ``[all]``, and ``[line.3]`` for the third line.
 
-    A line's own table adds to that of all lines; what both name is the line's.
+    A line gets the keys of ``[all]`` and of its table; where both have a key, ``[line.N]`` wins.
 
     Raises:
-        ConfigError: no such file, not TOML, an unknown key or a value that cannot be asked for.
+        ConfigError: no such file, not TOML, an unknown key, or a value out of range.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -168,6 +177,7 @@ def _asked(path: Path, where: str, table: Mapping[str, Any]) -> LineDirection:
     words = {key: _words(path, where, key, value) for key, value in table.items()}
 
     def one(key: str) -> str | None:
+        """The only value of a key; None where the table does not have it."""
         return words[key][0] if key in words else None
 
     try:
@@ -205,7 +215,7 @@ def _factor(words: str) -> float:
 
 
 def _number(words: str, said: str, *, unit: str = "") -> float:
-    """The number of ``+3dB``; the unit may be left out, another one is refused."""
+    """The number of ``+3dB``. The unit may be left out; another unit is refused."""
     bare = words.strip()
     if unit and bare.lower().endswith(unit.lower()):
         bare = bare[: -len(unit)].strip()
@@ -218,49 +228,49 @@ def _number(words: str, said: str, *, unit: str = "") -> float:
     return number
 
 
-# -- how an emotion is asked for
+# -- moving vectors towards an emotion
 
 
 def check_feeling(index: OpenIndex, feeling: Feeling) -> None:
     """Refuse an emotion that no library clip is labelled with.
 
     Raises:
-        UsageError: names the labels there are.
+        UsageError: with the labels that the library has.
     """
     _labelled(index, np.arange(len(index.clips)), feeling)
 
 
 def felt(index: OpenIndex, modality: str, vector: FloatArray, feeling: Feeling) -> FloatArray:
-    """A line's vector (D,) moved towards the mean of the library clips of that emotion.
+    """Move a query vector (D,) towards the mean of the library clips of that emotion.
 
     Raises:
-        UsageError: no clip of the library is labelled so.
+        UsageError: no library clip has that label.
     """
     target = index.vectors[modality][_labelled(index, index.modalities[modality].rows, feeling)]
     return _moved(vector, target, feeling.intensity)
 
 
 def heard(index: OpenIndex, hits: Hits, feeling: Feeling) -> Hits:
-    """Hits whose sound is moved towards that of the library clips of that emotion."""
+    """Move the audio vectors of retrieved clips towards the mean of that emotion."""
     rows = np.arange(len(index.clips))
     target = index.audio[_labelled(index, rows, feeling)]
     return replace(hits, audio=_moved(hits.audio, target, feeling.intensity))
 
 
-def _moved(values: FloatArray, target: FloatArray, share: float) -> FloatArray:
+def _moved(values: FloatArray, target: FloatArray, intensity: float) -> FloatArray:
     mean = target.astype(np.float64).mean(0)
-    moved: FloatArray = ((1 - share) * values + share * mean).astype(np.float32)
+    moved: FloatArray = ((1 - intensity) * values + intensity * mean).astype(np.float32)
     return moved
 
 
 def _labelled(index: OpenIndex, rows: Any, feeling: Feeling) -> Any:
-    """(n,) bool over library rows, which are labelled with an emotion."""
+    """(n,) bool: whether a library row is labelled with the emotion."""
     labels = [index.clips[row].emotion for row in rows]
     found = np.array([label == feeling.emotion for label in labels])
     if not found.any():
         known = ", ".join(sorted({label for label in labels if label}))
         raise UsageError(
-            f"no library clip is labelled '{feeling.emotion}'; labels there: "
+            f"no library clip is labelled '{feeling.emotion}'; labels of the library: "
             f"{known or 'none (add an emotions.csv)'}"
         )
     return found

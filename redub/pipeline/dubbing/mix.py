@@ -33,7 +33,10 @@ FALLBACK_LOUDNESS = -23.0  # LUFS, EBU R 128
 def mixed_track(
     project: Project, info: SourceInfo, clips: Sequence[Clip], spoken: Sequence[SpokenLine]
 ) -> Waveform:
-    """Every line in its slot, faded at both ends, silence between: as long as the video."""
+    """Vocode every utterance into its slot; the track is as long as the video.
+
+    Utterances are faded over 5 ms at both ends. Between them there is silence.
+    """
     config = project.config
     rate = config.audio.sample_rate_hz
     total = max(round(info.duration_s * rate), _sample(project, clips[-1].end_frame))
@@ -62,13 +65,16 @@ def original_loudness(
     info: SourceInfo,
     clips: Sequence[Clip],
 ) -> float | None:
-    """Loudness of what was there in the dubbed slots; None without sound worth matching."""
+    """Loudness of the original sound in the dubbed slots, in LUFS.
+
+    None where the video has no sound, or where it is below -45 LUFS.
+    """
     if not info.has_audio:
         return None
     config = project.config
     pieces = []
     for clip in clips:
-        heard = decoder.decode(
+        sound = decoder.decode(
             video,
             start_frame=clip.start_frame,
             end_frame=clip.end_frame,
@@ -78,8 +84,8 @@ def original_loudness(
             frames=False,
             waveform=True,
         ).waveform
-        if heard is not None:
-            pieces.append(heard.samples)
+        if sound is not None:
+            pieces.append(sound.samples)
     if not pieces:
         return None
     loudness = integrated_loudness(Waveform(np.concatenate(pieces), config.audio.sample_rate_hz))
@@ -87,21 +93,25 @@ def original_loudness(
 
 
 def asked_louder_db(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> float:
-    """By how many decibels a take gets louder if each line does as it was asked."""
+    """By how many decibels the energy controls make the take louder, weighted by slot length."""
     frames = np.array([clip.end_frame - clip.start_frame for clip in clips], dtype=np.float64)
     power = 10 ** (np.array([one.energy for one in controls]) / 10)
     return float(10 * np.log10((frames * power).sum() / frames.sum()))
 
 
 def missing_db(track: Waveform, wanted_lufs: float) -> float:
-    """By how many decibels a take misses the loudness that was wanted; 0 for up to half of one."""
+    """By how many decibels a take is below the wanted loudness; 0 for at most 0.5 dB."""
     loudness = integrated_loudness(track)
     short = 0.0 if loudness is None else wanted_lufs - loudness
     return short if short > UNHEARD_DB else 0.0
 
 
 def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:
-    """One gain for the whole take: lines keep their balance, peaks stay below -1 dBFS."""
+    """Apply one gain to the whole take, so that it reaches the wanted loudness.
+
+    Utterances keep their balance. Peaks stay at or below -1 dBFS, so a take may end quieter.
+    A silent take is returned unchanged.
+    """
     loudness = integrated_loudness(track)
     if loudness is None:
         return track

@@ -1,4 +1,4 @@
-"""A script as clips of the video that is dubbed."""
+"""Turn the script of a dub into clips of the video."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from redub.pipeline.work.footage_changes import with_version
 
 
 def check_line_numbers(direction: Direction, clips: Sequence[Clip]) -> None:
+    """Refuse controls of a script line that does not exist.
+
+    Raises:
+        UsageError: with the nearest line number.
+    """
     known = [str(line_number(clip)) for clip in clips]
     for line in direction.single:
         if str(line) not in known:
@@ -34,9 +39,19 @@ def script_clips(
     *,
     cast: Sequence[str],
 ) -> list[Clip]:
-    """The script's lines as clips of the video; lines that cannot be used become faults."""
+    """Cut a clip of the video for every script line.
+
+    A line that cannot be used becomes a fault of the summary.
+
+    Args:
+        cast: names that may stand before a colon as a speaker.
+
+    Raises:
+        ClipError: E-IN-NOVIDEO, the file has no video stream.
+        ConfigError: E-IN-MISSING, the script does not exist.
+    """
     if not info.has_video:
-        raise ClipError(f"{video.name} has no picture to dub", code="E-IN-NOVIDEO")
+        raise ClipError(f"{video.name} has no video stream to dub", code="E-IN-NOVIDEO")
     if not script.is_file():
         raise ConfigError(f"the script {script} does not exist", code="E-IN-MISSING")
     fitted = read_subtitles(

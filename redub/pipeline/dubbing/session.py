@@ -1,23 +1,24 @@
-"""Dub one video: words from a script, voice from the library, picture untouched.
+"""Dub one video: words from a script, voice from the library, video stream unchanged.
 
-Reads the video, the script, a trained run and the index. Writes one mp4: every line fills its
-slot to the sample, the sound between lines is silence, the picture is copied bit for bit. Beside it
-``<name>.take.json`` says how every line was made: its slot, voice, director's notes and hits.
+Reads the video, the script, a trained run and the index. Writes one mp4: every utterance fills its
+slot to the sample, the sound between utterances is silence, the video packets are copied bit for
+bit. Writes ``<name>.take.json`` next to the mp4: slot, voice, director's notes and retrieved clips
+of every utterance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
-from redub.core.types import Value
+from redub.core.types import Clip, Value, Waveform
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
+from redub.footage.probe import SourceInfo
 from redub.footage.remux import write_dubbed
 from redub.model.registry import reads_context
 from redub.pipeline.dubbing.direction import Direction, check_feeling
@@ -40,12 +41,14 @@ from redub.pipeline.work.executor import Scheduler, done
 from redub.pipeline.work.extraction import Toolbox
 from redub.pipeline.work.query import check_notes
 from redub.pipeline.work.speaking import check_features, open_dubber
-from redub.training.synthesis import reads_emotion, synthesise
-
-if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
-    from redub.pipeline.dubbing.direction import Direction
-    from redub.pipeline.dubbing.take import DubSummary
-    from redub.pipeline.dubbing.voices import ContextChoice
+from redub.training.data.lines import DubbingLine
+from redub.training.synthesis import (
+    SpokenLine,
+    TrainedDubber,
+    VoiceControl,
+    reads_emotion,
+    synthesise,
+)
 
 
 def dub(
@@ -63,17 +66,19 @@ def dub(
     """Dub a video.
 
     Args:
-        context: what a system that hears the lines before and after is given of their sound: the
-            video's own (``original``), or the new sound of the line before (``dubbed``; the line
-            after is unspoken then). Their words and pictures it sees either way.
-        direction: what is asked of all lines or of some: notes on the hits, how to sound, whose
-            voice.
-        voice: speaker or clip id of the library; without it, each line's own speaker tag, and
-            the library's most recorded voice where the tag is unknown.
+        context: which sound of the adjacent utterances a context system gets: the video's
+            original sound (``original``), or the new sound of the previous utterance (``dubbed``;
+            the following utterance then has no sound). Their words and video frames it always
+            gets.
+        direction: controls of all utterances or of single ones: notes on retrieval, pitch, energy,
+            rate, emotion, voice.
+        voice: speaker or clip id of the library. Without it, each utterance keeps the speaker that
+            the script names; a speaker whom the library does not have gets the library's most
+            recorded voice.
 
     Raises:
-        UsageError: notes on a clip, film, emotion or line that is not there, or a context that
-            the run has no use for.
+        UsageError: a note names an unknown clip, film, emotion or script line, or ``context`` is
+            ``dubbed`` and the run's system reads no context.
         ConfigError: no run, no index, or a script without one usable line.
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
@@ -81,27 +86,12 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
-    hears = reads_context(dubber.system)
-    if context != ORIGINAL and not hears:
-        raise UsageError(
-            f"'{run}' is a {dubber.system}, which does not hear the lines around a line; leave out "
-            "--context"
-        )
+    with_context = reads_context(dubber.system)
+    _check_context(dubber, run, context)
     maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
     direction = direction or Direction()
-    if any(asked.feeling for asked in direction.all()) and not reads_emotion(dubber.model):
-        raise UsageError(
-            f"'{run}' is a {dubber.system} that reads no emotion vectors, so no emotion can be "
-            "asked of it; dub with a run of authentic_dubber that has its graphs",
-            code="E-MODEL-EMOTION",
-        )
-    for asked in direction.all():
-        check_notes(maker.index, asked.notes)
-        if asked.feeling is not None:
-            check_feeling(maker.index, asked.feeling)
-        if asked.voice is not None:
-            maker.named_voice(asked.voice)
+    _check_direction(maker, dubber, run, direction)
     summary = DubSummary(str(output), "")
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
@@ -112,43 +102,105 @@ def dub(
         tools = Toolbox(project, root=video.parent)
         lines = dubbing_lines(maker, tools, clips, voice, direction, found, seen, summary, progress)
         if not lines:
-            reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
-            raise ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
+            raise _nothing_to_speak(script, summary)
         controls = [direction.on(line_number(clip)).control for clip, _ in lines]
-        if not hears:
-            spoken = synthesise(dubber, [line for _, line in lines], controls)
-        elif context == ORIGINAL:
-            in_scene = [in_scene(line, clip, clips, seen) for clip, line in lines]
-            spoken = synthesise(dubber, in_scene, controls)
-        else:
+        if with_context and context != ORIGINAL:
             spoken = in_order(dubber, maker, tools, clips, lines, controls, seen)
-        track = mixed_track(project, info, [clip for clip, _ in lines], spoken)
-        original = original_loudness(project, decoder, video, info, [c for c, _ in lines])
-    summary.original_lufs = original
-    wanted = FALLBACK_LOUDNESS if original is None else original
-    wanted += asked_louder_db([clip for clip, _ in lines], controls)
-    track = at_loudness(track, wanted)
-    summary.loudness_lufs = integrated_loudness(track)
-    if short := missing_db(track, wanted):
-        summary.notes.append(
-            f"the take is {short:.1f} dB quieter than asked, all lines alike: its peaks are at "
-            "-1 dBFS already"
-        )
-    fps = project.config.video.fps
-    summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
-    summary.dubbed = len(lines)
-    summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
+        else:
+            inputs = [line for _, line in lines]
+            if with_context:
+                inputs = [in_scene(line, clip, clips, seen) for clip, line in lines]
+            spoken = synthesise(dubber, inputs, controls)
+        track = _track(project, decoder, video, info, lines, spoken, controls, summary)
+    _sum_up(project, lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
     take = output.with_suffix(".take.json")
     summary.take = str(take)
     record = take_record(maker, run, voice, direction, lines, found)
-    commit_json(take, {**record, "context": context} if hears else record)
+    commit_json(take, {**record, "context": context} if with_context else record)
     return summary
+
+
+def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:
+    reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
+    return ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
+
+
+def _check_context(dubber: TrainedDubber, run: str, context: ContextChoice) -> None:
+    """Refuse a choice of context for a system that reads none.
+
+    Raises:
+        UsageError: see :func:`dub`.
+    """
+    if context != ORIGINAL and not reads_context(dubber.system):
+        raise UsageError(
+            f"'{run}' is a {dubber.system}, which does not read adjacent utterances; leave out "
+            "--context"
+        )
+
+
+def _sum_up(
+    project: Project, lines: Sequence[tuple[Clip, DubbingLine]], summary: DubSummary
+) -> None:
+    """Note slots, count and voices of the spoken utterances in the summary."""
+    fps = project.config.video.fps
+    summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
+    summary.dubbed = len(lines)
+    summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
+
+
+def _check_direction(
+    maker: LineMaker, dubber: TrainedDubber, run: str, direction: Direction
+) -> None:
+    """Refuse a control that this run or this library cannot follow, before any work.
+
+    Raises:
+        UsageError: see :func:`dub`.
+    """
+    if any(asked.feeling for asked in direction.all()) and not reads_emotion(dubber.model):
+        raise UsageError(
+            f"'{run}' is a {dubber.system} that reads no emotion vectors, so its emotion cannot be "
+            "controlled; dub with a run of authentic_dubber that has its graphs",
+            code="E-MODEL-EMOTION",
+        )
+    for asked in direction.all():
+        check_notes(maker.index, asked.notes)
+        if asked.feeling is not None:
+            check_feeling(maker.index, asked.feeling)
+        if asked.voice is not None:
+            maker.named_voice(asked.voice)
+
+
+def _track(
+    project: Project,
+    decoder: DecoderChild,
+    video: Path,
+    info: SourceInfo,
+    lines: Sequence[tuple[Clip, DubbingLine]],
+    spoken: Sequence[SpokenLine],
+    controls: Sequence[VoiceControl],
+    summary: DubSummary,
+) -> Waveform:
+    """The sound track at the loudness of the original; notes the loudness in the summary."""
+    clips = [clip for clip, _ in lines]
+    track = mixed_track(project, info, clips, spoken)
+    summary.original_lufs = original_loudness(project, decoder, video, info, clips)
+    original = summary.original_lufs
+    wanted = FALLBACK_LOUDNESS if original is None else original
+    wanted += asked_louder_db(clips, controls)
+    track = at_loudness(track, wanted)
+    summary.loudness_lufs = integrated_loudness(track)
+    if short := missing_db(track, wanted):
+        summary.notes.append(
+            f"the take is {short:.1f} dB quieter than requested, all lines equally: its peaks are "
+            "at -1 dBFS already"
+        )
+    return track
 
 
 @dataclass(frozen=True, slots=True)
 class DubOrder:
-    """One video to dub in a worker, beside others; each line in its own speaker's voice."""
+    """One video to dub in a worker; each utterance keeps the speaker that the script names."""
 
     project: Project
     video: Path
@@ -158,7 +210,7 @@ class DubOrder:
 
 
 def dub_order(order: DubOrder) -> DubSummary:
-    """Dub one video; for a worker."""
+    """Dub one video; runs in a worker."""
     return dub(
         order.project, video=order.video, script=order.script, output=order.output, run=order.run
     )
@@ -172,8 +224,10 @@ def run_dub_beside(
     scheduler: Scheduler,
     progress: Progress,
 ) -> list[DubSummary]:
-    """Dub several videos (video → output), each with the script beside it, worker by worker."""
+    """Dub several videos (video → output), one per worker.
 
+    The script of a video is the file of the same name that ends in ``.srt``.
+    """
     orders = [
         DubOrder(project, video, video.with_suffix(".srt"), output, run)
         for video, output in videos.items()
@@ -198,8 +252,7 @@ def run_dub(
     context: ContextChoice,
     progress: Progress,
 ) -> DubSummary:
-    """Dub one video; reads the store and writes the output and the record beside it."""
-
+    """Dub one video; reads the store, writes the output and its take record."""
     with stoppable("dub"):
         return dub(
             project,

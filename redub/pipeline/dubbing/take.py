@@ -1,4 +1,4 @@
-"""What a dub says of itself: its summary, its faults, and the record beside the output."""
+"""Results of a dub: the summary, the faults, and the take record ``<name>.take.json``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from redub.pipeline.store.packs.lines import LineMaker
 from redub.training.data.lines import DubbingLine
 
 Neighbours = dict[str, list[tuple[str, float]]]
-"""Modality to (library clip, score), best first."""
+"""Modality to (clip id in the library, score), best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineFault:
-    """One script line that was not spoken."""
+    """One script line that was not spoken, with an error code and a sentence."""
 
     line: int
     code: str
@@ -26,7 +26,7 @@ class LineFault:
 
 @dataclass(slots=True)
 class DubSummary:
-    """What was spoken; ``slots`` are (start, end) in seconds of every dubbed line."""
+    """What was spoken; ``slots`` are (start, end) of every dubbed utterance, in seconds."""
 
     output: str
     voice: str
@@ -47,6 +47,7 @@ def take_record(
     lines: Sequence[tuple[Clip, DubbingLine]],
     found: Mapping[str, Neighbours],
 ) -> dict[str, Any]:
+    """The take record as JSON values: slot, voice, controls and retrieved clips per utterance."""
     fps = maker.project.config.video.fps
     return {
         "schema": "redub.take/1",
@@ -72,5 +73,5 @@ def take_record(
 
 
 def line_number(clip: Clip) -> int:
-    """The line of the script that a clip was cut for."""
+    """The number of the script line that a clip was cut for, from 1."""
     return int(clip.clip_id.rpartition("-")[2])

@@ -1,4 +1,4 @@
-"""The lines of a script as the model reads them: features, voice, neighbours, context."""
+"""Model inputs of a script: features, voice, retrieved clips and context of every utterance."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ def dubbing_lines(
     summary: DubSummary,
     progress: Callable[[int, int], None],
 ) -> list[tuple[Clip, DubbingLine]]:
-    """Extract what a line needs, retrieve for it, and join it with its voice.
+    """Extract features, retrieve clips and choose the voice, for every clip of the script.
 
-    ``found`` is filled with each line's hits and ``seen`` with its features, by clip id.
+    Fills ``found`` with the retrieved clips and ``seen`` with the features, both by clip id. A
+    clip that cannot be read becomes a fault of ``summary``.
     """
     named = None if voice is None else maker.named_voice(voice)
     lines = []
@@ -89,7 +90,7 @@ def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
 
 
 def _features(maker: LineMaker, tools: Toolbox, clip: Clip) -> Mapping[str, Value]:
-    """What the run reads of a line, and of its neighbours, from the video."""
+    """Compute from the video the features that the run reads of an utterance and as context."""
     features = feature_of(maker.project.config.index)
     needed = ["phonemes", "lips", *(features[m] for m in MODALITIES)]
     needed += [name for name in (EXPRESSION,) if name in maker.values]
@@ -141,7 +142,7 @@ def in_scene(
     clips: Sequence[Clip],
     seen: Mapping[str, Mapping[str, Value]],
 ) -> DubbingLine:
-    """The line with what is known of the script's lines before and after it."""
+    """Add the features of the adjacent script lines as context."""
     by_position = {other.position: other.clip_id for other in clips}
     context = {}
     for side, step in zip(SIDES, (-1, 1), strict=True):
@@ -160,7 +161,7 @@ def in_order(
     controls: Sequence[VoiceControl],
     seen: Mapping[str, Mapping[str, Value]],
 ) -> list[SpokenLine]:
-    """Speak one line after another; each hears the new sound of the line before."""
+    """Speak the utterances in order; each gets the new sound of the previous one as context."""
     silent = {
         clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
         for clip_id, values in seen.items()
@@ -169,31 +170,35 @@ def in_order(
     vocoder, spoken = make_vocoder(tools.project), []
     for (clip, line), control in zip(lines, controls, strict=True):
         [said] = synthesise(dubber, [in_scene(line, clip, clips, silent)], [control])
-        sound = _heard_as(tools, clip, names, vocoder.vocode(said.mel), silent[clip.clip_id])
+        sound = _sound_features(tools, clip, names, vocoder.vocode(said.mel), silent[clip.clip_id])
         silent[clip.clip_id].update(sound)
         spoken.append(said)
     return spoken
 
 
-def _heard_as(
+def _sound_features(
     tools: Toolbox,
     clip: Clip,
     names: Sequence[str],
     waveform: Waveform,
     values: Mapping[str, Value],
 ) -> dict[str, Value]:
-    """The features of a new sound, those that are named, in an order where reads come first."""
-    known, heard = dict(values), {}
+    """Compute the named features of a new waveform.
+
+    ``names`` must have a feature after those that it reads. A feature that cannot be computed is
+    left out.
+    """
+    known, made = dict(values), {}
     for name in names:
         extractor = tools.extractor(name)
         reads = {read: known[read] for read in extractor.reads if read in known}
         try:
-            known[name] = heard[name] = extractor.extract(
+            known[name] = made[name] = extractor.extract(
                 ClipMedia(clip=clip, frames=None, waveform=waveform, features=reads)
             )
         except (ClipError, FeatureAbsent, KeyError):
-            continue  # what is not heard is told as missing
-    return heard
+            continue  # the context has no value of this feature
+    return made
 
 
 def _neighbours(

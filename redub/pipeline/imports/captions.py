@@ -1,4 +1,4 @@
-"""Captions that were written elsewhere enter a project, see :mod:`redub.pipeline.imports.lines`.
+"""Import captions that another program wrote; see :mod:`redub.pipeline.imports.lines`.
 
 Reads a JSON-lines file. Writes ``imports/captions.jsonl`` and the entry ``captions``.
 """
@@ -12,7 +12,7 @@ from redub.pipeline.imports.lines import ImportSummary, import_lines
 
 
 def import_captions(project_root: Path, file: Path) -> ImportSummary:
-    """Take scene and face captions; the caller holds the project lock.
+    """Import scene and face captions; the caller holds the project lock.
 
     Raises:
         ConfigError: E-CFG-TABLE; nothing was changed.

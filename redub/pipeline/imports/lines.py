@@ -1,7 +1,7 @@
-"""Texts made elsewhere enter a project: checked, copied into it, pinned in its ledger.
+"""Import texts that another program wrote: check them, copy them, record them in the ledger.
 
-Reads a file of JSON lines. Writes ``imports/KIND.jsonl`` and the entry ``KIND`` of ``models.lock``;
-the features are then made by the maker ``import``.
+Reads a JSON-lines file. Writes ``imports/KIND.jsonl`` and the entry ``KIND`` of ``models.lock``.
+The backend ``import`` then serves the features from that file.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ NO_FILES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSummary:
-    """What was taken in.
+    """What an import did.
 
-    ``rows``: clips in the file; ``texts``: by column, how many of them have one. ``clips``: live
-    clips that such a text is for; ``without``: those that no row is about; ``strange``: ids in the
-    file that no live clip has, in the file's order.
+    ``rows``: clips in the file. ``texts``: by column, how many of these clips have a text.
+    ``clips``: live clips that can have such a text. ``without``: those of ``clips`` that the file
+    does not have. ``strange``: clip ids of the file that no live clip has, in file order.
     """
 
     path: Path
@@ -56,14 +56,14 @@ def import_lines(
     *,
     is_for: Callable[[Clip], bool] = lambda clip: True,
 ) -> ImportSummary:
-    """Take a file into a project; an earlier one of its kind is replaced.
+    """Import a file into a project; it replaces an earlier file of the same kind.
 
-    The caller holds the project lock. Rows about clips that are not there (yet) are kept, unless
-    that is all of them.
+    The caller holds the project lock. Rows of clips that the project does not have (yet) are kept,
+    but the file must have at least one clip of the project.
 
     Raises:
-        ConfigError: E-CFG-TABLE, the file cannot be read, is empty or has faulty lines (they are
-            named), or is about none of the project's clips; nothing was changed.
+        ConfigError: E-CFG-TABLE, the file cannot be read, is empty, has faulty lines (the message
+            quotes them), or has no clip of the project; nothing was changed.
     """
     rows = _rows(file, form)
     project = open_project(project_root)
@@ -71,8 +71,8 @@ def import_lines(
     live = {clip.clip_id for clip in clips}
     if live and live.isdisjoint(rows):
         raise _refused(
-            f"{file} is about none of the project's {len(live)} clips; its first clip_id is "
-            f"{quoted(next(iter(rows)))}, the project's '{clips[0].clip_id}'"
+            f"{file} has none of the project's {len(live)} clips; its first clip_id is "
+            f"{quoted(next(iter(rows)))}, the project's first is '{clips[0].clip_id}'"
         )
     target = project.root / FOLDER / f"{form.kind}.jsonl"
     commit_bytes(target, canonical_lines(rows, form))
@@ -114,13 +114,13 @@ def _rows(file: Path, form: LineForm) -> dict[str, Texts]:
 def _content(file: Path) -> bytes:
     try:
         kind = stat.S_IFMT(file.stat().st_mode)
-        if kind != stat.S_IFREG:  # a pipe would be waited for, /dev/zero never ends
+        if kind != stat.S_IFREG:  # reading a pipe may block; /dev/zero never ends
             raise _refused(
                 f"{file} is {NO_FILES.get(kind, 'no file')}; wanted a regular file of JSON lines"
             )
         return file.read_bytes()
     except FileNotFoundError as error:
-        raise _refused(f"{file} is not there; wanted a file of JSON lines") from error
+        raise _refused(f"{file} does not exist; wanted a file of JSON lines") from error
     except OSError as error:
         raise _refused(f"{file} cannot be read: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""Reactions made elsewhere enter a project, see :mod:`redub.pipeline.imports.lines`.
+"""Import reactions that another program wrote; see :mod:`redub.pipeline.imports.lines`.
 
 Reads a file of JSON lines. Writes ``imports/reactions.jsonl`` and the entry ``reactions``.
 """
@@ -12,7 +12,7 @@ from redub.pipeline.imports.lines import ImportSummary, import_lines
 
 
 def import_reactions(project_root: Path, file: Path) -> ImportSummary:
-    """Take reactions; the caller holds the project lock. They are for clips with words.
+    """Import reactions of clips that have words; the caller holds the project lock.
 
     Raises:
         ConfigError: E-CFG-TABLE; nothing was changed.

@@ -1,8 +1,8 @@
-"""Somebody else's dubber as a run: a recorded public checkpoint that speaks with this project.
+"""Import a published dubbing checkpoint as a run of this project.
 
-Reads an entry of ``models.lock`` whose kind is a system; nothing in it is executed, every tensor
-must be there and fit. Writes ``runs/<name>/`` with one checkpoint, of step 0, and a card that names
-the file and its terms.
+Reads an entry of ``models.lock`` whose kind is a system. Nothing in the file is executed; every
+tensor must be present and have the right shape. Writes ``runs/<name>/`` with one checkpoint, of
+step 0, and a card that names the file and its terms.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None
     if differing:
         raise folder.refused(
             f"the checkpoint published for {corpus} speaks another mel: {'; '.join(differing)}; "
-            "set [audio], or say --own-mel if it was trained on this project's",
+            "set [audio], or use --own-mel if it was trained on this project's mels",
             code="E-MODEL-AUDIO",
         )
 
@@ -58,17 +58,17 @@ def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False)
     """Make a run of a recorded checkpoint.
 
     Args:
-        own_mel: the checkpoint was trained on this project's mel, whatever was published. No file
-            of that layout tells its mel.
+        own_mel: the checkpoint was trained with this project's mel settings, not with the
+            published ones. No file of that layout states its mel settings.
 
     Raises:
-        ConfigError: there is a run of that name.
-        ModelRefusedError: see :func:`load_hpm`; E-MODEL-AUDIO, this project's mel is not that of
-            the published checkpoint of this layout.
+        ConfigError: a run of that name exists.
+        ModelRefusedError: see :func:`redub.pipeline.work.published_runs.hpm_of`; E-MODEL-AUDIO,
+            the project's mel settings differ from those of the published checkpoint.
     """
     folder = run_folder(project, run)
     if folder.exists():
-        raise ConfigError(f"there is a run '{run}' already; choose another name")
+        raise ConfigError(f"run '{run}' exists already; choose another name")
     weights, model = hpm_of(project, entry)
     if not own_mel:
         _check_mel(model, project.config.audio, weights)

@@ -1,6 +1,7 @@
-"""What this installation can do: versions, tools, decoders, and every registry by name.
+"""`redub doctor`: what this installation can do.
 
-Every registry line is really imported, so a line that does not resolve shows up here.
+Reports versions, tools, decoders, the GPU and every registry. Each registry line is imported, so a
+line that does not resolve is reported.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ UNWANTED = ("torchvision", "torchaudio", "timm")
 
 @dataclass(slots=True)
 class Examination:
+    """Findings: section → name → text, and ``problems`` as sentences."""
+
     sections: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def examine() -> Examination:
-    """Look at everything once; problems are sentences, an empty list is a healthy machine."""
+    """Examine the installation; without ``problems`` everything works."""
     report = Examination()
     report.sections["redub"] = {
         "redub": __version__,
@@ -61,7 +64,7 @@ def examine() -> Examination:
 
 
 def declared_packages() -> dict[str, list[str]]:
-    """Packages that the installed redub declares, by extra; those of the core under ``""``."""
+    """Packages that the installed redub declares, by extra; ``""`` has those of the core."""
     packages: dict[str, list[str]] = {"": []}
     for requirement in importlib.metadata.requires("redub") or []:
         extra = re.search(r"extra == [\"']([\w-]+)", requirement)

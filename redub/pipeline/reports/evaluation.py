@@ -1,8 +1,8 @@
-"""Draw the report of the last evaluation: one self-contained page.
+"""The report of the last evaluation: one self-contained page.
 
 Reads the evaluation, the runs' samples and metrics, cached features, the neighbours, the
-quarantine, and the test lines' pictures (cut out of the footage through the decoder child).
-Writes one HTML file.
+quarantine, and the video frames of the shown utterances (decoded in the decoder child). Writes one
+HTML file.
 """
 
 from __future__ import annotations
@@ -59,21 +59,22 @@ HIGHER = ("emo_acc", "emo_acc_all", "macro_f1", "f0_correlation")
 
 
 EXPLAINED = {
-    "emo_acc": "share of lines in which a recogniser trained on the recorded training lines hears "
-    "the line's emotion; Wilson interval",
-    "emo_acc_all": "the same by a judge that hears spectral statistics too, which tell a smooth "
-    "mel from a recording before they tell an emotion (docs/decisions/0005)",
-    "macro_f1": "mean F1 over the emotions, so that rare ones count as much as common ones",
+    "emo_acc": "share of lines whose labelled emotion is recognised, by a recogniser of prosody "
+    "that was trained on the recorded training lines; Wilson interval",
+    "emo_acc_all": "the same with a recogniser that also reads spectral statistics, which separate "
+    "a smooth mel from a recording more than they separate emotions (docs/decisions/0005)",
+    "macro_f1": "mean F1 over the emotions, so that rare emotions count as much as common ones",
     "mcd_dtw": "mel-cepstral distortion along the best alignment, of the sound",
     "mcd_dtw_mel": "the same, of the mel before the vocoder",
-    "gpe": "pitch off by more than 20 %, of the frames voiced in both",
-    "ffe": "frames with a wrong voicing decision or a gross pitch error",
+    "gpe": "share of frames with a pitch error above 20 %, of the frames voiced in both",
+    "ffe": "share of frames with a wrong voicing decision or a gross pitch error",
     "f0_correlation": "Pearson r of F0 over frames voiced in both",
-    "slot_error_ms": "how far the line's length is from its slot; 0 by construction, since the "
-    "length comes from the picture: read the phoneme column for timing",
+    "slot_error_ms": "difference between the line's length and its slot; 0 by construction, since "
+    "the length comes from the video: read the phoneme column for timing",
     "phoneme_error_ms": "mean duration error per phoneme against the alignment of the recording",
-    "wer": "small offline recogniser with this corpus's vocabulary: compare systems, nothing else",
-    "lip_offset": "distance of the best lip-audio offset from zero, in pictures (never LSE)",
+    "wer": "word error rate of a small offline recogniser with this corpus's vocabulary; use it "
+    "only to compare systems",
+    "lip_offset": "distance of the best lip-audio offset from zero, in video frames (not LSE)",
 }
 
 
@@ -89,7 +90,7 @@ def write_report(project: Project, output: Path) -> Path:
 
 
 def report_data(project: Project, evaluation: dict[str, Any]) -> ReportData:
-    """Everything the page shows, gathered from the store."""
+    """Collect everything that the page shows from the store."""
     store = Store(project)
     runs: list[str] = evaluation["runs"]
     return ReportData(
@@ -98,7 +99,7 @@ def report_data(project: Project, evaluation: dict[str, Any]) -> ReportData:
         created=time.strftime("%Y-%m-%d %H:%M"),
         summary=(
             f"{len({x['clip_id'] for x in evaluation['lines']})} held-out lines of split "
-            f"'{evaluation['split']}', spoken from words, picture and retrieved footage."
+            f"'{evaluation['split']}', spoken from words, video and retrieved footage."
         ),
         cards=_cards(evaluation),
         results=_results(evaluation),
@@ -149,17 +150,17 @@ def _measure(value: Sequence[float | None] | None) -> Measure:
 
 CARDS = (
     ("wer", "Words not understood (WER)", ("no word understood", 1.0)),
-    ("emo_acc", "Emotion heard as meant (EMO-ACC)", ("always the commonest emotion", None)),
+    ("emo_acc", "Emotion recognised (EMO-ACC)", ("always the commonest emotion", None)),
     ("mcd_dtw_mel", "Distance of the mel (MCD-DTW)", None),
     ("gpe", "Pitch off by over 20 % (GPE)", None),
     ("phoneme_error_ms", "Phonemes too long or too short", None),
 )
-"""Metric, title, and the answer that needs no system: its name and figure (None: the majority's).
-Where there is none, the training-mean mel stands for it."""
+"""Metric, title, and the trivial answer: its name and figure (None: that of the majority class).
+Metrics without a trivial answer are compared with the training-mean mel."""
 
 
 def _cards(evaluation: dict[str, Any]) -> tuple[Card, ...]:
-    """What the first run reached, beside the recording, the other runs and a trivial answer."""
+    """The main figures of the first run, with those of the recording, other runs and baselines."""
     runs: list[str] = evaluation["runs"]
     values = {system["system"]: system["values"] for system in evaluation["systems"]}
     cards = []
@@ -191,7 +192,10 @@ def _cards(evaluation: dict[str, Any]) -> tuple[Card, ...]:
 
 
 def _standing(own: Measure, rivals: dict[str, float], *, higher: bool) -> tuple[Standing, str]:
-    """Better than all rivals, worse than one, or not told apart, by the run's own interval."""
+    """Better than all rivals, worse than some, or no clear difference, by the run's interval.
+
+    A rival is clearly better or worse where its figure lies outside the run's 95 % interval.
+    """
     sign = 1.0 if higher else -1.0
     assert own.value is not None
     ends = [own.value if end is None else end for end in (own.low, own.high)]
@@ -201,7 +205,7 @@ def _standing(own: Measure, rivals: dict[str, float], *, higher: bool) -> tuple[
     if worse:
         return "worse", f"worse than {' and '.join(worse)}"
     if open_:
-        return "open", f"not told apart from {' and '.join(open_)}"
+        return "open", f"no clear difference from {' and '.join(open_)}"
     return ("better", f"better than {' and '.join(rivals)}") if rivals else ("open", "")
 
 
@@ -220,7 +224,7 @@ def _interval(own: Measure, metric: str) -> str:
 
 
 def _differences(evaluation: dict[str, Any]) -> Table | None:
-    """The paired comparisons, each on the same lines."""
+    """The paired comparisons, each over the same utterances."""
     rows = []
     for name, (value, low, high) in evaluation["comparisons"].items():
         is_share = name.startswith(("EMO-ACC", "GPE", "FFE"))
@@ -234,7 +238,7 @@ def _differences(evaluation: dict[str, Any]) -> Table | None:
         title="Differences, line by line",
         columns=("what", "difference", "95 % interval"),
         rows=tuple(rows),
-        note="An interval on one side of 0 tells the two apart on these lines.",
+        note="The difference is clear on these lines where its interval does not contain 0.",
     )
 
 
@@ -265,22 +269,22 @@ def _results(evaluation: dict[str, Any]) -> MetricTable:
 def _emotion(evaluation: dict[str, Any]) -> EmotionTable | None:
     rows, confusions = [], []
     for system in evaluation["systems"]:
-        heard = system["emotion"]
-        if heard is None:
+        emotion = system["emotion"]
+        if emotion is None:
             continue
-        accuracy = Measure(heard["accuracy"], heard["accuracy_low"], heard["accuracy_high"])
+        accuracy = Measure(emotion["accuracy"], emotion["accuracy_low"], emotion["accuracy_high"])
         rows.append(
             EmotionRow(
                 system=system["system"],
                 role=_role(system["system"]),
                 accuracy=accuracy,
-                macro_f1=Measure(heard["macro_f1"]),
-                count=heard["count"],
+                macro_f1=Measure(emotion["macro_f1"]),
+                count=emotion["count"],
             )
         )
-        counts = tuple(tuple(row) for row in heard["confusion"])
+        counts = tuple(tuple(row) for row in emotion["confusion"])
         confusions.append(
-            Confusion(system=system["system"], classes=tuple(heard["classes"]), counts=counts)
+            Confusion(system=system["system"], classes=tuple(emotion["classes"]), counts=counts)
         )
     if not rows:
         return None
@@ -339,7 +343,10 @@ def _footage(store: Store) -> tuple[Table, ...]:
 
 
 def run_report(project: Project, output: Path | None) -> Path:
-    """Write the page of the last evaluation."""
+    """Write the page of the last evaluation under the project lock.
 
+    Args:
+        output: None for ``report.html`` in the project folder.
+    """
     with writing(project, "report"):
         return write_report(project, output or project.root / "report.html")

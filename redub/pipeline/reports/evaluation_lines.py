@@ -1,4 +1,4 @@
-"""Single lines on the page of an evaluation: what each system made of them, and its references."""
+"""Utterances on the page of an evaluation: the takes of each system and the retrieved clips."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ LINES_SHOWN, STEPS_SHOWN = 24, 4
 
 
 def stored_sound(project: Project, stored: Value) -> Sound:
+    """A ``waveform`` feature value, (S, 1) int16, as sound for a page."""
     samples = np.asarray(stored)[:, 0].astype(np.float32) / 32768.0
     return Sound(waveform=Waveform(samples, project.config.audio.sample_rate_hz))
 
@@ -39,7 +40,7 @@ def stored_sound(project: Project, stored: Value) -> Sound:
 
 
 def shown_lines(project: Project, store: Store, evaluation: dict[str, Any]) -> tuple[Line, ...]:
-    """The first lines of every scene, in turn, up to LINES_SHOWN."""
+    """The first utterances of every scene, at most LINES_SHOWN in all."""
     measured = {(x["clip_id"], x["system"]): x for x in evaluation["lines"]}
     ids = list(dict.fromkeys(x["clip_id"] for x in evaluation["lines"]))
     clips = {clip.clip_id: clip for clip in store.clips()}
@@ -66,7 +67,7 @@ def _spread(clips: Sequence[Clip]) -> list[Clip]:
 
 
 class _Gatherer:
-    """Collects what the shown lines need, each feature read once."""
+    """Collects what the shown utterances need; each feature is read once."""
 
     def __init__(
         self, project: Project, store: Store, chosen: Sequence[Clip], clips: dict[str, Clip]
@@ -89,6 +90,7 @@ class _Gatherer:
         measured: dict[tuple[str, str], dict[str, Any]],
         samples: dict[str, dict[str, Sample]],
     ) -> tuple[Take, ...]:
+        """The recording, its vocoder resynthesis, and the take of every run, with figures."""
         mel = np.asarray(self.values["mel"][clip.clip_id])
         durations = self.values["durations"].get(clip.clip_id)
         truth = Take(
@@ -119,6 +121,7 @@ class _Gatherer:
         return (truth, vocoded, *made)
 
     def recorded(self, clip_id: str) -> Sound | None:
+        """The recorded sound of a clip; None where it has no waveform."""
         if clip_id not in self._sounds:
             stored = self.values["waveform"].get(clip_id)
             if stored is None:
@@ -127,6 +130,7 @@ class _Gatherer:
         return self._sounds[clip_id]
 
     def line(self, clip: Clip, takes: tuple[Take, ...], dubbed: Waveform) -> Line:
+        """One utterance of the page; its video plays with the sound ``dubbed``."""
         fps = self.project.config.video.fps
         return Line(
             clip_id=clip.clip_id,
@@ -143,7 +147,7 @@ class _Gatherer:
         )
 
     def _picture(self, clip: Clip, sound: Waveform) -> Picture | None:
-        """The line's own picture with a take's sound; None where it cannot be read."""
+        """The clip's video with a take's sound; None where the video cannot be read."""
         if not clip.has_video:
             return None
         try:
@@ -212,5 +216,5 @@ def _heard(
         if row[name] is not None and math.isfinite(row[name])
     ]
     if row["heard_emotion"]:
-        figures.append(("heard", row["heard_emotion"]))
+        figures.append(("emotion", row["heard_emotion"]))
     return {"transcript": row["transcript"], "figures": tuple(figures)}

@@ -1,6 +1,6 @@
-"""How the extractors of a project cut a face out of a frame, for the contact sheet.
+"""Face crops as the extractors of a project cut them, for the contact sheet.
 
-Letters: V video frames, H and W picture height and width.
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from redub.features.face.crops import WHOLE_FACE, grey_crops
 from redub.pipeline.store.keys import FeatureKeys
 
 View = Callable[[ByteArray, FloatArray, int], ByteArray]
-"""Frames (V, H, W, 3), track (V, 5) and a frame's number to what an extractor got of it."""
+"""Frames (V, H, W, 3), track (V, 5) and a frame number → the crop that an extractor gets."""
 
-SHOWN = ("global_face", "local_face", "face_caption")  # features that look at the whole face
-NETWORK_SIDE = 96  # networks get larger pictures; this is what the sheet shows of them
-BUILTIN_SIDE = 64  # the builtin extractors' own size
+SHOWN = ("global_face", "local_face", "face_caption")  # features of the whole face
+NETWORK_SIDE = 96  # pixels on the sheet; networks get larger crops
+BUILTIN_SIDE = 64  # pixels, the size of the builtin extractors' crops
 
 
 def face_views(keys: FeatureKeys) -> dict[str, View]:
-    """One way to cut a face for each group of features that share it, by the features' names."""
+    """One crop function for each group of features that share it; keys are the feature names."""
     labels: dict[tuple[str, float], list[str]] = defaultdict(list)
     for name in SHOWN:
         margin = getattr(keys.configured(name), "margin", None)

@@ -1,8 +1,9 @@
-"""The contact sheet of faces: one page that shows what face and lip extractors were fed.
+"""The contact sheet of faces: one page with the input of the face and lip extractors.
 
-Reads the clip table, the face features as they are stored, the quarantine, and the shown clips'
-pictures (decoded again through the decoder child). Writes one HTML file.
-Letters: V video frames, H and W picture height and width.
+Reads the clip table, the stored face features, the quarantine, and the video frames of the shown
+clips (decoded again in the decoder child). Writes one HTML file.
+
+Letters: V video frames, H and W frame height and width.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from redub.pipeline.work.extraction import Toolbox
 
 FACE_FEATURES = ("face_track", "face_source", "landmarks", "mouth_crop", "mouth_source")
 MOMENTS = 6  # frames shown of each clip
-LONG_GAP = 25  # frames, one second: a box held for longer is worth a look
+LONG_GAP = 25  # frames, one second: the page points out a box that is held for longer
 MOST_ROWS = 200  # of the quarantine; the page says how many more there are
 
 
@@ -47,11 +48,11 @@ def write_face_sheet(
     """Draw the contact sheet of some clips.
 
     Args:
-        clips: which ones; without it ``count`` clips, evenly spread over the clip table.
+        clips: ids of clips; without them ``count`` clips, evenly spread over the clip table.
 
     Raises:
-        UsageError: an unknown clip, with the nearest known one, or no clip asked for.
-        ConfigError: E-STAGE-EXTRACT, no clip's face was looked for yet.
+        UsageError: an unknown clip, with the nearest known one, or ``count`` below 1.
+        ConfigError: E-STAGE-EXTRACT, no face track was extracted yet.
     """
     page = render_faces(face_sheet(project, clips, count))
     commit_bytes(output, page.encode("utf-8"))
@@ -59,16 +60,18 @@ def write_face_sheet(
 
 
 def face_sheet(project: Project, clips: Sequence[str] | None, count: int) -> FaceSheet:
-    """Everything the page shows, gathered from the store and the footage."""
+    """Collect everything that the page shows from the store and the footage."""
     store = Store(project)
     every = store.clips()
     states = {name: _states(store, name) for name in FACE_FEATURES}
     if not states["face_track"]:
-        raise ConfigError("no face was looked for yet; run `redub extract`", code="E-STAGE-EXTRACT")
+        raise ConfigError(
+            "no face track was extracted yet; run `redub extract`", code="E-STAGE-EXTRACT"
+        )
     chosen = _chosen(every, clips, count)
     held = store.quarantined().filter(
         pl.col("feature").is_in([*FACE_FEATURES, WHOLE_CLIP]),
-        pl.col("code") != "E-FEAT-UPSTREAM",  # the feature above is listed itself
+        pl.col("code") != "E-FEAT-UPSTREAM",  # the feature that failed has its own row
     )
     filmed = [clip for clip in every if clip.has_video]
     return FaceSheet(
@@ -76,7 +79,7 @@ def face_sheet(project: Project, clips: Sequence[str] | None, count: int) -> Fac
         project=project.config.name,
         created=time.strftime("%Y-%m-%d %H:%M"),
         summary=(
-            f"{_how_many(chosen, every, clips)}: the boxes as they are stored, and the pictures "
+            f"{_how_many(chosen, every, clips)}: the face boxes as they are stored, and the crops "
             "that extractors got."
         ),
         clips=_clips(project, store, chosen, states, held),
@@ -88,7 +91,7 @@ def face_sheet(project: Project, clips: Sequence[str] | None, count: int) -> Fac
 
 
 def _states(store: Store, name: str) -> dict[str, str]:
-    """Clip id to why there is no value (empty where there is one), of clips that have a row."""
+    """Clip id → why its row is null, empty where it has a value; only clips with a row."""
     live = store.live_features(name).select("clip_id", "valid", "why_not")
     return {clip_id: "" if valid else why for clip_id, valid, why in live.iter_rows()}
 
@@ -162,7 +165,7 @@ def _clip(
                 moments = _moments(frames, values, views, tools.project.config.video.fps)
         except ClipError as error:
             if str(error) not in {why for _, why in trouble}:
-                trouble.append(("picture", str(error)))
+                trouble.append(("video", str(error)))
     return FaceClip(
         clip_id=clip.clip_id,
         text=clip.text,
@@ -176,7 +179,7 @@ def _clip(
 
 
 def _look(values: Mapping[str, Value], trouble: Sequence[tuple[str, str]]) -> str:
-    """Why a clip is worth a look, in a word; empty where nothing stands out."""
+    """Why the user should check a clip, in a few words; empty where nothing stands out."""
     if trouble:
         return f"no {trouble[0][0].replace('_', ' ')}"
     if "face_track" not in values:
@@ -184,7 +187,7 @@ def _look(values: Mapping[str, Value], trouble: Sequence[tuple[str, str]]) -> st
     track = np.asarray(values["face_track"])
     by = Counter(filter(None, map(detector_of, track[:, 4].tolist())))
     if "user boxes" in by:
-        return ""  # the user has looked
+        return ""  # the user drew these boxes
     gap = longest_gap(track)
     if gap >= LONG_GAP:
         return f"no face found for {gap} frames"
@@ -229,7 +232,7 @@ def _box(row: FloatArray) -> tuple[float, float, float, float]:
 def _counts(
     store: Store, filmed: Sequence[Clip], clips: int, states: Mapping[str, Mapping[str, str]]
 ) -> list[Table]:
-    """How many clips each detector and each way to the mouth served."""
+    """Clips by the detector that found the face, and by the method that placed the mouth."""
     ids = [clip.clip_id for clip in filmed]
     tables = []
     for title, source in (("Face found by", "face_source"), ("Mouth placed by", "mouth_source")):
@@ -240,8 +243,8 @@ def _counts(
         missing = sum(clip_id not in states[source] for clip_id in ids)
         for label, number in (
             ("no value", nulls),
-            ("set aside or not extracted", missing),
-            ("no picture", clips - len(filmed)),
+            ("quarantined or not extracted", missing),
+            ("no video", clips - len(filmed)),
         ):
             if number:
                 rows.append((label, number))
@@ -250,12 +253,12 @@ def _counts(
 
 
 def _first_words(source: str) -> str:
-    """The detector that a ``face_source`` names first; ``mouth_source`` is one word."""
+    """The first detector that a ``face_source`` names; a ``mouth_source`` is one word."""
     return re.split(r" \d", source, maxsplit=1)[0]
 
 
 def _absent(states: Mapping[str, Mapping[str, str]]) -> list[Table]:
-    """Nulls by feature and code, with an example; those passed on from above are left out."""
+    """Nulls by feature and code, with an example; nulls of an upstream feature are left out."""
     tables = []
     for name in ("face_track", "landmarks", "mouth_crop"):
         by_code: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -274,12 +277,12 @@ def _absent(states: Mapping[str, Mapping[str, str]]) -> list[Table]:
 
 
 def _passed_on(why: str) -> bool:
-    """Whether a null only says that a feature above is null."""
+    """Whether a null only repeats the null of a feature that the extractor reads."""
     return why.partition(":")[0] in EXTRACTORS
 
 
 def _never(name: str, state: Mapping[str, str]) -> bool:
-    """Whether nobody makes this feature here (landmarks, in the builtin profile)."""
+    """Whether the project has no extractor of a feature (landmarks in the builtin profile)."""
     return name == "landmarks" and all(state.values())
 
 
@@ -316,7 +319,7 @@ def _notes(
 
 
 def _strangers(store: Store) -> list[str]:
-    """Clip ids of the user's boxes that no clip has: most often a slip of the pen."""
+    """Clip ids of the user's boxes that no clip has, most often typing errors."""
     config: Any = store.keys.configured("face_track")
     if not isinstance(config, FaceTrackConfig) or not config.boxes:
         return []

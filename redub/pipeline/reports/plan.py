@@ -1,6 +1,6 @@
-"""What `redub run` would do and why, without writing anything.
+"""`redub plan`: what `redub run` would compute, and why.
 
-Reads the clip table, the commit logs and the key documents of earlier settings.
+Reads the clip table, the commit logs and the key documents of earlier settings. Writes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from redub.pipeline.work.footage_changes import footage_changes
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """One feature: rows that are fine, rows to compute by reason, held rows, estimated time."""
+    """One feature: rows up to date, to compute (new, changed) and quarantined.
+
+    ``why``: the reasons with their counts. ``estimate_s``: None where the feature was never timed.
+    """
 
     feature: str
     up_to_date: int
@@ -36,7 +39,10 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True)
 class FootagePlan:
-    """What `redub ingest` would find: the feature lines count only clips that were ingested."""
+    """Sources that `redub ingest` would read or drop, and the state of the index.
+
+    The feature lines count only clips that were ingested.
+    """
 
     to_read: list[str]
     gone: list[str]
@@ -83,7 +89,7 @@ def plan_footage(store: Store) -> FootagePlan:
 
 
 def plan(store: Store) -> list[PlanLine]:
-    """One line per feature that can be made, in the order they are computed."""
+    """One line per feature that can be computed, in the order of computation."""
     names = store.keys.usable
     pending = pending_features(store, names)
     lines = []
@@ -108,7 +114,7 @@ def plan(store: Store) -> list[PlanLine]:
 
 
 def _reasons(store: Store, name: str, waiting: list[str]) -> Counter[str]:
-    """Why each waiting row is not there: new, its clip changed, or which setting differs."""
+    """Count the reasons of pending rows: new, clip changed, or which setting differs."""
     if not waiting:
         return Counter()
     same_key = set(_clip_ids(store, name, store.keys.by_name[name].key))

@@ -1,4 +1,4 @@
-"""Several training runs beside each other: settings that differ, losses at equal steps."""
+"""`redub runs compare`: settings that differ between runs, and their losses at equal steps."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from redub.training.losses import Losses
 class Comparison:
     """Several runs side by side; every tuple has one value per run, in the order of ``runs``.
 
-    settings: dotted name → values, only where they differ (None: not set). step: the greatest at
-    which all were measured. losses: name → values at that step; validation figures where all were
-    validated there, else those of the training batch. faults: sentences, the run's name first.
+    ``settings``: dotted name → values, only where they differ (None: not set). ``step``: the last
+    step at which all runs were measured. ``losses``: name → values at that step; validation losses
+    where all runs were validated at a common step, else losses of the training batch. ``faults``:
+    sentences that begin with the run's name.
     """
 
     runs: tuple[str, ...]
@@ -33,9 +34,11 @@ class Comparison:
     faults: tuple[str, ...]
 
     def setting_rows(self) -> list[list[str]]:
+        """Table rows: a setting's name, then its value in every run."""
         return [[name, *map(value_text, values)] for name, values in self.settings.items()]
 
     def loss_rows(self) -> list[list[str]]:
+        """Table rows: best and last validation loss, then every loss at the common step."""
         rows = [
             ["best validation", *map(point_text, self.best)],
             ["last validation", *map(point_text, self.last)],
@@ -94,7 +97,7 @@ def _at_equal_steps(
 
 
 def _term(rows: Mapping[int, Mapping[str, Any]], step: int, name: str) -> float | None:
-    """A loss at a step; none where it is 0 at all steps, as of a system without that term."""
+    """A loss at a step; None where it is 0 at all steps, because the system has no such term."""
     value = rows[step].get(name)
     if value is None or not is_figure(value) or not any(row.get(name) for row in rows.values()):
         return None

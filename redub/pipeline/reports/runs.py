@@ -1,8 +1,7 @@
-"""Training runs on disk: listed, shown, compared, removed.
+"""`redub runs show`: everything that is known about a training run.
 
-Reads ``runs/<name>/``: ``metrics.jsonl``, ``config.toml``, checkpoints, the lists of samples. What
-is damaged becomes a sentence beside what could be read. Writes nothing; :func:`remove_run` removes
-a run as a whole.
+Reads ``runs/<name>/``: ``metrics.jsonl``, ``config.toml``, checkpoints, the lists of samples.
+Damage becomes a sentence; what can be read is shown. Writes nothing.
 """
 
 from __future__ import annotations
@@ -41,14 +40,12 @@ from redub.training import checkpoint
 from redub.training.presets import TRAINING_PRESETS, training_preset
 from redub.training.run_files import CHECKPOINTS
 
-OWN_KEYS = ("overfit",)  # kept among a checkpoint's keys, though no feature and no index
-
-
-MOST_CHANGES = 8  # of a preset; with more a run is better described without one
+OWN_KEYS = ("overfit",)  # among a checkpoint's keys, but no key of a feature or the index
+MOST_CHANGES = 8  # from a preset; a run with more is described without a preset
 
 
 def model_of(project: Project, name: str) -> str:
-    """The model of a run that exists, as ``config.toml`` or its newest checkpoint names it.
+    """The model of a run, from its ``config.toml`` or newest checkpoint, else of the settings.
 
     Raises:
         UsageError: there is no such run.
@@ -58,24 +55,26 @@ def model_of(project: Project, name: str) -> str:
 
 
 def free_name(project: Project, base: str) -> str:
-    """``base-2``, or the next of these names that no run has."""
+    """The first of ``base-2``, ``base-3``, … that no run has."""
     number = 2
     while (project.root / "runs" / f"{base}-{number}").exists():
         number += 1
     return f"{base}-{number}"
 
 
-# -- showing one
+# -- showing a run
 
 
 class Point(NamedTuple):
+    """A value at a training step."""
+
     step: int
     value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """How a loss went; all None before the first value."""
+    """First, best (lowest) and last value of a loss; all None without any value."""
 
     first: Point | None
     best: Point | None
@@ -84,7 +83,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointLine:
-    """One checkpoint; ``fault`` is empty where every byte is what was written."""
+    """One checkpoint: ``size`` in bytes; ``fault`` is empty where no byte is damaged."""
 
     step: int
     size_bytes: int
@@ -96,7 +95,7 @@ class CheckpointLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpokenSplit:
-    """Lines of a split that were synthesised, and by which checkpoint."""
+    """How many utterances of a split were synthesised, and by which checkpoint."""
 
     split: str
     lines: int
@@ -107,10 +106,10 @@ class SpokenSplit:
 class RunFacts:
     """Everything known about a run.
 
-    preset: with the settings that differ from it, empty where none is near. keys: what the lines
-    were made from, name → key. changed: those that the project has otherwise now (None: not at
-    all). unchecked: those of which that cannot be said. faults: sentences on what is damaged or
-    not known.
+    ``preset``: the nearest preset with the settings that differ from it, empty where none is near.
+    ``keys``: name → key of the features and the index that the run was trained on. ``changed``:
+    keys that differ in the project now, name → present key (None: gone). ``unchecked``: names of
+    keys that could not be compared. ``faults``: sentences about damage.
     """
 
     name: str
@@ -131,6 +130,7 @@ class RunFacts:
     faults: tuple[str, ...]
 
     def lines(self) -> list[str]:
+        """The facts in sentences, the run's name first."""
         parameters = (
             "" if self.trained_parameters is None else f"{self.trained_parameters:,} parameters"
         )
@@ -167,7 +167,7 @@ class RunFacts:
         return [[name, *map(point_text, (c.first, c.best, c.last))] for name, c in courses]
 
     def checkpoint_rows(self) -> list[list[str]]:
-        """Step, MiB, validation loss, what it is, and whether it is whole."""
+        """Step, MiB, validation loss, newest or best, and the fault or "whole"."""
         rows = []
         for place in self.checkpoints:
             marks = [
@@ -180,11 +180,12 @@ class RunFacts:
 
 
 def point_text(point: Point | None) -> str:
+    """A point as ``VALUE at STEP``; a dash without one."""
     return "–" if point is None else f"{point.value:.4f} at {point.step}"
 
 
 def show_run(project: Project, name: str) -> RunFacts:
-    """Read everything about a run; damage becomes a sentence.
+    """Read everything about a run; damage becomes a sentence in ``faults``.
 
     Raises:
         UsageError: there is no such run.
@@ -221,7 +222,7 @@ def show_run(project: Project, name: str) -> RunFacts:
 def _present_keys(
     project: Project, trained: Mapping[str, str]
 ) -> tuple[dict[str, str | None], tuple[str, ...], str]:
-    """The project's keys of the same names (None: gone), names not known, and why."""
+    """The project's keys of the same names (None: gone), names not compared, and why not."""
     trained = {name: key for name, key in trained.items() if name not in OWN_KEYS}
     if not trained:
         return {}, (), ""
@@ -238,6 +239,7 @@ def _present_keys(
 
 
 def course_of(rows: Iterable[Mapping[str, Any]], name: str) -> Course:
+    """First, best and last value of a metric; NaN values are never the best."""
     points = [Point(row["step"], float(row[name])) for row in rows if name in row]
     if not points:
         return Course(first=None, best=None, last=None)
@@ -266,7 +268,7 @@ def _checkpoints(root: Path) -> list[CheckpointLine]:
 
 
 def _checked(place: Path) -> tuple[float | None, str]:
-    """A checkpoint's validation loss, and what is wrong with its bytes."""
+    """A checkpoint's validation loss, and a sentence about damage; empty without damage."""
     try:
         manifest = read_json(place / checkpoint.MANIFEST)
         sums, loss = manifest["sha256"], manifest["validation_loss"]
@@ -283,7 +285,7 @@ def _checked(place: Path) -> tuple[float | None, str]:
 def _from_newest_whole(
     root: Path, places: Sequence[CheckpointLine]
 ) -> tuple[dict[str, str], int | None]:
-    """Keys and the number of trained parameters, as the newest whole checkpoint has them."""
+    """Keys and the number of trained parameters, from the newest checkpoint without damage."""
     for line in places:
         if line.fault:
             continue
@@ -300,7 +302,7 @@ def _from_newest_whole(
 
 
 def _parameters(place: Path, trained: object) -> int | None:
-    """Numbers in the tensors that were trained; only the file's header is read."""
+    """The number of trained parameters, from the headers of the weights file."""
     if not isinstance(trained, list):
         return None
     count = 0
@@ -318,12 +320,12 @@ def _parameters(place: Path, trained: object) -> int | None:
 
 
 def _preset(values: Mapping[str, Any]) -> str:
-    """The nearest preset and the settings that differ from it; empty where none is near."""
+    """The nearest preset and the settings that differ; empty with more than MOST_CHANGES."""
     try:
         presets = system(str(values.get("model.name"))).PRESETS
     except ConfigError:
         return ""
-    chosen = {"model.name", "training.system", "training.seed"}  # a preset does not say these
+    chosen = {"model.name", "training.system", "training.seed"}  # not part of a preset
     found = []
     for name in sorted(presets.keys() & TRAINING_PRESETS.keys()):
         preset = dotted(
@@ -334,7 +336,7 @@ def _preset(values: Mapping[str, Any]) -> str:
                 ],
             }
         )
-        own = values.keys() - chosen  # an older run lacks settings that came later
+        own = values.keys() - chosen  # an older run may lack newer settings
         found.append((sorted(key for key in own if preset.get(key) != values[key]), name))
     changes, name = min(found, key=lambda pair: len(pair[0]), default=([], ""))
     if len(changes) > MOST_CHANGES:
@@ -344,6 +346,7 @@ def _preset(values: Mapping[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
+    """A setting as JSON; a dash for None."""
     return "–" if value is None else json.dumps(value, ensure_ascii=False)
 
 

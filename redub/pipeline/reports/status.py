@@ -1,4 +1,7 @@
-"""Where a project stands, read from its logs and commits; writes nothing."""
+"""`redub status`: what a project has and what is missing, read from its commits.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ from redub.training.run_files import CHECKPOINTS
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The command that writes to the project now; ``step``: the last one in a training's metrics.
+    """The command that writes to the project now.
 
-    ``step`` is None where nothing is trained, or no step was taken yet.
+    ``step``: the last training step; None where it is no training, or before the first step.
     """
 
     holder: Holder
@@ -38,11 +41,13 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """``lacking``: features whose weights are not recorded, with what to type.
+    """The state of a project.
 
-    ``neighbours``: rows of the newest build under the settings of now. ``busy``: what writes to
-    the project now. ``next_words``: the words of the next command, without ``redub`` and options;
-    ``next_command``: the whole command, which the command line fills in.
+    ``ledger``: row counts per feature. ``lacking``: features whose weights are not recorded, with
+    the command to type. ``neighbours``: rows of the newest index build under the present settings.
+    ``busy``: the command that writes to the project now. ``next_words``: the words of the next
+    command, without ``redub`` and options; ``next_command``: the whole command, which the command
+    line fills in.
     """
 
     sources: int
@@ -60,12 +65,12 @@ class Status:
 
 
 def project_status(project: Project) -> Status:
-    """Count rows where they lie and say what to type next."""
+    """Count the rows of every stage and choose the next command."""
     store = Store(project)
     clips = store.clip_frame()
     lines = ledger(store, store.keys.usable)
     build = current_build(project)
-    asked = [] if build is None else neighbours_of_build(project, build["build"]).parts()
+    neighbours = [] if build is None else neighbours_of_build(project, build["build"]).parts()
     runs = [run.name for run in list_runs(project)]
     busy = _busy(project)
     if busy is not None:
@@ -79,7 +84,7 @@ def project_status(project: Project) -> Status:
         following = ["extract"]
     elif build is None:
         following = ["index", "build"]
-    elif not asked:
+    elif not neighbours:
         following = ["retrieve"]
     elif not runs:
         following = ["train"]
@@ -94,7 +99,7 @@ def project_status(project: Project) -> Status:
         ledger=lines,
         lacking={name: error.message for name, error in store.keys.lacking.items()},
         index=None if build is None else str(build["build"]),
-        neighbours=sum(part.rows for part in asked),
+        neighbours=sum(part.rows for part in neighbours),
         runs=runs,
         busy=busy,
         next_words=following,
@@ -115,7 +120,7 @@ def _busy(project: Project) -> Busy | None:
 
 
 def _of_runs(project: Project, runs: list[str]) -> list[str]:
-    """What is next for the first run that is not finished, else for the first one."""
+    """The next command for the first unfinished run, or `evaluate` where all have spoken."""
     split = project.config.evaluate.split
     saved = [run for run in runs if steps_in(run_folder(project, run) / CHECKPOINTS)]
     if not saved:

@@ -1,4 +1,4 @@
-"""The samples of a training run on the page of an evaluation."""
+"""The samples that a run made while it trained, for the page of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from redub.pipeline.work.training_samples import Distances, read_sample
 
 
 def training_strip(project: Project, store: Store, run: str) -> TrainingStrip | None:
-    """The first fixed line at up to STEPS_SHOWN steps; None for a run that left no samples."""
+    """Samples of the first utterance at up to STEPS_SHOWN steps, evenly spread.
+
+    A damaged sample becomes a sentence. None for a run without samples.
+    """
     folder = run_folder(project, run)
     steps = sampled_steps(folder)
     if not steps:

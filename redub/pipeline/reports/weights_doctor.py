@@ -1,7 +1,7 @@
-"""Load every recorded network once and let it look at one made clip: `redub doctor --weights`.
+"""`redub doctor --weights`: load every recorded network and run it on one synthetic clip.
 
-What nobody can check without the real files (their keys, types and labels) is found here, before a
-night of extraction: each entry is hashed, loaded strictly and run, and says what it gives.
+Only the real files show whether their keys, types and labels are right. Each entry is hashed,
+loaded strictly and run, so that faults appear before a long extraction.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ CAPTION = "The scene is dark and cold: mostly deep blue. It feels calm."
 
 @dataclass(slots=True)
 class WeightsLine:
-    """One feature that one entry can make; ``problem`` is empty when all went well."""
+    """One feature that one ledger entry can compute.
+
+    ``says``: facts about the network. ``value``: its output on the clip. ``problem``: empty where
+    everything worked.
+    """
 
     entry: str
     feature: str
@@ -54,10 +58,10 @@ class WeightsExamination:
 
 
 def examine_weights(project: Project) -> list[WeightsLine]:
-    """Every entry of the ledger with every feature it can make, loaded and run once.
+    """Load and run every entry of the ledger, for every feature that it can compute.
 
     Raises:
-        ConfigError: E-CFG-DEVICE, the project's device is not there; no entry is to blame.
+        ConfigError: E-CFG-DEVICE, the project's device does not exist on this machine.
     """
     project.config.compute.torch_device()
     ledger = read_ledger(project.root)
@@ -79,7 +83,7 @@ def examine_weights(project: Project) -> list[WeightsLine]:
 
 
 def made_clip(project: Project) -> ClipMedia:
-    """Two seconds of moving colours, a buzz that sounds like a vowel, and a few words."""
+    """Two seconds of synthetic media: moving colours, a vowel-like buzz, and a few words."""
     config = project.config
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     frames = np.stack(
@@ -106,7 +110,7 @@ def made_clip(project: Project) -> ClipMedia:
 
 
 def _builtin_values(project: Project, media: ClipMedia) -> dict[str, Value]:
-    """What the builtin extractors say about the made clip; it has no face, so one is put in."""
+    """Values of the builtin extractors for the clip, with a planted face track and captions."""
     known: dict[str, Value] = {
         "scene_caption": CAPTION,
         "face_caption": "The mouth opens wide; its corners are raised. It looks happy.",
@@ -124,12 +128,12 @@ def _builtin_values(project: Project, media: ClipMedia) -> dict[str, Value]:
                 )
             )
         except (ClipError, KeyError):
-            continue  # the buzz has no words to align; nothing here needs them
+            continue  # the buzz cannot be aligned with words; no network reads that
     return known
 
 
 def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, str]]:
-    """(feature, maker) of everything that an entry's files can make alone."""
+    """(feature, backend) of everything that needs this entry and no other."""
     kind = ledger.entries[name].kind
     specs = {"audio": project.config.audio, "video": project.config.video}
     users = []
@@ -143,7 +147,7 @@ def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, st
 
 
 def _vocoded(project: Project, ledger: Ledger, name: str, known: dict[str, Value]) -> WeightsLine:
-    """A vocoder speaks the made clip's mel, and the line says how far its own mel is from that."""
+    """Vocode the clip's mel; reports the distance between that mel and the mel of the output."""
     from redub.pipeline.store.runs.vocoders import load_weights  # torch: only where one is recorded
 
     kind, config = ledger.entries[name].kind, project.config
@@ -162,7 +166,7 @@ def _vocoded(project: Project, ledger: Ledger, name: str, known: dict[str, Value
 
 
 def _dubber(project: Project, name: str, kind: str) -> WeightsLine:
-    """Somebody's trained system, loaded strictly for this project's features."""
+    """A published dubbing checkpoint, loaded strictly for this project's features."""
     from redub.pipeline.work.published_runs import hpm_of  # torch: only where one is recorded
 
     line = WeightsLine(name, "dubber", kind)
@@ -177,7 +181,7 @@ def _dubber(project: Project, name: str, kind: str) -> WeightsLine:
 
 
 def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
-    """An entry that makes no feature alone: YuNet is run, boxes are read."""
+    """An entry that no feature is computed from alone: YuNet is run, face boxes are read."""
     kind = ledger.entries[name].kind
     line = WeightsLine(name, "–", kind, {"files": "as recorded"})
     try:
@@ -188,7 +192,7 @@ def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
                 folder, min_face=defaults.min_face, threshold=defaults.yunet_score
             )
             line.feature = "face_track"
-            line.value = f"{len(detector.faces(media.frames[0]))} faces in a made picture"
+            line.value = f"{len(detector.faces(media.frames[0]))} faces in a synthetic frame"
         if kind == face_boxes.KIND:
             boxes = face_boxes.UserBoxes(folder)
             line.feature = "face_track"
@@ -236,7 +240,7 @@ def _examined(
     except RedubError as error:
         line.problem = str(error)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        # Whatever one strange file does to its library, the other entries are looked at.
+        # A damaged file may raise anything in its library; the other entries are still examined.
         line.problem = f"{type(e).__name__}: {e}"
     return line
 

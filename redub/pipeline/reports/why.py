@@ -1,4 +1,4 @@
-"""Why a cached row is what it is: everything that entered its key, and where it lies."""
+"""`redub cache why`: the state of a clip's rows, what entered their keys, and where they lie."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ class ExplainedClip:
 
 def explain_rows(project: Project, clip_id: str, feature: str | None) -> ExplainedClip:
     """What the rows of a clip depend on, for one feature or for all.
+
+    The state is "committed", "null: …", "quarantined: …", "pending" or "cannot be made: …".
+
+    Args:
+        feature: one feature; None for all.
 
     Raises:
         UsageError: an unknown clip or feature, with the nearest known one.

@@ -1,17 +1,17 @@
-"""Stage 7 of 7: measure runs on a held-out split, beside ground truth and honest baselines.
+"""Stage 7 of 7: measure runs on a held-out split, together with ground truth and baselines.
 
 Reads cached features and the runs' samples; opens no media. Writes ``evaluations/NNNNNNNN.json``
-with every line's figures, from which the report is drawn.
+with the figures of every utterance; the report is drawn from that file.
 
 Systems, always in this order: ground truth, vocoder resynthesis (the recorded mel through the
-vocoder), the runs, and the training-mean mel (the mean frame of the training split, held).
+vocoder), the runs, and the training-mean mel (the mean mel frame of the training split, repeated).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,9 +45,6 @@ from redub.pipeline.store.writing import writing
 from redub.pipeline.work.executor import Failure, Scheduler
 from redub.pipeline.work.measuring import LineOrder, measure_lines
 
-if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
-    from redub.pipeline.store.runs.evaluations import Evaluation
-
 LINES_PER_TASK = 4
 
 
@@ -58,10 +55,16 @@ def evaluate(
     scheduler: Scheduler,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Measure runs on the configured split.
+    """Measure runs on the split of ``[evaluate] split``.
+
+    Args:
+        runs: names of runs; empty for all runs of the project.
+        progress: given the number of utterances measured, and of all.
 
     Raises:
-        ConfigError: no run named and none there, or no recorded line in the split.
+        ConfigError: the project has no run, the split has no utterance that is recorded and
+            spoken by every run, or a clip or the index changed since a run spoke.
+        ClipError: E-EVAL, a worker failed on an utterance.
     """
     from redub.pipeline.store.runs.folders import list_runs
 
@@ -71,23 +74,14 @@ def evaluate(
         raise ConfigError("there is no run to evaluate; run `redub train`", code="E-STAGE-TRAIN")
     samples = {run: read_samples(project, run, split) for run in names}
     store = Store(project)
-    asked = [clip for clip in store.clips() if clip.split == split]
-    left_out = _left_out(project, store, asked, samples)
-    clips = [clip for clip in asked if clip.clip_id not in left_out]
-    retrieval = retrieval_key(project, open_index(project))
-    for clip in clips:
-        inputs = take_inputs(clip, retrieval)
-        for run in names:
-            if samples[run][clip.clip_id].inputs != inputs:
-                raise ConfigError(
-                    f"{clip.clip_id} or the index changed since run '{run}' spoke it; "
-                    f"run `redub synthesize {run}`",
-                    code="E-STAGE-SYNTHESIZE",
-                )
+    of_split = [clip for clip in store.clips() if clip.split == split]
+    left_out = _left_out(project, store, of_split, samples)
+    clips = [clip for clip in of_split if clip.clip_id not in left_out]
+    _check_takes(project, clips, samples)
     if not clips:
         raise ConfigError(
             f"split '{split}' has no line that was both recorded and spoken by "
-            f"{', '.join(names)}; give it some in splits.csv"
+            f"{', '.join(names)}; assign scenes to it in splits.csv"
             + (f" ({commonest(left_out.values())})" if left_out else ""),
             code="E-STAGE-SPLIT",
         )
@@ -111,13 +105,33 @@ def evaluate(
     return evaluation
 
 
+def _check_takes(
+    project: Project, clips: Sequence[Clip], samples: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse takes of a clip or an index that changed after the run spoke.
+
+    Raises:
+        ConfigError: E-STAGE-SYNTHESIZE.
+    """
+    retrieval = retrieval_key(project, open_index(project))
+    for clip in clips:
+        inputs = take_inputs(clip, retrieval)
+        for run, takes in samples.items():
+            if takes[clip.clip_id].inputs != inputs:
+                raise ConfigError(
+                    f"{clip.clip_id} or the index changed since run '{run}' spoke it; "
+                    f"run `redub synthesize {run}`",
+                    code="E-STAGE-SYNTHESIZE",
+                )
+
+
 def _left_out(
     project: Project,
     store: Store,
     clips: Sequence[Clip],
     samples: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, str]:
-    """Clip id to why it cannot be measured: a recording or a run's take of it is missing."""
+    """Clip id → why it cannot be measured: its recording or a run's take is missing."""
     found = {}
     for name in ("waveform", "mel", "f0"):
         rows = store.live_features(name)
@@ -135,7 +149,7 @@ def _left_out(
     return {clip.clip_id: found[clip.clip_id] for clip in clips if clip.clip_id in found}
 
 
-# -- adding up
+# -- aggregation over utterances
 
 
 def _summed_up(
@@ -147,10 +161,10 @@ def _summed_up(
     lines: list[LineFigures],
 ) -> Evaluation:
     by_id = {clip.clip_id: clip for clip in clips}
-    recogniser, hears_all = _emotion_recognisers(store)
+    recogniser, on_all_dimensions = _emotion_recognisers(store)
     meter = _lip_meter(store)
-    if recogniser is not None and hears_all is not None:
-        _hear_emotions(recogniser, hears_all, by_id, lines)
+    if recogniser is not None and on_all_dimensions is not None:
+        _recognise_emotions(recogniser, on_all_dimensions, by_id, lines)
     if meter is not None:
         _measure_lips(project, store, meter, by_id, runs, split, lines)
     systems = [GROUND_TRUTH, RESYNTHESIS, *runs, MEAN_MEL]
@@ -176,21 +190,23 @@ PROSODY = ("f0_", "level_", "syllable", "spoken_", "pause", "voiced_", "unvoiced
 
 
 HEARD_DIMENSIONS = [place for place, name in enumerate(DIMENSIONS) if name.startswith(PROSODY)]
-"""The judge hears prosody only (pitch, level, timing). Spectral statistics tell an averaged mel
-from a recording before they tell any emotion: see docs/decisions/0005."""
+"""Dimensions that the first emotion recogniser reads: pitch, level and timing. Spectral
+statistics separate a smooth mel from a recording more than they separate emotions; see
+docs/decisions/0005."""
 
 
 def prosody_of(vectors: Any) -> Any:
-    """The dimensions of audio emotion vectors (N, D) that the judge hears."""
+    """The prosody dimensions of audio emotion vectors (N, D), as (N, d)."""
     return np.asarray(vectors)[:, HEARD_DIMENSIONS]
 
 
 def _emotion_recognisers(
     store: Store,
 ) -> tuple[EmotionRecogniser | None, EmotionRecogniser | None]:
-    """The judge of prosody and the judge of all dimensions.
+    """The emotion recogniser of prosody, and that of all dimensions.
 
-    Fitted on ground-truth audio of the training split; None without enough labels.
+    Both are fitted on recorded audio of the training split. Both are None with fewer than two
+    emotions or 16 labelled clips.
     """
     training = [c for c in store.clips() if c.split == "train" and c.emotion]
     vectors = store.read("audio_emotion", [c.clip_id for c in training])
@@ -207,12 +223,13 @@ def _emotion_recognisers(
     return prosody, EmotionRecogniser.fit(features, *facts, seed=0)
 
 
-def _hear_emotions(
+def _recognise_emotions(
     prosody: EmotionRecogniser,
-    hears_all: EmotionRecogniser,
+    on_all_dimensions: EmotionRecogniser,
     clips: dict[str, Clip],
     lines: list[LineFigures],
 ) -> None:
+    """Write the recognised emotions into the figures of all takes with an emotion vector."""
     audible = [line for line in lines if line.emotion_vector is not None]
     if not audible:
         return
@@ -220,7 +237,7 @@ def _hear_emotions(
     speakers = [clips[line.clip_id].speaker for line in audible]
     one, other = (
         prosody.predict(prosody_of(features), speakers),
-        hears_all.predict(features, speakers),
+        on_all_dimensions.predict(features, speakers),
     )
     for line, first, second in zip(audible, one, other, strict=True):
         line.heard_emotion, line.heard_by_all = first, second
@@ -267,6 +284,7 @@ def _scores(
     values: dict[str, tuple[float, float, float]] = {}
 
     def mean(name: str, numbers: list[float]) -> None:
+        """Add the mean of the finite numbers, with its interval."""
         finite = [n for n in numbers if math.isfinite(n)]
         if finite:
             found = bootstrap_mean(finite, seed=0, resamples=draws)
@@ -294,13 +312,13 @@ def _emotion_scores(
     lines: list[LineFigures],
     values: dict[str, tuple[float, float, float]],
 ) -> EmotionReport | None:
-    """A take without an emotion vector counts as wrong, never as absent."""
+    """Add the emotion metrics; a take without an emotion vector counts as wrong."""
     labelled = [x for x in lines if clips[x.clip_id].emotion]
     if not any(x.heard_emotion for x in lines) or not labelled:
         return None
     report = emotion_report(
         [clips[x.clip_id].emotion for x in labelled],
-        [x.heard_emotion or "nothing heard" for x in labelled],
+        [x.heard_emotion or "not recognised" for x in labelled],
     )
     values["emo_acc"] = (report.accuracy, report.accuracy_low, report.accuracy_high)
     values["macro_f1"] = (report.macro_f1, float("nan"), float("nan"))
@@ -326,16 +344,18 @@ def _comparisons(
     lines: list[LineFigures],
     majority: float,
 ) -> dict[str, tuple[float, float, float]]:
-    """Paired differences, line by line, with 95 % bootstrap intervals."""
+    """Paired differences over the same utterances, with 95 % bootstrap intervals."""
     draws = project.config.evaluate.bootstrap
     table = {(x.system, x.clip_id): x for x in lines}
     labelled = [c for c in clips if clips[c].emotion]
     found: dict[str, tuple[float, float, float]] = {}
 
     def right(system: str) -> list[float]:
+        """1.0 for every labelled clip whose emotion was recognised in the system's take."""
         return [float(table[system, c].heard_emotion == clips[c].emotion) for c in labelled]
 
     def keep(name: str, first: list[float], second: list[float]) -> None:
+        """Add the paired difference of two systems, if there is any utterance."""
         if first:
             d: Interval = bootstrap_difference(first, second, seed=0, resamples=draws)
             found[name] = (d.value, d.low, d.high)
@@ -363,7 +383,6 @@ def _comparisons(
 def run_evaluate(
     project: Project, scheduler: Scheduler, *, runs: Sequence[str] | None, progress: Progress
 ) -> Evaluation:
-    """Stage 7."""
-
+    """Run stage 7 under the project lock; see :func:`evaluate`."""
     with writing(project, "evaluate"):
         return evaluate(project, runs=list(runs or []), scheduler=scheduler, progress=progress)

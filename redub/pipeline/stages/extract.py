@@ -1,8 +1,8 @@
 """Stage 2 of 7: compute every missing feature of every clip, decoding each clip once.
 
 Reads the clip table and the footage. Writes one Parquet part per feature and shard, then the
-commit records, and a quarantine row for every clip that could not be used. Safe to stop and
-start again at any moment: a finished shard is adopted, an unfinished one is computed again.
+commit records, and a quarantine row for every clip that could not be used. The stage may be
+stopped at any moment: the next run adopts finished shards and computes unfinished ones again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from redub.pipeline.work.extraction import ClipWork, Toolbox, quarantine_row, ru
 
 @dataclass(frozen=True, slots=True)
 class ShardOrder:
-    """One task: which clips, which features of each, and where their upstream values lie."""
+    """One task: the clips, the features to compute of each, and where their inputs are stored."""
 
     project: Project
     shard: str
@@ -49,7 +49,7 @@ class ShardOrder:
 
 @dataclass(frozen=True, slots=True)
 class ShardOutcome:
-    """What a task left on disk, ready to be committed."""
+    """What a task has written, ready to be committed."""
 
     shard: str
     parts: dict[str, dict[str, Any]]  # feature → PartRecord as JSON
@@ -60,7 +60,11 @@ class ShardOutcome:
 
 @dataclass(slots=True)
 class ExtractSummary:
-    """What the stage did: clips touched, rows per feature, quarantined clips, time per feature."""
+    """What the stage did.
+
+    ``clips`` computed, ``rows`` written (over all features), ``quarantined`` clips, and
+    ``seconds`` of work per feature or "decode".
+    """
 
     clips: int = 0
     rows: int = 0
@@ -75,8 +79,9 @@ class ExtractSummary:
 def plan_shards(store: Store, features: Sequence[str]) -> list[ShardOrder]:
     """Cut the pending clips into shards, in clip-table order.
 
-    Commits follow plan order, so what is pending after a kill is a suffix of what was pending
-    before: the cuts, and with them all file names, come out the same in the resumed run.
+    Shards are committed in plan order. The clips that are pending after a kill are therefore a
+    suffix of those that were pending before, and the resumed run cuts the same shards with the
+    same file names.
     """
     pending = pending_features(store, features)
     frame = store.clip_frame().filter(pl.col("clip_id").is_in(list(pending)))
@@ -94,7 +99,7 @@ def plan_shards(store: Store, features: Sequence[str]) -> list[ShardOrder]:
 
 
 def _stored_rows(store: Store, name: str) -> dict[str, tuple[str, str]]:
-    """Clip id → (part, why null) of a feature that others read."""
+    """Clip id → (part, why it is null) of a feature that other features read."""
     live = store.live_features(name)
     return {
         clip_id: (part, "" if valid else why)
@@ -154,7 +159,7 @@ def extract_shard(order: ShardOrder) -> ShardOutcome:
 
 
 def outcome_path(project: Project, shard: str) -> Path:
-    """Where a finished but uncommitted shard waits; removed once it is committed."""
+    """Where the outcome of a finished shard is kept until the shard is committed."""
     return project.root / ".redub" / "work" / f"{shard}.json"
 
 
@@ -204,17 +209,23 @@ def extract(
     features: Sequence[str] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ExtractSummary:
-    """Compute what is missing; the caller holds the project lock.
+    """Compute the missing rows; the caller holds the project lock.
+
+    Args:
+        features: names of features; those that they read are computed too. None means all.
+        progress: given the number of finished clips, and of all pending ones.
 
     Raises:
-        StorageError, IntegrityError, ClusterLostError: the stage stops; what was committed stays.
+        ConfigError: E-STAGE-INGEST, there are no clips yet.
+        ModelRefusedError: weights of a feature are not recorded, or damaged.
+        StorageError, IntegrityError, ClusterLostError: the stage stops; committed rows stay.
     """
     store = Store(project)
     summary = ExtractSummary()
     finish_interrupted(store, summary)
     names = list(features) if features else all_features(store)
     for name in with_reads(store.keys, names):
-        store.keys.folders(name, checked=True)  # refused before anything is computed
+        store.keys.folders(name, checked=True)  # wrong weights are refused before any work
     if not store.sources.commits():
         raise ConfigError("there are no clips yet; run `redub ingest`", code="E-STAGE-INGEST")
     orders = plan_shards(store, names)
@@ -236,23 +247,23 @@ def extract(
 
 
 def all_features(store: Store) -> list[str]:
-    """Every feature of the project.
+    """Names of all features of the project.
 
     Raises:
-        ModelRefusedError: weights of some are not recorded or not there; all are named.
+        ModelRefusedError: weights are not recorded or missing; names all affected features.
     """
     lacking = store.keys.lacking
     for first in lacking.values():
         raise ModelRefusedError(
-            f"{first.message}. Features that cannot be made: {', '.join(lacking)}; name others "
-            "with `redub extract -f FEATURE`",
+            f"{first.message}. Features that cannot be computed: {', '.join(lacking)}; to compute "
+            "others, name them with `redub extract -f FEATURE`",
             code=first.code,
         )
     return list(store.keys.by_name)
 
 
 def commit_shard(store: Store, outcome: ShardOutcome, summary: ExtractSummary) -> None:
-    """Commit a shard's quarantine rows and parts, skipping what a killed run already committed."""
+    """Commit a shard's quarantine rows and parts; skips those that a killed run has committed."""
     name = f"part-{outcome.shard}.parquet"
     if outcome.quarantine and not store.quarantine.ends_with(name):
         table = pa.Table.from_pylist(outcome.quarantine, schema=QUARANTINE_SCHEMA)
@@ -270,7 +281,7 @@ def commit_shard(store: Store, outcome: ShardOutcome, summary: ExtractSummary) -
 
 
 def finish_interrupted(store: Store, summary: ExtractSummary) -> None:
-    """Complete the one shard that a killed run had begun to commit; leave finished ones waiting."""
+    """Finish the shard that a killed run had begun to commit; other finished shards stay as is."""
     folder = outcome_path(store.project, "x").parent
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         outcome = ShardOutcome(**read_json(path))
@@ -281,7 +292,7 @@ def finish_interrupted(store: Store, summary: ExtractSummary) -> None:
 
 
 def _lost(store: Store, failure: Failure[ShardOrder]) -> ShardOutcome:
-    """A worker died under this shard again and again: its clips are held, by name."""
+    """The outcome of a shard whose worker died three times: all its clips are quarantined."""
     order = failure.order
     error = ClipError(
         f"the worker died while this shard was computed ({failure.message}); "
@@ -300,7 +311,11 @@ def _lost(store: Store, failure: Failure[ShardOrder]) -> ShardOutcome:
 
 
 def check_features(names: Sequence[str] | None) -> list[str] | None:
-    """Refuse unknown feature names before anything starts."""
+    """Refuse unknown feature names before any work; None for an empty list.
+
+    Raises:
+        UsageError: with the nearest known name.
+    """
     for name in names or ():
         if name not in EXTRACTORS:
             raise UsageError(f"unknown feature '{name}'; {nearest(name, EXTRACTORS)}")
@@ -310,8 +325,7 @@ def check_features(names: Sequence[str] | None) -> list[str] | None:
 def run_extract(
     project: Project, scheduler: Scheduler, features: Sequence[str] | None, progress: Progress
 ) -> ExtractSummary:
-    """Stage 2; times per feature are kept for the estimates of `redub plan`."""
-
+    """Run stage 2 under the project lock; notes times per feature for `redub plan`."""
     with writing(project, "extract"):
         summary = extract(project, scheduler=scheduler, features=features, progress=progress)
         note_features(project, summary.seconds, summary.clips)

@@ -2,13 +2,16 @@
 
 Reads the committed emotion vectors of the training split. Writes ``index/<modality>/<segment>/``
 with its record, ``index/library/<build>/`` (clip rows, audio vectors, fitted transforms), and then
-one commit that names the build and its segments. Builds share segments, so adding a few clips to
-many is quick; only where a modality has a fitted transform, a changed library is another transform,
-and all its rows are indexed anew. Readers keep the build they opened; nothing is overwritten.
+one commit that names the build and its segments. Nothing is overwritten: a reader keeps the build
+that it opened.
 
-A kept segment is not read again: its record has its committed bytes and its files their sizes.
-Whoever opens a build, and ``index verify``, hashes every byte; what they refuse, the next build
-finds and makes again.
+Builds share segments, so adding a few clips to a large library is quick. A modality with a fitted
+transform is the exception: a changed library gives another transform, and all its rows are indexed
+again.
+
+A build does not read a kept segment again: it checks the bytes of the record and the sizes of the
+files. Opening a build, and ``index verify``, check every byte. A segment that is refused there is
+rebuilt by the next build.
 """
 
 from __future__ import annotations
@@ -68,15 +71,18 @@ from redub.pipeline.store.writing import writing
 
 log = logging.getLogger(__name__)
 
-MOST_SEGMENTS = 16  # each costs every query a search
-
-
-MOST_DEAD = 0.5  # dead rows per live one, that searches still pass by
+MOST_SEGMENTS = 16  # every query searches every segment
+MOST_DEAD = 0.5  # dead rows per live row; a search still compares with dead rows
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSummary:
-    """What was built; ``indexed`` counts rows per modality."""
+    """What was built.
+
+    ``fresh``: False where the build was up to date. ``indexed`` and ``recall`` are per modality;
+    the recall is None where all segments search exactly. ``left_out``: training clips without an
+    audio vector.
+    """
 
     build: str
     fresh: bool
@@ -86,6 +92,7 @@ class IndexSummary:
     recall: dict[str, float | None]
 
     def lines(self) -> list[str]:
+        """The summary in sentences."""
         if not self.fresh:
             return [f"index {self.build} is up to date ({self.library} clips)"]
         counts = ", ".join(
@@ -101,15 +108,17 @@ class IndexSummary:
 def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
     """Build and commit the index over the training split, unless it is up to date.
 
-    Only clips that are new or changed are indexed: the segments of the last build are kept for the
-    others, until there are too many segments or too many dead rows in them.
+    Only new and changed clips are indexed; other clips stay in the segments of the last build.
+    Beyond 16 segments, or with more than one dead row per two live rows, all clips are indexed
+    again.
 
     Args:
-        compact: index all clips anew, in as few segments as possible.
+        compact: index all clips again, in as few segments as possible.
 
     Raises:
-        ConfigError: no training clip has an audio emotion vector yet, or any row of a feature that
-            the settings name (names the stage to run), or a transform cannot be fitted.
+        ConfigError: no training clip has an audio emotion vector yet, no clip has a row of a
+            feature that the settings name (names the stage to run), or a transform cannot be
+            fitted.
     """
     store = Store(project)
     library, left_out = library_clips(store)
@@ -154,14 +163,17 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
 
 
 def _check_extracted(store: Store, library: pl.DataFrame) -> None:
-    """Refuse a feature that the settings ask for by name and that nobody has tried to compute.
+    """Refuse a feature that the settings name and that was not extracted yet.
 
-    The index would have no row of that modality, and lines no word about it.
+    Without this check the modality would be empty, and no message would say so.
+
+    Raises:
+        ConfigError: E-STAGE-EXTRACT.
     """
     wanted = feature_of(store.project.config.index)
     for modality, setting in FEATURE_SETTINGS.items():
         name = wanted[modality]
-        is_named = name != MODALITY_FEATURES[modality][0]  # the first may be left out on purpose
+        is_named = name != MODALITY_FEATURES[modality][0]  # the default may be left out on purpose
         if is_named and store.live_features(name, clips=library).is_empty():
             raise ConfigError(
                 f"index.{setting} is '{name}', which no library clip has yet; "
@@ -197,7 +209,7 @@ def _fitted_spaces(store: Store, library: Sequence[Clip]) -> Iterator[tuple[str,
     ids = [clip.clip_id for clip in library]
     for modality in MODALITIES:
         if transform_of(config, modality) == PLAIN:
-            continue  # nothing is read: a large library stays on the disk
+            continue  # no fit, so the vectors of a large library are not loaded
         values = store.read(features_of(store)[modality], ids)
         space = fit_space(config, modality, library, values)
         if space is not None:
@@ -206,7 +218,7 @@ def _fitted_spaces(store: Store, library: Sequence[Clip]) -> Iterator[tuple[str,
 
 @dataclass(frozen=True, slots=True)
 class _NewRows:
-    """What the rows of a modality are indexed from."""
+    """Source of the rows of one modality: features, library clips, fitted space if any."""
 
     store: Store
     modality: str
@@ -215,22 +227,24 @@ class _NewRows:
 
     @property
     def root(self) -> Path:
+        """The folder of the modality's segments."""
         return self.store.project.root / "index" / self.modality
 
     @property
     def feature(self) -> str:
+        """Name of the feature that the modality is searched by."""
         return features_of(self.store)[self.modality]
 
     @property
     def settings(self) -> str:
-        """Digest of all that an indexed row depends on beside the clip; heads a segment's name."""
+        """Digest of everything but the clip that a row depends on; begins a segment's name."""
         config = self.store.project.config.index
         key = self.store.keys.by_name[self.feature].key
         built = [BUILD_VERSION, key, *(getattr(config, name) for name in SEGMENT_WITH)]
         return digest_of(built if self.space is None else [*built, self.space.digest])
 
     def vectors(self, clip_ids: Sequence[str]) -> FloatArray:
-        """(n, W) float32 vectors as they are searched."""
+        """(n, W) float32 vectors as they are searched, after the transform."""
         vectors = self.store.read_rows(self.feature, clip_ids, clips=self.library)
         if self.space is None:
             return vectors
@@ -239,13 +253,15 @@ class _NewRows:
 
 
 def _segments(new: _NewRows, wanted: pl.DataFrame, old: Sequence[str], known: _Kept) -> list[str]:
-    """Names of the segments that hold all wanted rows; those that are missing are built.
+    """Names of the segments that hold all wanted rows; missing segments are built.
 
-    A segment's name says all that it depends on: the settings, the fitted transform if there is
-    one, and its clips with their digests.
+    A segment's name is a digest of everything that it depends on: the settings, the fitted
+    transform if there is one, and its clips with their digests.
 
     Args:
-        old: segments that may be kept. known: folders that stay as they are.
+        wanted: ``clip_id, digest`` of every library clip with a vector.
+        old: names of the segments of the last build.
+        known: tells which folders are whole.
     """
     config, settings = new.store.project.config.index, new.settings
     kept: list[str] = []
@@ -272,7 +288,7 @@ def _segments(new: _NewRows, wanted: pl.DataFrame, old: Sequence[str], known: _K
 
 
 def _names(segment: Path) -> pl.DataFrame:
-    """``clip_id, digest`` of a saved segment's rows, dead ones too."""
+    """``clip_id, digest`` of all rows of a saved segment, dead rows included."""
     names = pl.from_arrow(names_table(segment, read_segment_record(segment)))
     if not isinstance(names, pl.DataFrame):
         raise IntegrityError(f"{segment}: its names are not a table", code="E-INT-INDEX")
@@ -280,22 +296,22 @@ def _names(segment: Path) -> pl.DataFrame:
 
 
 def _committed(project: Project) -> dict[str, dict[str, str]]:
-    """File digests of every folder that a commit names, of any build."""
+    """File digests of every folder that a commit of any build names."""
     files: dict[str, dict[str, str]] = {}
     for path in records_of_builds(project):
-        with contextlib.suppress(IntegrityError):  # `redub index verify` names it
+        with contextlib.suppress(IntegrityError):  # `redub index verify` reports it
             files |= read_build(path)["files"]
     return files
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Which folders stay as they are: those that a commit names and that are whole.
+    """Folders that are not written again: a commit names them and they are whole.
 
-    They are then what would be written again, and some reader may have them open.
+    They hold what would be written, and a reader may have them open.
 
-    committed: files and digests by folder, of all builds. every_byte: whether segments are hashed;
-    else the bytes of their records and the sizes of their files have to do.
+    ``committed``: file digests by folder, of all builds. ``every_byte``: hash all files of a
+    segment; otherwise check the bytes of its record and the sizes of its files.
     """
 
     root: Path
@@ -307,7 +323,7 @@ class _Kept:
         return place in self.committed and self._holds(place, self.committed[place])
 
     def is_segment(self, place: str) -> bool:
-        """Whether a segment is, or looks, as it was committed."""
+        """Whether a segment has the committed bytes, or (see ``every_byte``) the right sizes."""
         digests = self.committed.get(place, {})
         if self.every_byte or RECORD not in digests:
             return self.is_whole(place)
@@ -320,25 +336,25 @@ class _Kept:
         try:
             check_folder(self.root / place, digests)
         except IntegrityError as error:
-            log.warning("%s; it is made again", error)
+            log.warning("%s; it is built again", error)
             return False
         return True
 
     def _has_size(self, path: Path, size: int) -> bool:
         found = path.stat().st_size if path.is_file() else -1
         if found != size:
-            log.warning("%s is gone or has another size than was committed; it is made again", path)
+            log.warning("%s is gone or does not have its committed size; it is built again", path)
         return found == size
 
 
 def _segment_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of a segment's files, as its record has them; nothing but that is read."""
+    """SHA-256 of a segment's files, taken from its record; the other files are not read."""
     entries = {entry.name: entry.sha256 for entry in read_segment_record(folder).files}
     return {**entries, RECORD: file_digest(folder / RECORD)}
 
 
 def _shards(rows: Mapping[str, str], config: IndexConfig) -> list[dict[str, str]]:
-    """Rows cut into parts of at most about ``segment_rows``, by the digest of the clip id."""
+    """Cut rows into parts of about ``segment_rows`` by the digest of the clip id."""
     count = -(-len(rows) // config.segment_rows)
     parts: list[dict[str, str]] = [{} for _ in range(count)]
     for clip_id in sorted(rows):
@@ -348,7 +364,7 @@ def _shards(rows: Mapping[str, str], config: IndexConfig) -> list[dict[str, str]
 
 
 def _build_segment(new: _NewRows, target: Path, rows: Mapping[str, str]) -> None:
-    """Index some rows and write them."""
+    """Index some rows (clip id → digest) and write the segment."""
     config = new.store.project.config.index
     segment = Segment.build(
         new.modality,
@@ -397,7 +413,6 @@ def _commit(
 
 
 def run_index(project: Project, *, compact: bool = False) -> IndexSummary:
-    """Stage 3."""
-
+    """Run stage 3 under the project lock; see :func:`build_index`."""
     with writing(project, "index"):
         return build_index(project, compact=compact)

@@ -1,8 +1,8 @@
 """Stage 1 of 7: turn a folder of footage into rows of the clip table.
 
 Reads the footage folder (media, subtitles, tables). Writes the source table, the clip table and
-a quarantine row for every file and every subtitle line that cannot be used. A source is read
-again only when its bytes, its subtitles, its lines in the tables or the decoders changed.
+a quarantine row for every file and every subtitle cue that cannot be used. A source is read
+again only when its bytes, its subtitles, its rows in the tables or the decoders changed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ from redub.pipeline.work.footage_changes import SourceOrder, footage_changes, wi
 
 @dataclass(slots=True)
 class IngestSummary:
+    """Counts of the stage: sources read, unchanged or gone, and new clips and quarantine rows.
+
+    ``first_reason``: source, code and message of the first quarantined row; empty without one.
+    """
+
     sources: int = 0
     unchanged: int = 0
     gone: int = 0
@@ -47,6 +52,9 @@ def ingest(
     progress: Progress = lambda done, total: None,
 ) -> IngestSummary:
     """Read every new or changed source; the caller holds the project lock.
+
+    Args:
+        progress: given the number of sources read, and of all to read.
 
     Raises:
         ConfigError: the footage folder is missing or empty, or a table is wrong.
@@ -103,9 +111,9 @@ def _lost(order: SourceOrder, failure: Failure[SourceOrder]) -> SourceClips:
 def _commit(
     store: Store, batch: Sequence[tuple[SourceOrder, SourceClips]], summary: IngestSummary
 ) -> None:
-    """Commit faults, then clips, then sources: only the last makes the rows live.
+    """Commit quarantine rows, then clips, then sources; the source commit makes the rows live.
 
-    Part names come from what went in, so a killed and repeated ingest finds its own parts.
+    Part names are digests of the input, so an ingest that is killed and repeated finds its parts.
     """
     shard = digest_of([[order.source, order.fingerprint] for order, _ in batch], digits=16)
     name = f"part-{shard}.parquet"
@@ -132,9 +140,9 @@ def _commit(
 
 
 def _take_out(store: Store, gone: Sequence[str]) -> None:
-    """Sources that left the folder: their clips are live no longer; their rows stay committed.
+    """Mark sources that left the folder: their clips are no longer live, their rows stay.
 
-    A source that comes back is read again and finds its features where they were.
+    A source that comes back is read again; its features are still in the store.
     """
     number = len(store.sources.commits()) + 1
     shard = digest_of([number, list(gone)], digits=16)
@@ -186,7 +194,6 @@ def _fault_row(order: SourceOrder, fault: ClipFault) -> dict[str, Any]:
 
 
 def run_ingest(project: Project, scheduler: Scheduler, progress: Progress) -> IngestSummary:
-    """Stage 1."""
-
+    """Run stage 1 under the project lock; see :func:`ingest`."""
     with writing(project, "ingest"):
         return ingest(project, scheduler=scheduler, progress=progress)

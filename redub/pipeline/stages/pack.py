@@ -1,6 +1,7 @@
-"""First half of stage 5: write the pack that training reads.
+"""Stage 5 of 7, first half: write the pack that training reads.
 
-Reads committed features, neighbours and the index; never media. Writes ``packs/``."""
+Reads committed features, neighbours and the index; opens no media. Writes ``packs/``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Stage 4 of 7: find the neighbours of every clip.
+"""Stage 4 of 7: retrieve library clips for every clip.
 
-Reads the index and the query vectors. Writes ``neighbours/<key>/part-*.parquet``."""
+Reads the index and the query vectors. Writes ``neighbours/<key>/part-*.parquet``.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ from redub.pipeline.work.query import neighbour_rows
 
 @dataclass(frozen=True, slots=True)
 class RetrieveSummary:
+    """Clips that were queried now, and neighbour rows written; both 0 where all is up to date."""
+
     queries: int
     rows: int
 
@@ -55,10 +58,10 @@ def retrieve(project: Project) -> RetrieveSummary:
 
 
 def check_policy(index: OpenIndex, config: IndexConfig) -> None:
-    """Refuse a policy that nobody can meet because of a name that nothing bears.
+    """Refuse a policy that names a film, right or clip that no library clip has.
 
     Raises:
-        ConfigError: with the nearest known name.
+        ConfigError: E-CFG-VALUE, with the nearest known name.
     """
     known = {
         "films": {clip.film for clip in index.clips},
@@ -76,7 +79,6 @@ def check_policy(index: OpenIndex, config: IndexConfig) -> None:
 
 
 def run_retrieve(project: Project) -> RetrieveSummary:
-    """Stage 4."""
-
+    """Run stage 4 under the project lock; see :func:`retrieve`."""
     with writing(project, "retrieve"):
         return retrieve(project)

@@ -1,8 +1,8 @@
-"""Stage 6 of 7: speak every line of a split with a trained run.
+"""Stage 6 of 7: synthesise every utterance of a split with a trained run.
 
-Reads a run's checkpoint, the words and the picture's features; nothing that was recorded of the
-line itself. Writes ``runs/<name>/samples/<split>/NNNN.wav`` and ``.npz`` (mel, durations, F0,
-graph attention) with an ``index.json`` that names the clip of each.
+Reads a run's checkpoint, the words and the visual features; nothing of the recorded sound of the
+utterance itself. Writes ``runs/<name>/samples/<split>/NNNN.wav`` and ``.npz`` (mel, durations, F0,
+graph attention), and an ``index.json`` that names the clip of each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from redub.core.durable import commit_bytes, commit_json, file_digest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Waveform
-from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.packs.lines import LineMaker, LineReport
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder, trained_on
 from redub.pipeline.store.runs.takes import made_from, read_index, take_inputs, wav_bytes
@@ -34,6 +34,11 @@ LINES_PER_BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class SynthesisSummary:
+    """Utterances spoken and left out, seconds of speech, and seconds of work.
+
+    ``lines`` is 0 where the takes were up to date. ``reasons``: why utterances were left out.
+    """
+
     lines: int
     left_out: int
     speech_s: float
@@ -42,7 +47,7 @@ class SynthesisSummary:
 
     @property
     def without(self) -> str:
-        """The sentence about the lines that are not spoken; empty where all are."""
+        """A sentence about the utterances that are not spoken; empty where all are."""
         return f"lines not spoken: {self.left_out} ({self.reasons})" if self.left_out else ""
 
     @property
@@ -58,10 +63,16 @@ def synthesize(
     split: str = "test",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SynthesisSummary:
-    """Speak every line of a split.
+    """Synthesise every utterance of a split, unless the takes are up to date.
+
+    Args:
+        split: train, validation or test.
+        progress: given the number of utterances spoken, and of all.
 
     Raises:
-        ConfigError: no checkpoint, or no line that can be spoken.
+        UsageError: an unknown split.
+        ConfigError: no checkpoint, no utterance that can be spoken, or E-RUN-LEAK, the run was
+            trained on utterances that are in the test split now.
         IntegrityError: the run was trained on other features than the project has.
     """
     dubber = open_dubber(project, run)
@@ -71,19 +82,7 @@ def synthesize(
         raise UsageError(f"unknown split '{split}'; known: train, validation, test")
     published = "ground_truth_length" in getattr(dubber.model.config, "legacy", ())
     report = maker.recorded(split) if published else maker.scripted(split)
-    seen = trained_on(project, run)
-    leaks = [line.clip_id for line in report.lines if line.clip_id in seen]
-    if leaks and split == "test":
-        raise ConfigError(
-            f"run '{run}' was trained on {len(leaks)} lines that are test lines now "
-            f"({leaks[0]}, …); train a new run before it is judged on them",
-            code="E-RUN-LEAK",
-        )
-    if not report.lines:
-        raise ConfigError(
-            f"no line of split '{split}' can be spoken: {report.reasons() or 'it is empty'}",
-            code="E-STAGE-LINES",
-        )
+    _check_lines(project, run, split, report)
     folder = run_folder(project, run) / "samples" / split
     wanted = {
         line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.retrieval)
@@ -116,8 +115,29 @@ def synthesize(
     return SynthesisSummary(len(rows), len(report.left_out), speech, seconds, report.reasons())
 
 
+def _check_lines(project: Project, run: str, split: str, report: LineReport) -> None:
+    """Refuse an empty split, and a test split with utterances that the run was trained on.
+
+    Raises:
+        ConfigError: E-RUN-LEAK, E-STAGE-LINES.
+    """
+    seen = trained_on(project, run)
+    leaks = [line.clip_id for line in report.lines if line.clip_id in seen]
+    if leaks and split == "test":
+        raise ConfigError(
+            f"run '{run}' was trained on {len(leaks)} lines that are test lines now "
+            f"({leaks[0]}, …); train a new run before you evaluate on them",
+            code="E-RUN-LEAK",
+        )
+    if not report.lines:
+        raise ConfigError(
+            f"no line of split '{split}' can be spoken: {report.reasons() or 'it is empty'}",
+            code="E-STAGE-LINES",
+        )
+
+
 def _is_spoken(folder: Path, made_from: str, spoken_by: str, wanted: dict[str, str]) -> bool:
-    """Whether the folder holds exactly these takes of this checkpoint by this vocoder."""
+    """Whether the folder holds exactly these takes, by this checkpoint and this vocoder."""
     if not (folder / "index.json").is_file():
         return False
     index = read_index(folder)
@@ -127,7 +147,7 @@ def _is_spoken(folder: Path, made_from: str, spoken_by: str, wanted: dict[str, s
 
 
 def unspoken(project: Project, run: str, split: str) -> dict[str, str]:
-    """Clip id to why a run has no take of it, as :func:`synthesize` noted it.
+    """Why a run has no take of some clips: clip id → reason, as :func:`synthesize` wrote it.
 
     Raises:
         IntegrityError: see :func:`read_index`.
@@ -155,7 +175,6 @@ def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) ->
 def run_synthesize(
     project: Project, *, run: str, split: str, progress: Progress
 ) -> SynthesisSummary:
-    """Stage 6."""
-
+    """Run stage 6 under the project lock; see :func:`synthesize`."""
     with writing(project, "synthesize", run):
         return synthesize(project, run=run, split=split, progress=progress)

@@ -1,8 +1,7 @@
-"""Stage 5 of 7: train a dubber from cached features.
+"""Stage 5 of 7: train a dubbing model from cached features.
 
-Reads a pack (:mod:`redub.pipeline.store.packs.build`), never media. Writes ``runs/<name>/``:
-``config.toml``,
-``metrics.jsonl``, ``checkpoints/``, ``card.md``.
+Reads a pack (:mod:`redub.pipeline.store.packs.build`); opens no media. Writes ``runs/<name>/``:
+``config.toml``, ``metrics.jsonl``, ``lines.json``, ``checkpoints/``, ``progress/``, ``card.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redub.core.config import from_mapping, settings_of
 from redub.core.durable import commit_json, read_json
@@ -50,23 +49,23 @@ from redub.training.run_files import differing
 from redub.training.trainer import train
 from redub.training.vocoder_trainer import VocoderReport
 
-if TYPE_CHECKING:  # each stage's imports are its own: `redub ingest` loads no torch
-    from redub.pipeline.store.packs.training_set import TrainingSet
-    from redub.pipeline.work.estimate import Estimate
-
 log = logging.getLogger(__name__)
 
 BASELINE = {"graph": "none", "retrieve": ()}
-"""The same model without retrieval and graphs: rows 7 and 10 of paper 1's ablation, together."""
+"""Settings of ``--baseline``: no retrieval and no graphs, rows 7 and 10 of Authentic-Dubber's
+ablation table (arXiv:2511.14249) together."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainSummary:
+    """A trained run: its folder, the trainer's report, and what it was trained on."""
+
     run: Path
     report: TrainReport
     training: TrainingSet
 
     def lines(self) -> list[str]:
+        """The summary in sentences."""
         r = self.report
         speed = (r.last_step - r.first_step) / max(r.seconds, 1e-9)
         said = [
@@ -80,7 +79,7 @@ class TrainSummary:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainOrder:
-    """One run to train in a worker, beside others."""
+    """One run to train in a worker."""
 
     project: Project
     run: str
@@ -88,15 +87,15 @@ class TrainOrder:
 
 
 def train_order(order: TrainOrder) -> TrainSummary:
-    """Train one run; for a worker."""
-    return train_run(order.project, run=order.run, baseline=order.baseline)
+    """Train one run; runs in a worker."""
+    return train_run(order.project, RunRequest(run=order.run, baseline=order.baseline))
 
 
 def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
-    """The name of the run that the project's present footage and settings belong to.
+    """The name of the run for the project's present footage and settings.
 
-    ``base`` itself as long as it can go on; after a change of footage, index or settings
-    ``base-2``, ``base-3``, …: what was trained before stays as it is.
+    It is ``base`` as long as that run can continue. After a change of footage, index or settings
+    it is ``base-2``, ``base-3``, …; earlier runs are not changed.
     """
     _, model_config, config = training_settings(project, baseline=baseline)
     wanted = {
@@ -114,12 +113,17 @@ def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
 def training_settings(
     project: Project, *, model: str | None = None, baseline: bool = False
 ) -> tuple[str, Any, TrainingConfig]:
-    """The model's name, its config and the training config, every override checked."""
+    """The model's name, its config and the training config, with all overrides.
+
+    Raises:
+        UsageError: ``baseline`` for a model without retrieval and graphs.
+        ConfigError: an unknown model or key, or a value out of range.
+    """
     settings = project.config.train
     name = model or settings.model
     known = {own.name for own in dataclasses.fields(system(name).Config)}
     if baseline and not BASELINE.keys() <= known:
-        raise UsageError(f"--baseline leaves out retrieval and graphs, which {name} has none of")
+        raise UsageError(f"--baseline leaves out retrieval and graphs; {name} has neither")
     overrides = {**settings.system, **(BASELINE if baseline else {})}
     model_config = configured(name, settings.preset, overrides)
     preset = training_preset(name, settings.preset)
@@ -128,57 +132,60 @@ def training_settings(
     return name, model_config, config
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What to train.
+
+    ``model``: None for that of the project's settings. ``max_steps``: None for the settings'
+    value. ``resume``: see :func:`redub.training.trainer.train`. ``overfit``: train and validate on
+    the first so many utterances only. ``start_from``: weights that ``redub runs export`` wrote,
+    for a new run.
+    """
+
+    run: str
+    model: str | None = None
+    baseline: bool = False
+    max_steps: int | None = None
+    resume: bool | Path = True
+    overfit: int | None = None
+    start_from: Path | None = None
+
+
 def train_run(
     project: Project,
+    job: RunRequest,
     *,
-    run: str,
-    model: str | None = None,
-    baseline: bool = False,
-    max_steps: int | None = None,
-    resume: bool | Path = True,
-    overfit: int | None = None,
-    start_from: Path | None = None,
     progress: Callable[..., None] = lambda done, total, note="": None,
     say: Callable[[str], None] = lambda text: None,
     replicas: Replicas = ALONE,
 ) -> TrainSummary:
-    """Train or go on training one run.
+    """Train a run, or continue it.
 
     Args:
-        resume: see :func:`redub.training.trainer.train`.
-        overfit: learn the first so many lines by heart, and validate on them.
-        start_from: weights that ``redub runs export`` wrote, for a new run.
-        progress: given step, steps wanted, and words about loss and speed.
-        say: given sentences about what is trained on, before the first step.
+        progress: given the step, the number of steps, and words about loss and speed.
+        say: given sentences about the training set, before the first step.
         replicas: the processes that train together.
 
     Raises:
         ConfigError: no index yet, nothing to train on, or the run was made with other settings.
-        ModelRefusedError: ``start_from`` is of another model or other features.
-        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the step at hand was saved.
+        ModelRefusedError: ``job.start_from`` is of another model or other features.
+        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the current step was saved.
     """
-    folder = run_folder(project, run)
-    name, model_config, config = training_settings(project, model=model, baseline=baseline)
+    folder = run_folder(project, job.run)
+    name, model_config, config = training_settings(project, model=job.model, baseline=job.baseline)
     project = _of_model(project, name)
-    steps = _steps(project, max_steps)
-    pretrained = None if start_from is None else read_weights(start_from)
-    if not replicas.is_first:
-        replicas.wait()  # the first has packed by then
-    pack = open_pack(project)
-    if replicas.is_first:
-        replicas.wait()
-    lines, validation = _lines(pack, overfit, name, model_config)
-    used = _training_set(project, pack, config, model_config, overfit)
-    if replicas.is_first:
-        for text in used.said():
-            say(text)
+    steps = _steps(project, job.max_steps)
+    pretrained = None if job.start_from is None else read_weights(job.start_from)
+    pack = _opened_once(project, replicas)
+    lines, validation = _lines(pack, job.overfit, name, model_config)
+    used = _training_set(project, pack, config, model_config, job.overfit)
+    for text in used.said() if replicas.is_first else ():
+        say(text)
     settings, speed = project.config.train, Speed()
     samples = settings.samples if replicas.is_first else 0
-    keys = dict(pack.record.keys)
-    if overfit is not None:
-        keys["overfit"] = str(overfit)
 
     def began(step: int) -> None:
+        """Show the first step, and note the clips that the run is trained on."""
         progress(step, steps)
         _note_lines(folder, step, lines, validation)
 
@@ -195,17 +202,19 @@ def train_run(
                 run_dir=folder,
                 model_config=model_config,
                 audio=project.config.audio,
-                keys=keys,
+                keys=_keys(pack, job),
                 device=_device(project, replicas),
             ),
             max_steps=steps,
-            resume=resume,
+            resume=job.resume,
             start_from=pretrained,
             callbacks=TrainCallbacks(
                 began=began,
                 progress=lambda step: progress(step.step, steps, speed.after(step)),
                 stop=lambda: bool(signalled()),
-                show=_shown(project, pack, folder, samples, overfit, context_triples(model_config)),
+                show=_shown(
+                    project, pack, folder, samples, job.overfit, context_triples(model_config)
+                ),
                 observe=observe,
                 guard=pack.check_unchanged,
             ),
@@ -217,14 +226,30 @@ def train_run(
     return TrainSummary(folder, report, used)
 
 
+def _keys(pack: Pack, job: RunRequest) -> dict[str, str]:
+    """The keys that a checkpoint keeps: those of the pack, and ``overfit`` where it is set."""
+    overfit = {} if job.overfit is None else {"overfit": str(job.overfit)}
+    return {**pack.record.keys, **overfit}
+
+
+def _opened_once(project: Project, replicas: Replicas) -> Pack:
+    """Open the pack; the first process does so before the others and makes it if need be."""
+    if not replicas.is_first:
+        replicas.wait()
+    pack = open_pack(project)
+    if replicas.is_first:
+        replicas.wait()
+    return pack
+
+
 def raise_stopped(signum: int, report: TrainReport | VocoderReport) -> None:
-    """Pass on what ended a training, or what arrived in its last step, with what was saved.
+    """Raise the signal that ended a training, or that arrived in its last step.
 
     Args:
-        signum: the signal that arrived here; 0 where another process of the run had it.
+        signum: the signal that this process received; 0 where another process of the run did.
 
     Raises:
-        Stopped: if anything arrived.
+        Stopped: a signal arrived; names the step and checkpoint that were saved.
     """
     if signum or report.stopped:
         raise Stopped(
@@ -236,7 +261,7 @@ def raise_stopped(signum: int, report: TrainReport | VocoderReport) -> None:
 
 
 def project_training_set(project: Project, pack: Pack) -> TrainingSet:
-    """What the project's own model would be trained on from its pack."""
+    """The utterances of a pack that the project's configured model would be trained on."""
     _, model_config, config = training_settings(project)
     return _training_set(project, pack, config, model_config, None)
 
@@ -254,9 +279,9 @@ def _training_set(
 
 
 def _note_lines(folder: Path, step: int, lines: PackedLines, validation: PackedLines) -> None:
-    """Keep which clips a run sees, and drop samples of steps that are done again.
+    """Write which clips a run sees, and delete samples of steps that will be repeated.
 
-    Those that it saw before stay noted: what was learnt is not unlearnt.
+    Clips of earlier training stay in the list, because the weights still depend on them.
     """
     for sampled in sampled_steps(folder):
         if sampled > step:
@@ -277,7 +302,9 @@ def estimate_run(
     max_steps: int | None = None,
     overfit: int | None = None,
 ) -> Estimate:
-    """What :func:`train_run` would take; a pack is made where there is none, but no run.
+    """Size, memory and time that :func:`train_run` would take.
+
+    Writes a pack if there is none; writes no run.
 
     Raises:
         ConfigError: no index yet, or nothing to train on.
@@ -297,7 +324,7 @@ def estimate_run(
 
 
 def _of_model(project: Project, name: str) -> Project:
-    """The project with another model: a pack holds what that one reads."""
+    """The project with another model, since a pack depends on the model that reads it."""
     train = dataclasses.replace(project.config.train, model=name)
     return dataclasses.replace(project, config=dataclasses.replace(project.config, train=train))
 
@@ -310,14 +337,14 @@ def _steps(project: Project, max_steps: int | None) -> int:
 
 
 def _device(project: Project, replicas: Replicas) -> str:
-    """Where to train; of several processes each has its own GPU."""
+    """The torch device to train on; each of several processes has its own."""
     return replicas.device if replicas.count > 1 else str(project.config.compute.torch_device())
 
 
 def _lines(
     pack: Pack, overfit: int | None, name: str, model_config: Any
 ) -> tuple[PackedLines, PackedLines]:
-    """Lines to learn and lines to validate on."""
+    """Utterances to train on and to validate on."""
     triples = context_triples(model_config)
     lines, validation = (
         pack.lines(split, context=reads_context(name), triples=triples)
@@ -327,7 +354,7 @@ def _lines(
         left_out = Counter(pack.record.left_out.get("train", {}).values())
         reasons = said_reasons(dict(left_out.most_common())) or "the training split is empty"
         if triples and len(pack.lines("train")):
-            reasons = "none of its scene has a line before and one after it"
+            reasons = "no line has both a previous and a following line in its scene"
         raise ConfigError(f"no line can be trained on: {reasons}", code="E-STAGE-LINES")
     if overfit is None:
         return lines, validation
@@ -341,13 +368,11 @@ def _shown(
 ) -> Show | None:
     if not count:
         return None
-    from redub.pipeline.work.training_samples import (
-        sample_writer,
-    )  # draws: `redub runs ls` need not load that
+    from redub.pipeline.work.training_samples import sample_writer  # loads the plotting code
 
     try:
         return sample_writer(project, pack, folder, count=count, overfit=overfit, triples=triples)
-    except MissingExtraError as error:  # a run without pictures is the same run
+    except MissingExtraError as error:  # samples do not change the training
         log.warning(
             "No samples while this run trains (or set train.samples = 0): %s", error.message
         )
@@ -367,14 +392,14 @@ def run_train(
     start_from: Path | None = None,
     say: Say = lambda text: None,
 ) -> TrainSummary:
-    """Stage 5; of several processes that ``torchrun`` started the first holds the project."""
-    from redub.training.replicas import Replicas
+    """Run stage 5 under the project lock; see :class:`RunRequest` for the arguments.
 
+    Where ``torchrun`` started several processes, the first one takes the lock.
+    """
     replicas = Replicas.joined(project.config.compute.torch_device().type)
     held = writing(project, "train", run) if replicas.is_first else contextlib.nullcontext()
     with held:
-        return train_run(
-            project,
+        job = RunRequest(
             run=run,
             model=model,
             max_steps=max_steps,
@@ -382,10 +407,8 @@ def run_train(
             resume=resume,
             overfit=overfit,
             start_from=start_from,
-            progress=progress,
-            say=say,
-            replicas=replicas,
         )
+        return train_run(project, job, progress=progress, say=say, replicas=replicas)
 
 
 def run_estimate(
@@ -396,8 +419,7 @@ def run_estimate(
     baseline: bool,
     overfit: int | None,
 ) -> Estimate:
-    """What stage 5 would take; it makes the pack, if there is none, and no run."""
-
+    """Estimate stage 5 under the project lock; see :func:`estimate_run`."""
     with writing(project, "estimate"):
         return estimate_run(
             project, model=model, max_steps=max_steps, baseline=baseline, overfit=overfit
@@ -407,10 +429,10 @@ def run_estimate(
 def run_train_beside(
     project: Project, runs: Mapping[str, bool], scheduler: Scheduler
 ) -> list[TrainSummary]:
-    """Stage 5 for several runs at once (name → is it the baseline), one worker each."""
+    """Run stage 5 for several runs at once (name → whether it is the baseline), one per worker."""
     from redub.pipeline.store.packs.build import build_pack
 
     orders = [TrainOrder(project, run, baseline) for run, baseline in runs.items()]
     with writing(project, "train", " and ".join(runs)):
-        build_pack(project)  # once, or every worker would
+        build_pack(project)  # once, before the workers start
         return [done(result) for result in scheduler.run(train_order, orders)]

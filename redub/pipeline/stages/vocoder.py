@@ -1,8 +1,8 @@
-"""Beside the stages: train a HiFi-GAN on the project's own recorded lines.
+"""Outside the seven stages: train a HiFi-GAN vocoder on the project's recorded utterances.
 
-Reads the cached ``mel`` and ``waveform`` of the training split, never media and no other split.
-Writes ``vocoders/<name>/``: ``config.toml``, ``metrics.jsonl``, ``checkpoints/``, ``lines.json``,
-``card.md``. ``[vocoder] name = "hifi_gan", run = "<name>"`` then speaks with it.
+Reads the cached ``mel`` and ``waveform`` of the training split; opens no media and reads no other
+split. Writes ``vocoders/<name>/``: ``config.toml``, ``metrics.jsonl``, ``checkpoints/``,
+``lines.json``, ``card.md``. ``[vocoder] name = "hifi_gan", run = "<name>"`` selects it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "kernels": (3, 7),
             "dilations": ((1, 3), (1, 3)),
         },
-        # Critics of scales convolve in groups, which takes a processor longer than all the rest.
+        # Scale discriminators use grouped convolutions, which are the slowest part on a CPU.
         "discriminators": {"periods": (2, 3, 5), "scales": 0, "width": 4},
         "training": {
             "batch": 8,
@@ -65,26 +65,27 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {},
 }
-"""What differs from the published generator, critics and training, which ``paper`` is."""
+"""Differences from the published generator, discriminators and training (preset ``paper``)."""
 
 MAX_STEPS = {"tiny": 1_000, "paper": 500_000}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VocoderSummary:
-    """What training did, and how far the vocoder is from the recordings."""
+    """What training did; ``left_out``: training utterances without a mel or a waveform."""
 
     run: Path
     report: VocoderReport
     left_out: int
 
     def lines(self) -> list[str]:
+        """The summary in sentences."""
         r = self.report
         speed = (r.last_step - r.first_step) / max(r.seconds, 1e-9)
         said = [
             f"{self.run.name}: {r.parameters / 1e6:.2f} M parameters, {r.lines} lines, steps "
             f"{r.first_step}–{r.last_step} in {r.seconds:.0f} s ({speed:.2f} steps/s)",
-            f"mel distance of {r.held_out} lines that were held out: {r.first_mel_l1:.3f} before "
+            f"mel distance of {r.held_out} held-out lines: {r.first_mel_l1:.3f} before "
             f"the first step, {r.last_mel_l1:.3f} now; best: {r.best_checkpoint.name}",
         ]
         if self.left_out:
@@ -95,14 +96,14 @@ class VocoderSummary:
 def vocoder_plan(
     audio: AudioSpec, *, preset: str = "tiny", settings: Sequence[str] = ()
 ) -> VocoderPlan:
-    """What a run of a preset learns, at the project's mels.
+    """The generator, discriminators and training of a preset, for the project's mels.
 
     Args:
         settings: ``key=value`` with dotted keys below generator, discriminators and training.
 
     Raises:
         UsageError: an unknown preset, or a setting without ``=``.
-        ConfigError: an unknown key (with the nearest known one), or a value that cannot be.
+        ConfigError: an unknown key (with the nearest known one), or a value out of range.
     """
     if preset not in PRESETS:
         raise UsageError(f"unknown preset '{preset}'; {nearest(preset, PRESETS)}")
@@ -122,14 +123,14 @@ def vocoder_plan(
         made: dict[str, Any] = {
             name: from_mapping(kind, tables[name], where=name) for name, kind in parts.items()
         }
-    except ModelRefusedError as error:  # nobody's checkpoint: a setting is to blame
+    except ModelRefusedError as error:  # no checkpoint is involved: a setting is wrong
         raise ConfigError(error.message, code="E-CFG-VALUE") from error
     return VocoderPlan(**made)
 
 
 def _table(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(f"'{name}' wants keys, as training.seed=3", code="E-CFG-TYPE")
+        raise ConfigError(f"'{name}' is a table of keys, as in training.seed=3", code="E-CFG-TYPE")
     return dict(value)
 
 
@@ -143,14 +144,16 @@ def train_project_vocoder(
     resume: bool = True,
     progress: Callable[..., None] = lambda done, total, note="": None,
 ) -> VocoderSummary:
-    """Train or go on training one vocoder; the caller holds the project lock.
+    """Train a vocoder, or continue it; the caller holds the project lock.
 
     Args:
-        progress: given step, steps wanted, and words about the mel distance and speed.
+        settings: see :func:`vocoder_plan`.
+        max_steps: None for the preset's number.
+        progress: given the step, the number of steps, and words about mel distance and speed.
 
     Raises:
         ConfigError: no features yet, fewer than two lines, or the run was made with other settings.
-        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the step at hand was saved.
+        Stopped: SIGINT or SIGTERM arrived; a checkpoint of the current step was saved.
     """
     folder = vocoder_folder(project, run)
     plan = vocoder_plan(project.config.audio, preset=preset, settings=settings)
@@ -165,6 +168,7 @@ def train_project_vocoder(
     speed = _Speed(plan.training.batch)
 
     def began(step: int) -> None:
+        """Show the first step, and write the run's settings and clips."""
         progress(step, steps)
         _note(folder, plan, learned, held_out)
 
@@ -191,12 +195,12 @@ def train_project_vocoder(
 
 
 def training_recordings(store: Store) -> tuple[list[Recording], int]:
-    """Lines of the training split with mel and sound, in clip order, and how many have none.
+    """Recordings of the training split in clip order, and how many clips have none.
 
-    Sound stays in 16 bits: an hour at 16 kHz with its mels takes about 230 MB.
+    The waveforms stay 16-bit: an hour at 16 kHz with its mels takes about 230 MB.
 
     Raises:
-        ConfigError: E-STAGE-EXTRACT, nothing was extracted yet.
+        ConfigError: E-STAGE-EXTRACT, no training clip has a mel and a waveform yet.
     """
     ids = [clip.clip_id for clip in store.clips() if clip.split == "train"]
     mels, sounds = (store.read(name, ids) for name in READS)
@@ -214,16 +218,17 @@ def training_recordings(store: Store) -> tuple[list[Recording], int]:
 
 
 def split_off(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """Lines to learn from, and every n-th to measure on: a twentieth, at most 16.
+    """Split recordings into those to train on and, evenly spread, those to measure on.
 
-    They are taken from the training split, so that nothing that others are judged on is heard.
+    A twentieth is held out: at least 1, at most 16. All come from the training split, so the
+    vocoder sees no utterance that dubbing runs are evaluated on.
 
     Raises:
-        ConfigError: E-STAGE-LINES, there is one line only.
+        ConfigError: E-STAGE-LINES, there are fewer than two recordings.
     """
     if len(recordings) < 2:
         raise ConfigError(
-            "one training line has a mel and sound; a vocoder wants another to be measured on",
+            "one training line has a mel and sound; a vocoder needs a second one to be measured on",
             code="E-STAGE-LINES",
         )
     count = min(MOST_HELD_OUT, max(1, len(recordings) // 20))
@@ -233,12 +238,13 @@ def split_off(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Re
 
 
 class _Speed:
-    """Mel distance and lines per second, in words."""
+    """The note of the progress bar: mel distance, and training pieces per second."""
 
     def __init__(self, batch: int) -> None:
         self.batch, self.began, self.steps = batch, time.monotonic(), 0
 
     def after(self, step: VocoderStep) -> str:
+        """The note after one more step."""
         self.steps += 1
         rate = self.steps * self.batch / max(time.monotonic() - self.began, 1e-9)
         return f"mel {step.mel_l1:.3f}, {rate:.0f} pieces/s"
@@ -247,7 +253,7 @@ class _Speed:
 def _note(
     folder: Path, plan: VocoderPlan, learned: Sequence[Recording], held_out: Sequence[Recording]
 ) -> None:
-    """Keep what a run learns and from whom, before its first step."""
+    """Write a run's settings and its clips, before the first step."""
     settings = dataclasses.asdict(plan)
     commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
     lines = {"train": learned, "held_out": held_out}
@@ -282,10 +288,10 @@ def _describe(
         f"| mels | {audio.mel_channels} channels, {audio.fmin_hz:g}–{audio.fmax_hz:g} Hz, "
         f"{audio.sample_rate_hz} Hz, hop {audio.hop_samples}, window {audio.win_samples}, fft "
         f"{audio.n_fft} |",
-        f"| held-out lines | {report.held_out}, none of them learned from |",
+        f"| held-out lines | {report.held_out}, not trained on |",
         f"| mel distance before training | {report.first_mel_l1:.4f} |",
         f"| mel distance after step {report.last_step} | {report.last_mel_l1:.4f} |",
-        f"| speaks with | {report.best_checkpoint.name} |",
+        f"| checkpoint in use | {report.best_checkpoint.name} |",
         "",
         "The mel distance is the mean absolute difference of natural-log mels, recorded against "
         "vocoded.",
@@ -300,8 +306,8 @@ def _describe(
         card.append(f"| {feature} | `{key.key}` | {key.document['licence']} |")
     card += [
         "",
-        "A vocoder carries traits of the voices above into whatever it speaks; use it only as "
-        "their owners allow, and mark its speech as synthetic.",
+        "A vocoder carries traits of the voices above into all speech that it makes; use it only "
+        "as their owners allow, and mark its speech as synthetic.",
         "",
     ]
     commit_bytes(folder / "card.md", "\n".join(card).encode())
@@ -317,8 +323,7 @@ def run_vocoder_train(
     resume: bool,
     progress: Callable[..., None],
 ) -> VocoderSummary:
-    """Train a vocoder on the project's recorded lines."""
-
+    """Train a vocoder under the project lock; see :func:`train_project_vocoder`."""
     with writing(project, "vocoder train", run):
         return train_project_vocoder(
             project,

@@ -191,6 +191,6 @@ def test_the_doctor_runs_it_and_names_another_network(weights, tmp_path):
     add_weights(tmp_path, "yunet", make_other_network(tmp_path / "other"), name="other")
     lines = {line.entry: line for line in examine_weights(open_project(tmp_path))}
     assert lines["yunet"].feature == "face_track"
-    assert lines["yunet"].value == "2 faces in a made picture"  # bright cells
+    assert lines["yunet"].value == "2 faces in a synthetic frame"  # bright cells
     assert lines["yunet"].problem == ""
     assert "not YuNet" in lines["other"].problem

@@ -133,7 +133,7 @@ def test_a_feeling_moves_vectors_towards_the_mean_of_its_clips():
     louder = heard(library, hits, Feeling(emotion="sad", intensity=0.5))
     assert louder.audio[:, 0].tolist() == [2.0, 4.0]  # half way to the mean of 2 and 4
     assert louder.vectors is hits.vectors
-    with pytest.raises(UsageError, match=r"labelled 'fear'; labels there: happy, sad"):
+    with pytest.raises(UsageError, match=r"labelled 'fear'; labels of the library: happy, sad"):
         felt(library, "face", own, Feeling(emotion="fear", intensity=0.5))
 
 

@@ -376,7 +376,7 @@ def test_a_worse_copy_of_a_training_recording_in_the_test_set_is_a_leak(project)
     assert of_kind(report, "duplicate_text") == []
     assert report.leaks == 3
     says = " ".join(kind_of(report, "near_duplicate_audio").says)
-    assert "3 of 7 held-out lines were heard in training" in says
+    assert "the sound of 3 of 7 held-out lines is in the training split" in says
     rows = stored(project)
     own = {r["clip_id"] for r in rows if r["hit"] == r["clip_id"].replace("copy", "scene_1")}
     own &= {f.clip_id for f in found}
@@ -486,7 +486,7 @@ def test_a_training_clip_that_becomes_a_test_clip_is_found_in_the_old_library(pr
     assert report.leaks == len(found) == len(report.findings)
     handed = [r for r in neighbour_rows_of(project) if r["hit"].startswith("scene_2")]
     says = kind_of(report, "held_out_in_library").says
-    assert f"{len(handed)} of 96 stored hits hand out their recordings" in says[0]
+    assert f"{len(handed)} of 96 stored hits are such clips" in says[0]
     assert says[1].endswith("scene 3 of 3, text 3 of 3")
     for effect in kind_of(report, "held_out_in_library").effects:
         assert effect.hits == sum(r["modality"] == effect.modality for r in handed)

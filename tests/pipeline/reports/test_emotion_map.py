@@ -166,7 +166,7 @@ def test_what_cannot_be_drawn_is_refused_with_the_nearest_known_name(project, tm
 
 def test_the_picture_says_how_far_it_may_be_trusted(project, shown):
     how, trust = shown.drawn_by
-    assert "Distances between far groups mean nothing" in how
+    assert "Distances between far groups and the size of a group have no meaning." in how
     value, shuffled = map(float, re.findall(r"\d\.\d{3}", trust))
     assert "K = 9" in trust  # of 20 points, 10 would be half
     assert value > shuffled
@@ -194,7 +194,7 @@ def test_lines_that_stand_alone_are_those_that_a_plain_search_finds(project, sho
     wanted = {clip_id for clip_id, score in best.items() if score < limit - 1e-6}
     (held,) = (h for h in shown.holes if h.title == "Lines that stand alone in scene")
     assert {hole.clips[0] for hole in held.holes} == wanted
-    assert f"a score of {limit:.3f} or better" in held.note
+    assert f"scores {limit:.3f} or better" in held.note
 
 
 # -- planted holes
@@ -288,10 +288,11 @@ def test_lines_below_the_librarys_own_scores_stand_alone_and_only_those():
     is_library = np.arange(45) < 41
     found = alone_holes("scene", library + held, best, is_library, 3)
     assert [hole.clips[0] for hole in found.holes] == ["c102", "c101", "c000", "c001"]
-    assert found.holes[0].said == "“Held 2.” (test) stands alone in scene: nobody may be retrieved"
+    assert found.holes[0].said == "“Held 2.” (test) stands alone in scene: no clip is eligible"
     assert found.holes[1].said.endswith("its best hit scores 0.500")
-    assert "find a score of 0.620 or better. 2 of 4 other lines do not, and 2 of 41" in found.note
-    assert "3 lines without a scene vector cannot ask." in found.note
+    assert "best hit scores 0.620 or better. It scores lower for 2 of 4 other lines" in found.note
+    assert "and 2 of 41" in found.note
+    assert "3 lines without a scene vector cannot be compared." in found.note
 
 
 def test_without_library_scores_nothing_is_below_them():
@@ -300,7 +301,7 @@ def test_without_library_scores_nothing_is_below_them():
         "face", asking, np.array([np.nan, 0.1], np.float32), np.array([True, False])
     )
     assert [hole.clips for hole in found.holes] == [("c001",)]
-    assert "No library clip finds another one." in found.note
+    assert "No library clip has an eligible clip." in found.note
     assert alone_holes("face", [], np.zeros(0, np.float32), np.zeros(0, bool)).holes == ()
 
 
@@ -320,7 +321,7 @@ def test_emotions_that_lie_among_others_are_found_and_only_those():
     # By chance: at most one of three has its label, p = 6/24: 3 · (0.75³ + 3 · 0.25 · 0.75²) = 2.5.
     assert hole.said == (
         "2 of 3 clips labelled fear lie among other emotions, most often sad (3 of their 6 "
-        "neighbours); not in the library: 1. Labels dealt out at random would give 2.5."
+        "neighbours); not in the library: 1. Random labels would give 2.5."
     )
     assert hole.clips == ("c021", "c020")
     clean = region_holes("audio", found[:9], library, 3)

@@ -90,7 +90,7 @@ def test_a_modality_without_a_vector_says_why_in_the_extractors_words(project, s
     live = Store(project).live_features("face_emotion")
     (why,) = live.filter(live["clip_id"] == LINE)["why_not"]
     assert "E-FEAT-NOFACE" in why
-    assert face.silence == f"The line has no face_emotion, so nobody was asked: {why}"
+    assert face.silence == f"The line has no face_emotion, so nothing was searched: {why}"
     assert face.candidates == 0
     assert face.hits == ()
     assert named(sheet, "text").silence == ""
@@ -154,21 +154,21 @@ def test_candidates_are_eligible_clips_with_a_vector(project):
 
 def test_settings_that_cut_hits_off_are_named(project):
     made = casting_sheet(with_index(project, min_score=2.0), LINE)
-    said = "0 of 3: the rest were cut off by the least score of 2."
+    said = "0 of 3: the rest were cut off by the lowest score of 2."
     assert named(made, "text").silence == said
     nobody = casting_sheet(with_index(project, films=("alpha",), exclude_same_scene=True), LINE)
     alone = with_index(project, films=("alpha",), include=("beta~scene_2-0001",))
     assert named(nobody, "text").candidates == 3
     assert (
         named(casting_sheet(alone, LINE), "text").silence
-        == "Nobody could answer: no eligible clip has a text_emotion."
+        == "No clip was retrieved: no eligible clip has a text_emotion."
     )
 
 
 def test_a_project_whose_k_is_zero_says_so(project):
     made = casting_sheet(with_index(project, k=0), LINE)
-    assert made.summary == "K is 0 in this project: no modality asks for anybody."
-    assert named(made, "text").silence == "K is 0, so nobody was asked."
+    assert made.summary == "K is 0 in this project: no clip is retrieved."
+    assert named(made, "text").silence == "K is 0, so nothing was searched."
     assert {m.hits for m in made.modalities} == {()}
 
 
@@ -302,7 +302,7 @@ def test_notes_show_before_and_after(project):
             elif h.clip.clip_id == "alpha~scene_1-0001":
                 why = WORDS_OF[Reason.EXCLUDED]
             elif h.clip.clip_id not in there:
-                why = "others came first"
+                why = "other clips rank higher"
             assert h.why_gone == why
     counts = {r.name: (r.count_before, r.count) for r in made.reasons}
     assert counts == {"itself": (1, 1), "overlap": (1, 1), "film": (0, 6), "excluded": (0, 1)}

@@ -119,9 +119,9 @@ def test_the_counts_add_up_to_the_clips(sheet):
         "frontal": 1,
         "user boxes": 1,
         "no value": 1,
-        "set aside or not extracted": 1,
+        "quarantined or not extracted": 1,
     }
-    assert dict(placed.rows) == {"geometry": 2, "no value": 1, "set aside or not extracted": 1}
+    assert dict(placed.rows) == {"geometry": 2, "no value": 1, "quarantined or not extracted": 1}
 
 
 def test_boxes_for_clips_that_do_not_exist_are_named(sheet):

@@ -281,7 +281,7 @@ def test_an_index_of_pictures_is_told_as_such_where_captions_are_asked_for(pictu
     assert look.searchable("scene") is None
     assert look.searchable("text") is not None
     assert look.gaps[-1] == (
-        "effects in scene: scene_emotion is asked for now, the build is of global_scene"
+        "effects in scene: scene_emotion is set now, the build is of global_scene"
     )
     assert not audit_index(captioned).is_fresh
     with pytest.raises(ConfigError, match=r"index\.scene_feature global_scene → scene_emotion"):

@@ -123,7 +123,7 @@ def test_other_settings_need_another_name_or_a_new_start(made):
     [
         (["trainng.batch=2"], "did you mean 'training'"),
         (["training.bacth=2"], "did you mean 'batch'"),
-        (["training=2"], "wants keys"),
+        (["training=2"], "is a table of keys"),
         (["generator.audio=2"], r"\[audio\] table only"),
         (["generator.channels=17"], "halved"),
         (["generator.padding=upstream"], "samples of 50 frames"),

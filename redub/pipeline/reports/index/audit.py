@@ -1,14 +1,13 @@
-"""Leaks of the index: what retrieves what it must not, what stands on both sides of a split.
+"""`redub index audit`: hits that the policy forbids, and data on both sides of a split.
 
-Reads the clip table, the newest index build (out of date or not), its stored neighbours and the
+Reads the clip table, the newest index build (up to date or not), its stored neighbours and the
 cached mel frames. Opens no media and writes nothing.
 
-What a finding would do to the scores is measured, not assumed: precision@K by emotion (counted as
-in :mod:`redub.pipeline.reports.index.precision`) of the stored hits as they are, and with every
-hit of that kind
-replaced by the next best clip that is allowed.
+The effect of each kind of leak on the scores is measured: precision@K by emotion (counted as in
+:mod:`redub.pipeline.reports.index.precision`) of the stored hits, and again with every hit of that
+kind replaced by the next best clip that is allowed.
 
-Letters: N library rows, Q queries, K neighbours.
+Letters: N library rows, Q queries, K retrieved clips.
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ from redub.pipeline.reports.index.audit_report import AuditReport, Finding, Kind
 from redub.pipeline.store.project import Project
 
 TELLING_WORDS = 3
-"""Fewer words, such as "yes" or "thank you", are said in every film; they are only counted."""
+"""Shorter lines, such as "yes" or "thank you", occur in every film; they are only counted."""
 
 
 SURE_WORDS = 5
-"""Lines of so many words are hardly said twice by chance; shorter ones are a warning."""
+"""Lines of so many words rarely occur twice by chance; shorter ones are a warning."""
 
 
 def audit_index(project: Project) -> AuditReport:
-    """Look for every kind of leak and measure what each does.
+    """Look for every kind of leak and measure its effect on the scores.
 
     Raises:
         ConfigError: there is no index build yet (names the stage to run).
@@ -113,13 +112,13 @@ def _self_hits(look: Look) -> tuple[KindReport, list[Finding]]:
     strict = replace(look.policy, exclude_self=True)
 
     def ban(clip: Clip) -> BoolArray:
+        """(N,) bool: rows that the policy forbids when it excludes the query itself."""
         return ~strict.eligible(ClipFacts.of(clip), look.index.table)
 
     says = counted_queries(look, flagged, "are the query itself or overlap it")
     if flagged.height:
         says += (
-            f"{own_clip(look, flagged)} would be handed their own recording, which a line to be "
-            "dubbed "
+            f"{own_clip(look, flagged)} would get their own recording, which a line to be dubbed "
             "does not have",
         )
     return kind_report(look, "self_hit", findings, says, flagged, ban)
@@ -150,6 +149,7 @@ def _same_scene(look: Look) -> tuple[KindReport, list[Finding]]:
     ]
 
     def ban(clip: Clip) -> BoolArray:
+        """(N,) bool: rows of the query's film and scene."""
         table = look.index.table
         return table.is_value("film", clip.film) & table.is_value("scene", clip.scene)
 
@@ -171,11 +171,11 @@ def _near_duplicates(look: Look) -> tuple[KindReport, list[Finding]]:
     for pair in pairs:
         one, other = clips[pair.first], clips[pair.second]
         if one.split not in HELD_OUT and other.split in HELD_OUT:
-            one, other = other, one  # the held-out one is named first
+            one, other = other, one  # the held-out clip is named first
         partners[one.clip_id].add(other.clip_id)
         partners[other.clip_id].add(one.clip_id)
         findings.append(_same_sound(one, other, pair))
-    heard = {f.clip_id for f in findings if f.severity == "leak"}
+    leaked = {f.clip_id for f in findings if f.severity == "leak"}
     held_out = look.held_out()
     says: tuple[str, ...] = (f"none among {len(ids)} clips with sound",)
     flagged = look.rows.clear()
@@ -188,19 +188,20 @@ def _near_duplicates(look: Look) -> tuple[KindReport, list[Finding]]:
             f"{numbers['leak']} pairs of a held-out and a training clip, {numbers['warning']} of a "
             f"validation and a test clip, {numbers['note']} inside the library, among {len(ids)} "
             "clips with sound",
-            f"{len(heard)} of {len(held_out)} held-out lines were heard in training: what is "
-            "scored on them is memory",
+            f"the sound of {len(leaked)} of {len(held_out)} held-out lines is in the training "
+            "split: scores on these lines measure memory",
             f"{own_clip(look, flagged)} retrieve their own recording",
         )
 
     def ban(clip: Clip) -> BoolArray:
+        """(N,) bool: rows with the query's recording."""
         return look.index.table.is_one_of("clip_id", partners[clip.clip_id])
 
     return kind_report(look, "near_duplicate_audio", findings, says, flagged, ban)
 
 
 def _same_sound(one: Clip, other: Clip, pair: Duplicate) -> Finding:
-    """A finding about two clips, of which the first is held out if one of them is."""
+    """The finding about two clips; ``one`` is the held-out clip if there is one."""
     severity: Severity = "note"
     if one.split in HELD_OUT and other.split != one.split:
         severity = "leak" if other.split == "train" else "warning"
@@ -217,7 +218,7 @@ def _same_sound(one: Clip, other: Clip, pair: Duplicate) -> Finding:
 
 
 def _fingerprints(look: Look) -> dict[str, Fingerprint]:
-    """Of every live clip with cached mel frames, part by part: all mel at once may not fit."""
+    """Fingerprints of all live clips with cached mels; reads part by part to save memory."""
     audio = look.store.project.config.audio
     if audio.mel_channels < LEAST_CHANNELS:
         look.gaps.append(
@@ -244,6 +245,7 @@ def _comparable(look: Look, clips: Sequence[Clip]) -> Callable[[IntArray, IntArr
     inside = np.array([clip.clip_id in look.library for clip in clips], dtype=bool)
 
     def may_pair(one: IntArray, other: IntArray) -> BoolArray:
+        """Whether each pair of clip numbers is compared."""
         apart = (split[one] != split[other]) & (split[one] >= 0) & (split[other] >= 0)
         files = inside[one] & inside[other] & (source[one] != source[other])
         wanted: BoolArray = apart | files
@@ -275,14 +277,15 @@ def _duplicate_text(look: Look) -> tuple[KindReport, list[Finding]]:
             "lines measure sentences that were trained on",
         )
     said = {clip.clip_id: words[clip.clip_id] for clip in telling}
-    asked = pl.DataFrame(list(said.items()), schema=_SAID, orient="row")
-    heard = [(c.clip_id, text) for text in set(said.values()) for c in trained[text]]
-    answers = pl.DataFrame(heard, schema=_SAID, orient="row").rename({"clip_id": "hit"})
-    flagged = look.rows.join(asked, on="clip_id", maintain_order="left").join(
-        answers, on=["hit", "words"], how="semi", maintain_order="left"
+    queries = pl.DataFrame(list(said.items()), schema=_SAID, orient="row")
+    repeats = [(c.clip_id, text) for text in set(said.values()) for c in trained[text]]
+    hits = pl.DataFrame(repeats, schema=_SAID, orient="row").rename({"clip_id": "hit"})
+    flagged = look.rows.join(queries, on="clip_id", maintain_order="left").join(
+        hits, on=["hit", "words"], how="semi", maintain_order="left"
     )
 
     def ban(clip: Clip) -> BoolArray:
+        """(N,) bool: training rows with the query's words."""
         same = {other.clip_id for other in trained[said[clip.clip_id]]}
         return look.index.table.is_one_of("clip_id", same)
 
@@ -293,7 +296,7 @@ _SAID = {"clip_id": pl.String, "words": pl.String}
 
 
 def _same_words(clip: Clip, trained: Sequence[Clip], words: str) -> Finding:
-    """The training line of the same speaker is named, where there is one."""
+    """The finding about a held-out line; names a training line of its speaker if there is one."""
     other = min(trained, key=lambda t: (t.speaker != clip.speaker, t.clip_id))
     is_sure = word_count(words) >= SURE_WORDS
     by = "another speaker"
@@ -313,9 +316,9 @@ def _same_words(clip: Clip, trained: Sequence[Clip], words: str) -> Finding:
 
 
 def plain_words(text: str) -> str:
-    """The words alone: no case, no punctuation, one space between two words.
+    """Normalise a text: no case, no punctuation, one space between two words.
 
-    Apostrophes go without a gap, so that ``don't`` and ``dont`` are one word.
+    An apostrophe leaves no gap, so ``don't`` and ``dont`` are the same word.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     folded = re.sub("['’ʼ`´]", "", folded)
@@ -324,7 +327,7 @@ def plain_words(text: str) -> str:
 
 
 def word_count(words: str) -> int:
-    """How many words, at two signs to a word in scripts that write none apart."""
+    """The number of words; in scripts without spaces two characters count as one word."""
     count = 0
     for word in words.split():
         signs = sum(unicodedata.name(c, "").startswith(_UNSPACED) for c in word)
@@ -336,7 +339,7 @@ _UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANM
 
 
 def _held_out(look: Look) -> tuple[KindReport, list[Finding]]:
-    """Library rows of clips that have become held out since the build."""
+    """Library rows whose clip was moved to a held-out split after the build."""
     inside = [clip for clip in look.held_out() if clip.clip_id in look.library]
     ids = pl.Series([clip.clip_id for clip in inside], dtype=pl.String)
     flagged = look.rows.filter(pl.col("hit").is_in(ids))
@@ -359,18 +362,19 @@ def _held_out(look: Look) -> tuple[KindReport, list[Finding]]:
     if inside:
         says = (
             f"{len(inside)} of {len(look.held_out())} held-out clips are in the library, "
-            f"{flagged.height} of {look.rows.height} stored hits hand out their recordings",
+            f"{flagged.height} of {look.rows.height} stored hits are such clips",
             *_without_self_exclusion(look, inside),
         )
 
     def ban(clip: Clip) -> BoolArray:
+        """(N,) bool: rows of held-out clips."""
         return look.index.table.is_one_of("clip_id", ids)
 
     return kind_report(look, "held_out_in_library", findings, says, flagged, ban)
 
 
 def _without_self_exclusion(look: Look, clips: Sequence[Clip]) -> tuple[str, ...]:
-    """How many of the clips find their own recording where only the split can keep them apart."""
+    """How many clips would retrieve themselves if only the split rule kept them apart."""
     policy = replace(look.policy, exclude_self=False, exclude_same_scene=False, neighbour_lines=0)
     counts = []
     for modality in MODALITIES:
@@ -389,7 +393,7 @@ def _without_self_exclusion(look: Look, clips: Sequence[Clip]) -> tuple[str, ...
 
 
 def _stale(look: Look) -> tuple[KindReport, list[Finding]]:
-    """Stored rows that ask for, or hit, a clip that is gone."""
+    """Stored rows whose query or hit is a clip that is gone."""
     asked: Counter[str] = Counter()
     hits: Counter[str] = Counter()
     partner: dict[str, tuple[str, str]] = {}
@@ -421,12 +425,13 @@ def _stale(look: Look) -> tuple[KindReport, list[Finding]]:
                 "; no stage reads them: the build is out of date, `redub index build` and "
                 "`redub retrieve` replace it"
                 if not look.is_fresh
-                else "; `redub retrieve` asks again"
+                else "; `redub retrieve` searches again"
             ),
         )
     flagged = look.rows.filter(pl.col("hit").is_in(list(hits)))
 
     def ban(clip: Clip) -> BoolArray:
+        """(N,) bool: rows of clips that are gone."""
         return look.index.table.is_one_of("clip_id", hits)
 
     return kind_report(look, "stale_neighbours", findings, says, flagged, ban)

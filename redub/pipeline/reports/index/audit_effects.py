@@ -1,4 +1,7 @@
-"""What a leak does to the scores: the index asked again without the leaking rows."""
+"""The effect of a leak on the scores: the index is searched again without the leaking rows.
+
+Letters: N library rows, Q queries, K retrieved clips.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +33,25 @@ from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
 
 Ban = Callable[[Clip], BoolArray]
-"""A query clip to (N,) bool, True where a library row may not answer it."""
+"""A query clip → (N,) bool, True where it may not retrieve the library row."""
 
 
 MEASURED_QUERIES = 2000
-"""Queries that are searched again per kind and modality; of more, so many spread evenly."""
+"""At most so many queries are searched again per kind and modality, evenly spread."""
 
 
 SEARCH_BLOCK = 64
 
 
-# -- what is looked at
+# -- the input of an audit
 
 
 class Look:
-    """Everything an audit reads, opened once."""
+    """Everything that an audit reads, opened once.
+
+    ``rows``: stored hits between live clips. ``gone``: stored hits with a clip that is gone.
+    ``gaps``: sentences about what cannot be checked.
+    """
 
     def __init__(
         self, store: Store, index: OpenIndex, *, fresh: bool, built: Mapping[str, str]
@@ -70,21 +77,26 @@ class Look:
 
     @classmethod
     def at(cls, project: Project) -> Look:
+        """Open the newest build of a project, up to date or not.
+
+        Raises:
+            ConfigError: there is no build yet.
+        """
         index = newest_build(project)
         store = Store(project)
         record = current_build(project)
-        assert record is not None  # or there had been no index to open
+        assert record is not None  # newest_build has opened it
         return cls(store, index, fresh=is_fresh(store, record), built=built_of(record))
 
     def joined(self) -> pl.DataFrame:
-        """Stored rows with the facts of the query and, prefixed ``hit_``, of the hit."""
+        """Stored hits with facts of the query clip and, prefixed ``hit_``, of the hit."""
         hits = self.facts.rename({name: f"hit_{name}" for name in self.facts.columns})
         return self.rows.join(self.facts, on="clip_id", maintain_order="left").join(
             hits, left_on="hit", right_on="hit_clip_id", maintain_order="left"
         )
 
     def searchable(self, modality: str) -> ModalityIndex | None:
-        """The modality with exact search; None where queries are not comparable with it."""
+        """The modality with exact search; None where its feature changed since the build."""
         if modality not in self._searchable:
             placed = self.index.modalities[modality].backend.placed
             feature, built = self.features[modality], self.built[modality]
@@ -92,7 +104,7 @@ class Look:
             if any(one.segment.feature_key != key for one in placed):
                 why = "changed since the build"
                 if feature != built:
-                    why = f"is asked for now, the build is of {built}"
+                    why = f"is set now, the build is of {built}"
                 self.gaps.append(f"effects in {modality}: {feature} {why}")
                 self._searchable[modality] = None
             else:
@@ -100,6 +112,7 @@ class Look:
         return self._searchable[modality]
 
     def held_out(self) -> list[Clip]:
+        """Live clips of the validation and test splits."""
         return [clip for clip in self.clips.values() if clip.split in HELD_OUT]
 
 
@@ -122,16 +135,17 @@ def _facts(clips: Mapping[str, Clip]) -> pl.DataFrame:
 
 
 def counted_queries(look: Look, flagged: pl.DataFrame, what: str) -> tuple[str, ...]:
+    """The sentence that counts the flagged hits among all stored hits."""
     share = f" ({flagged.height / look.rows.height:.1%})" if look.rows.height else ""
     return (f"{flagged.height} of {look.rows.height} stored hits{share} {what}",)
 
 
 def own_clip(look: Look, flagged: pl.DataFrame) -> str:
-    """Which queries have one of the flagged hits, held-out ones first."""
-    asking = set(flagged["clip_id"])
+    """How many held-out and other queries have one of the flagged hits, in words."""
+    queries = set(flagged["clip_id"])
     held_out = {clip.clip_id for clip in look.held_out()}
     return (
-        f"{len(asking & held_out)} of {len(held_out)} held-out and {len(asking - held_out)} of "
+        f"{len(queries & held_out)} of {len(held_out)} held-out and {len(queries - held_out)} of "
         f"{len(look.clips) - len(held_out)} other queries"
     )
 
@@ -144,6 +158,13 @@ def kind_report(
     flagged: pl.DataFrame,
     ban: Ban,
 ) -> tuple[KindReport, list[Finding]]:
+    """Count the findings of one kind and measure their effect.
+
+    Args:
+        says: sentences about this kind.
+        flagged: stored hits of this kind.
+        ban: rows that a query may not retrieve in the repeated search.
+    """
     numbers = Counter(finding.severity for finding in findings)
     report = KindReport(
         kind=kind,
@@ -156,7 +177,7 @@ def kind_report(
     return report, findings
 
 
-# -- what it does to the scores
+# -- effects on the scores
 
 
 class _Hits(NamedTuple):
@@ -185,8 +206,8 @@ def _effect(look: Look, modality: str, flagged: pl.DataFrame, ban: Ban) -> Effec
     labelled.sort()
     places = np.linspace(0, len(labelled) - 1, min(MEASURED_QUERIES, len(labelled))).round()
     measured = [labelled[place] for place in places.astype(int)]
-    asked = {clip_id: _Hits(stored[clip_id], wrong[clip_id]) for clip_id in measured}
-    after = _replaced(look, modality, asked, ban)
+    hits = {clip_id: _Hits(stored[clip_id], wrong[clip_id]) for clip_id in measured}
+    after = _replaced(look, modality, hits, ban)
     before = {clip_id: stored[clip_id] for clip_id in after}
     is_whole = len(after) == len(labelled)
     return Effect(
@@ -203,7 +224,7 @@ def _effect(look: Look, modality: str, flagged: pl.DataFrame, ban: Ban) -> Effec
 
 
 def _precision(look: Look, hits: Mapping[str, Sequence[str]]) -> Share | None:
-    """The share of labelled hits with the label of their labelled query."""
+    """The share of hits with the label of their query, among labelled queries and hits."""
     labels = {clip_id: clip.emotion for clip_id, clip in (look.library | look.clips).items()}
     shared = [
         labels[hit] == labels[clip_id]
@@ -215,27 +236,29 @@ def _precision(look: Look, hits: Mapping[str, Sequence[str]]) -> Share | None:
 
 
 def _replaced(
-    look: Look, modality: str, asked: Mapping[str, _Hits], ban: Ban
+    look: Look, modality: str, queries: Mapping[str, _Hits], ban: Ban
 ) -> dict[str, list[str]]:
-    """The hits with every flagged one replaced by the best clips that neither rule forbids."""
-    kept = {c: [hit for hit in own.hits if hit not in own.flagged] for c, own in asked.items()}
+    """Replace flagged hits by the best clips that neither the policy nor ``ban`` forbids."""
+    kept = {c: [hit for hit in own.hits if hit not in own.flagged] for c, own in queries.items()}
 
     def forbidden(clip: Clip) -> BoolArray:
+        """(N,) bool: rows that the query may not retrieve, or that are kept already."""
         table = look.index.table
         mask: BoolArray = forbidden_rows(look, look.policy, clip) | ban(clip)
         mask |= table.is_one_of("clip_id", kept[clip.clip_id])
         return mask
 
-    clips = [look.clips[clip_id] for clip_id in asked]
-    most = max((len(own.flagged) for own in asked.values()), default=0)
+    clips = [look.clips[clip_id] for clip_id in queries]
+    most = max((len(own.flagged) for own in queries.values()), default=0)
     found = search_without(look, modality, clips, most, forbidden)
     return {
-        clip_id: kept[clip_id] + hits[: len(asked[clip_id].flagged)]
+        clip_id: kept[clip_id] + hits[: len(queries[clip_id].flagged)]
         for clip_id, hits in found.items()
     }
 
 
 def forbidden_rows(look: Look, policy: Policy, clip: Clip) -> BoolArray:
+    """(N,) bool: library rows that the policy does not let a clip retrieve."""
     forbidden: BoolArray = ~policy.eligible(ClipFacts.of(clip), look.index.table)
     return forbidden
 
@@ -243,15 +266,18 @@ def forbidden_rows(look: Look, policy: Policy, clip: Clip) -> BoolArray:
 def search_without(
     look: Look, modality: str, clips: Sequence[Clip], k: int, forbidden: Ban
 ) -> dict[str, list[str]]:
-    """Exact answers of the clips that have a vector in the modality."""
+    """Exact search without forbidden rows: clip id → ids of at most ``k`` clips, best first.
+
+    Clips without a usable vector in the modality are left out.
+    """
     own = look.searchable(modality)
     if own is None or not clips:
         return {}
     values = look.store.read(look.features[modality], [clip.clip_id for clip in clips])
-    asking = [clip for clip in clips if clip.clip_id in values]
+    with_vector = [clip for clip in clips if clip.clip_id in values]
     answers: dict[str, list[str]] = {}
-    for start in range(0, len(asking), SEARCH_BLOCK):
-        some = asking[start : start + SEARCH_BLOCK]
+    for start in range(0, len(with_vector), SEARCH_BLOCK):
+        some = with_vector[start : start + SEARCH_BLOCK]
         queries = np.stack([np.asarray(values[clip.clip_id]) for clip in some]).astype(np.float32)
         queries = own.transformed(queries, [clip.speaker for clip in some])
         can_ask = own.can_ask(queries)

@@ -1,4 +1,4 @@
-"""What an audit of the index found, as values and as words."""
+"""Findings of an audit of the index, as values and as sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong. ``clip_id`` is the query, or the clip that is held out."""
+    """One finding. ``clip_id`` is the query or the held-out clip; ``other`` the other clip.
+
+    ``modality`` is empty where the finding concerns all modalities.
+    """
 
     kind: Kind
     severity: Severity
@@ -34,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """``hits`` of ``of``, with the 95 % interval of the share (Wilson)."""
+    """The share of ``hits`` among ``of``, with its 95 % Wilson interval."""
 
     hits: int
     of: int
@@ -44,17 +47,19 @@ class Share:
 
     @classmethod
     def counted(cls, hits: int, of: int) -> Share | None:
+        """The share with its interval; None where ``of`` is 0."""
         return None if not of else cls(hits, of, *wilson(hits, of))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What the hits of one kind do in one modality.
+    """The effect of the hits of one kind in one modality.
 
     ``hits`` of ``stored`` rows are of the kind, for ``queries`` different clips. ``precision`` is
-    that of ``measured`` labelled queries among them as stored, ``without`` after replacement;
-    ``overall`` and ``overall_without`` are over all labelled queries, None where only a sample of
-    the queries was searched again. None also where no label can be counted.
+    the precision@K of ``measured`` labelled queries among these clips as stored; ``without`` is the
+    same after replacement. ``overall`` and ``overall_without`` are over all labelled queries; the
+    latter is None where only a sample of the queries was searched again. All are None where no
+    label can be counted.
     """
 
     modality: str
@@ -68,6 +73,7 @@ class Effect:
     overall_without: Share | None
 
     def line(self, k: int) -> str:
+        """The effect as a sentence."""
         text = f"{self.modality}: {self.hits} of {self.stored} hits, in {self.queries} queries"
         if self.precision is None or self.without is None:
             return f"{text}; not measured: no emotion labels, or vectors of another extractor"
@@ -83,7 +89,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindReport:
-    """All there is to say about one kind, findings or not."""
+    """Counts, sentences and effects of one kind of finding; also of a kind without findings."""
 
     kind: Kind
     leaks: int
@@ -95,7 +101,10 @@ class KindReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
-    """``leaks`` is what decides: 0 is clean, whatever was noted besides."""
+    """All findings of an audit; the index is clean where ``leaks`` is 0.
+
+    ``not_looked_at``: sentences about what could not be checked.
+    """
 
     build: str
     is_fresh: bool
@@ -109,7 +118,7 @@ class AuditReport:
     not_looked_at: tuple[str, ...]
 
     def lines(self, most: int = 5) -> list[str]:
-        """The report for people; of each kind the first ``most`` findings."""
+        """The report in sentences, with at most ``most`` findings of each kind."""
         state = "up to date" if self.is_fresh else "out of date"
         said = [
             f"index {self.build} ({state}): {self.clips} clips, {self.library} in the library, "
@@ -127,7 +136,7 @@ class AuditReport:
             ]
             if len(own) > most:
                 said.append(f"  … and {len(own) - most} more (--json names all)")
-        said += [f"not looked at: {what}" for what in self.not_looked_at]
+        said += [f"not checked: {what}" for what in self.not_looked_at]
         said.append("no leaks" if not self.leaks else f"{self.leaks} leaks")
         return said
 

@@ -1,4 +1,4 @@
-"""What a casting sheet asks of the index, and what it gets back."""
+"""The search behind a casting sheet: retrieved clips, and clips that were left out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.query import known_clip, neighbour_rows
 
-# -- asking
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CastingQuestion:
-    """The line that asks, with its vectors where it has any, and the index that it asks."""
+    """The query clip, its vectors where it has any, and the index to search."""
 
     store: Store
     index: OpenIndex
@@ -31,6 +29,8 @@ class CastingQuestion:
 
 
 class CastingAnswer(NamedTuple):
+    """One retrieved clip; ``margin`` is its score less that of the best clip not retrieved."""
+
     rank: int  # from 1
     clip_id: str
     score: float
@@ -38,13 +38,19 @@ class CastingAnswer(NamedTuple):
 
 
 class CastingSearch(NamedTuple):
-    """Per modality the answers, best first; and who could not answer: clip id → reason names."""
+    """``hits``: modality → retrieved clips, best first. ``lost``: clip id → why not eligible."""
 
     hits: Mapping[str, Sequence[CastingAnswer]]
     lost: Mapping[str, Sequence[str]]
 
 
 def casting_question(project: Project, clip_id: str, k: int) -> CastingQuestion:
+    """Open the index and read the query clip's vectors.
+
+    Raises:
+        UsageError: an unknown clip, with the nearest known one.
+        ConfigError: there is no index, or it is out of date.
+    """
     store = Store(project)
     index = open_index(project)
     clip = known_clip(store, clip_id)
@@ -54,7 +60,7 @@ def casting_question(project: Project, clip_id: str, k: int) -> CastingQuestion:
 
 
 def casting_search(project: Project, asked: CastingQuestion, notes: Notes) -> CastingSearch:
-    """What :func:`redub.pipeline.work.query.query_clip` answers, out of an index opened once."""
+    """Search every modality as :func:`redub.pipeline.work.query.query_clip` does."""
     index = asked.index
     hits = {}
     for name, own in asked.vectors.items():

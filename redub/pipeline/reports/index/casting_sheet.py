@@ -1,8 +1,8 @@
-"""The casting sheet: one page that explains what the index answers for one line.
+"""The casting sheet: one page that explains which clips one utterance retrieves, and why.
 
-Reads the newest index build, the line's and its neighbours' captions, class shares and sounds as
-they are stored, and their pictures (cut out of the footage through the decoder child). Writes one
-HTML file.
+Reads the newest index build, the stored captions, emotion probabilities and sounds of the utterance
+and its retrieved clips, and their video frames (decoded in the decoder child). Writes one HTML
+file.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ SHARES_OF = {modality: f"{modality}_emotion_probs" for modality in MODALITIES}
 MOST_NAMED = 200  # clips listed under one reason; the page says how many more there are
 
 
-FILM_CRF = 30  # as in the report: small, and good enough to see a face
+FILM_CRF = 30  # as in the report: small files in which a face can be seen
 
 
 def write_casting_sheet(
@@ -79,11 +79,11 @@ def write_casting_sheet(
     k: int | None = None,
     notes: Notes | None = None,
 ) -> Path:
-    """Explain one line's neighbours in one page.
+    """Explain the retrieved clips of one utterance in one page.
 
     Args:
-        k: neighbours per modality; the project's K without it.
-        notes: director's notes; the page then shows what came without and with them.
+        k: retrieved clips per modality; None for the project's K.
+        notes: director's notes; the page then shows the results without and with them.
 
     Raises:
         UsageError: an unknown clip, with the nearest known one, or ``k`` below 1.
@@ -97,7 +97,7 @@ def write_casting_sheet(
 def casting_sheet(
     project: Project, clip_id: str, *, k: int | None = None, notes: Notes | None = None
 ) -> CastingSheet:
-    """Everything the page shows, gathered from the index, the store and the footage."""
+    """Collect everything that the page shows from the index, the store and the footage."""
     check_k(k)
     notes = notes or Notes()
     asked = casting_question(project, clip_id, project.config.index.k if k is None else k)
@@ -125,15 +125,15 @@ def casting_sheet(
     )
 
 
-# -- what the page says
+# -- sentences
 
 
 def _summary(k: int, eligible: int) -> str:
     if k == 0:
-        return "K is 0 in this project: no modality asks for anybody."
-    asked = f"the {k} most alike clips" if k > 1 else "the most alike clip"
+        return "K is 0 in this project: no clip is retrieved."
+    wanted = f"the {k} most similar clips" if k > 1 else "the most similar clip"
     of = f"{eligible} eligible clips" if eligible != 1 else "1 eligible clip"
-    return f"Each of {len(MODALITIES)} modalities asked for {asked}, out of {of}."
+    return f"Each of {len(MODALITIES)} modalities retrieves {wanted}, out of {of}."
 
 
 def _line_facts(clip: Clip, fps: int) -> tuple[tuple[str, str], ...]:
@@ -220,7 +220,7 @@ class _Gatherer:
             return Picture(mp4=path.read_bytes(), poster=frames[len(frames) // 2])
 
     def captions(self) -> tuple[CastText, ...]:
-        """The line's captions, nothing marked; a missing one with its reason."""
+        """The line's captions without marks; a missing caption with its reason."""
         texts = []
         for name in CAPTION_OF.values():
             value = self.values[name].get(self.clip_id)
@@ -231,6 +231,7 @@ class _Gatherer:
     # -- modalities
 
     def modality(self, name: str) -> CastModality:
+        """One modality of the page: the query's texts and classes, and the retrieved clips."""
         before = self.before.hits[name]
         after = None if self.after is None else self.after.hits[name]
         asked = self._texts(name, self.clip_id)
@@ -262,7 +263,7 @@ class _Gatherer:
     def _hit(
         self, name: str, hit: CastingAnswer, own: set[str], remaining: set[str] | None = None
     ) -> CastHit:
-        """``remaining``: who is there with the notes; None where that is not asked."""
+        """``remaining``: clips that are retrieved with the notes; None without notes."""
         texts = self._texts(name, hit.clip_id)
         marked = marked_text(texts, own & emotion_words(texts))
         if name != "text":
@@ -280,12 +281,14 @@ class _Gatherer:
 
     def _why_gone(self, clip_id: str) -> str:
         names = self.lost.get(clip_id, ())
-        return ", ".join(WORDS_OF[Reason[name.upper()]] for name in names) or "others came first"
+        return (
+            ", ".join(WORDS_OF[Reason[name.upper()]] for name in names) or "other clips rank higher"
+        )
 
     def _texts(self, name: str, clip_id: str) -> tuple[tuple[str, str], ...]:
-        """What a modality's vector is made of: (title, text), leaving out what is not there.
+        """The texts that a modality's vector is computed from: (title, text), without empty ones.
 
-        What is measured from the picture alone is made of no text.
+        A vector that is measured on video frames has no texts.
         """
         if not self._is_worded(name):
             return ()
@@ -298,7 +301,7 @@ class _Gatherer:
         return tuple((title, text) for title, text in texts if text)
 
     def _is_worded(self, name: str) -> bool:
-        """Whether a modality's vector comes from words, as its class shares do."""
+        """Whether a modality's vector comes from words, as its emotion probabilities do."""
         return self.features[name] == MODALITY_FEATURES[name][0]
 
     def _labels(self, name: str) -> tuple[str, ...]:
@@ -316,20 +319,20 @@ class _Gatherer:
         return sum(clip_id not in self.lost for clip_id in ids)
 
     def _silence(self, name: str, found: int, candidates: int) -> str:
-        """Why fewer than K answered; empty where K did."""
+        """Why fewer than K clips were retrieved; empty where K were."""
         feature, k = self.features[name], self.asked.k
         if not self.asked.vectors[name]:
-            return f"The line has no {feature}, so nobody was asked: {self._why_not(feature)}"
+            return f"The line has no {feature}, so nothing was searched: {self._why_not(feature)}"
         if k == 0:
-            return "K is 0, so nobody was asked."
+            return "K is 0, so nothing was searched."
         if found >= k:
             return ""
         if candidates == 0:
-            return f"Nobody could answer: no eligible clip has a {feature}."
+            return f"No clip was retrieved: no eligible clip has a {feature}."
         if found == candidates:
             return f"{found} of {k}: no other eligible clip has a {feature}."
         config = self.project.config.index
-        cuts = [] if config.min_score is None else [f"the least score of {config.min_score:g}"]
+        cuts = [] if config.min_score is None else [f"the lowest score of {config.min_score:g}"]
         cuts += ["the widest gap between scores"] if config.adaptive == "gap" else []
         return f"{found} of {k}: the rest were cut off by {' and '.join(cuts)}."
 
@@ -345,10 +348,10 @@ class _Gatherer:
             return f"{held['code'][0]}: {held['message'][0]}"
         return "it was not extracted yet; run `redub extract`"
 
-    # -- who was left out
+    # -- clips that were left out
 
     def reasons(self) -> tuple[CastReason, ...]:
-        """One row per reason that left somebody out, with or without the notes."""
+        """One row per reason that excluded a clip, with or without the notes."""
         under, old = _by_reason(self.lost), None
         if self.after is not None:
             old = {name: len(ids) for name, ids in _by_reason(self.before.lost).items()}
@@ -383,9 +386,12 @@ class _Gatherer:
                 by_split[clip.split].append(clip.clip_id)
         rows = []
         for split, ids in sorted(by_split.items()):
-            name, words = f"{split} split", "the library is made of training clips only"
+            name, words = f"{split} split", "the library has training clips only"
             if split == "train":
-                name, words = "no audio vector", "a clip without an audio emotion lends nothing"
+                name, words = (
+                    "no audio vector",
+                    "a clip without an audio emotion vector is of no use",
+                )
             clips = tuple(self._left_out(clip_id) for clip_id in sorted(ids)[:MOST_NAMED])
             rows.append(CastReason(name=name, words=words, count=len(ids), clips=clips))
         return tuple(rows)
@@ -404,7 +410,7 @@ class _Gatherer:
     # -- facts
 
     def facts(self) -> tuple[tuple[str, str], ...]:
-        """Build, settings and keys: what else would have to be the same to get this page again."""
+        """Build, settings and keys: with the same facts the page shows the same clips."""
         config = self.project.config.index
         policy = policy_of(config)
         rules = {field.name: getattr(policy, field.name) for field in fields(policy)}

@@ -1,8 +1,9 @@
-"""The emotion map: the library drawn flat, with what it lacks named in words and numbers.
+"""The emotion map: the library in two dimensions, and a list of what it lacks.
 
-Reads the newest index build, the clips' emotion vectors, cached sound, and one picture of each
-embedded clip (through the decoder child). Writes one HTML file, the same bytes for the same store.
-Letters: N library rows, Q queries, D width, K neighbours.
+Reads the newest index build, the clips' emotion vectors, cached sound, and one video frame of each
+embedded clip (in the decoder child). Writes one HTML file, the same bytes for the same store.
+
+Letters: N library rows, Q queries, D width, K retrieved clips.
 """
 
 from __future__ import annotations
@@ -65,13 +66,13 @@ def write_map(
     """Draw the map of one kind of emotion vector.
 
     Args:
-        media: ``auto`` embeds sound and a picture of at most ``count`` clips, evenly spread over
-            emotions and speakers, and fewer where they are long; ``all`` of every drawn clip;
-            ``none`` of no clip.
+        media: ``auto`` embeds sound and an image of at most ``count`` clips, evenly spread over
+            emotions and speakers, and at most 12 MiB; ``all`` embeds every drawn clip; ``none``
+            embeds nothing.
 
     Raises:
         UsageError: an unknown modality or media, or a negative count.
-        ConfigError: there is no index, it is out of date, or nobody has such a vector.
+        ConfigError: there is no index, it is out of date, or no library clip has such a vector.
     """
     page = render_map(emotion_map(project, modality=modality, media=media, count=count))
     commit_bytes(output, page.encode("utf-8"))
@@ -79,7 +80,7 @@ def write_map(
 
 
 def emotion_map(project: Project, *, modality: str, media: str, count: int) -> EmotionMap:
-    """Everything the page shows, gathered from the index, the store and the footage."""
+    """Collect everything that the page shows from the index, the store and the footage."""
     if modality not in SPACES:
         raise UsageError(f"unknown modality '{modality}'; {nearest(modality, SPACES)}")
     if media not in MEDIA:
@@ -132,7 +133,7 @@ def _metric(project: Project, space: ModalityIndex) -> str:
 
 
 def _space(project: Project, index: OpenIndex, modality: str) -> tuple[ModalityIndex, FloatArray]:
-    """How the drawn vectors are searched, and these (n, W), transformed, a row each."""
+    """The index of the drawn vectors, and these vectors (n, W) after the transform."""
     if modality != "audio":
         space = index.modalities[modality]
         return space, space.backend.raw
@@ -154,7 +155,7 @@ def _space(project: Project, index: OpenIndex, modality: str) -> tuple[ModalityI
 def _nearest(
     space: ModalityIndex, vectors: FloatArray, drawn: IntArray, count: int
 ) -> list[tuple[tuple[int, float], ...]]:
-    """For every point the numbers and similarities of its three nearest, whatever the policy."""
+    """For every point, numbers and scores of its three nearest points, without the policy."""
     is_drawn = np.zeros(count, dtype=np.bool_)
     is_drawn[space.rows[drawn]] = True
     hits = space.search(vectors[drawn], NEAREST + 1, is_drawn)
@@ -201,8 +202,9 @@ def _point(
 def _drawn_by(layout: Layout, trust: Trust) -> list[str]:
     if layout.method == "t-SNE":
         how = (
-            f"Drawn by exact t-SNE (perplexity {layout.perplexity:.0f}, started from PCA). Read "
-            "who is near whom. Distances between far groups mean nothing, nor does a group’s size."
+            f"Drawn by exact t-SNE (perplexity {layout.perplexity:.0f}, started from PCA). Points "
+            "that are close have similar vectors. Distances between far groups and the size of a "
+            "group have no meaning."
         )
     else:
         how = (
@@ -213,9 +215,9 @@ def _drawn_by(layout: Layout, trust: Trust) -> list[str]:
         return [how]
     return [
         how,
-        f"Trustworthiness at K = {trust.k}: {trust.value:.3f}. At 1, a point’s {trust.k} nearest "
-        "on the picture are its nearest in truth; the same points shuffled reach "
-        f"{trust.shuffled:.3f}.",
+        f"Trustworthiness at K = {trust.k}: {trust.value:.3f}. It is 1 where the {trust.k} nearest "
+        "points of every point on the map are its nearest in the vector space; the same points "
+        f"shuffled reach {trust.shuffled:.3f}.",
     ]
 
 
@@ -235,9 +237,8 @@ def _notes(index: OpenIndex, having: int, drawn: int, embedded: int, modality: s
         notes.append("No clip is embedded in this page; a point names its source and time.")
     elif embedded < drawn:
         notes.append(
-            f"Sound and pictures of {embedded} of {clips_text(drawn)} are in this page, "
-            "evenly spread "
-            "over emotions and speakers; the others name their source and time."
+            f"Sound and images of {embedded} of {clips_text(drawn)} are in this page, evenly "
+            "spread over emotions and speakers; the others name their source and time."
         )
     return notes
 
@@ -246,10 +247,10 @@ def _notes(index: OpenIndex, having: int, drawn: int, embedded: int, modality: s
 
 
 def spread(clips: Sequence[Clip], count: int) -> list[int]:
-    """Numbers of at most ``count`` clips, as even as can be over pairs of emotion and speaker.
+    """Numbers of at most ``count`` clips, evenly spread over pairs of emotion and speaker.
 
-    Within a pair they are evenly spaced, and the pairs take turns, so that the first ones of the
-    answer are spread as well.
+    Within a pair the clips are evenly spaced. The pairs alternate in the result, so that its
+    beginning is evenly spread too.
     """
     pairs: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, clip in enumerate(clips):
@@ -273,7 +274,7 @@ def spread(clips: Sequence[Clip], count: int) -> list[int]:
 def _embedded(
     project: Project, store: Store, clips: Sequence[Clip], media: str, count: int
 ) -> dict[int, tuple[bytes, bytes]]:
-    """Poster and sound by the point's number; a clip that has neither is left out."""
+    """Point number → (image, sound) as bytes; a clip without both is left out."""
     if media == "none":
         return {}
     chosen = spread(clips, len(clips) if media == "all" else count)
@@ -298,7 +299,7 @@ def _embedded(
 
 
 def _poster(tools: Toolbox, clip: Clip) -> bytes:
-    """The clip's middle picture; nothing where it has none or it cannot be read."""
+    """The clip's middle video frame as an image file; empty where it cannot be read."""
     if not clip.has_video:
         return b""
     middle = (clip.start_frame + clip.end_frame) // 2

@@ -1,4 +1,7 @@
-"""Holes of the library: emotions, speakers and regions that have few reference clips."""
+"""Holes of the library: emotions, speakers and regions with few reference clips.
+
+Letters: N library rows, Q queries, D width, K retrieved clips.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,16 @@ from redub.pipeline.store.index.builds import LIBRARY, OpenIndex, features_of, p
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
 
-LOWEST_PERCENT = 5.0  # of the library's own best scores; a line below stands alone
-
-
+LOWEST_PERCENT = 5.0  # percentile of the library's best scores; an utterance below stands alone
 LISTED = 10  # holes of one kind
-
-
-EXAMPLES = 3
+EXAMPLES = 3  # clips of one hole
 
 
 RARE = "Emotions that are missing"
 
 
 class Found(NamedTuple):
-    """A clip that was asked about: its labelled neighbours' emotions, best first."""
+    """A query clip, and the emotions of its labelled hits, best first."""
 
     clip: Clip
     is_library: bool
@@ -45,7 +44,7 @@ class Found(NamedTuple):
 
 
 def usable_vectors(vectors: FloatArray, metric: str) -> BoolArray:
-    """(n,) bool: a vector of no length has no cosine."""
+    """(n,) bool: False for vectors of length 0 under cosine, which have no direction."""
     if metric != "cosine":
         return np.ones(len(vectors), dtype=np.bool_)
     usable: BoolArray = row_norms(vectors) >= SMALLEST_NORM
@@ -53,14 +52,17 @@ def usable_vectors(vectors: FloatArray, metric: str) -> BoolArray:
 
 
 def clips_text(count: int) -> str:
+    """A number of clips, in words."""
     return "1 clip" if count == 1 else f"{count} clips"
 
 
 def lines_text(count: int) -> str:
+    """A number of lines, in words."""
     return "1 line" if count == 1 else f"{count} lines"
 
 
 def with_article(word: str) -> str:
+    """A word after "a" or "an"."""
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
@@ -70,9 +72,14 @@ def with_article(word: str) -> str:
 def coverage_holes(
     project: Project, store: Store, index: OpenIndex, space: ModalityIndex, modality: str
 ) -> list[HoleList]:
+    """All kinds of holes, in the order of the page.
+
+    Args:
+        space: the index of ``modality``, by which regions of another emotion are found.
+    """
     every, k = store.clips(), max(1, project.config.index.k)
     held_out = [clip for clip in every if clip.split in HELD_OUT]
-    # A library clip asks like a line to be dubbed: it must not find itself, whatever the project.
+    # A library clip is a query like an utterance to be dubbed: it must not retrieve itself.
     policy = dataclasses.replace(policy_of(project.config.index), exclude_self=True)
     lists = label_holes(index.clips, held_out, k)
     for name in MODALITIES:
@@ -97,7 +104,7 @@ def coverage_holes(
 def _queries(
     project: Project, store: Store, index: OpenIndex, modality: str, every: Sequence[Clip]
 ) -> tuple[list[Clip], FloatArray]:
-    """The clips that have a vector of this kind, and the vectors (Q, D)."""
+    """The clips with a usable vector of this modality, and their vectors (Q, D)."""
     feature = features_of(store)[modality]
     values = store.read(feature)
     asking = [clip for clip in every if clip.clip_id in values]
@@ -133,10 +140,10 @@ def _ask(
 
 
 def label_holes(library: Sequence[Clip], held_out: Sequence[Clip], k: int) -> list[HoleList]:
-    """Emotions, and cells of emotions by speakers and by films, with fewer than K library clips.
+    """Emotions, emotions by speaker and emotions by film with fewer than K library clips.
 
-    What a user would miss most comes first: cells that held-out lines would ask for, then those
-    with the most clips fewer than emotion and speaker (or film), taken on their own, let expect.
+    First come cells that held-out utterances need; then cells with the largest difference to the
+    number of clips that is expected from the totals of emotion and speaker (or film).
     """
     labelled = [clip for clip in library if clip.emotion]
     wanted = Counter(clip.emotion for clip in held_out if clip.emotion)
@@ -159,9 +166,10 @@ def label_holes(library: Sequence[Clip], held_out: Sequence[Clip], k: int) -> li
 def _cell_holes(
     labelled: Sequence[Clip], held_out: Sequence[Clip], by: str, k: int
 ) -> HoleList | None:
-    """Cells of the emotions that the library has; an owner it does not have is one hole.
+    """Cells of emotion and speaker (or film) with fewer than K library clips.
 
-    None where there is one owner at most: the emotions' own numbers say it all.
+    A speaker (or film) without any library clip is one hole. None with fewer than two speakers (or
+    films), since the cells then equal the counts per emotion.
     """
     have = Counter((getattr(clip, by), clip.emotion) for clip in labelled)
     want = Counter((getattr(clip, by), clip.emotion) for clip in held_out)
@@ -189,10 +197,10 @@ def _cell_holes(
             found.append((asked, expected - number, said))
     found.sort(key=lambda hole: (-hole[0], -hole[1], hole[2]))
     note = (
-        f"Fewer than K = {k} clips. First those that held-out lines would ask for, then those that "
-        f"fall most behind what the {by}’s and the emotion’s own numbers let expect."
+        f"Fewer than K = {k} clips. First the cells that held-out lines need, then those that are "
+        f"furthest below the number that is expected from the totals of {by} and emotion."
         if found
-        else f"None: every one has at least K = {k} clips of every emotion."
+        else f"None: every {by} has at least K = {k} clips of every emotion."
     )
     return _listed(f"Emotions by {by}", [Hole(said=said) for _, _, said in found], note)
 
@@ -218,43 +226,43 @@ def alone_holes(
     is_library: BoolArray,
     lacking: int = 0,
 ) -> HoleList:
-    """Lines whose best eligible hit is worse than what nearly every library clip finds.
+    """Utterances whose best eligible hit scores below the 5th percentile of the library clips.
 
     Args:
-        best: (Q,) scores of the best eligible hit, NaN where nobody may be retrieved.
-        is_library: (Q,) bool; the library's own scores set the limit, their 5th percentile.
-        lacking: lines without a vector, only counted.
+        best: (Q,) scores of the best eligible hit, NaN where no clip is eligible.
+        is_library: (Q,) bool; the best scores of library clips give the percentile.
+        lacking: number of utterances without a vector; the note counts them.
     """
     title = f"Lines that stand alone in {modality}"
     without = (
-        f" {lines_text(lacking)} without {with_article(modality)} vector cannot ask."
+        f" {lines_text(lacking)} without {with_article(modality)} vector cannot be compared."
         if lacking
         else ""
     )
     own = best[is_library & np.isfinite(best)].astype(np.float64)
-    nobody = ~np.isfinite(best)
+    no_hit = ~np.isfinite(best)
     limit = float(np.percentile(own, LOWEST_PERCENT)) if len(own) else math.nan
-    is_alone = nobody | (best < limit)
-    # Held-out lines first: they are the ones to be dubbed.
+    is_alone = no_hit | (best < limit)
+    # Held-out utterances come first, since they are to be dubbed.
     order = sorted(
         np.flatnonzero(is_alone).tolist(),
-        key=lambda q: (is_library[q], not nobody[q], best[q] if not nobody[q] else 0.0, q),
+        key=lambda q: (is_library[q], not no_hit[q], best[q] if not no_hit[q] else 0.0, q),
     )
     holes = []
     for q in order:
         clip = asking[q]
         who = f"{_named(clip)} ({'library' if is_library[q] else clip.split})"
         said = f"{who} stands alone in {modality}: "
-        said += "nobody may be retrieved" if nobody[q] else f"its best hit scores {best[q]:.3f}"
+        said += "no clip is eligible" if no_hit[q] else f"its best hit scores {best[q]:.3f}"
         holes.append(Hole(said=said, clips=(clip.clip_id,)))
     if not len(own):
-        return _listed(title, holes, f"No library clip finds another one.{without}")
+        return _listed(title, holes, f"No library clip has an eligible clip.{without}")
     held = int((is_alone & ~is_library).sum())
     return _listed(
         title,
         holes,
-        f"95 of 100 library clips that ask the others find a score of {limit:.3f} or better. "
-        f"{held} of {int((~is_library).sum())} other lines do not, and {len(holes) - held} of "
+        f"For 95 of 100 library clips the best hit scores {limit:.3f} or better. It scores lower "
+        f"for {held} of {int((~is_library).sum())} other lines and {len(holes) - held} of "
         f"{int(is_library.sum())} library clips.{without}",
     )
 
@@ -266,10 +274,10 @@ def _named(clip: Clip) -> str:
 def region_holes(
     modality: str, found: Sequence[Found], library: Mapping[str, int], k: int
 ) -> HoleList:
-    """Emotions whose clips lie, in most of their K neighbours, among other emotions.
+    """Emotions with clips that retrieve mostly clips of other emotions.
 
     Args:
-        library: clips of each emotion in the library, for what would come out by chance.
+        library: clips of each emotion in the library, to compute the number expected by chance.
     """
     labelled = sum(number for emotion, number in library.items() if emotion)
     rows = []
@@ -288,15 +296,15 @@ def region_holes(
         said = (
             f"{len(strangers)} of {clips_text(len(asked))} labelled {emotion} lie among other "
             f"emotions, most often {other} ({among[other]} of their {others} neighbours); not in "
-            f"the library: {held}. Labels dealt out at random would give {by_chance:.1f}."
+            f"the library: {held}. Random labels would give {by_chance:.1f}."
         )
         strangers.sort(key=lambda f: (f.emotions.count(emotion), not f.is_library, f.clip.clip_id))
         clips = tuple(f.clip.clip_id for f in strangers[:EXAMPLES])
         rows.append((len(strangers) / len(asked), len(strangers), Hole(said=said, clips=clips)))
     rows.sort(key=lambda row: (-row[0], -row[1]))
     note = (
-        f"Clips of which more than half of the K = {k} nearest in {modality} feel otherwise: there "
-        "the library answers with another feeling."
+        f"Clips with more than half of their K = {k} nearest clips in {modality} labelled with "
+        "another emotion."
         if rows
         else f"None: every labelled clip has its own emotion in half of its K = {k} nearest."
     )

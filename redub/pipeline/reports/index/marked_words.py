@@ -1,4 +1,4 @@
-"""Which words of a caption or a line name an emotion, marked for the casting sheet."""
+"""Marks the words of a caption or a line that name an emotion, for the casting sheet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS_OF = {
     Reason.ITSELF: "it is the line itself",
     Reason.OVERLAP: "cut from the same seconds of the same file as the line",
     Reason.SPLIT: "its split may not be retrieved",
-    Reason.SPEAKER: "not a speaker that may answer this line, or a speaker who is not known",
+    Reason.SPEAKER: "its speaker may not be retrieved for this line, or is not known",
     Reason.SCENE: "it is in the line's own scene",
     Reason.FILM: "its film may not be retrieved",
     Reason.RIGHTS: "its rights are not among those that are required",
@@ -22,14 +22,16 @@ WORDS_OF = {
     Reason.EXCLUDED: "named as one that must not be retrieved",
     Reason.NOT_INCLUDED: "only other clips are named as those that may be retrieved",
 }
-"""What a reason says of a clip that was left out."""
+"""Why a clip was not eligible, in words."""
 
 
 def plain_words(name: str) -> str:
+    """A name with spaces instead of underscores."""
     return name.replace("_", " ")
 
 
 def spelled_words(settings: Mapping[str, Any]) -> str:
+    """Settings as one line of text; long lists are cut after five items."""
     return "; ".join(f"{plain_words(name)} {_word(value)}" for name, value in settings.items())
 
 
@@ -48,22 +50,23 @@ _WORD = re.compile(r"[a-z]+(?:['’‘][a-z]+)*", re.IGNORECASE | re.ASCII)
 
 
 def _entry(word: str) -> str:
-    """The lexicon's entry of a word as it is written, empty where it carries no emotion."""
+    """The lexicon's entry of a word; empty where the lexicon does not have it."""
     plain = word.lower().replace("’", "'").replace("‘", "'")
     return next((form for form in base_forms(plain) if form in lexicon()), "")
 
 
 def emotion_words(texts: Iterable[tuple[str, str]]) -> set[str]:
-    """The entries of the emotion lexicon that some titled texts use."""
+    """The entries of the emotion lexicon that occur in (title, text) pairs."""
     return {_entry(word) for _, text in texts for word in _WORD.findall(text)} - {""}
 
 
 def marked_text(texts: Iterable[tuple[str, str]], shared: set[str]) -> tuple[CastText, ...]:
+    """(title, text) pairs with the words of ``shared`` lexicon entries marked."""
     return tuple(CastText(title=title, pieces=pieces(text, shared)) for title, text in texts)
 
 
 def pieces(text: str, shared: set[str]) -> tuple[Piece, ...]:
-    """A text cut at its shared emotion words; together the pieces are the text."""
+    """Cut a text at its shared emotion words; the joined pieces are the text."""
     found: list[Piece] = []
     end = 0
     for match in _WORD.finditer(text):

@@ -1,12 +1,13 @@
-"""How well a modality's neighbours share an emotion: precision@K with labels used only to count.
+"""Emotion precision@K of one modality over all labelled clips: each clip retrieves from the others.
 
-Every labelled clip asks all others here; :mod:`redub.pipeline.reports.index.precision_table` asks
-the library
-with held-out lines, as retrieval does.
+:mod:`redub.pipeline.reports.index.precision_table` measures held-out utterances against the
+library instead, as retrieval works.
 
 Unfitted: each speaker's vectors are normalised by that speaker's own clips, without labels.
-Fitted: on top of that, discriminant axes are fitted on the labels of all *other* speakers, for
-each query speaker anew, so no label of the query's speaker is ever used before counting.
+Fitted: in addition, discriminant axes are fitted on the labels of all *other* speakers, once for
+each query speaker. No label of the query's speaker is used before hits are counted.
+
+Letters: Q queries, K retrieved clips.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from redub.pipeline.store.tables import Store
 
 @dataclass(frozen=True, slots=True)
 class PrecisionReport:
-    """``precision`` with its 95 % interval; ``chance`` is the mean share of a query's emotion."""
+    """Precision@K with its 95 % Wilson interval.
+
+    ``chance``: the mean share of clips with the query's emotion among those that it may retrieve.
+    """
 
     modality: str
     scope: str
@@ -51,7 +55,11 @@ def emotion_precision(
     fitted: bool = False,
     k: int | None = None,
 ) -> PrecisionReport:
-    """Measure precision@K over all clips with an emotion label; K is the project's if not given.
+    """Measure precision@K over all clips with an emotion label.
+
+    Args:
+        scope: speakers that may be retrieved: any, same or other.
+        k: None for the project's K.
 
     Raises:
         UsageError: an unknown modality or scope, or ``k`` below 1.
@@ -103,7 +111,7 @@ def shares_of_neighbours(
     scope: str,
     fitted: bool,
 ) -> NDArray[np.bool_]:
-    """(Q, K) bool: whether each neighbour has its query's label; queries without K are left out."""
+    """(Q, K) bool: whether each hit has its query's label; queries with fewer hits are left out."""
     names = np.array(speakers, dtype=object)
     emotion = np.array(labels, dtype=object)
     shared = []

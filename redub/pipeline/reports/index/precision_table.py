@@ -1,16 +1,17 @@
-"""Emotion precision@K as retrieval works: held-out lines ask the library of the training split.
+"""`redub index precision --table`: emotion precision@K of held-out utterances against the library.
 
-Reads the clips, their labels and emotion vectors; needs no built index, fits the transforms on the
-library as a build does, and searches exactly. A line is asked with its vector and the facts that a
-policy reads, which hold no emotion: labels of held-out lines are first seen when hits are counted.
+Reads the clips, their labels and emotion vectors; needs no built index. Fits the transforms on the
+library as a build does, and searches exactly. A query is a vector and the facts that a policy
+reads, which hold no emotion: labels of held-out utterances are first read when hits are counted.
 Writes nothing.
 
-Precision@K of a line is the share of its K best hits that have its label. Its chance is the share
-of clips with its label among all that might have answered it, and its ceiling what the best choice
-among those would score: fewer than K of them may have its label. A line counts at K if K clips
-could answer. Intervals are bootstrapped over whole scenes, whose lines share mood and speakers.
+Precision@K of an utterance is the share of its K best hits that have its label. Its chance is the
+share of clips with its label among all eligible clips. Its ceiling is the precision of the best
+choice of K eligible clips; it is below 1 where fewer than K have the label. An utterance counts at
+K if K clips are eligible. Intervals are bootstrapped over whole scenes, because utterances of a
+scene share mood and speakers.
 
-Letters: Q held-out lines, N labelled library clips, K neighbours, D width.
+Letters: Q held-out utterances, N labelled library clips, K retrieved clips, D width.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ Scope = Literal["any", "same", "other"]
 SCOPES: tuple[Scope, ...] = ("any", "same", "other")
 TRANSFORMS = ("identity", "speaker_zscore", "whiten", "lda")
 SETTINGS = "settings"
-"""In place of a transform: that of the project's settings."""
+"""Stands for the transform of the project's settings."""
 
 METRIC_OF: dict[str, Metric] = {
     "cosine": "cosine",
@@ -54,16 +55,19 @@ METRIC_OF: dict[str, Metric] = {
     "negative_euclidean": "negative_euclidean",
     "halves": "cosine",
 }
-"""Similarities by name; ``halves`` is the mean of two cosines, which text alone has."""
+"""Similarities by name; ``halves`` is the mean of two cosines, for text only."""
 
 NOTHING = (math.nan, math.nan, math.nan)
-BLOCK_LINES = 256  # lines whose masks over the library are held at a time
-SEED = 0  # of the bootstrap; a table is the same every time
+BLOCK_LINES = 256  # queries whose masks over the library are in memory at a time
+SEED = 0  # of the bootstrap, so that a table is reproducible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionCell:
-    """One K, as shares; ``low`` and ``high`` are NaN where all lines are of one scene."""
+    """Shares at one K over ``queries`` utterances.
+
+    ``low`` and ``high``: the 95 % interval, NaN where all utterances are of one scene.
+    """
 
     k: int
     queries: int
@@ -76,7 +80,10 @@ class PrecisionCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionRow:
-    """One way to retrieve; ``candidates`` library clips have a vector there."""
+    """One way to retrieve; ``candidates``: labelled library clips with a vector.
+
+    ``same_scene``: whether clips of the query's own scene are eligible.
+    """
 
     modality: str
     similarity: str
@@ -89,7 +96,10 @@ class PrecisionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionTable:
-    """``queries`` labelled held-out lines in ``scenes`` scenes asked ``library`` labelled clips."""
+    """Precision of ``queries`` labelled held-out utterances in ``scenes`` scenes.
+
+    ``library``: labelled library clips. ``notes``: sentences about rows that are left out.
+    """
 
     queries: int
     scenes: int
@@ -98,6 +108,7 @@ class PrecisionTable:
     notes: tuple[str, ...]
 
     def columns(self) -> list[str]:
+        """The headings of :meth:`cells`."""
         ks = [cell.k for cell in self.rows[0].cells] if self.rows else []
         return [
             "modality",
@@ -121,9 +132,10 @@ class PrecisionTable:
         return said
 
     def lines(self) -> list[str]:
+        """What was measured, and the notes, in sentences."""
         return [
-            f"{self.queries} labelled held-out lines in {self.scenes} scenes asked {self.library} "
-            "labelled library clips by exact search; percent of hits with the line's emotion, "
+            f"{self.queries} labelled held-out lines in {self.scenes} scenes, {self.library} "
+            "labelled library clips, exact search; percent of hits with the line's emotion, "
             "95 % interval over scenes",
             *self.notes,
         ]
@@ -138,57 +150,51 @@ def precision_table(
     transform: str = SETTINGS,
     k: int | None = None,
 ) -> PrecisionTable:
-    """Measure every way to retrieve, or those that are named.
+    """Measure every way to retrieve, or the named ones.
 
     Args:
+        modality, similarity, scope: one name; None for all.
         transform: a name, ``settings`` for each modality's own, or ``all`` to compare them.
-        k: one K instead of 1 to 10.
+        k: one K; None for 1 to 10.
 
     Raises:
         UsageError: an unknown name, or ``k`` below 1.
-        ConfigError: no labelled held-out line, no labelled library clip, or a transform that is
-            named and cannot be fitted.
+        ConfigError: no labelled held-out utterance, no labelled library clip, or the named
+            transform cannot be fitted.
     """
     ks = KS if k is None else (k,)
     if ks[0] < 1:
         raise UsageError(f"K is {k}; wanted at least 1")
     modalities = _named(modality, SPACES, "modality")
-    similarities = _named(similarity, tuple(METRIC_OF), "similarity")
+    ways = _named(similarity, tuple(METRIC_OF), "similarity")
     scopes = [one for one in SCOPES if one in _named(scope, SCOPES, "scope")]
     if transform not in (SETTINGS, "all"):
         _named(transform, (*TRANSFORMS, SETTINGS, "all"), "transform")
     store = Store(project)
     library = library_of(store)
     known = [clip for clip in library if clip.emotion]
-    asking = [clip for clip in store.clips() if clip.emotion and clip.split in HELD_OUT]
-    if not known or not asking:
-        raise ConfigError(
-            f"{len(asking)} held-out lines and {len(known)} library clips have an emotion label; "
-            "wanted some of both. Is there an emotions.csv, and are there test scenes?",
-            code="E-INDEX-LABELS",
-        )
-    lines = Lines(asking, LibraryTable.from_clips(known), policy_of(project.config.index))
+    queries = [clip for clip in store.clips() if clip.emotion and clip.split in HELD_OUT]
+    _check_labels(known, queries)
+    lines = Lines(queries, LibraryTable.from_clips(known), policy_of(project.config.index))
     features = feature_of(project.config.index)
     rows: list[PrecisionRow] = []
     notes: list[str] = []
     for name in modalities:
-        values = store.read(features[name], [c.clip_id for c in (*library, *asking)])
+        values = store.read(features[name], [c.clip_id for c in (*library, *queries)])
         for used in _transforms(project.config.index, name, transform):
-            for way in similarities:
-                if way == "halves" and name != "text":
-                    continue
+            for way in ways if name == "text" else [way for way in ways if way != "halves"]:
                 try:
-                    index, queries = _space(lines, library, values, name, way, used)
+                    index, vectors = _space(lines, library, values, name, way, used)
                 except ConfigError as error:
                     if transform != "all":
                         raise
                     notes.append(f"{name}, {way}, {used}: left out: {error.message}")
                     continue
-                rows += _rows(lines, index, queries, way, used, scopes, ks)
-    if not any(not row.same_scene for row in rows):
-        notes.append("no line has a library clip of its own scene: leaving those out is the same")
+                rows += _rows(lines, index, vectors, way, used, scopes, ks)
+    if all(row.same_scene for row in rows):
+        notes.append("no line shares its scene with a library clip: its scene need not be excluded")
     return PrecisionTable(
-        queries=len(asking),
+        queries=len(queries),
         scenes=len(set(lines.scenes)),
         library=len(known),
         rows=tuple(rows),
@@ -196,9 +202,23 @@ def precision_table(
     )
 
 
+def _check_labels(known: Sequence[Clip], queries: Sequence[Clip]) -> None:
+    """Refuse to measure without labelled library clips or labelled queries.
+
+    Raises:
+        ConfigError: E-INDEX-LABELS.
+    """
+    if not known or not queries:
+        raise ConfigError(
+            f"{len(queries)} held-out lines and {len(known)} library clips have an emotion label; "
+            "wanted some of both. Is there an emotions.csv, and are there test scenes?",
+            code="E-INDEX-LABELS",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Who asks, who may answer, and, kept apart from both, the labels to count with."""
+    """The query clips, the library, and the labels, which only counting may read."""
 
     asking: Sequence[Clip]  # Q, labelled
     table: LibraryTable  # N, labelled
@@ -206,18 +226,20 @@ class Lines:
 
     @cached_property
     def facts(self) -> list[ClipFacts]:
+        """(Q,) what a policy reads of the queries; holds no emotion."""
         return [ClipFacts.of(clip) for clip in self.asking]
 
     @cached_property
     def scenes(self) -> list[tuple[str, str]]:
+        """(Q,) film and scene of the queries."""
         return [(clip.film, clip.scene) for clip in self.asking]
 
     def may(self, policy: Policy, numbers: Sequence[int]) -> BoolArray:
-        """(q, N) bool: the policy lets the library clip answer the line."""
+        """(q, N) bool: whether a library clip is eligible for a query."""
         return np.stack([policy.eligible(self.facts[q], self.table) for q in numbers])
 
     def is_shared(self, numbers: Sequence[int]) -> BoolArray:
-        """(q, N) bool: the library clip has the line's label. Only counting may look here."""
+        """(q, N) bool: whether a library clip has the query's label. Only for counting."""
         return np.stack([self.table.is_value("emotion", self.asking[q].emotion) for q in numbers])
 
 
@@ -243,9 +265,9 @@ def _space(
     way: str,
     transform: str,
 ) -> tuple[ModalityIndex, dict[int, FloatArray]]:
-    """The labelled library as it is searched, and the lines' vectors by their numbers.
+    """The index of the labelled library, and the vectors of the queries by number.
 
-    The transform is fitted on the whole library, as a build fits it, labelled or not.
+    As in a build, the transform is fitted on the whole library, labelled or not.
     """
     metric, halves = METRIC_OF[way], way == "halves"
     having = [clip for clip in library if clip.clip_id in values]
@@ -262,7 +284,7 @@ def _space(
         halves=halves,
     )
     known = [clip for clip in having if clip.emotion]
-    vectors = _moved(fitted, values, known)
+    vectors = _transformed(fitted, values, known)
     kept = has_direction(vectors, metric)
     rows = [lines.table.row_of(clip.clip_id) for clip in known]
     index = ModalityIndex.build(
@@ -275,7 +297,7 @@ def _space(
         backend="exact",
     )
     numbers = [q for q, clip in enumerate(lines.asking) if clip.clip_id in values]
-    queries = _moved(fitted, values, [lines.asking[q] for q in numbers])
+    queries = _transformed(fitted, values, [lines.asking[q] for q in numbers])
     can_ask = has_direction(queries, metric)
     return index, dict(itertools.compress(zip(numbers, queries, strict=True), can_ask))
 
@@ -284,7 +306,7 @@ def _stacked(values: Mapping[str, Value], clips: Sequence[Clip]) -> FloatArray:
     return np.stack([np.asarray(values[clip.clip_id]) for clip in clips]).astype(np.float32)
 
 
-def _moved(fitted: Chain, values: Mapping[str, Value], clips: Sequence[Clip]) -> FloatArray:
+def _transformed(fitted: Chain, values: Mapping[str, Value], clips: Sequence[Clip]) -> FloatArray:
     if not clips:
         return np.empty((0, 1), dtype=np.float32)
     return fitted.apply(_stacked(values, clips), [clip.speaker for clip in clips])
@@ -299,7 +321,7 @@ def _rows(
     scopes: Sequence[Scope],
     ks: Sequence[int],
 ) -> Iterator[PrecisionRow]:
-    """One row per scope; another without the own scene, where that changes who may answer."""
+    """One row per scope; a second one without the own scene where that changes eligibility."""
     for scope in scopes:
         policy = replace(lines.policy, speaker=scope, exclude_same_scene=False)
         strict = replace(policy, exclude_same_scene=True)
@@ -329,12 +351,12 @@ def _blocks(numbers: list[int]) -> Iterator[list[int]]:
 
 
 class Answers(NamedTuple):
-    """What Q lines found, and what they could have found."""
+    """Hits of Q queries, and counts of the eligible clips."""
 
-    found: BoolArray  # (Q, K) there is a hit of this rank
-    is_right: BoolArray  # (Q, K) it has the line's label
-    of: IntArray  # (Q,) clips that might have answered
-    right: IntArray  # (Q,) of these with the line's label
+    found: BoolArray  # (Q, K) whether there is a hit of this rank
+    is_right: BoolArray  # (Q, K) whether that hit has the query's label
+    of: IntArray  # (Q,) eligible clips
+    right: IntArray  # (Q,) eligible clips with the query's label
 
 
 def _answered(
@@ -349,12 +371,12 @@ def _answered(
         vectors = np.stack([queries[q] for q in some])
         facts = [lines.facts[q] for q in some]
         hits = search(index, lines.table, policy, vectors, facts, Selection(k=k)).rows
-        # Only from here on is a label of a held-out line looked at.
+        # Labels of held-out utterances are read only below this line.
         may, is_shared = lines.may(policy, some)[:, index.rows], lines.is_shared(some)
         blocks.append(answers_of(hits, is_shared, may, is_shared[:, index.rows]))
     if not blocks:
-        nobody = np.zeros((0, k), dtype=np.int64)
-        return answers_of(nobody, nobody, nobody, nobody)
+        empty = np.zeros((0, k), dtype=np.int64)
+        return answers_of(empty, empty, empty, empty)
     return Answers(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
@@ -363,8 +385,9 @@ def answers_of(hits: IntArray, is_shared: Any, may: Any, may_share: Any) -> Answ
 
     Args:
         hits: (Q, K) library rows best first, -1 where there are fewer.
-        is_shared: (Q, N) whether a library row has the line's label.
-        may, may_share: (Q, n) who of the indexed rows may answer, and who has the line's label.
+        is_shared: (Q, N) whether a library row has the query's label.
+        may: (Q, n) whether an indexed row is eligible.
+        may_share: (Q, n) whether an indexed row has the query's label.
     """
     found = hits >= 0
     is_right = np.take_along_axis(is_shared, np.maximum(hits, 0), axis=1) & found
@@ -374,14 +397,17 @@ def answers_of(hits: IntArray, is_shared: Any, may: Any, may_share: Any) -> Answ
 def counted(
     answers: Answers, scenes: Sequence[tuple[str, str]], ks: Sequence[int]
 ) -> tuple[PrecisionCell, ...]:
-    """Count right hits at every K, none above the number of ranks.
+    """Count right hits at every K.
 
     Args:
-        scenes: (Q,) of the lines; the bootstrap draws the lines of a scene together.
+        scenes: (Q,) scenes of the queries; the bootstrap draws queries of a scene together.
+        ks: values of K, none above the number of ranks in ``answers``.
     """
     cells = []
     for k in ks:
-        full: BoolArray = answers.found[:, k - 1]  # hits have no gaps: this one has all before it
+        full: BoolArray = answers.found[
+            :, k - 1
+        ]  # hits have no gaps: rank k implies all ranks before
         share, chance, ceiling = Interval(*NOTHING), math.nan, math.nan
         if full.any():
             shares = answers.is_right[full, :k].mean(axis=1)

@@ -1,12 +1,11 @@
-"""What the index holds, how its answers are spread, and whether it is still what was committed.
+"""`redub index stats`: what the index holds, and how its stored hits are distributed.
 
-Reads the newest build and its stored neighbours; ``verify_index`` reads every committed byte of
-every build and neighbour table. Writes nothing.
+Reads the newest build and its stored neighbours. Writes nothing.
 
 Source of the hubness figures: Radovanović, Nanopoulos and Ivanović, "Hubs in Space" (JMLR 11,
-2010): N_k(x), how often x is among the K neighbours of the queries, and the skewness of N_k.
+2010): N_k(x), how often x is among the K nearest of the queries, and the skewness of N_k.
 
-Letters: N library rows, n indexed rows, K neighbours.
+Letters: N library rows, n indexed rows, K retrieved clips.
 """
 
 from __future__ import annotations
@@ -40,16 +39,17 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 GONE = "gone"
-"""In place of a split: the clip is in the library but not in the clip table any more."""
+"""Stands for the split of a library clip that the clip table does not have any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HitStats:
-    """How the stored hits of one modality are spread over its library rows.
+    """How the stored hits of one modality are distributed over its library rows.
 
-    ``skewness`` of the k-occurrence: 0 is even, above 1 a few hubs answer most queries; None where
-    every row is retrieved equally often. ``never`` rows answer no query at all. Quantiles by their
-    share, ``"0.5"`` the median; margins are NaN-free, None where no hit has one.
+    ``skewness`` of the k-occurrence: 0 is even, above 1 a few hubs are retrieved by most queries;
+    None where every row is retrieved equally often. ``never``: rows that no query retrieves.
+    ``scores`` and ``margins``: quantiles, ``"0.5"`` is the median; NaN margins are left out, and
+    ``margins`` is None where no hit has one.
     """
 
     queries: int
@@ -64,7 +64,7 @@ class HitStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentStats:
-    """One segment: ``live`` of its ``rows`` are in the library; ``graph`` is None where exact."""
+    """One segment: ``live`` of its ``rows`` are in the library; ``graph`` is None if exact."""
 
     name: str
     backend: str
@@ -76,10 +76,10 @@ class SegmentStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModalityStats:
-    """One modality of the build; ``rows`` are live ones, ``size_bytes`` is of all segments.
+    """One modality of the build.
 
-    ``feature`` is what the build was made of; ``width`` is that of the vectors as they are
-    searched, after ``transform``.
+    ``feature``: the feature of the build. ``rows``: live rows. ``width``: of the vectors as they
+    are searched, after ``transform``. ``size_bytes``: of all segments.
     """
 
     modality: str
@@ -109,6 +109,7 @@ class IndexStats:
     modalities: tuple[ModalityStats, ...]
 
     def lines(self) -> list[str]:
+        """The figures in sentences."""
         state = "up to date" if self.is_fresh else "out of date"
         said = [f"index {self.build} ({state}), the newest of {self.builds} builds"]
         said.append(
@@ -167,7 +168,8 @@ def index_stats(project: Project) -> IndexStats:
     """Describe the newest build and its stored neighbours.
 
     Raises:
-        ConfigError: there is no build yet. IntegrityError: a file of it is damaged.
+        ConfigError: there is no build yet.
+        IntegrityError: a file of the build is damaged.
     """
     index = newest_build(project)
     record: Any = current_build(project)
@@ -203,7 +205,7 @@ def _library_by(clips: Sequence[Clip], live: Mapping[str, Clip]) -> dict[str, di
 
 
 def _transform(project: Project, index: OpenIndex) -> tuple[str, int]:
-    """The steps that made the audio vectors, as stored, and the width they came to."""
+    """The transform steps of the stored audio vectors, and the width after them."""
     path = project.root / "index" / LIBRARY / index.build / "audio_transform.npz"
     with np.load(path, allow_pickle=False) as arrays:
         steps = ", ".join(str(step) for step in arrays["steps"])

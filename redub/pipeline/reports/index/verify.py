@@ -1,4 +1,7 @@
-"""Every byte of the index against its record, and stored neighbours asked again."""
+"""`redub index verify`: check every byte of the index, and repeat searches of stored neighbours.
+
+Reads every committed byte of every build and neighbour table. Writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +45,18 @@ ASKED_AGAIN = 200
 
 
 SCORE_ERROR = 1e-5
-"""Stored and exact scores of one pair come from the same formula; more apart is another vector."""
-
-
-# -- is it whole, and is it right
+"""Relative tolerance. Stored and exact scores of a pair come from the same formula; a larger
+difference means that a vector has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedAgain:
-    """Stored neighbours of ``queries`` clips against exact search in one modality.
+    """Stored neighbours of ``queries`` clips, compared with exact search in one modality.
 
-    ``recall``: ``right`` of the ``exact_hits`` are stored, or others that score as high; None where
-    exact search finds nothing. ``wrong_scores``: stored hits whose score is not that of the pair.
+    ``right``: how many of the ``exact_hits`` are stored, or have a stored hit with the same score
+    in their place. ``recall``: ``right`` / ``exact_hits``, None where exact search finds nothing.
+    ``floor``: the recall that the index promises. ``wrong_scores``: stored hits whose score is not
+    that of the two vectors.
     """
 
     modality: str
@@ -66,7 +69,7 @@ class AskedAgain:
 
     @property
     def is_right(self) -> bool:
-        """Whether no score is wrong and chance may explain what a graph's recall lacks."""
+        """Whether no score is wrong, and the recall reaches the floor within its 95 % interval."""
         if self.wrong_scores or self.right == self.exact_hits:
             return not self.wrong_scores
         return wilson(self.right, self.exact_hits).high >= self.floor
@@ -84,11 +87,12 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """``is_whole``: every committed byte is there. ``is_right``: the neighbours are the right ones.
+    """Results of the check.
 
-    ``superseded``: damage to older builds only. ``stored_in`` is the folder of the
-    neighbours that were asked again, relative to the project.
-    ``exit_code`` is 0, or that of an IntegrityError where either does not hold.
+    ``is_whole``: no committed byte is damaged. ``is_right``: the stored neighbours are those of
+    exact search. ``superseded``: damage that concerns older builds only. ``stored_in``: the folder
+    of the compared neighbours, relative to the project. ``exit_code``: 0, or that of an
+    IntegrityError where ``is_whole`` or ``is_right`` is False.
     """
 
     builds: int
@@ -107,6 +111,7 @@ class VerifyReport:
     exit_code: int
 
     def lines(self, most: int = 5) -> list[str]:
+        """The results in sentences, with at most ``most`` violations."""
         said = [
             f"{self.files} files of {self.builds} builds and {self.tables} neighbour tables read, "
             f"{len(self.damaged)} damaged"
@@ -119,7 +124,7 @@ class VerifyReport:
         for own in self.asked_again:
             recall = "–" if own.recall is None else f"{own.recall:.4f}"
             said.append(
-                f"{own.modality}: {own.queries} queries asked again exactly, recall {recall} of "
+                f"{own.modality}: {own.queries} queries searched again exactly, recall {recall} of "
                 f"{own.exact_hits} hits (wanted {own.floor:g}), {own.wrong_scores} wrong scores"
             )
         said += [
@@ -128,19 +133,23 @@ class VerifyReport:
         ]
         if len(self.violations) > most:
             said.append(f"… and {len(self.violations) - most} more violations")
-        said += [f"not looked at: {what}" for what in self.not_looked_at]
+        said += [f"not checked: {what}" for what in self.not_looked_at]
         if not self.is_whole:
             said.append(
-                "`redub index build`, `redub cache repair` and `redub retrieve` make again what is "
-                "damaged"
+                "`redub index build`, `redub cache repair` and `redub retrieve` replace damaged "
+                "files"
             )
         elif not self.is_right:
-            said.append(f"move {self.stored_in} away, then `redub retrieve` asks again")
+            said.append(f"move {self.stored_in} away, then `redub retrieve` searches again")
         return said
 
 
 def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyReport:
-    """Check every committed byte, then a sample of the stored neighbours against exact search."""
+    """Check every committed byte, then compare a sample of stored neighbours with exact search.
+
+    Args:
+        queries: clips of the sample, evenly spread.
+    """
     damaged, superseded = list[str](), list[str]()
     records = records_of_builds(project)
     named: dict[tuple[str, str, str], list[str]] = {}  # builds share folders: a file counts once
@@ -175,9 +184,9 @@ def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyRepor
             if fresh:
                 stored_in, again, violations = _ask_again(project, queries, gaps)
             elif newest:
-                gaps.append("neighbours: not asked again, they are of a build that is out of date")
+                gaps.append("neighbours: not searched again, the newest build is out of date")
         except IntegrityError as error:
-            gaps.append(f"neighbours: not asked again: {error}")
+            gaps.append(f"neighbours: not searched again: {error}")
     is_right = all(own.is_right for own in again) and not violations
     return VerifyReport(
         builds=len(records),
@@ -222,7 +231,9 @@ def _ask_again(
     if not stored.height:
         is_asked = bool(neighbour_parts(store, index).parts())
         why = (
-            "nobody has any" if is_asked else "none are stored for this build; run `redub retrieve`"
+            "no clip has any"
+            if is_asked
+            else "none are stored for this build; run `redub retrieve`"
         )
         gaps.append(f"neighbours: {why}")
         return "", (), ()
@@ -231,7 +242,7 @@ def _ask_again(
     sample = [clips[ids[place]] for place in places]
     if len(sample) < len(ids):
         gaps.append(
-            f"neighbours of {len(ids) - len(sample)} of {len(ids)} clips: a sample is asked"
+            f"neighbours of {len(ids) - len(sample)} of {len(ids)} clips: only a sample is searched"
         )
     stored = stored.filter(pl.col("clip_id").is_in([clip.clip_id for clip in sample]))
     again = tuple(
@@ -280,7 +291,7 @@ def _compared(
 
 
 def _recall_floor(backend: LiveSegments) -> float:
-    """What the graphs of a modality promised; 1 where all segments search exactly."""
+    """The recall floor of a modality's graphs; 1 where all segments search exactly."""
     graphs = [getattr(placed.segment.backend, "facts", None) for placed in backend.placed]
     return min(
         (graph.recall_floor for graph in graphs if isinstance(graph, GraphFacts)), default=1.0
@@ -290,7 +301,7 @@ def _recall_floor(backend: LiveSegments) -> float:
 def _pair_scores(
     index: OpenIndex, own: ModalityIndex, query: FloatArray, hits: Sequence[str]
 ) -> dict[str, float]:
-    """What a query scores with each hit that the modality holds."""
+    """The score of a query with each hit that the modality has: clip id → score."""
     rows = {hit: row for hit in hits if (row := index.table.row_of(hit)) is not None}
     places = np.searchsorted(own.rows, list(rows.values())).tolist()
     known = {
