@@ -1,6 +1,6 @@
 """How far is a dubbed clip from its recording: spectrum, pitch, voicing?
 
-    python examples/score_a_dub.py demo/footage/scene_05.mp4 demo/dubbed/scene_05.mp4
+    python examples/score_a_dub.py demo/footage/SCENE.mp4 demo/dubbed/SCENE.mp4
 
 Any two files with sound work; they must start at the same moment.
 """

@@ -119,11 +119,12 @@ class Project:
 
         Examples:
             >>> import redub
-            >>> faces = redub.open_project(folder).features("face_emotion")
+            >>> project = redub.open_project(folder)
+            >>> faces = project.features("face_emotion")
             >>> faces.columns
             ['clip_id', 'value', 'valid', 'why_not']
-            >>> faces.filter("valid")["value"].dtype.shape
-            (512,)
+            >>> faces["value"].dtype.shape == (project.index("face").width,)
+            True
         """
         self._check_feature(name)
         live = self._store.live_features(name)

@@ -64,7 +64,7 @@ def plotting_library() -> Any:
     Raises:
         MissingExtraError: the extra 'plots' is not installed.
     """
-    purpose = "pictures of samples while a run trains"
+    purpose = "Pictures of samples"
     matplotlib = optional("matplotlib", extra="plots", purpose=purpose)
     optional("matplotlib.backends.backend_agg", extra="plots", purpose=purpose)
     optional("matplotlib.figure", extra="plots", purpose=purpose)

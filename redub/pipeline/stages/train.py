@@ -373,9 +373,7 @@ def _shown(
     try:
         return sample_writer(project, pack, folder, count=count, overfit=overfit, triples=triples)
     except MissingExtraError as error:  # samples do not change the training
-        log.warning(
-            "No samples while this run trains (or set train.samples = 0): %s", error.message
-        )
+        log.warning("The run has no samples. %s, or set train.samples = 0", error.message)
         return None
 
 
