@@ -1,7 +1,7 @@
 """The papers' extractors from footage to a training step, with tiny checkpoints in public layouts.
 
 The features are those that Authentic-Dubber and M2CI-Dubber read; the film is drawn and spoken by
-redub; the workers are Dask's.
+redub. What workers, threads and the doctor make of these networks is slow.
 """
 
 import shutil
@@ -70,7 +70,7 @@ device = "cpu"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Three scenes of two lines in one voice, everything extracted by a Dask worker."""
+    """Three scenes of two lines in one voice, everything extracted in this process."""
     root = tmp_path_factory.mktemp("paper")
     make_film(
         root / "footage", root / "truth", FilmSpec(seed=3, scenes=3, lines_per_scene=2, speakers=1)
@@ -80,7 +80,7 @@ def project(tmp_path_factory):
         add_weights(root, kind, make(root / "weights" / kind))
     opened = open_project(root)
     ingest(opened, scheduler=Scheduler("sync", 1))
-    done = extract(opened, scheduler=Scheduler("processes", 1))
+    done = extract(opened, scheduler=Scheduler("sync", 1))
     assert done.quarantined == 0, Store(opened).quarantined().to_dicts()[:3]
     return opened
 
@@ -108,18 +108,21 @@ def test_values_have_the_stated_shapes_and_differ_from_clip_to_clip(project):
             assert len(sums) > len(values) / 2, name
 
 
-def test_the_bytes_are_the_same_in_this_process_with_more_threads(project, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "threads"), [("processes", 1), ("sync", 3)])
+def test_the_bytes_are_the_same_from_a_worker_and_with_more_threads(
+    project, tmp_path, name, threads
+):
     root = tmp_path / "paper"
     ours = shutil.ignore_patterns("features", ".redub")
     shutil.copytree(project.root, root, ignore=ours)
-    again = open_project(root)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        extract(again, scheduler=Scheduler("sync", 1))
-        assert torch.get_num_threads() == 3
+        extract(open_project(root), scheduler=Scheduler(name, 1))
+        assert torch.get_num_threads() == threads
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     first, second = (
         {path.relative_to(top): path.read_bytes() for path in sorted(top.rglob("*.parquet"))}
         for top in (project.root / "features", root / "features")
@@ -148,6 +151,7 @@ def test_a_training_step_runs_on_them(project):
     assert np.isfinite(done.report.loss)
 
 
+@pytest.mark.slow
 def test_the_doctor_loads_and_runs_every_entry(project):
     done = redub("doctor", "--weights", "--json", "-C", project.root)
     assert done.returncode == 0, done.stderr
