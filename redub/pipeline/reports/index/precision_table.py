@@ -192,7 +192,9 @@ def precision_table(
                     continue
                 rows += _rows(lines, index, vectors, way, used, scopes, ks)
     if all(row.same_scene for row in rows):
-        notes.append("no line shares its scene with a library clip: its scene need not be excluded")
+        notes.append(
+            "no line shares its scene with a library clip: exclude_same_scene has no effect"
+        )
     return PrecisionTable(
         queries=len(queries),
         scenes=len(set(lines.scenes)),
