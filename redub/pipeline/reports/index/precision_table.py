@@ -168,8 +168,7 @@ def precision_table(
     modalities = _named(modality, SPACES, "modality")
     ways = _named(similarity, tuple(METRIC_OF), "similarity")
     scopes = [one for one in SCOPES if one in _named(scope, SCOPES, "scope")]
-    if transform not in (SETTINGS, "all"):
-        _named(transform, (*TRANSFORMS, SETTINGS, "all"), "transform")
+    _named(transform, (*TRANSFORMS, SETTINGS, "all"), "transform")
     store = Store(project)
     library = library_of(store)
     known = [clip for clip in library if clip.emotion]
