@@ -67,12 +67,12 @@ class LineDirection:
     def to_json(self) -> dict[str, Any]:
         """The controls as plain values, without the notes; defaults are left out."""
         plain = asdict(PLAIN)
-        asked: dict[str, Any] = {n: v for n, v in asdict(self.control).items() if v != plain[n]}
+        values: dict[str, Any] = {n: v for n, v in asdict(self.control).items() if v != plain[n]}
         if self.voice is not None:
-            asked["voice"] = self.voice
+            values["voice"] = self.voice
         if self.feeling is not None:
-            asked["emotion"] = asdict(self.feeling)
-        return asked
+            values["emotion"] = asdict(self.feeling)
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +116,16 @@ def parse_control(
     Raises:
         UsageError: not a number, another unit, or out of bounds.
     """
-    asked: dict[str, float] = {}
+    values: dict[str, float] = {}
     if pitch is not None:
-        asked["pitch"] = _number(pitch, pitch, unit="st") / 12
+        values["pitch"] = _number(pitch, pitch, unit="st") / 12
     if pitch_range is not None:
-        asked["pitch_range"] = _factor(pitch_range)
+        values["pitch_range"] = _factor(pitch_range)
     if energy is not None:
-        asked["energy"] = _number(energy, energy, unit="dB")
+        values["energy"] = _number(energy, energy, unit="dB")
     if rate is not None:
-        asked["rate"] = _factor(rate)
-    return VoiceControl(**asked)
+        values["rate"] = _factor(rate)
+    return VoiceControl(**values)
 
 
 FILE_KEYS = (

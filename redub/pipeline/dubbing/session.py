@@ -66,15 +66,12 @@ def dub(
     """Dub a video.
 
     Args:
-        context: which sound of the adjacent utterances a context system gets: the video's
-            original sound (``original``), or the new sound of the previous utterance (``dubbed``;
-            the following utterance then has no sound). Their words and video frames it always
-            gets.
-        direction: controls of all utterances or of single ones: notes on retrieval, pitch, energy,
-            rate, emotion, voice.
-        voice: speaker or clip id of the library. Without it, each utterance keeps the speaker that
-            the script names; a speaker whom the library does not have gets the library's most
-            recorded voice.
+        context: sound of the adjacent utterances for a context system: that of the video
+            (``original``), or the new sound of the previous utterance (``dubbed``; the following
+            one then has no sound).
+        direction: controls of all script lines or of single ones.
+        voice: speaker or clip id of the library; None for the speakers that the script names. An
+            unknown speaker gets the library's most recorded voice.
 
     Raises:
         UsageError: a note names an unknown clip, film, emotion or script line, or ``context`` is
@@ -86,13 +83,11 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
-    with_context = reads_context(dubber.system)
     _check_context(dubber, run, context)
     maker = LineMaker(project, dubber.system)
     check_features(dubber, project, maker.keys())
-    direction = direction or Direction()
-    _check_direction(maker, dubber, run, direction)
-    summary = DubSummary(str(output), "")
+    direction = _checked_direction(maker, dubber, run, direction or Direction())
+    summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
         clips = script_clips(project, video, script, info, summary, cast=list(maker.voices))
@@ -104,21 +99,30 @@ def dub(
         if not lines:
             raise _nothing_to_speak(script, summary)
         controls = [direction.on(line_number(clip)).control for clip, _ in lines]
-        if with_context and context != ORIGINAL:
+        if context != ORIGINAL:
             spoken = in_order(dubber, maker, tools, clips, lines, controls, seen)
         else:
-            inputs = [line for _, line in lines]
-            if with_context:
-                inputs = [in_scene(line, clip, clips, seen) for clip, line in lines]
-            spoken = synthesise(dubber, inputs, controls)
+            spoken = synthesise(dubber, _inputs(dubber, clips, lines, seen), controls)
         track = _track(project, decoder, video, info, lines, spoken, controls, summary)
     _sum_up(project, lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
-    take = output.with_suffix(".take.json")
-    summary.take = str(take)
     record = take_record(maker, run, voice, direction, lines, found)
-    commit_json(take, {**record, "context": context} if with_context else record)
+    if reads_context(dubber.system):
+        record["context"] = context
+    commit_json(Path(summary.take), record)
     return summary
+
+
+def _inputs(
+    dubber: TrainedDubber,
+    clips: Sequence[Clip],
+    lines: Sequence[tuple[Clip, DubbingLine]],
+    seen: Mapping[str, Mapping[str, Value]],
+) -> list[DubbingLine]:
+    """The utterances, for a context system with the original features of the adjacent lines."""
+    if not reads_context(dubber.system):
+        return [line for _, line in lines]
+    return [in_scene(line, clip, clips, seen) for clip, line in lines]
 
 
 def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:
@@ -149,9 +153,9 @@ def _sum_up(
     summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
 
 
-def _check_direction(
+def _checked_direction(
     maker: LineMaker, dubber: TrainedDubber, run: str, direction: Direction
-) -> None:
+) -> Direction:
     """Refuse a control that this run or this library cannot follow, before any work.
 
     Raises:
@@ -169,6 +173,7 @@ def _check_direction(
             check_feeling(maker.index, asked.feeling)
         if asked.voice is not None:
             maker.named_voice(asked.voice)
+    return direction
 
 
 def _track(

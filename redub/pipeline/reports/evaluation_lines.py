@@ -99,12 +99,12 @@ class _Gatherer:
             mel=mel,
             f0_hz=np.asarray(self.values["f0"][clip.clip_id])[:, 0],
             durations=_named(durations),
-            **_heard(measured, clip, GROUND_TRUTH),
+            **_figures(measured, clip, GROUND_TRUTH),
         )
         vocoded = Take(
             system=RESYNTHESIS,
             sound=Sound(waveform=self.vocoder.vocode(mel)),
-            **_heard(measured, clip, RESYNTHESIS),
+            **_figures(measured, clip, RESYNTHESIS),
         )
         made = []
         for run, takes in samples.items():
@@ -115,7 +115,7 @@ class _Gatherer:
                     sound=Sound(waveform=sample.waveform),
                     mel=sample.mel,
                     f0_hz=sample.arrays.get("f0_hz"),
-                    **_heard(measured, clip, run),
+                    **_figures(measured, clip, run),
                 )
             )
         return (truth, vocoded, *made)
@@ -164,10 +164,10 @@ class _Gatherer:
     def _casting(self, clip: Clip, modality: str) -> Casting:
         feature = features_of(self.store)[modality]
         is_worded = feature == MODALITY_FEATURES[modality][0]
-        asked = clip.text
+        query = clip.text
         if modality != "text":
-            asked = str(self.values[f"{modality}_caption"].get(clip.clip_id, ""))
-        own = set(_feeling_words(asked)) if is_worded else set()
+            query = str(self.values[f"{modality}_caption"].get(clip.clip_id, ""))
+        own = set(_feeling_words(query)) if is_worded else set()
         found = []
         for rank, (hit, score) in enumerate(self.neighbours[clip.clip_id][modality], start=1):
             other = self.clips[hit]
@@ -190,7 +190,7 @@ class _Gatherer:
         return Casting(
             modality=modality,
             neighbours=tuple(found),
-            query=asked,
+            query=query,
             similarity=f"{self.project.config.index.metric} of {feature}",
         )
 
@@ -206,7 +206,7 @@ def _named(durations: Value | None) -> tuple[tuple[str, int], ...]:
     return tuple((symbol_of(int(row[0])), int(row[1])) for row in np.asarray(durations))
 
 
-def _heard(
+def _figures(
     measured: dict[tuple[str, str], dict[str, Any]], clip: Clip, system: str
 ) -> dict[str, Any]:
     row = measured[clip.clip_id, system]

@@ -394,11 +394,11 @@ def _without_self_exclusion(look: Look, clips: Sequence[Clip]) -> tuple[str, ...
 
 def _stale(look: Look) -> tuple[KindReport, list[Finding]]:
     """Stored rows whose query or hit is a clip that is gone."""
-    asked: Counter[str] = Counter()
+    queries: Counter[str] = Counter()
     hits: Counter[str] = Counter()
     partner: dict[str, tuple[str, str]] = {}
     for clip_id, modality, hit in look.gone.select("clip_id", "modality", "hit").iter_rows():
-        for gone, other, counter in ((clip_id, hit, asked), (hit, clip_id, hits)):
+        for gone, other, counter in ((clip_id, hit, queries), (hit, clip_id, hits)):
             if gone not in look.clips:
                 counter[gone] += 1
                 partner.setdefault(gone, (other, modality))
@@ -409,7 +409,7 @@ def _stale(look: Look) -> tuple[KindReport, list[Finding]]:
             clip_id=gone,
             other=partner[gone][0],
             modality=partner[gone][1],
-            detail=f"the clip is gone; {asked[gone]} stored rows are its hits, {hits[gone]} name "
+            detail=f"the clip is gone; {queries[gone]} stored rows are its hits, {hits[gone]} name "
             "it as a hit",
         )
         for gone in sorted(partner)

@@ -154,9 +154,9 @@ def label_holes(library: Sequence[Clip], held_out: Sequence[Clip], k: int) -> li
     rare = [e for e in sorted(counts.keys() | wanted.keys()) if counts[e] < k]
     rare.sort(key=lambda e: (-wanted[e], counts[e], e))
     holes = [
-        Hole(said=f"{_counted(counts[e])} of the library {_is(counts[e])} labelled {e}{asked}.")
+        Hole(said=f"{_counted(counts[e])} of the library {_is(counts[e])} labelled {e}{needed}.")
         for e in rare
-        for asked in [_asked_for(wanted[e])]
+        for needed in [_needed_for(wanted[e])]
     ]
     note = "" if holes else f"None: of every emotion there are at least K = {k} clips."
     cells = [_cell_holes(labelled, held_out, by, k) for by in ("speaker", "film")]
@@ -182,19 +182,19 @@ def _cell_holes(
     found: list[tuple[int, float, str]] = []
     for owner in owners:
         if not by_owner[owner]:
-            asked = sum(number for (name, _), number in want.items() if name == owner)
-            said = f"No labelled clip of the library is {by_or_from} {owner}{_asked_for(asked)}."
-            found.append((asked, 0.0, said))
+            needed = sum(number for (name, _), number in want.items() if name == owner)
+            said = f"No labelled clip of the library is {by_or_from} {owner}{_needed_for(needed)}."
+            found.append((needed, 0.0, said))
             continue
         for emotion in sorted(by_emotion):
             number = have[owner, emotion]
             if number >= k:
                 continue
-            asked = want[owner, emotion]
+            needed = want[owner, emotion]
             expected = by_owner[owner] * by_emotion[emotion] / len(labelled)
             said = f"{_counted(number)} {of} {owner} {_is(number)} labelled {emotion}"
-            said += f"{_asked_for(asked)}; {expected:.1f} would be expected."
-            found.append((asked, expected - number, said))
+            said += f"{_needed_for(needed)}; {expected:.1f} would be expected."
+            found.append((needed, expected - number, said))
     found.sort(key=lambda hole: (-hole[0], -hole[1], hole[2]))
     note = (
         f"Fewer than K = {k} clips. First the cells that held-out lines need, then those that are "
@@ -213,7 +213,8 @@ def _is(number: int) -> str:
     return "is" if number < 2 else "are"
 
 
-def _asked_for(lines: int) -> str:
+def _needed_for(lines: int) -> str:
+    """How many held-out lines have a label too, as the end of a sentence."""
     if not lines:
         return ""
     return f", and {lines} held-out {'line is' if lines == 1 else 'lines are'}"
@@ -282,25 +283,25 @@ def region_holes(
     labelled = sum(number for emotion, number in library.items() if emotion)
     rows = []
     for emotion in sorted({f.clip.emotion for f in found} - {""}):
-        asked = [f for f in found if f.clip.emotion == emotion and f.emotions]
-        strangers = [f for f in asked if 2 * f.emotions.count(emotion) < len(f.emotions)]
-        if not strangers:
+        queries = [f for f in found if f.clip.emotion == emotion and f.emotions]
+        mixed = [f for f in queries if 2 * f.emotions.count(emotion) < len(f.emotions)]
+        if not mixed:
             continue
-        among = Counter(e for f in strangers for e in f.emotions if e != emotion)
+        among = Counter(e for f in mixed for e in f.emotions if e != emotion)
         other = min(among, key=lambda e: (-among[e], e))
         share = library.get(emotion, 0) / labelled
         by_chance = sum(float(binom.cdf((len(f.emotions) - 1) // 2, len(f.emotions), share))
-                        for f in asked)  # fmt: skip
-        held = sum(not f.is_library for f in strangers)
-        others = sum(len(f.emotions) for f in strangers)
+                        for f in queries)  # fmt: skip
+        held = sum(not f.is_library for f in mixed)
+        others = sum(len(f.emotions) for f in mixed)
         said = (
-            f"{len(strangers)} of {clips_text(len(asked))} labelled {emotion} lie among other "
+            f"{len(mixed)} of {clips_text(len(queries))} labelled {emotion} lie among other "
             f"emotions, most often {other} ({among[other]} of their {others} neighbours); not in "
             f"the library: {held}. Random labels would give {by_chance:.1f}."
         )
-        strangers.sort(key=lambda f: (f.emotions.count(emotion), not f.is_library, f.clip.clip_id))
-        clips = tuple(f.clip.clip_id for f in strangers[:EXAMPLES])
-        rows.append((len(strangers) / len(asked), len(strangers), Hole(said=said, clips=clips)))
+        mixed.sort(key=lambda f: (f.emotions.count(emotion), not f.is_library, f.clip.clip_id))
+        clips = tuple(f.clip.clip_id for f in mixed[:EXAMPLES])
+        rows.append((len(mixed) / len(queries), len(mixed), Hole(said=said, clips=clips)))
     rows.sort(key=lambda row: (-row[0], -row[1]))
     note = (
         f"Clips with more than half of their K = {k} nearest clips in {modality} labelled with "

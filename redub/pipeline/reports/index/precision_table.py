@@ -168,8 +168,7 @@ def precision_table(
     modalities = _named(modality, SPACES, "modality")
     ways = _named(similarity, tuple(METRIC_OF), "similarity")
     scopes = [one for one in SCOPES if one in _named(scope, SCOPES, "scope")]
-    if transform not in (SETTINGS, "all"):
-        _named(transform, (*TRANSFORMS, SETTINGS, "all"), "transform")
+    _named(transform, (*TRANSFORMS, SETTINGS, "all"), "transform")
     store = Store(project)
     library = library_of(store)
     known = [clip for clip in library if clip.emotion]
@@ -192,7 +191,9 @@ def precision_table(
                     continue
                 rows += _rows(lines, index, vectors, way, used, scopes, ks)
     if all(row.same_scene for row in rows):
-        notes.append("no line shares its scene with a library clip: its scene need not be excluded")
+        notes.append(
+            "no line shares its scene with a library clip: exclude_same_scene has no effect"
+        )
     return PrecisionTable(
         queries=len(queries),
         scenes=len(set(lines.scenes)),
