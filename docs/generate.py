@@ -155,7 +155,7 @@ def commands() -> str:
     ]
     root = typer.main.get_command(app)
     found = list(walk_commands(root, "redub"))
-    parts += ["## All of them\n"]
+    parts += ["## Options before the command\n", options_table(root), "## All of them\n"]
     parts.append(
         table(
             ["command", "what it does"],
@@ -167,11 +167,15 @@ def commands() -> str:
         parts.append(plain(inspect.cleandoc(command.help or "")) + "\n")
         words = [usage_of(p) for p in command.params if p.param_type_name == "argument"]
         parts.append(f"```\n{' '.join([name, *words, '[OPTIONS]'])}\n```\n")
-        rows = [option_row(p) for p in command.params if not getattr(p, "hidden", False)]
-        rows = [row for row in rows if row[0] != "`--help`"]
-        if rows:
-            parts.append(table(["argument or option", "default", "meaning"], rows))
+        parts.append(options_table(command))
     return "\n".join(parts)
+
+
+def options_table(command: Any) -> str:
+    """Arguments and options of a click command; empty where it has none."""
+    rows = [option_row(p) for p in command.params if not getattr(p, "hidden", False)]
+    rows = [row for row in rows if row[0] != "`--help`"]
+    return table(["argument or option", "default", "meaning"], rows) if rows else ""
 
 
 def walk_commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -210,7 +210,7 @@ def test_stages_before_their_input_name_the_stage_to_run(tmp_path):
     root = make_project(tmp_path, sources=1)
     for words, missing in (
         (("extract",), "redub ingest"),
-        (("index", "build"), "redub extract"),
+        (("index", "build"), "redub ingest"),
         (("retrieve",), "redub index build"),
         (("train",), "redub index build"),
         (("report",), "redub evaluate"),

@@ -152,6 +152,7 @@ def dub(
         file=direct,
     )
     direction, voice_of_all = controls.parsed()
+    adjacent_sound = _context(context)
     with progress_bar("dub", "lines") as bar:
         summary = run_dub(
             project_of(project),
@@ -161,7 +162,7 @@ def dub(
             voice=voice_of_all,
             run=run_name,
             direction=direction,
-            context=_context(context),
+            context=adjacent_sound,
             progress=bar,
         )
     if as_json:
