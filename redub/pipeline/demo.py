@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
         film = FilmSpec(seed=seed, scenes=6, lines_per_scene=4)
         return Tour(film=film, steps=30, runs=both, dubbed=99, time=QUICK_TIME)
     film = FilmSpec(seed=seed, scenes=11, lines_per_scene=14, speakers=4, choices=6)
-    return Tour(film=film, steps=150, runs={AUTHENTIC: False}, dubbed=1, time=TIME)
+    return Tour(film=film, steps=250, runs={AUTHENTIC: False}, dubbed=1, time=TIME)
 
 
 TIME = "about 5 minutes (7 minutes of computing)"
@@ -123,12 +124,17 @@ def run_demo(
         f"measures the result. On two quiet cores it takes {tour.time}; a busy or slower machine "
         "takes longer. Stop it at any time: the same command goes on where it stopped."
     )
-    # The workers of one stage serve the next: each would load its libraries again.
+    return _walk(project, tour, workers, say, bar)
+
+
+@contextmanager
+def _working(workers: int) -> Iterator[Scheduler]:
+    """Workers for more than one stage, which load their libraries once."""
     with local_cluster(workers) as cluster:
-        return _walk(project, tour, Scheduler(cluster.scheduler_address, workers), say, bar)
+        yield Scheduler(cluster.scheduler_address, workers)
 
 
-def _walk(project: Project, tour: Tour, scheduler: Scheduler, say: Say, bar: Bar) -> DemoSummary:
+def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> DemoSummary:
     began = time.perf_counter()
     folder, spec = project.root, tour.film
 
@@ -136,44 +142,43 @@ def _walk(project: Project, tour: Tour, scheduler: Scheduler, say: Say, bar: Bar
         say(f"[{time.perf_counter() - began:5.0f} s] {text}")
 
     with bar("film", "scenes") as progress:
-        make_film(
-            project.footage_root,
-            folder / "truth",
-            spec,
-            workers=scheduler.workers,
-            progress=progress,
-        )
+        make_film(project.footage_root, folder / "truth", spec, workers=workers, progress=progress)
     tell(
         f"film: {spec.scenes} scenes with {spec.scenes * spec.lines_per_scene} lines of "
         f"{spec.speakers} characters, drawn and spoken by redub, in {project.footage_root}"
     )
-    with bar("ingest", "files") as progress:
-        read = run_ingest(project, scheduler, progress)
-    tell(f"1 ingest: {read.clips} new clips, one per line of the subtitles")
-    with bar("extract") as progress:
-        done = run_extract(project, scheduler, None, progress)
-    tell(
-        f"2 extract: sound, pitch, phonemes, face, lips and emotion of {done.clips} clips "
-        f"measured; {done.quarantined} clips could not be used"
+    with _working(workers) as scheduler:
+        with bar("ingest", "files") as progress:
+            read = run_ingest(project, scheduler, progress)
+        clips = f"{read.clips} new clips, one per line of the subtitles"
+        tell(f"1 ingest: {clips if read.clips else 'up to date'}")
+        with bar("extract") as progress:
+            done = run_extract(project, scheduler, None, progress)
+    measured = (
+        f"sound, pitch, phonemes, face, lips and emotion of {done.clips} clips measured; "
+        f"{done.quarantined} clips could not be used"
     )
+    tell(f"2 extract: {measured if done.clips else 'up to date'}")
     index = run_index(project)
     tell("3 index: " + "; ".join(index.lines()))
     found = run_retrieve(project)
-    tell(
-        f"4 retrieve: for each of {found.queries} clips the most similar scenes, faces and texts "
-        f"of the index: {found.rows} in all"
+    similar = (
+        f"for each of {found.queries} clips the most similar scenes, faces and texts of the index: "
+        f"{found.rows} in all"
     )
-    _train(project, tour, scheduler, tell, bar)
+    tell(f"4 retrieve: {similar if found.queries else 'up to date'}")
+    _train(project, tour, workers, tell, bar)
     for run in tour.runs:
         with bar(f"synthesize {run}", "lines") as progress:
             spoken = run_synthesize(project, run=run, split="test", progress=progress)
         made = f"{spoken.lines} lines of the test scenes spoken" if spoken.lines else "up to date"
         tell(f"6 synthesize: {TITLES[run]}: {made}")
-    dubbed = _dub_scenes(project, tour, scheduler, bar)
-    tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
-    if not is_evaluated(project, list(tour.runs)):
-        with bar("evaluate", "lines") as progress:
-            run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
+    with _working(workers) as scheduler:
+        dubbed = _dub_scenes(project, tour, scheduler, bar)
+        tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
+        if not is_evaluated(project, list(tour.runs)):
+            with bar("evaluate", "lines") as progress:
+                run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
     result = last_evaluation(project)
     lines = len({line["clip_id"] for line in result["lines"]})
     tell(f"7 evaluate: {lines} test lines, which the training has not seen")
@@ -207,10 +212,11 @@ def _project(folder: Path, *, seed: int, steps: int) -> Project:
     return open_project(folder)
 
 
-def _train(project: Project, tour: Tour, scheduler: Scheduler, tell: Say, bar: Bar) -> None:
+def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> None:
     """One run in this process, where its steps can be shown; several side by side in workers."""
     if len(tour.runs) > 1:
         tell(f"5 train: {tour.steps} steps of {' and '.join(tour.runs)}, side by side …")
+        scheduler = Scheduler("processes", workers)
         for trained in run_train_beside(project, tour.runs, scheduler):
             for sentence in (*trained.training.said(), *trained.lines()):
                 tell(f"5 train {trained.run.name}: {sentence}")

@@ -1,4 +1,4 @@
-"""Fit the base mel of ``model/blocks/mel_base.py`` to recorded utterances: one linear system.
+"""Fit the base mel of ``model/blocks/mel_base.py`` to recorded utterances: two linear systems.
 
 Letters: R rows of the table, C mel channels, L utterances, S speaker width, Z numbers of a voice.
 """
@@ -6,6 +6,7 @@ Letters: R rows of the table, C mel channels, L utterances, S speaker width, Z n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -13,38 +14,62 @@ import scipy.sparse
 import torch
 
 from redub.core.types import FloatArray
-from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase
-from redub.training.data.lines import DubbingLine, FeatureScaler
+from redub.model.batch import Prosody
+from redub.model.blocks.harmonics import HarmonicPicture
+from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase, signals_of
+from redub.training.data.lines import DubbingLine, FeatureScaler, log_energy, pitch_of
 
 RIDGE = 3.0
 """Ridge weight in frames: a row with this many frames gets half of their mean."""
 
-MOST_LINES = 2_000  # enough for the rows of the table
-STILL = 1e-6  # fraction of the total variance below which an axis is rounding noise
+OWN_RIDGE = 20.0
+"""The same for what a phoneme says of its signals beyond what all phonemes say."""
+
+MOST_LINES = 2_000  # far more than the tables have rows to fill
+STILL = 1e-6  # share of all variance below which an axis of the voices is rounding noise
 
 
-def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureScaler) -> None:
-    """Fill the table by ridge regression on the standardised mels of recorded utterances.
+def fit_mel_base(
+    base: MelBase,
+    lines: Sequence[DubbingLine],
+    scaler: FeatureScaler,
+    harmonics: HarmonicPicture | None = None,
+) -> None:
+    """Fill the tables with ridge regressions of the standardised mels of recorded lines.
 
-    The table minimises the summed squared error over all frames plus ``RIDGE`` times its squared
-    norm. A voice is described by the principal components of the speaker vectors, scaled so that
-    the first one has a deviation of 1. At most ``MOST_LINES`` utterances, spread evenly, are read.
+    The first table minimises the summed squared error over all frames plus ``RIDGE`` times its
+    squared length. What it leaves is explained by the signals of prosody, channel by channel: first
+    by numbers that all phonemes share, then by what each phoneme adds to them. The voices are told
+    by the principal components of the lines' speaker vectors, scaled so that the first has a
+    deviation of 1. At most ``MOST_LINES`` lines, spread evenly, are read.
+
+    Args:
+        harmonics: draws the comb of a pitch; without it the signals are left out.
     """
-    chosen = lines[:: -(-len(lines) // MOST_LINES)]
+    chosen = [line for line in lines[:: -(-len(lines) // MOST_LINES)] if line.is_recorded]
     speakers = np.stack([scaler.apply("speaker", line.speaker_vector) for line in chosen])
     mean, axes = _axes(speakers)
     base.voice_mean.copy_(torch.from_numpy(mean))
     base.voice_axes.copy_(torch.from_numpy(axes))
-    device, (rows, channels) = base.table.device, base.table.shape
+    base.table.copy_(torch.from_numpy(_table(base, chosen, speakers, scaler)))
+    base.by_signal.zero_()
+    if harmonics is not None:
+        by_signal = _by_signal(base, chosen, scaler, harmonics)
+        base.by_signal.copy_(torch.from_numpy(by_signal))
+
+
+def _table(
+    base: MelBase, lines: Sequence[DubbingLine], speakers: FloatArray, scaler: FeatureScaler
+) -> FloatArray:
+    """(R, C), the solution of the normal equations; rows that no frame speaks for are 0."""
+    rows, channels = base.table.shape
     gram = scipy.sparse.csr_matrix((rows, rows), dtype=np.float64)
     target = np.zeros((rows, channels))
-    for line, speaker in zip(chosen, speakers, strict=True):
-        if line.mel is None or line.durations is None:
-            continue
+    for line, speaker in zip(lines, speakers, strict=True):
         index, weight = base.terms(
-            torch.tensor(np.asarray(line.phonemes, np.int64), device=device)[None],
-            torch.tensor(np.asarray(line.durations, np.int64), device=device)[None],
-            torch.from_numpy(speaker)[None].to(device),
+            _row(base, line.phonemes),
+            _row(base, line.durations),
+            _row(base, speaker),
             line.mel_frames,
         )
         places, amounts = index[0].cpu().numpy(), weight[0].cpu().numpy().astype(np.float64)
@@ -54,13 +79,55 @@ def fit_mel_base(base: MelBase, lines: Sequence[DubbingLine], scaler: FeatureSca
         )
         gram = gram + design.T @ design
         target += design.T @ scaler.apply("mel", np.asarray(line.mel)).astype(np.float64)
-    # Rows without any frame stay 0 and are left out of the linear system.
     used = np.flatnonzero(gram.diagonal() > 0)
     system = gram[used][:, used].toarray()
     system[np.diag_indices_from(system)] += RIDGE
     table = np.zeros((rows, channels), np.float32)
     table[used] = scipy.linalg.solve(system, target[used], assume_a="pos")
-    base.table.copy_(torch.from_numpy(table))
+    return table
+
+
+def _by_signal(
+    base: MelBase,
+    lines: Sequence[DubbingLine],
+    scaler: FeatureScaler,
+    harmonics: HarmonicPicture,
+) -> FloatArray:
+    """(phonemes, 4, C): how each channel moves with the signals where a phoneme is said."""
+    phonemes, signals, channels = base.by_signal.shape
+    gram = np.zeros((phonemes, channels, signals, signals))
+    target = np.zeros((phonemes, channels, signals))
+    for line in lines:
+        if line.f0_hz is None or line.energy is None:
+            continue
+        octaves, voiced = pitch_of(np.asarray(line.f0_hz))
+        energy = scaler.apply("log_energy", log_energy(np.asarray(line.energy))[:, None])[:, 0]
+        prosody = Prosody(_row(base, octaves), _row(base, voiced), _row(base, energy))
+        speaker = _row(base, scaler.apply("speaker", line.speaker_vector))
+        ids, lengths = _row(base, line.phonemes), _row(base, line.durations)
+        guess = base(ids, lengths, speaker, line.mel_frames)[0].cpu().numpy()
+        left = scaler.apply("mel", np.asarray(line.mel)).astype(np.float64) - guess
+        comb = harmonics(prosody.pitch, prosody.voiced)
+        moved = signals_of(prosody, comb)[0].cpu().numpy().astype(np.float64)  # (T, 4, C)
+        spoken = np.repeat(np.asarray(line.phonemes), np.asarray(line.durations))
+        for phoneme in np.unique(spoken):
+            there = spoken == phoneme
+            gram[phoneme] += np.einsum("tic,tjc->cij", moved[there], moved[there])
+            target[phoneme] += np.einsum("tic,tc->ci", moved[there], left[there])
+    ridge = np.eye(signals)
+    shared = np.linalg.solve(gram.sum(0) + RIDGE * ridge, target.sum(0)[..., None])[..., 0]
+    beyond = target - np.einsum("pcij,cj->pci", gram, shared)
+    own = np.linalg.solve(gram + OWN_RIDGE * ridge, beyond[..., None])[..., 0]
+    found: FloatArray = (shared + own).transpose(0, 2, 1).astype(np.float32)
+    return found
+
+
+def _row(base: MelBase, values: Any) -> torch.Tensor:
+    """One line's values as a batch of one, where the tables are."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)
+    return torch.tensor(array, device=base.table.device)[None]
 
 
 def _axes(speakers: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -284,7 +284,8 @@ class _Run:
             units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
             model.centroids.copy_(units)
         if isinstance(base := getattr(model, "mel_base", None), MelBase):
-            fit_mel_base(base, [self.lines[n] for n in self._spread(MOST_LINES)], self.scaler)
+            lines = [self.lines[number] for number in self._spread(MOST_LINES)]
+            fit_mel_base(base, lines, self.scaler, getattr(model, "harmonic_picture", None))
 
     def _step(self) -> StepReport:
         config, plan = self.config, self.plan

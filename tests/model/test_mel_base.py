@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from redub.core.types import AudioSpec
-from redub.model.batch import FeatureWidths
+from redub.model.batch import FeatureWidths, Prosody
 from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase
 
 WIDTHS = FeatureWidths(
@@ -59,6 +59,23 @@ def test_every_frame_is_the_sum_of_its_rows(base):
         wanted = summed(base, ids[row, :length], durations[row, :length], speakers[row])
         np.testing.assert_allclose(guessed[row, :spoken], wanted, rtol=1e-4, atol=1e-4)
         assert not guessed[row, spoken:].any()
+
+
+def test_a_channel_moves_with_its_signals_by_the_numbers_of_its_phoneme(base):
+    base.by_signal.copy_(torch.randn(base.by_signal.shape))
+    random = np.random.default_rng(2)
+    ids, durations = torch.tensor([[3, 1, 7]]), torch.tensor([[2, 1, 3]])
+    pitch, energy = (torch.from_numpy(random.normal(size=(1, 8)).astype("f")) for _ in range(2))
+    voiced = torch.tensor([[True, False, True, True, False, False, True, True]])
+    comb = torch.from_numpy(random.normal(size=(1, 8, 6)).astype("f"))
+    plain = base(ids, durations, torch.zeros(1, 4), 8)
+    moved = base(ids, durations, torch.zeros(1, 4), 8, Prosody(pitch, voiced, energy), comb)
+    for frame, phoneme in enumerate((3, 3, 1, 7, 7, 7)):
+        own = base.by_signal[phoneme]
+        added = own[0] * energy[0, frame] + own[1] * float(voiced[0, frame])
+        added = added + own[2] * pitch[0, frame] + own[3] * comb[0, frame]
+        torch.testing.assert_close(moved[0, frame], plain[0, frame] + added)
+    assert not moved[0, 6:].any()
 
 
 def test_the_table_has_a_row_for_every_term(base):

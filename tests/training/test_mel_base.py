@@ -8,10 +8,11 @@ import torch
 
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError
+from redub.model.blocks.harmonics import HarmonicPicture
 from redub.model.blocks.mel_base import MelBase
 from redub.model.systems.authentic_dubber import AuthenticDubberConfig
 from redub.training.data.batching import widths_of
-from redub.training.data.lines import FeatureScaler
+from redub.training.data.lines import FeatureScaler, log_energy, pitch_of
 from redub.training.mel_base import RIDGE, fit_mel_base
 from redub.training.synthesis import load_dubber, synthesise
 from tests.training.made import train
@@ -19,9 +20,9 @@ from tests.training.made import train
 PLAIN = FeatureScaler({})
 
 
-def fitted(lines, sound, scaler=PLAIN):
+def fitted(lines, sound, scaler=PLAIN, harmonics=None):
     base = MelBase(widths_of(lines, sound))
-    fit_mel_base(base, lines, scaler)
+    fit_mel_base(base, lines, scaler, harmonics)
     return base
 
 
@@ -109,6 +110,32 @@ def test_voices_that_sound_alike_but_for_a_level_are_told_apart(make_line, sound
         assert np.abs(guessed(base, line) - line.mel).mean() < 0.25
 
 
+def test_what_channels_do_with_the_signals_is_found(make_line, sound):
+    """Planted: two phonemes, each channel a phoneme's own multiple of energy and of the comb."""
+    comb, random = HarmonicPicture(sound), np.random.default_rng(5)
+    planted = random.normal(0, 1, (20, 2, 12))
+    lines = []
+    for number in range(60):
+        line = make_line(number, pictures=10)
+        octaves, voiced = (torch.from_numpy(values)[None] for values in pitch_of(line.f0_hz))
+        drawn = comb(octaves, voiced)[0].numpy()
+        spoken = np.repeat(line.phonemes % 2 + 1, line.durations)
+        mel = planted[spoken, 0] * log_energy(line.energy)[:, None] + planted[spoken, 1] * drawn
+        ids = line.phonemes % 2 + 1
+        lines.append(replace(line, phonemes=ids, mel=mel.astype(np.float32)))
+    scaler = FeatureScaler.fit(lines)
+    base = fitted(lines, sound, scaler, comb)
+    deviation = scaler.scales["mel"].deviation
+    found = base.by_signal.numpy()
+    for phoneme in (1, 2):
+        wanted = planted[phoneme] / deviation
+        wanted[0] *= scaler.scales["log_energy"].deviation
+        for place, signal in enumerate((0, 3)):
+            assert np.corrcoef(found[phoneme, signal], wanted[place])[0, 1] > 0.98
+    blind = fitted(lines, sound, scaler)
+    assert not blind.by_signal.any()
+
+
 @pytest.fixture
 def run(lines, sound, small, quick, tmp_path):
     def trained(name="run", validation=slice(8, None), config=small, **changes):
@@ -127,10 +154,12 @@ def run(lines, sound, small, quick, tmp_path):
 
 def test_a_checkpoint_speaks_with_the_table_of_its_training_lines_alone(run, lines, sound):
     dubber = load_dubber(run().checkpoint)
-    wanted = fitted(lines[:8], sound, dubber.scaler)
-    assert torch.equal(dubber.model.mel_base.table, wanted.table)
     other = load_dubber(run("other", slice(4, 6)).checkpoint)
-    assert torch.equal(other.model.mel_base.table, wanted.table)
+    wanted = fitted(lines[:8], sound, dubber.scaler, HarmonicPicture(sound))
+    for name in ("table", "by_signal"):
+        assert getattr(wanted, name).any()
+        assert torch.equal(getattr(dubber.model.mel_base, name), getattr(wanted, name))
+        assert torch.equal(getattr(other.model.mel_base, name), getattr(wanted, name))
 
 
 def test_steps_do_not_change_the_table(run):

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from redub.model.layers.convolution import MaskedBatchNorm, TimeConv
 from redub.model.layers.dropout import Dropout
 from redub.model.layers.fft_block import FFTBlock, StyleAdaptiveNorm
 from redub.model.layers.positions import count_up
+
+QUIET = 0.1
 
 
 class MelDecoder(nn.Module):
@@ -44,6 +47,14 @@ class MelDecoder(nn.Module):
         )
         self.to_mel = nn.Linear(width, mel_channels)
         self.to_depth = nn.Linear(width, mel_channels) if harmonics else None
+
+    def start_quietly(self) -> None:
+        """Make what an untrained decoder says small: it is added to a mel that is nearly right."""
+        for layer in (self.to_mel, self.to_depth):
+            if layer is not None:
+                with torch.no_grad():
+                    layer.weight.mul_(QUIET)
+                    layer.bias.mul_(QUIET)
 
     def forward(
         self, states: Tensor, valid: Tensor, style: Tensor, harmonics: Tensor | None

@@ -2,10 +2,12 @@
 
 A mel frame is guessed from what is known before a network has learnt anything: its phoneme, where
 in the phoneme it lies, the phonemes before and after, and the voice. The guess is a sum of rows of
-one table; :mod:`redub.training.mel_base` solves for the table in closed form, and a network learns
-what is left. The idea is that of state means in HMM synthesis (Zen, Tokuda and Black, Speech
-Communication 51, 2009), with the positions inside a phoneme as states and ridge regression in place
-of trees.
+one table; where there is prosody, each channel also moves with energy, voicing, pitch and the comb
+of its harmonics, by numbers of the phoneme. :mod:`redub.training.mel_base` solves for both tables
+in closed form, and a network learns what is left.
+
+The idea is that of state means in HMM synthesis (Zen, Tokuda and Black, Speech Communication 51,
+2009), with the positions inside a phoneme as states and ridge regression in place of trees.
 Letters: B batch, P phonemes, T mel frames, C mel channels, S speaker width, K positions inside a
 phoneme, Z numbers of a voice, J rows that a frame adds up, R rows of the table.
 """
@@ -16,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redub.model.batch import FeatureWidths
+from redub.model.batch import FeatureWidths, Prosody
 
 POSITIONS = 3
 """K: the beginning, the middle and the end of a phoneme."""
@@ -24,13 +26,17 @@ POSITIONS = 3
 VOICE_NUMBERS = 3
 """Z: a voice is told by so many principal components of the training voices' vectors."""
 
+SIGNALS = 4
+"""Energy, voicing, pitch and the comb: what a channel moves with."""
+
 MOST_VOICE = 3.0  # beyond the training voices nothing was measured, so the guess stays near them
 
 
 class MelBase(nn.Module):
-    """The table and the sum; all zeros until it is fitted. Buffers, so a checkpoint holds it."""
+    """The tables and the sum; all zeros until fitted. Buffers, so a checkpoint holds them."""
 
     table: Tensor
+    by_signal: Tensor
     voice_mean: Tensor
     voice_axes: Tensor
 
@@ -38,6 +44,7 @@ class MelBase(nn.Module):
         super().__init__()
         self.phonemes, self.positions = widths.phonemes, positions
         self.register_buffer("table", torch.zeros(self.rows, widths.mel))
+        self.register_buffer("by_signal", torch.zeros(self.phonemes, SIGNALS, widths.mel))
         self.register_buffer("voice_mean", torch.zeros(widths.speaker))
         self.register_buffer("voice_axes", torch.zeros(widths.speaker, VOICE_NUMBERS))
 
@@ -69,9 +76,7 @@ class MelBase(nn.Module):
         count, places = self.phonemes, self.phonemes * self.positions
         ends = durations.cumsum(1)  # (B, P)
         clock = torch.arange(frames, device=phonemes.device)
-        owner = torch.searchsorted(ends, clock.expand(len(ends), -1).contiguous(), right=True)
-        inside = clock < ends[:, -1:]
-        owner = owner.masked_fill(~inside, 0)
+        owner, inside = owners(durations, frames)
         length = durations.gather(1, owner)
         since = clock - (ends.gather(1, owner) - length)
         # Between the middles of two positions both count; before the first and after the last, one.
@@ -100,8 +105,20 @@ class MelBase(nn.Module):
         weight = torch.cat((weight, pair, pair), -1)
         return index, weight * inside.unsqueeze(-1)
 
-    def forward(self, phonemes: Tensor, durations: Tensor, speaker: Tensor, frames: int) -> Tensor:
-        """The guessed mel (B, T, C), standardised; 0 past a line's end. See :meth:`terms`."""
+    def forward(
+        self,
+        phonemes: Tensor,
+        durations: Tensor,
+        speaker: Tensor,
+        frames: int,
+        prosody: Prosody | None = None,
+        harmonics: Tensor | None = None,
+    ) -> Tensor:
+        """The guessed mel (B, T, C), standardised; 0 past a line's end. See :meth:`terms`.
+
+        Args:
+            prosody: (B, T) each, with ``harmonics`` (B, T, C), the comb of its pitch.
+        """
         index, weight = self.terms(phonemes, durations, speaker, frames)
         summed = F.embedding_bag(
             index.flatten(0, 1),
@@ -109,4 +126,31 @@ class MelBase(nn.Module):
             per_sample_weights=weight.flatten(0, 1).to(self.table.dtype),
             mode="sum",
         )
-        return summed.view(*index.shape[:2], -1)
+        mel = summed.view(*index.shape[:2], -1)
+        if prosody is None or harmonics is None:
+            return mel
+        owner, inside = owners(durations, frames)
+        numbers = self.by_signal[phonemes.gather(1, owner)]  # (B, T, 4, C)
+        signals = signals_of(prosody, harmonics) * inside[..., None, None]
+        return mel + (numbers * signals).sum(2)
+
+
+def owners(durations: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Which phoneme each frame lies in (B, T), 0 past a line's end, and whether it is before it.
+
+    Args:
+        durations: (B, P) int64, 0 at padding.
+        frames: T.
+    """
+    ends = durations.cumsum(1)  # (B, P)
+    clock = torch.arange(frames, device=durations.device)
+    owner = torch.searchsorted(ends, clock.expand(len(ends), -1).contiguous(), right=True)
+    inside = clock < ends[:, -1:]
+    return owner.masked_fill(~inside, 0), inside
+
+
+def signals_of(prosody: Prosody, harmonics: Tensor) -> Tensor:
+    """(B, T, 4, C): what every channel of a frame moves with; the first three are alike for all."""
+    alike = torch.stack((prosody.energy, prosody.voiced.to(harmonics.dtype), prosody.pitch), 2)
+    shared = alike.unsqueeze(-1).expand(-1, -1, -1, harmonics.size(-1))
+    return torch.cat((shared, harmonics.unsqueeze(2)), 2)

@@ -211,7 +211,6 @@ class StyleBackbone(nn.Module):
             width, kernel=config.duration_kernel, dropout=config.duration_dropout
         )
         self.lips_to_frames = nn.Linear(width, width) if config.lips_in_frames else None
-        self.mel_base = MelBase(widths) if config.mel_base else None
         self.prosody_predictor: ProsodyPredictor | None = None
         if config.prosody:
             self.prosody_predictor = ProsodyPredictor(
@@ -237,6 +236,9 @@ class StyleBackbone(nn.Module):
             harmonics=config.prosody,
             positions=config.positions,
         )
+        self.mel_base = MelBase(widths) if config.mel_base else None
+        if self.mel_base is not None:
+            self.decoder.start_quietly()
         self.postnet = PostNet(
             widths.mel,
             config.postnet_channels,
@@ -303,8 +305,9 @@ class StyleBackbone(nn.Module):
             states = states + self.prosody_embedding(prosody, harmonics, batch.frames_valid)
         mel = self.decoder(states, batch.frames_valid, batch.speaker, harmonics)
         if self.mel_base is not None:
+            frames = batch.frames_valid.size(1)
             mel = mel + self.mel_base(
-                batch.phonemes, reading.durations, batch.speaker, batch.frames_valid.size(1)
+                batch.phonemes, reading.durations, batch.speaker, frames, prosody, harmonics
             )
         if "double_softmax" in self.config.legacy:
             emotion_logits = emotion_logits.softmax(-1)

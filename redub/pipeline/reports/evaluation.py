@@ -178,6 +178,11 @@ def _cards(evaluation: dict[str, Any]) -> tuple[Card, ...]:
             known[trivial[0]] = evaluation["majority"] if trivial[1] is None else trivial[1]
         rivals = {n: v for n, v in known.items() if n not in (GROUND_TRUTH, RESYNTHESIS)}
         standing, verdict = _standing(own, rivals, higher=metric in HIGHER)
+        if GROUND_TRUTH in known:
+            best = {GROUND_TRUTH: known[GROUND_TRUTH]}
+            against, _ = _standing(own, best, higher=metric in HIGHER)
+            if against == "worse":
+                verdict = "; ".join(filter(None, (verdict, "worse than the recording")))
         cards.append(
             Card(
                 title=title,
@@ -263,7 +268,7 @@ def _results(evaluation: dict[str, Any]) -> MetricTable:
         )
         for system in evaluation["systems"]
     )
-    return MetricTable(metrics=metrics, rows=rows, note="95 % intervals in brackets")
+    return MetricTable(metrics=metrics, rows=rows)
 
 
 def _emotion(evaluation: dict[str, Any]) -> EmotionTable | None:

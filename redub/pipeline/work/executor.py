@@ -27,6 +27,12 @@ Result = TypeVar("Result")
 IN_FLIGHT_PER_WORKER = 3
 CONNECT_S = 15
 WORKER_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+UNWATCHED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+"""Dask looks at its workers a hundred times a second, for pages that nothing here shows."""
 KEPT_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
@@ -200,11 +206,13 @@ def local_cluster(workers: int) -> Iterator[Any]:
     import dask
     from distributed import LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="redub-dask-"))
         stack.enter_context(
             dask.config.set({f"{WORKER_ENVIRONMENT}.{n}": v for n, v in KEPT_MEMORY.items()})
         )
+        stack.enter_context(dask.config.set(UNWATCHED))
         with uninterrupted():  # Ctrl-C reaches only this process, which closes the workers
             cluster = stack.enter_context(
                 LocalCluster(
