@@ -25,12 +25,8 @@ from redub.model.vocoder.mel_spectrum import LOG_FLOOR, MelSpectrum
 from redub.model.vocoder.weight_norm import folded
 from redub.training import checkpoint
 from redub.training.data.recordings import Recording, epoch_order, pieces, whole
-from redub.training.vocoder_trainer import (
-    VocoderCallbacks,
-    VocoderPlan,
-    VocoderTrainingConfig,
-    train_vocoder,
-)
+from redub.training.vocoder_job import VocoderCallbacks, VocoderPlan, VocoderTrainingConfig
+from redub.training.vocoder_trainer import train_vocoder
 
 AUDIO = AudioSpec(
     sample_rate_hz=8000, n_fft=128, hop_samples=32, win_samples=128, mel_channels=20, fmax_hz=4000.0

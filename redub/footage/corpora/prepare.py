@@ -129,14 +129,7 @@ def prepare_corpus(
             code="E-CFG-CORPUS",
         )
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        work = _Work(partial, placing)
-        _place_all(source, plan, work, progress)
-        if not work.lines:
-            raise ConfigError(
-                f"no line of {source} can be used{_reasons(plan.skipped)}", code="E-CFG-CORPUS"
-            )
+        work = _placed(source, partial, plan, placing, progress)
         splits = _splits(work.lines, known) if lists else {}
         _write_tables(work, plan.rights or rights, splits)
         _write_report(work, plan)
@@ -150,6 +143,25 @@ def prepare_corpus(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return _summary(layout, target, work, plan, known, splits)
+
+
+def _placed(
+    source: Path, partial: Path, plan: CorpusPlan, placing: Placing, progress: Progress
+) -> _Work:
+    """Place all files of a plan in an empty folder.
+
+    Raises:
+        ConfigError: E-CFG-CORPUS, no utterance can be used.
+    """
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    work = _Work(partial, placing)
+    _place_all(source, plan, work, progress)
+    if not work.lines:
+        raise ConfigError(
+            f"no line of {source} can be used{_reasons(plan.skipped)}", code="E-CFG-CORPUS"
+        )
+    return work
 
 
 def _check_target(source: Path, target: Path) -> Path:

@@ -387,14 +387,7 @@ def draw_character(
     pen.strokes += _drawn(_hair_behind, look)
     if pen.strokes:  # bald heads have no hair behind
         pen.paint()
-    neck = mixed(look.skin, (90, 40, 30), 0.25)
-    body.fill(np.array([[-0.42, 0.7], [0.42, 0.7], [0.5, 1.9], [-0.5, 1.9]]), neck)
-    shoulders = np.array(
-        [[-0.45, 1.55], [0.45, 1.55], [1.35, 1.85], [1.7, 3.2], [-1.7, 3.2], [-1.35, 1.85]]
-    )
-    body.fill(shoulders, look.shirt)
-    body.fill(np.array([[-0.45, 1.54], [0.0, 1.95], [0.45, 1.54]]), neck)
-    body.paint()
+    _draw_body(body, look)
     for side in (-1, 1):
         pen.fill(
             oval(side * 1.0 * look.head_width, 0.05, 0.17, 0.26),
@@ -418,6 +411,18 @@ def draw_character(
     _extras(pen, look, face, mouth)
     pen.paint()
     return _landmarks(pen, look, mouth, outline)
+
+
+def _draw_body(body: Pen, look: Look) -> None:
+    """Draw neck, shoulders and collar."""
+    neck = mixed(look.skin, (90, 40, 30), 0.25)
+    body.fill(np.array([[-0.42, 0.7], [0.42, 0.7], [0.5, 1.9], [-0.5, 1.9]]), neck)
+    shoulders = np.array(
+        [[-0.45, 1.55], [0.45, 1.55], [1.35, 1.85], [1.7, 3.2], [-1.7, 3.2], [-1.35, 1.85]]
+    )
+    body.fill(shoulders, look.shirt)
+    body.fill(np.array([[-0.45, 1.54], [0.0, 1.95], [0.45, 1.54]]), neck)
+    body.paint()
 
 
 def _landmarks(pen: Pen, look: Look, mouth: Mouth, outline: Points) -> Landmarks:

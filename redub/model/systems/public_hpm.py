@@ -235,6 +235,16 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
         _check_positions(take(f"{place}.position_enc"), place, width)
     for name in NO_EFFECT:
         left.pop(name, None)
+    _check_translation(made, left)
+    return {name: value.contiguous() for name, value in made.items()}
+
+
+def _check_translation(made: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> None:
+    """Refuse unknown tensors and impossible values.
+
+    Raises:
+        ModelRefusedError: a tensor is unknown, or a value is impossible or not finite.
+    """
     if left:
         raise _refused(f"it has tensors that are not HPMDubbing's: {', '.join(sorted(left)[:3])}")
     for own in ("prosody.pitch_embedding.edges", "prosody.energy_embedding.edges"):
@@ -244,7 +254,6 @@ def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[
         raise _refused("a running variance is negative")
     if bad := [name for name, value in made.items() if not bool(torch.isfinite(value).all())]:
         raise _refused(f"'{bad[0]}' holds NaN or infinite values")
-    return {name: value.contiguous() for name, value in made.items()}
 
 
 def _flat(value: Tensor, own: str) -> Tensor:

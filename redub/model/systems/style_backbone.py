@@ -211,19 +211,7 @@ class StyleBackbone(nn.Module):
             width, kernel=config.duration_kernel, dropout=config.duration_dropout
         )
         self.lips_to_frames = nn.Linear(width, width) if config.lips_in_frames else None
-        self.prosody_predictor: ProsodyPredictor | None = None
-        if config.prosody:
-            self.prosody_predictor = ProsodyPredictor(
-                width,
-                widths.speaker,
-                layers=config.prosody_layers,
-                kernel=config.prosody_kernel,
-                dropout=config.prosody_dropout,
-            )
-            self.harmonic_picture = HarmonicPicture(widths.sound)
-            self.prosody_embedding = ProsodyEmbedding(
-                width, widths.mel, kernel=config.prosody_kernel
-            )
+        self._make_prosody()
         self.decoder = MelDecoder(
             width,
             widths.mel,
@@ -247,6 +235,22 @@ class StyleBackbone(nn.Module):
             kernel=config.postnet_kernel,
             dropout=config.postnet_dropout,
         )
+
+    def _make_prosody(self) -> None:
+        """Make the predictor and embedding of pitch and energy if ``config.prosody`` is set."""
+        self.prosody_predictor: ProsodyPredictor | None = None
+        if self.config.prosody:
+            self.prosody_predictor = ProsodyPredictor(
+                self.config.width,
+                self.widths.speaker,
+                layers=self.config.prosody_layers,
+                kernel=self.config.prosody_kernel,
+                dropout=self.config.prosody_dropout,
+            )
+            self.harmonic_picture = HarmonicPicture(self.widths.sound)
+            self.prosody_embedding = ProsodyEmbedding(
+                self.config.width, self.widths.mel, kernel=self.config.prosody_kernel
+            )
 
     def read(self, batch: DubbingBatch) -> Reading:
         """Encode phonemes, reference mel and lips, and determine the phoneme durations.

@@ -132,7 +132,7 @@ def _left_out(
     samples: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, str]:
     """Clip id → why it cannot be measured: its recording or a run's take is missing."""
-    found = {}
+    found: dict[str, str] = {}
     for name in ("waveform", "mel", "f0"):
         rows = store.live_features(name)
         has = set(rows.filter(pl.col("valid"))["clip_id"])

@@ -47,7 +47,7 @@ from redub.training.pretrained import read_weights
 from redub.training.replicas import ALONE, Replicas
 from redub.training.run_files import differing
 from redub.training.trainer import train
-from redub.training.vocoder_trainer import VocoderReport
+from redub.training.vocoder_job import VocoderReport
 
 log = logging.getLogger(__name__)
 

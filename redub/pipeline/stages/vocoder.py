@@ -32,14 +32,14 @@ from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.training.data.recordings import Recording
-from redub.training.vocoder_trainer import (
+from redub.training.vocoder_job import (
     VocoderCallbacks,
     VocoderPlan,
     VocoderReport,
     VocoderStep,
     VocoderTrainingConfig,
-    train_vocoder,
 )
+from redub.training.vocoder_trainer import train_vocoder
 
 READS = ("mel", "waveform")
 MOST_HELD_OUT = 16
