@@ -45,7 +45,8 @@ class WideStore:
 
 @pytest.fixture(autouse=True)
 def wide_features(monkeypatch):
-    monkeypatch.setattr("redub.pipeline.imports.runs.Store", WideStore)
+    for room in ("imports.runs", "work.published_runs"):
+        monkeypatch.setattr(f"redub.pipeline.{room}.Store", WideStore)
 
 
 def checkpoint_for(project, folder, *, lips=16, seed=0):
@@ -112,7 +113,7 @@ def test_an_imported_run_speaks_as_the_checkpoint_does(project, tmp_path):
     louder = VoiceControl(energy=3.0)
     with pytest.raises(Exception, match="predicts no pitch and energy"):
         synthesise(dubber, [line(WIDE)], [louder])
-    with pytest.raises(Exception, match="when the lips do"):
+    with pytest.raises(Exception, match="times its words by the lips"):
         synthesise(dubber, [line(WIDE)], [VoiceControl(rate=2.0)])
     with pytest.raises(ConfigError, match="there is a run 'chem' already"):
         import_run(project, "hpm_dubbing", "chem")

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from redub.cli import app
 from redub.core.errors import IntegrityError, LockedError, StorageError, UsageError
-from redub.pipeline.reports import runs
+from redub.pipeline.reports import run_comparison, runs
 from redub.pipeline.reports.training_strip import training_strip
 from redub.pipeline.store.lock import project_lock
 from redub.pipeline.store.project import open_project
+from redub.pipeline.store.runs import folders
 from redub.pipeline.store.runs.folders import sampled_steps, step_folder, toml_text
 from redub.pipeline.store.settings import VocoderConfig
 from redub.pipeline.work import training_samples as progress
@@ -386,16 +387,16 @@ def test_damage_is_a_sentence_and_the_rest_is_shown(project):
     said = "\n".join(facts.faults)
     for part in ("damaged at line 5", "config.toml is damaged", "retrieval", "samples/test"):
         assert part in said
-    assert runs.list_runs(project) == [runs.RunLine("hurt", "authentic_dubber", 4, "–")]
+    assert folders.list_runs(project) == [folders.RunLine("hurt", "authentic_dubber", 4, "–")]
 
 
 def test_a_row_that_a_kill_cut_off_is_no_damage(project):
     folder = make_run(project, "killed", config=False)
     with (folder / METRICS).open("a") as file:
         file.write('{"step": 16, "lo')
-    found = runs.metrics_in(folder)
+    found = folders.metrics_in(folder)
     assert (found.rows[-1]["step"], found.fault) == (15, "")
-    assert runs.read_metrics(folder) == found.rows
+    assert folders.read_metrics(folder) == found.rows
 
 
 def test_a_run_that_left_nothing_readable_is_shown_as_such(project):
@@ -411,7 +412,7 @@ def test_a_run_that_left_nothing_readable_is_shown_as_such(project):
 def test_runs_are_compared_where_they_differ_and_at_equal_steps(project):
     make_run(project, "long", steps=15)
     make_run(project, "short", steps=12, shift=0.25, accumulate=2)
-    found = runs.compare_runs(project, ["long", "short"])
+    found = run_comparison.compare_runs(project, ["long", "short"])
     assert found.settings == {"training.accumulate": (1, 2)}
     assert found.step == 10  # validated at 5, 10, 15 and at 5, 10
     assert found.losses == {"validation_loss": (1.0, 1.25), "validation_mel": (0.5, 0.625)}
@@ -427,7 +428,7 @@ def test_a_term_that_a_run_never_had_is_not_compared_as_0(project):
             terms = {"ctc": ctc * (row["step"] != 15), "units": 0.0}
             row |= {f"validation_{name}": value for name, value in terms.items()}
         (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = runs.compare_runs(project, ["hears", "cannot"])
+    found = run_comparison.compare_runs(project, ["hears", "cannot"])
     assert found.losses["validation_ctc"] == (0.0, None)  # 0 at this step, and never there
     assert "validation_units" not in found.losses
     assert found.losses["validation_loss"] == (1.5, 1.5)
@@ -436,18 +437,18 @@ def test_a_term_that_a_run_never_had_is_not_compared_as_0(project):
 def test_runs_without_a_common_validation_are_compared_at_their_last_common_step(project):
     make_run(project, "long", steps=15)
     make_run(project, "young", steps=3)
-    found = runs.compare_runs(project, ["long", "young"])
+    found = run_comparison.compare_runs(project, ["long", "young"])
     assert found.step == 3
     assert found.losses == {"loss": (10 / 3, 10 / 3), "mel": (1 / 3, 1 / 3)}
     make_run(project, "unborn", steps=0)
-    nothing = runs.compare_runs(project, ["long", "unborn"])
+    nothing = run_comparison.compare_runs(project, ["long", "unborn"])
     assert (nothing.step, nothing.losses) == (None, {})
 
 
 def test_one_run_cannot_be_compared(project):
     make_run(project, "alone")
     with pytest.raises(UsageError, match="two or more"):
-        runs.compare_runs(project, ["alone", "alone"])
+        run_comparison.compare_runs(project, ["alone", "alone"])
 
 
 @pytest.mark.parametrize("command", ["show", "rm", "compare"])
@@ -500,9 +501,9 @@ def test_nothing_but_runs_can_be_removed(project, tmp_path_factory):
     (project.root / "runs" / "notes").mkdir()
     for name in ("notes", "..", "../runs", ".", "", "real/checkpoints"):
         with pytest.raises(UsageError):
-            runs.removal_of(project, name)
+            folders.removal_of(project, name)
     with pytest.raises(StorageError, match="is a link to"):
-        runs.removal_of(project, "link")
+        folders.removal_of(project, "link")
     assert (outside / METRICS).is_file()
 
 
@@ -511,14 +512,14 @@ def test_a_link_inside_a_run_is_removed_and_what_it_points_to_stays(project, tmp
     outside = tmp_path_factory.mktemp("outside")
     (outside / "keep").touch()
     (folder / "samples").symlink_to(outside)
-    runs.remove_run(project, runs.removal_of(project, "real"))
+    folders.remove_run(project, folders.removal_of(project, "real"))
     assert not folder.exists()
     assert (outside / "keep").exists()
 
 
 def test_a_run_of_a_project_that_is_written_to_stays(project):
     folder = make_run(project, "busy")
-    removal = runs.removal_of(project, "busy")
+    removal = folders.removal_of(project, "busy")
     with project_lock(project.root), pytest.raises(LockedError):
-        runs.remove_run(project, removal)
+        folders.remove_run(project, removal)
     assert folder.is_dir()
