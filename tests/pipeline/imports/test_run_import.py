@@ -115,7 +115,7 @@ def test_an_imported_run_speaks_as_the_checkpoint_does(project, tmp_path):
         synthesise(dubber, [line(WIDE)], [louder])
     with pytest.raises(Exception, match="times its words by the lips"):
         synthesise(dubber, [line(WIDE)], [VoiceControl(rate=2.0)])
-    with pytest.raises(ConfigError, match="there is a run 'chem' already"):
+    with pytest.raises(ConfigError, match="run 'chem' exists already"):
         import_run(project, "hpm_dubbing", "chem")
 
 
