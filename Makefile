@@ -60,7 +60,7 @@ $(VENV)/.docs: $(STAMP) docs/requirements.lock
 dist: setup
 	$(BIN)/python -m build --no-isolation --outdir dist
 
-# Newer versions of everything, resolved from the ranges of pyproject.toml; then run the tests.
+# Newer versions of everything but torch, resolved from the ranges of pyproject.toml; then run the tests.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --upgrade pip
