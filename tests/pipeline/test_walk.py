@@ -357,13 +357,25 @@ def streams(path):
         return packets, np.concatenate(frames), sound.rate
 
 
-def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, tmp_path):
-    video = finished.footage_root / "scene_06.mp4"
-    out = tmp_path / "out.mp4"
-    summary = dub(finished, video=video, script=video.with_suffix(".srt"), output=out)
+def dubbed(project, folder, direction=None):
+    """Scene 6 from its own script: the summary, the new video and the lines of its take."""
+    video, out = project.footage_root / "scene_06.mp4", folder / "out.mp4"
+    script = video.with_suffix(".srt")
+    summary = dub(project, video=video, script=script, output=out, direction=direction)
+    return summary, out, json.loads(Path(summary.take).read_text())["lines"]
+
+
+@pytest.fixture(scope="module")
+def plain(finished, tmp_path_factory):
+    """Scene 6 dubbed without any direction."""
+    return dubbed(finished, tmp_path_factory.mktemp("plain"))
+
+
+def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, plain):
+    summary, out, _ = plain
     assert summary.dubbed == 4
     assert summary.faults == []
-    before, _, _ = streams(video)
+    before, _, _ = streams(finished.footage_root / "scene_06.mp4")
     after, samples, rate = streams(out)
     assert after == before
     assert summary.loudness_lufs == pytest.approx(summary.original_lufs, abs=1.5)
@@ -375,28 +387,22 @@ def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, 
     assert loud[~inside].max() < 0.02
 
 
-def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, tmp_path):
-    video = finished.footage_root / "scene_06.mp4"
-    script = video.with_suffix(".srt")
-
-    def lines(name, direction=None):
-        out = tmp_path / name
-        summary = dub(finished, video=video, script=script, output=out, direction=direction)
-        return json.loads(Path(summary.take).read_text())["lines"]
-
-    plain = lines("plain.mp4")
+def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain, tmp_path):
+    _, _, plain = plain
     assert all(line["notes"] == {} and line["hits"] for line in plain)
     unwanted = plain[1]["hits"]["text"][0]["clip_id"]
     felt = open_index(finished).clips[0].emotion
     notes = Notes.parse(unlike=[unwanted], more=[f"{felt}:0.4"])
-    noted = lines("noted.mp4", Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]]))
+    direction = Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]])
+    _, _, noted = dubbed(finished, tmp_path, direction)
     assert Notes.from_json(noted[1]["notes"]) == notes
     assert unwanted not in {hit["clip_id"] for hit in noted[1]["hits"]["text"]}
     assert [noted[k] for k in (0, 2, 3)] == [plain[k] for k in (0, 2, 3)]
     with pytest.raises(UsageError, match="no line 99"):
-        lines("x.mp4", Direction.of_lines(LineDirection(notes=notes), [99]))
+        dubbed(finished, tmp_path, Direction.of_lines(LineDirection(notes=notes), [99]))
+    jaws = LineDirection(notes=Notes.parse(films=["Jaws"]))
     with pytest.raises(UsageError, match="the library has no film 'Jaws'"):
-        lines("x.mp4", Direction(everywhere=LineDirection(notes=Notes.parse(films=["Jaws"]))))
+        dubbed(finished, tmp_path, Direction(everywhere=jaws))
 
 
 def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
@@ -412,19 +418,16 @@ def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(pro
     assert any(recorded[i] != words[i] for i in recorded)  # the recording pauses between words
 
 
-def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, tmp_path):
-    video = finished.footage_root / "scene_06.mp4"
-    script = video.with_suffix(".srt")
+def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, plain, tmp_path):
     felt = open_index(finished).clips[0].emotion
     asked = LineDirection(
         control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
         feeling=Feeling(emotion=felt, intensity=0.8),
     )
     takes, sound = {}, {}
-    for name, direction in (("plain", None), ("asked", Direction.of_lines(asked, [2]))):
-        out = tmp_path / f"{name}.mp4"
-        summary = dub(finished, video=video, script=script, output=out, direction=direction)
-        takes[name] = json.loads(Path(summary.take).read_text())["lines"]
+    directed = dubbed(finished, tmp_path, Direction.of_lines(asked, [2]))
+    for name, (summary, out, lines) in (("plain", plain), ("asked", directed)):
+        takes[name] = lines
         _, samples, rate = streams(out)
         sound[name] = [
             samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
