@@ -25,7 +25,7 @@ from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import next_run, train_run
+from redub.pipeline.stages.train import RunRequest, next_run, train_run
 from redub.pipeline.store.index.builds import current_build, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import LineMaker
@@ -196,7 +196,7 @@ def test_a_source_that_is_taken_away_is_live_no_longer_and_comes_back_cheaply(pr
 
 
 def test_samples_of_an_older_checkpoint_are_refused(project):
-    train_run(project, run="authentic", max_steps=STEPS + 2)
+    train_run(project, RunRequest(run="authentic", max_steps=STEPS + 2))
     with pytest.raises(ConfigError, match="redub synthesize authentic"):
         read_samples(project, "authentic", "test")
     synthesize(project, run="authentic")
@@ -210,7 +210,7 @@ def test_a_run_does_not_go_on_under_another_retrieval(project):
     assert not build_index(other).fresh  # K is asked at every search
     retrieve(other)
     with pytest.raises(ConfigError, match=r"trained with other settings: keys\.retrieval"):
-        train_run(other, run="authentic", max_steps=STEPS + 4)
+        train_run(other, RunRequest(run="authentic", max_steps=STEPS + 4))
     assert next_run(other, "authentic") == "authentic-2"
     assert next_run(project, "authentic") == "authentic"  # its own neighbours are still there
 
@@ -406,7 +406,7 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
 def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
     train = replace(project.config.train, system={"legacy": ["ground_truth_length"]})
     project = replace(project, config=replace(project.config, train=train))
-    train_run(project, run="legacy", max_steps=1)
+    train_run(project, RunRequest(run="legacy", max_steps=1))
     synthesize(project, run="legacy")
     spoken = read_samples(project, "legacy", "test")
     maker = LineMaker(project)
@@ -513,7 +513,7 @@ def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path
 
 
 def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lines, tmp_path):
-    train_run(finished, run="plain", model="fastspeech2", max_steps=1)
+    train_run(finished, RunRequest(run="plain", model="fastspeech2", max_steps=1))
     for words, said in (
         (("--emotion", "sad:1"), "reads no emotion vectors"),
         (("--context", "dubbed"), "does not read adjacent utterances"),
@@ -530,7 +530,7 @@ def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lin
 def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
     finished, two_lines, tmp_path, monkeypatch
 ):
-    train_run(finished, run="near", model="m2ci_dubber", max_steps=2)
+    train_run(finished, RunRequest(run="near", model="m2ci_dubber", max_steps=2))
     heard = {}
 
     def listening(dubber, lines, controls=None):
