@@ -37,6 +37,7 @@ TOGETHER = {
     "test_train.py": "walk",
     "test_vocoder.py": "walk",
     "test_api.py": "walk",
+    "test_demo.py": "walk",
 }
 """Files that share a costly session fixture."""
 

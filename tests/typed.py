@@ -18,6 +18,9 @@ from pathlib import Path
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.typed_preload"])
 
+LONG_S = 1800
+"""How long a whole demo may take on a machine that does other work, too."""
+
 
 def _run(words: list[str], folder: str, streams: tuple[str, str], stdin: str | None) -> None:
     """The forked process: the command line, as ``python -m redub.cli`` would see it."""

@@ -12,6 +12,7 @@ from redub.pipeline import demo
 from redub.pipeline.store.project import open_project
 from redub.pipeline.work.executor import Scheduler
 from tests.shared_fixtures import made_once
+from tests.typed import LONG_S, Typed
 
 STEPS = 6
 """Training steps of each run of the walk; what the tests claim does not need good speech."""
@@ -52,3 +53,15 @@ def walked(tmp_path_factory):
 def finished(walked, tmp_path_factory):
     """The walked project, for tests that add to it and change nothing."""
     return open_project(shutil.copytree(walked[0], tmp_path_factory.mktemp("walk") / "demo"))
+
+
+def type_demo(place):
+    demo = Typed("demo", place / "demo", "--quick", "--seed", "3", "--workers", "2")
+    done = demo.done(LONG_S)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def typed_demo(tmp_path_factory):
+    """The folder of the same demo as a user types it: 30 steps a run, in worker processes."""
+    return made_once(tmp_path_factory, "typed_demo", type_demo) / "demo"

@@ -13,7 +13,7 @@ from redub.pipeline.demo import AUTHENTIC, BASELINE, in_words, tour_of
 from redub.pipeline.reports.evaluation import _cards
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, MEAN_MEL, last_evaluation
-from tests.typed import Typed
+from tests.typed import LONG_S, Typed
 
 
 def evaluated(root):
@@ -23,23 +23,23 @@ def evaluated(root):
 
 
 @pytest.mark.slow
-def test_a_demo_that_was_killed_ends_as_one_that_was_not(walked, tmp_path):
+def test_a_demo_that_was_killed_ends_as_one_that_was_not(typed_demo, tmp_path):
     root = tmp_path / "demo"
-    shutil.copytree(walked[0], root)
+    shutil.copytree(typed_demo, root)
     for made in ("index", "neighbours", "packs", "runs", "dubbed", "evaluations", "report.html"):
         path = root / made
         path.unlink() if path.is_file() else shutil.rmtree(path)
     command = ("demo", root, "--quick", "--seed", "3")
     first = Typed(*command)
     metrics = root / "runs" / AUTHENTIC / "metrics.jsonl"
-    until = time.monotonic() + 280
+    until = time.monotonic() + LONG_S
     while not (metrics.is_file() and metrics.read_text()) and time.monotonic() < until:
         assert not first.ended(0.05), first.done().stderr
     first.kill()
     assert not first.ended(30) or not (root / "evaluations").exists()
-    again = Typed(*command).done()
+    again = Typed(*command).done(LONG_S)
     assert again.returncode == 0, again.stderr
-    assert evaluated(root) == evaluated(walked[0])
+    assert evaluated(root) == evaluated(typed_demo)
 
 
 def test_a_demo_says_first_how_long_it_takes_and_last_where_to_look(walked):

@@ -25,7 +25,7 @@ from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import next_run, train_run
+from redub.pipeline.stages.train import RunRequest, next_run, train_run
 from redub.pipeline.store.index.builds import current_build, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import LineMaker
@@ -46,7 +46,7 @@ from redub.training.synthesis import VoiceControl, synthesise
 from tests.json_schema import checked
 from tests.pipeline.conftest import STEPS
 from tests.pipeline.films import tree_digest
-from tests.typed import redub
+from tests.typed import LONG_S, Typed, redub
 
 SYNC = Scheduler("sync", 1)
 
@@ -69,10 +69,8 @@ def test_the_demo_says_where_to_look(walked):
 
 
 @pytest.mark.slow
-def test_the_demo_as_typed_makes_the_same_store_in_worker_processes(walked, tmp_path):
-    root = tmp_path / "demo"
-    done = redub("demo", root, "--quick", "--seed", "3", "--workers", "2")
-    assert done.returncode == 0, done.stderr
+def test_the_demo_as_typed_makes_the_same_store_in_worker_processes(walked, typed_demo):
+    root = typed_demo
     assert (root / "report.html").stat().st_size > 100_000
     here, there = tree_digest(walked[0]), tree_digest(root)
     rooms = ("clips/", "features/", "index/", "neighbours/")
@@ -198,7 +196,7 @@ def test_a_source_that_is_taken_away_is_live_no_longer_and_comes_back_cheaply(pr
 
 
 def test_samples_of_an_older_checkpoint_are_refused(project):
-    train_run(project, run="authentic", max_steps=STEPS + 2)
+    train_run(project, RunRequest(run="authentic", max_steps=STEPS + 2))
     with pytest.raises(ConfigError, match="redub synthesize authentic"):
         read_samples(project, "authentic", "test")
     synthesize(project, run="authentic")
@@ -212,7 +210,7 @@ def test_a_run_does_not_go_on_under_another_retrieval(project):
     assert not build_index(other).fresh  # K is asked at every search
     retrieve(other)
     with pytest.raises(ConfigError, match=r"trained with other settings: keys\.retrieval"):
-        train_run(other, run="authentic", max_steps=STEPS + 4)
+        train_run(other, RunRequest(run="authentic", max_steps=STEPS + 4))
     assert next_run(other, "authentic") == "authentic-2"
     assert next_run(project, "authentic") == "authentic"  # its own neighbours are still there
 
@@ -357,13 +355,25 @@ def streams(path):
         return packets, np.concatenate(frames), sound.rate
 
 
-def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, tmp_path):
-    video = finished.footage_root / "scene_06.mp4"
-    out = tmp_path / "out.mp4"
-    summary = dub(finished, video=video, script=video.with_suffix(".srt"), output=out)
+def dubbed(project, folder, direction=None):
+    """Scene 6 from its own script: the summary, the new video and the lines of its take."""
+    video, out = project.footage_root / "scene_06.mp4", folder / "out.mp4"
+    script = video.with_suffix(".srt")
+    summary = dub(project, video=video, script=script, output=out, direction=direction)
+    return summary, out, json.loads(Path(summary.take).read_text())["lines"]
+
+
+@pytest.fixture(scope="module")
+def plain(finished, tmp_path_factory):
+    """Scene 6 dubbed without any direction."""
+    return dubbed(finished, tmp_path_factory.mktemp("plain"))
+
+
+def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, plain):
+    summary, out, _ = plain
     assert summary.dubbed == 4
     assert summary.faults == []
-    before, _, _ = streams(video)
+    before, _, _ = streams(finished.footage_root / "scene_06.mp4")
     after, samples, rate = streams(out)
     assert after == before
     assert summary.loudness_lufs == pytest.approx(summary.original_lufs, abs=1.5)
@@ -375,34 +385,28 @@ def test_a_dubbed_clip_keeps_its_picture_and_speaks_only_in_its_slots(finished, 
     assert loud[~inside].max() < 0.02
 
 
-def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, tmp_path):
-    video = finished.footage_root / "scene_06.mp4"
-    script = video.with_suffix(".srt")
-
-    def lines(name, direction=None):
-        out = tmp_path / name
-        summary = dub(finished, video=video, script=script, output=out, direction=direction)
-        return json.loads(Path(summary.take).read_text())["lines"]
-
-    plain = lines("plain.mp4")
+def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain, tmp_path):
+    _, _, plain = plain
     assert all(line["notes"] == {} and line["hits"] for line in plain)
     unwanted = plain[1]["hits"]["text"][0]["clip_id"]
     felt = open_index(finished).clips[0].emotion
     notes = Notes.parse(unlike=[unwanted], more=[f"{felt}:0.4"])
-    noted = lines("noted.mp4", Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]]))
+    direction = Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]])
+    _, _, noted = dubbed(finished, tmp_path, direction)
     assert Notes.from_json(noted[1]["notes"]) == notes
     assert unwanted not in {hit["clip_id"] for hit in noted[1]["hits"]["text"]}
     assert [noted[k] for k in (0, 2, 3)] == [plain[k] for k in (0, 2, 3)]
     with pytest.raises(UsageError, match="no line 99"):
-        lines("x.mp4", Direction.of_lines(LineDirection(notes=notes), [99]))
+        dubbed(finished, tmp_path, Direction.of_lines(LineDirection(notes=notes), [99]))
+    jaws = LineDirection(notes=Notes.parse(films=["Jaws"]))
     with pytest.raises(UsageError, match="the library has no film 'Jaws'"):
-        lines("x.mp4", Direction(everywhere=LineDirection(notes=Notes.parse(films=["Jaws"]))))
+        dubbed(finished, tmp_path, Direction(everywhere=jaws))
 
 
 def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
     train = replace(project.config.train, system={"legacy": ["ground_truth_length"]})
     project = replace(project, config=replace(project.config, train=train))
-    train_run(project, run="legacy", max_steps=1)
+    train_run(project, RunRequest(run="legacy", max_steps=1))
     synthesize(project, run="legacy")
     spoken = read_samples(project, "legacy", "test")
     maker = LineMaker(project)
@@ -412,19 +416,16 @@ def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(pro
     assert any(recorded[i] != words[i] for i in recorded)  # the recording pauses between words
 
 
-def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, tmp_path):
-    video = finished.footage_root / "scene_06.mp4"
-    script = video.with_suffix(".srt")
+def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, plain, tmp_path):
     felt = open_index(finished).clips[0].emotion
     asked = LineDirection(
         control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
         feeling=Feeling(emotion=felt, intensity=0.8),
     )
     takes, sound = {}, {}
-    for name, direction in (("plain", None), ("asked", Direction.of_lines(asked, [2]))):
-        out = tmp_path / f"{name}.mp4"
-        summary = dub(finished, video=video, script=script, output=out, direction=direction)
-        takes[name] = json.loads(Path(summary.take).read_text())["lines"]
+    directed = dubbed(finished, tmp_path, Direction.of_lines(asked, [2]))
+    for name, (summary, out, lines) in (("plain", plain), ("asked", directed)):
+        takes[name] = lines
         _, samples, rate = streams(out)
         sound[name] = [
             samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
@@ -512,7 +513,7 @@ def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path
 
 
 def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lines, tmp_path):
-    train_run(finished, run="plain", model="fastspeech2", max_steps=1)
+    train_run(finished, RunRequest(run="plain", model="fastspeech2", max_steps=1))
     for words, said in (
         (("--emotion", "sad:1"), "reads no emotion vectors"),
         (("--context", "dubbed"), "does not read adjacent utterances"),
@@ -529,7 +530,7 @@ def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lin
 def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
     finished, two_lines, tmp_path, monkeypatch
 ):
-    train_run(finished, run="near", model="m2ci_dubber", max_steps=2)
+    train_run(finished, RunRequest(run="near", model="m2ci_dubber", max_steps=2))
     heard = {}
 
     def listening(dubber, lines, controls=None):
@@ -618,9 +619,6 @@ def test_commands_that_change_the_project_print_their_documents(finished, tmp_pa
     root = tmp_path / "copy"
     shutil.copytree(finished.root, root)
     toml = (root / "redub.toml").read_text()
-    again = redub("demo", root, "--quick", "--seed", "3", "--json")
-    assert again.returncode == 0, again.stderr
-    assert checked(again.stdout)["runs"] == ["authentic", "baseline"]
     (root / "redub.toml").write_text(toml + "\n[evaluate]\nasr = false\nbootstrap = 50\n")
     for words, schema in (
         (("evaluate", "authentic", "--scheduler", "sync"), "evaluate"),
@@ -631,6 +629,14 @@ def test_commands_that_change_the_project_print_their_documents(finished, tmp_pa
         assert done.returncode == 0, done.stderr
         assert checked(done.stdout)["schema"] == f"redub.{schema}/1"
     assert not (root / "runs" / "baseline").exists()
+
+
+@pytest.mark.slow
+def test_a_demo_that_is_up_to_date_prints_its_document(typed_demo, tmp_path):
+    root = shutil.copytree(typed_demo, tmp_path / "copy")
+    again = Typed("demo", root, "--quick", "--seed", "3", "--json").done(LONG_S)
+    assert again.returncode == 0, again.stderr
+    assert checked(again.stdout)["runs"] == ["authentic", "baseline"]
 
 
 def test_gain_reaches_the_wanted_loudness_without_clipping():

@@ -17,7 +17,7 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
-from redub.pipeline.stages.train import train_run
+from redub.pipeline.stages.train import RunRequest, train_run
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.weights import add_weights, read_ledger
@@ -146,7 +146,7 @@ def test_a_training_step_runs_on_them(project):
     build_index(project)
     found = retrieve(project)
     assert found.rows > 0
-    done = train_run(project, run="paper", max_steps=1)
+    done = train_run(project, RunRequest(run="paper", max_steps=1))
     assert done.report.last_step == 1
     assert np.isfinite(done.report.loss)
 

@@ -27,7 +27,7 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import next_run, train_run
+from redub.pipeline.stages.train import RunRequest, next_run, train_run
 from redub.pipeline.store.index.builds import current_build, is_fresh, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.build import open_pack
@@ -205,7 +205,7 @@ def test_packed_lines_are_the_lines_of_the_store_and_hold_the_named_vectors(pict
 def test_a_run_learns_from_pictures_speaks_and_is_refused_where_captions_are_asked_for(
     pictured, captioned, tmp_path
 ):
-    summary = train_run(pictured, run="pictured", max_steps=2)
+    summary = train_run(pictured, RunRequest(run="pictured", max_steps=2))
     assert summary.report.last_step == 2
     assert "| global_scene |" in (run_folder(pictured, "pictured") / "card.md").read_text()
     dubber = open_dubber(pictured, "pictured")

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from redub.core.errors import ConfigError, MissingExtraError, ModelRefusedError, UsageError
-from redub.pipeline.stages.train import estimate_run, train_run
+from redub.pipeline.stages.train import RunRequest, estimate_run, train_run
 from redub.pipeline.store.packs.build import build_pack
 from redub.pipeline.store.project import open_project, with_training
 from redub.pipeline.store.runs.folders import export_run, run_folder, trained_on
@@ -42,7 +42,7 @@ def project(root):
 @pytest.fixture(scope="module")
 def trained(project):
     """A run of four steps that others start from."""
-    return train_run(project, run="first", max_steps=4)
+    return train_run(project, RunRequest(run="first", max_steps=4))
 
 
 def rows(folder):
@@ -69,7 +69,7 @@ def test_samples_are_spoken_at_every_validation_and_the_run_goes_on_from_any_che
     }
     whole = rows(folder)
     earlier = checkpoint.directory_of(folder / "checkpoints", 2)
-    report = train_run(project, run="first", max_steps=4, resume=earlier).report
+    report = train_run(project, RunRequest(run="first", max_steps=4, resume=earlier)).report
     assert (report.first_step, report.last_step) == (2, 4)
     assert rows(folder) == whole  # steps 3 and 4 came out as before
     assert "| started from | random weights |" in (folder / "card.md").read_text()
@@ -80,22 +80,22 @@ def test_weights_of_a_run_start_another(project, trained, tmp_path):
     assert "first step_0000000" in str(export_run(project, "first", file))
     with pytest.raises(UsageError, match="exists already"):
         export_run(project, "first", file)
-    summary = train_run(project, run="second", max_steps=1, start_from=file)
+    summary = train_run(project, RunRequest(run="second", max_steps=1, start_from=file))
     card = (summary.run / "card.md").read_text()
     assert "| started from | first.safetensors (first step_0000000" in card
     wider = with_training(project, settings=["system.width=48"])
     with pytest.raises(ModelRefusedError, match=r"model\.width"):
-        train_run(wider, run="third", max_steps=1, start_from=file)
+        train_run(wider, RunRequest(run="third", max_steps=1, start_from=file))
 
 
 def test_learning_by_heart_takes_the_first_lines_only(project):
-    summary = train_run(project, run="byheart", max_steps=2, overfit=3)
+    summary = train_run(project, RunRequest(run="byheart", max_steps=2, overfit=3))
     assert summary.report.lines == 3
     assert len(trained_on(project, "byheart")) == 3
     with pytest.raises(ConfigError, match=r"keys\.overfit 3 → None"):
-        train_run(project, run="byheart", max_steps=3)
+        train_run(project, RunRequest(run="byheart", max_steps=3))
     with pytest.raises(UsageError, match="--overfit is 0"):
-        train_run(project, run="byheart", max_steps=3, overfit=0)
+        train_run(project, RunRequest(run="byheart", max_steps=3, overfit=0))
 
 
 def test_an_estimate_makes_no_run_and_adds_up(project):
@@ -144,7 +144,7 @@ def test_settings_that_make_no_sense_are_named(project, settings, named):
 def test_unknown_keys_of_the_training_are_named_before_anything_is_read(project):
     wrong = with_training(project, settings=["training.validate_evry=3"])
     with pytest.raises(ConfigError, match="did you mean 'validate_every'"):
-        train_run(wrong, run="wrong", max_steps=1)
+        train_run(wrong, RunRequest(run="wrong", max_steps=1))
     assert not run_folder(project, "wrong").exists()
 
 
@@ -173,7 +173,7 @@ def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"redub\[tensorboard\]"):
-        train_run(wanted, run="board", max_steps=2)
+        train_run(wanted, RunRequest(run="board", max_steps=2))
     written = []
 
     class Writer:
@@ -192,7 +192,7 @@ def test_tensorboard_gets_every_row_or_its_extra_is_named(project, monkeypatch):
     stub = types.SimpleNamespace(SummaryWriter=Writer)
     monkeypatch.setitem(sys.modules, "tensorboard", stub)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
-    train_run(wanted, run="board", max_steps=2)
+    train_run(wanted, RunRequest(run="board", max_steps=2))
     assert ("train/loss", 1) in written
     assert ("train/mel", 2) in written
     assert ("validation/loss", 2) in written

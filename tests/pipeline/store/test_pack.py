@@ -13,7 +13,7 @@ from redub.core.types import MODALITIES, AudioSpec, Clip
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
-from redub.pipeline.stages.train import train_run
+from redub.pipeline.stages.train import RunRequest, train_run
 from redub.pipeline.store.packs.build import build_pack, open_pack
 from redub.pipeline.store.packs.lines import LineMaker, lent_to, neighbours_in_scene
 from redub.pipeline.store.packs.links import _refuse_held_out
@@ -179,7 +179,7 @@ def test_a_damaged_pack_is_refused_and_made_again(project, which):
 
 
 def test_a_pack_that_changes_under_a_run_stops_it_with_the_last_checkpoint_whole(project):
-    train_run(project, run="watched", max_steps=2)
+    train_run(project, RunRequest(run="watched", max_steps=2))
     pack = open_pack(project)
     pack.check_unchanged()
     links = project.root / FOLDER / pack.record.pack / "links.arrow"
