@@ -21,7 +21,7 @@ from redub.commands.console import ERROR, OK, say
 from redub.commands.ending import PipedOutput, ReaderLeft, say_once, say_stopped
 from redub.commands.invocation import HERE, INVOCATION, PROGRESS_EVERY_S, is_first_process
 from redub.core import stopping
-from redub.core.errors import AnotherFailed, RedubError, UsageError
+from redub.core.errors import AnotherFailed, ClusterLostError, RedubError, UsageError
 from redub.core.stopping import Stopped
 
 NOUNS = ("project", "stages", "dub", "index", "cache", "runs", "weights", "corpus", "reports")
@@ -106,6 +106,9 @@ def main() -> None:
         raise
     except ReaderLeft:
         sys.exit(OK)
+    except TimeoutError as error:  # an OSError, too, but not one of the disk
+        say(f"E-CLUSTER: no answer in time from a worker or the scheduler: {error or 'no details'}")
+        sys.exit(ClusterLostError.exit_code)
     except OSError as error:
         say(f"E-STORE: {error.strerror or error}: {error.filename or 'no file named'}")
         sys.exit(5)
