@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 
@@ -154,6 +155,8 @@ def uninterrupted() -> Iterator[None]:
     Raises:
         Stopped: on leaving, if a signal arrived meanwhile.
     """
+    # multiprocessing starts its tracker with the first process, and then unblocks these signals.
+    resource_tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     _SIGNALS.holds += 1
     try:

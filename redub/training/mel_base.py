@@ -47,6 +47,11 @@ def fit_mel_base(
         harmonics: draws the comb of a pitch; without it the signals are left out.
     """
     chosen = [line for line in lines[:: -(-len(lines) // MOST_LINES)] if line.is_recorded]
+    # A value that is not finite is left to the first step, which names the clip.
+    finite = [np.isfinite(scaler.apply("mel", np.asarray(line.mel))).all() for line in chosen]
+    chosen = [line for line, is_finite in zip(chosen, finite, strict=True) if is_finite]
+    if not chosen:
+        return
     speakers = np.stack([scaler.apply("speaker", line.speaker_vector) for line in chosen])
     mean, axes = _axes(speakers)
     base.voice_mean.copy_(torch.from_numpy(mean))

@@ -388,7 +388,8 @@ from pathlib import Path
 import numpy as np
 from redub.core.errors import StorageError
 from redub.core.types import Waveform
-from redub.footage.encode import write_clip, write_dubbed
+from redub.footage.encode import write_clip
+from redub.footage.remux import write_dubbed
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead, as on a full disk
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -43,7 +43,7 @@ def test_single_keys_of_a_preset_can_be_changed():
         ({"graph": "stages"}, "legal: staged, single, none"),
         ({"kernel": 4}, "odd"),
         ({"width": 65}, "divisible"),
-        ({"voice_channels": [8, 8]}, "four times"),
+        ({"voice_channels": [8, 8]}, "4 halvings"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(overrides, hint):

@@ -105,6 +105,7 @@ def test_the_page_names_no_address_outside_itself(page, tree):
             if name in attributes:
                 assert attributes[name].startswith(("data:", "#")), (tag, name, attributes[name])
     without_data = re.sub(r"data:[a-z0-9/+.-]+;base64,[A-Za-z0-9+/=]*", "", page)
+    without_data = re.sub(r"'sha256-[A-Za-z0-9+/=]*'", "", without_data)  # may hold two slashes
     assert "//" not in re.sub(r"^\s*//.*$", "", without_data, flags=re.M)
     assert not re.search(
         r"url\s*\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", without_data

@@ -290,7 +290,7 @@ def test_a_loss_that_is_no_number_names_the_clips_and_keeps_the_checkpoint(run, 
 def test_lines_without_sound_are_not_learned_from(run):
     empty = Recording("empty", LINES[0].mel, np.zeros(10, np.int16))
     assert run("some", 1, lines=[empty, *LINES[:2]]).lines == 2
-    with pytest.raises(ConfigError, match="no training line"):
+    with pytest.raises(ConfigError, match="no training clip"):
         run("none", 1, lines=[empty])
 
 

@@ -182,7 +182,7 @@ def test_what_is_no_regular_file_is_a_sentence_and_is_not_waited_for(empty, tmp_
     assert "is a pipe; wanted" in refusal(take, empty, tmp_path / "pipe")
     for name in ("null", "zero"):
         assert "is a device; wanted" in refusal(take, empty, Path("/dev") / name)
-    assert "is not there" in refusal(take, empty, tmp_path / "none.jsonl")
+    assert "does not exist" in refusal(take, empty, tmp_path / "none.jsonl")
     assert "cannot be read: Not a dir" in refusal(take, empty, empty / "redub.toml" / "x")
     assert "cannot be read: Too many" in refusal(take, empty, tmp_path / "around")
 

@@ -53,7 +53,7 @@ def test_rows_are_the_clips_pictures(tmp_path, rows, wanted, kind):
 
 
 @pytest.mark.parametrize(("values", "code", "says"), [
-    (table(26), "E-FEAT-FILE", "has 26 rows, the clip 30 pictures"),
+    (table(26), "E-FEAT-FILE", "has 26 rows, the clip 30 frames"),
     (table(30, width=5), "E-FEAT-FILE", "is 5 wide, a.npy is 6"),
     (table(30)[None], "E-FEAT-FILE", "wanted (frames, width)"),
     (table(0), "E-FEAT-FILE", "wanted (frames, width)"),

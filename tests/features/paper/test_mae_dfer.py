@@ -294,9 +294,9 @@ import socket, sys
 def refuse(*a, **k): raise OSError("a network call")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from pathlib import Path
-from redub.features.emonet import EmoNetConfig, EmoNetExtractor
-from redub.features.lrw_lips import LrwLipConfig, LrwLipExtractor
-from redub.features.mae_dfer import MaeDferConfig, MaeDferExtractor
+from redub.features.models.emonet.extractor import EmoNetConfig, EmoNetExtractor
+from redub.features.models.lrw_lips.extractor import LrwLipConfig, LrwLipExtractor
+from redub.features.models.mae_dfer.extractor import MaeDferConfig, MaeDferExtractor
 from tests.features.paper.emonet_files import make_emonet
 from tests.features.paper.ledgers import CPU, folder_of
 from tests.features.paper.lrw_lips_files import make_lrw_lips

@@ -587,7 +587,7 @@ def changed(folder, tmp_path, **values):
         ({"mm_projector_type": "spatial_conv"}, "E-MODEL-KIND", "spatial_conv"),
         ({"mm_projector_type": "mlp2x_gelu"}, "E-MODEL-KIND", "mlp2x_gelu"),
         ({"mm_vision_tower": "eva02"}, "E-MODEL-KIND", "CLIP or SigLIP"),
-        ({"mm_vision_select_feature": "cls_patch"}, "E-MODEL-KIND", "patches"),
+        ({"mm_vision_select_feature": "cls_patch"}, "E-MODEL-KIND", "cls_patch"),
         ({"mm_hidden_size": 20}, "E-MODEL-FILE", "mm_hidden_size is 20"),
         ({"num_frames": 64}, "E-MODEL-FILE", "up to 32"),
         ({"hidden_size": "wide"}, "E-MODEL-FILE", "whole number"),

@@ -181,7 +181,7 @@ def test_hits_far_behind_the_best_do_no_harm_however_many(widths, make_batch):
         for aware in (True, False):
             system = build(AuthenticDubber, widths, {**changes, "score_aware": aware}).eval()
             apart[aware] = difference(system(few).mel_post, system(many).mel_post)
-        assert apart[True] < 1e-4 < 1e-3 < apart[False]
+        assert apart[True] < 0.1 * apart[False]
 
 
 def test_training_leaves_out_a_share_of_the_hits_and_speaking_none(widths, make_batch):

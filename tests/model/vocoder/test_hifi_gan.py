@@ -291,8 +291,8 @@ def test_the_second_kind_of_residual_block_speaks_too():
 @pytest.mark.parametrize(
     ("mel", "hint"),
     [
-        (np.zeros((4, 40), np.float32), "wants \\(frames, 80\\)"),
-        (np.zeros(80, np.float32), "wants \\(frames, 80\\)"),
+        (np.zeros((4, 40), np.float32), "needs \\(frames, 80\\)"),
+        (np.zeros(80, np.float32), "needs \\(frames, 80\\)"),
         (np.full((4, 80), np.nan, np.float32), "not finite"),
     ],
 )
@@ -337,7 +337,7 @@ def test_settings_come_from_the_public_config(small):
         ("resblock", "3", "legal: 1, 2"),
         ("sampling_rate", "16k", "sampling_rate|sample_rate_hz"),
         ("fmax", "high", "fmax"),
-        ("num_mels", 0, "no sound"),
+        ("num_mels", 0, "at most 384000 Hz"),
         ("win_size", 4096, "window"),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_source_that_is_gone_costs_its_pictures_only(project, tmp_path):
         (tmp_path / "away.mp4").rename(source)
     assert clip.moments == ()
     assert clip.face_source.startswith("frontal")
-    assert clip.trouble == (("picture", "E-IN-MISSING: face.mp4 is gone; bring it back"),)
+    assert clip.trouble == (("video", "E-IN-MISSING: face.mp4 is gone; bring it back"),)
 
 
 def test_the_page_is_written_whole(project, tmp_path):

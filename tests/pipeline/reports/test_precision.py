@@ -243,7 +243,7 @@ def test_the_own_scene_is_a_row_of_its_own_only_where_it_changes_who_may_answer(
     assert table.notes == ()
     table = precision_table(project_of(cast(), vectors), modality="scene", k=3)
     assert all(row.same_scene for row in table.rows)
-    assert "own scene" in table.notes[0]
+    assert "exclude_same_scene has no effect" in table.notes[0]
 
 
 def test_a_transform_that_cannot_be_fitted_is_a_note_beside_others_and_an_error_alone(project_of):

@@ -105,5 +105,5 @@ def test_no_baseline_of_a_system_without_retrieval_and_graphs(root):
     project = open_project(root)
     training_settings(project, baseline=True)
     for name in ("hpm_dubbing", "m2ci_dubber", "fastspeech2"):
-        with pytest.raises(UsageError, match=f"which {name} has none of"):
+        with pytest.raises(UsageError, match=f"{name} has neither"):
             training_settings(project, model=name, baseline=True)

@@ -167,7 +167,7 @@ def test_without_features_or_steps_nothing_begins(tmp_path):
         train_project_vocoder(project, run="mine", settings=QUICK, max_steps=2)
     with pytest.raises(UsageError, match="--max-steps is 0"):
         train_project_vocoder(project, run="mine", settings=QUICK, max_steps=0)
-    with pytest.raises(ConfigError, match="no name for a vocoder run"):
+    with pytest.raises(ConfigError, match="cannot name a vocoder run"):
         train_project_vocoder(project, run="../mine", settings=QUICK, max_steps=2)
     assert not (project.root / "vocoders").exists()
 

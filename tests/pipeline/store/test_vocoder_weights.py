@@ -79,7 +79,7 @@ def test_weights_that_are_not_recorded_and_runs_that_are_not_there_say_what_to_t
             asked(named)
         assert caught.value.code == "E-STAGE-VOCODER"
     odd = project_with(tmp_path, '[vocoder]\nname = "hifi_gan"\nrun = "../w"\n')
-    with pytest.raises(ConfigError, match="no name for a vocoder run"):
+    with pytest.raises(ConfigError, match="cannot name a vocoder run"):
         open_vocoder(odd)
 
 
