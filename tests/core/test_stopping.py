@@ -129,6 +129,15 @@ def test_a_signal_that_arrives_in_a_finaliser_is_not_lost():
     assert ended(process) == (0, ["unwound"])
 
 
+@pytest.fixture
+def default_interrupt():
+    """Python's own handler of SIGINT; a shell's background job starts with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("default_interrupt")
 def test_a_caller_that_does_not_listen_can_train_again():
     for _ in range(2):
         with deferred() as signalled:
