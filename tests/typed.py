@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -29,8 +29,7 @@ def _run(words: list[str], folder: str, streams: tuple[str, str], stdin: str | N
     os.chdir(folder)
     os.dup2(os.open(stdin or os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
-    for number, path in enumerate(streams, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    _redirect(streams)
     sys.argv = ["redub", *words]
     try:
         main()
@@ -38,15 +37,42 @@ def _run(words: list[str], folder: str, streams: tuple[str, str], stdin: str | N
         atexit._run_exitfuncs()  # a forked process ends without them
 
 
-def forked(work: Callable[..., None], *arguments: object) -> int:
-    """The exit status of a function that ran in a forked process of its own, to its end.
+def _call(work: Callable[..., None], arguments: tuple, streams: tuple[str, str]) -> None:
+    """The forked process: a function of a module, which the process imports."""
+    _redirect(streams)
+    work(*arguments)
 
-    ``work`` is a function of a module, which the process imports; it may end it with ``os._exit``.
-    """
-    process = _FORKS.Process(target=work, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
+
+def _redirect(streams: tuple[str, str]) -> None:
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+
+
+def forked(work: Callable[..., None], *arguments: object) -> subprocess.CompletedProcess:
+    """A function that ran in a forked process of its own: its exit status and what it said."""
+    return forked_together(work, [arguments])[0]
+
+
+def forked_together(
+    work: Callable[..., None], calls: Sequence[tuple]
+) -> list[subprocess.CompletedProcess]:
+    """Several calls of a function, each in a forked process of its own, at the same time."""
+    with tempfile.TemporaryDirectory(prefix="redub_forked_") as folder:
+        streams = [(f"{folder}/{n}.stdout", f"{folder}/{n}.stderr") for n in range(len(calls))]
+        processes = [
+            _FORKS.Process(target=_call, args=(work, arguments, own))
+            for arguments, own in zip(calls, streams, strict=True)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        return [
+            subprocess.CompletedProcess(
+                arguments, process.exitcode, *(Path(path).read_text() for path in own)
+            )
+            for arguments, process, own in zip(calls, processes, streams, strict=True)
+        ]
 
 
 class Typed:

@@ -131,7 +131,7 @@ def kill_sweep(root: Path, places: list[int]) -> Counter[str]:
     for place in places:
         copy = root.parent / f"killed-{place}"
         shutil.copytree(root, copy)
-        status = forked(build_until, copy, place)
+        status = forked(build_until, copy, place).returncode
         assert status in (0, 137)
         outcome["killed" if status else "finished"] += 1
         assert answers(copy) == right

@@ -184,6 +184,7 @@ def test_the_example_that_queries_names_the_hits_and_counts_shared_emotions(open
     assert said.count("share its emotion") == 3
 
 
+@pytest.mark.slow
 def test_the_example_that_reads_features_tells_low_voices_from_high_ones(opened, walked):
     said = run_example("read_features.py", walked[0])
     for speaker in opened.clips()["speaker"].unique():
@@ -192,6 +193,7 @@ def test_the_example_that_reads_features_tells_low_voices_from_high_ones(opened,
     assert f"{valid.sum()} of {len(valid)} clips" in said
 
 
+@pytest.mark.slow
 def test_the_example_that_scores_finds_no_fault_with_the_recording_itself(walked):
     dubbed = sorted((walked[0] / "dubbed").glob("*.mp4"))[0]
     recorded = walked[0] / "footage" / dubbed.name
@@ -206,6 +208,7 @@ def test_the_example_that_scores_finds_no_fault_with_the_recording_itself(walked
     assert all(n > 0 and math.isfinite(n) for n in numbers[1])
 
 
+@pytest.mark.slow
 def test_the_example_that_dubs_leaves_two_takes_of_which_one_is_higher(opened, walked, tmp_path):
     video = sorted((walked[0] / "dubbed").glob("*.mp4"))[0]
     script = walked[0] / "footage" / video.with_suffix(".srt").name

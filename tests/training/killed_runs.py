@@ -1,7 +1,5 @@
 """One process that trains in children and kills them; run by test_killed_training.py.
 
-    python -m tests.training.killed_runs FOLDER STEPS KILLS
-
 Torch is used on one thread only, which a fork keeps.
 """
 
@@ -11,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +78,4 @@ def main(root, steps, kills):
             fault = {"at_step": draw.randrange(half + 1, steps)}
         died = trained(folder, steps, **fault)
         said["kills"].append([died, trained(folder, steps), fault])
-    print(json.dumps(said))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    print(json.dumps(said), flush=True)

@@ -3,6 +3,7 @@
 torchrun --nproc-per-node N -m tests.training.replicated_runs FOLDER STEPS ACCUMULATE
 """
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,14 @@ def main(folder, steps, accumulate):
         lines[:8], lines[8:], replace(QUICK, accumulate=accumulate), folder,
         model_config=SMALL, audio=SOUND, max_steps=steps, replicas=Replicas.joined(),
     )  # fmt: skip
+
+
+def in_place_of_torchrun(rank, count, port, *words):
+    """The same in a process that nothing but its environment joins to the others."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    main(*words)
 
 
 if __name__ == "__main__":

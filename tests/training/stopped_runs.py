@@ -1,7 +1,5 @@
 """One process that trains in children and stops them; run by test_stopped_training.py.
 
-    python -m tests.training.stopped_runs FOLDER
-
 Torch is used on one thread only, which a fork keeps.
 """
 
@@ -10,7 +8,6 @@ import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -83,8 +80,4 @@ def main(root):
     status = trained(root / "twice", at_step=18, again=True)
     saved = checkpoint.newest(root / "twice" / "checkpoints").step
     said["twice"] = [status, saved, trained(root / "twice")]
-    print(json.dumps(said))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    print(json.dumps(said), flush=True)

@@ -1,16 +1,13 @@
 """Training that was killed anywhere ends with the bytes of training that was not."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from redub.training import checkpoint
-
-ROOT = Path(__file__).parents[2]
+from tests.training.killed_runs import main
+from tests.typed import forked
 
 
 def tensors(value, name=""):
@@ -32,10 +29,8 @@ def tensors(value, name=""):
     ],
 )
 def test_steps_killed_at_some_places_end_like_steps_that_were_not(tmp_path, steps, kills):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.killed_runs", tmp_path, str(steps), str(kills)],
-        capture_output=True, text=True, cwd=ROOT, check=True,
-    )  # fmt: skip
+    done = forked(main, tmp_path, steps, kills)
+    assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["whole"], said["half"]) == (0, 0)
     assert len(said["kills"]) == kills

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,13 @@ from redub.training import checkpoint
 from redub.training.epoch_plan import batch_seed
 from redub.training.replicas import ALONE, Replicas
 from tests.training.made import QUICK, SMALL, SOUND, make_lines, train
+from tests.training.replicated_runs import in_place_of_torchrun
+from tests.typed import forked_together
 
 ROOT = Path(__file__).parents[2]
 
 
-def replicated(folder, processes, steps, accumulate):
+def under_torchrun(folder, processes, steps, accumulate):
     words = [sys.executable]
     if processes > 1:
         words += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
@@ -30,12 +33,25 @@ def replicated(folder, processes, steps, accumulate):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def in_forks(folder, processes, steps, accumulate):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = (processes, port, folder, steps, accumulate)
+    for done in forked_together(
+        in_place_of_torchrun, [(rank, *words) for rank in range(processes)]
+    ):
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
 def rows(folder):
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("steps", [7, pytest.param(20, marks=pytest.mark.slow)])
-def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(tmp_path, steps):
+@pytest.mark.parametrize(
+    ("replicated", "steps"),
+    [(in_forks, 7), pytest.param(under_torchrun, 20, marks=pytest.mark.slow)],
+)
+def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(tmp_path, replicated, steps):
     # 8 lines make 5 batches of an epoch: every third step has one batch, the last of its epoch.
     for processes, name in ((1, "one"), (2, "two")):
         replicated(tmp_path / name, processes, steps, 2)

@@ -1,29 +1,22 @@
 """Training that SIGINT or SIGTERM stopped saves its step and ends like training that went on."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from redub.training import checkpoint
 from tests.training.killed_runs import CONFIG
-from tests.training.stopped_runs import STEPS, STOPS
+from tests.training.stopped_runs import STEPS, STOPS, main
 from tests.training.test_killed_training import tensors
-
-ROOT = Path(__file__).parents[2]
+from tests.typed import forked
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     root = tmp_path_factory.mktemp("stopped")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.stopped_runs", root],
-        capture_output=True, text=True, cwd=ROOT, check=True,
-    )  # fmt: skip
-    assert done.stderr == ""
+    done = forked(main, root)
+    assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
     assert said.pop("whole") == 0
     return root, said

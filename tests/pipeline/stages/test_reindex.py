@@ -49,11 +49,11 @@ def add(root, number):
         table.write(f"scene_{number}.mp4,train\n")
 
 
-def answers(project):
-    """Hits and scores of every clip, without margins' NaN in the way of comparing."""
+def answers(project, every=1):
+    """Hits and scores of every so many clips, without margins' NaN in the way of comparing."""
     return {
         (clip.clip_id, modality): [(hit.clip_id, hit.score) for hit in hits]
-        for clip in Store(project).clips()
+        for clip in Store(project).clips()[::every]
         for modality, hits in query_clip(project, clip.clip_id).items()
     }
 
@@ -67,11 +67,11 @@ def test_new_footage_is_a_new_segment_and_answers_like_a_new_index(root):
     segments = current_build(project)["segments"]
     assert [len(segments[m]) for m in ("scene", "text")] == [3, 3]
     assert all(segments[m][0] == before[m][0] for m in ("scene", "text"))
-    found = answers(project)
-    assert sum(map(len, found.values())) > 50
+    found = answers(project, every=3)
+    assert sum(map(len, found.values())) > 15
     build_index(project, compact=True)
     assert [len(current_build(project)["segments"][m]) for m in ("scene", "text")] == [1, 1]
-    assert answers(project) == found
+    assert answers(project, every=3) == found
 
 
 def test_a_clip_that_is_gone_is_nobodys_neighbour_and_its_rows_die(root):
@@ -116,12 +116,12 @@ def test_many_small_segments_are_made_into_one(root, monkeypatch):
 
 def test_segments_of_few_rows_answer_like_one(root):
     project = open_project(root)
-    whole = answers(project)
+    whole = answers(project, every=3)
     settings = root / "redub.toml"
     settings.write_text(settings.read_text() + "segment_rows = 2\n")
     project, _ = brought_up_to_date(root, compact=True)
     assert len(current_build(project)["segments"]["scene"]) > 1
-    assert answers(project) == whole
+    assert answers(project, every=3) == whole
 
 
 def test_a_damaged_segment_is_made_again(root):

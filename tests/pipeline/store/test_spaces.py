@@ -87,10 +87,14 @@ def settle(root, **transforms):
     return open_project(root)
 
 
-def answers(project, notes=None):
+def answers(project, notes=None, every=1):
+    """Hits and scores of every so many clips; each query opens the index again, which takes time.
+
+    Every third clip is the first line of each source.
+    """
     return {
         (clip.clip_id, modality): [(hit.clip_id, hit.score) for hit in hits]
-        for clip in Store(project).clips()
+        for clip in Store(project).clips()[::every]
         for modality, hits in query_clip(project, clip.clip_id, notes=notes).items()
     }
 
@@ -118,11 +122,11 @@ def test_batches_in_any_order_answer_like_an_index_made_at_once(root, tmp_path, 
             assert build_index(train_on(copy, library)).fresh
         project = train_on(copy, SOURCES[:4])
         build_index(project)
-        found.append(answers(project))
+        found.append(answers(project, every=3))
         spaces = current_build(project)["spaces"]
         assert set(spaces) == {"scene", "text"}  # nobody has a face to fit on
     assert found[0] == found[1] == found[2]
-    assert sum(map(len, found[0].values())) > 100
+    assert sum(map(len, found[0].values())) > 35
 
 
 def test_a_changed_library_is_fitted_anew_where_it_is_fitted_at_all(root):
@@ -239,7 +243,7 @@ def test_a_stored_transform_that_is_not_the_committed_one_is_refused_and_made_ag
     project = settle(root, scene="whiten")
     build_index(project)
     (path,) = records_of_builds(project)
-    right = answers(project)
+    right = answers(project, every=3)
     record = json.loads(path.read_text())
     whole = path.read_text()
     record["spaces"]["scene"] = "0" * 64
@@ -255,13 +259,13 @@ def test_a_stored_transform_that_is_not_the_committed_one_is_refused_and_made_ag
     with pytest.raises(IntegrityError):
         open_index(project)
     assert build_index(project).fresh
-    assert answers(project) == right
+    assert answers(project, every=3) == right
 
 
 def test_a_build_of_an_earlier_redub_is_rebuilt_and_never_crashes(root):
     project = open_project(root)
     build_index(project)
-    right = answers(project)
+    right = answers(project, every=3)
     (path,) = records_of_builds(project)
     record = json.loads(path.read_text())
     del record["digest"], record["spaces"]
@@ -278,7 +282,7 @@ def test_a_build_of_an_earlier_redub_is_rebuilt_and_never_crashes(root):
     assert index_stats(project).modalities[0].transform == "identity"
     assert build_index(project).fresh
     assert current_build(project)["segments"] == record["segments"]  # nothing was indexed again
-    assert answers(project) == right
+    assert answers(project, every=3) == right
 
 
 def test_settings_make_builds_and_answers_differ_exactly_when_they_differ(root):
