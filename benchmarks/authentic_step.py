@@ -45,7 +45,7 @@ from redub.core.types import MODALITIES, AudioSpec
 from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.training.data.batching import collate
-from redub.training.data.lines import DubbingLine, FeatureScaler, Hits
+from redub.training.data.lines import FeatureScaler, Hits, Utterance
 from redub.training.presets import TRAINING_PRESETS
 from redub.training.step import Learner, Precision, train_step
 
@@ -66,20 +66,20 @@ def batch_of(lines: int, seconds: float, sound: AudioSpec) -> tuple[DubbingBatch
     def normal(*shape: int) -> Any:
         return draw.standard_normal(shape, dtype=np.float32)
 
-    made: list[DubbingLine] = []
+    made: list[Utterance] = []
     for duration_s in sorted(draw.uniform(0.8 * seconds, 1.2 * seconds, lines)):
         frames = sound.frame_count(round(duration_s * sound.sample_rate_hz))
         phonemes = round(duration_s * PHONEMES_PER_S)
         durations = np.full(phonemes, frames // phonemes)
         durations[: frames % phonemes] += 1
         made.append(
-            DubbingLine(
+            Utterance(
                 clip_id=f"{len(made)}",
                 speaker="voice",
                 phonemes=draw.integers(1, 85, phonemes),
                 mel_frames=frames,
                 speaker_vector=normal(widths.speaker),
-                timbres=[normal(frames, widths.mel)],
+                reference_mels=[normal(frames, widths.mel)],
                 lips=normal(round(duration_s * PICTURES_PER_S), widths.lips),
                 durations=durations,
                 mel=normal(frames, widths.mel),
@@ -96,7 +96,7 @@ def batch_of(lines: int, seconds: float, sound: AudioSpec) -> tuple[DubbingBatch
             )
         )
     batching = TRAINING_PRESETS["paper"].batching
-    batch = collate(made, FeatureScaler({}), widths, timbre_frames=batching.timbre_frames)
+    batch = collate(made, FeatureScaler({}), widths, reference_frames=batching.reference_frames)
     return batch, widths
 
 

@@ -51,7 +51,7 @@ def dense_graph(layer: InteractionAttention, nodes: Tensor) -> Tensor:
         ),
         dim=-1,
     )
-    score = torch.cat((layer.looker, layer.looked_at), dim=-1)
+    score = torch.cat((layer.query_weight, layer.key_weight), dim=-1)
     scores = torch.einsum("bhijd,hd->bhij", pairs, score) + layer.kind[:, kinds]
     weights = F.leaky_relu(scores, SLOPE).masked_fill(~there, float("-inf")).softmax(-1)
     return (weights @ states).transpose(1, 2).reshape(lines, sequences, steps, width)

@@ -24,7 +24,7 @@ from redub.core.types import AudioSpec, FloatArray
 from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.registry import configured, system
 from redub.training.data.batching import collate
-from redub.training.data.lines import ContextLine, DubbingLine, FeatureScaler
+from redub.training.data.lines import AdjacentUtterance, FeatureScaler, Utterance
 from redub.training.losses import LossWeights
 from redub.training.presets import training_preset
 from redub.training.step import Learner, Precision, train_step
@@ -39,11 +39,11 @@ def batch_of(lines: int, seconds: float) -> tuple[DubbingBatch, FeatureWidths]:
     draw, sound = np.random.default_rng(0), AudioSpec()
     widths = FeatureWidths(
         sound=sound,
-        **{**PAPER, "expression": 256},
-        whole_face=WHOLE["face"],
-        whole_text=WHOLE["text"],
-        whole_audio=WHOLE["audio"],
-        frames_of_sound=SOUND_WIDTH,
+        **{**PAPER, "local_face": 256},
+        global_face=WHOLE["face"],
+        global_text=WHOLE["text"],
+        global_audio=WHOLE["audio"],
+        local_audio=SOUND_WIDTH,
     )
 
     def normal(*shape: int) -> FloatArray:
@@ -56,26 +56,26 @@ def batch_of(lines: int, seconds: float) -> tuple[DubbingBatch, FeatureWidths]:
         durations = np.full(phonemes, frames // phonemes)
         durations[: frames % phonemes] += 1
         ids = draw.integers(2, 85, phonemes)
-        near = ContextLine(
+        near = AdjacentUtterance(
             phonemes=ids,
             lips=normal(pictures, widths.lips),
-            expression=normal(pictures, 256),
+            local_face=normal(pictures, 256),
             sound=normal(frames, SOUND_WIDTH),
             mel=normal(frames, widths.mel),
             f0_hz=np.full((frames, 1), 120.0, np.float32),
             energy=np.ones((frames, 1), np.float32),
-            whole={name: normal(width) for name, width in WHOLE.items()},
+            global_features={name: normal(width) for name, width in WHOLE.items()},
         )
         made.append(
-            DubbingLine(
+            Utterance(
                 clip_id=f"{number}",
                 speaker="voice",
                 phonemes=ids,
                 mel_frames=frames,
                 speaker_vector=normal(widths.speaker),
-                timbres=[normal(frames, widths.mel)],
+                reference_mels=[normal(frames, widths.mel)],
                 lips=normal(pictures, widths.lips),
-                expression=normal(pictures, 256),
+                local_face=normal(pictures, 256),
                 durations=durations,
                 mel=normal(frames, widths.mel),
                 f0_hz=np.full(frames, 120.0, np.float32),
@@ -89,7 +89,7 @@ def batch_of(lines: int, seconds: float) -> tuple[DubbingBatch, FeatureWidths]:
                 context={"previous": near, "following": near},
             )
         )
-    batch = collate(made, FeatureScaler({}), widths, timbre_frames=400, context=True)
+    batch = collate(made, FeatureScaler({}), widths, reference_frames=400, context=True)
     return batch, widths
 
 

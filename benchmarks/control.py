@@ -23,13 +23,13 @@ from redub.features.sound.audio_emotion import prosody_vector
 from redub.features.sound.energy import frame_energy
 from redub.features.sound.f0 import f0_track
 from redub.features.sound.mel import log_mel
-from redub.pipeline.dubbing.direction import Feeling, felt, heard
+from redub.pipeline.dubbing.direction import EmotionTarget, shift_query, shift_retrieved
 from redub.pipeline.stages.evaluate import prosody_of
-from redub.pipeline.store.packs.lines import LineMaker, hits_of
+from redub.pipeline.store.packs.lines import UtteranceBuilder, hits_of
 from redub.pipeline.store.project import Project, open_project
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder, open_dubber
-from redub.training.data.lines import DubbingLine
+from redub.training.data.lines import Utterance
 from redub.training.synthesis import TrainedDubber, VoiceControl, synthesise
 
 KNOBS: dict[str, list[VoiceControl]] = {
@@ -74,7 +74,7 @@ def measured(waveforms: list[Waveform], audio: AudioSpec) -> Heard:
 def spoken(
     project: Project,
     dubber: TrainedDubber,
-    lines: list[DubbingLine],
+    lines: list[Utterance],
     control: VoiceControl | None = None,
 ) -> list[Waveform]:
     """Lines made audible, each under the same control."""
@@ -93,7 +93,7 @@ def away(one: Heard, plain: Heard) -> dict[str, float]:
     }
 
 
-def show_knobs(project: Project, dubber: TrainedDubber, lines: list[DubbingLine]) -> None:
+def show_knobs(project: Project, dubber: TrainedDubber, lines: list[Utterance]) -> None:
     audio = project.config.audio
     plain = measured(spoken(project, dubber, lines), audio)
     print("| knob | set to | F0 median, Hz | range, st | level, dB | speech, s | others off by |")
@@ -117,53 +117,53 @@ def show_knobs(project: Project, dubber: TrainedDubber, lines: list[DubbingLine]
 
 
 def show_emotions(
-    project: Project, dubber: TrainedDubber, maker: LineMaker, lines: list[DubbingLine]
+    project: Project, dubber: TrainedDubber, builder: UtteranceBuilder, lines: list[Utterance]
 ) -> None:
-    judge = _judge(maker)
+    judge = _judge(builder)
     if judge is None:
         print("no judge of emotion: too few labelled training lines")
         return
     print("| emotion | " + " | ".join(f"{share:g}" for share in INTENSITIES) + " |")
     print("| --- " * (len(INTENSITIES) + 1) + "|")
     audio = project.config.audio
-    for emotion in sorted({c.emotion for c in maker.index.clips if c.emotion}):
+    for emotion in sorted({c.emotion for c in builder.index.clips if c.emotion}):
         shares = []
         for intensity in INTENSITIES:
-            feeling = Feeling(emotion=emotion, intensity=intensity)
-            asked = [_felt_line(project, maker, line, feeling) for line in lines]
+            emotion_target = EmotionTarget(emotion=emotion, intensity=intensity)
+            asked = [_felt_line(project, builder, line, emotion_target) for line in lines]
             vectors = [
                 prosody_vector(w, audio, log_mel(w, audio), f0_track(w, audio))
                 for w in spoken(project, dubber, asked)
             ]
-            speakers = [maker.by_id[line.clip_id].speaker for line in lines]
+            speakers = [builder.by_id[line.clip_id].speaker for line in lines]
             said = judge.predict(prosody_of(np.array(vectors)), speakers)
             shares.append(float(np.mean([word == emotion for word in said])))
         print(f"| {emotion} | " + " | ".join(f"{100 * s:.0f} %" for s in shares) + " |", flush=True)
 
 
 def _felt_line(
-    project: Project, maker: LineMaker, line: DubbingLine, feeling: Feeling
-) -> DubbingLine:
+    project: Project, builder: UtteranceBuilder, line: Utterance, emotion_target: EmotionTarget
+) -> Utterance:
     """A line asked to feel, as ``redub dub --emotion`` asks it."""
-    clip = maker.by_id[line.clip_id]
-    vectors = {m: felt(maker.index, m, v, feeling) for m, v in line.vectors.items()}
+    clip = builder.by_id[line.clip_id]
+    vectors = {m: shift_query(builder.index, m, v, emotion_target) for m, v in line.vectors.items()}
     found = {
         m: [
             (row["hit"], row["score"])
             for row in neighbour_rows(
-                maker.index, project, m, [clip], {clip.clip_id: v}
+                builder.index, project, m, [clip], {clip.clip_id: v}
             ).to_pylist()
         ]
         for m, v in vectors.items()
     }
-    hits = hits_of(maker.index, vectors, found)
-    hits = {m: heard(maker.index, own, feeling) for m, own in hits.items()}
+    hits = hits_of(builder.index, vectors, found)
+    hits = {m: shift_retrieved(builder.index, own, emotion_target) for m, own in hits.items()}
     return replace(line, vectors=vectors, hits=hits)
 
 
-def _judge(maker: LineMaker) -> EmotionRecogniser | None:
-    training = [c for c in maker.clips if c.split == "train" and c.emotion]
-    vectors = maker.store.read("audio_emotion", [c.clip_id for c in training])
+def _judge(builder: UtteranceBuilder) -> EmotionRecogniser | None:
+    training = [c for c in builder.clips if c.split == "train" and c.emotion]
+    vectors = builder.store.read("audio_emotion", [c.clip_id for c in training])
     training = [c for c in training if c.clip_id in vectors]
     if len({c.emotion for c in training}) < 2 or len(training) < 16:
         return None
@@ -189,13 +189,13 @@ def main() -> None:
         return
     project = open_project(asked.project)
     dubber = open_dubber(project, asked.run)
-    maker = LineMaker(project, dubber.system)
-    lines = maker.scripted(asked.split).lines[: asked.lines]
+    builder = UtteranceBuilder(project, dubber.system)
+    lines = builder.scripted(asked.split).lines[: asked.lines]
     print(f"{asked.run}, step {dubber.step}, {len(lines)} lines of {asked.split}\n")
     show_knobs(project, dubber, lines)
     if asked.emotions:
         print()
-        show_emotions(project, dubber, maker, lines)
+        show_emotions(project, dubber, builder, lines)
 
 
 if __name__ == "__main__":

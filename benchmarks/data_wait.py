@@ -56,9 +56,9 @@ class Run:
         self.planned = epoch_batches(frames, self.config.batching, seed=0, epoch=0)
 
     def batch(self, numbers: Sequence[int]) -> DubbingBatch:
-        timbre_frames = self.config.batching.timbre_frames
+        reference_frames = self.config.batching.reference_frames
         lines = chosen(self.lines, numbers)
-        return collate(lines, self.scaler, self.widths, timbre_frames=timbre_frames)
+        return collate(lines, self.scaler, self.widths, reference_frames=reference_frames)
 
     def at_once(self) -> Iterator[Callable[[], DubbingBatch]]:
         for numbers in itertools.cycle(self.planned):

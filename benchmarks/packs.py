@@ -52,7 +52,7 @@ from redub.pipeline.store.packs.parts import (
 )
 from redub.training.data.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
 from redub.training.data.columns import columns_of
-from redub.training.data.lines import DubbingLine, FeatureScaler, Hits
+from redub.training.data.lines import FeatureScaler, Hits, Utterance
 from redub.training.data.pack import Pack, PackRecord, read_record, record_document
 from redub.training.data.pack_lines import PackedLines
 
@@ -150,7 +150,7 @@ def write_pack(root: Path, made: Made) -> None:
         "emotion": [0] * len(ids),
         "previous": [-1] * len(ids),
         "following": [-1] * len(ids),
-        "timbres": [[int(n)] for n in made.lender],
+        "reference_mels": [[int(n)] for n in made.lender],
         "speaker_vector": encode(made.values("speaker", ids), speaker.arrow),
         "audio": encode(made.values("audio", ids), audio.arrow),
     }
@@ -191,7 +191,7 @@ def write_reference(root: Path, made: Made) -> None:
             (root / f"{m}_top100" / f"{number:06d}.json").write_text(json.dumps(rows))
 
 
-def reference_line(root: Path, clip: str) -> DubbingLine:
+def reference_line(root: Path, clip: str) -> Utterance:
     """One item of the reference layout: 29 arrays and 3 lists are opened and read."""
     own = {
         name: np.load(f"{root}/{name}/{clip}.npy")
@@ -208,13 +208,13 @@ def reference_line(root: Path, clip: str) -> DubbingLine:
             audio=np.vstack([np.load(f"{root}/audio/{name}") for name in names]),
             scores=np.array([row["score"] for row in best], dtype=np.float32),
         )
-    return DubbingLine(
+    return Utterance(
         clip_id=clip,
         speaker="voice",
         phonemes=own["durations"][:, 0],
         mel_frames=len(own["mel"]),
         speaker_vector=own["speaker"],
-        timbres=[own["timbre"]],
+        reference_mels=[own["timbre"]],
         lips=own["lips"],
         durations=own["durations"][:, 1],
         mel=own["mel"],
@@ -226,7 +226,7 @@ def reference_line(root: Path, clip: str) -> DubbingLine:
     )
 
 
-def padded_by_numpy(lines: Sequence[DubbingLine]) -> list[torch.Tensor]:
+def padded_by_numpy(lines: Sequence[Utterance]) -> list[torch.Tensor]:
     """What the repositories' own collate does: ``np.pad`` per item, stack, to torch."""
 
     def together(rows: Sequence[NDArray[Any]]) -> torch.Tensor:
@@ -236,7 +236,7 @@ def padded_by_numpy(lines: Sequence[DubbingLine]) -> list[torch.Tensor]:
 
     names = ("phonemes", "durations", "mel", "lips", "f0_hz", "energy", "speaker_vector")
     batch = [together([getattr(line, name) for line in lines]) for name in names]
-    batch.append(together([line.timbres[0] for line in lines]))
+    batch.append(together([line.reference_mels[0] for line in lines]))
     for m in MODALITIES:
         batch.append(together([line.vectors[m] for line in lines]))
         batch.append(together([line.hits[m].vectors for line in lines]))
@@ -293,11 +293,11 @@ class Reader:
         place = self.root / "pack" / FOLDER
         return Pack(place, read_record(place / "bench" / RECORD)).lines("train")
 
-    def from_files(self, numbers: Sequence[int]) -> list[DubbingLine]:
+    def from_files(self, numbers: Sequence[int]) -> list[Utterance]:
         return [reference_line(self.root / "files", self.clip_ids[n]) for n in numbers]
 
-    def batch(self, lines: Sequence[DubbingLine]) -> DubbingBatch:
-        return collate(lines, self.scaler, self.widths, timbre_frames=400)
+    def batch(self, lines: Sequence[Utterance]) -> DubbingBatch:
+        return collate(lines, self.scaler, self.widths, reference_frames=400)
 
     def each(self, make: Callable[[list[int]], object]) -> None:
         """Make every batch; one is alive while the next is made, as in training."""
@@ -346,7 +346,7 @@ def warm(reader: Reader, rounds: int) -> None:
         "files, as batches": lambda n: reader.batch(reader.from_files(n)),
         "files, padded by numpy": lambda n: padded_by_numpy(reader.from_files(n)),
         "pack, lines of views": lambda n: [lines[place] for place in n],
-        "pack, columns of views": lambda n: columns_of(lines.take(n), timbre_frames=400),
+        "pack, columns of views": lambda n: columns_of(lines.take(n), reference_frames=400),
         "pack, as batches": lambda n: reader.batch(chosen(lines, n)),
     }
 

@@ -217,9 +217,11 @@ class GraphLayer(nn.Module):
         """(B, N, D) messages; ``codes`` (B, N, N), 0 = no edge."""
         states = torch.matmul(nodes, self.weight)  # (B, N, D)
         lines, count, width = states.shape
-        looker = states.unsqueeze(2).expand(lines, count, count, width)
-        looked_at = states.unsqueeze(1).expand(lines, count, count, width)
-        pairs = torch.cat((looker, looked_at, self.relation[codes]), dim=-1)  # (B, N, N, 2D + R)
+        query_weight = states.unsqueeze(2).expand(lines, count, count, width)
+        key_weight = states.unsqueeze(1).expand(lines, count, count, width)
+        pairs = torch.cat(
+            (query_weight, key_weight, self.relation[codes]), dim=-1
+        )  # (B, N, N, 2D + R)
         scores = F.leaky_relu(torch.matmul(pairs, self.score).squeeze(-1), 0.2)
         weights = torch.where(codes > 0, scores, torch.full_like(scores, -9e15)).softmax(-1)
         weights = F.dropout(weights, self.dropout, self.training)
@@ -324,7 +326,7 @@ class Fusion(nn.Module):
         text = self.mix(self.embed(batch.phonemes).transpose(1, 2)).transpose(1, 2)
         for block in self.text:
             text = block(text, padding)
-        reference, voices = self.reference(batch.timbre, ~batch.timbre_valid)
+        reference, voices = self.reference(batch.reference_mel, ~batch.reference_valid)
         asking = F.dropout(text, self.input_dropout, self.training)
         asking = self.narrow_text(asking.transpose(1, 2)).transpose(1, 2)
         held = self.narrow_reference(reference.transpose(1, 2)).transpose(1, 2)

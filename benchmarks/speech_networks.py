@@ -39,7 +39,7 @@ AUDIO = AudioSpec()
 
 class Subject(NamedTuple):
     feature: str
-    maker: str
+    backend: str
     folder: Callable[[Path, bool], Path]
     settings: Callable[[bool], dict[str, Any]] = lambda tiny: {}
     passes: int = 5
@@ -116,17 +116,17 @@ def built(subject: Subject, folder: Path, tiny: bool, device: str) -> ModelExtra
 
     video, overrides = VideoSpec(), subject.settings(tiny)
     config = extractor_config(
-        subject.feature, audio=AUDIO, video=video, overrides=overrides, maker=subject.maker
+        subject.feature, audio=AUDIO, video=video, overrides=overrides, backend=subject.backend
     )
     files = {file.name: "" for file in folder.iterdir()}
-    (role,) = weights_wanted(subject.feature, config, subject.maker)
+    (role,) = weights_wanted(subject.feature, config, subject.backend)
     extractor = make_extractor(
         subject.feature,
         audio=AUDIO,
         video=video,
         overrides=overrides,
-        maker=subject.maker,
-        folders={role: WeightFolder(name=subject.maker, path=folder, files=files)},
+        backend=subject.backend,
+        folders={role: WeightFolder(name=subject.backend, path=folder, files=files)},
         runtime=Runtime(device=device),
     )
     assert isinstance(extractor, ModelExtractor)

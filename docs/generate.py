@@ -32,7 +32,7 @@ from redub.commands.documents import DOCUMENTS
 from redub.core import errors
 from redub.core.registry import load
 from redub.evaluation.registry import METRICS
-from redub.features.registry import EXTRACTORS, MAKERS, PROFILES
+from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS, PROFILES
 from redub.footage.corpora.registry import LAYOUTS
 from redub.index.registry import BACKENDS
 from redub.index.transform import TRANSFORMS
@@ -266,20 +266,20 @@ def setting_section(config: type, name: str) -> list[str]:
 
 
 def features() -> str:
-    """Every feature, who can make it, and the settings of each maker."""
+    """Every feature, its backends, and the settings of each backend."""
     parts = [
         "# Features\n",
         "What `redub extract` computes for every clip. Each feature has a builtin extractor; some "
         "can also be made by a network with your own copy of its weights, or read from files: "
-        '`[features.NAME]` with `by = "MAKER"`. How each network is set up is on the pages of the '
-        "[extractors](../extractors/README.md).\n",
+        '`[features.NAME]` with `backend = "BACKEND"`. How each network is set up is on the '
+        "pages of the [extractors](../extractors/README.md).\n",
         table(
-            ["feature", "what it is", "other makers", "in the `paper` profile"],
+            ["feature", "what it is", "other backends", "in the `paper` profile"],
             [
                 [
                     f"[`{name}`](#{name})",
                     first_line(load(EXTRACTORS, name, kind="feature")),
-                    ", ".join(f"`{maker}`" for maker in MAKERS.get(name, {})),
+                    ", ".join(f"`{backend}`" for backend in FEATURE_BACKENDS.get(name, {})),
                     f"`{PROFILES['paper'].get(name, 'builtin')}`",
                 ]
                 for name in EXTRACTORS
@@ -288,14 +288,14 @@ def features() -> str:
     ]
     for name in EXTRACTORS:
         parts.append(f"## {name}\n")
-        lines = {"builtin": EXTRACTORS[name], **MAKERS.get(name, {})}
-        for maker in lines:
-            parts += maker_section(name, maker, load(lines, maker, kind="maker"))
+        lines = {"builtin": EXTRACTORS[name], **FEATURE_BACKENDS.get(name, {})}
+        for backend in lines:
+            parts += backend_section(name, backend, load(lines, backend, kind="backend"))
     return "\n".join(parts)
 
 
-def maker_section(feature: str, maker: str, kind: Any) -> list[str]:
-    parts = [f"### {feature} by {maker}\n", first_line(kind) + "\n"]
+def backend_section(feature: str, backend: str, kind: Any) -> list[str]:
+    parts = [f"### {feature} by {backend}\n", first_line(kind) + "\n"]
     reads = [*getattr(kind, "reads", ())]
     facts = [f"version {kind.version}"]
     if kind.media:
@@ -337,7 +337,7 @@ def systems() -> str:
     parts = [
         "# Systems, vocoders, indexes\n",
         "What `redub train MODEL` trains. [The systems](../models.md) are described on a page of "
-        "their own; here is every key of `[train.system]` with its value in both presets.\n",
+        "their own; here is every key of `[train.model]` with its value in both presets.\n",
         table(
             ["system", "what it is", "reads"],
             [
@@ -354,7 +354,7 @@ def systems() -> str:
         parts.append(f"## {name}\n")
         parts.append(
             table(
-                ["`train.system.` key", *(f"`{preset}`" for preset in presets)],
+                ["`train.model.` key", *(f"`{preset}`" for preset in presets)],
                 [
                     [f"`{key}`", *(f"`{own.get(key, '')}`" for own in values.values())]
                     for key in keys

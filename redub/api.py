@@ -23,7 +23,7 @@ from redub.core.types import MODALITIES, FloatArray, Value
 from redub.features.registry import EXTRACTORS
 from redub.index.library import retrieve
 from redub.index.policy import ClipFacts
-from redub.pipeline.dubbing.direction import Direction, Feeling, LineDirection, parse_control
+from redub.pipeline.dubbing.direction import Direction, EmotionTarget, LineDirection, parse_control
 from redub.pipeline.dubbing.session import dub as dub_video
 from redub.pipeline.dubbing.take import DubSummary
 from redub.pipeline.store.index.builds import OpenIndex, open_index, policy_of, selection_of
@@ -314,7 +314,7 @@ def dub(
     opened = project if isinstance(project, Project) else open_project(project)
     asked = LineDirection(
         control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
-        feeling=None if emotion is None else Feeling.parse(emotion),
+        emotion_target=None if emotion is None else EmotionTarget.parse(emotion),
     )
     return dub_video(
         opened.folder,

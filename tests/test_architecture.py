@@ -129,14 +129,16 @@ def test_forbidden_imports_and_hidden_ones_would_be_seen():
 
 def registries():
     from redub.evaluation.registry import METRICS
-    from redub.features.registry import EXTRACTORS, MAKERS
+    from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS
     from redub.footage.corpora.registry import LAYOUTS
     from redub.index.registry import BACKENDS
     from redub.index.transform import TRANSFORMS
     from redub.model.registry import SYSTEMS
     from redub.model.vocoder.registry import VOCODERS
 
-    makers = {f"{f} by {m}": line for f, lines in MAKERS.items() for m, line in lines.items()}
+    makers = {
+        f"{f} by {m}": line for f, lines in FEATURE_BACKENDS.items() for m, line in lines.items()
+    }
     tables = (METRICS, LAYOUTS, EXTRACTORS, makers, BACKENDS, TRANSFORMS, SYSTEMS, VOCODERS)
     return [(table, name) for table in tables for name in table]
 
@@ -157,8 +159,8 @@ def test_the_door_imports_nothing_heavy(module):
 
 def test_plans_and_keys_load_no_network_library():
     code = (
-        "import sys; from redub.features.registry import MAKERS, extractor_class\n"
-        "for feature, makers in MAKERS.items():\n"
+        "import sys; from redub.features.registry import FEATURE_BACKENDS, extractor_class\n"
+        "for feature, makers in FEATURE_BACKENDS.items():\n"
         "    for maker in makers: extractor_class(feature, maker)\n"
         "print(*sorted(m.split('.')[0] for m in sys.modules))"
     )

@@ -137,7 +137,7 @@ def test_an_unknown_key_ends_with_exit_4_and_the_nearest(tmp_path):
         ("[features.mel]\nhop = 1\n", "unknown key 'features.mel.hop'"),
         ("[index]\nk = 'three'\n", "'index.k' wants int"),
         ("[index]\nmetric = 'cosinus'\n", "legal: cosine, dot, negative_euclidean"),
-        ("[train.system]\nwidht = 3\n", "width"),
+        ("[train.model]\nwidht = 3\n", "width"),
         ("name = \n", "redub.toml"),
     ],
 )

@@ -64,12 +64,12 @@ def test_every_setting_of_a_new_project_is_on_the_page_of_settings(generated):
 
 def test_every_registry_line_and_error_code_has_a_row(generated):
     from redub.evaluation.registry import METRICS
-    from redub.features.registry import EXTRACTORS, MAKERS
+    from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS
     from redub.model.registry import SYSTEMS
 
     assert [n for n in METRICS if f"| `{n}` |" not in generated["reference/metrics.md"]] == []
     page = generated["reference/features.md"]
-    makers = [(f, m) for f, own in MAKERS.items() for m in own]
+    makers = [(f, m) for f, own in FEATURE_BACKENDS.items() for m in own]
     assert [n for n in EXTRACTORS if f"\n## {n}\n" not in page] == []
     assert [pair for pair in makers if "### {} by {}".format(*pair) not in page] == []
     assert [n for n in SYSTEMS if f"\n## {n}\n" not in generated["reference/systems.md"]] == []

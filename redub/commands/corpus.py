@@ -21,7 +21,7 @@ def captions_import(
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Import captions; [features.scene_caption] by = "import" then uses them."""
+    """Import captions; [features.scene_caption] backend = "import" then uses them."""
     from redub.pipeline.imports.captions import import_captions
     from redub.pipeline.store.lock import project_lock
 
@@ -34,7 +34,7 @@ def captions_import(
     say(f"{done.without} of {done.clips} clips have no caption")
     say(f"{len(done.strange)} ids are not known")
     following = command("extract", project=project)
-    finish(0, f'{following}, after by = "import" under [features.scene_caption]')
+    finish(0, f'{following}, after backend = "import" under [features.scene_caption]')
 
 
 @reactions_app.command("import")
@@ -43,7 +43,7 @@ def reactions_import(
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
-    """Import reaction texts; [features.reaction] by = "import" then uses them."""
+    """Import reaction texts; [features.reaction] backend = "import" then uses them."""
     from redub.pipeline.imports.reactions import import_reactions
     from redub.pipeline.store.lock import project_lock
 
@@ -55,7 +55,7 @@ def reactions_import(
     say(f"{done.rows} reactions; {len(done.strange)} ids are not known")
     say(f"{done.without} of {done.clips} clips with words have no reaction")
     following = command("extract", project=project)
-    finish(0, f'{following}, after by = "import" under [features.reaction]')
+    finish(0, f'{following}, after backend = "import" under [features.reaction]')
 
 
 @corpus_app.command("prepare")

@@ -88,7 +88,7 @@ class Controls:
         """
         from redub.pipeline.dubbing.direction import (
             Direction,
-            Feeling,
+            EmotionTarget,
             LineDirection,
             parse_control,
             read_direction,
@@ -97,8 +97,8 @@ class Controls:
         control = parse_control(
             pitch=self.pitch, pitch_range=self.pitch_range, energy=self.energy, rate=self.rate
         )
-        feeling = None if self.emotion is None else Feeling.parse(self.emotion)
-        asked = LineDirection(notes=self.notes, control=control, feeling=feeling)
+        emotion_target = None if self.emotion is None else EmotionTarget.parse(self.emotion)
+        asked = LineDirection(notes=self.notes, control=control, emotion_target=emotion_target)
         voice = self.voice
         if self.lines and voice is not None:
             asked, voice = replace(asked, voice=voice), None

@@ -39,11 +39,14 @@ def init(
 @app.command()
 def config(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Print every setting with the value in force."""
+    from redub.pipeline.store.settings import train_values
+
     settings = project_of(project).config
     if as_json:
         put(settings, schema="config")
         return
-    for section, value in plain_value(settings).items():
+    written = plain_value(settings) | {"train": plain_value(train_values(settings.train))}
+    for section, value in written.items():
         if isinstance(value, dict):
             for key, item in value.items():
                 print(f"{section}.{key} = {json.dumps(item)}")
@@ -85,7 +88,7 @@ def _doctor_weights(project: Path, as_json: bool) -> NoReturn:
     if as_json:
         put(WeightsExamination(lines), schema="doctor.weights")
     for line in lines:
-        say(f"{line.entry} → {line.feature} ({line.maker})")
+        say(f"{line.entry} → {line.feature} ({line.backend})")
         for key, value in line.says.items():
             say(f"  {key:12} {value}")
         say(f"  {'problem' if line.problem else 'one clip':12} {line.problem or line.value}")

@@ -20,6 +20,14 @@ from redub.core.errors import ConfigError
 T = TypeVar("T")
 
 
+RENAMED = {
+    "average_decay": "ema_decay",
+    "by": "backend",
+    "system": "model",
+    "timbre_frames": "reference_frames",
+    "timbres": "reference_mels",
+}
+"""Settings of redub 0.1 to their names since 0.2."""
 NAMED_AT_MOST = 40  # a hint lists at most this many words; clip ids could fill a page
 
 
@@ -34,6 +42,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return f"did you mean '{close[0]}'?"
     more = f" … and {len(options) - NAMED_AT_MOST} more" if len(options) > NAMED_AT_MOST else ""
     return "known: " + ", ".join(options[:NAMED_AT_MOST]) + more
+
+
+def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
+    """The error for a setting that does not exist: with its new name, or the most similar one."""
+    options, key = set(known), path.rpartition(".")[2]
+    if RENAMED.get(key) in options:
+        hint = f"since redub 0.2 it is called '{RENAMED[key]}'"
+    else:
+        hint = nearest(key, options)
+    return ConfigError(f"unknown key '{path}'; {hint}", code="E-CFG-KEY")
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
@@ -53,7 +71,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -
     for key, value in values.items():
         path = f"{where}.{key}" if where else key
         if key not in names:
-            raise ConfigError(f"unknown key '{path}'; {nearest(key, names)}", code="E-CFG-KEY")
+            raise unknown_key(path, names)
         built[key] = _checked(hints[key], value, path)
     return kind(**built)
 

@@ -1,9 +1,10 @@
 """The registry of features, their backends, and the two profiles.
 
 :data:`EXTRACTORS` lists all features with their builtin extractors; a feature comes after the
-features that it reads. :data:`MAKERS` lists the other backends of a feature: networks with trained
-weights, or imported files. A project has a profile and can choose the backend of single features
-with ``[features.<name>] by = "…"``. A new extractor needs one file, one line here, and its test.
+features that it reads. :data:`FEATURE_BACKENDS` lists the other backends of a feature: networks
+with trained weights, or imported files. A project has a profile and can choose the backend of
+single features with ``[features.<name>] backend = "…"``. A new extractor needs one file, one line
+here, and its test.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from redub.core.config import from_mapping, nearest
+from redub.core.config import from_mapping, nearest, unknown_key
 from redub.core.errors import ConfigError
 from redub.core.registry import load
 from redub.core.types import AudioSpec, VideoSpec
@@ -45,9 +46,9 @@ EXTRACTORS: dict[str, str] = {
     "face_emotion": "redub.features.face.emotion:FaceEmotionExtractor",
     "text_emotion": "redub.features.text.text_emotion:TextEmotionExtractor",
     "audio_emotion": "redub.features.sound.audio_emotion:AudioEmotionExtractor",
-    "scene_emotion_probs": "redub.features.text.emotion_probs:SceneEmotionShares",
-    "face_emotion_probs": "redub.features.text.emotion_probs:FaceEmotionShares",
-    "text_emotion_probs": "redub.features.text.emotion_probs:TextEmotionShares",
+    "scene_emotion_probs": "redub.features.text.emotion_probs:SceneEmotionProbabilities",
+    "face_emotion_probs": "redub.features.text.emotion_probs:FaceEmotionProbabilities",
+    "text_emotion_probs": "redub.features.text.emotion_probs:TextEmotionProbabilities",
     # context features, sentence level and frame level
     "global_scene": "redub.features.picture.global_scene:GlobalSceneExtractor",
     "global_face": "redub.features.face.global_face:GlobalFaceExtractor",
@@ -60,7 +61,7 @@ EXTRACTORS: dict[str, str] = {
     "speaker": "redub.features.sound.speaker:SpeakerExtractor",
 }
 
-MAKERS: dict[str, dict[str, str]] = {
+FEATURE_BACKENDS: dict[str, dict[str, str]] = {
     "phonemes": {
         "lexicon": "redub.features.text.lexicon:LexiconPhonemes",
         "espeak": "redub.features.text.espeak:EspeakPhonemes",
@@ -149,8 +150,8 @@ PROFILES: dict[str, dict[str, str]] = {
 """Profile → feature → backend; features that a profile does not name use the builtin backend."""
 
 
-def maker_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None) -> str:
-    """Return the backend of a feature: ``by`` of ``[features.<name>]``, else that of the profile.
+def backend_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None) -> str:
+    """Return a feature's backend: ``backend`` of ``[features.<name>]``, else that of the profile.
 
     Raises:
         ConfigError: an unknown feature, profile or backend, with the nearest known name.
@@ -158,24 +159,25 @@ def maker_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None
     _known_feature(name)
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
-    maker = (overrides or {}).get("by", PROFILES[profile].get(name, BUILTIN))
-    makers = {BUILTIN, *MAKERS.get(name, {})}
-    if maker not in makers:
+    backend = (overrides or {}).get("backend", PROFILES[profile].get(name, BUILTIN))
+    backends = {BUILTIN, *FEATURE_BACKENDS.get(name, {})}
+    if backend not in backends:
         raise ConfigError(
-            f"'features.{name}.by' is {maker!r}; {nearest(str(maker), makers)}", code="E-CFG-NAME"
+            f"'features.{name}.backend' is {backend!r}; {nearest(str(backend), backends)}",
+            code="E-CFG-NAME",
         )
-    return str(maker)
+    return str(backend)
 
 
-def extractor_class(name: str, maker: str = BUILTIN) -> type[Extractor]:
+def extractor_class(name: str, backend: str = BUILTIN) -> type[Extractor]:
     """Return the extractor class of a feature and backend.
 
     Raises:
         ConfigError: an unknown feature or backend, with the nearest known name.
     """
     _known_feature(name)
-    table = {BUILTIN: EXTRACTORS[name], **MAKERS.get(name, {})}
-    kind: type[Extractor] = load(table, maker, kind=f"backend of {name}")
+    table = {BUILTIN: EXTRACTORS[name], **FEATURE_BACKENDS.get(name, {})}
+    kind: type[Extractor] = load(table, backend, kind=f"backend of {name}")
     return kind
 
 
@@ -190,16 +192,16 @@ def extractor_config(
     audio: AudioSpec,
     video: VideoSpec,
     overrides: Mapping[str, Any] | None = None,
-    maker: str = BUILTIN,
+    backend: str = BUILTIN,
 ) -> Any:
     """Build the config of an extractor from the run's specs and ``[features.<name>]``.
 
     Raises:
         ConfigError: an unknown key (with the nearest known key) or a bad value.
     """
-    kind = extractor_class(name, maker)
+    kind = extractor_class(name, backend)
     own = {f.name for f in dataclasses.fields(kind.Config)}
-    given = {key: value for key, value in (overrides or {}).items() if key != "by"}
+    given = {key: value for key, value in (overrides or {}).items() if key != "backend"}
     for fixed in ("audio", "video"):
         if fixed in given:
             raise ConfigError(
@@ -207,16 +209,15 @@ def extractor_config(
             )
     unknown = sorted(set(given) - own)
     if unknown:
-        hint = nearest(unknown[0], {*own, "by"} - {"audio", "video"})
-        raise ConfigError(f"unknown key 'features.{name}.{unknown[0]}'; {hint}", code="E-CFG-KEY")
+        raise unknown_key(f"features.{name}.{unknown[0]}", {*own, "backend"} - {"audio", "video"})
     specs = {key: spec for key, spec in (("audio", audio), ("video", video)) if key in own}
     defaults = dataclasses.asdict(kind.Config(**specs))
     return from_mapping(kind.Config, {**defaults, **given}, where=f"features.{name}")
 
 
-def weights_wanted(name: str, config: Any, maker: str = BUILTIN) -> dict[str, tuple[str, str]]:
+def weights_wanted(name: str, config: Any, backend: str = BUILTIN) -> dict[str, tuple[str, str]]:
     """Return role → (entry of the weights ledger, kind) of the files that an extractor reads."""
-    kind = extractor_class(name, maker)
+    kind = extractor_class(name, backend)
     return kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
 
 
@@ -226,7 +227,7 @@ def make_extractor(
     audio: AudioSpec,
     video: VideoSpec,
     overrides: Mapping[str, Any] | None = None,
-    maker: str = BUILTIN,
+    backend: str = BUILTIN,
     folders: Mapping[str, WeightFolder] | None = None,
     runtime: Runtime | None = None,
 ) -> Extractor:
@@ -236,8 +237,8 @@ def make_extractor(
         folders: role → folder, for each role of :func:`weights_wanted`.
         runtime: device and batch size; by default those of :class:`Runtime`.
     """
-    config = extractor_config(name, audio=audio, video=video, overrides=overrides, maker=maker)
-    kind = extractor_class(name, maker)
+    config = extractor_config(name, audio=audio, video=video, overrides=overrides, backend=backend)
+    kind = extractor_class(name, backend)
     if issubclass(kind, WeightUser):
         user: type[WeightUser] = kind
         return user(config, folders or {}, runtime or Runtime())

@@ -22,8 +22,8 @@ class FeatureWidths:
 
     ``sound``: settings of the mel. ``scene``, ``face``, ``text``: emotion vectors of the three
     query modalities. ``audio``: emotion vector of a retrieved recording. ``phonemes``: number of
-    embeddings, including the padding row 0. ``expression``: frame-level face feature (1 if there is
-    none). ``whole_*``: sentence-level features of adjacent utterances. ``frames_of_sound``:
+    embeddings, including the padding row 0. ``local_face``: frame-level face feature (1 if there is
+    none). ``global_*``: sentence-level features of adjacent utterances. ``local_audio``:
     frame-level audio feature.
     """
 
@@ -36,11 +36,11 @@ class FeatureWidths:
     audio: int
     phonemes: int = 88
     emotions: int = 8
-    expression: int = 1
-    whole_face: int = 1
-    whole_text: int = 1
-    whole_audio: int = 1
-    frames_of_sound: int = 1
+    local_face: int = 1
+    global_face: int = 1
+    global_text: int = 1
+    global_audio: int = 1
+    local_audio: int = 1
 
     @property
     def mel(self) -> int:
@@ -53,9 +53,9 @@ class FeatureWidths:
         return (self.scene, self.face, self.text)
 
     @property
-    def whole(self) -> tuple[int, int, int]:
+    def global_features(self) -> tuple[int, int, int]:
         """Widths of the sentence-level context features, in the order of ``CONTEXT_MODALITIES``."""
-        return (self.whole_face, self.whole_text, self.whole_audio)
+        return (self.global_face, self.global_text, self.global_audio)
 
 
 class Prosody(NamedTuple):
@@ -79,12 +79,14 @@ class Context(NamedTuple):
     phonemes_valid: Tensor  # (B, P) bool
     lips: Tensor  # (B, V, lips), V >= 1
     lips_valid: Tensor  # (B, V) bool
-    expression: Tensor  # (B, E, expression), E >= 4
-    expression_valid: Tensor  # (B, E) bool
-    sound: Tensor  # (B, A, frames_of_sound), A >= 16
+    local_face: Tensor  # (B, E, local_face), E >= 4
+    local_face_valid: Tensor  # (B, E) bool
+    sound: Tensor  # (B, A, local_audio), A >= 16
     sound_valid: Tensor  # (B, A) bool
-    whole: tuple[Tensor, Tensor, Tensor]  # (B, whole_face), (B, whole_text), (B, whole_audio)
-    whole_valid: Tensor  # (B, 3) bool
+    global_features: tuple[
+        Tensor, Tensor, Tensor
+    ]  # (B, global_face), (B, global_text), (B, global_audio)
+    global_valid: Tensor  # (B, 3) bool
     mel: Tensor  # (B, T, C), T >= 1
     mel_valid: Tensor  # (B, T) bool
     prosody: Prosody
@@ -115,8 +117,8 @@ class DubbingBatch(NamedTuple):
     lips: Tensor  # (B, V, lips), V >= 1
     lips_valid: Tensor  # (B, V) bool
     speaker: Tensor  # (B, speaker)
-    timbre: Tensor  # (B, R, C), R >= 16
-    timbre_valid: Tensor  # (B, R) bool
+    reference_mel: Tensor  # (B, R, C), R >= 16
+    reference_valid: Tensor  # (B, R) bool
     modalities: tuple[Tensor, Tensor, Tensor]  # (B, scene), (B, face), (B, text)
     modalities_valid: Tensor  # (B, M) bool
     hits: tuple[Tensor, Tensor, Tensor]  # (B, K, scene), (B, K, face), (B, K, text)
@@ -124,15 +126,15 @@ class DubbingBatch(NamedTuple):
     hits_score: Tensor  # (B, M, K) similarity, higher is more similar
     hits_valid: Tensor  # (B, M, K) bool
     emotions: Tensor  # (B,) int64, -1 where unknown
-    expression: Tensor  # (B, E, expression) frame-level face feature, E >= 4
-    expression_valid: Tensor  # (B, E) bool
+    local_face: Tensor  # (B, E, local_face) frame-level face feature, E >= 4
+    local_face_valid: Tensor  # (B, E) bool
     durations: Tensor | None  # (B, P) int64, sums to mel_frames
     mel: Tensor | None  # (B, T, C)
     prosody: Prosody | None
     control: Control | None = None  # requested changes of prosody; None changes nothing
     previous: Context | None = None  # preceding utterances; None for systems without context
     following: Context | None = None  # following utterances; None for systems without context
-    sound: Tensor | None = None  # (B, A, frames_of_sound) of the recording, for unit prediction
+    sound: Tensor | None = None  # (B, A, local_audio) of the recording, for unit prediction
     sound_valid: Tensor | None = None  # (B, A) bool
 
     def to(self, device: torch.device | str) -> DubbingBatch:

@@ -5,7 +5,7 @@ Reads and writes ``step_NNNNNNNN/``:
 - ``weights.safetensors``: the weights for synthesis.
 - ``state.pt``: what a resume needs: optimiser, raw weights, random states, position in the data.
 - ``config.json``: what the weights mean: system, settings, widths, scaler, keys, code version.
-- ``manifest.json``: SHA-256 of the other three.
+- ``manifest.json``: the format, the step and SHA-256 of the other three.
 
 A directory whose bytes do not match its manifest is skipped.
 """
@@ -32,10 +32,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from redub.core.errors import IntegrityError, StorageError
+from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2  # 1: redub 0.1, with other names of settings and parameters
 PARTIAL = ".partial_"
 WEIGHTS, STATE, RECORD, MANIFEST = "weights.safetensors", "state.pt", "config.json", "manifest.json"
 
@@ -87,6 +88,7 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         _write_bytes(partial / RECORD, _json(snapshot.record))
         sums = {name: _sha256(partial / name) for name in (WEIGHTS, STATE, RECORD)}
         manifest = {
+            "format": FORMAT,
             "step": snapshot.step,
             "validation_loss": snapshot.validation_loss,
             "sha256": sums,
@@ -173,8 +175,10 @@ def read(directory: Path) -> Snapshot:
 
     Raises:
         IntegrityError: a file is missing or changed.
+        ModelRefusedError: another version of redub wrote it, in another format.
     """
     manifest = _manifest(directory)
+    check_format(manifest.get("format", 1), str(directory))
     for name, wanted in manifest["sha256"].items():
         path = directory / name
         if not path.is_file() or _sha256(path) != wanted:
@@ -185,6 +189,26 @@ def read(directory: Path) -> Snapshot:
         state=_loaded_state(directory / STATE),
         record=json.loads((directory / RECORD).read_text(encoding="utf-8")),
         validation_loss=manifest["validation_loss"],
+    )
+
+
+def check_format(found: Any, name: str) -> None:
+    """Refuse a checkpoint or weights file of another format; ``name`` is for the message.
+
+    Raises:
+        ModelRefusedError: written by an older or a newer redub, with what to do.
+    """
+    if found == FORMAT:
+        return
+    if isinstance(found, int) and found > FORMAT:
+        raise ModelRefusedError(
+            f"{name} was written by a newer redub (format {found}; this one reads {FORMAT}); "
+            "update redub"
+        )
+    raise ModelRefusedError(
+        f"{name} was written by redub 0.1 (format {found}; this one reads {FORMAT}), which named "
+        "settings and parameters differently; train the run again under another name, or use it "
+        "with redub 0.1"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redub.core.types import AudioSpec
-from redub.training.data.lines import DubbingLine
+from redub.training.data.lines import Utterance
 from redub.training.presets import TrainingConfig
 from redub.training.step import StepReport
 from redub.training.synthesis import TrainedDubber
@@ -50,8 +50,8 @@ class TrainJob:
     feature keys, recorded in every checkpoint.
     """
 
-    lines_train: Sequence[DubbingLine]
-    lines_validation: Sequence[DubbingLine]
+    lines_train: Sequence[Utterance]
+    lines_validation: Sequence[Utterance]
     config: TrainingConfig
     run_dir: Path
     model_config: Any

@@ -15,9 +15,9 @@ import torch
 
 from redub.core.types import FloatArray
 from redub.model.batch import Prosody
-from redub.model.blocks.harmonics import HarmonicPicture
+from redub.model.blocks.harmonics import HarmonicTemplate
 from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase, signals_of
-from redub.training.data.lines import DubbingLine, FeatureScaler, log_energy, pitch_of
+from redub.training.data.lines import FeatureScaler, Utterance, log_energy, pitch_of
 
 RIDGE = 3.0
 """Ridge weight in frames: a row with this many frames gets half of their mean."""
@@ -31,15 +31,15 @@ STILL = 1e-6  # share of all variance below which an axis of the voices is round
 
 def fit_mel_base(
     base: MelBase,
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     scaler: FeatureScaler,
-    harmonics: HarmonicPicture | None = None,
+    harmonics: HarmonicTemplate | None = None,
 ) -> None:
     """Fill the tables with ridge regressions of the standardised mels of recorded lines.
 
     The first table minimises the summed squared error over all frames plus ``RIDGE`` times its
     squared length. What it leaves is explained by the signals of prosody, channel by channel: first
-    by numbers that all phonemes share, then by what each phoneme adds to them. The voices are told
+    by numbers that all phonemes share, then by what each phoneme adds to them. A voice is given
     by the principal components of the lines' speaker vectors, scaled so that the first has a
     deviation of 1. At most ``MOST_LINES`` lines, spread evenly, are read.
 
@@ -64,7 +64,7 @@ def fit_mel_base(
 
 
 def _table(
-    base: MelBase, lines: Sequence[DubbingLine], speakers: FloatArray, scaler: FeatureScaler
+    base: MelBase, lines: Sequence[Utterance], speakers: FloatArray, scaler: FeatureScaler
 ) -> FloatArray:
     """(R, C), the solution of the normal equations; rows that no frame speaks for are 0."""
     rows, channels = base.table.shape
@@ -94,9 +94,9 @@ def _table(
 
 def _by_signal(
     base: MelBase,
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     scaler: FeatureScaler,
-    harmonics: HarmonicPicture,
+    harmonics: HarmonicTemplate,
 ) -> FloatArray:
     """(phonemes, 4, C): how each channel moves with the signals where a phoneme is said."""
     phonemes, signals, channels = base.by_signal.shape
@@ -112,8 +112,8 @@ def _by_signal(
         ids, lengths = _row(base, line.phonemes), _row(base, line.durations)
         guess = base(ids, lengths, speaker, line.mel_frames)[0].cpu().numpy()
         left = scaler.apply("mel", np.asarray(line.mel)).astype(np.float64) - guess
-        comb = harmonics(prosody.pitch, prosody.voiced)
-        moved = signals_of(prosody, comb)[0].cpu().numpy().astype(np.float64)  # (T, 4, C)
+        harmonic_row = harmonics(prosody.pitch, prosody.voiced)
+        moved = signals_of(prosody, harmonic_row)[0].cpu().numpy().astype(np.float64)  # (T, 4, C)
         spoken = np.repeat(np.asarray(line.phonemes), np.asarray(line.durations))
         for phoneme in np.unique(spoken):
             there = spoken == phoneme

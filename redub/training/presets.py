@@ -58,11 +58,11 @@ class TrainingConfig:
 TRAINING_PRESETS = {
     "paper": TrainingConfig(),
     "tiny": TrainingConfig(
-        batching=BatchingConfig(frames_per_batch=2400, lines_per_batch=12, timbre_frames=160),
+        batching=BatchingConfig(frames_per_batch=2400, lines_per_batch=12, reference_frames=160),
         optimiser=OptimiserConfig(
             schedule=NoamSchedule(multiplier=0.02, warmup_steps=60, milestones=()),
             weight_decay=0.01,
-            average_decay=0.98,
+            ema_decay=0.98,
         ),
         losses=LossWeights(
             mel=1.0, mel_post=1.0, duration=1.0, diagonal=0.2, speaker=0.2, emotion=0.2

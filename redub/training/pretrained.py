@@ -28,9 +28,8 @@ from redub.training import checkpoint
 from redub.training.data.lines import FeatureScaler
 
 META = "redub"
-FORMAT = 1
 ABSENT = 1  # the width of a feature that no training utterance had
-OF_THE_DATA = ("clips", "retrieval", "frames", "values", "timbres", "overfit")
+OF_THE_DATA = ("clips", "retrieval", "frames", "values", "reference_mels", "overfit")
 """Keys of the training data, not of the features; they differ between corpora."""
 
 
@@ -105,7 +104,7 @@ def export_weights(directory: Path, target: Path, *, card: str = "") -> None:
     snapshot = checkpoint.read(directory)
     record = snapshot.record
     meaning = {
-        "format": FORMAT,
+        "format": checkpoint.FORMAT,
         "of": f"{directory.parents[1].name} {directory.name}",
         "card": card,
         **{name: record[name] for name in ("system", "model", "widths", "scaler", "keys")},
@@ -126,8 +125,7 @@ def read_weights(path: Path) -> Pretrained:
         with safetensors.safe_open(path, framework="pt") as file:
             meaning = json.loads((file.metadata() or {})[META])
         weights = safetensors.torch.load_file(path)
-        if meaning["format"] > FORMAT:
-            raise ModelRefusedError(f"{path} was written by a newer redub; update redub")
+        checkpoint.check_format(meaning["format"], str(path))
         widths = from_mapping(FeatureWidths, meaning["widths"])
         scaler = FeatureScaler.from_json(meaning["scaler"])
         _check(widths, scaler, meaning["keys"], weights)
@@ -166,13 +164,16 @@ def _check(
     wide = {
         "mel": widths.mel,
         "lips": widths.lips,
-        "expression": widths.expression,
+        "local_face": widths.local_face,
         "speaker": widths.speaker,
         "audio": widths.audio,
         "log_energy": 1,
-        "frames_of_sound": widths.frames_of_sound,
+        "local_audio": widths.local_audio,
         **dict(zip(MODALITIES, widths.modalities, strict=True)),
-        **{f"whole_{m}": w for m, w in zip(CONTEXT_MODALITIES, widths.whole, strict=True)},
+        **{
+            f"global_{m}": w
+            for m, w in zip(CONTEXT_MODALITIES, widths.global_features, strict=True)
+        },
     }
     for name, scale in scaler.scales.items():
         for values in (scale.mean, scale.deviation):

@@ -26,7 +26,7 @@ from redub.training.schedule import NoamSchedule
 class OptimiserConfig:
     """AdamW (Adam if ``weight_decay`` is 0) under a Noam schedule; defaults as published.
 
-    ``average_decay``: decay of the exponential moving average of the weights; validation and
+    ``ema_decay``: decay of the exponential moving average of the weights; validation and
     synthesis use the average. 0: no average.
     """
 
@@ -36,11 +36,11 @@ class OptimiserConfig:
     epsilon: float = 1e-9
     weight_decay: float = 0.0
     clip_norm: float = 1.0
-    average_decay: float = 0.0
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.average_decay < 1 or not 0 < self.clip_norm < math.inf:
-            raise ConfigError("the optimiser needs 0 <= average_decay < 1, finite clip_norm > 0")
+        if not 0 <= self.ema_decay < 1 or not 0 < self.clip_norm < math.inf:
+            raise ConfigError("the optimiser needs 0 <= ema_decay < 1, finite clip_norm > 0")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ConfigError("the optimiser needs 0 <= beta1, beta2 < 1")
         if not (0 < self.epsilon < 1 and 0 <= self.weight_decay < math.inf):
@@ -100,7 +100,7 @@ class Learner:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.average: dict[str, Tensor] = _copied(self.trained) if config.average_decay else {}
+        self.average: dict[str, Tensor] = _copied(self.trained) if config.ema_decay else {}
 
     def load(self, weights: Mapping[str, Tensor], *, new: Collection[str] = ()) -> None:
         """Load weights, also into the average.
@@ -144,7 +144,7 @@ class Learner:
         if not self.average:
             return
         # A smaller decay in early steps, so that the random start does not remain in the average.
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         current = [parameter.detach() for parameter in self.trained.values()]
         torch._foreach_lerp_(list(self.average.values()), current, 1 - decay)
 

@@ -25,7 +25,7 @@ from redub.model.output import DubbingOutput, GraphReading
 from redub.model.registry import reads_context, system
 from redub.training import checkpoint
 from redub.training.data.batching import BatchingConfig, collate, plain_batches
-from redub.training.data.lines import DubbingLine, FeatureScaler, f0_of
+from redub.training.data.lines import FeatureScaler, Utterance, f0_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ def load_dubber(directory: Path, *, device: str = "cpu") -> TrainedDubber:
 
 def synthesise(
     dubber: TrainedDubber,
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     controls: Sequence[VoiceControl] | None = None,
 ) -> list[SpokenLine]:
     """Speak utterances; their recordings are not read.
@@ -167,7 +167,7 @@ def synthesise(
     if any(one.of_prosody for one in asked) and not predicts_prosody(dubber.model):
         raise UsageError(
             f"this {dubber.system} predicts no pitch and energy, so they cannot be controlled; "
-            "train a run that does (`--set system.prosody=true` where it has that setting)",
+            "train a run that does (`--set model.prosody=true` where it has that setting)",
             code="E-MODEL-PROSODY",
         )
     if any(one.rate != 1 for one in asked) and not getattr(dubber.model, "CONTROLS_RATE", True):
@@ -183,7 +183,7 @@ def synthesise(
             chosen,
             dubber.scaler,
             dubber.widths,
-            timbre_frames=dubber.batching.timbre_frames,
+            reference_frames=dubber.batching.reference_frames,
             context=reads_context(dubber.system),
         )
         batch = batch.without_recording()
@@ -248,9 +248,7 @@ def _control(asked: Sequence[VoiceControl], scaler: FeatureScaler) -> Control:
     )
 
 
-def _spoken(
-    output: DubbingOutput, row: int, line: DubbingLine, scaler: FeatureScaler
-) -> SpokenLine:
+def _spoken(output: DubbingOutput, row: int, line: Utterance, scaler: FeatureScaler) -> SpokenLine:
     frames, phonemes = line.mel_frames, len(line.phonemes)
     lip_attention = None
     if line.lips is not None and output.lip_attention is not None:

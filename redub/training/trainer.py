@@ -285,7 +285,7 @@ class _Run:
             model.centroids.copy_(units)
         if isinstance(base := getattr(model, "mel_base", None), MelBase):
             lines = [self.lines[number] for number in self._spread(MOST_LINES)]
-            fit_mel_base(base, lines, self.scaler, getattr(model, "harmonic_picture", None))
+            fit_mel_base(base, lines, self.scaler, getattr(model, "harmonic_template", None))
 
     def _step(self) -> StepReport:
         config, plan = self.config, self.plan
@@ -296,7 +296,7 @@ class _Run:
                 chosen(self.lines, [self.numbers[place] for place in some[number]]),
                 self.scaler,
                 self.widths,
-                timbre_frames=config.batching.timbre_frames,
+                reference_frames=config.batching.reference_frames,
                 epoch=plan.epoch,
                 context=reads_context(config.system),
             ).to(self.device)

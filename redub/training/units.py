@@ -15,14 +15,14 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from redub.core.errors import ConfigError
-from redub.training.data.lines import DubbingLine, FeatureScaler
+from redub.training.data.lines import FeatureScaler, Utterance
 
 MOST_ROWS = 200_000
 NOWHERE = 1e6  # value of an unused centroid, far from all rows
 
 
 def fit_units(
-    lines: Sequence[DubbingLine], scaler: FeatureScaler, count: int, *, seed: int
+    lines: Sequence[Utterance], scaler: FeatureScaler, count: int, *, seed: int
 ) -> Tensor:
     """Fit centroids (count, W) of standardised rows.
 
@@ -40,7 +40,7 @@ def fit_units(
             code="E-STAGE-LINES",
         )
     every = -(-sum(map(len, known)) // MOST_ROWS)
-    rows = np.concatenate([scaler.apply("frames_of_sound", sound[::every]) for sound in known])
+    rows = np.concatenate([scaler.apply("local_audio", sound[::every]) for sound in known])
     different = np.unique(rows, axis=0)
     found = different
     if len(different) > count:

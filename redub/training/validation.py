@@ -9,7 +9,7 @@ import torch
 from redub.model.batch import FeatureWidths
 from redub.model.registry import reads_context
 from redub.training.data.batching import chosen, collate, plain_batches, recorded_frames
-from redub.training.data.lines import DubbingLine, FeatureScaler
+from redub.training.data.lines import FeatureScaler, Utterance
 from redub.training.losses import Losses, losses_of
 from redub.training.presets import TrainingConfig
 from redub.training.step import Learner
@@ -17,7 +17,7 @@ from redub.training.step import Learner
 
 def validation_losses(
     learner: Learner,
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     config: TrainingConfig,
     *,
     scaler: FeatureScaler,
@@ -40,7 +40,7 @@ def validation_losses(
                 chosen(lines, [recorded[number] for number in numbers]),
                 scaler,
                 widths,
-                timbre_frames=config.batching.timbre_frames,
+                reference_frames=config.batching.reference_frames,
                 context=reads_context(config.system),
             ).to(device)
             losses = losses_of(model(batch), batch, config.losses)

@@ -118,15 +118,15 @@ class VocoderReport:
 class VocoderStep:
     """Unweighted losses of one step; ``mel_l1`` is in nepers.
 
-    ``features``: feature matching. ``deception``: adversarial loss of the generator. ``critics``:
-    loss of the discriminators.
+    ``features``: feature matching. ``adversarial``: adversarial loss of the generator.
+    ``discriminators``: loss of the discriminators.
     """
 
     step: int
     mel_l1: float
     features: float
-    deception: float
-    critics: float
+    adversarial: float
+    discriminators: float
     learning_rate: float
 
 

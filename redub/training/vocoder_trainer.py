@@ -25,9 +25,9 @@ from redub.core.config import settings_of
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.vocoder.discriminators import (
     Discriminators,
-    critics_loss,
-    deception_loss,
+    discriminator_loss,
     feature_loss,
+    generator_adversarial_loss,
 )
 from redub.model.vocoder.hifi_gan import HifiGanGenerator
 from redub.model.vocoder.mel_spectrum import MelSpectrum
@@ -107,13 +107,13 @@ class _Run:
         training, audio = plan.training, plan.generator.audio
         torch.manual_seed(training.seed)
         self.generator = with_weight_norm(HifiGanGenerator(plan.generator)).to(device)
-        self.critics = Discriminators(plan.discriminators).to(device)
+        self.discriminators = Discriminators(plan.discriminators).to(device)
         fmax = training.loss_fmax_hz or audio.sample_rate_hz / 2
         self.loss_mel = MelSpectrum(audio, fmax_hz=fmax).to(device)
         self.mel = MelSpectrum(audio).to(device)
         self.optimisers = {
             "generator": self._optimiser(self.generator),
-            "critics": self._optimiser(self.critics),
+            "discriminators": self._optimiser(self.discriminators),
         }
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
         self.first_mel_l1, self.validated = math.nan, (-1, math.nan)
@@ -162,7 +162,7 @@ class _Run:
         state = snapshot.state
         try:
             self.generator.load_state_dict(dict(snapshot.weights))
-            self.critics.load_state_dict(state["critics"])
+            self.discriminators.load_state_dict(state["discriminators"])
         except RuntimeError as error:
             raise ModelRefusedError(
                 f"the checkpoint does not fit its own settings: {error}"
@@ -225,7 +225,7 @@ class _Run:
             step=self.step,
             weights=weights,
             state={
-                "critics": self.critics.state_dict(),
+                "discriminators": self.discriminators.state_dict(),
                 "optimisers": {name: own.state_dict() for name, own in self.optimisers.items()},
                 "epoch": self.epoch,
                 "batch_in_epoch": self.batch_in_epoch,
@@ -263,7 +263,10 @@ class _Run:
         report = self._learn(batch, rate)
         row = {"step": report.step, "epoch": self.epoch, "learning_rate": rate}
         row |= {"mel_l1": report.mel_l1, "features": report.features}
-        append_row(metrics, row | {"deception": report.deception, "critics": report.critics})
+        append_row(
+            metrics,
+            row | {"adversarial": report.adversarial, "discriminators": report.discriminators},
+        )
         self.batch_in_epoch += 1
         if self.batch_in_epoch * self.plan.training.batch >= len(self.recordings):
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
@@ -286,27 +289,29 @@ class _Run:
     def _learn(self, batch: Pieces, rate: float) -> VocoderStep:
         training, real = self.plan.training, batch.samples
         made = self.generator(batch.mel)  # (B, S)
-        critics = critics_loss(self.critics(real), self.critics(made.detach()))
-        self._check(critics, "critics", batch)
-        self._descend("critics", critics)
+        discriminators = discriminator_loss(
+            self.discriminators(real), self.discriminators(made.detach())
+        )
+        self._check(discriminators, "discriminators", batch)
+        self._descend("discriminators", discriminators)
         # Gradients of the discriminators are not needed in the generator's step.
-        self.critics.requires_grad_(False)
+        self.discriminators.requires_grad_(False)
         with torch.no_grad():
-            true = self.critics(real)
-        judged = self.critics(made)
+            true = self.discriminators(real)
+        judged = self.discriminators(made)
         mel = (self.loss_mel(made) - self.loss_mel(real)).abs().mean()
-        features, deception = feature_loss(true, judged), deception_loss(judged)
-        total = deception + training.feature_weight * features + training.mel_weight * mel
+        features, adversarial = feature_loss(true, judged), generator_adversarial_loss(judged)
+        total = adversarial + training.feature_weight * features + training.mel_weight * mel
         self._check(total, "generator", batch)
         self._descend("generator", total)
-        self.critics.requires_grad_(True)
+        self.discriminators.requires_grad_(True)
         self.step += 1
         return VocoderStep(
             step=self.step,
             mel_l1=float(mel.detach()),
             features=float(features.detach()),
-            deception=float(deception.detach()),
-            critics=float(critics.detach()),
+            adversarial=float(adversarial.detach()),
+            discriminators=float(discriminators.detach()),
             learning_rate=rate,
         )
 

@@ -11,8 +11,8 @@ from redub.model.systems.authentic_dubber import TINY, AuthenticDubber
 
 SOUND = AudioSpec(mel_channels=12)
 WIDTHS = FeatureWidths(
-    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, expression=4, sound=SOUND,
-    whole_face=3, whole_text=5, whole_audio=4, frames_of_sound=6,
+    lips=5, speaker=6, scene=7, face=8, text=10, audio=9, phonemes=20, local_face=4, sound=SOUND,
+    global_face=3, global_text=5, global_audio=4, local_audio=6,
 )  # fmt: skip
 
 SMALL = replace(
@@ -63,8 +63,8 @@ def neighbours(pictures, phonemes, present, seed):
     words = [count * is_there for count, is_there in zip(phonemes, present, strict=True)]
     frames = [4 * count for count in pictures]
     lips, lips_valid = rows(max(1, *pictures), pictures, WIDTHS.lips, generator)
-    face, face_valid = rows(max(4, *pictures), pictures, WIDTHS.expression, generator)
-    sound, sound_valid = rows(max(16, *frames), frames, WIDTHS.frames_of_sound, generator)
+    face, face_valid = rows(max(4, *pictures), pictures, WIDTHS.local_face, generator)
+    sound, sound_valid = rows(max(16, *frames), frames, WIDTHS.local_audio, generator)
     mel, mel_valid = rows(max(1, *frames), frames, WIDTHS.mel, generator)
     words_valid = torch.arange(max(1, *words)) < torch.tensor(words).unsqueeze(1)
     ids = torch.randint(1, WIDTHS.phonemes, words_valid.shape, generator=generator)
@@ -75,15 +75,15 @@ def neighbours(pictures, phonemes, present, seed):
         phonemes_valid=words_valid,
         lips=lips,
         lips_valid=lips_valid,
-        expression=face,
-        expression_valid=face_valid,
+        local_face=face,
+        local_face_valid=face_valid,
         sound=sound,
         sound_valid=sound_valid,
-        whole=tuple(
+        global_features=tuple(
             torch.randn(len(present), width, generator=generator) * there.unsqueeze(1)
-            for width in WIDTHS.whole
+            for width in WIDTHS.global_features
         ),
-        whole_valid=there.unsqueeze(1).expand(-1, 3),
+        global_valid=there.unsqueeze(1).expand(-1, 3),
         mel=mel,
         mel_valid=mel_valid,
         prosody=Prosody(signal[0] * voiced, voiced, signal[1]),
@@ -93,7 +93,13 @@ def neighbours(pictures, phonemes, present, seed):
 @pytest.fixture
 def make_batch():
     def build(
-        pictures=(6, 4), phonemes=(7, 5), timbre=(40, 33), hits=3, seed=1, before=None, after=None
+        pictures=(6, 4),
+        phonemes=(7, 5),
+        reference_mel=(40, 33),
+        hits=3,
+        seed=1,
+        before=None,
+        after=None,
     ):
         """Lines of so many pictures (4 mel frames each), phonemes and reference frames.
 
@@ -104,8 +110,8 @@ def make_batch():
         lips, lips_valid = rows(max(pictures), pictures, WIDTHS.lips, generator)
         looks = torch.Generator().manual_seed(seed + 100)
         shown = max(4, *pictures)
-        expression, expression_valid = rows(shown, pictures, WIDTHS.expression, looks)
-        reference, reference_valid = rows(max(timbre), timbre, WIDTHS.mel, generator)
+        local_face, local_face_valid = rows(shown, pictures, WIDTHS.local_face, looks)
+        reference, reference_valid = rows(max(reference_mel), reference_mel, WIDTHS.mel, generator)
         mel, frames_valid = rows(max(frames), frames, WIDTHS.mel, generator)
         phonemes_valid = torch.arange(max(phonemes)) < torch.tensor(phonemes).unsqueeze(1)
         ids = torch.randint(1, WIDTHS.phonemes, phonemes_valid.shape, generator=generator)
@@ -127,11 +133,11 @@ def make_batch():
             frames_valid=frames_valid,
             lips=lips,
             lips_valid=lips_valid,
-            expression=expression,
-            expression_valid=expression_valid,
+            local_face=local_face,
+            local_face_valid=local_face_valid,
             speaker=normal(lines, WIDTHS.speaker),
-            timbre=reference,
-            timbre_valid=reference_valid,
+            reference_mel=reference,
+            reference_valid=reference_valid,
             modalities=tuple(normal(lines, width) for width in WIDTHS.modalities),
             modalities_valid=torch.ones(lines, 3, dtype=torch.bool),
             hits=tuple(normal(lines, hits, width) for width in WIDTHS.modalities),

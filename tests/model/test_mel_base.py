@@ -67,13 +67,13 @@ def test_a_channel_moves_with_its_signals_by_the_numbers_of_its_phoneme(base):
     ids, durations = torch.tensor([[3, 1, 7]]), torch.tensor([[2, 1, 3]])
     pitch, energy = (torch.from_numpy(random.normal(size=(1, 8)).astype("f")) for _ in range(2))
     voiced = torch.tensor([[True, False, True, True, False, False, True, True]])
-    comb = torch.from_numpy(random.normal(size=(1, 8, 6)).astype("f"))
+    harmonic_row = torch.from_numpy(random.normal(size=(1, 8, 6)).astype("f"))
     plain = base(ids, durations, torch.zeros(1, 4), 8)
-    moved = base(ids, durations, torch.zeros(1, 4), 8, Prosody(pitch, voiced, energy), comb)
+    moved = base(ids, durations, torch.zeros(1, 4), 8, Prosody(pitch, voiced, energy), harmonic_row)
     for frame, phoneme in enumerate((3, 3, 1, 7, 7, 7)):
         own = base.by_signal[phoneme]
         added = own[0] * energy[0, frame] + own[1] * float(voiced[0, frame])
-        added = added + own[2] * pitch[0, frame] + own[3] * comb[0, frame]
+        added = added + own[2] * pitch[0, frame] + own[3] * harmonic_row[0, frame]
         torch.testing.assert_close(moved[0, frame], plain[0, frame] + added)
     assert not moved[0, 6:].any()
 

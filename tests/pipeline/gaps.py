@@ -106,8 +106,8 @@ def write_film(
         write_source(footage / f"{name}.mp4", **{"seed": 3 * number, **source})
         count = len(source["lines"]) if source.get("has_subtitles", True) else 1
         for line in range(count):
-            feeling = FEELINGS[(3 * number + line) % len(FEELINGS)]
-            emotions.append(f"{name}.mp4,{line + 1},{feeling}")
+            emotion_target = FEELINGS[(3 * number + line) % len(FEELINGS)]
+            emotions.append(f"{name}.mp4,{line + 1},{emotion_target}")
     (footage / "emotions.csv").write_text("\n".join(emotions) + "\n")
     rows = [f"{name}.mp4,{splits.get(name, 'train')}" for name in film]
     (footage / "splits.csv").write_text("\n".join(["source,split", *rows]) + "\n")

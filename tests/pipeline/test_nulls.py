@@ -15,7 +15,7 @@ from redub.core.columns import Column
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.ledger import check_ledger, ledger
 from redub.pipeline.store.packs.build import open_pack
-from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.packs.parts import FeatureSource, Stored, _packed
 from redub.pipeline.store.project import init_project, open_project
 from redub.pipeline.store.runs.evaluations import last_evaluation
@@ -273,7 +273,7 @@ def test_training_takes_every_line_that_is_whole_and_names_the_others(gapped):
 def test_packed_lines_lack_what_their_clips_lack(gapped):
     project = open_project(gapped[0])
     pack, lacks = open_pack(project), lacks_of(FILM)
-    made = {line.clip_id: line for line in LineMaker(project).recorded("train").lines}
+    made = {line.clip_id: line for line in UtteranceBuilder(project).recorded("train").lines}
     lines = list(pack.lines("train"))
     assert {line.clip_id for line in lines} == made.keys()
     for line in lines:

@@ -15,7 +15,7 @@ from redub.core.types import MODALITIES, Waveform
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
-from redub.pipeline.dubbing.direction import Direction, Feeling, LineDirection
+from redub.pipeline.dubbing.direction import Direction, EmotionTarget, LineDirection
 from redub.pipeline.dubbing.mix import at_loudness
 from redub.pipeline.dubbing.session import dub
 from redub.pipeline.reports.evaluation import write_report
@@ -28,7 +28,7 @@ from redub.pipeline.stages.synthesize import synthesize
 from redub.pipeline.stages.train import RunRequest, next_run, train_run
 from redub.pipeline.store.index.builds import current_build, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
-from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.runs.evaluations import (
     GROUND_TRUTH,
@@ -108,51 +108,51 @@ def test_a_query_now_is_what_was_stored(finished):
 
 
 def test_hits_carry_the_vectors_of_their_own_clips(finished):
-    maker = LineMaker(finished)
-    line = maker.scripted("test").lines[0]
-    hits = maker.neighbours[line.clip_id]["face"]
-    own = maker.values["face_emotion"]
+    builder = UtteranceBuilder(finished)
+    line = builder.scripted("test").lines[0]
+    hits = builder.neighbours[line.clip_id]["face"]
+    own = builder.values["face_emotion"]
     np.testing.assert_array_equal(line.hits["face"].vectors, [own[hit] for hit, _ in hits])
-    rows = [maker.index.table.clip_id.tolist().index(hit) for hit, _ in hits]
-    np.testing.assert_array_equal(line.hits["face"].audio, maker.index.audio[rows])
+    rows = [builder.index.table.clip_id.tolist().index(hit) for hit, _ in hits]
+    np.testing.assert_array_equal(line.hits["face"].audio, builder.index.audio[rows])
 
 
 def test_a_line_to_be_spoken_knows_nothing_of_its_recording(finished):
-    maker = LineMaker(finished)
-    report = maker.scripted("test")
+    builder = UtteranceBuilder(finished)
+    report = builder.scripted("test")
     assert report.lines
     for line in report.lines:
         assert line.mel is None
         assert line.durations is None
         assert line.f0_hz is None
         assert line.energy is None
-        own = maker.values["mel"][line.clip_id]
-        assert all(t.shape != own.shape or not np.array_equal(t, own) for t in line.timbres)
+        own = builder.values["mel"][line.clip_id]
+        assert all(t.shape != own.shape or not np.array_equal(t, own) for t in line.reference_mels)
 
 
 def test_what_was_recorded_of_a_test_line_does_not_change_how_it_is_spoken(finished):
     # Metamorphic: scramble every recorded feature of the test lines; the lines stay the same.
-    maker, other = LineMaker(finished), LineMaker(finished)
-    ids = [c.clip_id for c in maker.clips if c.split == "test"]
+    builder, other = UtteranceBuilder(finished), UtteranceBuilder(finished)
+    ids = [c.clip_id for c in builder.clips if c.split == "test"]
     rng = np.random.default_rng(0)
     for name in ("mel", "f0", "energy", "durations", "speaker"):
         for clip_id in ids:
             if clip_id in other.values[name]:
                 value = np.asarray(other.values[name][clip_id])
                 other.values[name][clip_id] = rng.permutation(value)
-    for a, b in zip(maker.scripted("test").lines, other.scripted("test").lines, strict=True):
+    for a, b in zip(builder.scripted("test").lines, other.scripted("test").lines, strict=True):
         np.testing.assert_array_equal(a.phonemes, b.phonemes)
         np.testing.assert_array_equal(a.speaker_vector, b.speaker_vector)
-        for one, two in zip(a.timbres, b.timbres, strict=True):
+        for one, two in zip(a.reference_mels, b.reference_mels, strict=True):
             np.testing.assert_array_equal(one, two)
 
 
 def test_a_training_line_takes_its_timbre_from_other_lines(finished):
-    maker = LineMaker(finished)
-    for line in maker.recorded("train").lines:
-        assert all(t is not maker.values["mel"][line.clip_id] for t in line.timbres)
+    builder = UtteranceBuilder(finished)
+    for line in builder.recorded("train").lines:
+        assert all(t is not builder.values["mel"][line.clip_id] for t in line.reference_mels)
         assert not any(
-            t.shape == line.mel.shape and np.array_equal(t, line.mel) for t in line.timbres
+            t.shape == line.mel.shape and np.array_equal(t, line.mel) for t in line.reference_mels
         )
 
 
@@ -163,13 +163,13 @@ def test_a_clip_that_becomes_a_test_clip_leaves_the_library_or_nothing_goes_on(p
     path.write_text("\n".join(lines).replace(f"{moved},train", f"{moved},test") + "\n")
     ingest(project, scheduler=SYNC)
     with pytest.raises(ConfigError, match="redub index build"):
-        LineMaker(project)
+        UtteranceBuilder(project)
     before = current_build(project)["build"]
     build_index(project)
     assert current_build(project)["build"] != before
     assert moved not in {clip.source for clip in open_index(project).clips}
     with pytest.raises(ConfigError, match="redub retrieve"):
-        LineMaker(project)
+        UtteranceBuilder(project)
     retrieve(project)
     test = {c.clip_id for c in Store(project).clips() if c.split == "test"}
     found = neighbours_of(Store(project), open_index(project))
@@ -315,7 +315,7 @@ def test_a_silent_take_counts_as_wrong(finished):
     line = LineFigures(
         clip.clip_id, "x", 0.0, 1.0, 1.0, 4, 0, 4, 0, float("nan"), float("nan"), "", None
     )
-    heard = LineFigures(
+    shift_retrieved = LineFigures(
         clip.clip_id,
         "x",
         0.0,
@@ -332,7 +332,7 @@ def test_a_silent_take_counts_as_wrong(finished):
         clip.emotion,
     )
     values: dict = {}
-    report = _emotion_scores({clip.clip_id: clip}, [line, heard], values)
+    report = _emotion_scores({clip.clip_id: clip}, [line, shift_retrieved], values)
     assert report.accuracy == 0.5
     assert values["emo_acc"][0] == 0.5
 
@@ -390,8 +390,8 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
     _, _, plain = plain
     assert all(line["notes"] == {} and line["hits"] for line in plain)
     unwanted = plain[1]["hits"]["text"][0]["clip_id"]
-    felt = open_index(finished).clips[0].emotion
-    notes = Notes.parse(unlike=[unwanted], more=[f"{felt}:0.4"])
+    shift_query = open_index(finished).clips[0].emotion
+    notes = Notes.parse(unlike=[unwanted], more=[f"{shift_query}:0.4"])
     direction = Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]])
     _, _, noted = dubbed(finished, tmp_path, direction)
     assert Notes.from_json(noted[1]["notes"]) == notes
@@ -410,18 +410,18 @@ def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(pro
     train_run(project, RunRequest(run="legacy", max_steps=1))
     synthesize(project, run="legacy")
     spoken = read_samples(project, "legacy", "test")
-    maker = LineMaker(project)
-    recorded = {line.clip_id: len(line.phonemes) for line in maker.recorded("test").lines}
+    builder = UtteranceBuilder(project)
+    recorded = {line.clip_id: len(line.phonemes) for line in builder.recorded("test").lines}
     assert {i: len(sample.durations) for i, sample in spoken.items()} == recorded
-    words = {line.clip_id: len(line.phonemes) for line in maker.scripted("test").lines}
+    words = {line.clip_id: len(line.phonemes) for line in builder.scripted("test").lines}
     assert any(recorded[i] != words[i] for i in recorded)  # the recording pauses between words
 
 
 def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, plain, tmp_path):
-    felt = open_index(finished).clips[0].emotion
+    shift_query = open_index(finished).clips[0].emotion
     asked = LineDirection(
         control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
-        feeling=Feeling(emotion=felt, intensity=0.8),
+        emotion_target=EmotionTarget(emotion=shift_query, intensity=0.8),
     )
     takes, sound = {}, {}
     directed = dubbed(finished, tmp_path, Direction.of_lines(asked, [2]))
@@ -433,7 +433,7 @@ def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, 
         ]
     assert [line["asked"] for line in takes["plain"]] == [{}] * 4
     assert [bool(line["asked"]) for line in takes["asked"]] == [False, True, False, False]
-    assert takes["asked"][1]["asked"]["emotion"] == {"emotion": felt, "intensity": 0.8}
+    assert takes["asked"][1]["asked"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
     scores = [takes[name][1]["hits"]["text"] for name in ("plain", "asked")]
     assert scores[0] != scores[1]  # it asks the library as what it feels
     alike = [
@@ -456,13 +456,13 @@ def test_every_exclusion_of_a_clip_is_named(finished):
 
 
 def test_the_voice_can_be_a_speaker_or_a_clip(finished, tmp_path):
-    maker = LineMaker(finished)
-    name = sorted(maker.voices)[0]
-    assert maker.named_voice(name).name == name
-    clip_id = maker.voices[name].clip_ids[0]
-    assert maker.named_voice(clip_id).clip_ids == (clip_id,)
+    builder = UtteranceBuilder(finished)
+    name = sorted(builder.voices)[0]
+    assert builder.named_voice(name).name == name
+    clip_id = builder.voices[name].clip_ids[0]
+    assert builder.named_voice(clip_id).clip_ids == (clip_id,)
     with pytest.raises(ConfigError, match="unknown voice"):
-        maker.named_voice("NOBODY AT ALL")
+        builder.named_voice("NOBODY AT ALL")
 
 
 def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
@@ -499,7 +499,7 @@ def two_lines(tmp_path):
 
 
 def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path):
-    names = sorted(LineMaker(finished).voices)[:2]
+    names = sorted(UtteranceBuilder(finished).voices)[:2]
     done = typed(
         finished, two_lines, tmp_path / "o.mp4", "--line", "2", "--voice", names[1], "--pitch", "1"
     )
@@ -532,11 +532,11 @@ def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
     finished, two_lines, tmp_path, monkeypatch
 ):
     train_run(finished, RunRequest(run="near", model="m2ci_dubber", max_steps=2))
-    heard = {}
+    shift_retrieved = {}
 
     def listening(dubber, lines, controls=None):
         for line in lines:
-            heard.setdefault(choice, []).append(line.context)
+            shift_retrieved.setdefault(choice, []).append(line.context)
         return synthesise(dubber, lines, controls)
 
     monkeypatch.setattr("redub.pipeline.dubbing.session.synthesise", listening)
@@ -546,33 +546,33 @@ def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
         output = tmp_path / f"{choice}.mp4"
         dub(finished, video=video, script=two_lines, output=output, run="near", context=choice)
         assert json.loads(output.with_suffix(".take.json").read_text())["context"] == choice
-    first, second = heard["original"]
+    first, second = shift_retrieved["original"]
     assert set(first) == {"following"}
     assert set(second) == {"previous"}
     assert first["following"].sound is not None
-    unspoken, spoken = heard["dubbed"]
+    unspoken, spoken = shift_retrieved["dubbed"]
     assert unspoken["following"].sound is None  # nobody has said it yet
     assert unspoken["following"].phonemes is not None
     assert unspoken["following"].expression is not None
     before, as_it_was = spoken["previous"], second["previous"]
     assert before.sound.shape == as_it_was.sound.shape
     assert not np.array_equal(before.sound, as_it_was.sound)
-    assert not np.array_equal(before.whole["audio"], as_it_was.whole["audio"])
-    assert np.array_equal(before.whole["text"], as_it_was.whole["text"])
+    assert not np.array_equal(before.global_features["audio"], as_it_was.global_features["audio"])
+    assert np.array_equal(before.global_features["text"], as_it_was.global_features["text"])
 
 
 def test_lines_that_are_spoken_know_the_lines_around_them(finished):
-    maker = LineMaker(finished, "m2ci_dubber")
-    lines = maker.scripted("test").lines
+    builder = UtteranceBuilder(finished, "m2ci_dubber")
+    lines = builder.scripted("test").lines
     known = [line.context for line in lines]
     assert any(len(sides) == 2 for sides in known) or any(known)
     for line in lines:
         for side, neighbour in line.context.items():
-            other = maker.by_id[maker.sides[side][line.clip_id]]
-            assert abs(other.position - maker.by_id[line.clip_id].position) == 1
-            mel = np.asarray(maker.values["mel"][other.clip_id])
+            other = builder.by_id[builder.sides[side][line.clip_id]]
+            assert abs(other.position - builder.by_id[line.clip_id].position) == 1
+            mel = np.asarray(builder.values["mel"][other.clip_id])
             assert np.array_equal(neighbour.mel, mel)
-    assert not LineMaker(finished).sides
+    assert not UtteranceBuilder(finished).sides
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from redub.core.types import AudioSpec
 from redub.model.systems.authentic_dubber import TINY
 from redub.training import trainer
 from redub.training.data.batching import BatchingConfig
-from redub.training.data.lines import ContextLine, DubbingLine, FeatureScaler, Hits
+from redub.training.data.lines import AdjacentUtterance, FeatureScaler, Hits, Utterance
 from redub.training.job import TrainCallbacks, TrainJob
 from redub.training.presets import TrainingConfig
 from redub.training.schedule import NoamSchedule
@@ -34,9 +34,9 @@ SMALL = replace(
 
 # Settings under which a few steps change something.
 QUICK = TrainingConfig(
-    batching=BatchingConfig(frames_per_batch=60, lines_per_batch=4, timbre_frames=16),
+    batching=BatchingConfig(frames_per_batch=60, lines_per_batch=4, reference_frames=16),
     optimiser=OptimiserConfig(
-        schedule=NoamSchedule(multiplier=0.02, warmup_steps=10), average_decay=0.9
+        schedule=NoamSchedule(multiplier=0.02, warmup_steps=10), ema_decay=0.9
     ),
     validate_every=4,
     checkpoint_every=5,
@@ -44,7 +44,7 @@ QUICK = TrainingConfig(
 )
 
 
-def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, timbre_frames=20, **changes):
+def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_frames=20, **changes):
     random = np.random.default_rng(number)
 
     def normal(*shape):
@@ -62,7 +62,7 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, timbre_frames
         "phonemes": ids,
         "mel_frames": frames,
         "speaker_vector": normal(3),
-        "timbres": [normal(timbre_frames, 12), normal(timbre_frames + 7, 12)],
+        "reference_mels": [normal(reference_frames, 12), normal(reference_frames + 7, 12)],
         "lips": normal(pictures, 5),
         "durations": durations,
         "mel": mel.astype(np.float32),
@@ -81,7 +81,7 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, timbre_frames
             for name, width in WIDTH.items()
         },
     }
-    return DubbingLine(**{**values, **changes})
+    return Utterance(**{**values, **changes})
 
 
 def make_lines():
@@ -104,19 +104,19 @@ def in_context(lines, *, seed=9):
         return random.normal(2.0, 1.5, shape).astype(np.float32)
 
     own = [
-        replace(line, expression=normal(len(line.lips), 4), sound=normal(line.mel_frames, 6))
+        replace(line, local_face=normal(len(line.lips), 4), sound=normal(line.mel_frames, 6))
         for line in lines
     ]
     told = [
-        ContextLine(
+        AdjacentUtterance(
             phonemes=line.phonemes,
             lips=line.lips,
-            expression=line.expression,
+            local_face=line.local_face,
             sound=line.sound,
             mel=line.mel,
             f0_hz=line.f0_hz[:, None],
             energy=line.energy[:, None],
-            whole={"face": normal(3), "text": normal(5), "audio": normal(4)},
+            global_features={"face": normal(3), "text": normal(5), "audio": normal(4)},
         )
         for line in own
     ]

@@ -14,7 +14,9 @@ from redub.training.data.batching import (
 )
 from redub.training.data.lines import FeatureScaler
 
-CONFIG = BatchingConfig(frames_per_batch=100, lines_per_batch=4, bucket_batches=2, timbre_frames=16)
+CONFIG = BatchingConfig(
+    frames_per_batch=100, lines_per_batch=4, bucket_batches=2, reference_frames=16
+)
 
 
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=60), st.integers(0, 5))
@@ -49,7 +51,7 @@ def test_lines_of_like_length_go_together():
 
 
 def collated(lines, sound, **settings):
-    settings = {"timbre_frames": 16, **settings}
+    settings = {"reference_frames": 16, **settings}
     return collate(lines, FeatureScaler.fit(lines), widths_of(lines, sound), **settings)
 
 
@@ -103,11 +105,13 @@ def test_a_line_beside_one_without_a_recording_is_not_trained_on(make_line, soun
 
 def test_a_short_reference_is_looped_and_epochs_take_turns(make_line, sound):
     ramp = np.arange(10, dtype=np.float32)[:, None].repeat(12, 1)
-    line = make_line(0, timbres=[ramp, ramp + 100])
+    line = make_line(0, reference_mels=[ramp, ramp + 100])
     scaler = FeatureScaler({})  # no scale: values stay as they are
     widths = widths_of([line], sound)
     heard = [
-        collate([line], scaler, widths, timbre_frames=16, epoch=epoch).timbre[0, :, 0].tolist()
+        collate([line], scaler, widths, reference_frames=16, epoch=epoch)
+        .reference_mel[0, :, 0]
+        .tolist()
         for epoch in range(3)
     ]
     assert heard[0] == [*range(10), *range(6)]
@@ -117,11 +121,13 @@ def test_a_short_reference_is_looped_and_epochs_take_turns(make_line, sound):
 
 def test_a_long_reference_is_cut_at_places_that_cover_it(make_line, sound):
     ramp = np.arange(200, dtype=np.float32)[:, None].repeat(12, 1)
-    line = make_line(0, timbres=[ramp])
+    line = make_line(0, reference_mels=[ramp])
     widths = widths_of([line], sound)
     starts = []
     for epoch in range(12):
-        heard = collate([line], FeatureScaler({}), widths, timbre_frames=50, epoch=epoch).timbre
+        heard = collate(
+            [line], FeatureScaler({}), widths, reference_frames=50, epoch=epoch
+        ).reference_mel
         assert heard.shape == (1, 50, 12)
         starts.append(heard[0, 0, 0].item())
     assert np.diff(sorted(starts)).max() < 50  # no stretch of the recording stays unheard
@@ -145,7 +151,7 @@ def test_a_batch_moves_as_one(make_line, sound):
     assert batch.mel.dtype == torch.float32
 
 
-@pytest.mark.parametrize("bad", [{"frames_per_batch": 0}, {"timbre_frames": 15}])
+@pytest.mark.parametrize("bad", [{"frames_per_batch": 0}, {"reference_frames": 15}])
 def test_a_budget_that_holds_nothing_is_refused(bad):
     with pytest.raises(ConfigError):
         BatchingConfig(**bad)

@@ -74,7 +74,7 @@ def test_a_system_starts_from_the_one_it_was_grown_from(name, tmp_path):
     scaler = FeatureScaler.from_json(snapshot.record["scaler"])
     assert np.array_equal(scaler.scales["mel"].mean, file.scaler.scales["mel"].mean)
     if name == "m2ci_dubber":
-        assert "whole_audio" in scaler.scales
+        assert "global_audio" in scaler.scales
     near = {  # one step moves weights little
         key: float((snapshot.state["raw_weights"][key] - value).abs().max())
         for key, value in file.weights.items()
@@ -89,20 +89,20 @@ def test_weights_that_read_plain_values_go_on_reading_them(tmp_path):
     file = replace(read_weights(tmp_path / "hpm.safetensors"), scaler=FeatureScaler({}))  # imported
     grown = go(tmp_path / "grown", "m2ci_dubber", 1, start_from=file)
     scaler = FeatureScaler.from_json(checkpoint.read(grown.checkpoint).record["scaler"])
-    assert set(scaler.scales) == {"frames_of_sound", "whole_face", "whole_text", "whole_audio"}
+    assert set(scaler.scales) == {"local_audio", "global_face", "global_text", "global_audio"}
     fitted = FeatureScaler.fit(in_context(make_lines()))
     anew = FeatureScaler({}).with_new(fitted, "authentic_dubber")
-    assert set(anew.scales) == {*scaler.scales, "expression"}  # it does not read the face's frames
+    assert set(anew.scales) == {*scaler.scales, "local_face"}  # it does not read the face's frames
 
 
 def test_a_line_without_sound_does_not_take_it_from_the_others():
     lines = in_context(make_lines())[:3]
     lines[1] = replace(lines[1], sound=None)
     widths = widths_of(lines, SOUND)
-    batch = collate(lines, FeatureScaler({}), widths, timbre_frames=16)
+    batch = collate(lines, FeatureScaler({}), widths, reference_frames=16)
     assert batch.sound_valid.any(1).tolist() == [True, False, True]
     silent = [replace(line, sound=None) for line in lines]
-    assert collate(silent, FeatureScaler({}), widths, timbre_frames=16).sound is None
+    assert collate(silent, FeatureScaler({}), widths, reference_frames=16).sound is None
 
 
 def test_other_systems_and_settings_do_not_grow(tmp_path):
@@ -177,21 +177,21 @@ def test_neighbours_are_padded_standardised_and_marked():
     lines = in_context(make_lines())
     widths, scaler = widths_of(lines, SOUND), FeatureScaler.fit(lines)
     assert widths == FeatureWidths(
-        sound=SOUND, lips=5, speaker=3, scene=4, face=5, text=6, audio=7, expression=4,
-        whole_face=3, whole_text=5, whole_audio=4, frames_of_sound=6,
+        sound=SOUND, lips=5, speaker=3, scene=4, face=5, text=6, audio=7, local_face=4,
+        global_face=3, global_text=5, global_audio=4, local_audio=6,
     )  # fmt: skip
-    batch = collate(lines[:3], scaler, widths, timbre_frames=16, context=True)
+    batch = collate(lines[:3], scaler, widths, reference_frames=16, context=True)
     assert batch.previous.phonemes_valid.any(1).tolist() == [False, True, True]
     assert batch.following.phonemes_valid.any(1).tolist() == [True, True, True]
     before = lines[1].context["previous"]
     count = len(before.sound)
-    wanted = scaler.apply("frames_of_sound", before.sound)
+    wanted = scaler.apply("local_audio", before.sound)
     torch.testing.assert_close(batch.previous.sound[1, :count], torch.from_numpy(wanted))
     assert batch.previous.sound_valid.sum(1).tolist()[:2] == [0, count]
-    assert float(batch.previous.whole[2][0].abs().sum()) == 0.0
-    assert batch.previous.whole_valid[:, 1].tolist() == [False, True, True]
+    assert float(batch.previous.global_features[2][0].abs().sum()) == 0.0
+    assert batch.previous.global_valid[:, 1].tolist() == [False, True, True]
     real = batch.previous.mel_valid[1]
     voiced = torch.from_numpy(before.f0_hz[:, 0] > 0)
     assert torch.equal(batch.previous.prosody.voiced[1][real], voiced)
     assert not batch.previous.prosody.voiced[0].any()
-    assert collate(lines[:3], scaler, widths, timbre_frames=16).previous is None
+    assert collate(lines[:3], scaler, widths, reference_frames=16).previous is None

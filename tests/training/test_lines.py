@@ -21,7 +21,7 @@ def test_silence_is_put_around_a_line_but_never_twice():
         ({"durations": np.array([4, 4, 4, 4, 1])}, "5 durations sum to 17"),
         ({"durations": np.array([8, 8])}, "2 durations"),
         ({"phonemes": np.array([], np.int64), "durations": None}, "0 phonemes"),
-        ({"timbres": []}, "0 timbre mels"),
+        ({"reference_mels": []}, "0 reference mels"),
     ],
 )
 def test_a_line_that_does_not_fit_its_video_is_named(make_line, changes, found):

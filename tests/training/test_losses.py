@@ -128,7 +128,7 @@ def compared(lines, sound, small):
     torch.manual_seed(0)
     widths = widths_of(lines, sound)
     model = system("authentic_dubber")(small, widths).eval()
-    batch = collate(lines[:3], FeatureScaler.fit(lines), widths, timbre_frames=16)
+    batch = collate(lines[:3], FeatureScaler.fit(lines), widths, reference_frames=16)
     return model(batch), batch
 
 

@@ -9,7 +9,7 @@ import torch
 from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError
 from redub.model.batch import Prosody
-from redub.model.blocks.harmonics import HarmonicPicture
+from redub.model.blocks.harmonics import HarmonicTemplate
 from redub.model.blocks.mel_base import MelBase
 from redub.model.systems.authentic_dubber import AuthenticDubberConfig
 from redub.training.data.batching import widths_of
@@ -113,19 +113,19 @@ def test_voices_that_sound_alike_but_for_a_level_are_told_apart(make_line, sound
 
 def test_what_channels_do_with_the_signals_is_found(make_line, sound):
     """Planted: two phonemes, each channel a phoneme's own multiple of energy and of the comb."""
-    comb, random = HarmonicPicture(sound), np.random.default_rng(5)
+    harmonic_row, random = HarmonicTemplate(sound), np.random.default_rng(5)
     planted = random.normal(0, 1, (20, 2, 12))
     lines = []
     for number in range(60):
         line = make_line(number, pictures=10)
         octaves, voiced = (torch.from_numpy(values)[None] for values in pitch_of(line.f0_hz))
-        drawn = comb(octaves, voiced)[0].numpy()
+        drawn = harmonic_row(octaves, voiced)[0].numpy()
         spoken = np.repeat(line.phonemes % 2 + 1, line.durations)
         mel = planted[spoken, 0] * log_energy(line.energy)[:, None] + planted[spoken, 1] * drawn
         ids = line.phonemes % 2 + 1
         lines.append(replace(line, phonemes=ids, mel=mel.astype(np.float32)))
     scaler = FeatureScaler.fit(lines)
-    base, blind = fitted(lines, sound, scaler, comb), fitted(lines, sound, scaler)
+    base, blind = fitted(lines, sound, scaler, harmonic_row), fitted(lines, sound, scaler)
     assert not blind.by_signal.any()
     left = {"signals": 0.0, "none": 0.0}
     for line in lines:
@@ -139,7 +139,7 @@ def test_what_channels_do_with_the_signals_is_found(make_line, sound):
             line.mel_frames,
         )
         mel = torch.from_numpy(scaler.apply("mel", line.mel))
-        with_signals = base(*known, prosody, comb(octaves, voiced))[0]
+        with_signals = base(*known, prosody, harmonic_row(octaves, voiced))[0]
         left["signals"] += float((with_signals - mel).square().sum())
         left["none"] += float((blind(*known)[0] - mel).square().sum())
     assert left["signals"] < 0.1 * left["none"]
@@ -164,7 +164,7 @@ def run(lines, sound, small, quick, tmp_path):
 def test_a_checkpoint_speaks_with_the_table_of_its_training_lines_alone(run, lines, sound):
     dubber = load_dubber(run().checkpoint)
     other = load_dubber(run("other", slice(4, 6)).checkpoint)
-    wanted = fitted(lines[:8], sound, dubber.scaler, HarmonicPicture(sound))
+    wanted = fitted(lines[:8], sound, dubber.scaler, HarmonicTemplate(sound))
     for name in ("table", "by_signal"):
         assert getattr(wanted, name).any()
         assert torch.equal(getattr(dubber.model.mel_base, name), getattr(wanted, name))

@@ -19,7 +19,7 @@ def learning(lines, sound, small, quick):
     torch.manual_seed(0)
     widths = widths_of(lines, sound)
     learner = Learner(system("authentic_dubber")(small, widths).train(), quick.optimiser)
-    batch = collate(lines[:3], FeatureScaler.fit(lines), widths, timbre_frames=16)
+    batch = collate(lines[:3], FeatureScaler.fit(lines), widths, reference_frames=16)
     return learner, batch
 
 
@@ -65,7 +65,7 @@ def test_a_clipped_step_does_not_depend_on_the_size_of_the_loss(lines, sound, sm
         widths = widths_of(lines, sound)
         config = OptimiserConfig(clip_norm=1e-3)
         learner = Learner(system("authentic_dubber")(small, widths).eval(), config)
-        batch = collate(lines[:3], FeatureScaler.fit(lines), widths, timbre_frames=16)
+        batch = collate(lines[:3], FeatureScaler.fit(lines), widths, reference_frames=16)
         zero = dict.fromkeys(("mel", "duration", "diagonal", "speaker", "emotion"), 0.0)
         weights = LossWeights(**zero, mel_post=factor, pitch=0, voicing=0, energy=0)
         train_step(learner, [batch], weights)
@@ -113,7 +113,7 @@ def test_looking_with_the_average_leaves_no_trace(learning):
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize("bad", [{"average_decay": 1.0}, {"clip_norm": 0.0}])
+@pytest.mark.parametrize("bad", [{"ema_decay": 1.0}, {"clip_norm": 0.0}])
 def test_settings_that_cannot_learn_are_refused(bad):
     with pytest.raises(ConfigError):
         OptimiserConfig(schedule=NoamSchedule(), **bad)
@@ -121,7 +121,7 @@ def test_settings_that_cannot_learn_are_refused(bad):
 
 def test_accumulated_batches_are_one_step_with_their_mean_gradient(lines, sound, small, quick):
     widths, scaler = widths_of(lines, sound), FeatureScaler.fit(lines)
-    pair = [collate(lines[k : k + 3], scaler, widths, timbre_frames=16) for k in (0, 3)]
+    pair = [collate(lines[k : k + 3], scaler, widths, reference_frames=16) for k in (0, 3)]
     gradients = []
     for batches in ([pair[0]], [pair[1]], pair, pair[::-1]):
         torch.manual_seed(0)
@@ -147,7 +147,7 @@ def test_accumulated_batches_are_one_step_with_their_mean_gradient(lines, sound,
 
 def test_bfloat16_learns_like_float32_and_keeps_float32_parameters(lines, sound, small, quick):
     widths, scaler = widths_of(lines, sound), FeatureScaler.fit(lines)
-    batch = collate(lines[:3], scaler, widths, timbre_frames=16)
+    batch = collate(lines[:3], scaler, widths, reference_frames=16)
     losses = {}
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
@@ -179,6 +179,6 @@ def test_a_compiled_learner_runs_what_torch_compiled(lines, sound, small, quick,
     monkeypatch.setattr(torch, "compile", compiled)
     model = system("authentic_dubber")(small, widths).train()
     learner = Learner(model, quick.optimiser, compiled=True)
-    batch = collate(lines[:2], scaler, widths, timbre_frames=16)
+    batch = collate(lines[:2], scaler, widths, reference_frames=16)
     train_step(learner, [batch], LossWeights())
     assert asked == [{"dynamic": True}, batch.clip_ids]

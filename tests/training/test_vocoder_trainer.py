@@ -16,9 +16,9 @@ from redub.model.vocoder.discriminators import (
     DiscriminatorConfig,
     Discriminators,
     Judgement,
-    critics_loss,
-    deception_loss,
+    discriminator_loss,
     feature_loss,
+    generator_adversarial_loss,
 )
 from redub.model.vocoder.hifi_gan import HifiGanConfig, HifiGanGenerator
 from redub.model.vocoder.mel_spectrum import LOG_FLOOR, MelSpectrum
@@ -96,7 +96,7 @@ def test_torch_measures_the_mel_that_the_store_holds(audio):
 
 def test_the_published_critics_have_their_number_of_parameters():
     with torch.device("meta"):
-        critics = Discriminators(DiscriminatorConfig())
+        discriminators = Discriminators(DiscriminatorConfig())
 
     def layers(channels, kernels, groups):
         """Weights and biases of a chain of convolutions."""
@@ -110,14 +110,14 @@ def test_the_published_critics_have_their_number_of_parameters():
         (1, 4, 16, 16, 16, 16, 1, 1),
     )
     sizes = 5 * (32 + 128 + 512 + 1024 + 1024 + 1) + 2 * (128 * 2 + 256 + 512 + 3 * 1024 + 1)
-    assert sum(v.numel() for v in critics.parameters()) == 5 * period + 3 * scale + sizes
+    assert sum(v.numel() for v in discriminators.parameters()) == 5 * period + 3 * scale + sizes
 
 
 def test_critics_see_every_sample_and_each_line_alone():
     torch.manual_seed(0)
-    critics = Discriminators(PLAN.discriminators).eval()
+    discriminators = Discriminators(PLAN.discriminators).eval()
     sound = torch.randn(2, 205, requires_grad=True)  # no multiple of a period
-    first = critics(sound).scores
+    first = discriminators(sound).scores
     assert [len(score) for score in first] == [2, 2, 2, 2]
     sum(score[0].sum() for score in first).backward()
     sizes = sound.grad[0].abs()
@@ -128,8 +128,8 @@ def test_critics_see_every_sample_and_each_line_alone():
 def test_losses_are_the_hand_worked_numbers():
     real = Judgement([torch.tensor([[1.0, 0.5]])], [[torch.tensor([2.0, 4.0]), torch.ones(1)]])
     made = Judgement([torch.tensor([[0.0, 2.0]])], [[torch.tensor([3.0, 1.0]), torch.ones(1)]])
-    assert critics_loss(real, made).item() == pytest.approx(0.25 / 2 + 4.0 / 2)
-    assert deception_loss(made).item() == pytest.approx((1.0 + 1.0) / 2)
+    assert discriminator_loss(real, made).item() == pytest.approx(0.25 / 2 + 4.0 / 2)
+    assert generator_adversarial_loss(made).item() == pytest.approx((1.0 + 1.0) / 2)
     assert feature_loss(real, made).item() == pytest.approx((1.0 + 3.0) / 2)
 
 
@@ -210,11 +210,11 @@ def test_14_steps_are_7_and_7_bit_for_bit(run, tmp_path):
     )
     assert one.validation_loss == other.validation_loss
     assert one.state["first_mel_l1"] == other.state["first_mel_l1"]
-    tables = [(s.weights, s.state["critics"]) for s in (one, other)]
+    tables = [(s.weights, s.state["discriminators"]) for s in (one, other)]
     for first, second in zip(*tables, strict=True):
         assert first.keys() == second.keys()
         assert all(torch.equal(value, second[name]) for name, value in first.items())
-    for name in ("generator", "critics"):
+    for name in ("generator", "discriminators"):
         moments = [s.state["optimisers"][name]["state"] for s in (one, other)]
         for number, own in moments[0].items():
             assert all(torch.equal(v, moments[1][number][key]) for key, v in own.items())

@@ -20,7 +20,7 @@ class EmotionShareConfig:
     """No settings: the word list belongs to the version of the extractor."""
 
 
-class EmotionShares(LocalExtractor):
+class EmotionProbabilities(LocalExtractor):
     """Compute (8,) probabilities over ``EMOTIONS`` from a text, non-negative with sum 1."""
 
     media: ClassVar[frozenset[Media]]
@@ -47,21 +47,21 @@ class EmotionShares(LocalExtractor):
         return emotion_scores(text)
 
 
-class SceneEmotionShares(EmotionShares):
+class SceneEmotionProbabilities(EmotionProbabilities):
     """Emotion probabilities of the scene caption."""
 
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("scene_caption",)
 
 
-class FaceEmotionShares(EmotionShares):
+class FaceEmotionProbabilities(EmotionProbabilities):
     """Emotion probabilities of the face caption."""
 
     media: ClassVar[frozenset[Media]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ("face_caption",)
 
 
-class TextEmotionShares(EmotionShares):
+class TextEmotionProbabilities(EmotionProbabilities):
     """Emotion probabilities of the text of the utterance."""
 
     media: ClassVar[frozenset[Media]] = frozenset({"text"})

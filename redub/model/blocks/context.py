@@ -23,7 +23,7 @@ from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, Feature
 from redub.model.blocks.interaction_graph import InteractionGraph
 from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.blocks.timbre_encoder import Downsample
-from redub.model.layers.absent import never_empty
+from redub.model.layers.absent import fill_missing
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.fft_block import FFTBlock
 from redub.model.layers.positions import count_up
@@ -88,10 +88,10 @@ TINY_CONTEXT = ContextConfig(
 )
 
 
-class Told(NamedTuple):
+class ContextFeatures(NamedTuple):
     """Context features of one modality of an adjacent utterance, at both scales."""
 
-    whole: Tensor | None  # (B, D) sentence level
+    global_features: Tensor | None  # (B, D) sentence level
     steps: Tensor | None  # (B, L, D) about phoneme level
     steps_valid: Tensor | None  # (B, L) bool, at least one True per row
 
@@ -125,37 +125,41 @@ class MultiscaleAggregator(nn.Module):
     def __init__(self, width: int, config: ContextConfig) -> None:
         super().__init__()
         self.config = config
-        with_whole, with_steps = ("global" in config.scales), ("local" in config.scales)
-        self.meet = nn.Linear(2 * width, width) if with_whole else None
-        self.among = MultiHeadAttention(width, config.heads, dropout=config.dropout)
-        self.norm_among = nn.LayerNorm(width)
-        self.across = (
+        with_global, with_steps = ("global" in config.scales), ("local" in config.scales)
+        self.fuse_global = nn.Linear(2 * width, width) if with_global else None
+        self.self_attention = MultiHeadAttention(width, config.heads, dropout=config.dropout)
+        self.norm_self = nn.LayerNorm(width)
+        self.cross_attention = (
             MultiHeadAttention(width, config.heads, dropout=config.dropout) if with_steps else None
         )
-        self.norm_across = nn.LayerNorm(width) if with_steps else None
+        self.norm_cross = nn.LayerNorm(width) if with_steps else None
         self.block = FFTBlock(
             width, config.heads, config.filter_width, config.kernel, config.dropout
         )
-        self.keep = nn.Linear(2 * width, width) if with_whole else None
+        self.fuse_output = nn.Linear(2 * width, width) if with_global else None
 
-    def forward(self, current: Tensor, valid: Tensor, features: Told) -> Tensor:
+    def forward(self, current: Tensor, valid: Tensor, features: ContextFeatures) -> Tensor:
         """Aggregate one modality; returns (B, P, D), padded phonemes are 0.
 
         Args:
             current: (B, P, D) current phonemes, or a learned query instead of them.
             valid: (B, P) bool.
         """
-        states, whole = current, None
-        if self.meet is not None and features.whole is not None:
-            whole = features.whole.unsqueeze(1).expand_as(states)
-            states = self.meet(torch.cat((states, whole), dim=-1))
-        states = self.norm_among(states + self.among(states, states, valid))
-        if self.across is not None and self.norm_across is not None and features.steps is not None:
-            read = self.across(states, features.steps, features.steps_valid)
-            states = self.norm_across(states + read)
+        states, global_features = current, None
+        if self.fuse_global is not None and features.global_features is not None:
+            global_features = features.global_features.unsqueeze(1).expand_as(states)
+            states = self.fuse_global(torch.cat((states, global_features), dim=-1))
+        states = self.norm_self(states + self.self_attention(states, states, valid))
+        if (
+            self.cross_attention is not None
+            and self.norm_cross is not None
+            and features.steps is not None
+        ):
+            read = self.cross_attention(states, features.steps, features.steps_valid)
+            states = self.norm_cross(states + read)
         states = self.block(states, valid)
-        if self.keep is not None and whole is not None:
-            states = self.keep(torch.cat((states, whole), dim=-1))
+        if self.fuse_output is not None and global_features is not None:
+            states = self.fuse_output(torch.cat((states, global_features), dim=-1))
         aggregated: Tensor = states * valid.unsqueeze(-1)
         return aggregated
 
@@ -167,9 +171,9 @@ class PlainAggregator(nn.Module):
         super().__init__()
         self.join = nn.Linear(len(config.scales) * width, width)
 
-    def forward(self, current: Tensor, valid: Tensor, features: Told) -> Tensor:
+    def forward(self, current: Tensor, valid: Tensor, features: ContextFeatures) -> Tensor:
         """Return (B, P, D); ``current`` determines the number of steps only."""
-        parts = [] if features.whole is None else [features.whole]
+        parts = [] if features.global_features is None else [features.global_features]
         if features.steps is not None and features.steps_valid is not None:
             parts.append(Downsample.mean(features.steps, features.steps_valid))
         joined: Tensor = self.join(torch.cat(parts, dim=-1)).unsqueeze(1)
@@ -182,26 +186,26 @@ class ContextEncoder(nn.Module):
     def __init__(self, config: ContextConfig, width: int, widths: FeatureWidths) -> None:
         super().__init__()
         self.config, modalities = config, config.modalities
-        inputs = dict(zip(CONTEXT_MODALITIES, widths.whole, strict=True))
-        with_whole, with_steps = ("global" in config.scales), ("local" in config.scales)
-        self.whole = nn.ModuleDict(
-            {m: nn.Linear(inputs[m], width) for m in modalities if with_whole}
+        inputs = dict(zip(CONTEXT_MODALITIES, widths.global_features, strict=True))
+        with_global, with_steps = ("global" in config.scales), ("local" in config.scales)
+        self.global_features = nn.ModuleDict(
+            {m: nn.Linear(inputs[m], width) for m in modalities if with_global}
         )
-        self.no_whole = nn.ParameterDict(
-            {m: nn.Parameter(torch.zeros(width)) for m in modalities if with_whole}
+        self.no_global = nn.ParameterDict(
+            {m: nn.Parameter(torch.zeros(width)) for m in modalities if with_global}
         )
         self.no_steps = nn.ParameterDict(
             {m: nn.Parameter(torch.zeros(width)) for m in modalities if with_steps}
         )
         self.frames = nn.ModuleDict()
         if with_steps and "face" in modalities:
-            self.frames["face"] = QuasiPhonemes(widths.expression, 2, width, config)
+            self.frames["face"] = QuasiPhonemes(widths.local_face, 2, width, config)
         if with_steps and "audio" in modalities:
-            self.frames["audio"] = QuasiPhonemes(widths.frames_of_sound, 4, width, config)
+            self.frames["audio"] = QuasiPhonemes(widths.local_audio, 4, width, config)
         kind = MultiscaleAggregator if config.aggregation else PlainAggregator
         self.aggregators = nn.ModuleDict({m: kind(width, config) for m in modalities})
         # Learned query instead of the current phonemes, without interaction in aggregation (row 7).
-        self.nobody = (
+        self.null_query = (
             None if "aggregation" in config.interaction else nn.Parameter(torch.zeros(width))
         )
         self.with_current = "fusion" in config.interaction
@@ -228,11 +232,11 @@ class ContextEncoder(nn.Module):
             (B, P, D), padded phonemes are 0.
         """
         query = current
-        if self.nobody is not None:
-            query = (self.nobody + count_up(current)).expand_as(current)
+        if self.null_query is not None:
+            query = (self.null_query + count_up(current)).expand_as(current)
         query = query * valid.unsqueeze(-1)
         sequences = [
-            self.aggregators[m](query, valid, self._told(m, context, text))
+            self.aggregators[m](query, valid, self._features_of(m, context, text))
             for m in self.config.modalities
         ]
         if self.with_current:
@@ -248,14 +252,16 @@ class ContextEncoder(nn.Module):
         joined: Tensor = self.join(nodes.transpose(1, 2).flatten(2))
         return joined * valid.unsqueeze(-1)
 
-    def _told(self, modality: str, context: Context, text: Tensor | None) -> Told:
+    def _features_of(self, modality: str, context: Context, text: Tensor | None) -> ContextFeatures:
         """Compute the features of one modality; learned states replace missing features."""
-        whole, steps, steps_valid = None, None, None
-        if modality in self.whole:
+        global_features, steps, steps_valid = None, None, None
+        if modality in self.global_features:
             place = CONTEXT_MODALITIES.index(modality)
-            known = context.whole_valid[:, place].unsqueeze(1)
-            whole = torch.where(
-                known, self.whole[modality](context.whole[place]), self.no_whole[modality]
+            known = context.global_valid[:, place].unsqueeze(1)
+            global_features = torch.where(
+                known,
+                self.global_features[modality](context.global_features[place]),
+                self.no_global[modality],
             )
         if modality in self.no_steps:
             if modality == "text":
@@ -263,12 +269,12 @@ class ContextEncoder(nn.Module):
                 steps, steps_valid = text, context.phonemes_valid
             elif modality == "face":
                 steps, steps_valid = self.frames["face"](
-                    context.expression, context.expression_valid
+                    context.local_face, context.local_face_valid
                 )
             else:
                 steps, steps_valid = self.frames["audio"](context.sound, context.sound_valid)
-            steps, steps_valid = never_empty(steps, steps_valid, self.no_steps[modality])
-        return Told(whole, steps, steps_valid)
+            steps, steps_valid = fill_missing(steps, steps_valid, self.no_steps[modality])
+        return ContextFeatures(global_features, steps, steps_valid)
 
 
 class ContextAdaptor(nn.Module):

@@ -28,7 +28,7 @@ LOWEST_OCTAVE, HIGHEST_OCTAVE, ROWS_PER_OCTAVE = -1.75, 2.25, 96  # 48 to 761 Hz
 DEEPEST = -3.0  # natural log; lower limit for channels between two low harmonics
 
 
-def comb(f0_hz: float, audio: AudioSpec) -> FloatArray:
+def harmonic_row(f0_hz: float, audio: AudioSpec) -> FloatArray:
     """Compute the log-mel (C,) of a flat pulse train, relative to flat noise of equal energy.
 
     Natural logarithm, at least -3. About 0 in channels that are wider than the pitch, where
@@ -80,12 +80,12 @@ def _table(audio: AudioSpec) -> FloatArray:
     """Compute the (G, C) templates of all pitches; read-only and cached, it takes half a second."""
     count = round((HIGHEST_OCTAVE - LOWEST_OCTAVE) * ROWS_PER_OCTAVE) + 1
     octaves = LOWEST_OCTAVE + np.arange(count) / ROWS_PER_OCTAVE
-    combs = np.stack([comb(PITCH_CENTRE_HZ * 2.0**octave, audio) for octave in octaves])
-    combs.flags.writeable = False
-    return combs
+    templates = np.stack([harmonic_row(PITCH_CENTRE_HZ * 2.0**octave, audio) for octave in octaves])
+    templates.flags.writeable = False
+    return templates
 
 
-class HarmonicPicture(nn.Module):
+class HarmonicTemplate(nn.Module):
     """Converts pitch tracks to harmonic templates, by interpolation in a table."""
 
     table: Tensor

@@ -27,17 +27,17 @@ SLOPE = 0.2
 class InteractionAttention(nn.Module):
     """Graph attention along these edges: leaky(a · Wh_i + b · Wh_j + kind), softmax over edges.
 
-    ``looker`` is the query weight a, ``looked_at`` the key weight b.
+    ``query_weight`` is the query weight a, ``key_weight`` the key weight b.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.project = nn.Linear(width, width, bias=False)
-        self.looker = nn.Parameter(torch.empty(heads, width // heads))
-        self.looked_at = nn.Parameter(torch.empty(heads, width // heads))
+        self.query_weight = nn.Parameter(torch.empty(heads, width // heads))
+        self.key_weight = nn.Parameter(torch.empty(heads, width // heads))
         self.kind = nn.Parameter(torch.zeros(heads, 3))
-        for score in (self.looker, self.looked_at):
+        for score in (self.query_weight, self.key_weight):
             nn.init.xavier_uniform_(score, gain=1.414)
 
     def forward(
@@ -57,8 +57,8 @@ class InteractionAttention(nn.Module):
         utterances, sequences, steps, _ = nodes.shape
         states = self.project(nodes).unflatten(-1, (self.heads, -1))  # (B, G, L, H, E)
         states = states.permute(0, 3, 1, 2, 4)  # (B, H, G, L, E)
-        query_score = torch.einsum("bhgle,he->bhgl", states, self.looker)
-        key_score = torch.einsum("bhgle,he->bhgl", states, self.looked_at)
+        query_score = torch.einsum("bhgle,he->bhgl", states, self.query_weight)
+        key_score = torch.einsum("bhgle,he->bhgl", states, self.key_weight)
         in_time = torch.ones(sequences, dtype=torch.bool, device=nodes.device)
         in_time[-1] = current_intra or not current
         edges = ~torch.eye(steps, dtype=torch.bool, device=nodes.device)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from redub.model.layers.absent import never_empty
+from redub.model.layers.absent import fill_missing
 from redub.model.layers.fft_block import FFTBlock
 from redub.model.layers.positions import count_up
 
@@ -62,5 +62,5 @@ class LipEncoder(nn.Module):
         for block in self.blocks:
             states = block(states, valid)
         present = valid.any(1)  # (B,)
-        states, valid = never_empty(self.to_width(states), valid, self.no_lips)
+        states, valid = fill_missing(self.to_width(states), valid, self.no_lips)
         return LipStates(states, valid, present)

@@ -24,7 +24,7 @@ POSITIONS = 3
 """K: the beginning, the middle and the end of a phoneme."""
 
 VOICE_NUMBERS = 3
-"""Z: a voice is told by so many principal components of the training voices' vectors."""
+"""Z: a voice is described by so many principal components of the training voices' vectors."""
 
 SIGNALS = 4
 """Energy, voicing, pitch and the comb: what a channel moves with."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def never_empty(states: Tensor, valid: Tensor, instead: Tensor) -> tuple[Tensor, Tensor]:
+def fill_missing(states: Tensor, valid: Tensor, instead: Tensor) -> tuple[Tensor, Tensor]:
     """Replace each row without valid states by one learned state.
 
     Args:

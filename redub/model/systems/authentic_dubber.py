@@ -140,7 +140,7 @@ class AuthenticDubber(StyleBackbone):
         """
         reading = self.read(batch)
         voiced_text = self.text_reads_timbre(
-            reading.text, batch.phonemes_valid, reading.timbre, batch.timbre_valid
+            reading.text, batch.phonemes_valid, reading.timbre, batch.reference_valid
         )  # (B, P, D)
         speech = self.speech(voiced_text, reading, batch)  # (B, T, D)
         emotional = self._with_emotion(speech, batch)

@@ -178,7 +178,7 @@ class DSUAVO(nn.Module):
         )
         self.to_unit = nn.Linear(width, config.units)
         self.register_buffer(
-            "centroids", torch.randn(config.units, widths.frames_of_sound)
+            "centroids", torch.randn(config.units, widths.local_audio)
         )  # (units, W), fitted before the first step
         self.voice = UnitVoice(config, widths)
 

@@ -29,7 +29,7 @@ from redub.model.blocks.lip_encoder import LipEncoder, LipStates
 from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.blocks.prosody import LOUDEST, QUIETEST
 from redub.model.control import controlled_prosody
-from redub.model.layers.absent import never_empty
+from redub.model.layers.absent import fill_missing
 from redub.model.layers.additive_attention import AdditiveAttention
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.binned_value import BinnedValue
@@ -213,10 +213,10 @@ class AffectiveProsody(nn.Module):
         super().__init__()
         width = config.width
         self.every_key = "query_mask" in config.legacy
-        self.no_face = nn.Parameter(torch.zeros(widths.expression))
+        self.no_face = nn.Parameter(torch.zeros(widths.local_face))
         self.valence, self.arousal = (
             nn.Sequential(
-                nn.Linear(widths.expression, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+                nn.Linear(widths.local_face, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
             )
             for _ in range(2)
         )
@@ -248,7 +248,7 @@ class AffectiveProsody(nn.Module):
             the batch in training, else the prediction as changed by ``batch.control``.
         """
         valid = batch.frames_valid
-        face, face_valid = never_empty(batch.expression, batch.expression_valid, self.no_face)
+        face, face_valid = fill_missing(batch.local_face, batch.local_face_valid, self.no_face)
         readable = torch.ones_like(face_valid) if self.every_key else face_valid
         query = self.to_query(states)
         from_valence = self.from_valence(query, self.valence(face), readable)

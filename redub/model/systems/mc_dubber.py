@@ -140,8 +140,8 @@ def widened(batch: DubbingBatch) -> Wide:
 
     phonemes, phonemes_valid = three(batch.phonemes, batch.phonemes_valid, "phonemes")
     lips, lips_valid = three(batch.lips, batch.lips_valid, "lips")
-    expression, expression_valid = three(batch.expression, batch.expression_valid, "expression")
-    silent = torch.zeros(*batch.frames_valid.shape, batch.timbre.size(2), device=none.device)
+    local_face, local_face_valid = three(batch.local_face, batch.local_face_valid, "local_face")
+    silent = torch.zeros(*batch.frames_valid.shape, batch.reference_mel.size(2), device=none.device)
     mel, frames_valid = three(silent, batch.frames_valid, "mel")
     known = of_frames(none.expand_as(batch.frames_valid), (before.mel_valid, after.mel_valid))
     prosody = None
@@ -156,8 +156,8 @@ def widened(batch: DubbingBatch) -> Wide:
         frames_valid=frames_valid,
         lips=lips,
         lips_valid=lips_valid,
-        expression=expression,
-        expression_valid=expression_valid,
+        local_face=local_face,
+        local_face_valid=local_face_valid,
         durations=torch.zeros_like(phonemes),  # not used for the concatenated utterances
         mel=mel,
         prosody=prosody,

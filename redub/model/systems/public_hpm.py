@@ -126,7 +126,7 @@ def widths_of_public(weights: Mapping[str, Tensor]) -> dict[str, int]:
     """Read the feature widths of a converted system from its tensors."""
     return {
         "lips": int(weights["aligner.lips.to_width.weight"].size(1)),
-        "expression": int(weights["prosody.valence.0.weight"].size(1)),
+        "local_face": int(weights["prosody.valence.0.weight"].size(1)),
         "speaker": int(weights["join_voice.weight"].size(0)),
         "phonemes": int(weights["aligner.text.embedding.weight"].size(0)),
     }

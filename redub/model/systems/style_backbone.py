@@ -17,7 +17,7 @@ from redub.core.errors import ConfigError
 from redub.model.batch import DubbingBatch, FeatureWidths
 from redub.model.blocks.decoder import MelDecoder, PostNet
 from redub.model.blocks.duration_predictor import DurationPredictor
-from redub.model.blocks.harmonics import HarmonicPicture
+from redub.model.blocks.harmonics import HarmonicTemplate
 from redub.model.blocks.lip_aligner import AlignedLips, LipAligner
 from redub.model.blocks.lip_encoder import LipEncoder, LipStates
 from redub.model.blocks.mel_base import MelBase
@@ -247,7 +247,7 @@ class StyleBackbone(nn.Module):
                 kernel=self.config.prosody_kernel,
                 dropout=self.config.prosody_dropout,
             )
-            self.harmonic_picture = HarmonicPicture(self.widths.sound)
+            self.harmonic_template = HarmonicTemplate(self.widths.sound)
             self.prosody_embedding = ProsodyEmbedding(
                 self.config.width, self.widths.mel, kernel=self.config.prosody_kernel
             )
@@ -259,7 +259,7 @@ class StyleBackbone(nn.Module):
         the predicted durations are scaled to ``mel_frames``, with the rate of ``batch.control``.
         """
         text = self.phoneme_encoder(batch.phonemes, batch.phonemes_valid)
-        timbre = self.timbre_encoder(batch.timbre, batch.timbre_valid)
+        timbre = self.timbre_encoder(batch.reference_mel, batch.reference_valid)
         lips = self.lip_encoder(batch.lips, batch.lips_valid)
         aligned = self.lip_aligner(text, batch.phonemes_valid, lips)
         seen = aligned.states + text if self.config.duration_reads_text else aligned.states
@@ -305,7 +305,7 @@ class StyleBackbone(nn.Module):
                     valid=batch.frames_valid,
                     sounding=self._sounding(reading, batch),
                 )
-            harmonics = self.harmonic_picture(prosody.pitch, prosody.voiced)
+            harmonics = self.harmonic_template(prosody.pitch, prosody.voiced)
             states = states + self.prosody_embedding(prosody, harmonics, batch.frames_valid)
         mel = self.decoder(states, batch.frames_valid, batch.speaker, harmonics)
         if self.mel_base is not None:
@@ -323,7 +323,7 @@ class StyleBackbone(nn.Module):
             durations=reading.durations,
             lip_attention=reading.aligned.attention,
             lips_present=reading.lips.present,
-            speaker=self.voice_summary(reading.timbre, batch.timbre_valid),
+            speaker=self.voice_summary(reading.timbre, batch.reference_valid),
             emotion_logits=emotion_logits,
             prosody=estimate,
             spoken=prosody,

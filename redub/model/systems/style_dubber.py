@@ -56,7 +56,7 @@ class StyleDubber(StyleBackbone):
     def __init__(self, config: StyleDubberConfig, widths: FeatureWidths) -> None:
         super().__init__(config, widths)
         self.face_encoder = Downsample(
-            widths.expression, config.face_channels, config.width, dropout=config.dropout
+            widths.local_face, config.face_channels, config.width, dropout=config.dropout
         )
         self.text_reads_style = TextReadsTimbreAndFace(
             config.width,
@@ -72,9 +72,12 @@ class StyleDubber(StyleBackbone):
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
         """Synthesise a batch; shapes as in ``AuthenticDubber.forward``."""
         reading = self.read(batch)
-        face, seen = self.face_encoder.steps(batch.expression, batch.expression_valid)
+        face, seen = self.face_encoder.steps(batch.local_face, batch.local_face_valid)
         styled = self.text_reads_style(
-            reading.text, batch.phonemes_valid, (reading.timbre, batch.timbre_valid), (face, seen)
+            reading.text,
+            batch.phonemes_valid,
+            (reading.timbre, batch.reference_valid),
+            (face, seen),
         )
         speech = self.speech(styled, reading, batch)
         logits = self.emotion_classifier(Downsample.mean(face, seen))

@@ -54,7 +54,7 @@ class Judgement(NamedTuple):
     features: list[list[Tensor]]
 
 
-class PeriodCritic(nn.Module):
+class PeriodDiscriminator(nn.Module):
     """Period discriminator: the waveform is reshaped to rows of p samples and convolved in time."""
 
     def __init__(self, period: int, width: int) -> None:
@@ -81,7 +81,7 @@ class PeriodCritic(nn.Module):
         return [*found, self.last(x)]
 
 
-class ScaleCritic(nn.Module):
+class ScaleDiscriminator(nn.Module):
     """Scale discriminator: long, strided, grouped convolutions of the waveform."""
 
     def __init__(self, width: int, *, spectral: bool) -> None:
@@ -122,22 +122,24 @@ class Discriminators(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         width = config.width
-        self.periods = nn.ModuleList(PeriodCritic(period, width) for period in config.periods)
+        self.periods = nn.ModuleList(
+            PeriodDiscriminator(period, width) for period in config.periods
+        )
         self.scales = nn.ModuleList(
-            ScaleCritic(width, spectral=place == 0) for place in range(config.scales)
+            ScaleDiscriminator(width, spectral=place == 0) for place in range(config.scales)
         )
 
     def forward(self, samples: Tensor) -> Judgement:
         """Compute scores and features of (B, S) samples; the rate is halved after each scale."""
-        layers = [critic(samples) for critic in self.periods]
-        for place, critic in enumerate(self.scales):
+        layers = [discriminator(samples) for discriminator in self.periods]
+        for place, discriminator in enumerate(self.scales):
             if place:
                 samples = F.avg_pool1d(samples[:, None], 4, 2, padding=2)[:, 0]
-            layers.append(critic(samples))
+            layers.append(discriminator(samples))
         return Judgement([own[-1].flatten(1) for own in layers], layers)
 
 
-def critics_loss(real: Judgement, made: Judgement) -> Tensor:
+def discriminator_loss(real: Judgement, made: Judgement) -> Tensor:
     """Compute the least-squares loss of the discriminators, summed over discriminators.
 
     Mean of (1 - score)² for recordings plus mean of score² for generated waveforms.
@@ -146,7 +148,7 @@ def critics_loss(real: Judgement, made: Judgement) -> Tensor:
     return _sum([(1 - one).square().mean() + other.square().mean() for one, other in pairs])
 
 
-def deception_loss(made: Judgement) -> Tensor:
+def generator_adversarial_loss(made: Judgement) -> Tensor:
     """Compute the adversarial loss of the generator: mean of (1 - score)², summed."""
     return _sum([(1 - score).square().mean() for score in made.scores])
 

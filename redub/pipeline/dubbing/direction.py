@@ -26,14 +26,14 @@ from redub.training.synthesis import PLAIN, VoiceControl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feeling:
+class EmotionTarget:
     """A target emotion and its intensity: 0 changes nothing, 1 is the mean of that emotion."""
 
     emotion: str
     intensity: float
 
     @classmethod
-    def parse(cls, words: str) -> Feeling:
+    def parse(cls, words: str) -> EmotionTarget:
         """Read ``sad:0.7``, or ``sad`` for intensity 1.
 
         Raises:
@@ -58,7 +58,7 @@ class LineDirection:
 
     notes: Notes = field(default_factory=Notes)
     control: VoiceControl = PLAIN
-    feeling: Feeling | None = None
+    emotion_target: EmotionTarget | None = None
     voice: str | None = None
 
     def __bool__(self) -> bool:
@@ -70,8 +70,8 @@ class LineDirection:
         values: dict[str, Any] = {n: v for n, v in asdict(self.control).items() if v != plain[n]}
         if self.voice is not None:
             values["voice"] = self.voice
-        if self.feeling is not None:
-            values["emotion"] = asdict(self.feeling)
+        if self.emotion_target is not None:
+            values["emotion"] = asdict(self.emotion_target)
         return values
 
 
@@ -192,7 +192,7 @@ def _asked(path: Path, where: str, table: Mapping[str, Any]) -> LineDirection:
             control=parse_control(
                 pitch=one("pitch"), pitch_range=one("range"), energy=one("energy"), rate=one("rate")
             ),
-            feeling=None if (said := one("emotion")) is None else Feeling.parse(said),
+            emotion_target=None if (said := one("emotion")) is None else EmotionTarget.parse(said),
             voice=one("voice"),
         )
     except UsageError as error:
@@ -231,30 +231,34 @@ def _number(words: str, said: str, *, unit: str = "") -> float:
 # -- moving vectors towards an emotion
 
 
-def check_feeling(index: OpenIndex, feeling: Feeling) -> None:
+def check_emotion_target(index: OpenIndex, emotion_target: EmotionTarget) -> None:
     """Refuse an emotion that no library clip is labelled with.
 
     Raises:
         UsageError: with the labels that the library has.
     """
-    _labelled(index, np.arange(len(index.clips)), feeling)
+    _labelled(index, np.arange(len(index.clips)), emotion_target)
 
 
-def felt(index: OpenIndex, modality: str, vector: FloatArray, feeling: Feeling) -> FloatArray:
+def shift_query(
+    index: OpenIndex, modality: str, vector: FloatArray, emotion_target: EmotionTarget
+) -> FloatArray:
     """Move a query vector (D,) towards the mean of the library clips of that emotion.
 
     Raises:
         UsageError: no library clip has that label.
     """
-    target = index.vectors[modality][_labelled(index, index.modalities[modality].rows, feeling)]
-    return _moved(vector, target, feeling.intensity)
+    target = index.vectors[modality][
+        _labelled(index, index.modalities[modality].rows, emotion_target)
+    ]
+    return _moved(vector, target, emotion_target.intensity)
 
 
-def heard(index: OpenIndex, hits: Hits, feeling: Feeling) -> Hits:
+def shift_retrieved(index: OpenIndex, hits: Hits, emotion_target: EmotionTarget) -> Hits:
     """Move the audio vectors of retrieved clips towards the mean of that emotion."""
     rows = np.arange(len(index.clips))
-    target = index.audio[_labelled(index, rows, feeling)]
-    return replace(hits, audio=_moved(hits.audio, target, feeling.intensity))
+    target = index.audio[_labelled(index, rows, emotion_target)]
+    return replace(hits, audio=_moved(hits.audio, target, emotion_target.intensity))
 
 
 def _moved(values: FloatArray, target: FloatArray, intensity: float) -> FloatArray:
@@ -263,14 +267,14 @@ def _moved(values: FloatArray, target: FloatArray, intensity: float) -> FloatArr
     return moved
 
 
-def _labelled(index: OpenIndex, rows: Any, feeling: Feeling) -> Any:
+def _labelled(index: OpenIndex, rows: Any, emotion_target: EmotionTarget) -> Any:
     """(n,) bool: whether a library row is labelled with the emotion."""
     labels = [index.clips[row].emotion for row in rows]
-    found = np.array([label == feeling.emotion for label in labels])
+    found = np.array([label == emotion_target.emotion for label in labels])
     if not found.any():
         known = ", ".join(sorted({label for label in labels if label}))
         raise UsageError(
-            f"no library clip is labelled '{feeling.emotion}'; labels of the library: "
+            f"no library clip is labelled '{emotion_target.emotion}'; labels of the library: "
             f"{known or 'none (add an emotions.csv)'}"
         )
     return found

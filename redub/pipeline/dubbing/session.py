@@ -21,7 +21,7 @@ from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.footage.remux import write_dubbed
 from redub.model.registry import reads_context
-from redub.pipeline.dubbing.direction import Direction, check_feeling
+from redub.pipeline.dubbing.direction import Direction, check_emotion_target
 from redub.pipeline.dubbing.mix import (
     FALLBACK_LOUDNESS,
     asked_louder_db,
@@ -33,7 +33,7 @@ from redub.pipeline.dubbing.mix import (
 from redub.pipeline.dubbing.script import check_line_numbers, script_clips
 from redub.pipeline.dubbing.take import DubSummary, Neighbours, line_number, take_record
 from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, dubbing_lines, in_order, in_scene
-from redub.pipeline.store.packs.lines import LineMaker
+from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.writing import stoppable
 from redub.pipeline.work.decoders import limits_of
@@ -41,7 +41,7 @@ from redub.pipeline.work.executor import Scheduler, done
 from redub.pipeline.work.extraction import Toolbox
 from redub.pipeline.work.query import check_notes
 from redub.pipeline.work.speaking import check_features, open_dubber
-from redub.training.data.lines import DubbingLine
+from redub.training.data.lines import Utterance
 from redub.training.synthesis import (
     SpokenLine,
     TrainedDubber,
@@ -84,29 +84,31 @@ def dub(
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
     _check_context(dubber, run, context)
-    maker = LineMaker(project, dubber.system)
-    check_features(dubber, project, maker.keys())
-    direction = _checked_direction(maker, dubber, run, direction or Direction())
+    builder = UtteranceBuilder(project, dubber.system)
+    check_features(dubber, project, builder.keys())
+    direction = _checked_direction(builder, dubber, run, direction or Direction())
     summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
-        clips = script_clips(project, video, script, info, summary, cast=list(maker.voices))
+        clips = script_clips(project, video, script, info, summary, cast=list(builder.voices))
         check_line_numbers(direction, clips)
         found: dict[str, Neighbours] = {}
         seen: dict[str, Mapping[str, Value]] = {}
         tools = Toolbox(project, root=video.parent)
-        lines = dubbing_lines(maker, tools, clips, voice, direction, found, seen, summary, progress)
+        lines = dubbing_lines(
+            builder, tools, clips, voice, direction, found, seen, summary, progress
+        )
         if not lines:
             raise _nothing_to_speak(script, summary)
         controls = [direction.on(line_number(clip)).control for clip, _ in lines]
         if context != ORIGINAL:
-            spoken = in_order(dubber, maker, tools, clips, lines, controls, seen)
+            spoken = in_order(dubber, builder, tools, clips, lines, controls, seen)
         else:
             spoken = synthesise(dubber, _inputs(dubber, clips, lines, seen), controls)
         track = _track(project, decoder, video, info, lines, spoken, controls, summary)
     _sum_up(project, lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
-    record = take_record(maker, run, voice, direction, lines, found)
+    record = take_record(builder, run, voice, direction, lines, found)
     if reads_context(dubber.system):
         record["context"] = context
     commit_json(Path(summary.take), record)
@@ -116,9 +118,9 @@ def dub(
 def _inputs(
     dubber: TrainedDubber,
     clips: Sequence[Clip],
-    lines: Sequence[tuple[Clip, DubbingLine]],
+    lines: Sequence[tuple[Clip, Utterance]],
     seen: Mapping[str, Mapping[str, Value]],
-) -> list[DubbingLine]:
+) -> list[Utterance]:
     """The utterances, for a context system with the original features of the adjacent lines."""
     if not reads_context(dubber.system):
         return [line for _, line in lines]
@@ -143,9 +145,7 @@ def _check_context(dubber: TrainedDubber, run: str, context: ContextChoice) -> N
         )
 
 
-def _sum_up(
-    project: Project, lines: Sequence[tuple[Clip, DubbingLine]], summary: DubSummary
-) -> None:
+def _sum_up(project: Project, lines: Sequence[tuple[Clip, Utterance]], summary: DubSummary) -> None:
     """Note slots, count and voices of the spoken utterances in the summary."""
     fps = project.config.video.fps
     summary.slots = [(c.start_frame / fps, c.end_frame / fps) for c, _ in lines]
@@ -154,25 +154,25 @@ def _sum_up(
 
 
 def _checked_direction(
-    maker: LineMaker, dubber: TrainedDubber, run: str, direction: Direction
+    builder: UtteranceBuilder, dubber: TrainedDubber, run: str, direction: Direction
 ) -> Direction:
     """Refuse a control that this run or this library cannot follow, before any work.
 
     Raises:
         UsageError: see :func:`dub`.
     """
-    if any(asked.feeling for asked in direction.all()) and not reads_emotion(dubber.model):
+    if any(asked.emotion_target for asked in direction.all()) and not reads_emotion(dubber.model):
         raise UsageError(
             f"'{run}' is a {dubber.system} that reads no emotion vectors, so its emotion cannot be "
             "controlled; dub with a run of authentic_dubber that has its graphs",
             code="E-MODEL-EMOTION",
         )
     for asked in direction.all():
-        check_notes(maker.index, asked.notes)
-        if asked.feeling is not None:
-            check_feeling(maker.index, asked.feeling)
+        check_notes(builder.index, asked.notes)
+        if asked.emotion_target is not None:
+            check_emotion_target(builder.index, asked.emotion_target)
         if asked.voice is not None:
-            maker.named_voice(asked.voice)
+            builder.named_voice(asked.voice)
     return direction
 
 
@@ -181,7 +181,7 @@ def _track(
     decoder: DecoderChild,
     video: Path,
     info: SourceInfo,
-    lines: Sequence[tuple[Clip, DubbingLine]],
+    lines: Sequence[tuple[Clip, Utterance]],
     spoken: Sequence[SpokenLine],
     controls: Sequence[VoiceControl],
     summary: DubSummary,

@@ -8,8 +8,8 @@ from typing import Any
 
 from redub.core.types import Clip
 from redub.pipeline.dubbing.direction import Direction
-from redub.pipeline.store.packs.lines import LineMaker
-from redub.training.data.lines import DubbingLine
+from redub.pipeline.store.packs.lines import UtteranceBuilder
+from redub.training.data.lines import Utterance
 
 Neighbours = dict[str, list[tuple[str, float]]]
 """Modality to (clip id in the library, score), best first."""
@@ -40,19 +40,19 @@ class DubSummary:
 
 
 def take_record(
-    maker: LineMaker,
+    builder: UtteranceBuilder,
     run: str,
     voice: str | None,
     direction: Direction,
-    lines: Sequence[tuple[Clip, DubbingLine]],
+    lines: Sequence[tuple[Clip, Utterance]],
     found: Mapping[str, Neighbours],
 ) -> dict[str, Any]:
     """The take record as JSON values: slot, voice, controls and retrieved clips per utterance."""
-    fps = maker.project.config.video.fps
+    fps = builder.project.config.video.fps
     return {
         "schema": "redub.take/1",
         "run": run,
-        "index": maker.index.build,
+        "index": builder.index.build,
         "voice_asked": voice,
         "lines": [
             {

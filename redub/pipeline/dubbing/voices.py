@@ -12,16 +12,16 @@ import numpy as np
 from redub.core.errors import ClipError, FeatureAbsent
 from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.index.notes import Notes
-from redub.pipeline.dubbing.direction import Direction, LineDirection, felt, heard
+from redub.pipeline.dubbing.direction import Direction, LineDirection, shift_query, shift_retrieved
 from redub.pipeline.dubbing.take import DubSummary, LineFault, Neighbours, line_number
 from redub.pipeline.store.ledger import with_reads
 from redub.pipeline.store.packs.lines import (
-    LineMaker,
+    UtteranceBuilder,
     Voice,
+    as_context,
     hits_of,
     make_line,
     silenced,
-    told,
     voice_name,
 )
 from redub.pipeline.store.project import Project
@@ -30,8 +30,8 @@ from redub.pipeline.work.decoders import close_decoders
 from redub.pipeline.work.extraction import ClipWork, Toolbox, run_works
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder
-from redub.training.data.lines import SIDES, DubbingLine
-from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, WHOLE
+from redub.training.data.lines import SIDES, Utterance
+from redub.training.data.pack_lines import GLOBAL_FEATURES, LOCAL_FACE, SOUND_FRAMES
 from redub.training.synthesis import SpokenLine, TrainedDubber, VoiceControl, synthesise
 
 ContextChoice = Literal["original", "dubbed"]
@@ -40,14 +40,14 @@ ContextChoice = Literal["original", "dubbed"]
 ORIGINAL: ContextChoice = "original"
 
 
-OF_SOUND = ("mel", "f0", "energy", SOUND_FRAMES, WHOLE["audio"])
+OF_SOUND = ("mel", "f0", "energy", SOUND_FRAMES, GLOBAL_FEATURES["audio"])
 
 
-OF_CONTEXT = (WHOLE["face"], WHOLE["text"])
+OF_CONTEXT = (GLOBAL_FEATURES["face"], GLOBAL_FEATURES["text"])
 
 
 def dubbing_lines(
-    maker: LineMaker,
+    builder: UtteranceBuilder,
     tools: Toolbox,
     clips: Sequence[Clip],
     voice: str | None,
@@ -56,24 +56,24 @@ def dubbing_lines(
     seen: dict[str, Mapping[str, Value]],
     summary: DubSummary,
     progress: Callable[[int, int], None],
-) -> list[tuple[Clip, DubbingLine]]:
+) -> list[tuple[Clip, Utterance]]:
     """Extract features, retrieve clips and choose the voice, for every clip of the script.
 
     Fills ``found`` with the retrieved clips and ``seen`` with the features, both by clip id. A
     clip that cannot be read becomes a fault of ``summary``.
     """
-    named = None if voice is None else maker.named_voice(voice)
+    named = None if voice is None else builder.named_voice(voice)
     lines = []
     progress(0, len(clips))
     try:
         for done, clip in enumerate(clips, start=1):
             asked = direction.on(line_number(clip))
-            spoken_by = named or _own_voice(maker, clip)
+            spoken_by = named or _own_voice(builder, clip)
             if asked.voice is not None:
-                spoken_by = maker.named_voice(asked.voice)
+                spoken_by = builder.named_voice(asked.voice)
             try:
-                seen[clip.clip_id] = values = _features(maker, tools, clip)
-                line, hits = _one_line(maker, clip, values, spoken_by, asked)
+                seen[clip.clip_id] = values = _features(builder, tools, clip)
+                line, hits = _one_line(builder, clip, values, spoken_by, asked)
                 lines.append((clip, line))
                 found[clip.clip_id] = hits
             except ClipError as error:
@@ -84,18 +84,18 @@ def dubbing_lines(
     return lines
 
 
-def _own_voice(maker: LineMaker, clip: Clip) -> Voice:
+def _own_voice(builder: UtteranceBuilder, clip: Clip) -> Voice:
     name = voice_name(clip)
-    return maker.named_voice(name if name in maker.voices else None)
+    return builder.named_voice(name if name in builder.voices else None)
 
 
-def _features(maker: LineMaker, tools: Toolbox, clip: Clip) -> Mapping[str, Value]:
+def _features(builder: UtteranceBuilder, tools: Toolbox, clip: Clip) -> Mapping[str, Value]:
     """Compute from the video the features that the run reads of an utterance and as context."""
-    features = feature_of(maker.project.config.index)
+    features = feature_of(builder.project.config.index)
     needed = ["phonemes", "lips", *(features[m] for m in MODALITIES)]
-    needed += [name for name in (EXPRESSION,) if name in maker.values]
-    if maker.sides:
-        needed += [name for name in OF_SOUND + OF_CONTEXT if name in maker.values]
+    needed += [name for name in (LOCAL_FACE,) if name in builder.values]
+    if builder.sides:
+        needed += [name for name in OF_SOUND + OF_CONTEXT if name in builder.values]
     work = ClipWork(clip, with_reads(tools.keys, needed), {}, {})
     run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
@@ -107,22 +107,26 @@ def _features(maker: LineMaker, tools: Toolbox, clip: Clip) -> Mapping[str, Valu
 
 
 def _one_line(
-    maker: LineMaker,
+    builder: UtteranceBuilder,
     clip: Clip,
     values: Mapping[str, Value],
     voice: Voice,
     asked: LineDirection,
-) -> tuple[DubbingLine, Neighbours]:
-    project = maker.project
+) -> tuple[Utterance, Neighbours]:
+    project = builder.project
     features = feature_of(project.config.index)
     vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
-    if asked.feeling is not None:
-        vectors = {m: felt(maker.index, m, v, asked.feeling) for m, v in vectors.items()}
-    lips, expression = (values.get(name) for name in ("lips", EXPRESSION))
-    found = _neighbours(project, maker, clip, vectors, asked.notes)
-    hits = hits_of(maker.index, vectors, found)
-    if asked.feeling is not None:
-        hits = {m: heard(maker.index, own, asked.feeling) for m, own in hits.items()}
+    if asked.emotion_target is not None:
+        vectors = {
+            m: shift_query(builder.index, m, v, asked.emotion_target) for m, v in vectors.items()
+        }
+    lips, local_face = (values.get(name) for name in ("lips", LOCAL_FACE))
+    found = _neighbours(project, builder, clip, vectors, asked.notes)
+    hits = hits_of(builder.index, vectors, found)
+    if asked.emotion_target is not None:
+        hits = {
+            m: shift_retrieved(builder.index, own, asked.emotion_target) for m, own in hits.items()
+        }
     line = make_line(
         project,
         clip,
@@ -131,33 +135,33 @@ def _one_line(
         vectors=vectors,
         hits=hits,
         lips=None if lips is None else np.asarray(lips),
-        expression=None if expression is None else np.asarray(expression),
+        local_face=None if local_face is None else np.asarray(local_face),
     )
     return line, found
 
 
 def in_scene(
-    line: DubbingLine,
+    line: Utterance,
     clip: Clip,
     clips: Sequence[Clip],
     seen: Mapping[str, Mapping[str, Value]],
-) -> DubbingLine:
+) -> Utterance:
     """Add the features of the adjacent script lines as context."""
     by_position = {other.position: other.clip_id for other in clips}
     context = {}
     for side, step in zip(SIDES, (-1, 1), strict=True):
         near = by_position.get(clip.position + step, "")
         if near in seen:
-            context[side] = told(seen[near])
+            context[side] = as_context(seen[near])
     return replace(line, context=context)
 
 
 def in_order(
     dubber: TrainedDubber,
-    maker: LineMaker,
+    builder: UtteranceBuilder,
     tools: Toolbox,
     clips: Sequence[Clip],
-    lines: Sequence[tuple[Clip, DubbingLine]],
+    lines: Sequence[tuple[Clip, Utterance]],
     controls: Sequence[VoiceControl],
     seen: Mapping[str, Mapping[str, Value]],
 ) -> list[SpokenLine]:
@@ -166,7 +170,7 @@ def in_order(
         clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
         for clip_id, values in seen.items()
     }
-    names = [name for name in OF_SOUND if name in maker.values]
+    names = [name for name in OF_SOUND if name in builder.values]
     vocoder, spoken = make_vocoder(tools.project), []
     for (clip, line), control in zip(lines, controls, strict=True):
         [said] = synthesise(dubber, [in_scene(line, clip, clips, silent)], [control])
@@ -202,13 +206,17 @@ def _sound_features(
 
 
 def _neighbours(
-    project: Project, maker: LineMaker, clip: Clip, vectors: dict[str, FloatArray], notes: Notes
+    project: Project,
+    builder: UtteranceBuilder,
+    clip: Clip,
+    vectors: dict[str, FloatArray],
+    notes: Notes,
 ) -> Neighbours:
     found: Neighbours = {}
     for modality, vector in vectors.items():
         asked: dict[str, Value] = {clip.clip_id: vector}
         rows = neighbour_rows(
-            maker.index, project, modality, [clip], asked, notes=notes
+            builder.index, project, modality, [clip], asked, notes=notes
         ).to_pylist()
         found[modality] = [(row["hit"], row["score"]) for row in rows]
     return found

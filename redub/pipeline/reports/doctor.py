@@ -119,7 +119,7 @@ def _gpu() -> dict[str, str]:
 
 def _registries() -> dict[str, Mapping[str, str]]:
     from redub.evaluation.registry import METRICS
-    from redub.features.registry import EXTRACTORS, MAKERS
+    from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS
     from redub.footage.corpora.registry import LAYOUTS
     from redub.index.registry import BACKENDS
     from redub.index.transform import TRANSFORMS
@@ -129,9 +129,9 @@ def _registries() -> dict[str, Mapping[str, str]]:
     return {
         "extractors": EXTRACTORS,
         "extractors with weights or from files": {
-            f"{feature}: {maker}": target
-            for feature, makers in MAKERS.items()
-            for maker, target in makers.items()
+            f"{feature}: {backend}": target
+            for feature, backends in FEATURE_BACKENDS.items()
+            for backend, target in backends.items()
         },
         "corpus layouts": LAYOUTS,
         "index backends": BACKENDS,

@@ -215,6 +215,6 @@ def _figures(
         for name, title in (("mcd_dtw", "MCD-DTW"), ("f0_correlation", "F0 r"))
         if row[name] is not None and math.isfinite(row[name])
     ]
-    if row["heard_emotion"]:
-        figures.append(("emotion", row["heard_emotion"]))
+    if row["recognised_emotion"]:
+        figures.append(("emotion", row["recognised_emotion"]))
     return {"transcript": row["transcript"], "figures": tuple(figures)}

@@ -18,7 +18,7 @@ from redub.features.face.track import FaceTrackConfig
 from redub.features.models.model_extractor import ModelExtractor
 from redub.features.registry import (
     EXTRACTORS,
-    MAKERS,
+    FEATURE_BACKENDS,
     extractor_config,
     make_extractor,
     weights_wanted,
@@ -44,7 +44,7 @@ class WeightsLine:
 
     entry: str
     feature: str
-    maker: str
+    backend: str
     says: dict[str, str] = field(default_factory=dict)
     value: str = ""
     problem: str = ""
@@ -78,7 +78,7 @@ def examine_weights(project: Project) -> list[WeightsLine]:
             elif kind in SYSTEMS:
                 lines.append(_dubber(project, name, kind))
             else:
-                lines.append(_no_maker(ledger, name, media))
+                lines.append(_no_backend(ledger, name, media))
     return lines
 
 
@@ -138,11 +138,11 @@ def _users_of(project: Project, ledger: Ledger, name: str) -> list[tuple[str, st
     specs = {"audio": project.config.audio, "video": project.config.video}
     users = []
     for feature in EXTRACTORS:
-        for maker in MAKERS.get(feature, {}):
-            defaults = extractor_config(feature, **specs, maker=maker)  # type: ignore[arg-type]
-            wanted = weights_wanted(feature, defaults, maker).values()
+        for backend in FEATURE_BACKENDS.get(feature, {}):
+            defaults = extractor_config(feature, **specs, backend=backend)  # type: ignore[arg-type]
+            wanted = weights_wanted(feature, defaults, backend).values()
             if [of for _, of in wanted] == [kind]:
-                users.append((feature, maker))
+                users.append((feature, backend))
     return users
 
 
@@ -180,7 +180,7 @@ def _dubber(project: Project, name: str, kind: str) -> WeightsLine:
     return line
 
 
-def _no_maker(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
+def _no_backend(ledger: Ledger, name: str, media: ClipMedia) -> WeightsLine:
     """An entry that no feature is computed from alone: YuNet is run, face boxes are read."""
     kind = ledger.entries[name].kind
     line = WeightsLine(name, "–", kind, {"files": "as recorded"})
@@ -207,22 +207,22 @@ def _examined(
     ledger: Ledger,
     name: str,
     feature: str,
-    maker: str,
+    backend: str,
     media: ClipMedia,
     known: dict[str, Value],
 ) -> WeightsLine:
-    line = WeightsLine(name, feature, maker)
+    line = WeightsLine(name, feature, backend)
     overrides = {**project.config.features.get(feature, {}), "weights": name}
     specs = {"audio": project.config.audio, "video": project.config.video}
     try:
-        config = extractor_config(feature, **specs, overrides=overrides, maker=maker)  # type: ignore[arg-type]
-        wanted = weights_wanted(feature, config, maker)
+        config = extractor_config(feature, **specs, overrides=overrides, backend=backend)  # type: ignore[arg-type]
+        wanted = weights_wanted(feature, config, backend)
         folders = {role: checked_folder(ledger, *entry) for role, entry in wanted.items()}
         extractor = make_extractor(
             feature,
             **specs,  # type: ignore[arg-type]
             overrides=overrides,
-            maker=maker,
+            backend=backend,
             folders=folders,
             runtime=project.config.compute,
         )

@@ -240,7 +240,7 @@ def _recognise_emotions(
         on_all_dimensions.predict(features, speakers),
     )
     for line, first, second in zip(audible, one, other, strict=True):
-        line.heard_emotion, line.heard_by_all = first, second
+        line.recognised_emotion, line.recognised_by_all = first, second
 
 
 def _lip_meter(store: Store) -> LipAudioMeter | None:
@@ -314,15 +314,15 @@ def _emotion_scores(
 ) -> EmotionReport | None:
     """Add the emotion metrics; a take without an emotion vector counts as wrong."""
     labelled = [x for x in lines if clips[x.clip_id].emotion]
-    if not any(x.heard_emotion for x in lines) or not labelled:
+    if not any(x.recognised_emotion for x in lines) or not labelled:
         return None
     report = emotion_report(
         [clips[x.clip_id].emotion for x in labelled],
-        [x.heard_emotion or "not recognised" for x in labelled],
+        [x.recognised_emotion or "not recognised" for x in labelled],
     )
     values["emo_acc"] = (report.accuracy, report.accuracy_low, report.accuracy_high)
     values["macro_f1"] = (report.macro_f1, float("nan"), float("nan"))
-    right = sum(x.heard_by_all == clips[x.clip_id].emotion for x in labelled)
+    right = sum(x.recognised_by_all == clips[x.clip_id].emotion for x in labelled)
     share = wilson(right, len(labelled))
     values["emo_acc_all"] = (share.value, share.low, share.high)
     return report
@@ -352,7 +352,7 @@ def _comparisons(
 
     def right(system: str) -> list[float]:
         """1.0 for every labelled clip whose emotion was recognised in the system's take."""
-        return [float(table[system, c].heard_emotion == clips[c].emotion) for c in labelled]
+        return [float(table[system, c].recognised_emotion == clips[c].emotion) for c in labelled]
 
     def keep(name: str, first: list[float], second: list[float]) -> None:
         """Add the paired difference of two systems, if there is any utterance."""
@@ -362,7 +362,7 @@ def _comparisons(
 
     for run in runs:
         constant = [majority] * len(labelled)
-        if any(x.heard_emotion for x in lines):
+        if any(x.recognised_emotion for x in lines):
             keep(f"EMO-ACC of {run} above the majority", right(run), constant)
         keep(
             f"MCD-DTW (mel) of {run} below the training-mean mel",
@@ -370,7 +370,7 @@ def _comparisons(
             [table[run, c].mcd_dtw_mel for c in clips],
         )
     for other in runs[1:]:
-        if any(x.heard_emotion for x in lines):
+        if any(x.recognised_emotion for x in lines):
             keep(f"EMO-ACC of {runs[0]} above {other}", right(runs[0]), right(other))
         ours, theirs = ([_errors(table[run, c]) for c in clips] for run in (runs[0], other))
         for name in RATES:

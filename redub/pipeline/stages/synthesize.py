@@ -20,7 +20,7 @@ from redub.core.durable import commit_bytes, commit_json, file_digest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Waveform
-from redub.pipeline.store.packs.lines import LineMaker, LineReport
+from redub.pipeline.store.packs.lines import LineReport, UtteranceBuilder
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder, trained_on
 from redub.pipeline.store.runs.takes import made_from, read_index, take_inputs, wav_bytes
@@ -76,16 +76,16 @@ def synthesize(
         IntegrityError: the run was trained on other features than the project has.
     """
     dubber = open_dubber(project, run)
-    maker = LineMaker(project, dubber.system)
-    check_features(dubber, project, maker.keys())
+    builder = UtteranceBuilder(project, dubber.system)
+    check_features(dubber, project, builder.keys())
     if split not in ("train", "validation", "test"):
         raise UsageError(f"unknown split '{split}'; known: train, validation, test")
     published = "ground_truth_length" in getattr(dubber.model.config, "legacy", ())
-    report = maker.recorded(split) if published else maker.scripted(split)
+    report = builder.recorded(split) if published else builder.scripted(split)
     _check_lines(project, run, split, report)
     folder = run_folder(project, run) / "samples" / split
     wanted = {
-        line.clip_id: take_inputs(maker.by_id[line.clip_id], maker.retrieval)
+        line.clip_id: take_inputs(builder.by_id[line.clip_id], builder.retrieval)
         for line in report.lines
     }
     spoken_by = vocoder_key(project)

@@ -124,7 +124,7 @@ def training_settings(
     known = {own.name for own in dataclasses.fields(system(name).Config)}
     if baseline and not BASELINE.keys() <= known:
         raise UsageError(f"--baseline leaves out retrieval and graphs; {name} has neither")
-    overrides = {**settings.system, **(BASELINE if baseline else {})}
+    overrides = {**settings.model_settings, **(BASELINE if baseline else {})}
     model_config = configured(name, settings.preset, overrides)
     preset = training_preset(name, settings.preset)
     values = {**dataclasses.asdict(preset), "seed": settings.seed}

@@ -25,10 +25,10 @@ from redub.features.base import Extractor, FeatureSchema, WeightUser
 from redub.features.models.model_extractor import ModelExtractor
 from redub.features.registry import (
     EXTRACTORS,
+    backend_of,
     extractor_class,
     extractor_config,
     make_extractor,
-    maker_of,
     weights_wanted,
 )
 from redub.features.weights.folder import WeightFolder, understood
@@ -145,13 +145,13 @@ class FeatureKeys:
     def has_networks(self) -> bool:
         """Whether a neural network computes any feature of the project."""
         return any(
-            issubclass(extractor_class(name, self.maker(name)), ModelExtractor)
+            issubclass(extractor_class(name, self.backend(name)), ModelExtractor)
             for name in EXTRACTORS
         )
 
-    def maker(self, name: str) -> str:
+    def backend(self, name: str) -> str:
         """The backend that computes a feature, by the profile and ``[features]``."""
-        return maker_of(name, self.config.profile, self.config.features.get(name))
+        return backend_of(name, self.config.profile, self.config.features.get(name))
 
     def configured(self, name: str) -> Any:
         """The frozen config of one extractor in this project."""
@@ -161,7 +161,7 @@ class FeatureKeys:
             audio=config.audio,
             video=config.video,
             overrides=config.features.get(name),
-            maker=self.maker(name),
+            backend=self.backend(name),
         )
 
     def folders(self, name: str, *, checked: bool) -> dict[str, WeightFolder]:
@@ -173,7 +173,7 @@ class FeatureKeys:
         Raises:
             ModelRefusedError: the weights are not recorded, or (``checked``) gone or changed.
         """
-        wanted = weights_wanted(name, self.configured(name), self.maker(name))
+        wanted = weights_wanted(name, self.configured(name), self.backend(name))
         if checked:
             return {role: checked_folder(self.ledger, *entry) for role, entry in wanted.items()}
         return {role: self.ledger.folder(*entry) for role, entry in wanted.items()}
@@ -193,7 +193,7 @@ class FeatureKeys:
             audio=config.audio,
             video=config.video,
             overrides=config.features.get(name),
-            maker=self.maker(name),
+            backend=self.backend(name),
             folders=self.folders(name, checked=checked),
             runtime=config.compute,
         )
@@ -210,7 +210,7 @@ class FeatureKeys:
         licences = {folder.licence for folder in folders.values()} or {"Apache-2.0"}
         document = {
             "feature": name,
-            "maker": self.maker(name),
+            "backend": self.backend(name),
             "version": extractor.version,
             "settings": settings_of(self.configured(name)),
             "media": media_settings(extractor, self.config),

@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redub.core.config import from_mapping, nearest
+from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.features.registry import PROFILES
-from redub.pipeline.store.settings import FILE_NAME, ProjectConfig, TrainConfig, parse_config
+from redub.pipeline.store.settings import (
+    FILE_NAME,
+    ProjectConfig,
+    parse_config,
+    train_config,
+    train_values,
+)
 
 
 @dataclass(frozen=True)
@@ -85,20 +91,21 @@ def with_training(
         ConfigError: an unknown key (with the nearest known one), or a value of another type.
         UsageError: a setting without ``=``.
     """
-    values = dataclasses.asdict(project.config.train)
+    values = train_values(project.config.train)
     if file is not None:
         try:
-            values = merged(values, tomllib.loads(file.read_text(encoding="utf-8")))
+            changes = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{file} cannot be read: {error}", code="E-CFG-TOML") from error
+        if isinstance(changes.get("model"), str):
+            changes["model"] = {"name": changes["model"]}
+        values = merged(values, changes)
     if preset is not None:
         values["preset"] = preset
-    values = merged(values, parsed_settings(settings))
-    tables = {name: values.pop(name, {}) for name in ("system", "training")}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"'train.{name}' wants a table", code="E-CFG-TYPE")
-    train = dataclasses.replace(from_mapping(TrainConfig, values, where="train"), **tables)
+    changes = parsed_settings(settings)
+    if isinstance(changes.get("model"), str):
+        changes["model"] = {"name": changes["model"]}
+    train = train_config(merged(values, changes))
     return Project(project.root, dataclasses.replace(project.config, train=train))
 
 

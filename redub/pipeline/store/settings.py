@@ -13,7 +13,7 @@ from typing import Any, Literal
 from redub.core.config import from_mapping, nearest
 from redub.core.errors import ConfigError
 from redub.core.types import AudioSpec, VideoSpec
-from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, maker_of
+from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
 from redub.model.vocoder.registry import VOCODERS
 
@@ -159,8 +159,9 @@ def features_among(names: Container[str]) -> dict[str, str]:
 class TrainConfig:
     """One training run; ``model`` is a name of ``model/registry.py``.
 
-    ``system`` overrides single keys of the model's preset, ``training`` of the training preset;
-    both are checked against their dataclasses before anything runs. ``timbres``: number of
+    ``model_settings`` are the other keys of the table ``[train.model]``: they override single keys
+    of the model's preset, as ``training`` does for the training preset. Both are checked against
+    their dataclasses before anything runs. ``reference_mels``: number of
     reference mels, from other utterances of the same voice. ``frames``: dtype in which a pack
     stores frame features (vectors are kept as extracted). ``samples``: utterances that are
     synthesised and plotted at every validation. ``tensorboard``: also write TensorBoard event
@@ -172,15 +173,15 @@ class TrainConfig:
     max_steps: int = 600
     seed: int = 0
     threads: int = 2
-    timbres: int = 4
+    reference_mels: int = 4
     frames: Literal["float16", "float32"] = "float16"
     samples: int = 2
     tensorboard: bool = False
-    system: dict[str, Any] = field(default_factory=dict)
+    model_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "threads", "timbres"):
+        for name in ("max_steps", "threads", "reference_mels"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"train.{name} is {getattr(self, name)}; wanted at least 1", code="E-CFG-VALUE"
@@ -272,15 +273,9 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
     profile = features.pop("profile", BUILTIN) if isinstance(features, dict) else BUILTIN
     if "profile" in own:
         raise ConfigError("unknown key 'profile'; it is a key of [features]", code="E-CFG-KEY")
-    nested: dict[str, Any] = {}
-    if isinstance(own.get("train"), dict):
-        own["train"] = dict(own["train"])
-        nested = {k: own["train"].pop(k) for k in ("system", "training") if k in own["train"]}
+    train = train_config(own.pop("train", {}))
     config = from_mapping(ProjectConfig, own)
     _check_tables("features", features)
-    for key, value in nested.items():
-        if not isinstance(value, dict):
-            raise ConfigError(f"'train.{key}' wants a table", code="E-CFG-TYPE")
     if profile not in PROFILES:
         raise ConfigError(
             f"'features.profile' is {profile!r}; {nearest(str(profile), PROFILES)}",
@@ -291,9 +286,39 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
             raise ConfigError(
                 f"unknown feature 'features.{name}'; {nearest(name, EXTRACTORS)}", code="E-CFG-KEY"
             )
-        maker_of(name, profile, features[name])
-    train = dataclasses.replace(config.train, **nested)
+        backend_of(name, profile, features[name])
     return dataclasses.replace(config, features=features, profile=profile, train=train)
+
+
+def train_config(values: Any) -> TrainConfig:
+    """Build the settings of training from the table ``[train]``.
+
+    ``model`` is a name, or a table with ``name`` and settings of that model.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a bad value, or no table.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"'train' wants a table, found {values!r}", code="E-CFG-TYPE")
+    own = dict(values)
+    model = own.pop("model", {})
+    table = {"name": model} if isinstance(model, str) else model
+    training = own.pop("training", {})
+    for key, value in (("model", table), ("training", training)):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"'train.{key}' wants a table", code="E-CFG-TYPE")
+    settings = dict(table)
+    if "name" in settings:
+        own["model"] = settings.pop("name")
+    built = from_mapping(TrainConfig, own, where="train")
+    return dataclasses.replace(built, model_settings=settings, training=dict(training))
+
+
+def train_values(config: TrainConfig) -> dict[str, Any]:
+    """The table ``[train]`` that :func:`train_config` reads as these settings."""
+    values = dataclasses.asdict(config)
+    values["model"] = {"name": config.model, **values.pop("model_settings")}
+    return values
 
 
 def _check_tables(key: str, values: Any) -> None:

@@ -15,7 +15,7 @@ from redub.core.types import AudioSpec
 from redub.model.batch import FeatureWidths
 from redub.model.registry import reads_context, system
 from redub.training.data.batching import collate, epoch_batches, recorded_frames, widths_of
-from redub.training.data.lines import DubbingLine, FeatureScaler
+from redub.training.data.lines import FeatureScaler, Utterance
 from redub.training.presets import TrainingConfig
 from redub.training.step import Learner, train_step
 
@@ -77,7 +77,7 @@ def duration(seconds: float) -> str:
 
 
 def estimate(
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     config: TrainingConfig,
     *,
     model_config: Any,
@@ -138,7 +138,7 @@ def estimate(
 
 def _timed_step(
     learner: Learner,
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     scaler: FeatureScaler,
     widths: FeatureWidths,
     config: TrainingConfig,
@@ -150,7 +150,7 @@ def _timed_step(
         lines,
         scaler,
         widths,
-        timbre_frames=config.batching.timbre_frames,
+        reference_frames=config.batching.reference_frames,
         context=reads_context(config.system),
     ).to(device)
     train_step(learner, [batch], config.losses, precision=config.precision)

@@ -145,7 +145,7 @@ def _measure(
     asr: bool,
 ) -> LineFigures:
     audio = tools.project.config.audio
-    measured = heard_features(tools, clip, waveform)
+    measured = prosody_features(tools, clip, waveform)
     true_f0 = np.asarray(truth["f0"])[:, 0]
     own_f0 = np.asarray(measured["f0"])[:, 0] if "f0" in measured else np.zeros_like(true_f0)
     errors = pitch_errors(true_f0, own_f0)
@@ -175,7 +175,7 @@ def _measure(
     )
 
 
-def heard_features(tools: _Tools, clip: Clip, waveform: Waveform) -> dict[str, Value]:
+def prosody_features(tools: _Tools, clip: Clip, waveform: Waveform) -> dict[str, Value]:
     """Mel, F0 and audio emotion vector of a take, by the project's extractors.
 
     A feature that cannot be computed, for example because the take has no speech, is left out.

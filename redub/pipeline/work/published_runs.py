@@ -21,7 +21,7 @@ from redub.pipeline.store.weights import checked_folder, read_ledger
 HPM = "hpm_dubbing"
 SUFFIXES = (".pth.tar", ".pth", ".pt", ".ckpt", ".safetensors")
 
-WIDE = {"lips": "lips", "expression": "local_face", "speaker": "speaker", "scene": "global_scene"}
+WIDE = {"lips": "lips", "local_face": "local_face", "speaker": "speaker", "scene": "global_scene"}
 """Name of an input width to its feature, for messages."""
 
 MELS = {  # key: whether the checkpoint has a scene module
@@ -75,7 +75,7 @@ def hpm_of(project: Project, entry: str) -> tuple[WeightFolder, HPMDubbing]:
     widths = FeatureWidths(
         sound=project.config.audio,
         lips=width["lips"],
-        expression=width["local_face"],
+        local_face=width["local_face"],
         speaker=width["speaker"],
         scene=width.get(features["scene"], 1),
         face=width.get(features["face"], 1),

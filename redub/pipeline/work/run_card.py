@@ -66,7 +66,7 @@ def describe_run(
     ]
     for feature in sorted(pack.record.features.keys() | {features_of(store)["audio"]}):
         key = store.keys.by_name[feature]
-        made_by = f"{key.document['maker']} {key.document['settings']['config']}"
+        made_by = f"{key.document['backend']} {key.document['settings']['config']}"
         card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")
     card += [
         "",

@@ -30,11 +30,11 @@ def open_dubber(project: Project, run: str) -> TrainedDubber:
     return load_dubber(spoken_checkpoint(project, run))
 
 
-def check_features(dubber: TrainedDubber, project: Project, maker_keys: dict[str, str]) -> None:
+def check_features(dubber: TrainedDubber, project: Project, feature_keys: dict[str, str]) -> None:
     """Refuse features that were computed otherwise than those of the run's training.
 
     Args:
-        maker_keys: feature to its key in this project.
+        feature_keys: feature to its key in this project.
 
     Raises:
         IntegrityError: names the feature whose key differs, or the setting that chooses another
@@ -48,7 +48,7 @@ def check_features(dubber: TrainedDubber, project: Project, maker_keys: dict[str
                 f"has '{here[modality]}'; set the project file back or train again",
                 code="E-INT-FEATURES",
             )
-    for name, key in maker_keys.items():
+    for name, key in feature_keys.items():
         trained = dubber.keys.get(name)
         if trained is not None and trained != key:
             raise IntegrityError(

@@ -30,7 +30,7 @@ from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import step_folder
 from redub.pipeline.store.runs.takes import wav_bytes
 from redub.pipeline.work.speaking import make_vocoder
-from redub.training.data.lines import DubbingLine
+from redub.training.data.lines import Utterance
 from redub.training.data.pack import Pack
 from redub.training.synthesis import SpokenLine, TrainedDubber, synthesise
 
@@ -118,7 +118,7 @@ def sample_writer(
 
 def _fixed_lines(
     pack: Pack, count: int, overfit: int | None = None, *, triples: bool = False
-) -> tuple[str, list[DubbingLine]]:
+) -> tuple[str, list[Utterance]]:
     has_validation = len(pack.lines("validation", triples=triples)) > 0
     split = "validation" if overfit is None and has_validation else "train"
     # With adjacent utterances, also for a system that does not read them.
@@ -127,7 +127,7 @@ def _fixed_lines(
     return split, [lines[place * len(lines) // count] for place in range(count)]
 
 
-def distances(line: DubbingLine, spoken: SpokenLine, audio: AudioSpec) -> Distances:
+def distances(line: Utterance, spoken: SpokenLine, audio: AudioSpec) -> Distances:
     """Compare a synthesised utterance with its recording, frame by frame; both have T frames."""
     recorded = _recorded(line)
     hop_ms = 1000.0 * audio.hop_samples / audio.sample_rate_hz
@@ -168,13 +168,13 @@ def _whole(spoken: SpokenLine) -> SpokenLine:
     return spoken
 
 
-def _recorded(line: DubbingLine) -> Reading:
+def _recorded(line: Utterance) -> Reading:
     assert line.mel is not None  # a pack's lines are recorded
     assert line.durations is not None
     return Reading(np.asarray(line.mel, np.float32), line.f0_hz, line.durations)
 
 
-def _picture(line: DubbingLine, spoken: SpokenLine, step: int, audio: AudioSpec) -> bytes:
+def _picture(line: Utterance, spoken: SpokenLine, step: int, audio: AudioSpec) -> bytes:
     return comparison_png(
         Reading(spoken.mel, spoken.f0_hz, spoken.durations),
         _recorded(line),

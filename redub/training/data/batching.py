@@ -23,7 +23,7 @@ from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES, AudioSpec, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES, Context, DubbingBatch, FeatureWidths, Prosody
 from redub.training.data.columns import (
-    SHORTEST_TIMBRE,
+    SHORTEST_REFERENCE,
     ContextColumns,
     LineColumns,
     Vectors,
@@ -31,19 +31,19 @@ from redub.training.data.columns import (
 )
 from redub.training.data.lines import (
     CLIP_AT,
-    DubbingLine,
     FeatureScaler,
     IntArray,
     Scale,
+    Utterance,
     log_energy,
     pitch_of,
 )
 from redub.training.data.pack_lines import PackedLines
 
-OF_CONTEXT = ("whole_face", "whole_text", "whole_audio", "frames_of_sound")
+OF_CONTEXT = ("global_face", "global_text", "global_audio", "local_audio")
 """Names of the features that only context systems read."""
 
-SHORTEST_EXPRESSION = 4
+SHORTEST_FACE = 4
 """Fewest rows of a frame-level face feature, because its rate is halved twice."""
 
 
@@ -52,24 +52,24 @@ class BatchingConfig:
     """The size of a batch.
 
     ``frames_per_batch``: most padded mel frames (longest utterance times utterances); a longer
-    utterance is a batch alone. ``timbre_frames``: most frames of the reference mel; the start of
+    utterance is a batch alone. ``reference_frames``: most frames of the reference mel; the start of
     the cut changes with the epoch. ``bucket_batches``: utterances are sorted by length within pools
     of about this many batches, so that lengths in a batch are similar and the order stays random.
     """
 
     frames_per_batch: int = 16_000
     lines_per_batch: int = 32
-    timbre_frames: int = 400
+    reference_frames: int = 400
     bucket_batches: int = 8
 
     def __post_init__(self) -> None:
         if min(self.frames_per_batch, self.lines_per_batch, self.bucket_batches) < 1:
             raise ConfigError("frames_per_batch, lines_per_batch and bucket_batches must be >= 1")
-        if self.timbre_frames < SHORTEST_TIMBRE:
-            raise ConfigError(f"timbre_frames must be >= {SHORTEST_TIMBRE}")
+        if self.reference_frames < SHORTEST_REFERENCE:
+            raise ConfigError(f"reference_frames must be >= {SHORTEST_REFERENCE}")
 
 
-def recorded_frames(lines: Sequence[DubbingLine]) -> list[int]:
+def recorded_frames(lines: Sequence[Utterance]) -> list[int]:
     """Mel frames of every utterance, 0 without a recording."""
     if isinstance(lines, PackedLines):  # known without building an utterance
         known: list[int] = lines.mel_frames.tolist()
@@ -77,27 +77,25 @@ def recorded_frames(lines: Sequence[DubbingLine]) -> list[int]:
     return [line.mel_frames if line.is_recorded else 0 for line in lines]
 
 
-def widths_of(
-    lines: Iterable[DubbingLine], sound: AudioSpec, *, phonemes: int = 88
-) -> FeatureWidths:
+def widths_of(lines: Iterable[Utterance], sound: AudioSpec, *, phonemes: int = 88) -> FeatureWidths:
     """The widths of the features; a feature that no utterance has gets width 1."""
-    names = ("lips", "expression", "speaker", "audio", *MODALITIES, *OF_CONTEXT)
+    names = ("lips", "local_face", "speaker", "audio", *MODALITIES, *OF_CONTEXT)
     found: dict[str, int] = {}
     for line in lines:
         if len(found) == len(names):
             break
         if line.sound is not None:
-            found.setdefault("frames_of_sound", line.sound.shape[-1])
+            found.setdefault("local_audio", line.sound.shape[-1])
         for neighbour in line.context.values():
             if neighbour.sound is not None:
-                found.setdefault("frames_of_sound", neighbour.sound.shape[-1])
-            for name, vector in neighbour.whole.items():
+                found.setdefault("local_audio", neighbour.sound.shape[-1])
+            for name, vector in neighbour.global_features.items():
                 found.setdefault(f"whole_{name}", vector.shape[-1])
         found.setdefault("speaker", line.speaker_vector.shape[-1])
         if line.lips is not None:
             found.setdefault("lips", line.lips.shape[-1])
-        if line.expression is not None:
-            found.setdefault("expression", line.expression.shape[-1])
+        if line.local_face is not None:
+            found.setdefault("local_face", line.local_face.shape[-1])
         for modality in MODALITIES:
             if modality in line.vectors:
                 found.setdefault(modality, line.vectors[modality].shape[-1])
@@ -146,7 +144,7 @@ def _filled(
         yield batch
 
 
-def chosen(lines: Sequence[DubbingLine], numbers: Sequence[int]) -> Sequence[DubbingLine]:
+def chosen(lines: Sequence[Utterance], numbers: Sequence[int]) -> Sequence[Utterance]:
     """The utterances with these numbers, for :func:`collate`; packed ones are not built."""
     if isinstance(lines, PackedLines):
         return lines.take(numbers)
@@ -154,11 +152,11 @@ def chosen(lines: Sequence[DubbingLine], numbers: Sequence[int]) -> Sequence[Dub
 
 
 def collate(
-    lines: Sequence[DubbingLine],
+    lines: Sequence[Utterance],
     scaler: FeatureScaler,
     widths: FeatureWidths,
     *,
-    timbre_frames: int,
+    reference_frames: int,
     epoch: int = 0,
     context: bool = False,
 ) -> DubbingBatch:
@@ -172,7 +170,7 @@ def collate(
         ClipError: a packed utterance's features do not fit each other.
     """
     _warn_once()
-    rows = columns_of(lines, timbre_frames=timbre_frames, epoch=epoch, context=context)
+    rows = columns_of(lines, reference_frames=reference_frames, epoch=epoch, context=context)
     scales = scaler.scales
     frames_valid = _real(rows.mel_frames)
     counts = torch.from_numpy(rows.hit_counts)  # (B, M)
@@ -189,8 +187,8 @@ def collate(
         lips=_frames(rows.lips, scales.get("lips"), widths.lips, at_least=1),
         lips_valid=_real(_lengths(rows.lips), at_least=1),
         speaker=_standardised(rows.speaker, scales.get("speaker")),
-        timbre=_frames(rows.timbres, scales.get("mel"), widths.mel),
-        timbre_valid=_real(_lengths(rows.timbres)),
+        reference_mel=_frames(rows.reference_mels, scales.get("mel"), widths.mel),
+        reference_valid=_real(_lengths(rows.reference_mels)),
         modalities=modalities,
         modalities_valid=_having(rows),
         hits=hits,
@@ -198,13 +196,13 @@ def collate(
         hits_score=_hits(rows.scores[:, None], hits_valid, None, 1)[..., 0],
         hits_valid=hits_valid,
         emotions=torch.tensor(rows.emotions),
-        expression=_frames(
-            rows.expression,
-            scales.get("expression"),
-            widths.expression,
-            at_least=SHORTEST_EXPRESSION,
+        local_face=_frames(
+            rows.local_face,
+            scales.get("local_face"),
+            widths.local_face,
+            at_least=SHORTEST_FACE,
         ),
-        expression_valid=_real(_lengths(rows.expression), at_least=SHORTEST_EXPRESSION),
+        local_face_valid=_real(_lengths(rows.local_face), at_least=SHORTEST_FACE),
         durations=None if rows.durations is None else _numbers(rows.durations),
         mel=None if rows.mel is None else _frames(rows.mel, scales.get("mel"), widths.mel),
         prosody=_prosody(rows, scales.get("log_energy"), frames_valid),
@@ -241,7 +239,7 @@ def _sound(
     """Frame-level audio (B, A, W) and its mask (B, A); None if no utterance has it."""
     if rows.sound is None:
         return None, None
-    frames = _frames(rows.sound, scales.get("frames_of_sound"), widths.frames_of_sound)
+    frames = _frames(rows.sound, scales.get("local_audio"), widths.local_audio)
     return frames, _real(_lengths(rows.sound))
 
 
@@ -252,15 +250,17 @@ def _context(
     if rows is None:
         return None
     words = [np.zeros(0, np.int64) if own is None else own for own in rows.phonemes]
-    has = [[vector is not None for vector in rows.whole[name]] for name in CONTEXT_MODALITIES]
+    has = [
+        [vector is not None for vector in rows.global_features[name]] for name in CONTEXT_MODALITIES
+    ]
     face, text, audio = (
         _frames(
-            [None if own is None else own[None] for own in rows.whole[name]],
+            [None if own is None else own[None] for own in rows.global_features[name]],
             scales.get(f"whole_{name}"),
             width,
             at_least=1,
         )[:, 0]
-        for name, width in zip(CONTEXT_MODALITIES, widths.whole, strict=True)
+        for name, width in zip(CONTEXT_MODALITIES, widths.global_features, strict=True)
     )
 
     def framed(name: str, own: Sequence[Array | None], width: int, at_least: int) -> Any:
@@ -269,24 +269,22 @@ def _context(
         return frames, _real(_lengths(own), at_least=at_least)
 
     lips, lips_valid = framed("lips", rows.lips, widths.lips, 1)
-    expression, expression_valid = framed(
-        "expression", rows.expression, widths.expression, SHORTEST_EXPRESSION
+    local_face, local_face_valid = framed(
+        "local_face", rows.local_face, widths.local_face, SHORTEST_FACE
     )
-    sound, sound_valid = framed(
-        "frames_of_sound", rows.sound, widths.frames_of_sound, SHORTEST_TIMBRE
-    )
+    sound, sound_valid = framed("local_audio", rows.sound, widths.local_audio, SHORTEST_REFERENCE)
     mel, mel_valid = framed("mel", rows.mel, widths.mel, 1)
     return Context(
         phonemes=_numbers(words, at_least=1),
         phonemes_valid=_real(_lengths(words), at_least=1),
         lips=lips,
         lips_valid=lips_valid,
-        expression=expression,
-        expression_valid=expression_valid,
+        local_face=local_face,
+        local_face_valid=local_face_valid,
         sound=sound,
         sound_valid=sound_valid,
-        whole=(face, text, audio),
-        whole_valid=torch.tensor(has).T.contiguous(),
+        global_features=(face, text, audio),
+        global_valid=torch.tensor(has).T.contiguous(),
         mel=mel,
         mel_valid=mel_valid,
         prosody=_pitch_and_energy(

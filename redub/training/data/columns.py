@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from redub.core.columns import Array
 from redub.core.types import MODALITIES, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES
-from redub.training.data.lines import SIDES, ContextLine, DubbingLine, IntArray
-from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, PackedLines, there
+from redub.training.data.lines import SIDES, AdjacentUtterance, IntArray, Utterance
+from redub.training.data.pack_lines import LOCAL_FACE, SOUND_FRAMES, PackedLines, there
 
-SHORTEST_TIMBRE = 16
+SHORTEST_REFERENCE = 16
 """Fewest frames of a reference mel; a shorter one is repeated."""
 
 
@@ -36,23 +36,23 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextColumns:
-    """The adjacent utterances of B utterances, on one side; views, as in :class:`ContextLine`."""
+    """The utterances before, or after, B utterances; views, as in :class:`AdjacentUtterance`."""
 
     phonemes: Sequence[IntArray | None]
     lips: Sequence[FloatArray | None]
-    expression: Sequence[FloatArray | None]
+    local_face: Sequence[FloatArray | None]
     sound: Sequence[FloatArray | None]
     mel: Sequence[FloatArray | None]
     f0_hz: Sequence[FloatArray | None]  # (T, 1)
     energy: Sequence[FloatArray | None]  # (T, 1)
-    whole: Mapping[str, Sequence[FloatArray | None]]  # (W,) each
+    global_features: Mapping[str, Sequence[FloatArray | None]]  # (W,) each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineColumns:
-    """The features of B utterances, as :class:`DubbingLine` defines them; views unless noted.
+    """The features of B utterances, as :class:`Utterance` defines them; views unless noted.
 
-    ``timbres``: the reference mels of the epoch, cut. ``durations``, ``mel``, ``f0_hz`` and
+    ``reference_mels``: the reference mels of the epoch, cut. ``durations``, ``mel``, ``f0_hz`` and
     ``energy`` are None unless all utterances have them, ``sound`` is None if none has it. ``audio``
     and ``scores`` hold all hits: by utterance, then by modality, best first.
     """
@@ -63,8 +63,8 @@ class LineColumns:
     phonemes: Sequence[IntArray]
     durations: Sequence[IntArray] | None
     lips: Sequence[FloatArray | None]
-    expression: Sequence[FloatArray | None]
-    timbres: Sequence[FloatArray]
+    local_face: Sequence[FloatArray | None]
+    reference_mels: Sequence[FloatArray]
     mel: Sequence[FloatArray] | None
     f0_hz: Sequence[FloatArray] | None  # (T, 1)
     energy: Sequence[FloatArray] | None  # (T, 1)
@@ -78,12 +78,12 @@ class LineColumns:
 
 
 def columns_of(
-    lines: Sequence[DubbingLine], *, timbre_frames: int, epoch: int = 0, context: bool = False
+    lines: Sequence[Utterance], *, reference_frames: int, epoch: int = 0, context: bool = False
 ) -> LineColumns:
     """Collect the columns of at least one utterance.
 
     Args:
-        timbre_frames: most frames of a reference mel.
+        reference_frames: most frames of a reference mel.
         epoch: chooses among an utterance's reference mels, and the start of the cut.
         context: read the adjacent utterances too.
 
@@ -91,12 +91,12 @@ def columns_of(
         ClipError: a packed utterance's features do not fit each other.
     """
     if isinstance(lines, PackedLines):
-        return _of_pack(lines, timbre_frames, epoch, context)
-    return _of_lines(lines, timbre_frames, epoch, context)
+        return _of_pack(lines, reference_frames, epoch, context)
+    return _of_lines(lines, reference_frames, epoch, context)
 
 
 def _of_lines(
-    lines: Sequence[DubbingLine], timbre_frames: int, epoch: int, context: bool
+    lines: Sequence[Utterance], reference_frames: int, epoch: int, context: bool
 ) -> LineColumns:
     """The columns of utterances in memory."""
     hits = [[line.hits.get(modality) for modality in MODALITIES] for line in lines]
@@ -116,9 +116,10 @@ def _of_lines(
         phonemes=[line.phonemes for line in lines],
         durations=_all_or_none([line.durations for line in lines]),
         lips=[line.lips for line in lines],
-        expression=[line.expression for line in lines],
-        timbres=[
-            _cut(line.timbres[epoch % len(line.timbres)], timbre_frames, epoch) for line in lines
+        local_face=[line.local_face for line in lines],
+        reference_mels=[
+            _cut(line.reference_mels[epoch % len(line.reference_mels)], reference_frames, epoch)
+            for line in lines
         ],
         mel=_all_or_none([line.mel for line in lines]),
         f0_hz=_all_or_none([_upright(line.f0_hz) for line in lines]),
@@ -139,21 +140,23 @@ def _of_lines(
     )
 
 
-def _context_of(neighbours: Sequence[ContextLine | None]) -> ContextColumns:
-    known = [ContextLine() if one is None else one for one in neighbours]
+def _context_of(neighbours: Sequence[AdjacentUtterance | None]) -> ContextColumns:
+    known = [AdjacentUtterance() if one is None else one for one in neighbours]
     return ContextColumns(
         phonemes=[one.phonemes for one in known],
         lips=[one.lips for one in known],
-        expression=[one.expression for one in known],
+        local_face=[one.local_face for one in known],
         sound=[one.sound for one in known],
         mel=[one.mel for one in known],
         f0_hz=[None if one.mel is None else one.f0_hz for one in known],
         energy=[None if one.mel is None else one.energy for one in known],
-        whole={name: [one.whole.get(name) for one in known] for name in CONTEXT_MODALITIES},
+        global_features={
+            name: [one.global_features.get(name) for one in known] for name in CONTEXT_MODALITIES
+        },
     )
 
 
-def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) -> LineColumns:
+def _of_pack(lines: PackedLines, reference_frames: int, epoch: int, context: bool) -> LineColumns:
     """The columns of packed utterances, read column by column."""
     links, columns, numbers = lines.pack.links, lines.pack.columns, lines.rows
     rows = links.rows[numbers]  # (B,)
@@ -161,10 +164,10 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
         [there(view) for view in columns[name].views(rows)]
         for name in ("durations", "mel", "f0", "energy")
     )
-    timbres = [links.timbres[link] for link in numbers.tolist()]
-    if not _fit(lines.mel_frames, aligned, (mels, f0s, energies), timbres):
+    reference_mels = [links.reference_mels[link] for link in numbers.tolist()]
+    if not _fit(lines.mel_frames, aligned, (mels, f0s, energies), reference_mels):
         list(lines)  # building the utterances raises the error with its clip id
-    references = links.rows[[own[epoch % len(own)] for own in timbres]]  # (B,)
+    references = links.rows[[own[epoch % len(own)] for own in reference_mels]]  # (B,)
     counts = np.zeros((len(rows), len(MODALITIES)), np.int64)
     modalities, hit_links, scores, owners = {}, [], [], []
     for m, modality in enumerate(MODALITIES):
@@ -187,9 +190,9 @@ def _of_pack(lines: PackedLines, timbre_frames: int, epoch: int, context: bool) 
         phonemes=[own[:, 0] for own in aligned],
         durations=[own[:, 1] for own in aligned],
         lips=columns["lips"].views(rows),
-        expression=columns[EXPRESSION].views(rows) if EXPRESSION in columns else [None] * len(rows),
-        timbres=[
-            _cut(there(mel), timbre_frames, epoch) for mel in columns["mel"].views(references)
+        local_face=columns[LOCAL_FACE].views(rows) if LOCAL_FACE in columns else [None] * len(rows),
+        reference_mels=[
+            _cut(there(mel), reference_frames, epoch) for mel in columns["mel"].views(references)
         ],
         mel=mels,
         f0_hz=f0s,
@@ -212,11 +215,11 @@ def _fit(
     mel_frames: NDArray[np.int64],
     aligned: Sequence[Array],
     frames: Sequence[Sequence[Array]],
-    timbres: Sequence[Array],
+    reference_mels: Sequence[Array],
 ) -> bool:
-    """Whether all packed utterances pass the checks of :class:`DubbingLine`."""
+    """Whether all packed utterances pass the checks of :class:`Utterance`."""
     phonemes = [len(row) for row in aligned]
-    if 0 in phonemes or 0 in map(len, timbres) or mel_frames.min() < 1:
+    if 0 in phonemes or 0 in map(len, reference_mels) or mel_frames.min() < 1:
         return False
     wanted: list[int] = mel_frames.tolist()
     if any([len(row) for row in rows] != wanted for rows in frames):
@@ -227,9 +230,9 @@ def _fit(
 
 
 def _cut(mel: FloatArray, most: int, epoch: int) -> FloatArray:
-    """Cut a reference mel (T, C) to ``most`` frames, or repeat it up to ``SHORTEST_TIMBRE``."""
-    if len(mel) < SHORTEST_TIMBRE:
-        return np.take(mel, np.arange(SHORTEST_TIMBRE), axis=0, mode="wrap")
+    """Cut a reference mel (T, C) to ``most`` frames, or repeat it up to ``SHORTEST_REFERENCE``."""
+    if len(mel) < SHORTEST_REFERENCE:
+        return np.take(mel, np.arange(SHORTEST_REFERENCE), axis=0, mode="wrap")
     # The golden ratio spreads the starts of successive epochs over the whole of a long mel.
     start = int((epoch * 0.6180339887) % 1.0 * max(len(mel) - most, 0))
     return mel[start : start + most]

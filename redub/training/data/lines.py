@@ -41,26 +41,26 @@ SIDES = ("previous", "following")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContextLine:
+class AdjacentUtterance:
     """The features of an adjacent utterance, as recorded; None where it has no value.
 
-    phonemes: (P,) ids of its words. lips, expression, sound: (n, W) by frame. mel: (T, C) natural
-    log, with f0_hz and energy (T, 1). whole: (W,) by ``face``, ``text`` and ``audio``; a missing
-    vector is left out.
+    phonemes: (P,) ids of its words. lips, local_face, sound: (n, W) by frame. mel: (T, C) natural
+    log, with f0_hz and energy (T, 1). global_features: (W,) by ``face``, ``text`` and ``audio``; a
+    missing vector is left out.
     """
 
     phonemes: IntArray | None = None
     lips: FloatArray | None = None
-    expression: FloatArray | None = None
+    local_face: FloatArray | None = None
     sound: FloatArray | None = None
     mel: FloatArray | None = None
     f0_hz: FloatArray | None = None
     energy: FloatArray | None = None
-    whole: Mapping[str, FloatArray] = field(default_factory=dict)
+    global_features: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DubbingLine:
+class Utterance:
     """One clip's inputs and, for a recorded utterance, its recording.
 
     phonemes: (P,) ids with silences, as in the alignment; :func:`with_silence` adds them for an
@@ -69,9 +69,9 @@ class DubbingLine:
     durations, mel, f0_hz, energy, sound: the recording. ``durations`` (P,) sum to T; ``mel`` (T, C)
         natural log; ``f0_hz`` (T,), 0 = unvoiced; ``energy`` (T,) >= 0; ``sound`` (A, W), a
         frame-level audio feature with its own rate, for systems of units.
-    lips, expression: (V, lips) and (V, expression), or None without a face.
+    lips, local_face: (V, lips) and (V, local_face), or None without a face.
     speaker_vector: (speaker,).
-    timbres: reference mels (R, C), other utterances of the same voice; training takes them in turn
+    reference_mels: (R, C) each, of other utterances of the same voice; training takes them in turn
         by epoch.
     vectors, hits: by modality; a missing modality is left out.
     context: the adjacent utterances by side (``previous``, ``following``), for context systems; a
@@ -87,9 +87,9 @@ class DubbingLine:
     phonemes: IntArray
     mel_frames: int
     speaker_vector: FloatArray
-    timbres: Sequence[FloatArray]
+    reference_mels: Sequence[FloatArray]
     lips: FloatArray | None = None
-    expression: FloatArray | None = None
+    local_face: FloatArray | None = None
     durations: IntArray | None = None
     mel: FloatArray | None = None
     f0_hz: FloatArray | None = None
@@ -98,13 +98,13 @@ class DubbingLine:
     emotion: int = -1
     vectors: Mapping[str, FloatArray] = field(default_factory=dict)
     hits: Mapping[str, Hits] = field(default_factory=dict)
-    context: Mapping[str, ContextLine] = field(default_factory=dict)
+    context: Mapping[str, AdjacentUtterance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.phonemes) == 0 or self.mel_frames < 1 or not self.timbres:
+        if len(self.phonemes) == 0 or self.mel_frames < 1 or not self.reference_mels:
             raise ClipError(
                 f"{self.clip_id}: {len(self.phonemes)} phonemes, {self.mel_frames} frames, "
-                f"{len(self.timbres)} timbre mels; wanted at least one of each",
+                f"{len(self.reference_mels)} reference mels; wanted at least one of each",
                 code="E-LINE-EMPTY",
             )
         lengths = {"mel": self.mel, "f0_hz": self.f0_hz, "energy": self.energy}
@@ -186,8 +186,8 @@ class _Moments:
 
 
 ONLY_GROWN = {
-    "expression": "local_face",
-    "frames_of_sound": "local_audio",
+    "local_face": "local_face",
+    "local_audio": "local_audio",
     **{f"whole_{name}": f"global_{name}" for name in CONTEXT_MODALITIES},
 }
 """Scales that only extended systems need, each with its feature."""
@@ -197,15 +197,15 @@ ONLY_GROWN = {
 class FeatureScaler:
     """The scale of every feature, fitted on the training set and kept in the checkpoint.
 
-    Keys: mel, lips, expression, speaker, audio (of the hits), the modalities, log_energy, and for
-    context frames_of_sound, whole_face, whole_text, whole_audio. A feature without a scale, because
+    Keys: mel, lips, local_face, speaker, audio (of the hits), the modalities, log_energy, and for
+    context local_audio, global_face, global_text, global_audio. A feature without a scale, because
     no training utterance has it, is not standardised.
     """
 
     scales: Mapping[str, Scale]
 
     @classmethod
-    def fit(cls, lines: Iterable[DubbingLine]) -> FeatureScaler:
+    def fit(cls, lines: Iterable[Utterance]) -> FeatureScaler:
         """Fit the scale of every feature of the training utterances."""
         moments: dict[str, _Moments] = {}
         for line in lines:
@@ -283,14 +283,14 @@ def _plain(values: FloatArray) -> list[float]:
     return [float(value) for value in values]
 
 
-def _measured(line: DubbingLine) -> Iterable[tuple[str, FloatArray]]:
+def _measured(line: Utterance) -> Iterable[tuple[str, FloatArray]]:
     """Every (feature, rows (n, W)) of an utterance, for the scaler."""
     yield "speaker", line.speaker_vector[None]
-    yield "mel", line.timbres[0] if line.mel is None else line.mel
+    yield "mel", line.reference_mels[0] if line.mel is None else line.mel
     if line.lips is not None:
         yield "lips", line.lips
-    if line.expression is not None:
-        yield "expression", line.expression
+    if line.local_face is not None:
+        yield "local_face", line.local_face
     if line.energy is not None:
         yield "log_energy", log_energy(line.energy)[:, None]
     for modality in MODALITIES:
@@ -299,9 +299,9 @@ def _measured(line: DubbingLine) -> Iterable[tuple[str, FloatArray]]:
         if modality in line.hits:
             yield "audio", line.hits[modality].audio
     if line.sound is not None:
-        yield "frames_of_sound", line.sound
+        yield "local_audio", line.sound
     for neighbour in line.context.values():
         if neighbour.sound is not None:
-            yield "frames_of_sound", neighbour.sound
-        for name, vector in neighbour.whole.items():
+            yield "local_audio", neighbour.sound
+        for name, vector in neighbour.global_features.items():
             yield f"whole_{name}", vector[None]

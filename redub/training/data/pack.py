@@ -29,10 +29,10 @@ from redub.core.columns import Array, Column, Lists
 from redub.core.config import canonical, digest_of
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
-from redub.training.data.lines import ContextLine
-from redub.training.data.pack_lines import WHOLE, PackedLines, context_line
+from redub.training.data.lines import AdjacentUtterance
+from redub.training.data.pack_lines import GLOBAL_FEATURES, PackedLines, adjacent_utterance
 
-FORMAT = 3
+FORMAT = 4
 RECORD, LINKS = "pack.json", "links.arrow"
 
 
@@ -81,7 +81,7 @@ class Links:
         self.emotions = np.asarray(table.column("emotion"))
         self.previous = np.asarray(table.column("previous"))
         self.following = np.asarray(table.column("following"))
-        self.timbres = Lists(table.column("timbres"))
+        self.reference_mels = Lists(table.column("reference_mels"))
         self.hits = {m: Lists(table.column(f"{m}_hits")) for m in MODALITIES}
         self.scores = {m: Lists(table.column(f"{m}_scores")) for m in MODALITIES}
         self.speaker = Column(table.column("speaker_vector").chunks)
@@ -163,7 +163,7 @@ class Pack:
         ]
         return PackedLines(self, rows, context=context)
 
-    def neighbour(self, side: str, link: int) -> ContextLine | None:
+    def neighbour(self, side: str, link: int) -> AdjacentUtterance | None:
         """The packed features of an adjacent utterance, as views; None if there is none.
 
         Args:
@@ -179,10 +179,10 @@ class Pack:
             """A vector or frames of the adjacent clip; None without a value."""
             if name not in columns:
                 return None
-            is_vector = name in WHOLE.values()
+            is_vector = name in GLOBAL_FEATURES.values()
             return columns[name].vector(row) if is_vector else columns[name].frames(row)
 
-        return context_line(known)
+        return adjacent_utterance(known)
 
     def _mapped(self, file: PackFile) -> Any:
         path = self.folder / file.name

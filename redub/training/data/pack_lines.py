@@ -13,42 +13,44 @@ from numpy.typing import NDArray
 
 from redub.core.columns import Array
 from redub.core.types import MODALITIES
-from redub.training.data.lines import SIDES, ContextLine, DubbingLine, Hits
+from redub.training.data.lines import SIDES, AdjacentUtterance, Hits, Utterance
 
 if TYPE_CHECKING:  # pack.py imports this module
     from redub.training.data.pack import Pack
 
-EXPRESSION = "local_face"
+LOCAL_FACE = "local_face"
 """The frame-level feature of the face; only in packs for systems that read it."""
 
 SOUND_FRAMES = "local_audio"
 """The frame-level feature of the audio; only in packs for systems that read it."""
 
-WHOLE = {"face": "global_face", "text": "global_text", "audio": "global_audio"}
+GLOBAL_FEATURES = {"face": "global_face", "text": "global_text", "audio": "global_audio"}
 """The sentence-level context features; only in packs for systems that read them."""
 
 
-def context_line(known: Callable[[str], Array | None]) -> ContextLine:
+def adjacent_utterance(known: Callable[[str], Array | None]) -> AdjacentUtterance:
     """Collect a clip's features as the context of an adjacent utterance.
 
     Args:
         known: a function of a feature's name; returns the clip's value or None.
     """
     words = known("phonemes")
-    whole = {name: known(feature) for name, feature in WHOLE.items()}
-    return ContextLine(
+    global_features = {name: known(feature) for name, feature in GLOBAL_FEATURES.items()}
+    return AdjacentUtterance(
         phonemes=None if words is None else words[:, 0],
         lips=known("lips"),
-        expression=known(EXPRESSION),
+        local_face=known(LOCAL_FACE),
         sound=known(SOUND_FRAMES),
         mel=known("mel"),
         f0_hz=known("f0"),
         energy=known("energy"),
-        whole={name: vector for name, vector in whole.items() if vector is not None},
+        global_features={
+            name: vector for name, vector in global_features.items() if vector is not None
+        },
     )
 
 
-class PackedLines(Sequence[DubbingLine]):
+class PackedLines(Sequence[Utterance]):
     """Utterances of a pack, built of views at each access and not kept."""
 
     def __init__(self, pack: Pack, rows: Any, *, context: bool = False) -> None:
@@ -59,10 +61,10 @@ class PackedLines(Sequence[DubbingLine]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> DubbingLine: ...
+    def __getitem__(self, place: int) -> Utterance: ...
     @overload
     def __getitem__(self, place: slice) -> PackedLines: ...
-    def __getitem__(self, place: int | slice) -> DubbingLine | PackedLines:
+    def __getitem__(self, place: int | slice) -> Utterance | PackedLines:
         if isinstance(place, slice):
             return PackedLines(self.pack, self.rows[place], context=self.context)
         return self._line(int(self.rows[place]))
@@ -71,7 +73,7 @@ class PackedLines(Sequence[DubbingLine]):
         """The utterances at these places, in this order, without building them."""
         return PackedLines(self.pack, self.rows[list(places)], context=self.context)
 
-    def __iter__(self) -> Iterator[DubbingLine]:
+    def __iter__(self) -> Iterator[Utterance]:
         return (self._line(int(row)) for row in self.rows)
 
     @property
@@ -85,7 +87,7 @@ class PackedLines(Sequence[DubbingLine]):
         frames: NDArray[np.int64] = self.pack.links.mel_frames[self.rows]
         return frames
 
-    def _line(self, link: int) -> DubbingLine:
+    def _line(self, link: int) -> Utterance:
         links, columns = self.pack.links, self.pack.columns
         row = links.rows[link]
         aligned = there(columns["durations"].frames(row))
@@ -98,15 +100,17 @@ class PackedLines(Sequence[DubbingLine]):
             found = links.hits[modality][link]
             if len(found):
                 hits[modality] = self._hits(modality, link, found)
-        return DubbingLine(
+        return Utterance(
             clip_id=links.clip_ids[link],
             speaker=links.voices[link],
             phonemes=aligned[:, 0],
             mel_frames=int(links.mel_frames[link]),
             speaker_vector=there(links.speaker.vector(link)),
-            timbres=[there(columns["mel"].frames(links.rows[n])) for n in links.timbres[link]],
+            reference_mels=[
+                there(columns["mel"].frames(links.rows[n])) for n in links.reference_mels[link]
+            ],
             lips=columns["lips"].frames(row),
-            expression=columns[EXPRESSION].frames(row) if EXPRESSION in columns else None,
+            local_face=columns[LOCAL_FACE].frames(row) if LOCAL_FACE in columns else None,
             durations=aligned[:, 1],
             mel=there(columns["mel"].frames(row)),
             f0_hz=there(columns["f0"].frames(row))[:, 0],
@@ -118,7 +122,7 @@ class PackedLines(Sequence[DubbingLine]):
             context=self._context(link) if self.context else {},
         )
 
-    def _context(self, link: int) -> dict[str, ContextLine]:
+    def _context(self, link: int) -> dict[str, AdjacentUtterance]:
         found = {side: self.pack.neighbour(side, link) for side in SIDES}
         return {side: line for side, line in found.items() if line is not None}
 

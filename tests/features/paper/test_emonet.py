@@ -331,7 +331,7 @@ def test_it_describes_itself(vectors):
 
 def test_settings_reach_the_network_through_the_registry(made):
     folders = {"model": folder_of(made, "emonet")}
-    specs = {"audio": AudioSpec(), "video": VideoSpec(), "maker": "emonet"}
+    specs = {"audio": AudioSpec(), "video": VideoSpec(), "backend": "emonet"}
     chosen = {"pooling": "average", "tap": "own", "mask": "all", "margin": 0.0, "width": 16}
     made_by_name = make_extractor(
         "local_face", **specs, overrides=chosen, folders=folders, runtime=CPU

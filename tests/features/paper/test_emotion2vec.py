@@ -21,7 +21,7 @@ from redub.features.models.emotion2vec.extractor import (
     Emotion2vecFramesExtractor,
 )
 from redub.features.models.emotion2vec.network import (
-    FrameMaker,
+    FrameExtractor,
     distance_bias,
     funasr_class,
     network_on_meta,
@@ -124,7 +124,7 @@ def test_frames_are_those_of_funasrs_own_network(folder):
     expected = plain_frames(plain_funasr(folder), speech)
     extractor = line_vector(folder)
     with torch.inference_mode():
-        (frames,) = extractor.maker().frames([speech], torch.device("cpu"))
+        (frames,) = extractor.backend().frames([speech], torch.device("cpu"))
     assert len(frames) == (len(speech) - 400) // 320 + 1 == len(expected)
     np.testing.assert_allclose(frames.numpy(), expected, atol=2e-5)
     mean = extractor.extract(media_of(speech))
@@ -235,18 +235,18 @@ class RampReader(torch.nn.Module):
         return {"x": batch.unfold(1, 400, 320).mean(dim=2, keepdim=True)}
 
 
-def ramp_maker(longest=1500):
-    return FrameMaker(RampReader(), hop=320, window=400, longest=longest, normalise=False)
+def ramp_network(longest=1500):
+    return FrameExtractor(RampReader(), hop=320, window=400, longest=longest, normalise=False)
 
 
 @pytest.mark.parametrize("samples", [400, 719, 720, 5_000, 16_000])
 @pytest.mark.parametrize("longest", [1, 7, 1500])
 def test_pieces_make_every_frame_once_and_at_its_place(samples, longest):
-    maker, ramp = ramp_maker(longest), np.arange(samples, dtype=np.float32)
-    (frames,) = maker.frames([ramp], torch.device("cpu"))
+    backend, ramp = ramp_network(longest), np.arange(samples, dtype=np.float32)
+    (frames,) = backend.frames([ramp], torch.device("cpu"))
     expected = 320.0 * np.arange((samples - 400) // 320 + 1) + 199.5
     np.testing.assert_allclose(frames[:, 0].numpy(), expected, rtol=1e-6)
-    assert max(maker.network.heard) <= (longest - 1) * 320 + 400
+    assert max(backend.network.heard) <= (longest - 1) * 320 + 400
 
 
 def test_pieces_are_few_and_nearly_equal():
@@ -262,7 +262,7 @@ def test_pieces_are_few_and_nearly_equal():
 @pytest.mark.parametrize("between", ["shifted", "linear"])
 def test_a_ramp_comes_out_on_the_mel_clock(folder, monkeypatch, samples, between):
     extractor = frame_vectors(folder, between=between)
-    monkeypatch.setattr(extractor, "maker", ramp_maker)
+    monkeypatch.setattr(extractor, "frame_extractor", ramp_network)
     ramp = np.arange(samples, dtype=np.float32) / 65_536
     rows = extractor.extract(media_of(ramp))[:, 0] * 65_536
     assert len(rows) == samples // 160

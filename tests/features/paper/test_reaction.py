@@ -9,7 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from redub.core.errors import ConfigError, FeatureAbsent, ModelRefusedError
-from redub.features.registry import EXTRACTORS, MAKERS, PROFILES, extractor_class, make_extractor
+from redub.features.registry import (
+    EXTRACTORS,
+    FEATURE_BACKENDS,
+    PROFILES,
+    extractor_class,
+    make_extractor,
+)
 from redub.features.text.reaction import ReactionConfig, ReactionExtractor
 from redub.features.weights.offline import quiet_transformers
 from redub.pipeline.imports.reactions import import_reactions
@@ -31,13 +37,13 @@ SYNC = Scheduler("sync", 1)
 LINES = ["Where are you going?", "No.", "I am so sorry, I never meant to hurt you.", CORPUS[3]]
 
 
-def maker_of(maker, folder, kind, role="model", **settings):
+def backend_of(backend, folder, kind, role="model", **settings):
     return make_extractor(
         "reaction",
         audio=AUDIO,
         video=None,
         overrides=settings,
-        maker=maker,
+        backend=backend,
         folders={role: folder_of(folder, kind)},
         runtime=CPU,
     )
@@ -60,7 +66,7 @@ def test_the_builtin_text_emotion_does_not_read_it_and_the_networks_does():
     names = list(EXTRACTORS)
     assert names.index("reaction") == names.index("face_caption") + 1
     assert "reaction" not in PROFILES["paper"]  # the user says where reactions come from
-    assert set(MAKERS["reaction"]) == {"comet", "import"}
+    assert set(FEATURE_BACKENDS["reaction"]) == {"comet", "import"}
 
 
 # -- a model
@@ -96,7 +102,7 @@ def oracle(path, prompt, *, beams, most):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_are_those_of_transformers(tmp_path, make, seed, beams):
     path = make(tmp_path / "w", seed=seed)
-    extractor = maker_of("comet", path, "comet", beams=beams, max_new_tokens=9)
+    extractor = backend_of("comet", path, "comet", beams=beams, max_new_tokens=9)
     written = []
     for line in LINES:
         truth = oracle(path, f"{line} xReact [GEN]", beams=beams, most=9)
@@ -111,8 +117,8 @@ def test_answers_are_those_of_transformers(tmp_path, make, seed, beams):
 
 
 def test_a_tokenizer_file_or_its_parts_give_the_same_tokens(tmp_path):
-    parts = maker_of("comet", make_comet(tmp_path / "parts"), "comet")
-    whole = maker_of("comet", make_comet(tmp_path / "whole", fast=True), "comet")
+    parts = backend_of("comet", make_comet(tmp_path / "parts"), "comet")
+    whole = backend_of("comet", make_comet(tmp_path / "whole", fast=True), "comet")
     for line in LINES:
         ids = parts.prepare(media_of(text=line))
         assert ids == whole.prepare(media_of(text=line))
@@ -120,7 +126,7 @@ def test_a_tokenizer_file_or_its_parts_give_the_same_tokens(tmp_path):
 
 
 def test_a_batch_answers_as_each_prompt_alone_and_again_the_same(tmp_path):
-    extractor = maker_of("comet", make_comet(tmp_path / "w", seed=2), "comet", beams=2)
+    extractor = backend_of("comet", make_comet(tmp_path / "w", seed=2), "comet", beams=2)
     inputs = [extractor.prepare(media_of(text=line)) for line in LINES]
     alone = [extractor.compute([item])[0] for item in inputs]
     assert extractor.compute_all(inputs) == alone
@@ -129,12 +135,12 @@ def test_a_batch_answers_as_each_prompt_alone_and_again_the_same(tmp_path):
 
 def test_the_template_is_the_prompt_and_braces_in_a_line_are_text(tmp_path):
     path = make_comet(tmp_path / "w")
-    plain = maker_of("comet", path, "comet")
-    other = maker_of("comet", path, "comet", prompt="How does one feel? {text}")
+    plain = backend_of("comet", path, "comet")
+    other = backend_of("comet", path, "comet", prompt="How does one feel? {text}")
     writer = plain.network
     line = "I {feel} {0} {text}"
     assert plain.prepare(media_of(text=line)) == writer.ids(f"{line} xReact [GEN]")
-    braces = maker_of("comet", path, "comet", prompt='{"say": "{text}"}')
+    braces = backend_of("comet", path, "comet", prompt='{"say": "{text}"}')
     assert braces.prepare(media_of(text="No.")) == writer.ids('{"say": "No."}')
     assert other.prepare(media_of(text="No.")) == writer.ids("How does one feel? No.")
     assert plain.prepare(media_of(text="No.")) != other.prepare(media_of(text="No."))
@@ -146,11 +152,11 @@ def test_the_template_is_the_prompt_and_braces_in_a_line_are_text(tmp_path):
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path, settings):
     with pytest.raises(ConfigError):
-        maker_of("comet", tmp_path, "comet", **settings)
+        backend_of("comet", tmp_path, "comet", **settings)
 
 
 def test_a_line_beyond_the_models_positions_has_no_reaction(tmp_path):
-    extractor = maker_of("comet", make_comet(tmp_path / "w"), "comet")
+    extractor = backend_of("comet", make_comet(tmp_path / "w"), "comet")
     with pytest.raises(FeatureAbsent) as caught:
         extractor.prepare(media_of(text=" ".join(CORPUS)))
     assert caught.value.code == "E-TEXT-LONG"
@@ -160,19 +166,19 @@ def test_a_line_beyond_the_models_positions_has_no_reaction(tmp_path):
 
 
 def test_a_first_token_that_old_files_force_is_forced(tmp_path):
-    extractor = maker_of(
+    extractor = backend_of(
         "comet", make_comet(tmp_path / "w", force_bos_token_to_be_generated=True), "comet"
     )
     assert extractor.network.special["forced_bos_token_id"] == 0
     assert (
         "forced_bos_token_id"
-        not in maker_of("comet", make_comet(tmp_path / "v"), "comet").network.special
+        not in backend_of("comet", make_comet(tmp_path / "v"), "comet").network.special
     )
 
 
 def test_an_output_layer_of_its_own_stays_its_own(tmp_path):
     path = make_comet_t5(tmp_path / "w", untied=True)
-    network = maker_of("comet", path, "comet").network.module
+    network = backend_of("comet", path, "comet").network.module
     stored = load_file(path / "model.safetensors")
     torch.testing.assert_close(network.lm_head.weight.data, stored["lm_head.weight"])
     torch.testing.assert_close(network.encoder.embed_tokens.weight.data, stored["shared.weight"])
@@ -180,7 +186,7 @@ def test_an_output_layer_of_its_own_stays_its_own(tmp_path):
 
 def refusal(code, path, text=LINES[0]):
     with pytest.raises(ModelRefusedError) as caught:
-        maker_of("comet", path, "comet").extract(media_of(text=text))
+        backend_of("comet", path, "comet").extract(media_of(text=text))
     assert caught.value.code == code
     return str(caught.value)
 
@@ -239,16 +245,16 @@ def test_damage_pointers_and_code_are_refused(tmp_path):
 def test_an_imported_reaction_is_the_clips_own_or_absent_with_a_reason(tmp_path):
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "mine.jsonl").write_text('{"clip_id": "film/0001", "reaction": "glad"}\n')
-    extractor = maker_of("import", tmp_path / "w", "reactions", role="file")
+    extractor = backend_of("import", tmp_path / "w", "reactions", role="file")
     assert extractor.extract(media_of(text="No.")) == "glad"
     (tmp_path / "w" / "mine.jsonl").write_text('{"clip_id": "film/9", "reaction": "glad"}\n')
-    extractor = maker_of("import", tmp_path / "w", "reactions", role="file")
+    extractor = backend_of("import", tmp_path / "w", "reactions", role="file")
     with pytest.raises(FeatureAbsent) as caught:
         extractor.extract(media_of(text="No."))
     assert caught.value.code == "E-FEAT-NOREACTION"
     for wrong in ("glad", "\n"):
         (tmp_path / "w" / "mine.jsonl").write_text(wrong)
-        extractor = maker_of("import", tmp_path / "w", "reactions", role="file")
+        extractor = backend_of("import", tmp_path / "w", "reactions", role="file")
         with pytest.raises(ModelRefusedError, match="redub reactions import FILE"):
             extractor.extract(media_of(text="No."))
 
@@ -256,7 +262,7 @@ def test_an_imported_reaction_is_the_clips_own_or_absent_with_a_reason(tmp_path)
 def test_of_several_files_of_reactions_none_is_passed_over_in_silence(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"clip_id": "x", "reaction": "glad"}\n')
     (tmp_path / "b.jsonl").write_text('{"clip_id": "film/0001", "reaction": "sad"}\n')
-    extractor = maker_of("import", tmp_path, "reactions", role="file")
+    extractor = backend_of("import", tmp_path, "reactions", role="file")
     with pytest.raises(ModelRefusedError, match=r"holds 2 files \(a\.jsonl, b\.jsonl\)"):
         extractor.extract(media_of(text="No."))
 

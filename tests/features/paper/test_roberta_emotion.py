@@ -60,7 +60,7 @@ def extractor_of(path, feature="global_text", runtime=CPU, **settings):
         audio=AUDIO,
         video=VIDEO,
         overrides=settings,
-        maker="roberta",
+        backend="roberta",
         folders={"model": folder_of(path, KIND)},
         runtime=runtime,
     )

@@ -550,7 +550,7 @@ def test_the_paper_profile_takes_this_captioner_and_its_settings(feature):
         audio=AudioSpec(),
         video=VideoSpec(),
         overrides={"weights": "mine", "max_new_tokens": 40},
-        maker="videollama2",
+        backend="videollama2",
     )
     assert kind.weights_wanted(config) == {"model": ("mine", "videollama2")}
     assert kind.reads == (() if feature == "scene_caption" else ("face_track",))

@@ -20,7 +20,7 @@ from redub.features.models.videollama3.extractor import (
 )
 from redub.features.models.videollama3.frames import TimedPictures
 from redub.features.models.videollama3.network import MARK, kept_tokens, patches_of
-from redub.features.registry import MAKERS
+from redub.features.registry import FEATURE_BACKENDS
 from redub.features.weights.offline import quiet_transformers
 from tests.features.drawn_faces import media_of
 from tests.features.paper.chat_tokenizers import QWEN2, write_json
@@ -181,7 +181,7 @@ def test_a_senseless_number_of_pictures_is_refused(frames):
 
 def test_both_features_can_be_made_by_it():
     for feature in ("scene_caption", "face_caption"):
-        assert MAKERS[feature]["videollama3"].startswith(
+        assert FEATURE_BACKENDS[feature]["videollama3"].startswith(
             "redub.features.models.videollama3.extractor:"
         )
 

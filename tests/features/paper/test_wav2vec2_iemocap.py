@@ -39,7 +39,7 @@ def extractor_of(path, audio=AUDIO):
         "global_audio",
         audio=audio,
         video=None,
-        maker="wav2vec2",
+        backend="wav2vec2",
         folders={"model": folder_of(path, KIND)},
         runtime=CPU,
     )

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import symbol_of
-from redub.features.registry import MAKERS, extractor_class
+from redub.features.registry import FEATURE_BACKENDS, extractor_class
 from redub.features.text.phonemes import PhonemeConfig, PhonemeExtractor, phoneme_ids
 from redub.features.text.pronunciation import (
     PHONES,
@@ -111,10 +111,10 @@ def test_another_lookup_keeps_the_rules_around_it():
         pronounce("door-bar bar foo", table.get, otherwise=guess, place="the big book")
 
 
-def test_every_maker_of_phonemes_and_durations_is_in_the_registry():
-    makers = {name: set(MAKERS[name]) for name in ("phonemes", "durations")}
-    assert makers == {"phonemes": {"lexicon", "espeak"}, "durations": {"textgrid", "ctc"}}
-    for name, own in makers.items():
-        for maker in own:
-            kind = extractor_class(name, maker)
+def test_every_backend_of_phonemes_and_durations_is_in_the_registry():
+    backends = {name: set(FEATURE_BACKENDS[name]) for name in ("phonemes", "durations")}
+    assert backends == {"phonemes": {"lexicon", "espeak"}, "durations": {"textgrid", "ctc"}}
+    for name, own in backends.items():
+        for backend in own:
+            kind = extractor_class(name, backend)
             assert kind.Config(**({"audio": AUDIO} if name == "durations" else {}))

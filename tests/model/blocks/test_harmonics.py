@@ -3,7 +3,12 @@ import pytest
 import torch
 
 from redub.core.types import AudioSpec
-from redub.model.blocks.harmonics import HIGHEST_OCTAVE, LOWEST_OCTAVE, HarmonicPicture, comb
+from redub.model.blocks.harmonics import (
+    HIGHEST_OCTAVE,
+    LOWEST_OCTAVE,
+    HarmonicTemplate,
+    harmonic_row,
+)
 
 AUDIO = AudioSpec()
 
@@ -18,7 +23,7 @@ def hz_of_channels():
 
 def test_the_comb_peaks_where_the_harmonics_are():
     centres = hz_of_channels()
-    picture = comb(300.0, AUDIO)
+    picture = harmonic_row(300.0, AUDIO)
     for harmonic in (300, 600, 900):
         at = np.abs(centres - harmonic).argmin()
         between = np.abs(centres - (harmonic - 150)).argmin()
@@ -28,23 +33,23 @@ def test_the_comb_peaks_where_the_harmonics_are():
 
 def test_harmonics_too_close_to_be_told_apart_leave_no_comb():
     # At 4 kHz and above a channel is over 200 Hz wide, so 60 Hz harmonics merge.
-    high = comb(60.0, AUDIO)[hz_of_channels() > 4000]
+    high = harmonic_row(60.0, AUDIO)[hz_of_channels() > 4000]
     assert np.abs(high).max() < 0.15
 
 
 def test_interpolated_combs_are_close_to_exact_ones_and_unvoiced_frames_are_flat():
-    picture = HarmonicPicture(AUDIO)
+    picture = HarmonicTemplate(AUDIO)
     octaves = torch.tensor([[0.013, 0.513, 0.513]])
     drawn = picture(octaves, torch.tensor([[True, True, False]]))
     for place, octave in enumerate((0.013, 0.513)):
-        exact = comb(160.0 * 2**octave, AUDIO)
+        exact = harmonic_row(160.0 * 2**octave, AUDIO)
         assert np.abs(drawn[0, place].numpy() - exact).mean() < 0.05
     assert float(drawn[0, 2].abs().max()) == 0.0
 
 
 @pytest.mark.parametrize("octave", [LOWEST_OCTAVE - 3, HIGHEST_OCTAVE + 3])
 def test_a_pitch_beyond_the_table_is_drawn_at_its_end(octave):
-    picture = HarmonicPicture(AUDIO)
+    picture = HarmonicTemplate(AUDIO)
     end = min(max(octave, LOWEST_OCTAVE), HIGHEST_OCTAVE)
     drawn = picture(torch.tensor([[octave]]), torch.tensor([[True]]))[0, 0].numpy()
-    assert np.abs(drawn - comb(160.0 * 2**end, AUDIO)).max() < 0.1
+    assert np.abs(drawn - harmonic_row(160.0 * 2**end, AUDIO)).max() < 0.1

@@ -45,7 +45,7 @@ def dense(layer, nodes, valid, *, current, current_intra):
         ),
         dim=-1,
     )  # (B, H, N, N, 2E)
-    score = torch.cat((layer.looker, layer.looked_at), dim=-1)  # (H, 2E)
+    score = torch.cat((layer.query_weight, layer.key_weight), dim=-1)  # (H, 2E)
     scores = torch.einsum("bhijd,hd->bhij", pairs, score) + layer.kind[:, kinds.clamp(min=0)]
     real = valid.repeat(1, sequences)
     there = (kinds >= 0) & real.unsqueeze(1)

@@ -15,7 +15,7 @@ PUBLISHED = {
 VARIANTS = [{}, {"graph": "none"}, {"retrieve": ()}, PUBLISHED]
 
 
-def line_of(batch, row, pictures, phonemes, timbre):
+def line_of(batch, row, pictures, phonemes, reference_mel):
     """One line of a batch by itself, without its padding."""
     lengths = {
         "phonemes": phonemes,
@@ -23,10 +23,10 @@ def line_of(batch, row, pictures, phonemes, timbre):
         "frames_valid": 4 * pictures,
         "lips": pictures,
         "lips_valid": pictures,
-        "expression": pictures,
-        "expression_valid": pictures,
-        "timbre": timbre,
-        "timbre_valid": timbre,
+        "local_face": pictures,
+        "local_face_valid": pictures,
+        "reference_mel": reference_mel,
+        "reference_valid": reference_mel,
         "durations": phonemes,
         "mel": 4 * pictures,
     }
@@ -52,7 +52,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(make_dubber, make_batch, variant, 
     if not recorded:
         batch = batch.without_recording()
     together = dubber(batch)
-    alone = dubber(line_of(batch, 1, pictures=4, phonemes=5, timbre=33))
+    alone = dubber(line_of(batch, 1, pictures=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], alone.mel_post, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.log_durations[1:, :5], alone.log_durations)
     torch.testing.assert_close(together.emotion_logits[1:], alone.emotion_logits)
@@ -70,7 +70,7 @@ def noise_in_padding(batch):
 
     return batch._replace(
         lips=noisy(batch.lips, batch.lips_valid),
-        timbre=noisy(batch.timbre, batch.timbre_valid),
+        reference_mel=noisy(batch.reference_mel, batch.reference_valid),
         mel=noisy(batch.mel, batch.frames_valid),
         prosody=Prosody(
             noisy(batch.prosody.pitch, batch.frames_valid),
@@ -100,11 +100,14 @@ def test_what_padding_holds_changes_nothing(make_dubber, make_batch, training):
 def test_no_gradient_reaches_padding_or_another_line(make_dubber, make_batch):
     dubber, batch = make_dubber(lips_in_frames=True).eval(), make_batch()
     lips = batch.lips.clone().requires_grad_()
-    timbre = batch.timbre.clone().requires_grad_()
-    output = dubber(batch._replace(lips=lips, timbre=timbre))
+    reference_mel = batch.reference_mel.clone().requires_grad_()
+    output = dubber(batch._replace(lips=lips, reference_mel=reference_mel))
     real = output.frames_valid[1].unsqueeze(-1)
     (output.mel_post[1] * real).sum().backward()
-    for gradient, valid in ((lips.grad, batch.lips_valid), (timbre.grad, batch.timbre_valid)):
+    for gradient, valid in (
+        (lips.grad, batch.lips_valid),
+        (reference_mel.grad, batch.reference_valid),
+    ):
         assert float(gradient[0].abs().max()) == 0.0
         assert float(gradient[1][~valid[1]].abs().max()) == 0.0
         assert float(gradient[1][valid[1]].abs().max()) > 1e-6
@@ -178,7 +181,7 @@ def test_a_line_without_a_face_is_dubbed_beside_one_with(make_dubber, make_batch
 
 
 def test_the_mouth_of_a_moment_reaches_the_frames_of_that_moment(make_dubber, make_batch):
-    dubber, batch = make_dubber(), make_batch(pictures=(3,), phonemes=(3,), timbre=(20,))
+    dubber, batch = make_dubber(), make_batch(pictures=(3,), phonemes=(3,), reference_mel=(20,))
     lips = dubber.lip_encoder(batch.lips, batch.lips_valid)
     frames = lips_on_mel_clock(lips, batch)
     torch.testing.assert_close(frames, lips.states.repeat_interleave(4, dim=1))

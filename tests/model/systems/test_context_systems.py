@@ -84,19 +84,19 @@ def with_sound(batch, seed=7):
 
 def context_alone(context, row):
     """One line's neighbour without the padding that others need."""
-    least = {"expression": 4, "sound": 16}
+    least = {"local_face": 4, "sound": 16}
 
     def cut(name, value):
         own = value[row : row + 1]
         mask = getattr(context, f"{name.removesuffix('_valid')}_valid", None)
-        if name == "whole_valid" or mask is None:
+        if name == "global_valid" or mask is None:
             return own
         real = max(int(mask[row].sum()), least.get(name.removesuffix("_valid"), 1))
         return own[:, :real]
 
     values = {}
     for name, value in context._asdict().items():
-        if name == "whole":
+        if name == "global_features":
             values[name] = tuple(vector[row : row + 1] for vector in value)
         elif name == "prosody":
             frames = max(int(context.mel_valid[row].sum()), 1)
@@ -106,10 +106,10 @@ def context_alone(context, row):
     return Context(**values)
 
 
-def alone(batch, row, pictures, phonemes, timbre):
+def alone(batch, row, pictures, phonemes, reference_mel):
     line = line_of(
         batch._replace(previous=None, following=None, sound=None, sound_valid=None),
-        row, pictures=pictures, phonemes=phonemes, timbre=timbre,
+        row, pictures=pictures, phonemes=phonemes, reference_mel=reference_mel,
     )  # fmt: skip
     if batch.sound is not None:
         frames = 4 * pictures
@@ -131,26 +131,26 @@ def noisy(batch):
         return torch.where(valid, values, torch.tensor(30).to(values))
 
     def beside(context):
-        names = ("lips", "expression", "sound", "mel")
+        names = ("lips", "local_face", "sound", "mel")
         values = {
             name: filled(getattr(context, name), getattr(context, f"{name}_valid"))
             for name in names
         }
         whole = tuple(
-            filled(vector, context.whole_valid[:, place])
-            for place, vector in enumerate(context.whole)
+            filled(vector, context.global_valid[:, place])
+            for place, vector in enumerate(context.global_features)
         )
         pitch, voiced, energy = context.prosody
         prosody = Prosody(
             filled(pitch, context.mel_valid), voiced, filled(energy, context.mel_valid)
         )
         words = torch.where(context.phonemes_valid, context.phonemes, 3)
-        return context._replace(**values, whole=whole, prosody=prosody, phonemes=words)
+        return context._replace(**values, global_features=whole, prosody=prosody, phonemes=words)
 
     made = noise_in_padding(batch)._replace(
         previous=beside(batch.previous),
         following=beside(batch.following),
-        expression=filled(batch.expression, batch.expression_valid),
+        local_face=filled(batch.local_face, batch.local_face_valid),
     )
     if batch.sound is not None:
         made = made._replace(sound=filled(batch.sound, batch.sound_valid))
@@ -174,7 +174,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(system, batch, recorded):
     if not recorded:
         batch = batch.without_recording()
     together = system(batch)
-    single = system(alone(batch, 1, pictures=4, phonemes=5, timbre=33))
+    single = system(alone(batch, 1, pictures=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], single.mel_post, rtol=1e-4, atol=1e-5)
     assert torch.equal(together.durations[1:, :5], single.durations)
     assert together.durations.sum(1).tolist() == [24, 16]
@@ -204,7 +204,7 @@ def test_what_padding_holds_changes_no_value_and_no_gradient(system, batch, trai
 )
 def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, pictures, phonemes):
     batch = make_batch(
-        pictures=pictures, phonemes=phonemes, timbre=(40,) * len(pictures),
+        pictures=pictures, phonemes=phonemes, reference_mel=(40,) * len(pictures),
         before=(0,) * len(pictures), after=(1,) * len(pictures),
     ).without_recording()  # fmt: skip
     output = system.eval()(batch)
@@ -220,7 +220,7 @@ def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, pict
 def test_a_line_without_lips_face_and_neighbours_is_spoken(system, batch):
     hidden = batch._replace(
         lips_valid=torch.zeros_like(batch.lips_valid),
-        expression_valid=torch.zeros_like(batch.expression_valid),
+        local_face_valid=torch.zeros_like(batch.local_face_valid),
     ).without_recording()
     output = system.eval()(hidden)
     assert output.mel_post.shape == (2, 24, 12)
@@ -230,7 +230,7 @@ def test_a_line_without_lips_face_and_neighbours_is_spoken(system, batch):
 @pytest.mark.parametrize("kind", by_heart(SMALL, fast=(HPMDubbing, DSUAVO)))
 def test_four_lines_are_learnt_by_heart(kind, widths, make_batch):
     batch = make_batch(
-        pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), timbre=(40, 33, 36, 20),
+        pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20),
         before=(3, 0, 2, 2), after=(2, 3, 0, 2),
     )  # fmt: skip
     clock, channel = torch.arange(24.0)[None, :, None], torch.arange(12.0)[None, None, :]
@@ -283,20 +283,22 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
     batch = make_batch(before=(7, 6), after=(5, 4)).without_recording()
 
     def whole(place):
-        return tuple(vector + 2.0 * (place == n) for n, vector in enumerate(batch.previous.whole))
+        return tuple(
+            vector + 2.0 * (place == n) for n, vector in enumerate(batch.previous.global_features)
+        )
 
     asked = {
-        "face": batch.previous._replace(expression=batch.previous.expression * -3),
+        "face": batch.previous._replace(local_face=batch.previous.local_face * -3),
         "sound": batch.previous._replace(sound=batch.previous.sound * -3),
         "words": batch.previous._replace(
             phonemes=(batch.previous.phonemes % 18 + 1) * batch.previous.phonemes_valid
         ),
-        "face whole": batch.previous._replace(whole=whole(0)),
-        "text whole": batch.previous._replace(whole=whole(1)),
-        "audio whole": batch.previous._replace(whole=whole(2)),
+        "face whole": batch.previous._replace(global_features=whole(0)),
+        "text whole": batch.previous._replace(global_features=whole(1)),
+        "audio whole": batch.previous._replace(global_features=whole(2)),
     }
     asked = {name: {"previous": other} for name, other in asked.items()}
-    other = changed(batch.following, expression=2.0, sound=2.0, whole=2.0)
+    other = changed(batch.following, local_face=2.0, sound=2.0, global_features=2.0)
     asked["following"] = {"following": other}
     moves = dict.fromkeys(asked, 0.0)
     for seed in (0, 1):  # what is read may move little by chance; what is not read moves nothing
@@ -311,7 +313,7 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
 @pytest.mark.parametrize(
     ("row", "gone", "new"),
     [
-        ("without global", ("encoder.whole", "encoder.no_whole"), ()),
+        ("without global", ("encoder.global_features", "encoder.no_global"), ()),
         ("without local", ("encoder.frames", "encoder.no_steps"), ()),
         ("without IMA", (), ("encoder.aggregators.face.join",)),
         ("without IMF", ("encoder.graph",), ("encoder.join",)),
@@ -378,12 +380,12 @@ def test_aggregation_is_that_of_section_ii_b(widths, make_batch):
     frames = encoder.frames["audio"]
     halved, steps_valid = frames.halved(batch.previous.sound, batch.previous.sound_valid)
     steps = frames.block(frames.to_width(halved.tanh()), steps_valid)
-    whole = encoder.whole["audio"](batch.previous.whole[2])
+    whole = encoder.global_features["audio"](batch.previous.global_features[2])
     current = adaptor.text(batch.phonemes, valid) * valid.unsqueeze(-1)
     beside = whole.unsqueeze(1).expand_as(current)
     states = ima.meet(torch.cat((current, beside), -1))
-    states = ima.norm_among(states + ima.among(states, states, valid))
-    states = ima.norm_across(states + ima.across(states, steps, steps_valid))
+    states = ima.norm_self(states + ima.among(states, states, valid))
+    states = ima.norm_cross(states + ima.across(states, steps, steps_valid))
     states = ima.block(states, valid)
     wanted = ima.keep(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
     found = ima(current, valid, encoder._told("audio", batch.previous, None))
@@ -429,9 +431,9 @@ def test_nobody_before_a_line_is_not_a_neighbour_of_zeros(widths, make_batch):
         system = build(kind, widths).eval()
         nobody = make_batch(before=(0, 0)).without_recording().previous
         zeros = batch.previous._replace(
-            expression=torch.zeros_like(batch.previous.expression),
+            local_face=torch.zeros_like(batch.previous.local_face),
             sound=torch.zeros_like(batch.previous.sound),
-            whole=tuple(map(torch.zeros_like, batch.previous.whole)),
+            global_features=tuple(map(torch.zeros_like, batch.previous.global_features)),
         )
         assert difference(
             system(batch._replace(previous=nobody)).mel_post,
@@ -543,7 +545,7 @@ def test_mcdubber_asked_for_no_range_keeps_the_mean_of_its_own_line(widths, make
 
 def test_the_published_mask_looks_at_pictures_behind_the_end(widths, batch):
     batch = batch.without_recording()
-    single = alone(batch, 1, pictures=4, phonemes=5, timbre=33)
+    single = alone(batch, 1, pictures=4, phonemes=5, reference_mel=33)
     for legacy, looks in ((("query_mask",), True), ((), False)):
         system = build(HPMDubbing, widths, {"legacy": legacy}).eval()
         # Zeros, which a longer line beside it brings.

@@ -62,8 +62,8 @@ def test_a_published_checkpoint_says_what_the_published_model_says(scene, make_b
     )  # fmt: skip
     found = ours(
         batch._replace(
-            phonemes=words, lips=lips, expression=face, speaker=speaker,
-            expression_valid=torch.ones(2, 6, dtype=torch.bool),
+            phonemes=words, lips=lips, local_face=face, speaker=speaker,
+            local_face_valid=torch.ones(2, 6, dtype=torch.bool),
             modalities=(scenes, *batch.modalities[1:]),
         )
     )  # fmt: skip
@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_refused(change, said):
 
 def test_published_sizes_have_the_published_parameters():
     wide = FeatureWidths(
-        sound=AudioSpec(), lips=512, speaker=256, scene=256, face=1, text=1, audio=1, expression=256
+        sound=AudioSpec(), lips=512, speaker=256, scene=256, face=1, text=1, audio=1, local_face=256
     )
     with torch.device("meta"):
         chem = HPMDubbing(replace(HPMDubbingConfig(), voicing=False), wide)

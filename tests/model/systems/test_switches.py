@@ -34,9 +34,9 @@ def test_a_wider_range_moves_around_its_own_mean():
 
 @pytest.mark.parametrize("kind", [AuthenticDubber, StyleDubber])
 def test_the_causal_mask_hides_the_end_of_the_reference(kind, widths, make_batch):
-    batch = make_batch(phonemes=(7, 7), timbre=(40, 40))
-    other = batch._replace(timbre=batch.timbre.clone())
-    other.timbre[:, 34:] += 5.0  # phoneme p sees frames up to p + 33
+    batch = make_batch(phonemes=(7, 7), reference_mel=(40, 40))
+    other = batch._replace(reference_mel=batch.reference_mel.clone())
+    other.reference_mel[:, 34:] += 5.0  # phoneme p sees frames up to p + 33
 
     def first_phoneme(legacy):
         torch.manual_seed(0)
@@ -45,19 +45,19 @@ def test_the_causal_mask_hides_the_end_of_the_reference(kind, widths, make_batch
         for one in (batch, other):
             reading = system.read(one)
             # What the encoder spreads over its frames is not the mask's to hide.
-            timbre = reading.timbre if one is batch else seen[0][1]
-            changed = timbre.clone()
+            reference_mel = reading.timbre if one is batch else seen[0][1]
+            changed = reference_mel.clone()
             changed[:, 34:] += 5.0 * (one is other)
             if kind is AuthenticDubber:
                 said = system.text_reads_timbre(
-                    reading.text, one.phonemes_valid, changed, one.timbre_valid
+                    reading.text, one.phonemes_valid, changed, one.reference_valid
                 )
             else:
-                face = system.face_encoder.steps(one.expression, one.expression_valid)
+                face = system.face_encoder.steps(one.local_face, one.local_face_valid)
                 said = system.text_reads_style(
-                    reading.text, one.phonemes_valid, (changed, one.timbre_valid), face
+                    reading.text, one.phonemes_valid, (changed, one.reference_valid), face
                 )
-            seen.append((said, timbre))
+            seen.append((said, reference_mel))
         moved = (seen[0][0] - seen[1][0]).abs().amax((0, 2))
         return moved.detach()
 
@@ -85,7 +85,7 @@ def test_the_published_length_is_how_a_system_with_that_defect_rounds(widths, ma
 
 
 def test_without_positions_the_decoder_does_not_know_where_a_frame_is(widths, make_batch):
-    batch = make_batch(pictures=(6, 6), phonemes=(7, 7), timbre=(40, 40))
+    batch = make_batch(pictures=(6, 6), phonemes=(7, 7), reference_mel=(40, 40))
     for legacy, equal in ((("no_positions",), True), ((), False)):
         system = build(AuthenticDubber, widths, {"legacy": legacy}).eval()
         states = torch.randn(1, 1, 16).expand(2, 24, 16)

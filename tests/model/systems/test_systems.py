@@ -38,7 +38,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(system, make_batch, recorded):
     if not recorded:
         batch = batch.without_recording()
     together = system(batch)
-    alone = system(line_of(batch, 1, pictures=4, phonemes=5, timbre=33))
+    alone = system(line_of(batch, 1, pictures=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], alone.mel_post, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.log_durations[1:, :5], alone.log_durations)
     for name in ("emotion_logits", "speaker"):
@@ -66,7 +66,7 @@ def test_what_padding_holds_changes_no_value_and_no_gradient(system, make_batch,
 def test_every_parameter_learns(kind, changes, widths, make_batch):
     # Two steps of timbre (16 frames each) and of face (4 pictures) at least: of one, no query
     # needs to choose.
-    batch = make_batch(pictures=(14, 9, 11), phonemes=(7, 5, 6), timbre=(52, 33, 36))
+    batch = make_batch(pictures=(14, 9, 11), phonemes=(7, 5, 6), reference_mel=(52, 33, 36))
     frames = torch.arange(batch.frames_valid.size(1))
     voiced = batch.prosody.voiced & (frames >= 10)  # the first phoneme of each line is unvoiced
     hidden = batch._replace(
@@ -108,7 +108,7 @@ def _asleep(system):
 
 @pytest.mark.parametrize("kind", by_heart(KINDS, fast=(FastSpeech2,)))
 def test_four_lines_are_learnt_by_heart(kind, widths, make_batch):
-    batch = make_batch(pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), timbre=(40, 33, 36, 20))
+    batch = make_batch(pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20))
     clock, channel = torch.arange(24.0)[None, :, None], torch.arange(12.0)[None, None, :]
     mel = torch.sin(0.35 * clock + channel + torch.arange(4.0)[:, None, None])
     batch = batch._replace(mel=mel * batch.frames_valid.unsqueeze(-1))
@@ -128,14 +128,14 @@ def moved_by(system, batch, **changes):
 def test_only_styledubber_reads_the_face_and_only_the_graphs_read_emotion(widths, make_batch):
     batch = make_batch()
     changed = {
-        "expression": {"expression": batch.expression + 1.0},
+        "local_face": {"local_face": batch.local_face + 1.0},
         "emotion": {"modalities": tuple(vector + 3 for vector in batch.modalities)},
-        "timbre": {"timbre": batch.timbre + 1.0},
+        "reference_mel": {"reference_mel": batch.reference_mel + 1.0},
         "speaker": {"speaker": batch.speaker + 1.0},
     }
     reads = {
-        AuthenticDubber: {"emotion", "timbre", "speaker"},
-        StyleDubber: {"expression", "timbre", "speaker"},
+        AuthenticDubber: {"emotion", "reference_mel", "speaker"},
+        StyleDubber: {"local_face", "reference_mel", "speaker"},
         FastSpeech2: {"speaker"},
     }
     for kind, wanted in reads.items():
@@ -155,10 +155,10 @@ def test_lips_move_durations_and_nothing_in_the_speech_of_given_durations(widths
 
 def test_a_face_that_is_not_there_is_no_face_of_zeros(widths, make_batch):
     system, batch = build(StyleDubber, widths).eval(), make_batch()
-    hidden = batch._replace(expression_valid=torch.zeros_like(batch.expression_valid))
-    noisy = hidden._replace(expression=batch.expression + 9)
+    hidden = batch._replace(local_face_valid=torch.zeros_like(batch.local_face_valid))
+    noisy = hidden._replace(local_face=batch.local_face + 9)
     assert torch.equal(system(hidden).mel_post, system(noisy).mel_post)
-    zeros = batch._replace(expression=torch.zeros_like(batch.expression))
+    zeros = batch._replace(local_face=torch.zeros_like(batch.local_face))
     assert difference(system(hidden).mel_post, system(zeros).mel_post) > 1e-3
     assert bool(torch.isfinite(system(hidden).emotion_logits).all())
 
@@ -256,7 +256,7 @@ def test_small_systems_differ_from_tiny_in_size_alone():
 def test_the_published_sizes_build(widths):
     wide = replace(
         widths, lips=512, speaker=256, scene=1024, face=1024, text=2048, audio=1024,
-        expression=256, phonemes=88, sound=type(widths.sound)(),
+        local_face=256, phonemes=88, sound=type(widths.sound)(),
     )  # fmt: skip
     counts = {}
     for kind in KINDS:

@@ -9,12 +9,12 @@ from redub.core.errors import ConfigError, UsageError
 from redub.index.notes import Notes
 from redub.pipeline.dubbing.direction import (
     Direction,
-    Feeling,
+    EmotionTarget,
     LineDirection,
-    felt,
-    heard,
     parse_control,
     read_direction,
+    shift_query,
+    shift_retrieved,
 )
 from redub.training.data.lines import Hits
 from redub.training.synthesis import VoiceControl
@@ -46,11 +46,11 @@ def test_what_cannot_be_asked_is_refused(asked, said):
 
 
 def test_a_feeling_has_a_name_and_a_share():
-    assert Feeling.parse("sadness:0.7") == Feeling(emotion="sad", intensity=0.7)
-    assert Feeling.parse("angry").intensity == 1.0
+    assert EmotionTarget.parse("sadness:0.7") == EmotionTarget(emotion="sad", intensity=0.7)
+    assert EmotionTarget.parse("angry").intensity == 1.0
     for words, said in (("sadd", "did you mean 'sad'"), ("sad:2", "0 to 1"), ("sad:much", "much")):
         with pytest.raises(UsageError, match=said):
-            Feeling.parse(words)
+            EmotionTarget.parse(words)
 
 
 def test_a_file_directs_each_line(tmp_path):
@@ -61,10 +61,10 @@ def test_a_file_directs_each_line(tmp_path):
     )
     direction = read_direction(path)
     assert direction.on(1).control == VoiceControl(rate=0.9)
-    assert direction.on(1).feeling == Feeling(emotion="happy", intensity=0.5)
+    assert direction.on(1).emotion_target == EmotionTarget(emotion="happy", intensity=0.5)
     third = direction.on(3)
     assert third.control == VoiceControl(rate=0.9, pitch=1 / 6)
-    assert third.feeling == Feeling(emotion="sad", intensity=1.0)
+    assert third.emotion_target == EmotionTarget(emotion="sad", intensity=1.0)
     assert third.voice == "Ada"
     assert third.notes == Notes.parse(more=["joy:0.2"], films=["A", "B"])
     assert third.to_json() == {
@@ -123,18 +123,18 @@ class Library:
 def test_a_feeling_moves_vectors_towards_the_mean_of_its_clips():
     library, own = Library(), np.array([0.0, 2.0], np.float32)
     for share in (0.0, 0.25, 1.0):
-        moved = felt(library, "face", own, Feeling(emotion="sad", intensity=share))
+        moved = shift_query(library, "face", own, EmotionTarget(emotion="sad", intensity=share))
         assert moved.tolist() == pytest.approx([2.0 * share, 2.0 * (1 - share)])
     hits = Hits(
         vectors=np.ones((2, 2), np.float32),
         audio=np.array([[1.0], [5.0]], np.float32),
         scores=np.ones(2, np.float32),
     )
-    louder = heard(library, hits, Feeling(emotion="sad", intensity=0.5))
+    louder = shift_retrieved(library, hits, EmotionTarget(emotion="sad", intensity=0.5))
     assert louder.audio[:, 0].tolist() == [2.0, 4.0]  # half way to the mean of 2 and 4
     assert louder.vectors is hits.vectors
     with pytest.raises(UsageError, match=r"labelled 'fear'; labels of the library: happy, sad"):
-        felt(library, "face", own, Feeling(emotion="fear", intensity=0.5))
+        shift_query(library, "face", own, EmotionTarget(emotion="fear", intensity=0.5))
 
 
 def test_controls_have_bounds():

@@ -16,7 +16,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.weights import add_weights
 from redub.pipeline.work.published_runs import hpm_of
 from redub.pipeline.work.speaking import open_dubber
-from redub.training.data.lines import DubbingLine
+from redub.training.data.lines import Utterance
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.model.published_hpm import PublishedHPM
 from tests.pipeline.films import make_project
@@ -79,13 +79,13 @@ def line(wide, mel_frames=24):
     def normal(*shape):
         return torch.randn(*shape, generator=generator).numpy()
 
-    return DubbingLine(
+    return Utterance(
         clip_id="one",
         speaker="voice",
         phonemes=torch.tensor([87, 12, 30, 45, 87]).numpy(),
         mel_frames=mel_frames,
         speaker_vector=normal(wide["speaker"]),
-        timbres=[normal(20, 80)],
+        reference_mels=[normal(20, 80)],
         lips=normal(mel_frames // 4, wide["lips"]),
         expression=normal(mel_frames // 4, wide["expression"]),
     )

@@ -59,7 +59,9 @@ def cast(*, library=48, held_out=16, own_scene=False):
 def clustered(clips, *, spread, seed=0):
     """Vectors around one far point per emotion, in both halves."""
     draw = np.random.default_rng(seed)
-    centres = {feeling: 10.0 * np.tile(np.eye(4)[n], 2) for n, feeling in enumerate(FEELINGS)}
+    centres = {
+        emotion_target: 10.0 * np.tile(np.eye(4)[n], 2) for n, emotion_target in enumerate(FEELINGS)
+    }
     return {
         c.clip_id: (centres[c.emotion] + spread * draw.normal(size=WIDTH)).astype(np.float32)
         for c in clips

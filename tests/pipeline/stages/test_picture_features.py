@@ -31,7 +31,7 @@ from redub.pipeline.stages.train import RunRequest, next_run, train_run
 from redub.pipeline.store.index.builds import current_build, is_fresh, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.build import open_pack
-from redub.pipeline.store.packs.lines import LineMaker, features_read
+from redub.pipeline.store.packs.lines import UtteranceBuilder, features_read
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.runs.folders import export_run, run_folder
 from redub.pipeline.store.settings import (
@@ -176,7 +176,7 @@ def test_a_system_reads_the_named_features_in_place_of_those_it_declares(picture
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_packed_lines_are_the_lines_of_the_store_and_hold_the_named_vectors(pictured, split):
     full = in_full(pictured)
-    pack, made = open_pack(full), LineMaker(full).recorded(split).lines
+    pack, made = open_pack(full), UtteranceBuilder(full).recorded(split).lines
     assert made
     lines = pack.lines(split)
     assert lines.clip_ids == [line.clip_id for line in made]
@@ -194,7 +194,7 @@ def test_packed_lines_are_the_lines_of_the_store_and_hold_the_named_vectors(pict
         "text": "text_emotion",
     }
     assert not {"scene_emotion", "face_emotion"} & pack.columns.keys()
-    drawn, plain = (columns_of(own, timbre_frames=40) for own in (lines, made))
+    drawn, plain = (columns_of(own, reference_frames=40) for own in (lines, made))
     for modality in MODALITIES:
         one, other = drawn.modalities[modality], plain.modalities[modality]
         assert list(one.lines) == list(other.lines)
@@ -209,7 +209,7 @@ def test_a_run_learns_from_pictures_speaks_and_is_refused_where_captions_are_ask
     assert summary.report.last_step == 2
     assert "| global_scene |" in (run_folder(pictured, "pictured") / "card.md").read_text()
     dubber = open_dubber(pictured, "pictured")
-    check_features(dubber, pictured, LineMaker(pictured).keys())
+    check_features(dubber, pictured, UtteranceBuilder(pictured).keys())
     for settings, named in (({}, "scene"), ({"scene_feature": "global_scene"}, "face")):
         wanted = rf"index.{named}_feature = 'global_{named}', .* '{named}_emotion'"
         with pytest.raises(IntegrityError, match=wanted):

@@ -83,7 +83,7 @@ def test_weights_of_a_run_start_another(project, trained, tmp_path):
     summary = train_run(project, RunRequest(run="second", max_steps=1, start_from=file))
     card = (summary.run / "card.md").read_text()
     assert "| started from | first.safetensors (first step_0000000" in card
-    wider = with_training(project, settings=["system.width=48"])
+    wider = with_training(project, settings=["model.width=48"])
     with pytest.raises(ModelRefusedError, match=r"model\.width"):
         train_run(wider, RunRequest(run="third", max_steps=1, start_from=file))
 

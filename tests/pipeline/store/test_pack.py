@@ -15,7 +15,7 @@ from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.train import RunRequest, train_run
 from redub.pipeline.store.packs.build import build_pack, open_pack
-from redub.pipeline.store.packs.lines import LineMaker, lent_to, neighbours_in_scene
+from redub.pipeline.store.packs.lines import UtteranceBuilder, neighbours_in_scene, pick_references
 from redub.pipeline.store.packs.links import _refuse_held_out
 from redub.pipeline.store.packs.parts import FOLDER, Stored, _packed
 from redub.pipeline.store.project import open_project
@@ -57,8 +57,8 @@ def assert_same_line(packed, made, *, tolerance):
         assert (one is None) == (other is None)
         if one is not None:
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
-    assert len(packed.timbres) == len(made.timbres)
-    for one, other in zip(packed.timbres, made.timbres, strict=True):
+    assert len(packed.reference_mels) == len(made.reference_mels)
+    for one, other in zip(packed.reference_mels, made.reference_mels, strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
     assert packed.vectors.keys() == made.vectors.keys()
     assert packed.hits.keys() == made.hits.keys()
@@ -72,7 +72,7 @@ def assert_same_line(packed, made, *, tolerance):
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_packed_lines_are_the_lines_of_the_store(project, split):
     full, half = open_pack(in_full(project)), open_pack(project)
-    report = LineMaker(project).recorded(split)
+    report = UtteranceBuilder(project).recorded(split)
     assert full.lines(split).clip_ids == [line.clip_id for line in report.lines]
     assert full.record.left_out.get(split, {}) == report.left_out
     assert report.lines
@@ -86,7 +86,7 @@ def test_packed_lines_are_the_lines_of_the_store(project, split):
 
 def test_lines_are_views_of_the_mapped_files(project):
     line = open_pack(project).lines("train")[0]
-    for array in (line.mel, line.timbres[0], line.phonemes, line.vectors["text"]):
+    for array in (line.mel, line.reference_mels[0], line.phonemes, line.vectors["text"]):
         assert not array.flags.owndata
         assert not array.flags.writeable
 
@@ -127,7 +127,7 @@ def test_new_clips_add_a_part_and_the_old_one_stays_as_it_is(project):
     assert all_clips.parts == 2
     assert all(path.read_bytes() == content for path, content in parts.items())
     assert all_clips.written_bytes < all_clips.size_bytes
-    made = LineMaker(project).recorded("train").lines
+    made = UtteranceBuilder(project).recorded("train").lines
     for packed, line in zip(open_pack(project).lines("train"), made, strict=True):
         assert_same_line(packed, line, tolerance=1e-3)
     assert settled().pack == all_clips.pack
@@ -150,7 +150,7 @@ def test_rows_of_clips_that_left_are_not_used(project):
     lost = {c.clip_id for c in train if c.source == gone}
     pack = open_pack(project)
     assert not lost & {*pack.links.clip_ids}
-    made = LineMaker(project).recorded("train").lines
+    made = UtteranceBuilder(project).recorded("train").lines
     for packed, line in zip(pack.lines("train"), made, strict=True):
         assert_same_line(packed, line, tolerance=1e-3)
 
@@ -275,9 +275,9 @@ def test_a_batch_drawn_from_a_pack_is_that_of_its_lines_to_the_bit(project, fram
     lines = PackedLines(pack, [*asked.rows, *pack.lines("train").rows])
     scaler, widths = FeatureScaler.fit(lines), widths_of(lines, AudioSpec())
     for numbers in ([0, 1, 2, 5], [0], [6], [5, 2, 5]):
-        drawn = collate(chosen(lines, numbers), scaler, widths, timbre_frames=40, epoch=epoch)
+        drawn = collate(chosen(lines, numbers), scaler, widths, reference_frames=40, epoch=epoch)
         made = [lines[number] for number in numbers]
-        assert_same_bits(drawn, collate(made, scaler, widths, timbre_frames=40, epoch=epoch))
+        assert_same_bits(drawn, collate(made, scaler, widths, reference_frames=40, epoch=epoch))
 
 
 def test_context_from_a_pack_is_that_of_its_lines_to_the_bit(project):
@@ -292,15 +292,15 @@ def test_context_from_a_pack_is_that_of_its_lines_to_the_bit(project):
     other = pack.links.previous[lines.rows[number]]
     row = pack.links.rows[other]
     assert np.array_equal(before.mel, pack.columns["mel"].frames(row))
-    assert np.array_equal(before.whole["audio"], pack.columns["global_audio"].vector(row))
+    assert np.array_equal(before.global_features["audio"], pack.columns["global_audio"].vector(row))
     assert len(before.sound) == len(before.mel)
     assert (pack.links.splits[other], before.phonemes.ndim) == ("train", 1)
     scaler, widths = FeatureScaler.fit(lines), widths_of(lines, AudioSpec())
-    assert min(widths.whole) > 1
-    assert "whole_face" in scaler.scales
+    assert min(widths.global_features) > 1
+    assert "global_face" in scaler.scales
     for numbers in ([0, 1, 2], [0], [number]):
         drawn, made = (
-            collate(some, scaler, widths, timbre_frames=40, context=True)
+            collate(some, scaler, widths, reference_frames=40, context=True)
             for some in (chosen(lines, numbers), [lines[place] for place in numbers])
         )
         assert_same_bits(drawn, made)
@@ -308,7 +308,7 @@ def test_context_from_a_pack_is_that_of_its_lines_to_the_bit(project):
         assert drawn.previous.phonemes_valid.any(1).tolist() == present
     triples = pack.lines("train", context=True, triples=True)
     assert len(triples) == sum(len(sides) == 2 for sides in known) < len(lines)
-    assert collate(chosen(lines, [0]), scaler, widths, timbre_frames=40).previous is None
+    assert collate(chosen(lines, [0]), scaler, widths, reference_frames=40).previous is None
 
 
 def test_a_packed_line_that_does_not_fit_itself_is_named(project):
@@ -320,7 +320,7 @@ def test_a_packed_line_that_does_not_fit_itself_is_named(project):
     frames[bad] += 1
     pack.links.mel_frames = frames
     with pytest.raises(ClipError, match=pack.links.clip_ids[bad]):
-        collate(chosen(lines, [0, 1]), scaler, widths, timbre_frames=40)
+        collate(chosen(lines, [0, 1]), scaler, widths, reference_frames=40)
 
 
 def test_timbres_are_drawn_by_the_hash_of_both_names():
@@ -328,5 +328,5 @@ def test_timbres_are_drawn_by_the_hash_of_both_names():
     for clip_id in members[:5]:
         others = [other for other in members if other != clip_id]
         hashes = {o: hashlib.sha256(f"{clip_id}\0{o}".encode()).hexdigest() for o in others}
-        assert lent_to(clip_id, members, 4) == sorted(others, key=hashes.__getitem__)[:4]
-    assert lent_to("line0", ["line0"], 4) == []
+        assert pick_references(clip_id, members, 4) == sorted(others, key=hashes.__getitem__)[:4]
+    assert pick_references("line0", ["line0"], 4) == []

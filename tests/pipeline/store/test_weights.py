@@ -10,7 +10,7 @@ import torch
 
 from redub.core.durable import file_digest
 from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, UsageError
-from redub.features.registry import MAKERS
+from redub.features.registry import FEATURE_BACKENDS
 from redub.pipeline.reports.plan import plan
 from redub.pipeline.reports.status import project_status
 from redub.pipeline.reports.why import explain_rows
@@ -264,7 +264,9 @@ def test_a_file_that_is_swapped_while_it_is_hashed_is_hashed_again(tmp_path, mon
 def small(tmp_path, monkeypatch):
     """A project whose audio emotion is made by the toy network."""
     for feature, toy in (("audio_emotion", "ToyExtractor"), ("scene_caption", "CaptionToy")):
-        monkeypatch.setitem(MAKERS, feature, {**MAKERS[feature], "toy": TOY + toy})
+        monkeypatch.setitem(
+            FEATURE_BACKENDS, feature, {**FEATURE_BACKENDS[feature], "toy": TOY + toy}
+        )
     for table in (_KEYS, _EXTRACTORS):
         table.clear()
     ToyExtractor.passes.clear()
@@ -297,7 +299,7 @@ def test_a_network_sees_the_shard_in_batches_and_its_values_are_its_own(small, t
 
 def test_a_feature_knows_its_weights_and_their_terms(small):
     key = Store(open_project(small)).keys.by_name["audio_emotion"]
-    assert key.document["maker"] == "toy"
+    assert key.document["backend"] == "toy"
     assert list(key.document["weights"]["model"]) == ["toy.pt"]
     assert key.document["licence"] == "Apache-2.0"
     assert "torch" in key.document["libraries"]
@@ -464,7 +466,7 @@ def test_status_plan_and_why_go_round_what_lacks_its_weights(small):
     assert verify_store(paper)[1] == []
 
 
-def test_unknown_makers_and_profiles_name_the_nearest():
+def test_unknown_backends_and_profiles_name_the_nearest():
     for text, near in (
         ('[features]\nprofile = "papers"\n', "paper"),
         ('[features.mel]\nby = "bultin"\n', "builtin"),

@@ -32,7 +32,7 @@ from redub.features.sound.speech_input import RATE_HZ, on_mel_clock, speech_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from redub.features.models.emotion2vec.network import FrameMaker
+    from redub.features.models.emotion2vec.network import FrameExtractor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +105,12 @@ class _Emotion2vec(ModelExtractor):
             device,
         )
 
-    def maker(self) -> FrameMaker:
+    def frame_extractor(self) -> FrameExtractor:
         """Build the object that computes frames from waveforms of any length."""
-        from redub.features.models.emotion2vec.network import FrameMaker
+        from redub.features.models.emotion2vec.network import FrameExtractor
 
         hop, window = self.settings.hop, self.settings.window
-        return FrameMaker(
+        return FrameExtractor(
             self.network,
             hop=hop,
             window=window,
@@ -157,7 +157,7 @@ class Emotion2vecExtractor(_Emotion2vec):
         import torch
 
         with torch.inference_mode():
-            frames = self.maker().frames(inputs, self.runtime.torch_device())
+            frames = self.frame_extractor().frames(inputs, self.runtime.torch_device())
             return [rows.mean(dim=0) for rows in frames]  # (D,) each
 
     def scores(self, media: ClipMedia) -> dict[str, float]:
@@ -214,17 +214,21 @@ class Emotion2vecFramesExtractor(_Emotion2vec):
 
         from redub.features.models.emotion2vec.network import interleaved, midpoints
 
-        maker, half = self.maker(), self.settings.hop // 2
+        frame_extractor, half = self.frame_extractor(), self.settings.hop // 2
         device = self.runtime.torch_device()
         with torch.inference_mode():
-            frames = maker.frames([given.speech for given in inputs], device)
+            frames = frame_extractor.frames([given.speech for given in inputs], device)
             if self.config.between == "linear":
                 merged = [midpoints(own) for own in frames]
             else:
                 later = [given.speech[half:] for given in inputs]
-                enough = [k for k, speech in enumerate(later) if maker.count(len(speech))]
+                enough = [k for k, speech in enumerate(later) if frame_extractor.count(len(speech))]
                 shifted = dict(
-                    zip(enough, maker.frames([later[k] for k in enough], device), strict=True)
+                    zip(
+                        enough,
+                        frame_extractor.frames([later[k] for k in enough], device),
+                        strict=True,
+                    )
                 )
                 merged = [interleaved(own, shifted.get(k, own[:0])) for k, own in enumerate(frames)]
         return [

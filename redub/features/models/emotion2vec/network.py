@@ -49,7 +49,7 @@ def pieces_of(frames: int, longest: int) -> list[Piece]:
     return [Piece(a, b - a) for a, b in itertools.pairwise(cuts)]
 
 
-class FrameMaker:
+class FrameExtractor:
     """Compute the frames of sounds of any length, in pieces for the network.
 
     Args:

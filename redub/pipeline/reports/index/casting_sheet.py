@@ -426,7 +426,7 @@ class _Gatherer:
             ("K", str(self.asked.k)),
             ("index settings", spelled_words(asdict(config))),
             ("policy", spelled_words(rules)),
-            *((name, f"{keys.by_name[name].key} by {keys.maker(name)}") for name in used),
+            *((name, f"{keys.by_name[name].key} by {keys.backend(name)}") for name in used),
         )
 
 

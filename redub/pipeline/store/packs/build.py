@@ -47,7 +47,7 @@ from redub.training.data.pack import (
 
 log = logging.getLogger(__name__)
 
-PACK_VERSION = 4
+PACK_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def pack_keys(
         "frames": store.project.config.train.frames,
         "clips": digest_of(ids),
         "values": digest_of(contents),
-        "timbres": str(store.project.config.train.timbres),
+        "reference_mels": str(store.project.config.train.reference_mels),
     }
 
 

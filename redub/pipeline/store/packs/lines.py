@@ -28,8 +28,8 @@ from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import MODALITY_FEATURES, ProjectConfig, feature_of
 from redub.pipeline.store.tables import Store, commonest, lacking
-from redub.training.data.lines import SIDES, ContextLine, DubbingLine, Hits, with_silence
-from redub.training.data.pack_lines import EXPRESSION, SOUND_FRAMES, context_line
+from redub.training.data.lines import SIDES, AdjacentUtterance, Hits, Utterance, with_silence
+from redub.training.data.pack_lines import LOCAL_FACE, SOUND_FRAMES, adjacent_utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Voice:
 
     name: str
     speaker_vectors: tuple[FloatArray, ...]
-    timbres: tuple[FloatArray, ...]
+    reference_mels: tuple[FloatArray, ...]
     clip_ids: tuple[str, ...]
 
     @property
@@ -56,7 +56,7 @@ class Voice:
 class LineReport:
     """Utterances of a split, and the clips that have none, each with the reason."""
 
-    lines: list[DubbingLine] = field(default_factory=list)
+    lines: list[Utterance] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def reasons(self) -> str:
@@ -84,7 +84,7 @@ def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str
     return tuple(dict.fromkeys(instead.get(name, name) for name in declared))
 
 
-class LineMaker:
+class UtteranceBuilder:
     """Joins features into utterances; opens the store and the index once."""
 
     def __init__(self, project: Project, system: str | None = None) -> None:
@@ -167,12 +167,14 @@ class LineMaker:
         kept = [i for i, clip_id in enumerate(voice.clip_ids) if clip_id != clip.clip_id]
         if not kept:
             return None
-        picked = lent_to(clip.clip_id, voice.clip_ids, self.project.config.train.timbres)
+        picked = pick_references(
+            clip.clip_id, voice.clip_ids, self.project.config.train.reference_mels
+        )
         order = [voice.clip_ids.index(clip_id) for clip_id in picked]
         return Voice(
             voice.name,
             tuple(voice.speaker_vectors[i] for i in kept),
-            tuple(voice.timbres[i] for i in order),
+            tuple(voice.reference_mels[i] for i in order),
             tuple(voice.clip_ids[i] for i in order),
         )
 
@@ -194,12 +196,12 @@ class LineMaker:
             if name in voice.clip_ids:
                 place = voice.clip_ids.index(name)
                 vector = np.asarray(self.values["speaker"][name])
-                return Voice(name, (vector,), (voice.timbres[place],), (name,))
+                return Voice(name, (vector,), (voice.reference_mels[place],), (name,))
         known = [*self.voices, *(c for v in self.voices.values() for c in v.clip_ids)]
         raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
 
     def _voices(self) -> dict[str, Voice]:
-        members = lenders(self.clips, self.values)
+        members = reference_candidates(self.clips, self.values)
         return {
             name: Voice(
                 name,
@@ -217,7 +219,7 @@ class LineMaker:
         voice: Voice | None,
         *,
         durations: Any = None,
-    ) -> DubbingLine | None:
+    ) -> Utterance | None:
         if voice is None:
             return None
         clip_id = clip.clip_id
@@ -238,7 +240,7 @@ class LineMaker:
             if clip_id in self.values[features[m]]
         }
         lips = self.values["lips"].get(clip_id)
-        expression = self.values.get(EXPRESSION, {}).get(clip_id)
+        local_face = self.values.get(LOCAL_FACE, {}).get(clip_id)
         return make_line(
             self.project,
             clip,
@@ -247,19 +249,19 @@ class LineMaker:
             vectors=vectors,
             hits=hits_of(self.index, vectors, self.neighbours[clip_id]),
             lips=None if lips is None else np.asarray(lips),
-            expression=None if expression is None else np.asarray(expression),
+            local_face=None if local_face is None else np.asarray(local_face),
             recorded=recorded,
             context={
-                side: told(self._values_of(near[clip_id]))
+                side: as_context(self._values_of(near[clip_id]))
                 for side, near in self.sides.items()
                 if clip_id in near
             },
         )
 
 
-def told(values: Mapping[str, Value]) -> ContextLine:
+def as_context(values: Mapping[str, Value]) -> AdjacentUtterance:
     """Collect a clip's values, by feature, as the context of an adjacent utterance."""
-    return context_line(lambda name: np.asarray(values[name]) if name in values else None)
+    return adjacent_utterance(lambda name: np.asarray(values[name]) if name in values else None)
 
 
 def make_line(
@@ -271,31 +273,31 @@ def make_line(
     vectors: Mapping[str, FloatArray],
     hits: Mapping[str, Hits],
     lips: FloatArray | None,
-    expression: FloatArray | None = None,
+    local_face: FloatArray | None = None,
     recorded: Mapping[str, NDArray[Any]] | None = None,
-    context: Mapping[str, ContextLine] | None = None,
-) -> DubbingLine:
+    context: Mapping[str, AdjacentUtterance] | None = None,
+) -> Utterance:
     """Make one utterance; its length in mel frames comes from the video alone.
 
     Args:
         phonemes: (P,) ids, with silence at either end.
         vectors, hits: by modality; a modality without a vector is left out.
-        lips, expression: (V, W), None without a face.
+        lips, local_face: (V, W), None without a face.
         recorded: ``durations``, ``mel``, ``f0_hz``, ``energy`` and ``sound``, as
-            :class:`DubbingLine` defines them; empty for an utterance to speak.
+            :class:`Utterance` defines them; empty for an utterance to speak.
         context: ``previous`` and ``following`` to the adjacent utterance, if known.
     """
     config, known = project.config, recorded or {}
     samples = config.audio.sample_count(clip.video_frames, config.video)
-    return DubbingLine(
+    return Utterance(
         clip_id=clip.clip_id,
         speaker=voice.name,
         phonemes=np.asarray(phonemes, dtype=np.int64),
         mel_frames=config.audio.frame_count(samples),
         speaker_vector=voice.speaker_vector,
-        timbres=voice.timbres,
+        reference_mels=voice.reference_mels,
         lips=lips,
-        expression=expression,
+        local_face=local_face,
         durations=known.get("durations"),
         emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
         vectors=vectors,
@@ -344,7 +346,9 @@ def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str
     return before, after
 
 
-def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[str, list[str]]:
+def reference_candidates(
+    clips: Iterable[Clip], has: Mapping[str, Container[str]]
+) -> dict[str, list[str]]:
     """Voice to its possible reference clips: training clips with a mel and a speaker vector."""
     members: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
@@ -353,7 +357,7 @@ def lenders(clips: Iterable[Clip], has: Mapping[str, Container[str]]) -> dict[st
     return dict(members)
 
 
-def lent_to(clip_id: str, members: Sequence[str], most: int) -> list[str]:
+def pick_references(clip_id: str, members: Sequence[str], most: int) -> list[str]:
     """Pick at most ``most`` reference clips of a voice for a clip, never the clip itself.
 
     The choice is pseudo-random and depends on the clip ids alone.

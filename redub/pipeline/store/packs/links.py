@@ -21,7 +21,12 @@ from redub.core.errors import IntegrityError
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
-from redub.pipeline.store.packs.lines import lenders, lent_to, neighbours_in_scene, voice_name
+from redub.pipeline.store.packs.lines import (
+    neighbours_in_scene,
+    pick_references,
+    reference_candidates,
+    voice_name,
+)
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
 from redub.pipeline.store.settings import ProjectConfig
 from redub.pipeline.store.tables import Store, clips_of, lacking
@@ -57,7 +62,7 @@ def line_links(
     splits = {clip.clip_id: clip.split for clip in clips}
     has, why = _held(live)
     speaker = store.read("speaker")
-    voices = {name: _Voice(ids, speaker) for name, ids in lenders(clips, has).items()}
+    voices = {name: _Voice(ids, speaker) for name, ids in reference_candidates(clips, has).items()}
     neighbours = neighbours_of(store, index)
     before, after = neighbours_in_scene(clips)
     columns: dict[str, list[Any]] = defaultdict(list)
@@ -66,7 +71,9 @@ def line_links(
     for clip in clips:
         clip_id = clip.clip_id
         voice = voices.get(voice_name(clip))
-        references = [] if voice is None else voice.timbres(clip_id, config.train.timbres)
+        references = (
+            [] if voice is None else voice.reference_mels(clip_id, config.train.reference_mels)
+        )
         if reason := _why_no_line(clip_id, references, has, why):
             left_out[clip.split][clip_id] = reason
         else:
@@ -77,7 +84,7 @@ def line_links(
         columns["is_line"].append(not reason)
         columns["previous"].append(place.get(before.get(clip_id, ""), -1))
         columns["following"].append(place.get(after.get(clip_id, ""), -1))
-        columns["timbres"].append([place[i] for i in references])
+        columns["reference_mels"].append([place[i] for i in references])
         vector = voice.vector_without(clip_id) if voice and references else None
         columns["speaker_vector"].append(vector)
         library = index.table.row_of(clip_id)
@@ -140,7 +147,7 @@ def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
             ("emotion", pa.int64()),
             ("previous", pa.int64()),
             ("following", pa.int64()),
-            ("timbres", numbers),
+            ("reference_mels", numbers),
             *((name, value_type("vector", width, "float32")) for name, width in widths.items()),
             *((f"{m}_hits", numbers) for m in MODALITIES),
             *((f"{m}_scores", scores) for m in MODALITIES),
@@ -156,9 +163,9 @@ class _Voice:
         self.vectors = {i: np.asarray(speaker[i], dtype=np.float64) for i in clip_ids}
         self.total = np.sum(list(self.vectors.values()), axis=0)
 
-    def timbres(self, clip_id: str, most: int) -> list[str]:
+    def reference_mels(self, clip_id: str, most: int) -> list[str]:
         """Clip ids of at most ``most`` reference mels for a clip."""
-        return lent_to(clip_id, self.clip_ids, most)
+        return pick_references(clip_id, self.clip_ids, most)
 
     def vector_without(self, clip_id: str) -> FloatArray:
         """(W,) float32, the mean speaker vector of the other clips."""

@@ -27,11 +27,11 @@ GROUND_TRUTH, RESYNTHESIS, MEAN_MEL = "ground truth", "vocoder resynthesis", "tr
 class LineFigures:
     """Measurements of one utterance by one system; NaN where a metric is not defined.
 
-    ``heard_emotion`` is the emotion that the prosody recogniser finds in the take, ``heard_by_all``
-    that of the recogniser which uses every dimension. ``emotion_vector`` is the audio emotion
-    vector of the take, None without speech. ``mcd_dtw`` compares mels of the sound, ``mcd_dtw_mel``
-    the mel before the vocoder. ``pairs``: compared frames; ``voiced_in_both``, ``voicing_errors``
-    and ``gross_errors`` count among them.
+    ``recognised_emotion`` is the emotion that the prosody recogniser finds in the take,
+    ``recognised_by_all`` that of the recogniser which uses every dimension. ``emotion_vector`` is
+    the audio emotion vector of the take, None without speech. ``mcd_dtw`` compares mels of the
+    sound, ``mcd_dtw_mel`` the mel before the vocoder. ``pairs``: compared frames;
+    ``voiced_in_both``, ``voicing_errors`` and ``gross_errors`` count among them.
     """
 
     clip_id: str
@@ -47,8 +47,8 @@ class LineFigures:
     phoneme_error_ms: float
     transcript: str
     emotion_vector: list[float] | None
-    heard_emotion: str = ""
-    heard_by_all: str = ""
+    recognised_emotion: str = ""
+    recognised_by_all: str = ""
     offset_frames: int | None = None
 
 
