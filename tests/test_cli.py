@@ -138,6 +138,10 @@ def test_an_unknown_key_ends_with_exit_4_and_the_nearest(tmp_path):
         ("[index]\nk = 'three'\n", "'index.k' wants int"),
         ("[index]\nmetric = 'cosinus'\n", "legal: cosine, dot, negative_euclidean"),
         ("[train.model]\nwidht = 3\n", "width"),
+        ("[train.system]\nwidth = 3\n", "since redub 0.2 it is called 'model'"),
+        ("[train]\ntimbres = 3\n", "since redub 0.2 it is called 'reference_mels'"),
+        ("[train.training.optimiser]\naverage_decay = 0.9\n", "called 'ema_decay'"),
+        ("[features.speaker]\nby = 'ge2e'\n", "since redub 0.2 it is called 'backend'"),
         ("name = \n", "redub.toml"),
     ],
 )

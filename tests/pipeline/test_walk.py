@@ -405,7 +405,7 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
 
 
 def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
-    train = replace(project.config.train, system={"legacy": ["ground_truth_length"]})
+    train = replace(project.config.train, model_settings={"legacy": ["ground_truth_length"]})
     project = replace(project, config=replace(project.config, train=train))
     train_run(project, RunRequest(run="legacy", max_steps=1))
     synthesize(project, run="legacy")
@@ -553,7 +553,7 @@ def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
     unspoken, spoken = shift_retrieved["dubbed"]
     assert unspoken["following"].sound is None  # nobody has said it yet
     assert unspoken["following"].phonemes is not None
-    assert unspoken["following"].expression is not None
+    assert unspoken["following"].local_face is not None
     before, as_it_was = spoken["previous"], second["previous"]
     assert before.sound.shape == as_it_was.sound.shape
     assert not np.array_equal(before.sound, as_it_was.sound)

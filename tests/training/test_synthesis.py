@@ -147,7 +147,7 @@ def test_a_system_without_prosody_cannot_be_asked_for_pitch(lines, sound, small,
         max_steps=1,
     )
     for changes in ({"pitch": 0.1}, {"pitch_range": 2.0}, {"energy": 3.0}):
-        with pytest.raises(UsageError, match=r"system\.prosody=true"):
+        with pytest.raises(UsageError, match=r"model\.prosody=true"):
             asked(report, lines[:1], **changes)
     assert asked(report, lines[:1], rate=0.8)[0].mel.shape[0] == lines[0].mel_frames
 

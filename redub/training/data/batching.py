@@ -90,7 +90,7 @@ def widths_of(lines: Iterable[Utterance], sound: AudioSpec, *, phonemes: int = 8
             if neighbour.sound is not None:
                 found.setdefault("local_audio", neighbour.sound.shape[-1])
             for name, vector in neighbour.global_features.items():
-                found.setdefault(f"whole_{name}", vector.shape[-1])
+                found.setdefault(f"global_{name}", vector.shape[-1])
         found.setdefault("speaker", line.speaker_vector.shape[-1])
         if line.lips is not None:
             found.setdefault("lips", line.lips.shape[-1])
@@ -256,7 +256,7 @@ def _context(
     face, text, audio = (
         _frames(
             [None if own is None else own[None] for own in rows.global_features[name]],
-            scales.get(f"whole_{name}"),
+            scales.get(f"global_{name}"),
             width,
             at_least=1,
         )[:, 0]

@@ -188,7 +188,7 @@ class _Moments:
 ONLY_GROWN = {
     "local_face": "local_face",
     "local_audio": "local_audio",
-    **{f"whole_{name}": f"global_{name}" for name in CONTEXT_MODALITIES},
+    **{f"global_{name}": f"global_{name}" for name in CONTEXT_MODALITIES},
 }
 """Scales that only extended systems need, each with its feature."""
 
@@ -304,4 +304,4 @@ def _measured(line: Utterance) -> Iterable[tuple[str, FloatArray]]:
         if neighbour.sound is not None:
             yield "local_audio", neighbour.sound
         for name, vector in neighbour.global_features.items():
-            yield f"whole_{name}", vector[None]
+            yield f"global_{name}", vector[None]

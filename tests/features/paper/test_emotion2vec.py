@@ -124,7 +124,7 @@ def test_frames_are_those_of_funasrs_own_network(folder):
     expected = plain_frames(plain_funasr(folder), speech)
     extractor = line_vector(folder)
     with torch.inference_mode():
-        (frames,) = extractor.backend().frames([speech], torch.device("cpu"))
+        (frames,) = extractor.frame_extractor().frames([speech], torch.device("cpu"))
     assert len(frames) == (len(speech) - 400) // 320 + 1 == len(expected)
     np.testing.assert_allclose(frames.numpy(), expected, atol=2e-5)
     mean = extractor.extract(media_of(speech))
@@ -242,11 +242,11 @@ def ramp_network(longest=1500):
 @pytest.mark.parametrize("samples", [400, 719, 720, 5_000, 16_000])
 @pytest.mark.parametrize("longest", [1, 7, 1500])
 def test_pieces_make_every_frame_once_and_at_its_place(samples, longest):
-    backend, ramp = ramp_network(longest), np.arange(samples, dtype=np.float32)
-    (frames,) = backend.frames([ramp], torch.device("cpu"))
+    extractor, ramp = ramp_network(longest), np.arange(samples, dtype=np.float32)
+    (frames,) = extractor.frames([ramp], torch.device("cpu"))
     expected = 320.0 * np.arange((samples - 400) // 320 + 1) + 199.5
     np.testing.assert_allclose(frames[:, 0].numpy(), expected, rtol=1e-6)
-    assert max(backend.network.heard) <= (longest - 1) * 320 + 400
+    assert max(extractor.network.heard) <= (longest - 1) * 320 + 400
 
 
 def test_pieces_are_few_and_nearly_equal():

@@ -318,7 +318,7 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
         ("without IMA", (), ("encoder.aggregators.face.join",)),
         ("without IMF", ("encoder.graph",), ("encoder.join",)),
         ("without CAA", ("read", "gate"), ("add",)),
-        ("no interaction in IMA", (), ("encoder.nobody",)),
+        ("no interaction in IMA", (), ("encoder.null_query",)),
         ("without video", ("encoder.frames.face", "encoder.aggregators.face"), ()),
         ("without text", ("encoder.no_steps.text", "encoder.aggregators.text"), ()),
         ("without audio", ("encoder.frames.audio", "encoder.aggregators.audio"), ()),
@@ -383,12 +383,12 @@ def test_aggregation_is_that_of_section_ii_b(widths, make_batch):
     whole = encoder.global_features["audio"](batch.previous.global_features[2])
     current = adaptor.text(batch.phonemes, valid) * valid.unsqueeze(-1)
     beside = whole.unsqueeze(1).expand_as(current)
-    states = ima.meet(torch.cat((current, beside), -1))
-    states = ima.norm_self(states + ima.among(states, states, valid))
-    states = ima.norm_cross(states + ima.across(states, steps, steps_valid))
+    states = ima.fuse_global(torch.cat((current, beside), -1))
+    states = ima.norm_self(states + ima.self_attention(states, states, valid))
+    states = ima.norm_cross(states + ima.cross_attention(states, steps, steps_valid))
     states = ima.block(states, valid)
-    wanted = ima.keep(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
-    found = ima(current, valid, encoder._told("audio", batch.previous, None))
+    wanted = ima.fuse_output(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
+    found = ima(current, valid, encoder._features_of("audio", batch.previous, None))
     torch.testing.assert_close(found, wanted)
 
 
