@@ -76,6 +76,16 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -
     return kind(**built)
 
 
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with changes applied, table by table; both inputs stay as they are."""
+    both = dict(values)
+    for key, change in changes.items():
+        old = both.get(key)
+        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
+        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
+    return both
+
+
 def _checked(hint: Any, value: Any, path: str) -> Any:
     """Convert one value to the type ``hint``; raise ConfigError if it has another type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

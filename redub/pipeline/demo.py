@@ -136,17 +136,55 @@ def _working(workers: int) -> Iterator[Scheduler]:
 
 def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> DemoSummary:
     began = time.perf_counter()
-    folder, spec = project.root, tour.film
 
     def tell(text: str) -> None:
         say(f"[{time.perf_counter() - began:5.0f} s] {text}")
 
+    _make_footage(project, tour, workers, tell, bar)
+    _measure(project, workers, tell, bar)
+    _search(project, tell)
+    _train(project, tour, workers, tell, bar)
+    _synthesize(project, tour, tell, bar)
+    with _working(workers) as scheduler:
+        dubbed = _dub_scenes(project, tour, scheduler, bar)
+        tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
+        if not is_evaluated(project, list(tour.runs)):
+            with bar("evaluate", "lines") as progress:
+                run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
+    result = last_evaluation(project)
+    lines = len({line["clip_id"] for line in result["lines"]})
+    tell(f"7 evaluate: {lines} test lines, which the training has not seen")
+    for line in in_words(result):
+        say(f"          {line}")
+    page = run_report(project, project.root / "report.html")
+    tell("report: done")
+    say("")
+    say(f"look at:   {page}  (open it in a browser; listen to the lines there)")
+    say(f"play:      {dubbed[0]}")
+    words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
+    say(f"next:      {shlex.join(words)}")
+    return DemoSummary(
+        project=project.root,
+        runs=tuple(tour.runs),
+        dubbed=tuple(dubbed),
+        page=page,
+        quarantined=len(Store(project).quarantined()),
+    )
+
+
+def _make_footage(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> None:
+    """Draw the film and speak its lines."""
+    spec, truth = tour.film, project.root / "truth"
     with bar("film", "scenes") as progress:
-        make_film(project.footage_root, folder / "truth", spec, workers=workers, progress=progress)
+        make_film(project.footage_root, truth, spec, workers=workers, progress=progress)
     tell(
         f"film: {spec.scenes} scenes with {spec.scenes * spec.lines_per_scene} lines of "
         f"{spec.speakers} characters, drawn and spoken by redub, in {project.footage_root}"
     )
+
+
+def _measure(project: Project, workers: int, tell: Say, bar: Bar) -> None:
+    """Stages 1 and 2."""
     with _working(workers) as scheduler:
         with bar("ingest", "files") as progress:
             read = run_ingest(project, scheduler, progress)
@@ -159,6 +197,10 @@ def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> Dem
         f"{done.quarantined} clips could not be used"
     )
     tell(f"2 extract: {measured if done.clips else 'up to date'}")
+
+
+def _search(project: Project, tell: Say) -> None:
+    """Stages 3 and 4."""
     index = run_index(project)
     tell("3 index: " + "; ".join(index.lines()))
     found = run_retrieve(project)
@@ -167,37 +209,15 @@ def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> Dem
         f"{found.rows} in all"
     )
     tell(f"4 retrieve: {similar if found.queries else 'up to date'}")
-    _train(project, tour, workers, tell, bar)
+
+
+def _synthesize(project: Project, tour: Tour, tell: Say, bar: Bar) -> None:
+    """Stage 6, for every run."""
     for run in tour.runs:
         with bar(f"synthesize {run}", "lines") as progress:
             spoken = run_synthesize(project, run=run, split="test", progress=progress)
         made = f"{spoken.lines} lines of the test scenes spoken" if spoken.lines else "up to date"
         tell(f"6 synthesize: {TITLES[run]}: {made}")
-    with _working(workers) as scheduler:
-        dubbed = _dub_scenes(project, tour, scheduler, bar)
-        tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
-        if not is_evaluated(project, list(tour.runs)):
-            with bar("evaluate", "lines") as progress:
-                run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
-    result = last_evaluation(project)
-    lines = len({line["clip_id"] for line in result["lines"]})
-    tell(f"7 evaluate: {lines} test lines, which the training has not seen")
-    for line in in_words(result):
-        say(f"          {line}")
-    page = run_report(project, folder / "report.html")
-    tell("report: done")
-    say("")
-    say(f"look at:   {page}  (open it in a browser; listen to the lines there)")
-    say(f"play:      {dubbed[0]}")
-    words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
-    say(f"next:      {shlex.join(words)}")
-    return DemoSummary(
-        project=folder,
-        runs=tuple(tour.runs),
-        dubbed=tuple(dubbed),
-        page=page,
-        quarantined=len(Store(project).quarantined()),
-    )
 
 
 def _project(folder: Path, *, seed: int, steps: int) -> Project:

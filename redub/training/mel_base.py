@@ -17,7 +17,9 @@ from redub.core.types import FloatArray
 from redub.model.batch import Prosody
 from redub.model.blocks.harmonics import HarmonicTemplate
 from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase, signals_of
+from redub.model.systems.style_backbone import StyleBackbone
 from redub.training.data.lines import FeatureScaler, Utterance, log_energy, pitch_of
+from redub.training.prepare import Recorded
 
 RIDGE = 3.0
 """Ridge weight in frames: a row with this many frames gets half of their mean."""
@@ -27,6 +29,15 @@ OWN_RIDGE = 20.0
 
 MOST_LINES = 2_000  # far more than the tables have rows to fill
 STILL = 1e-6  # share of all variance below which an axis of the voices is rounding noise
+
+
+def prepare_mel_base(
+    model: StyleBackbone, recorded: Recorded, scaler: FeatureScaler, seed: int
+) -> None:
+    """Fill the tables of a new model that has a base mel; see :func:`fit_mel_base`."""
+    if model.mel_base is not None:
+        harmonics = model.harmonic_template if model.config.prosody else None
+        fit_mel_base(model.mel_base, recorded.spread(MOST_LINES), scaler, harmonics)
 
 
 def fit_mel_base(

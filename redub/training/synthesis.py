@@ -22,7 +22,7 @@ from redub.core.phonemes import id_of
 from redub.core.types import FloatArray
 from redub.model.batch import Control, FeatureWidths
 from redub.model.output import DubbingOutput, GraphReading
-from redub.model.registry import reads_context, system
+from redub.model.registry import system, system_spec
 from redub.training import checkpoint
 from redub.training.data.batching import BatchingConfig, collate, plain_batches
 from redub.training.data.lines import FeatureScaler, Utterance, f0_of
@@ -184,7 +184,7 @@ def synthesise(
             dubber.scaler,
             dubber.widths,
             reference_frames=dubber.batching.reference_frames,
-            context=reads_context(dubber.system),
+            context=system_spec(dubber.system).context,
         )
         batch = batch.without_recording()
         if any(asked[number] for number in numbers):
@@ -204,9 +204,10 @@ def synthesise(
     return [spoken[number] for number in range(len(lines))]
 
 
-def reads_emotion(model: nn.Module) -> bool:
-    """Whether a system reads the emotion vectors of an utterance."""
-    return any(getattr(model, part, None) is not None for part in ("graphs", "booster"))
+def reads_emotion(dubber: TrainedDubber) -> bool:
+    """Whether a trained system reads the emotion vectors of an utterance."""
+    part = system_spec(dubber.system).emotion_part
+    return bool(part) and getattr(dubber.model, part) is not None
 
 
 def predicts_prosody(model: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from redub.core.types import Clip
 from redub.index.base import IndexInputError
 from redub.index.library import LibraryTable, ModalityIndex, retrieve
 from redub.index.policy import ClipFacts, Policy
+from redub.index.registry import BuildSettings
 from redub.index.selection import Selection
 
 
@@ -44,8 +45,11 @@ def vectors_of(table, width=8, seed=0):
     return np.array(rows, dtype=np.float32).reshape(len(table), width)
 
 
-def whole_index(table, vectors, **options):
-    return ModalityIndex.build("scene", table, vectors, np.arange(len(table)), **options)
+def whole_index(table, vectors, *, backend="auto", metric="cosine", **options):
+    settings = BuildSettings(backend=backend, metric=metric)
+    return ModalityIndex.build(
+        "scene", table, vectors, np.arange(len(table)), settings=settings, **options
+    )
 
 
 def test_a_table_is_sorted_by_clip_id_whatever_the_order_of_the_clips():

@@ -26,7 +26,7 @@ from redub.model.blocks.lip_encoder import LipEncoder
 from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.dropout import Dropout
-from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.monotonic import looked_durations
 from redub.model.layers.positions import count_up
 from redub.model.layers.upsample import as_long_as_the_picture, on_mel_clock
@@ -83,10 +83,7 @@ class UnitVoice(nn.Module):
         width = config.width
         self.table = nn.Embedding(config.units, config.unit_width)
         self.join = nn.Linear(config.unit_width + widths.speaker, width)
-        self.blocks = nn.ModuleList(
-            FFTBlock(width, config.voice_heads, config.filter_width, config.kernel, config.dropout)
-            for _ in range(config.voice_layers)
-        )
+        self.blocks = FFTSizes.of(config, config.voice_layers, config.voice_heads).blocks(width)
         self.to_mel = nn.Linear(width, widths.mel)
         self.postnet = PostNet(
             widths.mel,
@@ -152,30 +149,19 @@ class DSUAVO(nn.Module):
         self.text = PhonemeEncoder(
             widths.phonemes,
             width,
-            layers=config.text_layers,
-            heads=config.text_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.text_layers, config.text_heads),
             mixed=False,
         )
         self.lips = LipEncoder(
             widths.lips,
             width,
             width,
-            layers=config.lip_layers,
-            heads=config.lip_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.lip_layers, config.lip_heads),
             normed=False,
         )
         self.attention = MultiHeadAttention(width, 1)
         self.picture_drop = Dropout(config.picture_dropout)
-        self.unit_blocks = nn.ModuleList(
-            FFTBlock(width, config.unit_heads, config.filter_width, config.kernel, config.dropout)
-            for _ in range(config.unit_layers)
-        )
+        self.unit_blocks = FFTSizes.of(config, config.unit_layers, config.unit_heads).blocks(width)
         self.to_unit = nn.Linear(width, config.units)
         self.register_buffer(
             "centroids", torch.randn(config.units, widths.local_audio)

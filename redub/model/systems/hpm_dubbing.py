@@ -14,8 +14,9 @@ S speaker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ from redub.model.layers.absent import fill_missing
 from redub.model.layers.additive_attention import AdditiveAttention
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.binned_value import BinnedValue
-from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.monotonic import looked_durations
 from redub.model.layers.positions import count_up, on_the_picture
 from redub.model.layers.upsample import (
@@ -50,7 +51,9 @@ HPMLegacy = Literal["query_mask"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HPMDubbingConfig:
-    """Settings; the default sizes are published for Chem, those in ``V2C`` for V2C-Animation.
+    """Settings; the default sizes are published for Chem.
+
+    :func:`paper_for_v2c` gives those published for V2C-Animation.
 
     scene: use the scene module, which needs the feature ``global_scene`` (published: V2C only).
     clocked: add positional encodings to video frames and phonemes before the attention; the
@@ -125,11 +128,13 @@ TINY_HPM = HPMDubbingConfig(
     postnet_dropout=0.1,
 )
 """Small sizes that train in minutes on two CPU cores."""
-V2C: dict[str, Any] = {
-    "text_layers": 5, "text_heads": 2, "lip_layers": 4, "decoder_layers": 7, "decoder_heads": 2,
-    "scene": True,
-}  # fmt: skip
-"""Settings of the published V2C-Animation system that differ from the defaults."""
+
+
+def paper_for_v2c() -> HPMDubbingConfig:
+    """Return the settings published for V2C-Animation."""
+    return HPMDubbingConfig(
+        text_layers=5, text_heads=2, lip_layers=4, decoder_layers=7, decoder_heads=2, scene=True
+    )
 
 
 class LipsReadText(NamedTuple):
@@ -150,22 +155,14 @@ class DurationAligner(nn.Module):
         self.text = PhonemeEncoder(
             widths.phonemes,
             width,
-            layers=config.text_layers,
-            heads=config.text_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.text_layers, config.text_heads),
             mixed=False,
         )
         self.lips = LipEncoder(
             widths.lips,
             config.lip_width,
             width,
-            layers=config.lip_layers,
-            heads=config.lip_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.lip_layers, config.lip_heads),
             normed=False,
         )
         # The published attention from phonemes to the speaker vector has a single key, so that it
@@ -222,12 +219,12 @@ class AffectiveProsody(nn.Module):
         )
         self.to_query = nn.Linear(width, width)
         self.from_valence, self.from_arousal = AdditiveAttention(width), AdditiveAttention(width)
-        predictor: dict[str, Any] = {
-            "kernel": config.variance_kernel,
-            "dropout": config.variance_dropout,
-        }
-        self.pitch, self.energy = (VariancePredictor(width, **predictor) for _ in range(2))
-        self.voicing = VariancePredictor(width, **predictor) if config.voicing else None
+        predictors = [
+            VariancePredictor(width, kernel=config.variance_kernel, dropout=config.variance_dropout)
+            for _ in range(3 if config.voicing else 2)
+        ]
+        self.pitch, self.energy = predictors[:2]
+        self.voicing = predictors[2] if config.voicing else None
         self.unvoiced = nn.Parameter(torch.zeros(width)) if config.voicing else None
         self.pitch_embedding = BinnedValue(
             width, config.bins, LOWEST_OCTAVE, HIGHEST_OCTAVE, kept=True
@@ -307,7 +304,10 @@ class HPMDubbing(nn.Module):
     """Duration aligner, prosody predictor, optional scene module, mel decoder."""
 
     Config: ClassVar[type[HPMDubbingConfig]] = HPMDubbingConfig
-    PRESETS: ClassVar[dict[str, Any]] = {"tiny": TINY_HPM, "paper": HPMDubbingConfig()}
+    PRESETS: ClassVar[Mapping[str, HPMDubbingConfig]] = {
+        "tiny": TINY_HPM,
+        "paper": HPMDubbingConfig(),
+    }
     CONTROLS_RATE: ClassVar[bool] = False  # the lips determine the timing
 
     config: HPMDubbingConfig
@@ -325,12 +325,8 @@ class HPMDubbing(nn.Module):
         self.prosody = AffectiveProsody(config, widths)
         self.booster = SceneBooster(config, widths) if config.scene else None
         self.fuse = nn.Linear(3 * width, width, bias=False)
-        self.decoder = nn.ModuleList(
-            FFTBlock(
-                width, config.decoder_heads, config.filter_width, config.kernel, config.dropout
-            )
-            for _ in range(config.decoder_layers)
-        )
+        decoder = FFTSizes.of(config, config.decoder_layers, config.decoder_heads)
+        self.decoder = decoder.blocks(width)
         self.to_ctc = nn.Linear(width, widths.phonemes)
         self.to_mel = nn.Linear(width, widths.mel)
         self.postnet = PostNet(
@@ -410,8 +406,3 @@ class HPMDubbing(nn.Module):
         beside = voice.unsqueeze(1).expand_as(states)
         joined: Tensor = self.join_voice(torch.cat((states, beside), dim=-1)) + states
         return joined
-
-
-def paper_for_v2c() -> HPMDubbingConfig:
-    """Return the settings published for V2C-Animation."""
-    return replace(HPMDubbingConfig(), **V2C)

@@ -136,7 +136,7 @@ def _registries() -> dict[str, Mapping[str, str]]:
         "corpus layouts": LAYOUTS,
         "index backends": BACKENDS,
         "index transforms": TRANSFORMS,
-        "models": SYSTEMS,
+        "models": {name: spec.target for name, spec in SYSTEMS.items()},
         "vocoders": VOCODERS,
         "metrics": {name: metric.target for name, metric in METRICS.items()},
     }

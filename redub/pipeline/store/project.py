@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redub.core.config import nearest
+from redub.core.config import merged, nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.features.registry import PROFILES
 from redub.pipeline.store.settings import (
@@ -125,16 +125,6 @@ def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
             nested = {name: nested}
         values = merged(values, nested)
     return values
-
-
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with changes applied, table by table; both inputs stay as they are."""
-    both = dict(values)
-    for key, change in changes.items():
-        old = both.get(key)
-        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
-        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
-    return both
 
 
 def _toml_value(text: str) -> Any:

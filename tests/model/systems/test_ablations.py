@@ -9,6 +9,7 @@ from redub.core.errors import ConfigError
 from redub.model.blocks.emotion_graph import relations
 from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.layers.cross_modal import TextReadsTimbre
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.length_regulator import fill, fill_as_published
 from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.training.losses import emotion_loss
@@ -253,7 +254,10 @@ def test_without_positions_the_order_of_words_is_lost():
     for positions in (True, False):
         torch.manual_seed(0)
         encoder = PhonemeEncoder(
-            12, 8, layers=2, heads=2, filter_width=8, kernel=1, dropout=0.0, positions=positions
+            12,
+            8,
+            FFTSizes(layers=2, heads=2, filter_width=8, kernel=1, dropout=0.0),
+            positions=positions,
         ).eval()
         apart = difference(encoder(ids, valid)[:, order], encoder(ids[:, order], valid))
         assert (apart < 1e-4) is not positions

@@ -12,7 +12,7 @@ import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError
 from redub.core.types import MODALITIES
-from redub.model.registry import READS
+from redub.model.registry import SYSTEMS
 from redub.pipeline.dubbing.session import dub
 from redub.pipeline.reports.index.audit import audit_index
 from redub.pipeline.reports.index.audit_effects import Look
@@ -159,14 +159,14 @@ def test_an_unknown_feature_is_refused_with_the_nearest(setting, named, hint):
 
 
 def test_a_system_reads_the_named_features_in_place_of_those_it_declares(pictured, captioned):
-    for system, declared in READS.items():
+    for system, declared in ((name, spec.reads) for name, spec in SYSTEMS.items()):
         assert features_read(captioned.config, system) == declared
         read = features_read(pictured.config, system)
         assert len(read) == len(set(read))
         assert set(declared) - set(read) == {"scene_emotion", "face_emotion"}
         named = {"global_scene", "global_face"}  # some read them as context already
         assert set(read) == (set(declared) - {"scene_emotion", "face_emotion"}) | named
-    assert features_among(READS["authentic_dubber"])["scene"] == "scene_emotion"
+    assert features_among(SYSTEMS["authentic_dubber"].reads)["scene"] == "scene_emotion"
     assert features_among(features_read(pictured.config))["face"] == "global_face"
     # A system that reads the picture feature for another reason was still trained on captions.
     both = ("scene_emotion", "global_scene")

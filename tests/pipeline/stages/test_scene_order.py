@@ -9,12 +9,12 @@ from redub.pipeline.dubbing.take import DubSummary
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
-from redub.pipeline.stages.train import training_settings
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.packs.lines import neighbours_in_scene
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.run_settings import training_settings
 from tests.pipeline.films import INDEXED, add_source, make_project
 
 SYNC = Scheduler("sync", 1)

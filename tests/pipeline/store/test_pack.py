@@ -281,9 +281,9 @@ def test_a_batch_drawn_from_a_pack_is_that_of_its_lines_to_the_bit(project, fram
 
 
 def test_context_from_a_pack_is_that_of_its_lines_to_the_bit(project):
-    from redub.pipeline.stages.train import _of_model
+    from redub.pipeline.work.run_settings import with_model
 
-    pack = open_pack(_of_model(project, "m2ci_dubber"))
+    pack = open_pack(with_model(project, "m2ci_dubber"))
     lines = pack.lines("train", context=True)
     known = [line.context for line in lines]
     assert any(len(sides) == 1 for sides in known)  # first and last lines of a scene

@@ -89,11 +89,8 @@ def line_links(
         columns["speaker_vector"].append(vector)
         library = index.table.row_of(clip_id)
         columns["audio"].append(None if library is None else index.audio[library])
-        for modality in MODALITIES:
-            hits = neighbours[clip_id][modality] if clip_id in neighbours else []
-            _refuse_held_out(clip, hits, splits)
-            columns[f"{modality}_hits"].append([place[hit] for hit, _ in hits])
-            columns[f"{modality}_scores"].append([score for _, score in hits])
+        for name, cell in _hit_cells(clip, neighbours.get(clip_id, {}), place, splits).items():
+            columns[name].append(cell)
     speaker_width = store.keys.by_name["speaker"].schema.width
     widths = {"speaker_vector": speaker_width, "audio": int(index.audio.shape[1])}
     return _link_table(columns, widths), dict(left_out), dict(counts)
@@ -109,6 +106,22 @@ def _own_cells(clip: Clip, config: ProjectConfig) -> dict[str, Any]:
         "mel_frames": config.audio.frame_count(samples),
         "emotion": EMOTIONS.index(clip.emotion) if clip.emotion else -1,
     }
+
+
+def _hit_cells(
+    clip: Clip,
+    hits: Mapping[str, Sequence[tuple[str, float]]],
+    place: Mapping[str, int],
+    splits: Mapping[str, str],
+) -> dict[str, list[int] | list[float]]:
+    """Row numbers and scores of the clip's hits, by modality; empty lists without hits."""
+    cells: dict[str, list[int] | list[float]] = {}
+    for modality in MODALITIES:
+        own = hits.get(modality, [])
+        _refuse_held_out(clip, own, splits)
+        cells[f"{modality}_hits"] = [place[hit] for hit, _ in own]
+        cells[f"{modality}_scores"] = [score for _, score in own]
+    return cells
 
 
 def _why_no_line(
