@@ -4,7 +4,7 @@
         [--device cpu|cuda] [--bf16] [--compile] [--system m2ci_dubber ...]
 
 A step is forward, losses, backward, clipping and the update, as a run takes it. Lines of random
-numbers, 0.8 to 1.2 times ``--seconds``, twelve phonemes a second, both neighbours as long as the
+numbers, 0.8 to 1.2 times ``--seconds``, twelve phonemes a second, both adjacent lines as long as the
 line. Each system is built in this process, one after another; one step is taken that does not
 count. On a GPU the share of the card's peak rate is printed too.
 """
@@ -35,7 +35,7 @@ SOUND_WIDTH = 512
 
 
 def batch_of(lines: int, seconds: float) -> tuple[DubbingBatch, FeatureWidths]:
-    """Lines with neighbours of random numbers."""
+    """Lines with adjacent lines of random numbers."""
     draw, sound = np.random.default_rng(0), AudioSpec()
     widths = FeatureWidths(
         sound=sound,

@@ -23,6 +23,8 @@ T = TypeVar("T")
 RENAMED = {
     "average_decay": "ema_decay",
     "by": "backend",
+    "neighbour_lines": "adjacent_lines",
+    "neighbour_mels": "adjacent_mels",
     "system": "model",
     "timbre_frames": "reference_frames",
     "timbres": "reference_mels",

@@ -173,7 +173,7 @@ def test_v2c_as_the_dubbing_papers_name_it(tmp_path, film, sound, decoder):
         (c.scene, c.position, c.speaker, c.split, c.text, c.has_video)
         for c in clips_of(tmp_path / "out", decoder)
     ]
-    # Cue 11 is spoken by two: the second is no neighbour of anybody.
+    # Cue 11 is spoken by two: the second is adjacent to no line.
     assert told == [
         ("0010-0012", 1, "Up@Carl", "none", "Adventure is out there!", True),
         ("0010-0012", 2, "Up@Ellie", "train", "Yes, I do.", True),
@@ -231,7 +231,7 @@ def test_what_is_said_of_emotions_is_true_of_the_files(tmp_path, film):
 # -- Chem
 
 
-def test_chem_neighbours_are_true_neighbours(tmp_path, film, decoder):
+def test_adjacent_lines_of_chem_are_adjacent_in_the_film(tmp_path, film, decoder):
     videos = {"SUkBTHfKqf4": (0, 1, 2, 9), "-kBTHfK_f4x": (15, 16)}
     names = [f"{video}-{n:03d}" for video, numbers in videos.items() for n in numbers]
     root = fill_all(tmp_path / "Chem", {f"clips/{name}.mp4": film for name in names})
@@ -258,7 +258,7 @@ def test_chem_neighbours_are_true_neighbours(tmp_path, film, decoder):
     assert heaps["clips/readme.mp4"][1].startswith("its name is not VIDEO-NNN")
 
 
-def test_a_clip_that_cannot_be_used_parts_its_neighbours(tmp_path, film, decoder):
+def test_a_clip_that_cannot_be_used_separates_the_lines_beside_it(tmp_path, film, decoder):
     names = [f"SUkBTHfKqf4-{n:03d}" for n in range(5)]
     root = fill_all(tmp_path / "Chem", {f"{name}.mp4": film for name in names})
     (root / f"{names[2]}.mp4").write_bytes(film[: len(film) // 2])

@@ -138,14 +138,14 @@ def test_lines_next_to_the_query_can_be_left_out():
     lines = [clip(f"at {k}", start_frame=400, end_frame=450, position=k) for k in range(6)]
     away = clip("other scene", start_frame=400, end_frame=450, position=2, scene="s2")
     query = ClipFacts.of(clip("query", start_frame=100, end_frame=150, position=2))
-    found = reasons_of(Policy(neighbour_lines=2), *lines, away, query=query)
-    near, far = ("neighbour",), ()
+    found = reasons_of(Policy(adjacent_lines=2), *lines, away, query=query)
+    near, far = ("adjacent",), ()
     assert found == {
         "at 0": near, "at 1": near, "at 2": near, "at 3": near, "at 4": near, "at 5": far,
         "other scene": far,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="neighbour_lines"):
-        Policy(neighbour_lines=-1)
+    with pytest.raises(ConfigError, match="adjacent_lines"):
+        Policy(adjacent_lines=-1)
 
 
 def test_single_clips_can_be_let_in_or_kept_out():
@@ -177,7 +177,7 @@ policies = st.builds(
     exclude_same_scene=st.booleans(),
     films=st.sampled_from([(), ("a",), ("a", "b")]),
     rights_required=st.sampled_from([(), ("a",)]),
-    neighbour_lines=st.integers(0, 3),
+    adjacent_lines=st.integers(0, 3),
     include=st.sampled_from([(), ("x", "yy", "z"), ("xyz",)]),
     exclude=st.sampled_from([(), ("x",), ("yy", "zz")]),
 )
@@ -201,7 +201,7 @@ def may_be_retrieved(policy, query, row):
         return False
     in_scene = (row.film, row.scene) == (query.film, query.scene)
     apart = abs(row.position - query.position)
-    if in_scene and policy.neighbour_lines and apart <= policy.neighbour_lines:
+    if in_scene and policy.adjacent_lines and apart <= policy.adjacent_lines:
         return False
     if policy.include and row.clip_id not in policy.include:
         return False

@@ -55,7 +55,7 @@ def rows(count, real, width, generator):
     return values * valid.unsqueeze(-1), valid
 
 
-def neighbours(pictures, phonemes, present, seed):
+def adjacent(pictures, phonemes, present, seed):
     """The lines beside those of a batch, as long as they are, of other values."""
     generator = torch.Generator().manual_seed(seed)
     there = torch.tensor(present)
@@ -103,7 +103,7 @@ def make_batch():
     ):
         """Lines of so many pictures (4 mel frames each), phonemes and reference frames.
 
-        ``before`` and ``after``: pictures of the neighbours, 0 where there is none.
+        ``before`` and ``after``: video frames of the adjacent lines, 0 where there is none.
         """
         generator = torch.Generator().manual_seed(seed)
         lines, frames = len(pictures), [4 * count for count in pictures]
@@ -153,6 +153,6 @@ def make_batch():
         )
 
     def beside(pictures, seed):
-        return neighbours(pictures, [n + 2 for n in pictures], [n > 0 for n in pictures], seed)
+        return adjacent(pictures, [n + 2 for n in pictures], [n > 0 for n in pictures], seed)
 
     return build

@@ -567,11 +567,11 @@ def test_lines_that_are_spoken_know_the_lines_around_them(finished):
     known = [line.context for line in lines]
     assert any(len(sides) == 2 for sides in known) or any(known)
     for line in lines:
-        for side, neighbour in line.context.items():
+        for side, adjacent in line.context.items():
             other = builder.by_id[builder.sides[side][line.clip_id]]
             assert abs(other.position - builder.by_id[line.clip_id].position) == 1
             mel = np.asarray(builder.values["mel"][other.clip_id])
-            assert np.array_equal(neighbour.mel, mel)
+            assert np.array_equal(adjacent.mel, mel)
     assert not UtteranceBuilder(finished).sides
 
 

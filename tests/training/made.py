@@ -97,7 +97,7 @@ def best_guess(lines):
 
 
 def in_context(lines, *, seed=9):
-    """The lines as a scene: each knows its neighbours, and has a face and a sound of its own."""
+    """The lines as a scene: each has its adjacent lines, and has a face and a sound of its own."""
     random = np.random.default_rng(seed)
 
     def normal(*shape):

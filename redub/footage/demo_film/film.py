@@ -94,14 +94,14 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
     takes: list[Take] = []
     clock, shot_first = gaps[0], 0
     for index, line in enumerate(scene.lines):
-        neighbours = [
+        adjacent = [
             scene.lines[i].emotion if 0 <= i < len(scene.lines) else None
             for i in (index - 1, index + 1)
         ]
         actor = _actor(line.speaker)
         habit = manner.habit_of(rng_for(spec, "habit", line.speaker))
         coupled = manner.coupled(
-            line.emotion, *neighbours, a=spec.context_before, b=spec.context_after
+            line.emotion, *adjacent, a=spec.context_before, b=spec.context_after
         )
         clean = manner.bounded(manner.plus(coupled, habit))
         key = (scene.name, index)

@@ -55,8 +55,8 @@ def duration_ms(phones: list[Phone], index: int, *, evenness: float = 0.0) -> fl
         factor *= 0.6
     if is_vowel and following and following.word == phone.word:
         factor *= 0.8 if not SOUNDS[following.symbol].is_voiced else 1.0
-    neighbours = [following, phones[index - 1] if index else None]
-    if not is_vowel and any(p and p.symbol not in VOWELS for p in neighbours):
+    adjacent = [following, phones[index - 1] if index else None]
+    if not is_vowel and any(p and p.symbol not in VOWELS for p in adjacent):
         factor *= 0.75  # consonants of a cluster are shorter
     if not is_vowel and following and following.accented and following.word == phone.word:
         factor *= 1.15

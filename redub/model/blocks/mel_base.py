@@ -50,7 +50,7 @@ class MelBase(nn.Module):
 
     @property
     def rows(self) -> int:
-        """R: by voice, phoneme, and phoneme and position; then the neighbours' by position."""
+        """R: by voice, phoneme, and phoneme and position; then by adjacent phoneme and position."""
         placed = self.phonemes * self.positions
         return (1 + VOICE_NUMBERS) * (1 + self.phonemes + placed) + 2 * placed
 

@@ -29,10 +29,10 @@ from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConf
 class MCDubberConfig(HPMDubbingConfig):
     """Settings of the backbone.
 
-    neighbour_mels: give the mels of the adjacent utterances to the decoder.
+    adjacent_mels: give the mels of the adjacent utterances to the decoder.
     """
 
-    neighbour_mels: bool = True
+    adjacent_mels: bool = True
 
 
 class Wide(NamedTuple):
@@ -57,9 +57,9 @@ class MCDubber(HPMDubbing):
 
     def __init__(self, config: MCDubberConfig, widths: FeatureWidths) -> None:
         super().__init__(config, widths)
-        self.from_mel = nn.Linear(widths.mel, config.width) if config.neighbour_mels else None
+        self.from_mel = nn.Linear(widths.mel, config.width) if config.adjacent_mels else None
         self.to_be_spoken = (
-            nn.Parameter(torch.zeros(config.width)) if config.neighbour_mels else None
+            nn.Parameter(torch.zeros(config.width)) if config.adjacent_mels else None
         )
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:

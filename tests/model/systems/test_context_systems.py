@@ -58,7 +58,7 @@ VARIANTS = [
     (HPMDubbing, {}),
     (HPMDubbing, {"scene": True, "voicing": False}),
     (MCDubber, {}),
-    (MCDubber, {"neighbour_mels": False}),
+    (MCDubber, {"adjacent_mels": False}),
     (M2CIDubber, {}),
     *((M2CIDubber, {"context": replace(CONTEXT, **changes)}) for changes in ROWS.values()),
     (M2CIDubber, {"context": replace(CONTEXT, current_intra=False)}),
@@ -83,7 +83,7 @@ def with_sound(batch, seed=7):
 
 
 def context_alone(context, row):
-    """One line's neighbour without the padding that others need."""
+    """The line adjacent to one line, without the padding that others need."""
     least = {"local_face": 4, "sound": 16}
 
     def cut(name, value):
@@ -123,7 +123,7 @@ def alone(batch, row, pictures, phonemes, reference_mel):
 
 
 def noisy(batch):
-    """Large numbers wherever a mask says there is nothing, in the neighbours, too."""
+    """Large numbers wherever a mask says there is nothing, in the adjacent lines, too."""
 
     def filled(values, valid):
         while valid.dim() < values.dim():
@@ -217,7 +217,7 @@ def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, pict
         assert int(output.durations[row, count:].sum()) == 0
 
 
-def test_a_line_without_lips_face_and_neighbours_is_spoken(system, batch):
+def test_a_line_without_lips_face_and_adjacent_lines_is_spoken(system, batch):
     hidden = batch._replace(
         lips_valid=torch.zeros_like(batch.lips_valid),
         local_face_valid=torch.zeros_like(batch.local_face_valid),
@@ -250,7 +250,7 @@ def moved(system, batch, **changes):
 
 
 def changed(context, **values):
-    """A neighbour with other values of what is named."""
+    """An adjacent line with other values of what is named."""
     made = {}
     for name, by in values.items():
         value = getattr(context, name)
@@ -425,7 +425,7 @@ def test_interaction_is_where_the_current_words_are_met(widths, make_batch):
     }  # fmt: skip
 
 
-def test_nobody_before_a_line_is_not_a_neighbour_of_zeros(widths, make_batch):
+def test_no_line_before_is_not_a_line_of_zeros(widths, make_batch):
     batch = make_batch(before=(7, 6)).without_recording()
     for kind in (M2CIDubber, RedubDubber):
         system = build(kind, widths).eval()
@@ -441,25 +441,25 @@ def test_nobody_before_a_line_is_not_a_neighbour_of_zeros(widths, make_batch):
         ) > 1e-3  # fmt: skip
 
 
-def test_mcdubber_reads_recorded_neighbours_and_not_its_own_recording(widths, make_batch):
+def test_mcdubber_reads_recorded_adjacent_lines_and_not_its_own_recording(widths, make_batch):
     system, batch = build(MCDubber, widths).eval(), make_batch(before=(3, 2), after=(2, 4))
     unspoken = batch.without_recording()
     other = batch.previous._replace(mel=batch.previous.mel + 1.0)
     assert moved(system, unspoken, previous=other) > 1e-3
-    deaf = build(MCDubber, widths, {"neighbour_mels": False}).eval()
+    deaf = build(MCDubber, widths, {"adjacent_mels": False}).eval()
     assert moved(deaf, unspoken, previous=other) == 0.0
     assert moved(system, batch, mel=batch.mel + 1.0) == 0.0
 
 
-def test_mcdubber_without_neighbours_is_hpmdubbing(widths, make_batch):
+def test_mcdubber_without_adjacent_lines_is_hpmdubbing(widths, make_batch):
     batch = make_batch(before=(0, 0), after=(0, 0)).without_recording()
-    middle = build(MCDubber, widths, {"neighbour_mels": False}).eval()
+    middle = build(MCDubber, widths, {"adjacent_mels": False}).eval()
     plain = build(HPMDubbing, widths).eval()
     plain.load_state_dict(middle.state_dict())
     torch.testing.assert_close(middle(batch).mel_post, plain(batch).mel_post)
 
 
-def test_mcdubber_joins_before_line_and_after_and_knows_the_neighbours_frames(make_batch):
+def test_mcdubber_joins_before_line_and_after_and_knows_the_frames_of_both(make_batch):
     batch = make_batch(before=(3, 0), after=(2, 4))
     wide = widened(batch)
     for row in range(2):

@@ -100,7 +100,7 @@ def test_a_modality_without_a_vector_says_why_in_the_extractors_words(project, s
     "settings",
     [
         {},
-        {"speaker": "other", "neighbour_lines": 1, "films": ("alpha",)},
+        {"speaker": "other", "adjacent_lines": 1, "films": ("alpha",)},
         {"exclude_same_scene": True, "exclude": ("beta~scene_2-0001",), "rights": ("ours",)},
         {"include": ("beta~scene_3-0001", LINE), "speaker": "same"},
     ],

@@ -10,7 +10,7 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.store.index.builds import open_index
-from redub.pipeline.store.packs.lines import neighbours_in_scene
+from redub.pipeline.store.packs.lines import adjacent_in_scene
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
@@ -22,7 +22,7 @@ SYNC = Scheduler("sync", 1)
 
 def beside(project):
     """Names of the lines by what follows them."""
-    before, after = neighbours_in_scene(Store(project).clips())
+    before, after = adjacent_in_scene(Store(project).clips())
     assert {second: first for first, second in after.items()} == before
     return after
 

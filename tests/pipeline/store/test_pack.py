@@ -15,7 +15,7 @@ from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.train import RunRequest, train_run
 from redub.pipeline.store.packs.build import build_pack, open_pack
-from redub.pipeline.store.packs.lines import UtteranceBuilder, neighbours_in_scene, pick_references
+from redub.pipeline.store.packs.lines import UtteranceBuilder, adjacent_in_scene, pick_references
 from redub.pipeline.store.packs.links import _refuse_held_out
 from redub.pipeline.store.packs.parts import FOLDER, Stored, _packed
 from redub.pipeline.store.project import open_project
@@ -201,17 +201,17 @@ def clip_of(name, scene, position, split="train"):
 
 def test_the_context_is_the_scene_in_its_order():
     clips = [clip_of("d", "1", 2), clip_of("a", "1", 0), clip_of("x", "2", 1), clip_of("b", "1", 1)]
-    before, after = neighbours_in_scene(clips)
+    before, after = adjacent_in_scene(clips)
     assert before == {"b": "a", "d": "b"}
     assert after == {"a": "b", "b": "d"}
 
 
-def test_a_gap_is_no_neighbour_and_what_is_held_out_is_not_heard():
+def test_a_gap_is_not_adjacent_and_what_is_held_out_is_not_read():
     gap = [clip_of("a", "1", 0), clip_of("c", "1", 2), clip_of("d", "1", 3)]
-    assert neighbours_in_scene(gap) == ({"d": "c"}, {"c": "d"})
+    assert adjacent_in_scene(gap) == ({"d": "c"}, {"c": "d"})
     mixed = [clip_of("a", "1", 0), clip_of("b", "1", 1, "test"), clip_of("c", "1", 2, "test")]
     mixed += [clip_of("d", "1", 3, "validation"), clip_of("e", "1", 4)]
-    before, after = neighbours_in_scene(mixed)
+    before, after = adjacent_in_scene(mixed)
     assert before == {"b": "a", "c": "b"}  # test hears train and itself; nobody hears test
     assert after == {"b": "c", "d": "e"}
 

@@ -84,7 +84,7 @@ def policy_of(config: IndexConfig) -> Policy:
     return Policy(
         speaker=config.speaker,
         exclude_same_scene=config.exclude_same_scene,
-        neighbour_lines=config.neighbour_lines,
+        adjacent_lines=config.adjacent_lines,
         films=config.films,
         rights_required=config.rights,
         include=config.include,

@@ -102,7 +102,7 @@ class UtteranceBuilder:
         self._reasons: dict[str, dict[str, str]] = {}
         self.sides: dict[str, dict[str, str]] = {}
         if system_spec(system or project.config.train.model).context:
-            self.sides = dict(zip(SIDES, neighbours_in_scene(self.clips), strict=True))
+            self.sides = dict(zip(SIDES, adjacent_in_scene(self.clips), strict=True))
         self.voices = self._voices()
 
     def keys(self) -> dict[str, str]:
@@ -324,7 +324,7 @@ def hits_of(
     return found
 
 
-def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+def adjacent_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
     """Clip id to the clip before, and clip id to the clip after, in the same film and scene.
 
     A training clip may be the context of any clip. A held-out clip is context only within its own

@@ -22,7 +22,7 @@ from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import (
-    neighbours_in_scene,
+    adjacent_in_scene,
     pick_references,
     reference_candidates,
     voice_name,
@@ -64,7 +64,7 @@ def line_links(
     speaker = store.read("speaker")
     voices = {name: _Voice(ids, speaker) for name, ids in reference_candidates(clips, has).items()}
     neighbours = neighbours_of(store, index)
-    before, after = neighbours_in_scene(clips)
+    before, after = adjacent_in_scene(clips)
     columns: dict[str, list[Any]] = defaultdict(list)
     left_out: dict[str, dict[str, str]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
