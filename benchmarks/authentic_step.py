@@ -52,7 +52,7 @@ from redub.training.step import Learner, Precision, train_step
 RELEASED = {"model": 110_164_921, "fusion": 58_575_362}
 """Parameters of the released system's two modules."""
 NEAR = 0.01
-STEPS, HITS, PHONEMES_PER_S, PICTURES_PER_S = 2, 3, 12, 25
+STEPS, HITS, PHONEMES_PER_S, VIDEO_FRAMES_PER_S = 2, 3, 12, 25
 PEAK_TFLOPS = {"H100": (67, 989), "H200": (67, 989), "A100": (19.5, 312), "4090": (82.6, 165)}
 """Of some cards: float32 without TF32, bfloat16 without sparsity; from their data sheets."""
 ROW = "{:30} {:>12} {:>12} {:>12} {:>8} {:>10}"
@@ -80,7 +80,7 @@ def batch_of(lines: int, seconds: float, sound: AudioSpec) -> tuple[DubbingBatch
                 mel_frames=frames,
                 speaker_vector=normal(widths.speaker),
                 reference_mels=[normal(frames, widths.mel)],
-                lips=normal(round(duration_s * PICTURES_PER_S), widths.lips),
+                lips=normal(round(duration_s * VIDEO_FRAMES_PER_S), widths.lips),
                 durations=durations,
                 mel=normal(frames, widths.mel),
                 emotion=int(draw.integers(0, widths.emotions)),

@@ -25,6 +25,7 @@ RENAMED = {
     "by": "backend",
     "neighbour_lines": "adjacent_lines",
     "neighbour_mels": "adjacent_mels",
+    "picture_dropout": "lip_dropout",
     "system": "model",
     "timbre_frames": "reference_frames",
     "timbres": "reference_mels",

@@ -273,7 +273,7 @@ def _error_of(reply: dict[str, Any], attempt: int) -> ClipError:
 def _clip_of(reply: dict[str, Any], descriptor: int | None, audio: AudioSpec) -> DecodedClip:
     """Map the memory file of the child as arrays; changes stay private to this process."""
     shape, samples = reply["shape"], reply["samples"]
-    picture_bytes = int(np.prod(shape)) if shape is not None else 0
+    frame_bytes = int(np.prod(shape)) if shape is not None else 0
     data = np.zeros(0, np.uint8)
     if descriptor is not None:
         try:
@@ -283,14 +283,14 @@ def _clip_of(reply: dict[str, Any], descriptor: int | None, audio: AudioSpec) ->
             data = np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
         finally:
             os.close(descriptor)
-    wanted = picture_bytes + 4 * (samples or 0)
+    wanted = frame_bytes + 4 * (samples or 0)
     if len(data) != wanted:
         raise _nonsense(f"{len(data)} bytes for {wanted}")
     return DecodedClip(
-        frames=None if shape is None else data[:picture_bytes].reshape(shape),
+        frames=None if shape is None else data[:frame_bytes].reshape(shape),
         waveform=None
         if samples is None
-        else Waveform(data[picture_bytes:].view(np.float32), audio.sample_rate_hz),
+        else Waveform(data[frame_bytes:].view(np.float32), audio.sample_rate_hz),
         notes=tuple(reply["notes"]),
         decoder=reply["decoder"],
         peak_memory_mib=int(reply["peak_memory_mib"]),

@@ -125,9 +125,7 @@ class Policy:
         if not self.splits:
             raise ConfigError("policy: no split may be retrieved; name at least one")
         if self.adjacent_lines < 0:
-            raise ConfigError(
-                f"policy: adjacent_lines is {self.adjacent_lines}; wanted 0 or more"
-            )
+            raise ConfigError(f"policy: adjacent_lines is {self.adjacent_lines}; wanted 0 or more")
         if self.speaker not in ("any", "same", "other"):
             raise ConfigError(f"policy: speaker '{self.speaker}'; legal: any, same, other")
 

@@ -44,13 +44,15 @@ QUICK = TrainingConfig(
 )
 
 
-def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_frames=20, **changes):
+def make_line(
+    number, *, video_frames=4, phoneme_count=5, hit_count=2, reference_frames=20, **changes
+):
     random = np.random.default_rng(number)
 
     def normal(*shape):
         return random.normal(3.0, 2.0, shape).astype(np.float32)
 
-    frames = 4 * pictures
+    frames = 4 * video_frames
     durations = np.full(phoneme_count, frames // phoneme_count)
     durations[0] += frames - durations.sum()
     ids = random.integers(1, 20, phoneme_count)
@@ -63,7 +65,7 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_fra
         "mel_frames": frames,
         "speaker_vector": normal(3),
         "reference_mels": [normal(reference_frames, 12), normal(reference_frames + 7, 12)],
-        "lips": normal(pictures, 5),
+        "lips": normal(video_frames, 5),
         "durations": durations,
         "mel": mel.astype(np.float32),
         "f0_hz": (random.uniform(90, 300, frames) * (random.random(frames) > 0.3)).astype(
@@ -85,7 +87,7 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_fra
 
 
 def make_lines():
-    return [make_line(number, pictures=3 + number % 4) for number in range(10)]
+    return [make_line(number, video_frames=3 + number % 4) for number in range(10)]
 
 
 def best_guess(lines):

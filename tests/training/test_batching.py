@@ -58,8 +58,8 @@ def collated(lines, sound, **settings):
 def test_masks_say_what_is_real(make_line, sound):
     batch = collated(
         [
-            make_line(0, pictures=3, phoneme_count=2),
-            make_line(1, pictures=5, phoneme_count=4, lips=None, hit_count=0),
+            make_line(0, video_frames=3, phoneme_count=2),
+            make_line(1, video_frames=5, phoneme_count=4, lips=None, hit_count=0),
         ],
         sound,
     )

@@ -63,8 +63,9 @@ def test_diagonal_loss_is_0_on_the_diagonal_and_ignores_padding_and_lines_withou
     assert diagonal_loss(on, phonemes, mask([0, 0], 5), bands=10).item() == 0.0
 
 
-def test_alignment_loss_is_the_entropy_of_the_recording_where_pictures_look_at_what_is_spoken():
-    # Frames of 2 words: 6 and 2, over 4 pictures of 2 frames: three see the first, one the second.
+def test_alignment_loss_is_the_entropy_of_the_recording_where_frames_attend_to_its_phonemes():
+    # Frames of 2 words: 6 and 2, over 4 video frames of 2 mel frames: three see the
+    # first, one the second.
     durations, lips = torch.tensor([[6, 2]]), mask([4], 4)
     sure = torch.tensor([[[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]])
     assert alignment_loss(sure, durations, lips).item() == 0.0

@@ -29,11 +29,11 @@ from redub.model.layers.dropout import Dropout
 from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.monotonic import looked_durations
 from redub.model.layers.positions import count_up
-from redub.model.layers.upsample import as_long_as_the_picture, on_mel_clock
+from redub.model.layers.upsample import as_long_as_the_video, on_mel_clock
 from redub.model.output import DubbingOutput, UnitEstimate
 from redub.model.sizes import check_sizes
 
-UNITS_PER_PICTURE = 2
+UNITS_PER_VIDEO_FRAME = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class DSUAVOConfig:
     text_heads: int = 2
     lip_layers: int = 2
     lip_heads: int = 2
-    picture_dropout: float = 0.5
+    lip_dropout: float = 0.5
     unit_layers: int = 1
     unit_heads: int = 2
     units: int = 100
@@ -128,7 +128,7 @@ class DSUAVO(nn.Module):
             dropout=0.0,
             text_layers=2,
             lip_layers=1,
-            picture_dropout=0.1,
+            lip_dropout=0.1,
             unit_width=48,
             voice_layers=3,
             postnet_layers=3,
@@ -160,7 +160,7 @@ class DSUAVO(nn.Module):
             normed=False,
         )
         self.attention = MultiHeadAttention(width, 1)
-        self.picture_drop = Dropout(config.picture_dropout)
+        self.lip_drop = Dropout(config.lip_dropout)
         self.unit_blocks = FFTSizes.of(config, config.unit_layers, config.unit_heads).blocks(width)
         self.to_unit = nn.Linear(width, config.units)
         self.register_buffer(
@@ -176,11 +176,11 @@ class DSUAVO(nn.Module):
         a recording, from the predicted units.
         """
         text = self.text(batch.phonemes, batch.phonemes_valid)
-        lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
+        lips = as_long_as_the_video(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
         read = self.attention.with_weights(lips.states, text, batch.phonemes_valid)
-        states = read.context + self.picture_drop(lips.states)
-        states = states.repeat_interleave(UNITS_PER_PICTURE, dim=1)
-        valid = lips.valid.repeat_interleave(UNITS_PER_PICTURE, dim=1)  # (B, U)
+        states = read.context + self.lip_drop(lips.states)
+        states = states.repeat_interleave(UNITS_PER_VIDEO_FRAME, dim=1)
+        valid = lips.valid.repeat_interleave(UNITS_PER_VIDEO_FRAME, dim=1)  # (B, U)
         states = (states + count_up(states)) * valid.unsqueeze(-1)
         for block in self.unit_blocks:
             states = block(states, valid)

@@ -36,11 +36,11 @@ from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.binned_value import BinnedValue
 from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.monotonic import looked_durations
-from redub.model.layers.positions import count_up, on_the_picture
+from redub.model.layers.positions import count_up, on_the_video
 from redub.model.layers.upsample import (
-    FRAMES_PER_PICTURE,
+    MEL_FRAMES_PER_VIDEO_FRAME,
     Upsample,
-    as_long_as_the_picture,
+    as_long_as_the_video,
     on_mel_clock,
 )
 from redub.model.output import DubbingOutput, ProsodyEstimate
@@ -188,14 +188,14 @@ class DurationAligner(nn.Module):
 
     def forward(self, text: Tensor, batch: DubbingBatch) -> LipsReadText:
         """Align phoneme states (B, P, D) with the lips."""
-        lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
+        lips = as_long_as_the_video(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
         states, valid = lips.states, lips.valid
         if self.clocked:
             states = states + count_up(states)
-            text = text + on_the_picture(text, batch.phonemes_valid, valid)
+            text = text + on_the_video(text, batch.phonemes_valid, valid)
         read = self.attention.with_weights(states, text, batch.phonemes_valid)
         aligned = self.mix(read.context) * valid.unsqueeze(-1)
-        made = FRAMES_PER_PICTURE * valid.sum(1)
+        made = MEL_FRAMES_PER_VIDEO_FRAME * valid.sum(1)
         frames = on_mel_clock(
             self.upsample(aligned, valid), made, batch.mel_frames, batch.frames_valid
         )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
 from redub.model.layers.monotonic import looked_durations
 from redub.model.layers.splice import cut_out, spliced
-from redub.model.layers.upsample import FRAMES_PER_PICTURE
+from redub.model.layers.upsample import MEL_FRAMES_PER_VIDEO_FRAME
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConfig
 
@@ -41,7 +41,7 @@ class Wide(NamedTuple):
     batch: DubbingBatch
     known: Tensor  # (B, T) bool, frames of the adjacent utterances
     first_phoneme: Tensor  # (B,)
-    first_picture: Tensor  # (B,)
+    first_video_frame: Tensor  # (B,)
     first_frame: Tensor  # (B,)
 
 
@@ -82,19 +82,19 @@ class MCDubber(HPMDubbing):
         frames, words = batch.frames_valid, batch.phonemes_valid
         assert output.lip_attention is not None
         assert output.prosody is not None
-        pictures = torch.arange(max(1, int(_pictures(batch).max())), device=frames.device)
-        seen = pictures < _pictures(batch).unsqueeze(1)  # (B, V)
+        video_frames = torch.arange(max(1, int(_video_frames(batch).max())), device=frames.device)
+        seen = video_frames < _video_frames(batch).unsqueeze(1)  # (B, V)
 
         def of_frames(values: Tensor) -> Tensor:
             """Cut out the mel frames of the middle utterance."""
             return cut_out(values, wide.first_frame, frames)
 
         by_words = cut_out(output.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
-        looked = cut_out(by_words.transpose(1, 2), wide.first_picture, seen).transpose(1, 2)
-        (of_pictures, _), (of_mel, _) = output.ctc
+        looked = cut_out(by_words.transpose(1, 2), wide.first_video_frame, seen).transpose(1, 2)
+        (of_video, _), (of_mel, _) = output.ctc
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(looked.transpose(1, 2), _pictures(batch), batch)
+            durations = looked_durations(looked.transpose(1, 2), _video_frames(batch), batch)
         return output._replace(
             mel=of_frames(output.mel),
             mel_post=of_frames(output.mel_post),
@@ -107,7 +107,7 @@ class MCDubber(HPMDubbing):
             if output.spoken is None
             else Prosody._make(of_frames(value) for value in output.spoken),
             ctc=(
-                (cut_out(of_pictures, wide.first_picture, seen), seen),
+                (cut_out(of_video, wide.first_video_frame, seen), seen),
                 (of_frames(of_mel), frames),
             ),
         )
@@ -178,7 +178,7 @@ def _taking_part(side: Context, own_lips: Tensor) -> Tensor:
     return (whole & own_lips).unsqueeze(1)
 
 
-def _pictures(batch: DubbingBatch) -> Tensor:
+def _video_frames(batch: DubbingBatch) -> Tensor:
     """Count the video frames of each utterance, (B,); without lips, derive it from mel frames."""
     shown = batch.lips_valid.sum(1)
-    return torch.where(shown > 0, shown, -(-batch.mel_frames // FRAMES_PER_PICTURE))
+    return torch.where(shown > 0, shown, -(-batch.mel_frames // MEL_FRAMES_PER_VIDEO_FRAME))

@@ -32,7 +32,6 @@ from redub.core.config import digest_of
 from redub.core.durable import check_folder, commit_json, file_digest, folder_digests, new_folder
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
-from redub.index.registry import BuildSettings
 from redub.index.segments import Segment, names_table
 from redub.index.transform import fit_chain
 from redub.pipeline.store.index.builds import (
@@ -41,6 +40,7 @@ from redub.pipeline.store.index.builds import (
     RECORD,
     SEGMENT_WITH,
     build_document,
+    build_settings,
     current_build,
     features_of,
     is_whole,
@@ -372,12 +372,7 @@ def _build_segment(new: _NewRows, target: Path, rows: Mapping[str, str]) -> None
         list(rows),
         list(rows.values()),
         new.vectors(list(rows)),
-        settings=BuildSettings(
-            backend=config.backend,
-            metric=config.metric,
-            recall_floor=config.recall_floor,
-            seed=config.seed,
-        ),
+        settings=build_settings(config),
         halves=has_halves(new.modality, config.metric),
         feature_key=new.store.keys.by_name[new.feature].key,
     )

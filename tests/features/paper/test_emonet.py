@@ -309,7 +309,7 @@ def test_affect_is_valence_arousal_and_eight_shares(made, vectors):
     np.testing.assert_array_equal(rows[:, :16], vectors.extract(media))
     np.testing.assert_allclose(rows[:, 18:].sum(axis=1), 1.0, rtol=1e-5)
     assert (rows[:, 18:] >= 0).all()
-    picture = extractor.prepare(media).faces.pictures[:1].transpose(0, 3, 1, 2) / np.float32(255)
+    picture = extractor.prepare(media).faces.crops[:1].transpose(0, 3, 1, 2) / np.float32(255)
     with torch.inference_mode():
         seen = extractor.network(torch.from_numpy(picture))
     np.testing.assert_allclose(rows[0, 16:18], seen.affect[0], rtol=1e-3, atol=1e-4)

@@ -186,7 +186,7 @@ def test_hits_far_behind_the_best_do_no_harm_however_many(widths, make_batch):
 
 
 def test_training_leaves_out_a_share_of_the_hits_and_speaking_none(widths, make_batch):
-    batch = make_batch(pictures=(3,) * 40, phonemes=(3,) * 40, reference_mel=(16,) * 40)
+    batch = make_batch(video_frames=(3,) * 40, phonemes=(3,) * 40, reference_mel=(16,) * 40)
     system = build(AuthenticDubber, widths, {"hit_dropout": 0.3})
     with torch.no_grad():
         trained = system(batch).graphs[2].valid

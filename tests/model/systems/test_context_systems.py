@@ -106,13 +106,13 @@ def context_alone(context, row):
     return Context(**values)
 
 
-def alone(batch, row, pictures, phonemes, reference_mel):
+def alone(batch, row, video_frames, phonemes, reference_mel):
     line = line_of(
         batch._replace(previous=None, following=None, sound=None, sound_valid=None),
-        row, pictures=pictures, phonemes=phonemes, reference_mel=reference_mel,
+        row, video_frames=video_frames, phonemes=phonemes, reference_mel=reference_mel,
     )  # fmt: skip
     if batch.sound is not None:
-        frames = 4 * pictures
+        frames = 4 * video_frames
         line = line._replace(
             sound=batch.sound[row : row + 1, :frames],
             sound_valid=batch.sound_valid[row : row + 1, :frames],
@@ -174,7 +174,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(system, batch, recorded):
     if not recorded:
         batch = batch.without_recording()
     together = system(batch)
-    single = system(alone(batch, 1, pictures=4, phonemes=5, reference_mel=33))
+    single = system(alone(batch, 1, video_frames=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], single.mel_post, rtol=1e-4, atol=1e-5)
     assert torch.equal(together.durations[1:, :5], single.durations)
     assert together.durations.sum(1).tolist() == [24, 16]
@@ -200,19 +200,19 @@ def test_what_padding_holds_changes_no_value_and_no_gradient(system, batch, trai
 
 
 @pytest.mark.parametrize(
-    ("pictures", "phonemes"), [((1,), (1,)), ((1, 7), (3, 1)), ((9, 2, 5), (12, 11, 1))]
+    ("video_frames", "phonemes"), [((1,), (1,)), ((1, 7), (3, 1)), ((9, 2, 5), (12, 11, 1))]
 )
-def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, pictures, phonemes):
+def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, video_frames, phonemes):
     batch = make_batch(
-        pictures=pictures, phonemes=phonemes, reference_mel=(40,) * len(pictures),
-        before=(0,) * len(pictures), after=(1,) * len(pictures),
+        video_frames=video_frames, phonemes=phonemes, reference_mel=(40,) * len(video_frames),
+        before=(0,) * len(video_frames), after=(1,) * len(video_frames),
     ).without_recording()  # fmt: skip
     output = system.eval()(batch)
-    assert output.mel_post.shape == (len(pictures), 4 * max(pictures), 12)
+    assert output.mel_post.shape == (len(video_frames), 4 * max(video_frames), 12)
     assert bool(torch.isfinite(output.mel_post).all())
-    assert output.durations.sum(1).tolist() == [4 * count for count in pictures]
+    assert output.durations.sum(1).tolist() == [4 * count for count in video_frames]
     for row, count in enumerate(phonemes):
-        if 4 * pictures[row] >= count:
+        if 4 * video_frames[row] >= count:
             assert int(output.durations[row, :count].min()) >= 1
         assert int(output.durations[row, count:].sum()) == 0
 
@@ -230,7 +230,7 @@ def test_a_line_without_lips_face_and_adjacent_lines_is_spoken(system, batch):
 @pytest.mark.parametrize("kind", by_heart(SMALL, fast=(HPMDubbing, DSUAVO)))
 def test_four_lines_are_learnt_by_heart(kind, widths, make_batch):
     batch = make_batch(
-        pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20),
+        video_frames=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20),
         before=(3, 0, 2, 2), after=(2, 3, 0, 2),
     )  # fmt: skip
     clock, channel = torch.arange(24.0)[None, :, None], torch.arange(12.0)[None, None, :]
@@ -469,7 +469,7 @@ def test_mcdubber_joins_before_line_and_after_and_knows_the_frames_of_both(make_
         assert int(wide.batch.phonemes_valid[row].sum()) == len(words)
         lips = torch.cat([part.lips[row][part.lips_valid[row]] for part in parts])
         assert torch.equal(wide.batch.lips[row, : len(lips)], lips)
-    assert wide.first_picture.tolist() == [3, 0]
+    assert wide.first_video_frame.tolist() == [3, 0]
     assert wide.first_frame.tolist() == [12, 0]
     assert wide.first_phoneme.tolist() == batch.previous.phonemes_valid.sum(1).tolist()
     own = [24, 16]
@@ -498,16 +498,16 @@ def test_mcdubber_cuts_out_its_own_part_of_everything(widths, make_batch):
         shape = (1, -1) if values.dim() == 2 else (1, -1, 1)
         return clock[: values.size(1)].view(shape).expand_as(values)
 
-    looked = said.lip_attention  # (B, words, pictures): tell the places of both
+    looked = said.lip_attention  # (B, words, V): tell the places of both
     places = 100 * torch.arange(looked.size(1)).view(1, -1, 1) + torch.arange(looked.size(2))
-    (pictures, pictures_valid), (frames, frames_valid) = said.ctc
+    (video_frames, video_valid), (frames, frames_valid) = said.ctc
     planted = said._replace(
         mel=ramp(said.mel),
         mel_post=ramp(said.mel_post),
         lip_attention=places.expand_as(looked).float(),
         prosody=said.prosody._make(ramp(value) for value in said.prosody),
         spoken=Prosody(ramp(said.spoken.pitch), said.spoken.voiced, ramp(said.spoken.energy)),
-        ctc=((ramp(pictures), pictures_valid), (ramp(frames), frames_valid)),
+        ctc=((ramp(video_frames), video_valid), (ramp(frames), frames_valid)),
     )
     cut = system._middle(planted, wide, batch)
     for row, (first, count) in enumerate(((12, 24), (4, 16))):
@@ -515,11 +515,11 @@ def test_mcdubber_cuts_out_its_own_part_of_everything(widths, make_batch):
         for values in (cut.mel[..., 0], cut.mel_post[..., 0], *cut.prosody, cut.spoken.pitch,
                        cut.spoken.energy, cut.ctc[1][0][..., 0]):  # fmt: skip
             assert torch.equal(values[row, :count], own)
-        pictures = first // 4
+        video_frames = first // 4
         by_pictures = cut.ctc[0][0][row, : count // 4, 0]
-        assert torch.equal(by_pictures, clock[pictures : pictures + count // 4])
+        assert torch.equal(by_pictures, clock[video_frames : video_frames + count // 4])
         word = int(wide.first_phoneme[row])
-        assert cut.lip_attention[row, 0, 0] == 100 * word + pictures
+        assert cut.lip_attention[row, 0, 0] == 100 * word + video_frames
 
 
 def test_mcdubber_learns_what_stands_for_the_frames_that_are_to_be_spoken(widths, make_batch):
@@ -545,7 +545,7 @@ def test_mcdubber_asked_for_no_range_keeps_the_mean_of_its_own_line(widths, make
 
 def test_the_published_mask_looks_at_pictures_behind_the_end(widths, batch):
     batch = batch.without_recording()
-    single = alone(batch, 1, pictures=4, phonemes=5, reference_mel=33)
+    single = alone(batch, 1, video_frames=4, phonemes=5, reference_mel=33)
     for legacy, looks in ((("query_mask",), True), ((), False)):
         system = build(HPMDubbing, widths, {"legacy": legacy}).eval()
         # Zeros, which a longer line beside it brings.

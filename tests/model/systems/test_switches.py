@@ -71,7 +71,7 @@ def test_the_causal_mask_hides_the_end_of_the_reference(kind, widths, make_batch
 
 
 def test_the_published_length_is_how_a_system_with_that_defect_rounds(widths, make_batch):
-    batch = make_batch(pictures=(9, 7), phonemes=(7, 5)).without_recording()
+    batch = make_batch(video_frames=(9, 7), phonemes=(7, 5)).without_recording()
     plain = build(AuthenticDubber, widths).eval()
     legacy = build(AuthenticDubber, widths, {"legacy": ("ground_truth_length",)}).eval()
     spoken = []
@@ -85,7 +85,7 @@ def test_the_published_length_is_how_a_system_with_that_defect_rounds(widths, ma
 
 
 def test_without_positions_the_decoder_does_not_know_where_a_frame_is(widths, make_batch):
-    batch = make_batch(pictures=(6, 6), phonemes=(7, 7), reference_mel=(40, 40))
+    batch = make_batch(video_frames=(6, 6), phonemes=(7, 7), reference_mel=(40, 40))
     for legacy, equal in ((("no_positions",), True), ((), False)):
         system = build(AuthenticDubber, widths, {"legacy": legacy}).eval()
         states = torch.randn(1, 1, 16).expand(2, 24, 16)

@@ -53,13 +53,13 @@ class VideoLlama3Plan:
     spread: tuple[float, ...]
     thins: bool
 
-    def picture_size(self, height: int, width: int, pictures: int) -> tuple[int, int]:
+    def image_size(self, height: int, width: int, images: int) -> tuple[int, int]:
         """Return the nearest height and width in whole tokens within the limits.
 
         Args:
-            pictures: number of frames of the clip.
+            images: number of frames of the clip.
         """
-        unit, most = self.patch * self.merge, self.most_pixels // pictures
+        unit, most = self.patch * self.merge, self.most_pixels // images
         high, wide = (round(side / unit) * unit for side in (height, width))
         if high * wide > most:
             shrink = math.sqrt(height * width / most)

@@ -33,6 +33,7 @@ from redub.index.base import BoolArray, IntArray, Metric
 from redub.index.library import LibraryTable, ModalityIndex, has_direction
 from redub.index.library import retrieve as search
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
+from redub.index.registry import BuildSettings
 from redub.index.selection import Selection
 from redub.index.transform import Chain, fit_for_search
 from redub.pipeline.store.index.builds import library_of, policy_of
@@ -293,9 +294,8 @@ def _space(
         lines.table,
         vectors[kept],
         np.array(rows, dtype=np.int64)[kept],
-        metric=metric,
+        settings=BuildSettings(backend="exact", metric=metric),
         halves=halves,
-        backend="exact",
     )
     numbers = [q for q, clip in enumerate(lines.asking) if clip.clip_id in values]
     queries = _transformed(fitted, values, [lines.asking[q] for q in numbers])

@@ -27,6 +27,7 @@ from redub.core.types import MODALITIES, Clip, FloatArray
 from redub.index.exact import ExactBackend
 from redub.index.library import LibraryTable, ModalityIndex
 from redub.index.policy import Policy
+from redub.index.registry import BuildSettings
 from redub.index.segments import LiveSegments, Segment, SegmentRecord
 from redub.index.selection import Selection
 from redub.pipeline.store.index.spaces import Space, committed_spaces
@@ -77,6 +78,16 @@ class OpenIndex:
             name: self.spaces[name].raw_of(own.rows) if name in self.spaces else own.backend.raw
             for name, own in self.modalities.items()
         }
+
+
+def build_settings(config: IndexConfig) -> BuildSettings:
+    """How the project indexes vectors."""
+    return BuildSettings(
+        backend=config.backend,
+        metric=config.metric,
+        recall_floor=config.recall_floor,
+        seed=config.seed,
+    )
 
 
 def policy_of(config: IndexConfig) -> Policy:
