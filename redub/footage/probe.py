@@ -7,10 +7,9 @@ file still declares its full length, and a declared frame rate is only an averag
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,16 +66,6 @@ class SourceInfo:
     why_decoder: str = ""
     notes: tuple[str, ...] = field(default=())
 
-    def to_json(self) -> dict[str, Any]:
-        """Convert to JSON values."""
-        return {**asdict(self), "notes": list(self.notes)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SourceInfo:
-        """Build from the result of :meth:`to_json`; raises KeyError if a field is missing."""
-        known = {f.name: values[f.name] for f in fields(cls)}
-        return cls(**{**known, "notes": tuple(known["notes"])})
-
 
 def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
     """Examine a source in this process; :meth:`DecoderChild.probe` does it in a child process.
@@ -88,30 +77,17 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
     with open_regular(path) as descriptor, open_media(descriptor, limits) as media:
         packets = _read_packets(media)
         _require_whole(media, packets)
-        facts: dict[str, Any] = {}
         decoder: Literal["decord", "pyav"] = "pyav"
         why = "the source has no video"
-        if media.video is not None and media.geometry is not None:
+        geometry = media.geometry if media.video is not None else None
+        if geometry is not None:
             why_not = _why_not_decord(media, packets, limits)
             decoder = "pyav" if why_not else "decord"
             why = why_not or (
                 f"H.264 in a short file, and all {packets.frames} timestamps and "
                 f"{len(_sampled(packets))} sampled frames agree with PyAV"
             )
-            width, height = media.geometry.upright(1 << 30)
-            facts |= {
-                "width": width,
-                "height": height,
-                "fps": packets.fps or media.fps,
-                "frames": packets.frames,
-                "is_vfr": packets.is_vfr,
-                "video_codec": media.video.codec_context.name,
-            }
-        if media.audio is not None:
-            facts |= {
-                "audio_codec": media.audio.codec_context.name,
-                "sample_rate_hz": int(media.audio.rate),
-            }
+        width, height = (0, 0) if geometry is None else geometry.upright(1 << 30)
         mismatch_s = 0.0
         if media.video is not None and media.audio is not None:
             mismatch_s = packets.audio_end_s - packets.video_end_s
@@ -120,11 +96,20 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
             duration_s=packets.video_end_s if media.video is not None else packets.audio_end_s,
             has_video=media.video is not None,
             has_audio=media.audio is not None,
+            width=width,
+            height=height,
+            fps=0.0 if geometry is None else packets.fps or media.fps,
+            frames=0 if geometry is None else packets.frames,
+            is_vfr=geometry is not None and packets.is_vfr,
+            video_codec=""
+            if media.video is None or geometry is None
+            else media.video.codec_context.name,
+            audio_codec="" if media.audio is None else media.audio.codec_context.name,
+            sample_rate_hz=0 if media.audio is None else int(media.audio.rate),
             av_mismatch_ms=round(1000 * mismatch_s),
             decoder=decoder,
             why_decoder=why,
             notes=tuple(_notes(media, packets)),
-            **facts,
         )
 
 

@@ -181,7 +181,7 @@ def test_the_speaker_is_on_screen_during_the_line_and_the_cut_lies_in_the_gap(ti
     for number in (1, 2):
         truth = truth_of(tiny, number)
         _, pictures, _ = decoded(tiny / "film" / f"scene_{number:02d}.mp4")
-        assert len(pictures) == truth["pictures"] == sum(len(x["faces"]) for x in truth["lines"])
+        assert len(pictures) == truth["frames"] == sum(len(x["faces"]) for x in truth["lines"])
         one, two = truth["lines"]
         cut = one["shot"][1]
         assert one["shot"][0] == 0

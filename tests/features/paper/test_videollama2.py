@@ -99,7 +99,7 @@ def first_logits(extractor, clips):
         return network.model(inputs_embeds=prompts).logits[:, -1]
 
 
-# -- pictures
+# -- images
 
 
 @pytest.mark.parametrize(
@@ -349,10 +349,10 @@ def test_every_end_token_of_the_checkpoint_ends_a_caption(scenes, monkeypatch):
 def test_the_tower_gives_the_last_but_one_hidden_states(scenes, family):
     tower = scenes[family].network.model.model.vision_tower
     side = scenes[family].plan.side
-    pictures = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
-        found = tower(pictures)
-        states = tower.vision_tower(pictures, output_hidden_states=True).hidden_states[-2]
+        found = tower(images)
+        states = tower.vision_tower(images, output_hidden_states=True).hidden_states[-2]
     if family == "7B":
         states = states[:, 1:]
     torch.testing.assert_close(found.flatten(1, 2), states, rtol=0, atol=1e-6)

@@ -51,13 +51,13 @@ def noise(count, high=90, wide=160):
     return media_of(NOISE.integers(0, 256, (count, high, wide, 3)))
 
 
-@pytest.mark.parametrize("pictures", [1, 16, 180])
+@pytest.mark.parametrize("images", [1, 16, 180])
 @pytest.mark.parametrize("shape", [(90, 160), (216, 384), (60, 60), (1080, 1920), (30, 700)])
-def test_picture_sizes_are_those_of_the_librarys_rule(extractor, shape, pictures):
+def test_picture_sizes_are_those_of_the_librarys_rule(extractor, shape, images):
     from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import smart_resize
 
-    wanted = smart_resize(*shape, 28, min_pixels=12544, max_pixels=12845056 // pictures)
-    assert extractor.plan.image_size(*shape, pictures) == wanted
+    wanted = smart_resize(*shape, 28, min_pixels=12544, max_pixels=12845056 // images)
+    assert extractor.plan.image_size(*shape, images) == wanted
 
 
 def test_patches_are_ordered_as_the_librarys():

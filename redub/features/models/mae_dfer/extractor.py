@@ -31,7 +31,7 @@ MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB 
 LABELS = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 """Classes of the head: DFEW's labels 1 to 7."""
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, str | list[int]] = {
     "attn_type": "local_global",
     "lg_region_size": [2, 5, 10],
     "lg_classify_token_type": "region",

@@ -22,7 +22,7 @@ VISION_FIELDS = (
     "rope_parameters",
 )  # fmt: skip
 PREPROCESSOR = "video_preprocessor_config.json"
-USUAL: dict[str, Any] = {
+USUAL: dict[str, int | bool | list[float]] = {
     "min_pixels": 128 * 28 * 28, "max_pixels": 768 * 28 * 28, "patch_size": 14, "merge_size": 2,
     "temporal_patch_size": 1, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
     "use_token_compression": True,
