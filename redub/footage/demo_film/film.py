@@ -195,9 +195,9 @@ class FaceTruth:
 class LineTruth:
     """The ground truth of a line; times are samples at 16 kHz from the start of the line.
 
-    cues: the emotion that scene, face and text show. shot: first and last frame of its shot. phones:
-    (symbol, start, end, word, accented) each. faces: one per frame of the shot, added while the
-    frames are drawn.
+    cues: the emotion that scene, face and text show. shot: first and last frame of its shot.
+    phones: (symbol, start, end, word, accented) each. faces: one per frame of the shot, added
+    while the frames are drawn.
     """
 
     line: int
