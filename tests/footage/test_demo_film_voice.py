@@ -68,7 +68,7 @@ def band_share(samples, low_hz, high_hz):
 
 @pytest.mark.parametrize("symbol", ["AA", "IY", "UW", "M"])
 @pytest.mark.parametrize("f0_hz", [90.0, 151.3, 247.0, 390.0])
-def test_the_heard_pitch_is_the_planned_pitch(symbol, f0_hz):
+def test_the_measured_pitch_is_the_planned_pitch(symbol, f0_hz):
     measured = pitch_by_autocorrelation(held(symbol, f0_hz=f0_hz))
     assert measured == pytest.approx(f0_hz, rel=0.02)
 

@@ -214,7 +214,9 @@ def test_a_file_without_permission_as_another_user():
     "path",
     ["http://127.0.0.1:{port}/x.mp4", "concat:a|b", "subfile,,start,0,end,9,,:x", "file:x.mp4"],
 )
-def test_a_path_that_names_a_protocol_is_refused_and_nobody_is_called(tmp_path, path, monkeypatch):
+def test_a_path_that_names_a_protocol_is_refused_and_no_connection_is_made(
+    tmp_path, path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)

@@ -97,14 +97,14 @@ def test_words_that_mean_nothing_are_refused():
 
 
 def test_an_unknown_speaker_is_neither_the_same_nor_another():
-    rows = [clip(s or "nobody", speaker=s, source_digest=s + "x") for s in ("Ann", "Bob", "")]
-    names = {"Ann": (), "Bob": (), "nobody": ()}
+    rows = [clip(s or "unknown", speaker=s, source_digest=s + "x") for s in ("Ann", "Bob", "")]
+    names = {"Ann": (), "Bob": (), "unknown": ()}
     wrong = ("speaker",)
     assert reasons_of(Policy(), *rows) == names
     same = reasons_of(Policy(speaker="same"), *rows)
-    assert same == {"Ann": (), "Bob": wrong, "nobody": wrong}
+    assert same == {"Ann": (), "Bob": wrong, "unknown": wrong}
     other = reasons_of(Policy(speaker="other"), *rows)
-    assert other == {"Ann": wrong, "Bob": (), "nobody": wrong}
+    assert other == {"Ann": wrong, "Bob": (), "unknown": wrong}
     anonymous = ClipFacts.of(clip("query", speaker=""))
     for rule in ("same", "other"):
         found = reasons_of(Policy(speaker=rule), *rows, query=anonymous)
@@ -253,4 +253,4 @@ def test_every_clip_finds_its_own_row_however_long_its_name(names):
         query = ClipFacts.of(clip(name, source_digest="", start_frame=900, end_frame=901))
         refused = [Reason(int(c)) for c in Policy().reasons(query, table)]
         assert [Reason.ITSELF in r for r in refused] == [n == name for n in sorted(names)]
-    assert table.row_of("nobody at all, really") is None
+    assert table.row_of("no such clip") is None

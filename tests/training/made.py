@@ -109,7 +109,7 @@ def in_context(lines, *, seed=9):
         replace(line, local_face=normal(len(line.lips), 4), sound=normal(line.mel_frames, 6))
         for line in lines
     ]
-    told = [
+    adjacent = [
         AdjacentUtterance(
             phonemes=line.phonemes,
             lips=line.lips,
@@ -124,8 +124,8 @@ def in_context(lines, *, seed=9):
     ]
     sides = [{} for _ in own]
     for place in range(1, len(own)):
-        sides[place]["previous"] = told[place - 1]
-        sides[place - 1]["following"] = told[place]
+        sides[place]["previous"] = adjacent[place - 1]
+        sides[place - 1]["following"] = adjacent[place]
     return [replace(line, context=side) for line, side in zip(own, sides, strict=True)]
 
 

@@ -91,8 +91,8 @@ def test_weights_that_read_plain_values_go_on_reading_them(tmp_path):
     scaler = FeatureScaler.from_json(checkpoint.read(grown.checkpoint).record["scaler"])
     assert set(scaler.scales) == {"local_audio", "global_face", "global_text", "global_audio"}
     fitted = FeatureScaler.fit(in_context(make_lines()))
-    anew = FeatureScaler({}).with_new(fitted, "authentic_dubber")
-    assert set(anew.scales) == {*scaler.scales, "local_face"}  # it does not read the face's frames
+    fresh = FeatureScaler({}).with_new(fitted, "authentic_dubber")
+    assert set(fresh.scales) == {*scaler.scales, "local_face"}  # it does not read the face's frames
 
 
 def test_a_line_without_sound_does_not_take_it_from_the_others():

@@ -164,7 +164,7 @@ def test_squared_and_absolute_terms_count_real_places_alone(compared):
     losses = losses_of(shifted, batch, LossWeights(mel_squared=1.0))
     assert losses.mel_squared.item() == pytest.approx(4.0 + 1.0, rel=1e-5)
     assert losses.prosody_distance.item() == pytest.approx(0.5 + 0.25, rel=1e-5)
-    assert losses_of(shifted, batch, LossWeights()).mel_squared.item() == 0.0  # nobody asked
+    assert losses_of(shifted, batch, LossWeights()).mel_squared.item() == 0.0  # without control
 
 
 def test_ctc_is_the_chance_of_all_ways_to_say_the_phonemes(compared):

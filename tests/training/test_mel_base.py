@@ -98,7 +98,7 @@ def test_the_table_is_the_ridge_regression_of_all_frames(lines, sound):
     np.testing.assert_allclose(base.table.numpy(), wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_voices_that_sound_alike_but_for_a_level_are_told_apart(make_line, sound):
+def test_voices_that_differ_only_in_level_get_different_mels(make_line, sound):
     """Two voices, one 2 nepers louder: with many lines the guess of each is near its own level."""
     vectors = {0: np.array([1, 0, 0], np.float32), 1: np.array([0, 1, 0], np.float32)}
     lines = []
@@ -177,7 +177,7 @@ def test_steps_do_not_change_the_table(run):
     assert not torch.equal(early.model.decoder.to_mel.weight, late.model.decoder.to_mel.weight)
 
 
-def test_the_table_is_heard(run, lines):
+def test_the_table_changes_the_output(run, lines):
     dubber = load_dubber(run().checkpoint)
     before = synthesise(dubber, lines[:1])[0].mel
     dubber.model.mel_base.table += 1.0

@@ -68,7 +68,7 @@ def test_the_full_size_has_the_published_counts():
     own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     assert own == dict(tensor_shapes())
     assert len(own) == 682
-    # Without the 2-D batch normalisations 132 are left: the count that is told of the authors'
+    # Without the 2-D batch normalisations 132 are left: the count given for the authors'
     # network when they are something without tensors.
     normed = [name for name, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert sum(not any(name.startswith(f"{n}.") for n in normed) for name in own) == 132

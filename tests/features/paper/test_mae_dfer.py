@@ -146,10 +146,10 @@ def test_a_pass_is_what_the_formulas_give_written_out():
         region += attend(s, b + "first_attn", normed, normed)
     normed = norm(s, b + "second_attn_norm0", tokens[:, 0])
     tokens[:, 0] += attend(s, b + "second_attn", normed, normed)
-    told = norm(s, b + "third_attn_norm1", tokens[:, 0])
+    keys = norm(s, b + "third_attn_norm1", tokens[:, 0])
     for region in tokens:
         normed = norm(s, b + "third_attn_norm0", region[1:])
-        region[1:] += attend(s, b + "third_attn", normed, told)
+        region[1:] += attend(s, b + "third_attn", normed, keys)
     normed = norm(s, b + "norm2", tokens)
     inner = torch.from_numpy(normed @ s[b + "mlp.fc1.weight"].T + s[b + "mlp.fc1.bias"])
     inner = torch.nn.functional.gelu(inner).numpy()

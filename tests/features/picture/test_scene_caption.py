@@ -40,7 +40,7 @@ def test_the_planted_hue_is_named(hue, word):
     assert not any(other in text for other in {"red (", "yellow (", "blue ("} - {f"{word} ("})
 
 
-def test_warm_and_cold_colours_are_told_apart():
+def test_warm_and_cold_colours_get_different_captions():
     assert " warm:" in caption(scene(20))
     assert " cold:" in caption(scene(220))
 

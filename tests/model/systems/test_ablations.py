@@ -34,7 +34,7 @@ def parts_of(system):
     return names
 
 
-def heard_by(system, batch):
+def inputs_read_by(system, batch):
     """The emotion vectors that the mel depends on, by gradient."""
     own = [vector.clone().requires_grad_() for vector in batch.modalities]
     hits = [vectors.clone().requires_grad_() for vectors in batch.hits]
@@ -85,15 +85,13 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_takes_away_the_parts_it_names_and_what_was_heard_through_them(
-    row, widths, make_batch
-):
-    changes, gone, added, heard = ROWS[row]
+def test_a_row_takes_away_the_parts_it_names_and_the_inputs_they_read(row, widths, make_batch):
+    changes, gone, added, read = ROWS[row]
     full = build(AuthenticDubber, widths)
     system = build(AuthenticDubber, widths, changes).eval()
     assert parts_of(full) - parts_of(system) == gone
     assert parts_of(system) - parts_of(full) == added
-    assert heard_by(system, make_batch()) == heard
+    assert inputs_read_by(system, make_batch()) == read
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -119,7 +117,7 @@ def test_sounds_can_hang_on_their_hits(hits):
         assert int(codes[3 + k, 3 + 3 * hits + k]) == 3
 
 
-def test_where_a_sound_hangs_changes_what_its_hit_hears(widths, make_batch):
+def test_the_node_of_a_sound_changes_what_its_hit_reads(widths, make_batch):
     batch = make_batch()
     louder = batch.hits_audio.clone()
     louder[:, 0, 1] += 5  # the sound of the second scene hit
@@ -131,7 +129,7 @@ def test_where_a_sound_hangs_changes_what_its_hit_hears(widths, make_batch):
         moved[tied] = {int(n) for n in (nodes > 1e-5).nonzero()}
     # No node sees itself, so what a sound says arrives two steps away: from its base node at all
     # that is tied to that, or from its hit at the scene node. It keeps its own by the residual, and
-    # a node that heard it may turn to others in the second step.
+    # a node that read it may attend to others in the second step.
     assert {1, 2, 3, 4, 5, 12, 13, 14} <= moved["base"] <= {0, 1, 2, 3, 4, 5, 12, 13, 14}
     assert {0, 13} <= moved["hit"] <= {0, 4, 13}
 

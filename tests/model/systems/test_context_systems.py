@@ -164,7 +164,7 @@ def system(request, widths):
 
 @pytest.fixture
 def batch(make_batch):
-    """Two lines, of which the second has nobody before it."""
+    """Two lines, the second without a line before it."""
     return with_sound(make_batch(before=(7, 0), after=(3, 5)))
 
 
@@ -318,7 +318,7 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
         ("without IMA", (), ("encoder.aggregators.face.join",)),
         ("without IMF", ("encoder.graph",), ("encoder.join",)),
         ("without CAA", ("read", "gate"), ("add",)),
-        ("no interaction in IMA", (), ("encoder.nobody",)),
+        ("no interaction in IMA", (), ("encoder.null_query",)),
         ("without video", ("encoder.frames.face", "encoder.aggregators.face"), ()),
         ("without text", ("encoder.no_steps.text", "encoder.aggregators.text"), ()),
         ("without audio", ("encoder.frames.audio", "encoder.aggregators.audio"), ()),
@@ -383,12 +383,12 @@ def test_aggregation_is_that_of_section_ii_b(widths, make_batch):
     whole = encoder.global_features["audio"](batch.previous.global_features[2])
     current = adaptor.text(batch.phonemes, valid) * valid.unsqueeze(-1)
     beside = whole.unsqueeze(1).expand_as(current)
-    states = ima.meet(torch.cat((current, beside), -1))
-    states = ima.norm_self(states + ima.among(states, states, valid))
-    states = ima.norm_cross(states + ima.across(states, steps, steps_valid))
+    states = ima.fuse_global(torch.cat((current, beside), -1))
+    states = ima.norm_self(states + ima.self_attention(states, states, valid))
+    states = ima.norm_cross(states + ima.cross_attention(states, steps, steps_valid))
     states = ima.block(states, valid)
-    wanted = ima.keep(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
-    found = ima(current, valid, encoder._told("audio", batch.previous, None))
+    wanted = ima.fuse_output(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
+    found = ima(current, valid, encoder._features_of("audio", batch.previous, None))
     torch.testing.assert_close(found, wanted)
 
 
@@ -429,14 +429,14 @@ def test_no_line_before_is_not_a_line_of_zeros(widths, make_batch):
     batch = make_batch(before=(7, 6)).without_recording()
     for kind in (M2CIDubber, RedubDubber):
         system = build(kind, widths).eval()
-        nobody = make_batch(before=(0, 0)).without_recording().previous
+        nothing = make_batch(before=(0, 0)).without_recording().previous
         zeros = batch.previous._replace(
             local_face=torch.zeros_like(batch.previous.local_face),
             sound=torch.zeros_like(batch.previous.sound),
             global_features=tuple(map(torch.zeros_like, batch.previous.global_features)),
         )
         assert difference(
-            system(batch._replace(previous=nobody)).mel_post,
+            system(batch._replace(previous=nothing)).mel_post,
             system(batch._replace(previous=zeros)).mel_post,
         ) > 1e-3  # fmt: skip
 

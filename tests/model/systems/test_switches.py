@@ -1,4 +1,4 @@
-"""Switches and steps that the other tests would not miss: each is told apart by what comes out."""
+"""Switches and steps that the other tests do not cover: each changes the output."""
 
 from dataclasses import replace
 
@@ -121,7 +121,7 @@ def test_graphs_are_read_from_the_basic_one_to_the_direct_one():
     assert [one.stage for one in knowledge.readings] == list(names)
 
 
-def test_an_unvoiced_phoneme_is_told_as_one_whatever_its_pitch(widths):
+def test_an_unvoiced_phoneme_sounds_the_same_whatever_its_pitch(widths):
     system = build(FastSpeech2, widths).eval()
     torch.nn.init.normal_(system.unvoiced)
     pitch, energy = torch.tensor([[0.3, 1.2]]), torch.zeros(1, 2)

@@ -276,8 +276,8 @@ def test_a_cell_is_counted_by_hand():
     assert three.ceiling == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert one.chance == pytest.approx((2 / 3 + 1 / 2 + 1 / 2) / 3)
     assert math.isnan(three.low)  # one scene says nothing of how scenes differ
-    nobody = answers_of(hits[:0], is_shared[:0], may[:0], is_shared[:0])
-    (none,) = counted(nobody, [], (1,))
+    empty = answers_of(hits[:0], is_shared[:0], may[:0], is_shared[:0])
+    (none,) = counted(empty, [], (1,))
     assert (none.queries, math.isnan(none.precision)) == (0, True)
 
 

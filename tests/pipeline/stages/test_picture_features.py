@@ -202,7 +202,7 @@ def test_packed_lines_are_the_lines_of_the_store_and_hold_the_named_vectors(pict
         np.testing.assert_array_equal(one.hits, other.hits)
 
 
-def test_a_run_learns_from_pictures_speaks_and_is_refused_where_captions_are_asked_for(
+def test_a_run_learns_from_frames_speaks_and_is_refused_where_captions_are_required(
     pictured, captioned, tmp_path
 ):
     summary = train_run(pictured, RunRequest(run="pictured", max_steps=2))
@@ -268,7 +268,7 @@ def test_plan_status_and_why_follow_the_setting(pictured, captioned):
     assert row.feature == "global_scene"
 
 
-def test_an_index_of_pictures_is_told_as_such_where_captions_are_asked_for(pictured, captioned):
+def test_an_index_of_frames_is_named_where_captions_are_required(pictured, captioned):
     assert not is_fresh(Store(captioned), current_build(captioned))
     stats = index_stats(captioned)
     assert not stats.is_fresh

@@ -75,7 +75,7 @@ def test_a_file_that_comes_later_and_stands_before_moves_the_others(root):
     assert searched == places
 
 
-def test_a_line_that_was_set_aside_leaves_a_gap(root):
+def test_a_quarantined_line_leaves_a_gap(root):
     words = root / "footage" / "scene_2.srt"
     add_source(root / "footage", "scene_2", seed=2, lines=3)
     words.write_text(words.read_text().replace("00:00:01,880", "00:00:01,080"))  # no time at all

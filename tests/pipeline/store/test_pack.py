@@ -185,7 +185,7 @@ def test_a_pack_that_changes_under_a_run_stops_it_with_the_last_checkpoint_whole
     links = project.root / FOLDER / pack.record.pack / "links.arrow"
     copy = links.read_bytes()
     links.unlink()
-    links.write_bytes(copy)  # the same bytes, another file: nobody can know what was read
+    links.write_bytes(copy)  # the same bytes, another file: what was read is unknown
     with pytest.raises(IntegrityError, match="changed while it was in use"):
         pack.check_unchanged()
     snapshot = checkpoint.newest(run_folder(project, "watched") / "checkpoints")
@@ -212,7 +212,7 @@ def test_a_gap_is_not_adjacent_and_what_is_held_out_is_not_read():
     mixed = [clip_of("a", "1", 0), clip_of("b", "1", 1, "test"), clip_of("c", "1", 2, "test")]
     mixed += [clip_of("d", "1", 3, "validation"), clip_of("e", "1", 4)]
     before, after = adjacent_in_scene(mixed)
-    assert before == {"b": "a", "c": "b"}  # test hears train and itself; nobody hears test
+    assert before == {"b": "a", "c": "b"}  # test reads train and itself; no other split reads test
     assert after == {"b": "c", "d": "e"}
 
 
@@ -268,7 +268,7 @@ def assert_same_bits(one, other):
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 def test_a_batch_drawn_from_a_pack_is_that_of_its_lines_to_the_bit(project, frames, epoch):
     pack = open_pack(project if frames == "float16" else in_full(project))
-    asked = pack.lines("validation")  # nobody retrieves these
+    asked = pack.lines("validation")  # never retrieved
     rows = pack.links.rows[asked.rows]
     pack.columns["face_emotion"].ends[rows[0]] = -1  # one line lacks a modality, one has no face
     pack.columns["lips"].ends[rows[1]] = -1
