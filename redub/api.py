@@ -312,7 +312,7 @@ def dub(
         ClipError: the video cannot be read.
     """
     opened = project if isinstance(project, Project) else open_project(project)
-    asked = LineDirection(
+    wanted = LineDirection(
         control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
         emotion_target=None if emotion is None else EmotionTarget.parse(emotion),
     )
@@ -323,7 +323,7 @@ def dub(
         output=Path(output),
         voice=voice,
         run=run,
-        direction=Direction(everywhere=asked),
+        direction=Direction(everywhere=wanted),
     )
 
 

@@ -51,7 +51,7 @@ def confine(limits: DecodeLimits, parent_pid: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent is asked to stop, and ends this process
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them and ends this process
     if os.getppid() != parent_pid:
         sys.exit(0)  # the parent died before the line above
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -18,7 +18,7 @@ from redub.core.durable import commit_bytes, commit_json, file_digest, read_json
 from redub.core.errors import ConfigError
 from redub.core.progress import Bar, Say
 from redub.footage.demo_film import FilmSpec, make_film
-from redub.pipeline.dubbing.session import run_dub_beside
+from redub.pipeline.dubbing.session import run_dub_parallel
 from redub.pipeline.reports.evaluation import run_report
 from redub.pipeline.stages.evaluate import run_evaluate
 from redub.pipeline.stages.extract import run_extract
@@ -26,7 +26,7 @@ from redub.pipeline.stages.index import run_index
 from redub.pipeline.stages.ingest import run_ingest
 from redub.pipeline.stages.retrieve import run_retrieve
 from redub.pipeline.stages.synthesize import run_synthesize
-from redub.pipeline.stages.train import run_train, run_train_beside
+from redub.pipeline.stages.train import run_train, run_train_parallel
 from redub.pipeline.store.project import Project, open_project
 from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, is_evaluated, last_evaluation, said
 from redub.pipeline.store.settings import FILE_NAME
@@ -68,7 +68,7 @@ class Tour:
     """How much of everything a demo makes.
 
     runs: name of a run → is it the baseline. dubbed: test scenes that are dubbed as videos. time:
-    how long it takes, measured on two quiet cores (docs/benchmarks.md).
+    the wall and CPU time, measured on two idle cores (docs/benchmarks.md).
     """
 
     film: FilmSpec
@@ -82,7 +82,7 @@ def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
     """The tour that the options name.
 
     Raises:
-        ConfigError: both were asked for.
+        ConfigError: both are set.
     """
     if quick and full:
         raise ConfigError("--quick and --full exclude each other; leave one of them out")
@@ -114,7 +114,7 @@ def run_demo(
     """Make the demo project in ``folder``.
 
     Raises:
-        ConfigError: the folder holds another project, or ``quick`` and ``full`` are both asked for.
+        ConfigError: the folder holds another project, or ``quick`` and ``full`` are both set.
     """
     tour = tour_of(seed, quick=quick, full=full)
     project = _project(folder, seed=seed, steps=tour.steps)
@@ -237,7 +237,7 @@ def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> N
     if len(tour.runs) > 1:
         tell(f"5 train: {tour.steps} steps of {' and '.join(tour.runs)}, side by side …")
         scheduler = Scheduler("processes", workers)
-        for trained in run_train_beside(project, tour.runs, scheduler):
+        for trained in run_train_parallel(project, tour.runs, scheduler):
             for sentence in (*trained.training.said(), *trained.lines()):
                 tell(f"5 train {trained.run.name}: {sentence}")
         return
@@ -270,7 +270,7 @@ def in_words(evaluation: Mapping[str, Any]) -> list[str]:
             )
         if "emo_acc" in own:
             lines.append(
-                f"emotion: a judge hears the emotion that was meant in "
+                f"emotion: the emotion recogniser finds the intended emotion in "
                 f"{said(own['emo_acc'], 'emo_acc')} % of its lines (EMO-ACC); in the recording, "
                 f"{said(truth.get('emo_acc'), 'emo_acc')} %; always answering the commonest "
                 f"emotion is right in {100 * evaluation['majority']:.1f} %"
@@ -309,7 +309,7 @@ def _dub_scenes(project: Project, tour: Tour, scheduler: Scheduler, bar: Bar) ->
         if not output.is_file() or before.get(source) != made_from[source]
     }
     with bar("dub", "scenes") as progress:
-        run_dub_beside(project, wanted, run=AUTHENTIC, scheduler=scheduler, progress=progress)
+        run_dub_parallel(project, wanted, run=AUTHENTIC, scheduler=scheduler, progress=progress)
     commit_json(noted, made_from)
     return list(outputs.values())
 

@@ -66,7 +66,7 @@ def train(
         max_steps: total steps, those before a resume included.
         max_seconds: wall time of this call.
         resume: True: go on from the newest intact checkpoint. False: remove all checkpoints and
-            start anew. A checkpoint's folder: go on from it and remove later checkpoints of the
+            start over. A checkpoint's folder: go on from it and remove later checkpoints of the
             run.
         start_from: weights of another run, for a new run.
         replicas: the processes that train together; only the first writes.

@@ -208,7 +208,7 @@ def test_classes_are_numbers_and_bars_of_the_same_length(case):
     made, page, _ = case
     rows = re.findall(
         r'<tr data-feeling="(\w+)"><th scope="row">\1</th><td class="pair" aria-hidden="true">'
-        r'<i class="asked" style="width:([\d.]+)%"></i><i class="given" style="width:([\d.]+)%">'
+        r'<i class="query-bar" style="width:([\d.]+)%"></i><i class="hit-bar" style="width:([\d.]+)%">'
         r'</i></td><td class="n">([\d.–]+)</td><td class="n">([\d.–]+)</td></tr>',
         page,
     )
@@ -230,7 +230,7 @@ def test_classes_are_numbers_and_bars_of_the_same_length(case):
 def test_unknown_classes_are_not_drawn():
     unknown = dataclasses.replace(modality("scene", ()), shares=())
     assert class_bars(unknown, hit(1, "a", shares=())) == []
-    assert [bar.asked for bar in class_bars(unknown, hit(1, "a"))] == [None] * 4
+    assert [bar.query for bar in class_bars(unknown, hit(1, "a"))] == [None] * 4
 
 
 MAGIC = {"video/mp4": b"ftyp", "audio/mp4": b"ftyp", "image/jpeg": b"\xff\xd8"}

@@ -432,8 +432,8 @@ def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain
             samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
         ]
     assert [line["asked"] for line in takes["plain"]] == [{}] * 4
-    assert [bool(line["asked"]) for line in takes["asked"]] == [False, True, False, False]
-    assert takes["asked"][1]["asked"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
+    assert [bool(line["controls"]) for line in takes["asked"]] == [False, True, False, False]
+    assert takes["controls"][1]["controls"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
     scores = [takes[name][1]["hits"]["text"] for name in ("plain", "asked")]
     assert scores[0] != scores[1]  # it asks the library as what it feels
     alike = [
@@ -506,8 +506,8 @@ def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path
     assert done.returncode == 0, done.stderr
     lines = json.loads((tmp_path / "o.take.json").read_text())["lines"]
     assert lines[1]["voice"] == names[1]
-    assert lines[0]["asked"] == {}
-    assert lines[1]["asked"]["voice"] == names[1]
+    assert lines[0]["controls"] == {}
+    assert lines[1]["controls"]["voice"] == names[1]
     nothing = typed(finished, two_lines, tmp_path / "p.mp4", "--line", "2", "--pitch", "0")
     assert nothing.returncode == 2
     assert "change nothing" in nothing.stderr

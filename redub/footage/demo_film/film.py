@@ -36,6 +36,7 @@ from redub.footage.demo_film.stage import LIGHTS, jittered, paint_place
 from redub.footage.demo_film.timing import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
+    VIDEO_FRAME_SAMPLES,
     Segment,
     frame_owner,
     schedule,
@@ -114,7 +115,7 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
         waveform = synthesise(
             segments, f0_hz, actor.voice, manner.style_of(played), rng_for(spec, *key, "voice")
         )
-        first, last = clock, clock + segments[-1].end // FRAME_SAMPLES
+        first, last = clock, clock + segments[-1].end // VIDEO_FRAME_SAMPLES
         gap = gaps[index + 1]
         is_final = index == len(scene.lines) - 1
         # The cut falls in the gap, a little before the next line starts.
@@ -128,11 +129,11 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
 
 def mix_sound(spec: FilmSpec, scene: Scene, takes: list[Take]) -> Waveform:
     """Mix the sound track of a scene: all lines and faint background noise, (S,) at 16 kHz."""
-    samples = takes[-1].shot_last * FRAME_SAMPLES
+    samples = takes[-1].shot_last * VIDEO_FRAME_SAMPLES
     noise = rng_for(spec, scene.name, "room").standard_normal(samples)
     track = (ROOM_TONE * noise).astype(np.float32)
     for take in takes:
-        start = take.first * FRAME_SAMPLES
+        start = take.first * VIDEO_FRAME_SAMPLES
         track[start : start + len(take.waveform.samples)] += take.waveform.samples
     return Waveform(np.clip(track, -1, 1), SAMPLE_RATE_HZ)
 

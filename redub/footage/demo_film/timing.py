@@ -17,7 +17,7 @@ from redub.footage.demo_film.phonetics import SOUNDS, VOWELS
 
 SAMPLE_RATE_HZ = 16_000
 FRAME_SAMPLES = 80  # 5 ms, the synthesiser's control period
-FRAME_SAMPLES = 640  # one video frame at 25 fps
+VIDEO_FRAME_SAMPLES = 640  # one video frame at 25 fps
 SHORTEST_SAMPLES = 7 * FRAME_SAMPLES  # 35 ms; a recogniser's three-state model needs 30 ms
 
 
@@ -82,7 +82,7 @@ def schedule(phones: list[Phone], *, rate: float = 1.0, evenness: float = 0.0) -
         clock += max(duration_ms(phones, index, evenness=evenness) / rate, shortest_ms)
         bounds.append(round(clock * SAMPLE_RATE_HZ / 1000 / FRAME_SAMPLES) * FRAME_SAMPLES)
     least_end = bounds[-1] + 12 * FRAME_SAMPLES
-    end = -(-least_end // FRAME_SAMPLES) * FRAME_SAMPLES
+    end = -(-least_end // VIDEO_FRAME_SAMPLES) * VIDEO_FRAME_SAMPLES
     pause = Phone("sil", False, -1)
     row = [pause, *phones, pause]
     return [

@@ -233,12 +233,12 @@ class AffectiveProsody(nn.Module):
         self.mix = nn.Linear(2 * width, width, bias=False)
 
     def forward(
-        self, states: Tensor, batch: DubbingBatch, asked: Tensor
+        self, states: Tensor, batch: DubbingBatch, controlled: Tensor
     ) -> tuple[Tensor, ProsodyEstimate, Prosody]:
         """Predict prosody and add it to the states (B, T, D).
 
         Args:
-            asked: (B, T) bool, the frames that ``batch.control`` changes.
+            controlled: (B, T) bool, the frames that ``batch.control`` changes.
 
         Returns:
             States with prosody (B, T, D), the prediction, and the prosody that was added: that of
@@ -258,7 +258,7 @@ class AffectiveProsody(nn.Module):
         spoken = batch.prosody
         if spoken is None:
             spoken = controlled_prosody(
-                estimate.decided(), batch.control, valid=asked, sounding=asked
+                estimate.decided(), batch.control, valid=controlled, sounding=controlled
             )
         of_pitch = self.pitch_embedding(spoken.pitch)
         if self.unvoiced is not None:
@@ -357,7 +357,7 @@ class HPMDubbing(nn.Module):
         voice: Tensor,
         *,
         hint: Tensor | None = None,
-        asked: Tensor | None = None,
+        controlled: Tensor | None = None,
     ) -> DubbingOutput:
         """Predict prosody and decode aligned states (B, T, D) to the mel.
 
@@ -365,12 +365,12 @@ class HPMDubbing(nn.Module):
             aligned: result of the aligner.
             voice: (B, D) speaker vector.
             hint: (B, T, D), added to the decoder's input.
-            asked: (B, T) bool, the frames that ``batch.control`` changes; None means all.
+            controlled: (B, T) bool, the frames that ``batch.control`` changes; None means all.
         """
         valid = batch.frames_valid
         real = valid.unsqueeze(-1)
         coloured, estimate, spoken = self.prosody(
-            self._with_voice(states, voice), batch, valid if asked is None else asked
+            self._with_voice(states, voice), batch, valid if controlled is None else controlled
         )
         mood, emotion_logits = self._with_voice(coloured, voice), None
         if self.booster is not None:
@@ -403,6 +403,6 @@ class HPMDubbing(nn.Module):
 
     def _with_voice(self, states: Tensor, voice: Tensor) -> Tensor:
         """Add the speaker vector (B, D); the same layer is used twice, as published."""
-        beside = voice.unsqueeze(1).expand_as(states)
-        joined: Tensor = self.join_voice(torch.cat((states, beside), dim=-1)) + states
+        repeated = voice.unsqueeze(1).expand_as(states)
+        joined: Tensor = self.join_voice(torch.cat((states, repeated), dim=-1)) + states
         return joined

@@ -74,7 +74,7 @@ class MCDubber(HPMDubbing):
             known = wide.known.unsqueeze(-1)
             hint = torch.where(known, self.from_mel(wide.batch.mel), self.to_be_spoken)
         own = wide.batch.frames_valid & ~wide.known
-        output = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, asked=own)
+        output = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, controlled=own)
         return self._middle(output, wide, batch)
 
     def _middle(self, output: DubbingOutput, wide: Wide, batch: DubbingBatch) -> DubbingOutput:

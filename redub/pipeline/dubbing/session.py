@@ -24,8 +24,8 @@ from redub.model.registry import system_spec
 from redub.pipeline.dubbing.direction import Direction, check_emotion_target
 from redub.pipeline.dubbing.mix import (
     FALLBACK_LOUDNESS,
-    asked_louder_db,
     at_loudness,
+    louder_db,
     missing_db,
     mixed_track,
     original_loudness,
@@ -158,18 +158,18 @@ def _check_direction(
     Raises:
         UsageError: see :func:`dub`.
     """
-    if any(asked.emotion_target for asked in direction.all()) and not reads_emotion(dubber):
+    if any(line.emotion_target for line in direction.all()) and not reads_emotion(dubber):
         raise UsageError(
             f"'{run}' is a {dubber.system} that reads no emotion vectors, so its emotion cannot be "
             "controlled; dub with a run of authentic_dubber that has its graphs",
             code="E-MODEL-EMOTION",
         )
-    for asked in direction.all():
-        check_notes(builder.index, asked.notes)
-        if asked.emotion_target is not None:
-            check_emotion_target(builder.index, asked.emotion_target)
-        if asked.voice is not None:
-            builder.named_voice(asked.voice)
+    for line in direction.all():
+        check_notes(builder.index, line.notes)
+        if line.emotion_target is not None:
+            check_emotion_target(builder.index, line.emotion_target)
+        if line.voice is not None:
+            builder.named_voice(line.voice)
 
 
 def _track(
@@ -188,7 +188,7 @@ def _track(
     summary.original_lufs = original_loudness(project, decoder, video, info, clips)
     original = summary.original_lufs
     wanted = FALLBACK_LOUDNESS if original is None else original
-    wanted += asked_louder_db(clips, controls)
+    wanted += louder_db(clips, controls)
     track = at_loudness(track, wanted)
     summary.loudness_lufs = integrated_loudness(track)
     if short := missing_db(track, wanted):
@@ -217,7 +217,7 @@ def dub_order(order: DubOrder) -> DubSummary:
     )
 
 
-def run_dub_beside(
+def run_dub_parallel(
     project: Project,
     videos: Mapping[Path, Path],
     *,

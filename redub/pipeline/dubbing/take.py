@@ -59,7 +59,7 @@ def take_record(
         "schema": "redub.take/1",
         "run": run,
         "index": builder.index.build,
-        "voice_asked": voice,
+        "voice_requested": voice,
         "lines": [
             {
                 "line": line_number(clip),
@@ -67,7 +67,7 @@ def take_record(
                 "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
                 "voice": line.speaker,
                 "notes": direction.on(line_number(clip)).notes.to_json(),
-                "asked": direction.on(line_number(clip)).to_json(),
+                "controls": direction.on(line_number(clip)).to_json(),
                 "hits": {
                     modality: [{"clip_id": hit, "score": score} for hit, score in hits]
                     for modality, hits in retrieved[clip.clip_id].items()

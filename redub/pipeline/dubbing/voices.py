@@ -73,13 +73,13 @@ def dubbing_lines(
     progress(0, len(clips))
     try:
         for done, clip in enumerate(clips, start=1):
-            asked = direction.on(line_number(clip))
+            wanted = direction.on(line_number(clip))
             spoken_by = named or _own_voice(builder, clip)
-            if asked.voice is not None:
-                spoken_by = builder.named_voice(asked.voice)
+            if wanted.voice is not None:
+                spoken_by = builder.named_voice(wanted.voice)
             try:
                 script.values[clip.clip_id] = values = _features(builder, tools, clip)
-                line, retrieved = _one_line(builder, clip, values, spoken_by, asked)
+                line, retrieved = _one_line(builder, clip, values, spoken_by, wanted)
                 script.lines.append((clip, line))
                 script.retrieved[clip.clip_id] = retrieved
             except ClipError as error:
@@ -117,21 +117,21 @@ def _one_line(
     clip: Clip,
     values: Mapping[str, Value],
     voice: Voice,
-    asked: LineDirection,
+    wanted: LineDirection,
 ) -> tuple[Utterance, Retrieved]:
     project = builder.project
     features = feature_of(project.config.index)
     vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         vectors = {
-            m: shift_query(builder.index, m, v, asked.emotion_target) for m, v in vectors.items()
+            m: shift_query(builder.index, m, v, wanted.emotion_target) for m, v in vectors.items()
         }
     lips, local_face = (values.get(name) for name in ("lips", LOCAL_FACE))
-    found = _retrieved(project, builder, clip, vectors, asked.notes)
+    found = _retrieved(project, builder, clip, vectors, wanted.notes)
     hits = hits_of(builder.index, vectors, found)
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         hits = {
-            m: shift_retrieved(builder.index, own, asked.emotion_target) for m, own in hits.items()
+            m: shift_retrieved(builder.index, own, wanted.emotion_target) for m, own in hits.items()
         }
     line = make_line(
         project,
@@ -220,9 +220,9 @@ def _retrieved(
 ) -> Retrieved:
     found: Retrieved = {}
     for modality, vector in vectors.items():
-        asked: dict[str, Value] = {clip.clip_id: vector}
+        query: dict[str, Value] = {clip.clip_id: vector}
         rows = neighbour_rows(
-            builder.index, project, modality, [clip], asked, notes=notes
+            builder.index, project, modality, [clip], query, notes=notes
         ).to_pylist()
         found[modality] = [(row["hit"], row["score"]) for row in rows]
     return found

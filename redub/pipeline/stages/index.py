@@ -262,7 +262,7 @@ def _segments(new: _NewRows, wanted: pl.DataFrame, old: Sequence[str], known: _K
     Args:
         wanted: ``clip_id, digest`` of every library clip with a vector.
         old: names of the segments of the last build.
-        known: tells which folders are whole.
+        known: checks whether a folder is complete.
     """
     config, settings = new.store.project.config.index, new.settings
     kept: list[str] = []

@@ -158,7 +158,7 @@ class NpcExtractor(ModelExtractor):
         """Add the front end settings to the description."""
         described = super().describe()
         front: FbankSpec = self.network.front
-        described["hears"] = (
+        described["input"] = (
             f"{front.channels} bands, {front.window_ms:g} ms every {front.shift_ms:g} ms"
         )
         described["emotion-aware"] = "only if its publisher says so; npc_360hr is not"
