@@ -228,7 +228,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def asked(name: str, options: argparse.Namespace, *, counts: bool) -> dict[str, Any]:
+def in_own_process(name: str, options: argparse.Namespace, *, counts: bool) -> dict[str, Any]:
     """:func:`measure` in a process of its own."""
     command = [sys.executable, __file__, *sys.argv[1:], "--side", name]
     done = subprocess.run(
@@ -308,7 +308,7 @@ def main() -> None:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
     for number in range(options.rounds):
         for name, figures in rounds.items():
-            figures.append(asked(name, options, counts=number == 0))
+            figures.append(in_own_process(name, options, counts=number == 0))
             took = ", ".join(f"{second:.2f}" for second in figures[-1]["own_seconds"])
             print(f"round {number + 1}, {name}: {took} processor s", file=sys.stderr, flush=True)
     first = {name: figures[0] for name, figures in rounds.items()}

@@ -5,7 +5,7 @@
 Waste is padded minus real mel frames over padded ones, of all batches of an epoch. "Demo" draws
 lengths from the lines of the demo film (seed 7), which are spoken but not drawn; "uniform" is
 1 to 10 s. Random batches fill the same budget (``frames_per_batch``, ``lines_per_batch``) in an
-order that knows nothing of lengths. Beside it, batches per epoch: what bucketing saves in steps.
+order that knows nothing of lengths. Also printed: batches per epoch: what bucketing saves in steps.
 """
 
 from __future__ import annotations
