@@ -209,7 +209,8 @@ def test_classes_are_numbers_and_bars_of_the_same_length(case):
     rows = re.findall(
         r'<tr data-feeling="(\w+)"><th scope="row">\1</th><td class="pair" aria-hidden="true">'
         r'<i class="query-bar" style="width:([\d.]+)%"></i>'
-        r'<i class="hit-bar" style="width:([\d.]+)%"></i></td><td class="n">([\d.–]+)</td><td class="n">([\d.–]+)</td></tr>',
+        r'<i class="hit-bar" style="width:([\d.]+)%"></i></td>'
+        r'<td class="n">([\d.–]+)</td><td class="n">([\d.–]+)</td></tr>',
         page,
     )
     assert len(rows) == len(LABELS) * len(hits_of(made))
