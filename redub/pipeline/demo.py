@@ -257,7 +257,7 @@ def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> N
 
 
 def in_words(evaluation: Mapping[str, Any]) -> list[str]:
-    """What the figures of an evaluation mean, the recording's beside each run's."""
+    """Explain the figures of an evaluation, for each run and for the recording."""
     systems = {system["system"]: system["values"] for system in evaluation["systems"]}
     truth = systems[GROUND_TRUTH]
     lines = []

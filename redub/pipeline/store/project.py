@@ -147,7 +147,7 @@ TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config`
 name = {name}
 
 [footage]
-root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
+root = "footage"            # media, NAME.srt next to NAME.mp4, optional cast/emotions/splits.csv
 allow_audio_only = false    # true: speech files without video are clips too
 
 [index]
