@@ -112,7 +112,7 @@ def test_voices_that_differ_only_in_level_get_different_mels(make_line, sound):
 
 
 def test_what_channels_do_with_the_signals_is_found(make_line, sound):
-    """Planted: two phonemes, each channel a phoneme's own multiple of energy and of the comb."""
+    """Planted: two phonemes, each channel a phoneme's own multiple of energy and template."""
     harmonic_row, random = HarmonicTemplate(sound), np.random.default_rng(5)
     planted = random.normal(0, 1, (20, 2, 12))
     lines = []

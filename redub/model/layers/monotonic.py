@@ -53,7 +53,7 @@ def monotonic_durations(scores: Tensor, frames_valid: Tensor, phonemes_valid: Te
     return torch.where((frames >= count).unsqueeze(1), durations, evenly)
 
 
-def looked_durations(weights: Tensor, video_frames: Tensor, batch: DubbingBatch) -> Tensor:
+def attended_durations(weights: Tensor, video_frames: Tensor, batch: DubbingBatch) -> Tensor:
     """Derive phoneme durations (B, P) in mel frames from the attention of video frames to phonemes.
 
     Args:

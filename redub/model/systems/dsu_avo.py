@@ -27,7 +27,7 @@ from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.dropout import Dropout
 from redub.model.layers.fft_block import FFTSizes
-from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.monotonic import attended_durations
 from redub.model.layers.positions import count_up
 from redub.model.layers.upsample import as_long_as_the_video, on_mel_clock
 from redub.model.output import DubbingOutput, UnitEstimate
@@ -195,7 +195,7 @@ class DSUAVO(nn.Module):
         weights = read.weights[:, 0] * lips.valid.unsqueeze(-1)  # (B, V, P)
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(weights, lips.valid.sum(1), batch)
+            durations = attended_durations(weights, lips.valid.sum(1), batch)
         return DubbingOutput(
             mel=mel,
             mel_post=mel_post,

@@ -35,7 +35,7 @@ from redub.model.layers.additive_attention import AdditiveAttention
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.binned_value import BinnedValue
 from redub.model.layers.fft_block import FFTSizes
-from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.monotonic import attended_durations
 from redub.model.layers.positions import count_up, on_the_video
 from redub.model.layers.upsample import (
     MEL_FRAMES_PER_VIDEO_FRAME,
@@ -182,8 +182,8 @@ class DurationAligner(nn.Module):
         Padded phonemes are 0.
         """
         text = self.text(batch.phonemes, batch.phonemes_valid)
-        spoken_by = self.voice_output(self.voice_value(voice)).unsqueeze(1)
-        voiced: Tensor = (text + spoken_by) * batch.phonemes_valid.unsqueeze(-1)
+        speaker = self.voice_output(self.voice_value(voice)).unsqueeze(1)
+        voiced: Tensor = (text + speaker) * batch.phonemes_valid.unsqueeze(-1)
         return voiced
 
     def forward(self, text: Tensor, batch: DubbingBatch) -> LipsReadText:
@@ -264,8 +264,8 @@ class AffectiveProsody(nn.Module):
         if self.unvoiced is not None:
             of_pitch = torch.where(spoken.voiced.unsqueeze(-1), of_pitch, self.unvoiced)
         of_energy = self.energy_embedding(spoken.energy)
-        coloured = self.mix(torch.cat((states + of_pitch, states + of_energy), dim=-1))
-        return coloured, estimate, spoken
+        with_prosody = self.mix(torch.cat((states + of_pitch, states + of_energy), dim=-1))
+        return with_prosody, estimate, spoken
 
 
 class SceneBooster(nn.Module):
@@ -295,9 +295,9 @@ class SceneBooster(nn.Module):
             states: (B, T, D). valid: (B, T) bool.
             scene: (B, scene). voice: (B, D).
         """
-        mood = self.attention(self.scene(scene).unsqueeze(1), states, valid)  # (B, 1, D)
-        joined = self.join_voice(torch.cat((mood, voice.unsqueeze(1)), dim=-1))
-        return joined, self.to_emotion(mood.squeeze(1))
+        emotion_state = self.attention(self.scene(scene).unsqueeze(1), states, valid)  # (B, 1, D)
+        joined = self.join_voice(torch.cat((emotion_state, voice.unsqueeze(1)), dim=-1))
+        return joined, self.to_emotion(emotion_state.squeeze(1))
 
 
 class HPMDubbing(nn.Module):
@@ -369,14 +369,16 @@ class HPMDubbing(nn.Module):
         """
         valid = batch.frames_valid
         real = valid.unsqueeze(-1)
-        coloured, estimate, spoken = self.prosody(
+        with_prosody, estimate, spoken = self.prosody(
             self._with_voice(states, voice), batch, valid if controlled is None else controlled
         )
-        mood, emotion_logits = self._with_voice(coloured, voice), None
+        emotion_state, emotion_logits = self._with_voice(with_prosody, voice), None
         if self.booster is not None:
-            mood, emotion_logits = self.booster(mood, valid, batch.modalities[0], voice)
-            mood = mood.expand_as(coloured)
-        fused = self.fuse(torch.cat((states, coloured, mood), dim=-1)) + states
+            emotion_state, emotion_logits = self.booster(
+                emotion_state, valid, batch.modalities[0], voice
+            )
+            emotion_state = emotion_state.expand_as(with_prosody)
+        fused = self.fuse(torch.cat((states, with_prosody, emotion_state), dim=-1)) + states
         if hint is not None:
             fused = fused + hint
         fused = (fused + count_up(fused)) * real
@@ -386,7 +388,7 @@ class HPMDubbing(nn.Module):
         of_frames = self.to_ctc(fused)
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(aligned.weights, aligned.lips.valid.sum(1), batch)
+            durations = attended_durations(aligned.weights, aligned.lips.valid.sum(1), batch)
         return DubbingOutput(
             mel=mel,
             mel_post=mel + self.postnet(mel, valid),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
-from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.monotonic import attended_durations
 from redub.model.layers.splice import cut_out, spliced
 from redub.model.layers.upsample import MEL_FRAMES_PER_VIDEO_FRAME
 from redub.model.output import DubbingOutput, ProsodyEstimate
@@ -90,17 +90,17 @@ class MCDubber(HPMDubbing):
             return cut_out(values, wide.first_frame, frames)
 
         by_words = cut_out(output.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
-        looked = cut_out(by_words.transpose(1, 2), wide.first_video_frame, seen).transpose(1, 2)
+        attention = cut_out(by_words.transpose(1, 2), wide.first_video_frame, seen).transpose(1, 2)
         (of_video, _), (of_mel, _) = output.ctc
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(looked.transpose(1, 2), _video_frames(batch), batch)
+            durations = attended_durations(attention.transpose(1, 2), _video_frames(batch), batch)
         return output._replace(
             mel=of_frames(output.mel),
             mel_post=of_frames(output.mel_post),
             frames_valid=frames,
             durations=durations,
-            lip_attention=looked[..., : batch.lips.size(1)],
+            lip_attention=attention[..., : batch.lips.size(1)],
             lips_present=batch.lips_valid.any(1),
             prosody=ProsodyEstimate._make(of_frames(value) for value in output.prosody),
             spoken=None
