@@ -277,14 +277,14 @@ def test_odd_names_work(tmp_path, film, decoder):
 
 
 def test_known_sources_are_left_out_and_progress_is_reported(root, decoder):
-    found = []
+    reported = []
     found = list(
         read_folder(
-            root, decoder=decoder, known={"trailer.mp4"}, progress=lambda *now: found.append(now)
+            root, decoder=decoder, known={"trailer.mp4"}, progress=lambda *now: reported.append(now)
         )
     )
     assert [source.source for source in found] == ["Moonfleet/harbour.mp4"]
-    assert found == [(1, 1, "Moonfleet/harbour.mp4")]
+    assert reported == [(1, 1, "Moonfleet/harbour.mp4")]
 
 
 def test_a_root_that_is_no_folder_is_a_setting_error(tmp_path, decoder):
