@@ -275,7 +275,7 @@ def ingested(tmp_path_factory):
     """Four clips with words, and RoBERTa in the ledger."""
     base = tmp_path_factory.mktemp("reactions")
     toml = "".join(
-        f'[features.{name}]\nby = "roberta"\n'
+        f'[features.{name}]\nbackend = "roberta"\n'
         for name in ("text_emotion", "global_text", "text_emotion_probs")
     )
     root = make_project(base / "p", sources=2, toml=toml)
@@ -296,7 +296,7 @@ def root(ingested, tmp_path):
 
 def by_import(root):
     text = (root / "redub.toml").read_text()
-    (root / "redub.toml").write_text(text + '[features.reaction]\nby = "import"\n')
+    (root / "redub.toml").write_text(text + '[features.reaction]\nbackend = "import"\n')
 
 
 def write_lines(file, reactions):

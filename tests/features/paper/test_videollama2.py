@@ -782,7 +782,7 @@ def test_nothing_touches_the_network(folders):
 
 def test_a_project_gets_captions_and_nulls_from_one_network(folders, tmp_path):
     toml = "".join(
-        f'[features.{name}]\nby = "videollama2"\ndtype = "float32"\nmax_new_tokens = 6\n'
+        f'[features.{name}]\nbackend = "videollama2"\ndtype = "float32"\nmax_new_tokens = 6\n'
         for name in ("scene_caption", "face_caption")
     )
     root = make_project(tmp_path / "p", sources=1, toml=toml)

@@ -323,7 +323,7 @@ def test_a_packed_line_that_does_not_fit_itself_is_named(project):
         collate(chosen(lines, [0, 1]), scaler, widths, reference_frames=40)
 
 
-def test_timbres_are_drawn_by_the_hash_of_both_names():
+def test_reference_mels_are_drawn_by_the_hash_of_both_names():
     members = [f"line{number}" for number in range(40)]
     for clip_id in members[:5]:
         others = [other for other in members if other != clip_id]
