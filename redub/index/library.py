@@ -271,7 +271,7 @@ class ModalityIndex:
         """Name of the transform; ``identity`` without one."""
         return "identity" if self.transform is None else said_of(self.transform)
 
-    def can_ask(self, vectors: FloatArray) -> BoolArray:
+    def can_query(self, vectors: FloatArray) -> BoolArray:
         """Return (n,) bool, True where a transformed vector can be a query.
 
         A transform can map a vector to zero, which has no cosine. Without a transform the result is

@@ -3,7 +3,7 @@
 The index of a modality is a list of segments. Each segment is built once, from rows that are
 identified by clip id and input digest. When the list is opened, the current library decides which
 rows are live: a row is dead if the library no longer has its clip, or has it with another digest. A
-search asks every segment and merges the hits. Scores are computed pair by pair, so the merged
+search runs on every segment and merges the hits. Scores are computed pair by pair, so the merged
 result equals that of one index over all live rows (up to the recall of each segment).
 
 Letters: N live rows, n rows of one segment, Q queries, D width, K neighbours.

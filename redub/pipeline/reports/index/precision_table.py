@@ -301,8 +301,8 @@ def _space(
     )
     numbers = [q for q, clip in enumerate(lines.query_clips) if clip.clip_id in values]
     queries = _transformed(fitted, values, [lines.query_clips[q] for q in numbers])
-    can_ask = has_direction(queries, metric)
-    return index, dict(itertools.compress(zip(numbers, queries, strict=True), can_ask))
+    can_query = has_direction(queries, metric)
+    return index, dict(itertools.compress(zip(numbers, queries, strict=True), can_query))
 
 
 def _stacked(values: Mapping[str, Value], clips: Sequence[Clip]) -> FloatArray:
