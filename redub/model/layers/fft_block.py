@@ -105,11 +105,16 @@ class FFTSettings(Protocol):
     """The settings of a config that all its FFT blocks share."""
 
     @property
-    def filter_width(self) -> int: ...
+    def filter_width(self) -> int:
+        """Channels of the first convolution."""
+
     @property
-    def kernel(self) -> int: ...
+    def kernel(self) -> int:
+        """Frames of the first convolution, odd."""
+
     @property
-    def dropout(self) -> float: ...
+    def dropout(self) -> float:
+        """Share of states that is dropped in training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
