@@ -244,7 +244,7 @@ class _Translation:
                     self.made[f"{target}.bias"] = offsets
 
     def classes(self) -> None:
-        """CTC classifiers, with a class of its own for "AA"."""
+        """CTC classifiers, with a separate class for "AA"."""
         for theirs, own in CLASSES.items():
             self.made[f"{own}.weight"] = _with_aa(self.take(f"{theirs}.weight"), 0.0)
             self.made[f"{own}.bias"] = _with_aa(self.take(f"{theirs}.bias"), NEVER)
