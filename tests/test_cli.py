@@ -92,7 +92,7 @@ def test_each_fault_has_its_own_code_and_a_sentence(hostile, name, code):
     assert "Traceback" not in row["message"]
 
 
-def test_nothing_else_was_set_aside(hostile):
+def test_nothing_else_was_quarantined(hostile):
     root, _ = hostile
     rows = checked(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
     assert {r["clip_id"] for r in rows} == set(EXPECTED)
@@ -399,7 +399,7 @@ def test_doctor_imports_every_registry_line():
 
 
 def test_a_project_with_nothing_to_train_on_says_why_and_ends_well(tmp_path):
-    # Words that nobody spoke: the aligner finds no path, so no line can be trained on.
+    # Words that are not in the recording: the aligner finds no path, so no line can be trained on.
     root = make_project(tmp_path, sources=1, lines=1)
     done = redub("run", "-C", root, "--scheduler", "sync")
     assert done.returncode in (0, 3), done.stderr

@@ -96,7 +96,7 @@ class Notes:
             *(f"only from {film}" for film in self.films),
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, tuple[str | dict[str, str | float], ...]]:
         """Return the fields that are not empty, as plain values."""
         return {name: value for name, value in asdict(self).items() if value}
 

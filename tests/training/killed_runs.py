@@ -40,7 +40,7 @@ def trained(folder, steps, *, at_step=None, at_flush=None):
 
 
 def train_here(folder, steps, *, at_step=None, at_flush=None):
-    random.seed(0)  # Python seeds anew in every child; a checkpoint keeps this state, too
+    random.seed(0)  # every child has another seed; a checkpoint keeps this state, too
     flush, left = checkpoint._flush, [at_flush]
 
     def flushed(descriptor):
@@ -71,7 +71,7 @@ def main(root, steps, kills):
     for number in range(kills):
         folder = root / f"killed_{number}"
         shutil.copytree(root / "half", folder)
-        if number % 2:  # during a save: each flushes four files, of which the last is the manifest
+        if number % 2:  # during a save: each flushes four files, the manifest last
             saves = steps // CONFIG.checkpoint_every - half // CONFIG.checkpoint_every
             fault = {"at_flush": draw.randrange(4 * saves)}
         else:  # after any step, which is mid-epoch for most

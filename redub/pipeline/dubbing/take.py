@@ -11,7 +11,7 @@ from redub.pipeline.dubbing.direction import Direction
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.training.data.lines import Utterance
 
-Neighbours = dict[str, list[tuple[str, float]]]
+Retrieved = dict[str, list[tuple[str, float]]]
 """Modality to (clip id in the library, score), best first."""
 
 
@@ -45,15 +45,21 @@ def take_record(
     voice: str | None,
     direction: Direction,
     lines: Sequence[tuple[Clip, Utterance]],
-    found: Mapping[str, Neighbours],
+    retrieved: Mapping[str, Retrieved],
+    context: str | None,
 ) -> dict[str, Any]:
-    """The take record as JSON values: slot, voice, controls and retrieved clips per utterance."""
+    """The take record as JSON values: slot, voice, controls and retrieved clips per utterance.
+
+    Args:
+        context: the sound of adjacent utterances that a context system read; None for other
+            systems, whose record has no such field.
+    """
     fps = builder.project.config.video.fps
     return {
         "schema": "redub.take/1",
         "run": run,
         "index": builder.index.build,
-        "voice_asked": voice,
+        "voice_requested": voice,
         "lines": [
             {
                 "line": line_number(clip),
@@ -61,14 +67,15 @@ def take_record(
                 "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
                 "voice": line.speaker,
                 "notes": direction.on(line_number(clip)).notes.to_json(),
-                "asked": direction.on(line_number(clip)).to_json(),
+                "controls": direction.on(line_number(clip)).to_json(),
                 "hits": {
                     modality: [{"clip_id": hit, "score": score} for hit, score in hits]
-                    for modality, hits in found[clip.clip_id].items()
+                    for modality, hits in retrieved[clip.clip_id].items()
                 },
             }
             for clip, line in lines
         ],
+        **({} if context is None else {"context": context}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from redub.core.errors import ClipError, FeatureAbsent
 from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.index.notes import Notes
 from redub.pipeline.dubbing.direction import Direction, LineDirection, shift_query, shift_retrieved
-from redub.pipeline.dubbing.take import DubSummary, LineFault, Neighbours, line_number
+from redub.pipeline.dubbing.take import DubSummary, LineFault, Retrieved, line_number
 from redub.pipeline.store.ledger import with_reads
 from redub.pipeline.store.packs.lines import (
     UtteranceBuilder,
@@ -46,42 +46,48 @@ OF_SOUND = ("mel", "f0", "energy", SOUND_FRAMES, GLOBAL_FEATURES["audio"])
 OF_CONTEXT = (GLOBAL_FEATURES["face"], GLOBAL_FEATURES["text"])
 
 
+@dataclass(frozen=True, slots=True)
+class ScriptLines:
+    """The utterances of a script; retrieved clips and features from the video, by clip id."""
+
+    lines: list[tuple[Clip, Utterance]] = field(default_factory=list)
+    retrieved: dict[str, Retrieved] = field(default_factory=dict)
+    values: dict[str, Mapping[str, Value]] = field(default_factory=dict)
+
+
 def dubbing_lines(
     builder: UtteranceBuilder,
     tools: Toolbox,
     clips: Sequence[Clip],
     voice: str | None,
     direction: Direction,
-    found: dict[str, Neighbours],
-    seen: dict[str, Mapping[str, Value]],
     summary: DubSummary,
     progress: Callable[[int, int], None],
-) -> list[tuple[Clip, Utterance]]:
+) -> ScriptLines:
     """Extract features, retrieve clips and choose the voice, for every clip of the script.
 
-    Fills ``found`` with the retrieved clips and ``seen`` with the features, both by clip id. A
-    clip that cannot be read becomes a fault of ``summary``.
+    A clip that cannot be read becomes a fault of ``summary``.
     """
     named = None if voice is None else builder.named_voice(voice)
-    lines = []
+    script = ScriptLines()
     progress(0, len(clips))
     try:
         for done, clip in enumerate(clips, start=1):
-            asked = direction.on(line_number(clip))
+            wanted = direction.on(line_number(clip))
             spoken_by = named or _own_voice(builder, clip)
-            if asked.voice is not None:
-                spoken_by = builder.named_voice(asked.voice)
+            if wanted.voice is not None:
+                spoken_by = builder.named_voice(wanted.voice)
             try:
-                seen[clip.clip_id] = values = _features(builder, tools, clip)
-                line, hits = _one_line(builder, clip, values, spoken_by, asked)
-                lines.append((clip, line))
-                found[clip.clip_id] = hits
+                script.values[clip.clip_id] = values = _features(builder, tools, clip)
+                line, retrieved = _one_line(builder, clip, values, spoken_by, wanted)
+                script.lines.append((clip, line))
+                script.retrieved[clip.clip_id] = retrieved
             except ClipError as error:
                 summary.faults.append(LineFault(line_number(clip), error.code, error.message))
             progress(done, len(clips))
     finally:
         close_decoders()
-    return lines
+    return script
 
 
 def _own_voice(builder: UtteranceBuilder, clip: Clip) -> Voice:
@@ -111,21 +117,21 @@ def _one_line(
     clip: Clip,
     values: Mapping[str, Value],
     voice: Voice,
-    asked: LineDirection,
-) -> tuple[Utterance, Neighbours]:
+    wanted: LineDirection,
+) -> tuple[Utterance, Retrieved]:
     project = builder.project
     features = feature_of(project.config.index)
     vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         vectors = {
-            m: shift_query(builder.index, m, v, asked.emotion_target) for m, v in vectors.items()
+            m: shift_query(builder.index, m, v, wanted.emotion_target) for m, v in vectors.items()
         }
     lips, local_face = (values.get(name) for name in ("lips", LOCAL_FACE))
-    found = _neighbours(project, builder, clip, vectors, asked.notes)
+    found = _retrieved(project, builder, clip, vectors, wanted.notes)
     hits = hits_of(builder.index, vectors, found)
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         hits = {
-            m: shift_retrieved(builder.index, own, asked.emotion_target) for m, own in hits.items()
+            m: shift_retrieved(builder.index, own, wanted.emotion_target) for m, own in hits.items()
         }
     line = make_line(
         project,
@@ -205,18 +211,18 @@ def _sound_features(
     return made
 
 
-def _neighbours(
+def _retrieved(
     project: Project,
     builder: UtteranceBuilder,
     clip: Clip,
     vectors: dict[str, FloatArray],
     notes: Notes,
-) -> Neighbours:
-    found: Neighbours = {}
+) -> Retrieved:
+    found: Retrieved = {}
     for modality, vector in vectors.items():
-        asked: dict[str, Value] = {clip.clip_id: vector}
+        query: dict[str, Value] = {clip.clip_id: vector}
         rows = neighbour_rows(
-            builder.index, project, modality, [clip], asked, notes=notes
+            builder.index, project, modality, [clip], query, notes=notes
         ).to_pylist()
         found[modality] = [(row["hit"], row["score"]) for row in rows]
     return found

@@ -40,6 +40,7 @@ from redub.pipeline.store.index.builds import (
     RECORD,
     SEGMENT_WITH,
     build_document,
+    build_settings,
     current_build,
     features_of,
     is_whole,
@@ -261,7 +262,7 @@ def _segments(new: _NewRows, wanted: pl.DataFrame, old: Sequence[str], known: _K
     Args:
         wanted: ``clip_id, digest`` of every library clip with a vector.
         old: names of the segments of the last build.
-        known: tells which folders are whole.
+        known: checks whether a folder is complete.
     """
     config, settings = new.store.project.config.index, new.settings
     kept: list[str] = []
@@ -371,11 +372,8 @@ def _build_segment(new: _NewRows, target: Path, rows: Mapping[str, str]) -> None
         list(rows),
         list(rows.values()),
         new.vectors(list(rows)),
-        metric=config.metric,
+        settings=build_settings(config),
         halves=has_halves(new.modality, config.metric),
-        backend=config.backend,
-        recall_floor=config.recall_floor,
-        seed=config.seed,
         feature_key=new.store.keys.by_name[new.feature].key,
     )
     with new_folder(target) as folder:

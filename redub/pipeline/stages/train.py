@@ -10,19 +10,18 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from redub.core.config import from_mapping, settings_of
+from redub.core.config import settings_of
 from redub.core.durable import commit_json, read_json
 from redub.core.errors import ConfigError, IntegrityError, MissingExtraError, UsageError
 from redub.core.progress import Say
-from redub.core.stopping import Stopped, deferred
+from redub.core.stopping import deferred
 from redub.core.threads import torch_threads
-from redub.model.registry import configured, reads_context, system
+from redub.model.registry import system_spec
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.packs.build import open_pack, pack_keys
 from redub.pipeline.store.packs.training_set import (
@@ -31,29 +30,25 @@ from redub.pipeline.store.packs.training_set import (
     said_reasons,
     training_set,
 )
-from redub.pipeline.store.project import Project, merged
+from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import LINES, run_folder, sampled_steps, step_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.estimate import Estimate, estimate
 from redub.pipeline.work.executor import Scheduler, done
 from redub.pipeline.work.run_card import describe_run
-from redub.pipeline.work.training_events import Speed, event_files
+from redub.pipeline.work.run_settings import training_settings, with_model
+from redub.pipeline.work.training_events import Speed, event_files, raise_stopped
 from redub.training.data.pack import Pack
 from redub.training.data.pack_lines import PackedLines
 from redub.training.job import Show, TrainCallbacks, TrainJob, TrainReport
-from redub.training.presets import TrainingConfig, training_preset
+from redub.training.presets import TrainingConfig
 from redub.training.pretrained import read_weights
 from redub.training.replicas import ALONE, Replicas
 from redub.training.run_files import differing
 from redub.training.trainer import train
-from redub.training.vocoder_job import VocoderReport
 
 log = logging.getLogger(__name__)
-
-BASELINE = {"graph": "none", "retrieve": ()}
-"""Settings of ``--baseline``: no retrieval and no graphs, rows 7 and 10 of Authentic-Dubber's
-ablation table (arXiv:2511.14249) together."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,28 +105,6 @@ def next_run(project: Project, base: str, *, baseline: bool = False) -> str:
     return name
 
 
-def training_settings(
-    project: Project, *, model: str | None = None, baseline: bool = False
-) -> tuple[str, Any, TrainingConfig]:
-    """The model's name, its config and the training config, with all overrides.
-
-    Raises:
-        UsageError: ``baseline`` for a model without retrieval and graphs.
-        ConfigError: an unknown model or key, or a value out of range.
-    """
-    settings = project.config.train
-    name = model or settings.model
-    known = {own.name for own in dataclasses.fields(system(name).Config)}
-    if baseline and not BASELINE.keys() <= known:
-        raise UsageError(f"--baseline leaves out retrieval and graphs; {name} has neither")
-    overrides = {**settings.model_settings, **(BASELINE if baseline else {})}
-    model_config = configured(name, settings.preset, overrides)
-    preset = training_preset(name, settings.preset)
-    values = {**dataclasses.asdict(preset), "seed": settings.seed}
-    config = from_mapping(TrainingConfig, merged(values, settings.training), where="train.training")
-    return name, model_config, config
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What to train.
@@ -173,21 +146,19 @@ def train_run(
     """
     folder = run_folder(project, job.run)
     name, model_config, config = training_settings(project, model=job.model, baseline=job.baseline)
-    project = _of_model(project, name)
+    project = with_model(project, name)
     steps = _steps(project, job.max_steps)
     pretrained = None if job.start_from is None else read_weights(job.start_from)
     pack = _opened_once(project, replicas)
-    lines, validation = _lines(pack, job.overfit, name, model_config)
     used = _training_set(project, pack, config, model_config, job.overfit)
     for text in used.said() if replicas.is_first else ():
         say(text)
+    lines = _lines(pack, job.overfit, name, model_config)
     settings, speed = project.config.train, Speed()
-    samples = settings.samples if replicas.is_first else 0
 
     def began(step: int) -> None:
-        """Show the first step, and note the clips that the run is trained on."""
         progress(step, steps)
-        _note_lines(folder, step, lines, validation)
+        _note_lines(folder, step, lines)
 
     with (
         torch_threads(settings.threads),
@@ -195,16 +166,7 @@ def train_run(
         event_files(folder, wanted=settings.tensorboard and replicas.is_first) as observe,
     ):
         report = train(
-            TrainJob(
-                lines_train=lines,
-                lines_validation=validation,
-                config=config,
-                run_dir=folder,
-                model_config=model_config,
-                audio=project.config.audio,
-                keys=_keys(pack, job),
-                device=_device(project, replicas),
-            ),
+            _train_job(project, job, pack, lines, model_config, config, replicas),
             max_steps=steps,
             resume=job.resume,
             start_from=pretrained,
@@ -212,9 +174,7 @@ def train_run(
                 began=began,
                 progress=lambda step: progress(step.step, steps, speed.after(step)),
                 stop=lambda: bool(signalled()),
-                show=_shown(
-                    project, pack, folder, samples, job.overfit, context_triples(model_config)
-                ),
+                show=_shown(project, pack, job, model_config) if replicas.is_first else None,
                 observe=observe,
                 guard=pack.check_unchanged,
             ),
@@ -224,6 +184,28 @@ def train_run(
             describe_run(project, pack, folder, name, model_config, config, report)
         raise_stopped(signalled(), report)
     return TrainSummary(folder, report, used)
+
+
+def _train_job(
+    project: Project,
+    job: RunRequest,
+    pack: Pack,
+    lines: tuple[PackedLines, PackedLines],
+    model_config: Any,
+    config: TrainingConfig,
+    replicas: Replicas,
+) -> TrainJob:
+    """The data and settings of the run, for the trainer."""
+    return TrainJob(
+        lines_train=lines[0],
+        lines_validation=lines[1],
+        config=config,
+        run_dir=run_folder(project, job.run),
+        model_config=model_config,
+        audio=project.config.audio,
+        keys=_keys(pack, job),
+        device=_device(project, replicas),
+    )
 
 
 def _keys(pack: Pack, job: RunRequest) -> dict[str, str]:
@@ -240,24 +222,6 @@ def _opened_once(project: Project, replicas: Replicas) -> Pack:
     if replicas.is_first:
         replicas.wait()
     return pack
-
-
-def raise_stopped(signum: int, report: TrainReport | VocoderReport) -> None:
-    """Raise the signal that ended a training, or that arrived in its last step.
-
-    Args:
-        signum: the signal that this process received; 0 where another process of the run did.
-
-    Raises:
-        Stopped: a signal arrived; names the step and checkpoint that were saved.
-    """
-    if signum or report.stopped:
-        raise Stopped(
-            signum or signal.SIGTERM,
-            step=report.last_step,
-            checkpoint=report.checkpoint,
-            is_complete=not report.stopped,
-        )
 
 
 def project_training_set(project: Project, pack: Pack) -> TrainingSet:
@@ -278,7 +242,7 @@ def _training_set(
     )
 
 
-def _note_lines(folder: Path, step: int, lines: PackedLines, validation: PackedLines) -> None:
+def _note_lines(folder: Path, step: int, lines: tuple[PackedLines, PackedLines]) -> None:
     """Write which clips a run sees, and delete samples of steps that will be repeated.
 
     Clips of earlier training stay in the list, because the weights still depend on them.
@@ -286,7 +250,7 @@ def _note_lines(folder: Path, step: int, lines: PackedLines, validation: PackedL
     for sampled in sampled_steps(folder):
         if sampled > step:
             shutil.rmtree(step_folder(folder, sampled), ignore_errors=True)
-    seen = {"train": lines.clip_ids, "validation": validation.clip_ids}
+    seen = {"train": lines[0].clip_ids, "validation": lines[1].clip_ids}
     if step:
         with contextlib.suppress(OSError, IntegrityError, KeyError, TypeError):
             before = read_json(folder / LINES)
@@ -310,7 +274,7 @@ def estimate_run(
         ConfigError: no index yet, or nothing to train on.
     """
     name, model_config, config = training_settings(project, model=model, baseline=baseline)
-    project = _of_model(project, name)
+    project = with_model(project, name)
     lines, _ = _lines(open_pack(project), overfit, name, model_config)
     with torch_threads(project.config.train.threads):
         return estimate(
@@ -321,12 +285,6 @@ def estimate_run(
             steps=_steps(project, max_steps),
             device=_device(project, ALONE),
         )
-
-
-def _of_model(project: Project, name: str) -> Project:
-    """The project with another model, since a pack depends on the model that reads it."""
-    train = dataclasses.replace(project.config.train, model=name)
-    return dataclasses.replace(project, config=dataclasses.replace(project.config, train=train))
 
 
 def _steps(project: Project, max_steps: int | None) -> int:
@@ -347,7 +305,7 @@ def _lines(
     """Utterances to train on and to validate on."""
     triples = context_triples(model_config)
     lines, validation = (
-        pack.lines(split, context=reads_context(name), triples=triples)
+        pack.lines(split, context=system_spec(name).context, triples=triples)
         for split in ("train", "validation")
     )
     if not len(lines):
@@ -363,15 +321,22 @@ def _lines(
     return lines[:overfit], lines[:overfit]
 
 
-def _shown(
-    project: Project, pack: Pack, folder: Path, count: int, overfit: int | None, triples: bool
-) -> Show | None:
+def _shown(project: Project, pack: Pack, job: RunRequest, model_config: Any) -> Show | None:
+    """The writer of samples; None where the settings want no sample."""
+    count = project.config.train.samples
     if not count:
         return None
     from redub.pipeline.work.training_samples import sample_writer  # loads the plotting code
 
     try:
-        return sample_writer(project, pack, folder, count=count, overfit=overfit, triples=triples)
+        return sample_writer(
+            project,
+            pack,
+            run_folder(project, job.run),
+            count=count,
+            overfit=job.overfit,
+            triples=context_triples(model_config),
+        )
     except MissingExtraError as error:  # samples do not change the training
         log.warning("The run has no samples. %s, or set train.samples = 0", error.message)
         return None
@@ -424,7 +389,7 @@ def run_estimate(
         )
 
 
-def run_train_beside(
+def run_train_parallel(
     project: Project, runs: Mapping[str, bool], scheduler: Scheduler
 ) -> list[TrainSummary]:
     """Run stage 5 for several runs at once (name → whether it is the baseline), one per worker."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from redub.core.config import from_mapping, nearest
+from redub.core.config import from_mapping, merged, nearest
 from redub.core.durable import commit_bytes, commit_json
 from redub.core.errors import ConfigError, ModelRefusedError, UsageError
 from redub.core.stopping import deferred
@@ -24,13 +24,13 @@ from redub.core.threads import torch_threads
 from redub.core.types import AudioSpec, Clip
 from redub.model.vocoder.discriminators import DiscriminatorConfig
 from redub.model.vocoder.hifi_gan import HifiGanConfig
-from redub.pipeline.stages.train import raise_stopped
 from redub.pipeline.store.packs.lines import voice_name
-from redub.pipeline.store.project import Project, merged, parsed_settings
+from redub.pipeline.store.project import Project, parsed_settings
 from redub.pipeline.store.runs.folders import toml_text
 from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
+from redub.pipeline.work.training_events import raise_stopped
 from redub.training.data.recordings import Recording
 from redub.training.vocoder_job import (
     VocoderCallbacks,

@@ -369,7 +369,7 @@ def test_a_file_with_a_mistake_changes_nothing(root, tmp_path):
     before = tree_digest(root)
     (tmp_path / "latin").write_bytes(b'{"clip_id": "a", "reaction": "\xe9"}')
     bad = write_lines(tmp_path / "bad", {known: " "})
-    strange = write_lines(tmp_path / "strange", {"nobody": "glad"})
+    strange = write_lines(tmp_path / "strange", {"no_clip": "glad"})
     for file in (bad, strange, tmp_path / "latin", tmp_path / "missing", tmp_path):
         with pytest.raises(ConfigError) as caught:
             import_reactions(root, file)

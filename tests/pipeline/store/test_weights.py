@@ -149,7 +149,7 @@ def test_missing_shards_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code", "remote_code"])
-def test_a_configuration_that_asks_for_code_is_refused(tmp_path, key):
+def test_a_configuration_that_names_code_is_refused(tmp_path, key):
     weights = tmp_path / "w"
     weights.mkdir()
     (weights / "model.safetensors").write_bytes(b"x")
@@ -413,7 +413,7 @@ def test_features_whose_weights_are_there_can_be_made_without_the_others(small):
     refusal("E-MODEL-UNLISTED", extract, paper, scheduler=SYNC, features=["scene_emotion"])
 
 
-def test_what_was_set_aside_under_other_weights_is_tried_again(small, tmp_path):
+def test_clips_quarantined_under_other_weights_are_tried_again(small, tmp_path):
     bad = Store(open_project(small)).clips()[0].clip_id
     ToyExtractor.spoilt.add(bad)
     first = extract(open_project(small), scheduler=SYNC, features=["audio_emotion"])

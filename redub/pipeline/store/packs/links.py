@@ -22,7 +22,7 @@ from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
 from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import (
-    neighbours_in_scene,
+    adjacent_in_scene,
     pick_references,
     reference_candidates,
     voice_name,
@@ -64,7 +64,7 @@ def line_links(
     speaker = store.read("speaker")
     voices = {name: _Voice(ids, speaker) for name, ids in reference_candidates(clips, has).items()}
     neighbours = neighbours_of(store, index)
-    before, after = neighbours_in_scene(clips)
+    before, after = adjacent_in_scene(clips)
     columns: dict[str, list[Any]] = defaultdict(list)
     left_out: dict[str, dict[str, str]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
@@ -89,11 +89,8 @@ def line_links(
         columns["speaker_vector"].append(vector)
         library = index.table.row_of(clip_id)
         columns["audio"].append(None if library is None else index.audio[library])
-        for modality in MODALITIES:
-            hits = neighbours[clip_id][modality] if clip_id in neighbours else []
-            _refuse_held_out(clip, hits, splits)
-            columns[f"{modality}_hits"].append([place[hit] for hit, _ in hits])
-            columns[f"{modality}_scores"].append([score for _, score in hits])
+        for name, cell in _hit_cells(clip, neighbours.get(clip_id, {}), place, splits).items():
+            columns[name].append(cell)
     speaker_width = store.keys.by_name["speaker"].schema.width
     widths = {"speaker_vector": speaker_width, "audio": int(index.audio.shape[1])}
     return _link_table(columns, widths), dict(left_out), dict(counts)
@@ -109,6 +106,22 @@ def _own_cells(clip: Clip, config: ProjectConfig) -> dict[str, Any]:
         "mel_frames": config.audio.frame_count(samples),
         "emotion": EMOTIONS.index(clip.emotion) if clip.emotion else -1,
     }
+
+
+def _hit_cells(
+    clip: Clip,
+    hits: Mapping[str, Sequence[tuple[str, float]]],
+    place: Mapping[str, int],
+    splits: Mapping[str, str],
+) -> dict[str, list[int] | list[float]]:
+    """Row numbers and scores of the clip's hits, by modality; empty lists without hits."""
+    cells: dict[str, list[int] | list[float]] = {}
+    for modality in MODALITIES:
+        own = hits.get(modality, [])
+        _refuse_held_out(clip, own, splits)
+        cells[f"{modality}_hits"] = [place[hit] for hit, _ in own]
+        cells[f"{modality}_scores"] = [score for _, score in own]
+    return cells
 
 
 def _why_no_line(
