@@ -12,6 +12,7 @@ import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Waveform
+from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
@@ -30,13 +31,7 @@ from redub.pipeline.store.index.builds import current_build, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import open_project
-from redub.pipeline.store.runs.evaluations import (
-    GROUND_TRUTH,
-    MEAN_MEL,
-    RESYNTHESIS,
-    is_evaluated,
-    last_evaluation,
-)
+from redub.pipeline.store.runs.evaluations import is_evaluated, last_evaluation
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
@@ -295,46 +290,16 @@ def test_a_damaged_index_file_is_refused_before_it_is_parsed(project):
 
 def test_the_table_has_ground_truth_resynthesis_and_the_mean(finished):
     found = last_evaluation(finished)
-    systems = [s["system"] for s in found["systems"]]
+    systems = [row.system for row in found.systems]
     assert systems == [GROUND_TRUTH, RESYNTHESIS, "authentic", "baseline", MEAN_MEL]
-    truth = found["systems"][0]["values"]
-    assert truth["mcd_dtw_mel"][0] == 0
-    assert truth["gpe"][0] == 0
-    resynthesis = found["systems"][1]["values"]
-    assert 0 < resynthesis["mcd_dtw"][0] < 3
-    for system in found["systems"][2:4]:
-        assert system["values"]["slot_error_ms"][0] < 60
-        assert system["values"]["wer"][0] >= 0  # a system nobody understands is not left out
-
-
-def test_a_silent_take_counts_as_wrong(finished):
-    from redub.pipeline.stages.evaluate import _emotion_scores
-    from redub.pipeline.store.runs.evaluations import LineFigures
-
-    clip = next(c for c in Store(finished).clips() if c.split == "test")
-    line = LineFigures(
-        clip.clip_id, "x", 0.0, 1.0, 1.0, 4, 0, 4, 0, float("nan"), float("nan"), "", None
-    )
-    shift_retrieved = LineFigures(
-        clip.clip_id,
-        "x",
-        0.0,
-        1.0,
-        1.0,
-        4,
-        0,
-        4,
-        0,
-        float("nan"),
-        float("nan"),
-        "",
-        [0.0],
-        clip.emotion,
-    )
-    values: dict = {}
-    report = _emotion_scores({clip.clip_id: clip}, [line, shift_retrieved], values)
-    assert report.accuracy == 0.5
-    assert values["emo_acc"][0] == 0.5
+    truth = found.scores(GROUND_TRUTH).values
+    assert truth["mcd_dtw_mel"].value == 0
+    assert truth["gpe"].value == 0
+    assert 0 < found.scores(RESYNTHESIS).values["mcd_dtw"].value < 3
+    for run in ("authentic", "baseline"):
+        own = found.scores(run).values
+        assert own["slot_error_ms"].value < 60
+        assert own["wer"].value >= 0  # a system of which no word is understood is not left out
 
 
 def test_the_report_is_one_file_with_every_shown_line(finished, tmp_path):
