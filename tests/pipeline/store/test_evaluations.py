@@ -9,6 +9,7 @@ import pytest
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.metric import Absent
 from redub.evaluation.emotion_accuracy import emotion_report_of
+from redub.evaluation.registry import METRICS
 from redub.evaluation.summary import (
     baseline_values,
     comparisons,
@@ -21,6 +22,7 @@ from redub.pipeline.store.runs.evaluations import (
     Evaluation,
     SystemScores,
     commit_evaluation,
+    inputs_of,
     is_evaluated,
     last_evaluation,
 )
@@ -94,6 +96,23 @@ def test_an_evaluation_of_redub_0_1_is_refused_with_the_command_to_type(project)
     with pytest.raises(ConfigError, match=r"redub 0\.1 .*run `redub evaluate`") as refused:
         last_evaluation(project)
     assert refused.value.code == "E-STAGE-EVALUATE"
+
+
+def test_an_evaluation_of_the_same_inputs_is_up_to_date_in_this_format_only(project):
+    inputs = inputs_of(project, [], "test")
+    written(project, lambda record: record.update(made_from=inputs))
+    assert is_evaluated(project, [])
+    written(project, lambda record: record.update(made_from="another"))
+    assert not is_evaluated(project, [])
+    for number in (1, 99):
+        written(project, lambda record, n=number: record.update(made_from=inputs, format=n))
+        assert not is_evaluated(project, [])
+
+
+def test_a_new_row_of_the_table_makes_an_evaluation_stale(project, monkeypatch):
+    inputs = inputs_of(project, [], "test")
+    written(project, lambda record: record.update(made_from=inputs))
+    monkeypatch.delitem(METRICS, "wer")
     assert not is_evaluated(project, [])
 
 
@@ -145,6 +164,21 @@ def test_the_table_has_a_figure_or_a_dash_in_every_cell_and_says_why(project):
             assert cell != "–" or re.search(rf"no '{re.escape(column)}' of .*{row[0]}", said)
     assert "EMO-ACC of always the commonest emotion: 50.0 %" in said
     assert "lines of split 'test' not measured: 1 (1 × no mel (not extracted yet))" in said
+
+
+def test_a_card_compares_with_the_trivial_answer_or_else_with_the_mean_mel():
+    beside = {card.title: dict(card.beside) for card in cards_of(evaluation_of("a", "b"))}
+    assert beside["Emotion recognised (EMO-ACC)"] == {
+        "ground truth": "100.0 %",
+        "vocoder resynthesis": "100.0 %",
+        "b": "0.0 %",
+        "always the commonest emotion": "50.0 %",
+    }
+    assert beside["Distance of the mel (MCD-DTW)"] == {
+        "ground truth": "0.0 dB",
+        "b": "5.5 dB",
+        "training-mean mel": "9.0 dB",
+    }
 
 
 HOSTILE = ("majority", "above the majority", "x above y", "GPE of x below y", "ground-truth")
