@@ -24,9 +24,9 @@ from redub.features.sound.energy import frame_energy
 from redub.features.sound.f0 import f0_track
 from redub.features.sound.mel import log_mel
 from redub.pipeline.dubbing.direction import EmotionTarget, shift_query, shift_retrieved
-from redub.pipeline.stages.evaluate import prosody_of
 from redub.pipeline.store.packs.lines import UtteranceBuilder, hits_of
 from redub.pipeline.store.project import Project, open_project
+from redub.pipeline.work.judging import prosody_of
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder, open_dubber
 from redub.training.data.lines import Utterance

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from redub.core.durable import commit_bytes, commit_json, file_digest, read_json
 from redub.core.errors import ConfigError
+from redub.core.metric import Absent, Interval
 from redub.core.progress import Bar, Say
+from redub.evaluation.takes import GROUND_TRUTH
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.pipeline.dubbing.session import run_dub_parallel
 from redub.pipeline.reports.evaluation import run_report
@@ -28,7 +29,7 @@ from redub.pipeline.stages.retrieve import run_retrieve
 from redub.pipeline.stages.synthesize import run_synthesize
 from redub.pipeline.stages.train import run_train, run_train_parallel
 from redub.pipeline.store.project import Project, open_project
-from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, is_evaluated, last_evaluation, said
+from redub.pipeline.store.runs.evaluations import Evaluation, is_evaluated, last_evaluation
 from redub.pipeline.store.settings import FILE_NAME
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler, local_cluster
@@ -152,8 +153,7 @@ def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> Dem
             with bar("evaluate", "lines") as progress:
                 run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
     result = last_evaluation(project)
-    lines = len({line["clip_id"] for line in result["lines"]})
-    tell(f"7 evaluate: {lines} test lines, which the training has not seen")
+    tell(f"7 evaluate: {len(result.line_ids)} test lines, which the training has not seen")
     for line in in_words(result):
         say(f"          {line}")
     page = run_report(project, project.root / "report.html")
@@ -256,31 +256,36 @@ def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> N
             tell(f"5 train: {sentence}")
 
 
-def in_words(evaluation: Mapping[str, Any]) -> list[str]:
-    """Explain the figures of an evaluation, for each run and for the recording."""
-    systems = {system["system"]: system["values"] for system in evaluation["systems"]}
-    truth = systems[GROUND_TRUTH]
+def in_words(evaluation: Evaluation) -> list[str]:
+    """What the figures of an evaluation mean, the recording's beside each run's."""
+    truth = evaluation.scores(GROUND_TRUTH).values
     lines = []
-    for run in evaluation["runs"]:
-        own, title = systems[run], TITLES.get(run, run)
-        if "wer" in own:
+    for run in evaluation.runs:
+        own, title = evaluation.scores(run).values, TITLES.get(run, run)
+        if not isinstance(own["wer"], Absent):
             lines.append(
-                f"words: a speech recogniser gets {said(own['wer'], 'wer')} % of the words of "
-                f"{title} wrong (WER); of the recording, {said(truth.get('wer'), 'wer')} %"
+                f"words: a speech recogniser gets {_figures(evaluation, 'wer', own)} of the words "
+                f"of {title} wrong (WER); of the recording, {_figures(evaluation, 'wer', truth)}"
             )
-        if "emo_acc" in own:
+        majority = evaluation.baselines["emo_acc"]
+        if not isinstance(own["emo_acc"], Absent) and isinstance(majority, float):
             lines.append(
                 f"emotion: the emotion recogniser finds the intended emotion in "
-                f"{said(own['emo_acc'], 'emo_acc')} % of its lines (EMO-ACC); in the recording, "
-                f"{said(truth.get('emo_acc'), 'emo_acc')} %; always answering the commonest "
-                f"emotion is right in {100 * evaluation['majority']:.1f} %"
+                f"{_figures(evaluation, 'emo_acc', own)} of its lines (EMO-ACC); in the recording, "
+                f"{_figures(evaluation, 'emo_acc', truth)}; always answering the commonest "
+                f"emotion is right in {evaluation.metric('emo_acc').figure(majority)}"
             )
-        if "phoneme_error_ms" in own:
+        if not isinstance(own["phoneme_error_ms"], Absent):
             lines.append(
-                f"timing: a phoneme is {said(own['phoneme_error_ms'], 'phoneme_error_ms')} ms "
+                f"timing: a phoneme is {_figures(evaluation, 'phoneme_error_ms', own)} "
                 "longer or shorter than in the recording; each line fills its slot exactly"
             )
     return [*lines, "(In brackets: 95 % intervals over the lines.)"]
+
+
+def _figures(evaluation: Evaluation, name: str, values: Mapping[str, Interval | Absent]) -> str:
+    metric = evaluation.metric(name)
+    return f"{metric.text(values[name])} {metric.unit}"
 
 
 def _dub_scenes(project: Project, tour: Tour, scheduler: Scheduler, bar: Bar) -> list[Path]:

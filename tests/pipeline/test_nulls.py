@@ -300,12 +300,15 @@ def test_evaluation_measures_every_recorded_take_and_names_the_others(gapped):
     root, said = gapped
     found = last_evaluation(open_project(root))
     _, measured = spoken_in("test")
-    rows = [row for row in found["lines"] if row["system"] == "authentic"]
-    assert {row["clip_id"] for row in rows} == measured
+    assert {row.clip_id for row in found.lines if row.system == "authentic"} == measured
     left_out = {i for i in lacks_of(FILM) if split_of(i) == "test"} - measured
-    assert found["left_out"].keys() == left_out
-    assert "E-IN-NOAUDIO" in found["left_out"]["h_mute-0001"]
-    assert "E-FEAT-SILENT" in found["left_out"]["f-0002"]
+    assert found.left_out.keys() == left_out
+    assert "E-IN-NOAUDIO" in found.left_out["h_mute-0001"].message
+    assert "E-FEAT-SILENT" in found.left_out["f-0002"].message
+    assert {absent.code for absent in found.left_out.values()} <= {
+        "E-EVAL-FEATURE",
+        "E-EVAL-UNSPOKEN",
+    }
     assert f"lines of split 'test' not measured: {len(left_out)} (" in said
     assert (root / "report.html").is_file()
 
@@ -393,4 +396,4 @@ def test_a_project_without_a_face_is_trained_spoken_and_measured(tmp_path):
     project = open_project(root)
     assert trained_on(project, "authentic") == {"a-0001", "a-0002"}
     assert set(read_samples(project, "authentic", "test")) == {"b-0001", "b-0002"}
-    assert last_evaluation(project)["left_out"] == {}
+    assert last_evaluation(project).left_out == {}

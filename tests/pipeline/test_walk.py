@@ -12,6 +12,7 @@ import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Waveform
+from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
@@ -30,13 +31,7 @@ from redub.pipeline.store.index.builds import current_build, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import open_project
-from redub.pipeline.store.runs.evaluations import (
-    GROUND_TRUTH,
-    MEAN_MEL,
-    RESYNTHESIS,
-    is_evaluated,
-    last_evaluation,
-)
+from redub.pipeline.store.runs.evaluations import is_evaluated, last_evaluation
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
@@ -295,46 +290,16 @@ def test_a_damaged_index_file_is_refused_before_it_is_parsed(project):
 
 def test_the_table_has_ground_truth_resynthesis_and_the_mean(finished):
     found = last_evaluation(finished)
-    systems = [s["system"] for s in found["systems"]]
+    systems = [row.system for row in found.systems]
     assert systems == [GROUND_TRUTH, RESYNTHESIS, "authentic", "baseline", MEAN_MEL]
-    truth = found["systems"][0]["values"]
-    assert truth["mcd_dtw_mel"][0] == 0
-    assert truth["gpe"][0] == 0
-    resynthesis = found["systems"][1]["values"]
-    assert 0 < resynthesis["mcd_dtw"][0] < 3
-    for system in found["systems"][2:4]:
-        assert system["values"]["slot_error_ms"][0] < 60
-        assert system["values"]["wer"][0] >= 0  # an unintelligible system is not left out
-
-
-def test_a_silent_take_counts_as_wrong(finished):
-    from redub.pipeline.stages.evaluate import _emotion_scores
-    from redub.pipeline.store.runs.evaluations import LineFigures
-
-    clip = next(c for c in Store(finished).clips() if c.split == "test")
-    line = LineFigures(
-        clip.clip_id, "x", 0.0, 1.0, 1.0, 4, 0, 4, 0, float("nan"), float("nan"), "", None
-    )
-    shift_retrieved = LineFigures(
-        clip.clip_id,
-        "x",
-        0.0,
-        1.0,
-        1.0,
-        4,
-        0,
-        4,
-        0,
-        float("nan"),
-        float("nan"),
-        "",
-        [0.0],
-        clip.emotion,
-    )
-    values: dict = {}
-    report = _emotion_scores({clip.clip_id: clip}, [line, shift_retrieved], values)
-    assert report.accuracy == 0.5
-    assert values["emo_acc"][0] == 0.5
+    truth = found.scores(GROUND_TRUTH).values
+    assert truth["mcd_dtw_mel"].value == 0
+    assert truth["gpe"].value == 0
+    assert 0 < found.scores(RESYNTHESIS).values["mcd_dtw"].value < 3
+    for run in ("authentic", "baseline"):
+        own = found.scores(run).values
+        assert own["slot_error_ms"].value < 60
+        assert own["wer"].value >= 0  # a system of which no word is understood is not left out
 
 
 def test_the_report_is_one_file_with_every_shown_line(finished, tmp_path):
@@ -390,8 +355,8 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
     _, _, plain = plain
     assert all(line["notes"] == {} and line["hits"] for line in plain)
     unwanted = plain[1]["hits"]["text"][0]["clip_id"]
-    shift_query = open_index(finished).clips[0].emotion
-    notes = Notes.parse(unlike=[unwanted], more=[f"{shift_query}:0.4"])
+    known_emotion = open_index(finished).clips[0].emotion
+    notes = Notes.parse(unlike=[unwanted], more=[f"{known_emotion}:0.4"])
     direction = Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]])
     _, _, noted = dubbed(finished, tmp_path, direction)
     assert Notes.from_json(noted[1]["notes"]) == notes
@@ -418,10 +383,10 @@ def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(pro
 
 
 def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain, tmp_path):
-    shift_query = open_index(finished).clips[0].emotion
+    known_emotion = open_index(finished).clips[0].emotion
     asked = LineDirection(
         control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
-        emotion_target=EmotionTarget(emotion=shift_query, intensity=0.8),
+        emotion_target=EmotionTarget(emotion=known_emotion, intensity=0.8),
     )
     takes, sound = {}, {}
     directed = dubbed(finished, tmp_path, Direction.of_lines(asked, [2]))
@@ -433,7 +398,10 @@ def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain
         ]
     assert [line["asked"] for line in takes["plain"]] == [{}] * 4
     assert [bool(line["controls"]) for line in takes["asked"]] == [False, True, False, False]
-    assert takes["controls"][1]["controls"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
+    assert takes["controls"][1]["controls"]["emotion"] == {
+        "emotion": known_emotion,
+        "intensity": 0.8,
+    }
     scores = [takes[name][1]["hits"]["text"] for name in ("plain", "asked")]
     assert scores[0] != scores[1]  # it asks the library as what it feels
     alike = [
@@ -532,11 +500,11 @@ def test_a_system_with_context_reads_the_original_or_the_dubbed_scene(
     finished, two_lines, tmp_path, monkeypatch
 ):
     train_run(finished, RunRequest(run="near", model="m2ci_dubber", max_steps=2))
-    shift_retrieved = {}
+    contexts = {}
 
     def listening(dubber, lines, controls=None):
         for line in lines:
-            shift_retrieved.setdefault(choice, []).append(line.context)
+            contexts.setdefault(choice, []).append(line.context)
         return synthesise(dubber, lines, controls)
 
     monkeypatch.setattr("redub.pipeline.dubbing.session.synthesise", listening)
@@ -546,11 +514,11 @@ def test_a_system_with_context_reads_the_original_or_the_dubbed_scene(
         output = tmp_path / f"{choice}.mp4"
         dub(finished, video=video, script=two_lines, output=output, run="near", context=choice)
         assert json.loads(output.with_suffix(".take.json").read_text())["context"] == choice
-    first, second = shift_retrieved["original"]
+    first, second = contexts["original"]
     assert set(first) == {"following"}
     assert set(second) == {"previous"}
     assert first["following"].sound is not None
-    unspoken, spoken = shift_retrieved["dubbed"]
+    unspoken, spoken = contexts["dubbed"]
     assert unspoken["following"].sound is None  # it has not been spoken yet
     assert unspoken["following"].phonemes is not None
     assert unspoken["following"].local_face is not None

@@ -16,7 +16,7 @@ from redub.training.losses import Losses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """Several runs side by side; every tuple has one value per run, in the order of ``runs``.
 
     ``settings``: dotted name → values, only where they differ (None: not set). ``step``: the last
@@ -49,7 +49,7 @@ class Comparison:
         return rows
 
 
-def compare_runs(project: Project, names: Sequence[str]) -> Comparison:
+def compare_runs(project: Project, names: Sequence[str]) -> RunComparison:
     """What differs between runs, and their losses at equal steps.
 
     Raises:
@@ -70,7 +70,7 @@ def compare_runs(project: Project, names: Sequence[str]) -> Comparison:
         for fault in (rows.fault, own.fault)
         if fault
     ]
-    return Comparison(
+    return RunComparison(
         runs=tuple(folder.name for folder in folders),
         settings={n: v for n, v in values.items() if any(other != v[0] for other in v)},
         step=step,

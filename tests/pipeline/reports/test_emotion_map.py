@@ -116,14 +116,12 @@ def test_embedded_sound_is_the_clips_own_and_lasts_as_long(project, shown):
     stored = Store(project).read("waveform", [p.clip_id for p in having])
     for point in having:
         with av.open(io.BytesIO(point.sound)) as media:
-            shift_retrieved = np.concatenate([f.to_ndarray()[0] for f in media.decode(audio=0)])
+            decoded = np.concatenate([f.to_ndarray()[0] for f in media.decode(audio=0)])
         wanted = np.asarray(stored[point.clip_id])[:, 0] / 32768
-        assert len(shift_retrieved) == pytest.approx(len(wanted), abs=3 * 1024)
+        assert len(decoded) == pytest.approx(len(wanted), abs=3 * 1024)
         # The encoder's delay is taken off by the container or is a whole number of frames.
         best = max(
-            np.corrcoef(
-                shift_retrieved[d : d + 9000], wanted[: len(shift_retrieved[d : d + 9000])]
-            )[0, 1]
+            np.corrcoef(decoded[d : d + 9000], wanted[: len(decoded[d : d + 9000])])[0, 1]
             for d in (0, 1024, 2048)
         )
         assert best > 0.9
