@@ -12,11 +12,9 @@ A directory whose bytes do not match its manifest is skipped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
-import os
 import pickle
 import random
 import re
@@ -32,12 +30,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from redub.core.durable import file_digest, new_folder, write_all
 from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # 1: redub 0.1, with other names of settings and parameters
-PARTIAL = ".partial_"
 WEIGHTS, STATE, RECORD, MANIFEST = "weights.safetensors", "state.pt", "config.json", "manifest.json"
 
 
@@ -75,37 +73,25 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         StorageError: the disk is full, read-only or missing.
     """
     target = directory_of(root, snapshot.step)
-    partial = root / f"{PARTIAL}{target.name}_{os.getpid()}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        weights = {
-            name: value.detach().cpu().contiguous() for name, value in snapshot.weights.items()
-        }
-        _write_bytes(partial / WEIGHTS, safetensors.torch.save(weights))
-        _write_state(partial / STATE, snapshot.state)
-        _write_bytes(partial / RECORD, _json(snapshot.record))
-        sums = {name: _sha256(partial / name) for name in (WEIGHTS, STATE, RECORD)}
-        manifest = {
-            "format": FORMAT,
-            "step": snapshot.step,
-            "validation_loss": snapshot.validation_loss,
-            "sha256": sums,
-        }
-        _write_bytes(partial / MANIFEST, _json(manifest))
-        _flush_directory(partial)
-        old = root / f"{PARTIAL}{target.name}_old"
-        if target.exists():  # rename the old one first, so that one of the two always exists
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        _flush_directory(root)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)  # its space is needed
+        with new_folder(target) as folder:
+            weights = {
+                name: value.detach().cpu().contiguous() for name, value in snapshot.weights.items()
+            }
+            write_all(folder / WEIGHTS, safetensors.torch.save(weights))
+            _write_state(folder / STATE, snapshot.state)
+            write_all(folder / RECORD, _json(snapshot.record))
+            sums = {name: file_digest(folder / name) for name in (WEIGHTS, STATE, RECORD)}
+            manifest = {
+                "format": FORMAT,
+                "step": snapshot.step,
+                "validation_loss": snapshot.validation_loss,
+                "sha256": sums,
+            }
+            write_all(folder / MANIFEST, _json(manifest))
+    except OSError as error:  # one that durable.py has no sentence for
         raise StorageError(
-            f"cannot write checkpoint {target}: {error}; earlier checkpoints are intact. Free some "
-            "space, then run the same command again"
+            f"cannot write checkpoint {target}: {error}; earlier checkpoints are intact"
         ) from error
     _thin_out(root, keep, keep_best)
     return target
@@ -181,7 +167,7 @@ def read(directory: Path) -> Snapshot:
     check_format(manifest.get("format", 1), str(directory))
     for name, wanted in manifest["sha256"].items():
         path = directory / name
-        if not path.is_file() or _sha256(path) != wanted:
+        if not path.is_file() or file_digest(path) != wanted:
             raise IntegrityError(f"{path} is not the file that was written; use another checkpoint")
     return Snapshot(
         step=int(manifest["step"]),
@@ -216,12 +202,6 @@ def steps_in(root: Path) -> list[Path]:
     """Checkpoint directories, newest first; they may be damaged."""
     named = (path for path in root.glob("step_*") if re.fullmatch(r"step_\d{8,12}", path.name))
     return sorted((path for path in named if path.is_dir()), reverse=True)
-
-
-def remove_partial(root: Path) -> None:
-    """Remove the temporary directories of killed writes."""
-    for path in root.glob(f"{PARTIAL}*"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(root: Path) -> Snapshot | None:
@@ -340,7 +320,6 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
             if kept.refusal is not None:
                 raise kept.refusal from None
             raise
-        _flush(file.fileno())
 
 
 class _Refusals:
@@ -365,27 +344,3 @@ class _Refusals:
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        _flush(file.fileno())
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

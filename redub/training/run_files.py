@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from redub.core.durable import commit_bytes
 from redub.training import checkpoint
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,7 @@ def cut_back(path: Path, step: int) -> None:
             kept.append(line + "\n")
     if damaged:
         log.warning("%s: %d damaged rows were dropped", path, damaged)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(path)
+    commit_bytes(path, "".join(kept).encode())
 
 
 def differences(

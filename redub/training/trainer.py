@@ -18,6 +18,7 @@ from typing import IO, Any
 import torch
 
 from redub.core.config import from_mapping, settings_of
+from redub.core.durable import remove_leftovers
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import FeatureWidths
 from redub.model.blocks.mel_base import MelBase
@@ -166,7 +167,7 @@ class _Run:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             if resume is not True:
                 self._give_up(-1 if snapshot is None else snapshot.step, resume)
-            checkpoint.remove_partial(self.run_dir / CHECKPOINTS)
+            remove_leftovers(self.run_dir / CHECKPOINTS)
             cut_back(self.run_dir / METRICS, self.learner.step)
             self.callbacks.began(self.learner.step)
 

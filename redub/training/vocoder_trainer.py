@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from redub.core.config import settings_of
+from redub.core.durable import remove_leftovers
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.vocoder.discriminators import (
     Discriminators,
@@ -149,7 +150,7 @@ class _Run:
             (self.run_dir / METRICS).unlink(missing_ok=True)
         else:
             cut_back(self.run_dir / METRICS, self.step)
-        checkpoint.remove_partial(root)
+        remove_leftovers(root)
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
         if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):

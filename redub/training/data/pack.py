@@ -15,7 +15,6 @@ Letters: W width.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ import pyarrow as pa
 
 from redub.core.columns import Array, Column, Lists
 from redub.core.config import canonical, digest_of
+from redub.core.durable import file_digest
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
 from redub.training.data.lines import AdjacentUtterance
@@ -121,7 +121,7 @@ class Pack:
             if (
                 not path.is_file()
                 or path.stat().st_size != file.size
-                or _sha256(path) != file.sha256
+                or file_digest(path) != file.sha256
             ):
                 raise IntegrityError(
                     f"{path} is not the file that was packed; run `redub pack` again",
@@ -200,7 +200,7 @@ def damaged_files(root: Path, record: PackRecord) -> Iterator[PackFile]:
     for file in (*record.parts, record.links):
         path = root / file.name
         is_sized = path.is_file() and path.stat().st_size == file.size
-        if not is_sized or _sha256(path) != file.sha256:
+        if not is_sized or file_digest(path) != file.sha256:
             yield file
 
 
@@ -255,11 +255,6 @@ def read_record(path: Path) -> PackRecord:
         raise IntegrityError(
             f"{path} cannot be read ({error!r}); run `redub pack` again", code="E-INT-PACK"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(path: Path) -> tuple[int, int, int]:
