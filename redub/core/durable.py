@@ -14,8 +14,9 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from redub.core.config import canonical
 from redub.core.errors import IntegrityError, StorageError
@@ -156,7 +157,7 @@ def read_json(path: Path) -> Any:
         raise IntegrityError(f"{path} is damaged: {error}", code="E-INT-JSON") from error
 
 
-def file_digest(file: Path | BinaryIO) -> str:
+def file_digest(file: Path | BufferedIOBase) -> str:
     """SHA-256 of a file, streamed; an open file is read from its position on."""
     if isinstance(file, Path):
         with file.open("rb") as opened:

@@ -19,24 +19,34 @@ def killed(*_):
     raise Killed
 
 
+def file_of(target, content, *, then):
+    with new_file(target) as temp:
+        temp.write_text(content)
+        then()
+
+
+def folder_of(target, content, *, then):
+    with new_folder(target) as temp:
+        (temp / "x").write_text(content)
+        then()
+
+
 def files_of(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def test_a_file_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(Killed), new_file(tmp_path / "a.txt") as temp:
-        temp.write_text("ne")
-        killed()
+    with pytest.raises(Killed):
+        file_of(tmp_path / "a.txt", "ne", then=killed)
     assert files_of(tmp_path) == {"a.txt": b"old"}
 
 
 def test_a_folder_that_is_not_finished_leaves_the_old_one_and_nothing_else(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x").write_text("old")
-    with pytest.raises(Killed), new_folder(tmp_path / "a") as temp:
-        (temp / "x").write_text("ne")
-        killed()
+    with pytest.raises(Killed):
+        folder_of(tmp_path / "a", "ne", then=killed)
     assert files_of(tmp_path) == {"a/x": b"old"}
 
 

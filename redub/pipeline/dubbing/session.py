@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Clip, Value, Waveform
@@ -31,7 +30,7 @@ from redub.pipeline.dubbing.mix import (
     original_loudness,
 )
 from redub.pipeline.dubbing.script import check_line_numbers, script_clips
-from redub.pipeline.dubbing.take import DubSummary, Neighbours, line_number, take_record
+from redub.pipeline.dubbing.take import DubSummary, Neighbours, TakeRecord, line_number
 from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, dubbing_lines, in_order, in_scene
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import Project
@@ -108,10 +107,15 @@ def dub(
         track = _track(project, decoder, video, info, lines, spoken, controls, summary)
     _sum_up(project, lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
-    record = take_record(builder, run, voice, direction, lines, found)
-    if reads_context(dubber.system):
-        record["context"] = context
-    commit_json(Path(summary.take), record)
+    TakeRecord.of(
+        builder,
+        run,
+        direction,
+        lines,
+        found,
+        voice=voice,
+        context=context if reads_context(dubber.system) else None,
+    ).write(Path(summary.take))
     return summary
 
 

@@ -26,8 +26,9 @@ from redub.pipeline.store.packs.lines import (
 )
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import feature_of
+from redub.pipeline.work.clip_work import ClipWork, run_works
 from redub.pipeline.work.decoders import close_decoders
-from redub.pipeline.work.extraction import ClipWork, Toolbox, run_works
+from redub.pipeline.work.extraction import Toolbox
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder
 from redub.training.data.lines import SIDES, Utterance
@@ -99,7 +100,7 @@ def _features(builder: UtteranceBuilder, tools: Toolbox, clip: Clip) -> Mapping[
     work = ClipWork(clip, with_reads(tools.keys, needed), {}, {})
     run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
-        raise ClipError(row["message"], code=row["code"])
+        raise ClipError(row.message, code=row.code)
     if "phonemes" not in work.values:
         code, _, message = work.nulls["phonemes"].partition(": ")
         raise ClipError(message, code=code)

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 from redub.core.durable import read_json
-from redub.pipeline.store.index.builds import current_build, is_fresh
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import is_fresh
 from redub.pipeline.store.keys import differing_fields
 from redub.pipeline.store.ledger import ledger, pending_features
 from redub.pipeline.store.schemas import feature_schema

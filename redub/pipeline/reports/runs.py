@@ -34,7 +34,7 @@ from redub.pipeline.store.runs.folders import (
     settings_in,
     settings_table,
 )
-from redub.pipeline.store.runs.takes import read_index
+from redub.pipeline.store.runs.takes import INDEX, TakeIndex
 from redub.pipeline.store.tables import Store
 from redub.training import checkpoint
 from redub.training.presets import TRAINING_PRESETS, training_preset
@@ -352,16 +352,13 @@ def value_text(value: Any) -> str:
 
 def _spoken(folder: Path) -> tuple[tuple[SpokenSplit, ...], list[str]]:
     found, unread = [], []
-    for path in sorted((folder / SAMPLES).glob("*/index.json")):
+    for path in sorted((folder / SAMPLES).glob(f"*/{INDEX}")):
         try:
-            index = read_index(path.parent)
+            index = TakeIndex.read(path)
         except IntegrityError as error:
             unread.append(error.message)
             continue
-        except TypeError:
-            unread.append(f"{path} is damaged; run `redub synthesize` again")
-            continue
-        made_by = str(index["checkpoint"]).partition(" ")[0]
-        split = SpokenSplit(split=path.parent.name, lines=len(index["lines"]), checkpoint=made_by)
+        made_by = index.checkpoint.partition(" ")[0]
+        split = SpokenSplit(split=path.parent.name, lines=len(index.lines), checkpoint=made_by)
         found.append(split)
     return tuple(found), unread

@@ -31,6 +31,26 @@ SOURCE_SCHEMA = pa.schema(
     ]
 )
 
+
+class SourceRow(NamedTuple):
+    """One reading of a media file; without a fingerprint: the file left the folder.
+
+    ``info``: the file's properties as JSON. ``clips``, ``faults``: how many it gave.
+    """
+
+    source: str
+    fingerprint: str = ""
+    source_digest: str = ""
+    info: str = "{}"
+    clips: int = 0
+    faults: int = 0
+
+
+def source_table(rows: Sequence[SourceRow]) -> pa.Table:
+    """Source rows for one part of the table."""
+    return pa.Table.from_pylist([row._asdict() for row in rows], schema=SOURCE_SCHEMA)
+
+
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("clip_id", pa.string()),

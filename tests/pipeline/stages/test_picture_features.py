@@ -28,7 +28,8 @@ from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
 from redub.pipeline.stages.train import RunRequest, next_run, train_run
-from redub.pipeline.store.index.builds import current_build, is_fresh, open_index
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import is_fresh, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.build import open_pack
 from redub.pipeline.store.packs.lines import UtteranceBuilder, features_read
@@ -261,7 +262,7 @@ def test_plan_status_and_why_follow_the_setting(pictured, captioned):
     rows = {line.feature: line for line in plan(Store(pictured))}
     assert (rows["global_scene"].new, rows["scene_emotion"].new) == (0, 0)
     status = project_status(pictured)
-    assert status.index == current_build(pictured)["build"]
+    assert status.index == current_build(pictured).build
     assert status.neighbours > 0
     clip_id = Store(pictured).clips()[0].clip_id
     (row,) = explain_rows(pictured, clip_id, "global_scene").rows
