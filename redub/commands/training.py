@@ -112,11 +112,11 @@ class TrainOptions:
             raise UsageError(f"--devices is {devices}; wanted at least 1")
         if devices == 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return
-        from redub.pipeline.stages.train import training_settings
         from redub.pipeline.work.replicate import replicate
+        from redub.pipeline.work.train_plan import TrainPlan
         from redub.training.presets import check_replicas
 
-        training = training_settings(project, model=self.model, baseline=self.baseline)[2]
+        training = TrainPlan.of(project, model=self.model, baseline=self.baseline).config
         check_replicas(training, devices)
         os.chdir(INVOCATION.started_in)  # the processes read -C again
         raise typer.Exit(replicate(sys.argv[1:], devices))

@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from dataclasses import MISSING
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from redub.core.durable import commit_json, read_json
 from redub.core.errors import IntegrityError
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-"""What the reader of a JSON file can return."""
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+    """Any JSON value, where the fields are not known: settings of another version, for example."""
+else:
+    Json = object  # a type that refers to itself cannot be looked up by get_type_hints
 
 
 CODE = "E-INT-JSON"
@@ -117,6 +120,8 @@ def _built(kind: type, value: object, where: str) -> object:
 def _checked(hint: Any, value: object, where: str) -> object:
     """Convert one JSON value to the type ``hint``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object:
+        return value
     if origin in (typing.Union, types.UnionType):
         return _first_fitting(arguments, value, where)
     if origin is typing.Literal and value in arguments:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, TypedDict, cast
 
 import numpy as np
 import safetensors.torch
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from redub.core.durable import file_digest, new_folder, write_all
 from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
+from redub.core.records import Json, JsonRecord
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,29 @@ class Snapshot:
     step: int
     weights: Mapping[str, Tensor]
     state: Mapping[str, Any]
-    record: Mapping[str, Any]
+    record: Mapping[str, Json]
     validation_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(JsonRecord):
+    """``manifest.json``; ``sha256``: file name to digest. Format 1 was not written."""
+
+    ADVICE: ClassVar[str] = "use another checkpoint"
+
+    format: int = 1
+    step: int
+    validation_loss: float | None
+    sha256: Mapping[str, str]
+
+
+class RandomStates(TypedDict):
+    """The states of torch, CUDA, NumPy and Python's generators, as plain values and tensors."""
+
+    torch: Tensor
+    cuda: list[Tensor]
+    numpy: tuple[str, Tensor, int, int, float]
+    python: tuple[int, list[int], float | None]
 
 
 def directory_of(root: Path, step: int) -> Path:
@@ -82,13 +104,13 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
             _write_state(folder / STATE, snapshot.state)
             write_all(folder / RECORD, _json(snapshot.record))
             sums = {name: file_digest(folder / name) for name in (WEIGHTS, STATE, RECORD)}
-            manifest = {
-                "format": FORMAT,
-                "step": snapshot.step,
-                "validation_loss": snapshot.validation_loss,
-                "sha256": sums,
-            }
-            write_all(folder / MANIFEST, _json(manifest))
+            manifest = Manifest(
+                format=FORMAT,
+                step=snapshot.step,
+                validation_loss=snapshot.validation_loss,
+                sha256=sums,
+            )
+            write_all(folder / MANIFEST, _json(manifest.to_json()))
     except OSError as error:  # one that durable.py has no sentence for
         raise StorageError(
             f"cannot write checkpoint {target}: {error}; earlier checkpoints are intact"
@@ -164,17 +186,17 @@ def read(directory: Path) -> Snapshot:
         ModelRefusedError: another version of redub wrote it, in another format.
     """
     manifest = _manifest(directory)
-    check_format(manifest.get("format", 1), str(directory))
-    for name, wanted in manifest["sha256"].items():
+    check_format(manifest.format, str(directory))
+    for name, wanted in manifest.sha256.items():
         path = directory / name
         if not path.is_file() or file_digest(path) != wanted:
             raise IntegrityError(f"{path} is not the file that was written; use another checkpoint")
     return Snapshot(
-        step=int(manifest["step"]),
+        step=manifest.step,
         weights=safetensors.torch.load((directory / WEIGHTS).read_bytes()),
         state=_loaded_state(directory / STATE),
         record=json.loads((directory / RECORD).read_text(encoding="utf-8")),
-        validation_loss=manifest["validation_loss"],
+        validation_loss=manifest.validation_loss,
     )
 
 
@@ -243,25 +265,20 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def random_states() -> dict[str, Any]:
+def random_states() -> RandomStates:
     """The random states of torch, NumPy and Python, as plain values for :class:`Snapshot`."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     version, numbers, gauss = random.getstate()
+    words = torch.from_numpy(np.asarray(keys, np.int64))
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys, np.int64)),
-            position,
-            has_gauss,
-            cached,
-        ],
-        "python": [version, list(numbers), gauss],
+        "numpy": (str(name), words, int(position), int(has_gauss), float(cached)),
+        "python": (version, list(numbers), gauss),
     }
 
 
-def restore_random_states(states: Mapping[str, Any]) -> None:
+def restore_random_states(states: RandomStates) -> None:
     """Set the random states that :func:`random_states` returned."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
@@ -283,29 +300,28 @@ def _thin_out(root: Path, keep: int, keep_best: int) -> None:
 
 def _loss(directory: Path) -> float | None:
     try:
-        loss: float | None = _manifest(directory)["validation_loss"]
+        return _manifest(directory).validation_loss
     except IntegrityError:
         return None
-    return loss
 
 
-def _manifest(directory: Path) -> dict[str, Any]:
+def _manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        loss = manifest["validation_loss"]
-        is_loss = loss is None or (type(loss) in (int, float) and math.isfinite(loss))
-        is_named = manifest["step"] == step_of(directory) and is_loss
-        if set(manifest["sha256"]) == {WEIGHTS, STATE, RECORD} and is_named:
-            return manifest
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{path} cannot be read ({error}); use another checkpoint") from error
-    raise IntegrityError(f"{path} does not describe this checkpoint; use another checkpoint")
+        manifest = Manifest.read(path)
+    except OSError as error:
+        raise IntegrityError(f"{path} cannot be read ({error}); {Manifest.ADVICE}") from error
+    loss = manifest.validation_loss
+    is_loss = loss is None or math.isfinite(loss)
+    is_whole = set(manifest.sha256) == {WEIGHTS, STATE, RECORD}
+    if is_whole and is_loss and manifest.step == step_of(directory):
+        return manifest
+    raise IntegrityError(f"{path} does not describe this checkpoint; {Manifest.ADVICE}")
 
 
-def _loaded_state(path: Path) -> dict[str, Any]:
+def _loaded_state(path: Path) -> Mapping[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise IntegrityError(f"{path} cannot be loaded: {error}") from error
     return state

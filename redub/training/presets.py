@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict
 
 from redub.core.errors import ConfigError
 from redub.core.registry import load
@@ -74,6 +74,14 @@ TRAINING_PRESETS = {
 }
 
 
+class _Differences(TypedDict, total=False):
+    """Parts of a preset that are replaced as a whole."""
+
+    batching: BatchingConfig
+    optimiser: OptimiserConfig
+    losses: LossWeights
+
+
 HPM_LOSSES = LossWeights(
     mel=1.0,
     mel_post=1.0,
@@ -91,7 +99,7 @@ HPM_LOSSES = LossWeights(
 # small so that it does not dominate the clipped gradient.
 HPM_TINY_LOSSES = replace(HPM_LOSSES, emotion=0.2, mel_squared=0.0, alignment=0.5, ctc=0.001)
 
-OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
+OF_A_SYSTEM: dict[tuple[str, str], _Differences] = {
     ("style_dubber", "paper"): {"losses": LossWeights(emotion=0.1)},
     ("fastspeech2", "paper"): {
         "batching": BatchingConfig(lines_per_batch=16),
@@ -124,7 +132,7 @@ OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
 
 def training_preset(system: str, preset: str) -> TrainingConfig:
     """The training settings of a system; ``preset`` is a key of ``TRAINING_PRESETS``."""
-    own = OF_A_SYSTEM.get((system, preset), {})
+    own: _Differences = OF_A_SYSTEM.get((system, preset), {})
     return replace(TRAINING_PRESETS[preset], system=system, **own)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from redub.core.durable import commit_bytes
+from redub.core.records import Json
 from redub.training import checkpoint
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ def cut_back(path: Path, step: int) -> None:
 
 
 def differences(
-    record: Mapping[str, Any],
-    wanted: Mapping[str, Mapping[str, Any]],
+    record: Mapping[str, Json],
+    wanted: Mapping[str, Json],
     *,
     harmless: Iterable[str] = (),
 ) -> list[str]:
@@ -74,7 +75,7 @@ def differences(
     return found
 
 
-def differing(run_dir: Path, wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def differing(run_dir: Path, wanted: Mapping[str, Json]) -> list[str]:
     """What a run's newest checkpoint was trained with that is not so now: ``keys.retrieval a → b``.
 
     Args:

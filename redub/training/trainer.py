@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -28,7 +28,7 @@ from redub.training import checkpoint
 from redub.training.data.batching import chosen, collate, recorded_frames, widths_of
 from redub.training.data.lines import FeatureScaler
 from redub.training.drift import drift
-from redub.training.epoch_plan import EpochPlan, batch_seed
+from redub.training.epoch_plan import EpochPlan, PlanState, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport
 from redub.training.losses import Losses
 from redub.training.mel_base import MOST_LINES, fit_mel_base
@@ -43,6 +43,7 @@ from redub.training.run_files import (
     cut_back,
     differences,
 )
+from redub.training.run_record import RunRecord
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
 from redub.training.units import fit_units
@@ -119,6 +120,7 @@ class _Run:
             guard=callbacks.guard,
         )
         self.saver = checkpoint.Saver()
+        self.started_from = ""
         self.validation_losses: dict[str, float] = {}
         self.validation_loss: float | None = None
         self.validated_step = -1
@@ -131,13 +133,13 @@ class _Run:
             self.widths = widths_of((self.lines[number] for number in self.numbers), self.job.audio)
             self.scaler = self._fitted()
         else:
-            self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
-            self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
-        self.started_from = "" if start_from is None else start_from.name
-        if snapshot is not None:
-            self.started_from = snapshot.record["started_from"]
+            record = RunRecord.from_json(snapshot.record, self.run_dir / CHECKPOINTS)
+            self.widths = from_mapping(FeatureWidths, record.widths)
+            self.scaler = FeatureScaler.from_json(record.scaler)
+            self.started_from = record.started_from
             self.validation_loss = snapshot.validation_loss
         if snapshot is None and start_from is not None:
+            self.started_from = start_from.name
             start_from.check(self.config.system, self.job.model_config, self.widths, self.keys)
             self.scaler = start_from.scaler
             if start_from.grows_into(self.config.system):  # the new parts read more
@@ -330,7 +332,7 @@ class _Run:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self) -> dict[str, float]:
         """Mean losses on the validation utterances, with averaged weights, as a metrics row."""
         step = self.validated_step = self.learner.step
         if not self.replicas.is_first:
@@ -394,13 +396,7 @@ class _Run:
                 "random": checkpoint.random_states(),
                 **self.plan.state(),
             },
-            record={
-                **self._settings(),
-                "scaler": self.scaler.to_json(),
-                "trained_parameters": list(self.learner.trained),
-                "started_from": self.started_from,
-                "code_version": version("redub"),
-            },
+            record=self._record().to_json(),
             validation_loss=self.validation_loss
             if self.validated_step == self.learner.step
             else None,
@@ -409,18 +405,24 @@ class _Run:
         self.saver.write(root, snapshot, keep=config.keep_last, keep_best=config.keep_best)
         return checkpoint.directory_of(root, snapshot.step)
 
-    def _settings(self) -> dict[str, Any]:
-        widths = settings_of(self.widths)["fields"]
-        return {
-            "system": self.config.system,
-            "model": settings_of(self.job.model_config)["fields"],
-            "training": settings_of(self.config)["fields"],
-            "widths": widths,
-            "keys": self.keys,
-        }
+    def _record(self) -> RunRecord:
+        return RunRecord(
+            system=self.config.system,
+            model=settings_of(self.job.model_config)["fields"],
+            training=settings_of(self.config)["fields"],
+            widths=settings_of(self.widths)["fields"],
+            keys=self.keys,
+            scaler={
+                name: {part: tuple(numbers) for part, numbers in own.items()}
+                for name, own in self.scaler.to_json().items()
+            },
+            trained_parameters=tuple(self.learner.trained),
+            started_from=self.started_from,
+            code_version=version("redub"),
+        )
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
-        if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):
+        if changed := differences(snapshot.record, self._record().settings, harmless=HARMLESS):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise ConfigError(
                 f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
@@ -438,6 +440,6 @@ class _Run:
         for name, value in self.learner.average.items():
             value.copy_(snapshot.weights[name])
         self.learner.step = snapshot.step
-        self.plan.restore(snapshot.state)
+        self.plan.restore(cast(PlanState, snapshot.state))
         checkpoint.restore_random_states(snapshot.state["random"])
         log.info("Training goes on from step %d", snapshot.step)

@@ -25,7 +25,7 @@ from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import RunRequest, next_run, train_run
+from redub.pipeline.stages.train import RunRequest, train_run
 from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
@@ -43,6 +43,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import excluded_clips, query_clip
+from redub.pipeline.work.train_plan import next_run
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.json_schema import checked
 from tests.pipeline.conftest import STEPS

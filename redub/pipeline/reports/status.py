@@ -116,7 +116,7 @@ def _busy(project: Project) -> Busy | None:
     elif held.stage == "vocoder train":
         folder = vocoder_folder(project, held.run)
     rows = [] if folder is None else read_metrics(folder)
-    return Busy(held, rows[-1]["step"] if rows else None)
+    return Busy(held, int(rows[-1]["step"]) if rows else None)
 
 
 def _of_runs(project: Project, runs: list[str]) -> list[str]:

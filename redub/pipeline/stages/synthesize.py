@@ -32,6 +32,7 @@ from redub.pipeline.store.runs.takes import (
     wav_bytes,
 )
 from redub.pipeline.store.runs.vocoders import vocoder_key
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.speaking import check_features, make_vocoder, open_dubber
 from redub.training.synthesis import SpokenLine, synthesise
@@ -83,7 +84,7 @@ def synthesize(
         IntegrityError: the run was trained on other features than the project has.
     """
     dubber = open_dubber(project, run)
-    builder = UtteranceBuilder(project, dubber.system)
+    builder = UtteranceBuilder(Store(project), dubber.system)
     check_features(dubber, project, builder.keys())
     if split not in ("train", "validation", "test"):
         raise UsageError(f"unknown split '{split}'; known: train, validation, test")

@@ -145,7 +145,7 @@ class Store:
         """
         key = self.keys.by_name[name]
         folder = key_folder(self.project, name, key.key)
-        for file, content in (("key.json", key.document), (SCHEMA, asdict(key.schema))):
+        for file, content in (("key.json", key.document.to_json()), (SCHEMA, asdict(key.schema))):
             if not (folder / file).exists():
                 commit_json(folder / file, content)
 
@@ -231,6 +231,11 @@ class Store:
         there = _frame(rows.select(["clip_id"])).with_row_index("at")
         column = Column(rows.column("value").chunks)
         return there.unique(subset="clip_id", keep="last"), column
+
+
+def store_of(source: Store | Project) -> Store:
+    """The store itself; for a project its store, opened now."""
+    return source if isinstance(source, Store) else Store(source)
 
 
 def commonest(reasons: Iterable[str]) -> str:

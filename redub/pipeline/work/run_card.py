@@ -5,15 +5,13 @@ Writes ``runs/<run>/config.toml`` and ``runs/<run>/card.md``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from redub.core.durable import commit_bytes
 from redub.pipeline.store.index.builds import features_of
-from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.folders import toml_text
+from redub.pipeline.store.runs.run_settings import write_run_settings
 from redub.pipeline.store.tables import Store
 from redub.training.data.pack import Pack
 from redub.training.job import TrainReport
@@ -21,7 +19,7 @@ from redub.training.presets import TrainingConfig
 
 
 def describe_run(
-    project: Project,
+    store: Store,
     pack: Pack,
     folder: Path,
     name: str,
@@ -35,10 +33,7 @@ def describe_run(
         folder: the run's.
         name: the system's name in ``model/registry.py``.
     """
-    settings = {"model": {"name": name, **dataclasses.asdict(model_config)}}
-    settings["training"] = dataclasses.asdict(config)
-    commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
-    store = Store(project)
+    write_run_settings(folder, name, model_config, config)
     clips = store.clips()
     rights = Counter(clip.rights or "not stated" for clip in clips)
     splits = Counter(clip.split for clip in clips)
@@ -51,7 +46,7 @@ def describe_run(
         "",
         "| | |",
         "| --- | --- |",
-        f"| project | {project.config.name} |",
+        f"| project | {store.project.config.name} |",
         f"| clips by split | {', '.join(f'{k} {v}' for k, v in sorted(splits.items()))} |",
         f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
         f"| voices | {', '.join(voices)} |",
@@ -66,8 +61,8 @@ def describe_run(
     ]
     for feature in sorted(pack.record.features.keys() | {features_of(store)["audio"]}):
         key = store.keys.by_name[feature]
-        made_by = f"{key.document['backend']} {key.document['settings']['config']}"
-        card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document['licence']} |")
+        made_by = f"{key.document.backend} {key.document.settings.config}"
+        card.append(f"| {feature} | `{key.key}` | {made_by} | {key.document.licence} |")
     card += [
         "",
         "Speech made with this run imitates the voices above; use it only as their owners allow, "

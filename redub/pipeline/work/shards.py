@@ -1,7 +1,7 @@
 """Shards of an extraction: cut the pending clips, compute one shard in a worker, keep its outcome.
 
 Reads the clip table, the footage and committed features. Writes Parquet parts, and the outcome of a
-finished shard to ``.redub/work/<shard>.json``; commits nothing.
+finished shard to ``<shard>.json`` in the folder ``work`` of ``.redub``; commits nothing.
 """
 
 from __future__ import annotations

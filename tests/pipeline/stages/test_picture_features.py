@@ -27,7 +27,7 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import RunRequest, next_run, train_run
+from redub.pipeline.stages.train import RunRequest, train_run
 from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.builds import is_fresh, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
@@ -45,6 +45,7 @@ from redub.pipeline.store.settings import (
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.speaking import check_features, open_dubber
+from redub.pipeline.work.train_plan import next_run
 from redub.training.data.columns import columns_of
 from redub.training.pretrained import read_weights
 from tests.pipeline.films import tree_digest

@@ -9,12 +9,12 @@ from redub.pipeline.dubbing.take import DubSummary
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
-from redub.pipeline.stages.train import training_settings
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.packs.lines import neighbours_in_scene
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.train_plan import TrainPlan
 from tests.pipeline.films import INDEXED, add_source, make_project
 
 SYNC = Scheduler("sync", 1)
@@ -103,7 +103,7 @@ def test_a_script_line_that_cannot_be_spoken_leaves_a_gap(root, tmp_path):
 
 def test_no_baseline_of_a_system_without_retrieval_and_graphs(root):
     project = open_project(root)
-    training_settings(project, baseline=True)
+    TrainPlan.of(project, baseline=True)
     for name in ("hpm_dubbing", "m2ci_dubber", "fastspeech2"):
         with pytest.raises(UsageError, match=f"{name} has neither"):
-            training_settings(project, model=name, baseline=True)
+            TrainPlan.of(project, model=name, baseline=True)

@@ -35,7 +35,14 @@ from redub.pipeline.store.index.build_record import (
 from redub.pipeline.store.index.spaces import Space, committed_spaces
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import IndexConfig, feature_of
-from redub.pipeline.store.tables import Store, clips_of, commonest, digest_column, frame_digest
+from redub.pipeline.store.tables import (
+    Store,
+    clips_of,
+    commonest,
+    digest_column,
+    frame_digest,
+    store_of,
+)
 
 SEGMENT_WITH = ("backend", "metric", "recall_floor", "seed")
 """Settings of ``[index]`` that change a segment."""
@@ -193,7 +200,7 @@ def open_index(source: Store | Project) -> OpenIndex:
         ConfigError: no build yet, or the newest is out of date (names the stage to run).
         IntegrityError: a file is missing or changed.
     """
-    store = source if isinstance(source, Store) else Store(source)
+    store = store_of(source)
     record = _newest_record(store.project)
     if not is_fresh(store, record):
         changed = "; ".join(record.changed_settings(store.project.config.index))
