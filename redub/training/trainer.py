@@ -44,6 +44,7 @@ from redub.training.run_files import (
     differences,
 )
 from redub.training.run_record import RunRecord
+from redub.training.saver import Saver
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
 from redub.training.units import fit_units
@@ -119,7 +120,7 @@ class _Run:
             seed=job.config.seed,
             guard=callbacks.guard,
         )
-        self.saver = checkpoint.Saver()
+        self.saver = Saver()
         self.started_from = ""
         self.validation_losses: dict[str, float] = {}
         self.validation_loss: float | None = None

@@ -37,6 +37,7 @@ from redub.training import checkpoint
 from redub.training.data.recordings import Pieces, Recording, epoch_order, pieces, whole
 from redub.training.run_files import CHECKPOINTS, METRICS, append_row, cut_back, differences
 from redub.training.run_record import VocoderRecord
+from redub.training.saver import Saver
 from redub.training.vocoder_job import (
     Progress,
     VocoderCallbacks,
@@ -119,7 +120,7 @@ class _Run:
         }
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
         self.first_mel_l1, self.validated = math.nan, (-1, math.nan)
-        self.saver = checkpoint.Saver()
+        self.saver = Saver()
 
     def _optimiser(self, network: nn.Module) -> torch.optim.AdamW:
         training = self.plan.training

@@ -83,6 +83,7 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
+    reads = reads_context(dubber.system)
     _check_context(dubber, run, context)
     builder = UtteranceBuilder(Store(project), dubber.system)
     check_features(dubber, project, builder.keys())
@@ -101,16 +102,12 @@ def dub(
         if context != ORIGINAL:
             spoken = made.spoken_in_order(dubber, controls)
         else:
-            spoken = synthesise(
-                dubber, made.inputs(with_context=reads_context(dubber.system)), controls
-            )
+            spoken = synthesise(dubber, made.inputs(with_context=reads), controls)
         track = _track(project, decoder, video, info, made.lines, spoken, controls, summary)
     _sum_up(project, made.lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
-    read_context = context if reads_context(dubber.system) else None
-    record = TakeRecord.of(
-        builder, run, direction, made.lines, made.found, voice=voice, context=read_context
-    )
+    seen = context if reads else None
+    record = TakeRecord.of(builder, run, direction, made, voice=voice, context=seen)
     record.write(Path(summary.take))
     return summary
 

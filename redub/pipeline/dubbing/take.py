@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 from redub.core.records import JsonRecord
 from redub.core.types import Clip
@@ -39,6 +39,13 @@ class DubSummary:
     original_lufs: float | None = None
     notes: list[str] = field(default_factory=list)
     take: str = ""  # the record's path
+
+
+class SpokenLines(Protocol):
+    """The spoken clips, each with its utterance, and their retrieved clips by clip id."""
+
+    lines: list[tuple[Clip, Utterance]]
+    found: dict[str, Neighbours]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +96,12 @@ class TakeRecord(JsonRecord):
         builder: UtteranceBuilder,
         run: str,
         direction: Direction,
-        lines: Sequence[tuple[Clip, Utterance]],
-        found: Mapping[str, Neighbours],
+        made: SpokenLines,
         *,
         voice: str | None,
         context: str | None,
     ) -> Self:
-        """The record of a dub that has just been made.
-
-        Args:
-            found: the retrieved clips of every line, by its clip id.
-        """
+        """The record of a dub that has just been made."""
         fps = builder.project.config.video.fps
         return cls(
             run=run,
@@ -116,10 +118,10 @@ class TakeRecord(JsonRecord):
                     asked=direction.on(line_number(clip)).controls,
                     hits={
                         modality: tuple(TakeHit(clip_id=hit, score=score) for hit, score in hits)
-                        for modality, hits in found[clip.clip_id].items()
+                        for modality, hits in made.found[clip.clip_id].items()
                     },
                 )
-                for clip, line in lines
+                for clip, line in made.lines
             ),
         )
 

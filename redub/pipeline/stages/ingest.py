@@ -18,8 +18,8 @@ from redub.footage.faults import ClipFault
 from redub.footage.folder import FolderRules, SourceClips, read_source
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.quarantine import QuarantineRow, quarantine_table
-from redub.pipeline.store.schemas import SourceRow, source_table
-from redub.pipeline.store.tables import Store, clip_table
+from redub.pipeline.store.schemas import SourceRow, clip_table, source_table
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.decoders import close_decoders, shared_decoder
 from redub.pipeline.work.executor import Failure, Scheduler

@@ -104,27 +104,25 @@ def train_run(
         ModelRefusedError: ``job.start_from`` is of another model or other features.
         Stopped: SIGINT or SIGTERM arrived; a checkpoint of the current step was saved.
     """
+    steps = _steps(project, job.max_steps)
     plan = TrainPlan.of(project, model=job.model, baseline=job.baseline)
     folder, store = run_folder(project, job.run), Store(plan.project)
-    steps = _steps(project, job.max_steps)
     pretrained = None if job.start_from is None else read_weights(job.start_from)
     pack = _opened_once(store, replicas)
-    lines, validation = plan.lines(pack, job.overfit)
-    used = plan.training_set(pack, job.overfit)
-    for text in used.said() if replicas.is_first else ():
-        say(text)
-    settings, speed = project.config.train, Speed()
+    (lines, validation), used = plan.lines(pack, job.overfit), plan.training_set(pack, job.overfit)
+    settings, speed, show = project.config.train, Speed(), None
+    if replicas.is_first:
+        show = _shown(project, pack, folder, settings.samples, job.overfit, plan.triples)
+        for text in used.said():
+            say(text)
 
     def began(step: int) -> None:
         """Show the first step, and note the clips that the run is trained on."""
         progress(step, steps)
         _note_lines(folder, step, lines, validation)
 
-    with (
-        torch_threads(settings.threads),
-        deferred() as signalled,
-        event_files(folder, wanted=settings.tensorboard and replicas.is_first) as observe,
-    ):
+    events = event_files(folder, wanted=settings.tensorboard and replicas.is_first)
+    with torch_threads(settings.threads), deferred() as signalled, events as observe:
         report = train(
             _train_job(plan, job, pack, lines, validation, replicas),
             max_steps=steps,
@@ -134,14 +132,7 @@ def train_run(
                 began=began,
                 progress=lambda step: progress(step.step, steps, speed.after(step)),
                 stop=lambda: bool(signalled()),
-                show=_shown(
-                    project,
-                    pack,
-                    folder,
-                    settings.samples if replicas.is_first else 0,
-                    job.overfit,
-                    plan.triples,
-                ),
+                show=show,
                 observe=observe,
                 guard=pack.check_unchanged,
             ),

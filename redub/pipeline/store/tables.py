@@ -12,7 +12,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,8 +26,6 @@ from redub.pipeline.store.keys import (
     FeatureKey,
     FeatureKeys,
     key_folder,
-    media_digest,
-    text_digest,
 )
 from redub.pipeline.store.parts import PartTable
 from redub.pipeline.store.project import Project
@@ -281,19 +278,6 @@ def clips_of(frame: pl.DataFrame) -> list[Clip]:
     """Rows of a clip table as objects, in their order."""
     names = [f.name for f in fields(Clip)]
     return [Clip(**row) for row in frame.select(names).iter_rows(named=True)]
-
-
-def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> pa.Table:
-    """Clip rows for one part of the clip table."""
-    columns: dict[str, list[Any]] = {
-        f.name: [getattr(clip, f.name) for clip in clips] for f in fields(Clip)
-    }
-    columns["start_s"] = [clip.start_frame / fps for clip in clips]
-    columns["end_s"] = [clip.end_frame / fps for clip in clips]
-    columns["media_digest"] = [media_digest(clip) for clip in clips]
-    columns["text_digest"] = [text_digest(clip) for clip in clips]
-    columns["fingerprint"] = list(fingerprints)
-    return pa.table(columns, schema=CLIP_SCHEMA)
 
 
 def frame_digest(frame: pl.DataFrame) -> str:

@@ -177,9 +177,8 @@ def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyRepor
     if not records:
         gaps.append("there is no index yet; run `redub index build`")
     else:
-        newest = _newest_name(records[-1])
+        newest, store = _newest_name(records[-1]), Store(project)
         try:
-            store = Store(project)
             fresh = newest != "" and is_fresh(store, BuildRecord.read(records[-1]))
             if fresh:
                 stored_in, again, violations = _ask_again(store, queries, gaps)
