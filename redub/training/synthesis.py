@@ -26,7 +26,7 @@ from redub.model.registry import reads_context, system
 from redub.training import checkpoint
 from redub.training.data.batching import BatchingConfig, collate, plain_batches
 from redub.training.data.lines import FeatureScaler, Utterance, f0_of
-from redub.training.run_record import RunRecord
+from redub.training.run_files import RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

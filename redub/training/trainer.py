@@ -39,11 +39,11 @@ from redub.training.run_files import (
     CHECKPOINTS,
     HARMLESS,
     METRICS,
+    RunRecord,
     append_row,
     cut_back,
     differences,
 )
-from redub.training.run_record import RunRecord
 from redub.training.saver import Saver
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber

@@ -35,8 +35,14 @@ from redub.model.vocoder.mel_spectrum import MelSpectrum
 from redub.model.vocoder.weight_norm import with_weight_norm
 from redub.training import checkpoint
 from redub.training.data.recordings import Pieces, Recording, epoch_order, pieces, whole
-from redub.training.run_files import CHECKPOINTS, METRICS, append_row, cut_back, differences
-from redub.training.run_record import VocoderRecord
+from redub.training.run_files import (
+    CHECKPOINTS,
+    METRICS,
+    VocoderRecord,
+    append_row,
+    cut_back,
+    differences,
+)
 from redub.training.saver import Saver
 from redub.training.vocoder_job import (
     Progress,

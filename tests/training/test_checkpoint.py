@@ -168,7 +168,7 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
     directory = checkpoint.write(tmp_path, snapshot(1), keep=1)
     torch.save({"epoch": print}, directory / "state.pt")
     manifest = (directory / "manifest.json").read_text()
-    old = checkpoint._manifest(directory)["sha256"]["state.pt"]
+    old = checkpoint.Manifest.read(directory / "manifest.json").sha256["state.pt"]
     new = file_digest(directory / "state.pt")
     (directory / "manifest.json").write_text(manifest.replace(old, new))
     with pytest.raises(IntegrityError, match=r"state\.pt cannot be loaded"):

@@ -23,8 +23,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.work.published_runs import HPM, MELS, hpm_of
 from redub.training import checkpoint
 from redub.training.presets import training_preset
-from redub.training.run_files import CHECKPOINTS
-from redub.training.run_record import RunRecord
+from redub.training.run_files import CHECKPOINTS, RunRecord
 
 
 def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None:

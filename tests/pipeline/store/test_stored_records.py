@@ -17,7 +17,7 @@ from redub.pipeline.store.runs.takes import TakeFiles, TakeIndex
 from redub.pipeline.work.shards import ShardOutcome
 from redub.training.checkpoint import Manifest
 from redub.training.data.pack import PackedFeature, PackFile, PackRecord
-from redub.training.run_record import RunRecord, VocoderRecord
+from redub.training.run_files import RunRecord, VocoderRecord
 
 TAKE = TakeRecord(
     run="authentic",

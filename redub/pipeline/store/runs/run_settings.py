@@ -10,16 +10,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from redub.core.durable import commit_bytes, read_json
 from redub.core.errors import IntegrityError
 from redub.core.records import Json
 from redub.training import checkpoint
 from redub.training.run_files import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 CONFIG = "config.toml"
 
@@ -66,15 +63,18 @@ class RunSettings:
         )
 
 
-def write_run_settings(
-    folder: Path, model: str, model_config: DataclassInstance, training: DataclassInstance
-) -> None:
-    """Write the settings of a training run; :meth:`RunSettings.read` reads them."""
+def write_run_settings(folder: Path, model: str, model_config: Any, training: Any) -> None:
+    """Write the settings of a training run; :meth:`RunSettings.read` reads them.
+
+    Args:
+        model: name of the model.
+        model_config, training: config dataclasses.
+    """
     tables = {"model": {"name": model, **asdict(model_config)}, "training": asdict(training)}
     commit_bytes(folder / CONFIG, (toml_text(tables) + "\n").encode())
 
 
-def write_config(folder: Path, config: DataclassInstance) -> None:
+def write_config(folder: Path, config: Any) -> None:
     """Write a config dataclass as ``config.toml``; nested dataclasses become tables."""
     commit_bytes(folder / CONFIG, (toml_text(asdict(config)) + "\n").encode())
 

@@ -29,7 +29,7 @@ from redub.model.vocoder.weight_norm import folded
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.weights import checked_folder, read_ledger
 from redub.training import checkpoint
-from redub.training.run_record import VocoderRecord
+from redub.training.run_files import VocoderRecord
 
 CONFIG = "config.json"
 NEURAL = ("hifi_gan", "bigvgan")
