@@ -36,7 +36,7 @@ from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS, PROFILES
 from redub.footage.corpora.registry import LAYOUTS
 from redub.index.registry import BACKENDS
 from redub.index.transform import TRANSFORMS
-from redub.model.registry import READS, SYSTEMS
+from redub.model.registry import SYSTEMS, system
 from redub.model.vocoder.registry import VOCODERS
 from redub.pipeline.store.settings import ProjectConfig
 
@@ -339,16 +339,17 @@ def systems() -> str:
         "What `redub train MODEL` trains. [The systems](../models.md) are described on a page of "
         "their own; here is every key of `[train.model]` with its value in both presets.\n",
         table(
-            ["system", "what it is", "reads"],
+            ["system", "what it is", "grown from", "context", "reads"],
             [
-                [f"[`{name}`](#{name})", first_line(load(SYSTEMS, name, kind="system")),
-                 ", ".join(f"`{feature}`" for feature in READS[name])]
-                for name in SYSTEMS
+                [f"[`{name}`](#{name})", first_line(system(name)),
+                 f"`{spec.grown_from}`" if spec.grown_from else "", "yes" if spec.context else "no",
+                 ", ".join(f"`{feature}`" for feature in spec.reads)]
+                for name, spec in SYSTEMS.items()
             ],
         ),
     ]  # fmt: skip
     for name in SYSTEMS:
-        presets = load(SYSTEMS, name, kind="system").PRESETS
+        presets = system(name).PRESETS
         values = {preset: dict(flat(config)) for preset, config in presets.items()}
         keys = list(dict.fromkeys(key for own in values.values() for key in own))
         parts.append(f"## {name}\n")

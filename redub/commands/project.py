@@ -32,7 +32,7 @@ def init(
     if as_json:
         put(made, schema="init")
     say(f"wrote {made.file}")
-    say("put media (and NAME.srt beside NAME.mp4) into its footage folder")
+    say("put media (and NAME.srt next to NAME.mp4) into its footage folder")
     finish(0, command("ingest", project=folder))
 
 

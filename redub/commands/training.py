@@ -113,10 +113,10 @@ class TrainOptions:
         if devices == 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return
         from redub.pipeline.work.replicate import replicate
-        from redub.pipeline.work.train_plan import TrainPlan
+        from redub.pipeline.work.run_settings import training_settings
         from redub.training.presets import check_replicas
 
-        training = TrainPlan.of(project, model=self.model, baseline=self.baseline).config
+        training = training_settings(project, model=self.model, baseline=self.baseline)[2]
         check_replicas(training, devices)
         os.chdir(INVOCATION.started_in)  # the processes read -C again
         raise typer.Exit(replicate(sys.argv[1:], devices))

@@ -130,10 +130,10 @@ def write_clip(
         video.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
         sound = SoundWriter(output, waveform, start_s=Fraction(0))
         count = 0
-        for count, picture in enumerate(frames, start=1):
+        for count, pixels in enumerate(frames, start=1):
             if count == 1:
-                video.height, video.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                video.height, video.width = pixels.shape[:2]
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = count - 1, Fraction(1, fps)
             output.mux(video.encode(frame))
             sound.write_until(Fraction(count, fps))

@@ -41,7 +41,7 @@ from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import SUBTITLE_SUFFIXES, Cue, Subtitles, read_subtitles
 from redub.footage.tables import Tables, line_value, load_tables, rows_without_line
 
-PICTURE_SUFFIXES = frozenset(
+VIDEO_SUFFIXES = frozenset(
     (
         ".mp4",
         ".m4v",
@@ -58,7 +58,7 @@ PICTURE_SUFFIXES = frozenset(
     )
 )
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus"))
-MEDIA_SUFFIXES = PICTURE_SUFFIXES | SOUND_SUFFIXES
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 
 _GRID = VideoSpec()  # clip times count its 1/25 s; the frame size does not matter here
 _MAX_ID = 160

@@ -18,7 +18,6 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pysubs2
 
@@ -166,7 +165,7 @@ def _parsed(text: str, path: Path, source: str) -> tuple[list[Cue], list[ClipFau
 
 
 # Voice tags must survive until the speaker is read from them.
-_PARSER_OPTIONS: dict[str, dict[str, Any]] = {
+_PARSER_OPTIONS: dict[str, dict[str, bool]] = {
     ".srt": {"keep_unknown_html_tags": True},
     ".vtt": {"keep_unknown_html_tags": True},
 }

@@ -149,6 +149,14 @@ class TakeView(NamedTuple):
     span_s: float
 
 
+class LineView(NamedTuple):
+    """The takes of a line, the ticks of their time axis, and their pitch."""
+
+    takes: tuple[TakeView, ...]
+    ticks: tuple[Tick, ...]
+    pitch: LineChart | None
+
+
 class _Page:
     """One rendering of the report at one level of file size."""
 
@@ -323,7 +331,7 @@ class _Page:
 
     # Lines.
 
-    def _line_view(self, line: Line) -> dict[str, Any]:
+    def _line_view(self, line: Line) -> LineView:
         mels = [take.mel for take in line.takes if take.mel is not None and len(take.mel)]
         loudest = max((float(np.max(mel)) for mel in mels), default=0.0)
         longest = max((_frames(take) for take in line.takes), default=0)
@@ -344,14 +352,14 @@ class _Page:
                 )
             )
         span = longest * self.data.hop_s
-        return {
-            "takes": takes,
-            "ticks": tuple(
+        return LineView(
+            takes=tuple(takes),
+            ticks=tuple(
                 Tick(f"{number(round(t, 6))} s", round(100 * t / span, 3))
                 for t in (nice_ticks(0.0, span, 5) if span else ())
             ),
-            "pitch": self._pitch(line, span),
-        }
+            pitch=self._pitch(line, span),
+        )
 
     def _pitch(self, line: Line, span_s: float) -> LineChart | None:
         series = []

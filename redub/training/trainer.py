@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,9 +21,7 @@ from redub.core.config import from_mapping, settings_of
 from redub.core.durable import remove_leftovers
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import FeatureWidths
-from redub.model.blocks.mel_base import MelBase
-from redub.model.registry import reads_context, system
-from redub.model.systems.dsu_avo import DSUAVO
+from redub.model.registry import system, system_spec
 from redub.training import checkpoint
 from redub.training.data.batching import chosen, collate, recorded_frames, widths_of
 from redub.training.data.lines import FeatureScaler
@@ -31,7 +29,7 @@ from redub.training.drift import drift
 from redub.training.epoch_plan import EpochPlan, PlanState, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport
 from redub.training.losses import Losses
-from redub.training.mel_base import MOST_LINES, fit_mel_base
+from redub.training.prepare import Recorded, prepare
 from redub.training.presets import check_replicas
 from redub.training.pretrained import Pretrained
 from redub.training.replicas import ALONE, Replicas
@@ -47,7 +45,6 @@ from redub.training.run_files import (
 from redub.training.saver import Saver
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
-from redub.training.units import fit_units
 from redub.training.validation import validation_losses
 
 log = logging.getLogger(__name__)
@@ -72,7 +69,7 @@ def train(
         max_steps: total steps, those before a resume included.
         max_seconds: wall time of this call.
         resume: True: go on from the newest intact checkpoint. False: remove all checkpoints and
-            start anew. A checkpoint's folder: go on from it and remove later checkpoints of the
+            start over. A checkpoint's folder: go on from it and remove later checkpoints of the
             run.
         start_from: weights of another run, for a new run.
         replicas: the processes that train together; only the first writes.
@@ -114,6 +111,7 @@ class _Run:
             raise ConfigError(
                 f"none of {len(job.lines_train)} training utterances has both a mel and durations"
             )
+        self.recorded = Recorded(self.lines, self.numbers)
         self.plan = EpochPlan(
             [frames[number] for number in self.numbers],
             job.config.batching,
@@ -162,7 +160,7 @@ class _Run:
             new = start_from.new_parameters(self.config.system, model)
             self.learner.load(start_from.weights, new=new)
         else:
-            self._solve(model)
+            prepare(self.config.system, model, self.recorded, self.scaler, seed=self.config.seed)
         self.first_step = self.learner.step
         # Nothing can be refused any more, so old checkpoints may be removed now.
         self.replicas.wait()  # all processes have read the checkpoint before one writes
@@ -199,11 +197,7 @@ class _Run:
 
     def _fitted(self, most: int = MOST_MEASURED) -> FeatureScaler:
         """The scales of the training set, fitted on at most ``most`` utterances, spread evenly."""
-        return FeatureScaler.fit(self.lines[number] for number in self._spread(most))
-
-    def _spread(self, most: int) -> Sequence[int]:
-        """Numbers of at most ``most`` training utterances, spread evenly."""
-        return self.numbers[:: -(-len(self.numbers) // most)]
+        return FeatureScaler.fit(self.recorded.spread(most))
 
     def _warn_of_drift(self, trained: str) -> None:
         for sentence in drift(self.scaler, self._fitted(MOST_COMPARED)):
@@ -281,16 +275,6 @@ class _Run:
             self._halve(error)
             return self._step()
 
-    def _solve(self, model: torch.nn.Module) -> None:
-        """Fit the parts that are not trained by gradients: units of sound, and the base mel."""
-        if isinstance(model, DSUAVO):
-            lines = [self.lines[number] for number in self._spread(MOST_MEASURED)]
-            units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
-            model.centroids.copy_(units)
-        if isinstance(base := getattr(model, "mel_base", None), MelBase):
-            lines = [self.lines[number] for number in self._spread(MOST_LINES)]
-            fit_mel_base(base, lines, self.scaler, getattr(model, "harmonic_template", None))
-
     def _step(self) -> StepReport:
         config, plan = self.config, self.plan
         some = plan.next(config.accumulate)
@@ -302,7 +286,7 @@ class _Run:
                 self.widths,
                 reference_frames=config.batching.reference_frames,
                 epoch=plan.epoch,
-                context=reads_context(config.system),
+                context=system_spec(config.system).context,
             ).to(self.device)
             for number in own
         ]

@@ -181,7 +181,7 @@ def test_the_speaker_is_on_screen_during_the_line_and_the_cut_lies_in_the_gap(ti
     for number in (1, 2):
         truth = truth_of(tiny, number)
         _, pictures, _ = decoded(tiny / "film" / f"scene_{number:02d}.mp4")
-        assert len(pictures) == truth["pictures"] == sum(len(x["faces"]) for x in truth["lines"])
+        assert len(pictures) == truth["frames"] == sum(len(x["faces"]) for x in truth["lines"])
         one, two = truth["lines"]
         cut = one["shot"][1]
         assert one["shot"][0] == 0
@@ -204,7 +204,7 @@ def test_the_sound_is_where_the_truth_says(tiny):
     assert np.sqrt(np.mean(pause**2)) > 0  # no recording is digitally silent
 
 
-def test_the_true_pitch_is_the_heard_pitch(tiny):
+def test_the_true_pitch_is_the_measured_pitch(tiny):
     sound = decoded(tiny / "film" / "scene_01.mp4")[2].astype(np.float64)
     compared = 0
     for line in truth_of(tiny)["lines"]:
@@ -219,8 +219,8 @@ def test_the_true_pitch_is_the_heard_pitch(tiny):
             correlation = np.correlate(piece, piece, "full")[1279:]
             at = planned[len(planned) // 2]
             lags = np.arange(int(16_000 / at / 1.3), int(16_000 / at * 1.3))
-            heard = 16_000 / lags[correlation[lags].argmax()]
-            assert heard == pytest.approx(at, rel=0.06), symbol
+            measured = 16_000 / lags[correlation[lags].argmax()]
+            assert measured == pytest.approx(at, rel=0.06), symbol
             compared += 1
     assert compared >= 3
 

@@ -127,7 +127,7 @@ def take_of(system, rng, frames, base, text):
         mel = mel_of(sound)
     cuts = np.sort(rng.choice(np.arange(2, frames - 2), len(PHONES) - 1, replace=False))
     lengths = np.diff([0, *cuts, frames])
-    heard = text.lower().strip("?!.") if system != "mean mel" else ""
+    recognised = text.lower().strip("?!.") if system != "mean mel" else ""
     return Take(
         system=system,
         sound=Sound(waveform=Waveform(sound, RATE)),
@@ -136,7 +136,7 @@ def take_of(system, rng, frames, base, text):
         durations=tuple(zip(PHONES, map(int, lengths), strict=True))
         if system in SYSTEMS[:3]
         else (),
-        transcript=heard,
+        transcript=recognised,
         figures=() if system == "ground truth" else (("MCD", f"{rng.uniform(4, 9):.1f} dB"),),
     )
 

@@ -29,7 +29,7 @@ Answers = dict[str, list[tuple[str, float]]]
 
 
 def build_until(root: Path, place: int) -> None:
-    """Build the index anew, in a process that ends just before its ``place``-th rename."""
+    """Build the index again, in a process that ends just before its ``place``-th rename."""
     left = place
     replace = os.replace
 

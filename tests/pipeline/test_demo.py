@@ -17,7 +17,7 @@ from tests.typed import LONG_S, Typed
 
 
 def evaluated(root):
-    """What was measured, without when and of which file."""
+    """What was measured, without time and file."""
     found = last_evaluation(open_project(root))
     return json.dumps([found["systems"], found["lines"]], sort_keys=True)
 

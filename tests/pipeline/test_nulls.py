@@ -1,4 +1,4 @@
-"""Footage of which clips lack words, sound, speech or a face: every stage ends as documented."""
+"""Footage whose clips lack words, sound, speech or a face: every stage ends as documented."""
 
 import io
 import json
@@ -222,7 +222,7 @@ def test_nothing_is_lost(store):
         assert (line.pending, line.quarantined) == (0, 0)
 
 
-def test_a_clip_asks_with_what_it_has(gapped, store):
+def test_a_clip_queries_with_the_vectors_it_has(gapped, store):
     from redub.pipeline.store.index.builds import open_index
 
     found = neighbours_of(store, open_index(open_project(gapped[0])))
@@ -359,7 +359,7 @@ def test_what_looks_at_the_whole_project_ends_well(gapped, words):
     assert code in (OK, QUARANTINED), said
 
 
-# -- projects of which nothing, or almost nothing, can be used
+# -- projects without, or almost without, usable clips
 
 THIN = {
     "no words": ({"a": {"lines": ["words", "words"]}}, "no line can be trained on: 2 have no dur"),

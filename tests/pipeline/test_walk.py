@@ -86,7 +86,7 @@ def test_the_demo_as_typed_makes_the_same_store_in_worker_processes(walked, type
         assert path.read_bytes() == (walked[0] / "footage" / path.name).read_bytes()
 
 
-def test_nobody_retrieves_themselves_or_a_held_out_line(finished):
+def test_no_line_retrieves_itself_or_a_held_out_line(finished):
     store = Store(finished)
     splits = {c.clip_id: c.split for c in store.clips()}
     found = neighbours_of(store, open_index(finished))
@@ -220,7 +220,7 @@ def test_a_run_does_not_go_on_under_another_retrieval(project):
 
 def test_a_run_that_can_go_on_keeps_its_name(finished):
     assert next_run(finished, "authentic") == "authentic"
-    assert next_run(finished, "unheard-of") == "unheard-of"
+    assert next_run(finished, "unknown") == "unknown"
 
 
 def test_a_run_is_not_judged_on_lines_it_was_trained_on(project):
@@ -306,7 +306,7 @@ def test_the_table_has_ground_truth_resynthesis_and_the_mean(finished):
     assert 0 < resynthesis["mcd_dtw"][0] < 3
     for system in found["systems"][2:4]:
         assert system["values"]["slot_error_ms"][0] < 60
-        assert system["values"]["wer"][0] >= 0  # a system nobody understands is not left out
+        assert system["values"]["wer"][0] >= 0  # an unintelligible system is not left out
 
 
 def test_a_silent_take_counts_as_wrong(finished):
@@ -407,7 +407,7 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
 
 
 def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
-    train = replace(project.config.train, system={"legacy": ["ground_truth_length"]})
+    train = replace(project.config.train, model_settings={"legacy": ["ground_truth_length"]})
     project = replace(project, config=replace(project.config, train=train))
     train_run(project, RunRequest(run="legacy", max_steps=1))
     synthesize(project, run="legacy")
@@ -419,7 +419,7 @@ def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(pro
     assert any(recorded[i] != words[i] for i in recorded)  # the recording pauses between words
 
 
-def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, plain, tmp_path):
+def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain, tmp_path):
     shift_query = open_index(finished).clips[0].emotion
     asked = LineDirection(
         control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
@@ -434,8 +434,8 @@ def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, 
             samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
         ]
     assert [line["asked"] for line in takes["plain"]] == [{}] * 4
-    assert [bool(line["asked"]) for line in takes["asked"]] == [False, True, False, False]
-    assert takes["asked"][1]["asked"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
+    assert [bool(line["controls"]) for line in takes["asked"]] == [False, True, False, False]
+    assert takes["controls"][1]["controls"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
     scores = [takes[name][1]["hits"]["text"] for name in ("plain", "asked")]
     assert scores[0] != scores[1]  # it asks the library as what it feels
     alike = [
@@ -508,8 +508,8 @@ def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path
     assert done.returncode == 0, done.stderr
     lines = json.loads((tmp_path / "o.take.json").read_text())["lines"]
     assert lines[1]["voice"] == names[1]
-    assert lines[0]["asked"] == {}
-    assert lines[1]["asked"]["voice"] == names[1]
+    assert lines[0]["controls"] == {}
+    assert lines[1]["controls"]["voice"] == names[1]
     nothing = typed(finished, two_lines, tmp_path / "p.mp4", "--line", "2", "--pitch", "0")
     assert nothing.returncode == 2
     assert "change nothing" in nothing.stderr
@@ -530,7 +530,7 @@ def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lin
     assert "wanted original or dubbed" in odd.stderr
 
 
-def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
+def test_a_system_with_context_reads_the_original_or_the_dubbed_scene(
     finished, two_lines, tmp_path, monkeypatch
 ):
     train_run(finished, RunRequest(run="near", model="m2ci_dubber", max_steps=2))
@@ -553,9 +553,9 @@ def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
     assert set(second) == {"previous"}
     assert first["following"].sound is not None
     unspoken, spoken = shift_retrieved["dubbed"]
-    assert unspoken["following"].sound is None  # nobody has said it yet
+    assert unspoken["following"].sound is None  # it has not been spoken yet
     assert unspoken["following"].phonemes is not None
-    assert unspoken["following"].expression is not None
+    assert unspoken["following"].local_face is not None
     before, as_it_was = spoken["previous"], second["previous"]
     assert before.sound.shape == as_it_was.sound.shape
     assert not np.array_equal(before.sound, as_it_was.sound)
@@ -569,11 +569,11 @@ def test_lines_that_are_spoken_know_the_lines_around_them(finished):
     known = [line.context for line in lines]
     assert any(len(sides) == 2 for sides in known) or any(known)
     for line in lines:
-        for side, neighbour in line.context.items():
+        for side, adjacent in line.context.items():
             other = builder.by_id[builder.sides[side][line.clip_id]]
             assert abs(other.position - builder.by_id[line.clip_id].position) == 1
             mel = np.asarray(builder.values["mel"][other.clip_id])
-            assert np.array_equal(neighbour.mel, mel)
+            assert np.array_equal(adjacent.mel, mel)
     assert not UtteranceBuilder(finished).sides
 
 

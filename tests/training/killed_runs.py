@@ -40,7 +40,7 @@ def trained(folder, steps, *, at_step=None, at_flush=None):
 
 
 def train_here(folder, steps, *, at_step=None, at_flush=None):
-    random.seed(0)  # Python seeds anew in every child; a checkpoint keeps this state, too
+    random.seed(0)  # every child has another seed; a checkpoint keeps this state, too
     flush, left = durable.sync_file, [at_flush]
 
     def flushed(path):

@@ -42,7 +42,7 @@ def trained(folder, *, at_step=None, number=signal.SIGINT, again=False):
 
 
 def train_here(folder, at_step=None, number=signal.SIGINT, again=False):
-    random.seed(0)  # Python seeds anew in every child; a checkpoint keeps this state, too
+    random.seed(0)  # every child has another seed; a checkpoint keeps this state, too
     flush, asked = durable.sync_file, []
 
     def slow_flush(path):

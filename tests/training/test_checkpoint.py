@@ -1,3 +1,4 @@
+import json
 import random
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from redub.core.durable import file_digest
-from redub.core.errors import IntegrityError, StorageError
+from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
 from redub.training import checkpoint
 from redub.training.checkpoint import Snapshot
 
@@ -53,6 +54,25 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path, cap
         checkpoint.read(path.parent)
     assert checkpoint.newest(tmp_path).step == 1
     assert "step_00000002 is damaged and was skipped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        (None, "written by redub 0.1 .format 1; .* train the run again"),
+        (9, "newer redub .format 9"),
+    ],
+)
+def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(tmp_path, written, sentence):
+    path = checkpoint.write(tmp_path, snapshot(2, loss=1.0), keep=3)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest.pop("format") == checkpoint.FORMAT
+    if written is not None:
+        manifest["format"] = written
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    for read in (lambda: checkpoint.read(path), lambda: checkpoint.newest(tmp_path)):
+        with pytest.raises(ModelRefusedError, match=sentence):
+            read()
 
 
 @pytest.mark.parametrize("manifest", [None, b"", b"{", b"{}", b'{"sha256": {}, "step": 2}'])

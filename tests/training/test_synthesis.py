@@ -48,8 +48,11 @@ def test_every_line_is_as_long_as_its_picture_and_in_its_place(trained, lines):
 
 def test_the_recording_of_a_line_is_not_looked_at(trained, lines):
     dubber = load_dubber(trained.checkpoint)
-    spoken, heard = synthesise(dubber, [unspoken(lines[0])]), synthesise(dubber, [lines[0]])
-    assert np.array_equal(spoken[0].mel, heard[0].mel)
+    spoken, with_recording = (
+        synthesise(dubber, [unspoken(lines[0])]),
+        synthesise(dubber, [lines[0]]),
+    )
+    assert np.array_equal(spoken[0].mel, with_recording[0].mel)
 
 
 def test_a_line_sounds_the_same_alone_and_in_company(trained, lines):
@@ -147,7 +150,7 @@ def test_a_system_without_prosody_cannot_be_asked_for_pitch(lines, sound, small,
         max_steps=1,
     )
     for changes in ({"pitch": 0.1}, {"pitch_range": 2.0}, {"energy": 3.0}):
-        with pytest.raises(UsageError, match=r"system\.prosody=true"):
+        with pytest.raises(UsageError, match=r"model\.prosody=true"):
             asked(report, lines[:1], **changes)
     assert asked(report, lines[:1], rate=0.8)[0].mel.shape[0] == lines[0].mel_frames
 

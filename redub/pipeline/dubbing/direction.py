@@ -101,11 +101,11 @@ class Direction:
     single: Mapping[int, LineDirection] = field(default_factory=dict)
 
     @classmethod
-    def of_lines(cls, asked: LineDirection, lines: Sequence[int]) -> Direction:
+    def of_lines(cls, wanted: LineDirection, lines: Sequence[int]) -> Direction:
         """The same controls for these lines; without lines, for the whole script."""
         if not lines:
-            return cls(everywhere=asked)
-        return cls(single=dict.fromkeys(lines, asked))
+            return cls(everywhere=wanted)
+        return cls(single=dict.fromkeys(lines, wanted))
 
     def on(self, line: int) -> LineDirection:
         """The controls of a script line, numbered from 1."""

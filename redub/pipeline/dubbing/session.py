@@ -19,12 +19,12 @@ from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.footage.remux import write_dubbed
-from redub.model.registry import reads_context
+from redub.model.registry import system_spec
 from redub.pipeline.dubbing.direction import Direction, check_emotion_target
 from redub.pipeline.dubbing.mix import (
     FALLBACK_LOUDNESS,
-    asked_louder_db,
     at_loudness,
+    louder_db,
     missing_db,
     mixed_track,
     original_loudness,
@@ -83,11 +83,12 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
-    reads = reads_context(dubber.system)
+    reads = system_spec(dubber.system).context
     _check_context(dubber, run, context)
     builder = UtteranceBuilder(Store(project), dubber.system)
     check_features(dubber, project, builder.keys())
-    direction = _checked_direction(builder, dubber, run, direction or Direction())
+    direction = direction or Direction()
+    _check_direction(builder, dubber, run, direction)
     summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
@@ -123,7 +124,7 @@ def _check_context(dubber: TrainedDubber, run: str, context: ContextChoice) -> N
     Raises:
         UsageError: see :func:`dub`.
     """
-    if context != ORIGINAL and not reads_context(dubber.system):
+    if context != ORIGINAL and not system_spec(dubber.system).context:
         raise UsageError(
             f"'{run}' is a {dubber.system}, which does not read adjacent utterances; leave out "
             "--context"
@@ -138,27 +139,26 @@ def _sum_up(project: Project, lines: Sequence[tuple[Clip, Utterance]], summary: 
     summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
 
 
-def _checked_direction(
+def _check_direction(
     builder: UtteranceBuilder, dubber: TrainedDubber, run: str, direction: Direction
-) -> Direction:
+) -> None:
     """Refuse a control that this run or this library cannot follow, before any work.
 
     Raises:
         UsageError: see :func:`dub`.
     """
-    if any(asked.emotion_target for asked in direction.all()) and not reads_emotion(dubber.model):
+    if any(line.emotion_target for line in direction.all()) and not reads_emotion(dubber):
         raise UsageError(
             f"'{run}' is a {dubber.system} that reads no emotion vectors, so its emotion cannot be "
             "controlled; dub with a run of authentic_dubber that has its graphs",
             code="E-MODEL-EMOTION",
         )
-    for asked in direction.all():
-        check_notes(builder.index, asked.notes)
-        if asked.emotion_target is not None:
-            check_emotion_target(builder.index, asked.emotion_target)
-        if asked.voice is not None:
-            builder.named_voice(asked.voice)
-    return direction
+    for line in direction.all():
+        check_notes(builder.index, line.notes)
+        if line.emotion_target is not None:
+            check_emotion_target(builder.index, line.emotion_target)
+        if line.voice is not None:
+            builder.named_voice(line.voice)
 
 
 def _track(
@@ -177,7 +177,7 @@ def _track(
     summary.original_lufs = original_loudness(project, decoder, video, info, clips)
     original = summary.original_lufs
     wanted = FALLBACK_LOUDNESS if original is None else original
-    wanted += asked_louder_db(clips, controls)
+    wanted += louder_db(clips, controls)
     track = at_loudness(track, wanted)
     summary.loudness_lufs = integrated_loudness(track)
     if short := missing_db(track, wanted):
@@ -206,7 +206,7 @@ def dub_order(order: DubOrder) -> DubSummary:
     )
 
 
-def run_dub_beside(
+def run_dub_parallel(
     project: Project,
     videos: Mapping[Path, Path],
     *,

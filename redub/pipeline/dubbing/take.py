@@ -13,7 +13,7 @@ from redub.pipeline.dubbing.direction import Controls, Direction
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.training.data.lines import Utterance
 
-Neighbours = dict[str, list[tuple[str, float]]]
+Retrieved = dict[str, list[tuple[str, float]]]
 """Modality to (clip id in the library, score), best first."""
 
 
@@ -45,7 +45,7 @@ class SpokenLines(Protocol):
     """The spoken clips, each with its utterance, and their retrieved clips by clip id."""
 
     lines: list[tuple[Clip, Utterance]]
-    found: dict[str, Neighbours]
+    retrieved: dict[str, Retrieved]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class TakeHit:
 class TakeLine:
     """One spoken script line: its slot (start, end) in seconds, voice, controls, retrieved clips.
 
-    ``asked``: the controls; those that change nothing are left out. ``hits``: by modality, best
+    ``controls``: those that change nothing are left out. ``hits``: by modality, best
     first.
     """
 
@@ -69,7 +69,7 @@ class TakeLine:
     slot_s: tuple[float, float]
     voice: str
     notes: Notes
-    asked: Controls
+    controls: Controls
     hits: Mapping[str, tuple[TakeHit, ...]]
 
 
@@ -77,7 +77,7 @@ class TakeLine:
 class TakeRecord(JsonRecord):
     """How a dub was made: run, index build, and every spoken line.
 
-    ``voice_asked``: the voice for the whole script, None for that of each speaker. ``context``:
+    ``voice_requested``: the voice for the whole script, None for that of each speaker. ``context``:
     ``original`` or ``dubbed`` for a system that reads adjacent utterances, else None.
     """
 
@@ -86,7 +86,7 @@ class TakeRecord(JsonRecord):
     schema: str = "redub.take/1"
     run: str
     index: str
-    voice_asked: str | None
+    voice_requested: str | None
     lines: tuple[TakeLine, ...]
     context: str | None = None
 
@@ -106,7 +106,7 @@ class TakeRecord(JsonRecord):
         return cls(
             run=run,
             index=builder.index.build,
-            voice_asked=voice,
+            voice_requested=voice,
             context=context,
             lines=tuple(
                 TakeLine(
@@ -115,10 +115,10 @@ class TakeRecord(JsonRecord):
                     slot_s=(clip.start_frame / fps, clip.end_frame / fps),
                     voice=line.speaker,
                     notes=direction.on(line_number(clip)).notes,
-                    asked=direction.on(line_number(clip)).controls,
+                    controls=direction.on(line_number(clip)).controls,
                     hits={
                         modality: tuple(TakeHit(clip_id=hit, score=score) for hit, score in hits)
-                        for modality, hits in made.found[clip.clip_id].items()
+                        for modality, hits in made.retrieved[clip.clip_id].items()
                     },
                 )
                 for clip, line in made.lines

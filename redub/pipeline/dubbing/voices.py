@@ -13,7 +13,7 @@ from redub.core.errors import ClipError, FeatureAbsent
 from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.index.notes import Notes
 from redub.pipeline.dubbing.direction import Direction, LineDirection, shift_query, shift_retrieved
-from redub.pipeline.dubbing.take import DubSummary, LineFault, Neighbours, line_number
+from redub.pipeline.dubbing.take import DubSummary, LineFault, Retrieved, line_number
 from redub.pipeline.store.ledger import with_reads
 from redub.pipeline.store.packs.lines import (
     UtteranceBuilder,
@@ -48,15 +48,15 @@ OF_CONTEXT = (GLOBAL_FEATURES["face"], GLOBAL_FEATURES["text"])
 class ScriptLines:
     """The model inputs of a script's lines; :meth:`prepare` makes them.
 
-    ``lines``: the clips that can be spoken, each with its utterance. ``found``, ``seen``: retrieved
-    library clips and computed features, by clip id.
+    ``lines``: the clips that can be spoken, each with its utterance. ``retrieved``: library clips,
+    by clip id. ``values``: computed features, by clip id.
     """
 
     def __init__(self, builder: UtteranceBuilder, tools: Toolbox, clips: Sequence[Clip]) -> None:
         self.builder, self.tools, self.clips = builder, tools, clips
         self.lines: list[tuple[Clip, Utterance]] = []
-        self.found: dict[str, Neighbours] = {}
-        self.seen: dict[str, Mapping[str, Value]] = {}
+        self.retrieved: dict[str, Retrieved] = {}
+        self.values: dict[str, Mapping[str, Value]] = {}
 
     def prepare(
         self,
@@ -74,15 +74,15 @@ class ScriptLines:
         progress(0, len(self.clips))
         try:
             for done, clip in enumerate(self.clips, start=1):
-                asked = direction.on(line_number(clip))
+                wanted = direction.on(line_number(clip))
                 spoken_by = named or _own_voice(builder, clip)
-                if asked.voice is not None:
-                    spoken_by = builder.named_voice(asked.voice)
+                if wanted.voice is not None:
+                    spoken_by = builder.named_voice(wanted.voice)
                 try:
-                    values = self.seen[clip.clip_id] = _features(builder, self.tools, clip)
-                    line, hits = _one_line(builder, clip, values, spoken_by, asked)
+                    values = self.values[clip.clip_id] = _features(builder, self.tools, clip)
+                    line, hits = _one_line(builder, clip, values, spoken_by, wanted)
                     self.lines.append((clip, line))
-                    self.found[clip.clip_id] = hits
+                    self.retrieved[clip.clip_id] = hits
                 except ClipError as error:
                     fault = LineFault(line_number(clip), error.code, error.message)
                     summary.faults.append(fault)
@@ -98,7 +98,7 @@ class ScriptLines:
         """
         if not with_context:
             return [line for _, line in self.lines]
-        return [self._in_scene(line, clip, self.seen) for clip, line in self.lines]
+        return [self._in_scene(line, clip, self.values) for clip, line in self.lines]
 
     def _in_scene(
         self, line: Utterance, clip: Clip, seen: Mapping[str, Mapping[str, Value]]
@@ -118,7 +118,7 @@ class ScriptLines:
         """Speak the utterances in order; each gets the new sound of the previous one as context."""
         silent = {
             clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
-            for clip_id, values in self.seen.items()
+            for clip_id, values in self.values.items()
         }
         names = [name for name in OF_SOUND if name in self.builder.values]
         vocoder, spoken = make_vocoder(self.tools.project), []
@@ -157,21 +157,21 @@ def _one_line(
     clip: Clip,
     values: Mapping[str, Value],
     voice: Voice,
-    asked: LineDirection,
-) -> tuple[Utterance, Neighbours]:
+    wanted: LineDirection,
+) -> tuple[Utterance, Retrieved]:
     project = builder.project
     features = feature_of(project.config.index)
     vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         vectors = {
-            m: shift_query(builder.index, m, v, asked.emotion_target) for m, v in vectors.items()
+            m: shift_query(builder.index, m, v, wanted.emotion_target) for m, v in vectors.items()
         }
     lips, local_face = (values.get(name) for name in ("lips", LOCAL_FACE))
-    found = _neighbours(project, builder, clip, vectors, asked.notes)
+    found = _retrieved(project, builder, clip, vectors, wanted.notes)
     hits = hits_of(builder.index, vectors, found)
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         hits = {
-            m: shift_retrieved(builder.index, own, asked.emotion_target) for m, own in hits.items()
+            m: shift_retrieved(builder.index, own, wanted.emotion_target) for m, own in hits.items()
         }
     most = project.config.train.reference_mels
     references = voice.references(clip.clip_id, most) or voice.references("", most)
@@ -213,18 +213,18 @@ def _sound_features(
     return made
 
 
-def _neighbours(
+def _retrieved(
     project: Project,
     builder: UtteranceBuilder,
     clip: Clip,
     vectors: dict[str, FloatArray],
     notes: Notes,
-) -> Neighbours:
-    found: Neighbours = {}
+) -> Retrieved:
+    found: Retrieved = {}
     for modality, vector in vectors.items():
-        asked: dict[str, Value] = {clip.clip_id: vector}
+        query: dict[str, Value] = {clip.clip_id: vector}
         rows = neighbour_rows(
-            builder.index, project, modality, [clip], asked, notes=notes
+            builder.index, project, modality, [clip], query, notes=notes
         ).to_pylist()
         found[modality] = [(row["hit"], row["score"]) for row in rows]
     return found

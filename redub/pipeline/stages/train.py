@@ -293,7 +293,7 @@ def run_estimate(
         )
 
 
-def run_train_beside(
+def run_train_parallel(
     project: Project, runs: Mapping[str, bool], scheduler: Scheduler
 ) -> list[TrainSummary]:
     """Run stage 5 for several runs at once (name → whether it is the baseline), one per worker."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from redub.core.config import from_mapping, nearest
+from redub.core.config import from_mapping, merged, nearest
 from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, ModelRefusedError, UsageError
 from redub.core.records import Json
@@ -23,7 +23,7 @@ from redub.core.threads import torch_threads
 from redub.core.types import AudioSpec
 from redub.model.vocoder.discriminators import DiscriminatorConfig
 from redub.model.vocoder.hifi_gan import HifiGanConfig
-from redub.pipeline.store.project import Project, merged, parsed_settings
+from redub.pipeline.store.project import Project, parsed_settings
 from redub.pipeline.store.runs.run_settings import write_config
 from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store

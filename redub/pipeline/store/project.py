@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.core.config import nearest
+from redub.core.config import merged, nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.records import Json
 from redub.features.registry import PROFILES
@@ -128,16 +128,6 @@ def parsed_settings(settings: Sequence[str]) -> dict[str, Json]:
     return values
 
 
-def merged(values: Mapping[str, Json], changes: Mapping[str, Json]) -> dict[str, Json]:
-    """Nested settings with changes applied, table by table; both inputs stay as they are."""
-    both = dict(values)
-    for key, change in changes.items():
-        old = both.get(key)
-        is_table = isinstance(old, dict) and isinstance(change, dict)
-        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
-    return both
-
-
 def _toml_value(text: str) -> Json:
     """Parse a value as TOML; anything else is a string."""
     try:
@@ -159,7 +149,7 @@ TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config`
 name = {name}
 
 [footage]
-root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
+root = "footage"            # media, NAME.srt next to NAME.mp4, optional cast/emotions/splits.csv
 allow_audio_only = false    # true: speech files without video are clips too
 
 [index]

@@ -103,7 +103,7 @@ class IndexConfig:
     diversity: float = 0.0
     speaker: Literal["any", "same", "other"] = "any"
     exclude_same_scene: bool = False
-    neighbour_lines: int = 0
+    adjacent_lines: int = 0
     films: tuple[str, ...] = ()
     rights: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -133,9 +133,9 @@ class IndexConfig:
             raise ConfigError(
                 f"index.segment_rows is {self.segment_rows}; wanted at least 1", code="E-CFG-VALUE"
             )
-        if self.neighbour_lines < 0:
+        if self.adjacent_lines < 0:
             raise ConfigError(
-                f"index.neighbour_lines is {self.neighbour_lines}; wanted 0 or more",
+                f"index.adjacent_lines is {self.adjacent_lines}; wanted 0 or more",
                 code="E-CFG-VALUE",
             )
 

@@ -24,6 +24,7 @@ from redub.pipeline.store.index.build_record import BUILD_VERSION, BuildRecord, 
 from redub.pipeline.store.index.builds import (
     RECORD,
     SEGMENT_WITH,
+    build_settings,
     features_of,
     read_segment_record,
 )
@@ -85,7 +86,7 @@ def build_segments(
     Args:
         wanted: ``clip_id, digest`` of every library clip with a vector.
         old: names of the segments of the last build.
-        known: tells which folders are whole.
+        known: checks whether a folder is complete.
     """
     config, settings = source.store.project.config.index, source.settings
     kept: list[str] = []
@@ -195,11 +196,8 @@ def _build_segment(source: SegmentSource, target: Path, rows: Mapping[str, str])
         list(rows),
         list(rows.values()),
         source.vectors(list(rows)),
-        metric=config.metric,
+        settings=build_settings(config),
         halves=has_halves(source.modality, config.metric),
-        backend=config.backend,
-        recall_floor=config.recall_floor,
-        seed=config.seed,
         feature_key=source.store.keys.by_name[source.feature].key,
     )
     with new_folder(target) as folder:

@@ -125,7 +125,7 @@ def _queries(
         return [], np.empty((0, own.backend.width), dtype=np.float32)
     raw = np.stack([np.asarray(vectors[clip.clip_id]) for clip in with_vector]).astype(np.float32)
     queries = own.transformed(raw, [clip.speaker for clip in with_vector])
-    usable = own.can_ask(queries)  # (Q,) bool
+    usable = own.can_query(queries)  # (Q,) bool
     return list(itertools.compress(with_vector, usable)), queries[usable]
 
 

@@ -5,15 +5,14 @@ Reads the settings and the keys of the store. Writes nothing.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from redub.core.config import from_mapping, settings_of
+from redub.core.config import settings_of
 from redub.core.errors import ConfigError, UsageError
 from redub.core.records import Json
-from redub.model.registry import configured, reads_context, system
+from redub.model.registry import system_spec
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.packs.build import pack_keys
 from redub.pipeline.store.packs.training_set import (
@@ -22,17 +21,14 @@ from redub.pipeline.store.packs.training_set import (
     said_reasons,
     training_set,
 )
-from redub.pipeline.store.project import Project, merged
+from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder
 from redub.pipeline.store.tables import Store
+from redub.pipeline.work.run_settings import training_settings, with_model
 from redub.training.data.pack import Pack
 from redub.training.data.pack_lines import PackedLines
-from redub.training.presets import TrainingConfig, training_preset
+from redub.training.presets import TrainingConfig
 from redub.training.run_files import differing
-
-BASELINE: dict[str, Json] = {"graph": "none", "retrieve": []}
-"""Settings of ``--baseline``: no retrieval and no graphs, rows 7 and 10 of Authentic-Dubber's
-ablation table (arXiv:2511.14249) together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,21 +52,12 @@ class TrainPlan:
             UsageError: ``baseline`` for a model without retrieval and graphs.
             ConfigError: an unknown model or key, or a value out of range.
         """
-        settings = project.config.train
-        name = model or settings.model
-        known = {own.name for own in dataclasses.fields(system(name).Config)}
-        if baseline and not BASELINE.keys() <= known:
-            raise UsageError(f"--baseline leaves out retrieval and graphs; {name} has neither")
-        overrides = {**settings.model_settings, **(BASELINE if baseline else {})}
-        preset = training_preset(name, settings.preset)
-        values = {**dataclasses.asdict(preset), "seed": settings.seed}
+        name, model_config, config = training_settings(project, model=model, baseline=baseline)
         return cls(
-            project=of_model(project, name),
+            project=with_model(project, name),
             model=name,
-            model_config=configured(name, settings.preset, overrides),
-            config=from_mapping(
-                TrainingConfig, merged(values, settings.training), where="train.training"
-            ),
+            model_config=model_config,
+            config=config,
         )
 
     @property
@@ -89,7 +76,7 @@ class TrainPlan:
             UsageError: ``overfit`` is below 1.
         """
         lines, validation = (
-            pack.lines(split, context=reads_context(self.model), triples=self.triples)
+            pack.lines(split, context=system_spec(self.model).context, triples=self.triples)
             for split in ("train", "validation")
         )
         if not len(lines):
@@ -113,12 +100,6 @@ class TrainPlan:
             triples=self.triples,
             overfit=overfit,
         )
-
-
-def of_model(project: Project, name: str) -> Project:
-    """The project with another model in its settings."""
-    train = dataclasses.replace(project.config.train, model=name)
-    return dataclasses.replace(project, config=dataclasses.replace(project.config, train=train))
 
 
 def next_run(project: Project, base: str, *, baseline: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Progress reports of a training run: its speed, TensorBoard event files, and how it stopped."""
+"""Progress and end of a training run: its speed, TensorBoard event files, signals."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ class Pack:
         ]
         return PackedLines(self, rows, context=context)
 
-    def neighbour(self, side: str, link: int) -> AdjacentUtterance | None:
+    def adjacent(self, side: str, link: int) -> AdjacentUtterance | None:
         """The packed features of an adjacent utterance, as views; None if there is none.
 
         Args:

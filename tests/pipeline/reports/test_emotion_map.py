@@ -32,7 +32,7 @@ FEELINGS = ("happy", "sad", "angry")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Two films of two scenes, five lines each, and one scene held out; nobody shows a face."""
+    """Two films of two scenes, five lines each, and one scene held out; no clip shows a face."""
     root = tmp_path_factory.mktemp("map")
     footage = root / "footage"
     for seed, name in enumerate(("alpha/scene_0", "alpha/scene_1", "beta/scene_2", "beta/scene_3")):
@@ -62,7 +62,7 @@ def shown(project):
     return emotion_map(project, modality="audio", media="auto", count=8)
 
 
-def test_the_points_are_the_library_and_nobody_else(project, shown):
+def test_the_points_are_the_library_and_nothing_else(project, shown):
     index = open_index(project)
     assert len(index.clips) == 20
     assert [p.clip_id for p in shown.points] == [c.clip_id for c in index.clips]
@@ -312,7 +312,7 @@ def test_emotions_that_lie_among_others_are_found_and_only_those():
         *(Found(clip(k, "sad"), True, ("sad", "sad", "happy")) for k in range(6)),
         Found(clip(10, "happy"), True, ("happy", "happy")),
         Found(clip(11, "happy"), True, ("happy", "sad")),  # half: not most
-        Found(clip(12, "happy"), True, ()),  # nobody labelled near: not asked
+        Found(clip(12, "happy"), True, ()),  # no labelled point near: not counted
         Found(clip(20, "fear"), True, ("fear", "sad", "sad")),
         Found(clip(21, "fear", split="test"), False, ("angry", "sad", "happy")),
         Found(clip(22, "fear"), True, ("fear", "fear", "sad")),

@@ -1,4 +1,4 @@
-"""Ingest and extract: what is committed, what is set aside, what is computed again and why."""
+"""Ingest and extract: what is committed, what is quarantined, what is computed again and why."""
 
 import dataclasses
 import shutil

@@ -75,7 +75,7 @@ def test_new_footage_is_a_new_segment_and_answers_like_a_new_index(root):
     assert answers(project, every=3) == found
 
 
-def test_a_clip_that_is_gone_is_nobodys_neighbour_and_its_rows_die(root):
+def test_a_removed_clip_is_not_retrieved_and_its_rows_are_dropped(root):
     add(root, 3)
     brought_up_to_date(root)
     (root / "footage" / "splits.csv").write_text(
@@ -220,5 +220,5 @@ def test_rows_are_read_in_the_order_asked_for(root):
     ids = [*ids, ids[0]]
     rows = store.read_rows("text_emotion", ids)
     np.testing.assert_array_equal(rows, np.stack([values[clip_id] for clip_id in ids]))
-    with pytest.raises(IntegrityError, match="no committed text_emotion of nobody"):
-        store.read_rows("text_emotion", ["nobody"])
+    with pytest.raises(IntegrityError, match="no committed text_emotion of no_clip"):
+        store.read_rows("text_emotion", ["no_clip"])

@@ -10,7 +10,7 @@ from redub.core.errors import IntegrityError
 from redub.pipeline.store.index.build_record import (
     BuildDocument,
     BuildRecord,
-    BuildSettings,
+    BuiltWith,
     current_build,
 )
 from redub.pipeline.store.project import Project
@@ -35,7 +35,7 @@ RECORD = BuildRecord(
         version=3,
         features=FEATURES,
         clips="c0ffee",
-        config=BuildSettings.of(IndexConfig()),
+        config=BuiltWith.of(IndexConfig()),
     ),
     files={"library/b1": {"audio.npy": "d1"}},
     segments={"scene": ("s-1", "s-2"), "face": ()},

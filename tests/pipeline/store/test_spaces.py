@@ -45,7 +45,7 @@ PAIRS = [("speaker_zscore", "whiten"), ("whiten", "speaker_zscore"), ("lda", "ld
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
-    """Five scenes of three lines, all extracted; nobody shows a face, nothing is indexed yet."""
+    """Five scenes of three lines, all extracted; no clip shows a face, nothing is indexed yet."""
     root = tmp_path_factory.mktemp("spaces")
     for number, name in enumerate(SOURCES):
         add_source(root / "footage", name, seed=number, lines=3)
@@ -120,12 +120,12 @@ def test_batches_in_any_order_answer_like_an_index_made_at_once(root, tmp_path, 
         build_index(project)
         found.append(answers(project, every=3))
         spaces = current_build(project).spaces
-        assert set(spaces) == {"scene", "text"}  # nobody has a face to fit on
+        assert set(spaces) == {"scene", "text"}  # no clip has a face to fit on
     assert found[0] == found[1] == found[2]
     assert sum(map(len, found[0].values())) > 35
 
 
-def test_a_changed_library_is_fitted_anew_where_it_is_fitted_at_all(root):
+def test_a_changed_library_is_fitted_again_where_it_is_fitted_at_all(root):
     project = settle(root, text="whiten")
     build_index(project)
     before = current_build(project)
@@ -317,7 +317,7 @@ def test_pages_figures_and_checks_name_the_transform_and_agree_with_it(root):
     assert sheet["face"] == "cosine of face_emotion"
 
 
-def test_an_audit_asks_again_in_the_transformed_space(root):
+def test_an_audit_searches_again_in_the_transformed_space(root):
     train_on(root, SOURCES[:4])
     project = settle(root, scene="speaker_zscore", text="whiten")
     settings = root / "redub.toml"
@@ -398,7 +398,7 @@ AROUND_THE_FIRST = np.array([5, 7, 9]) + np.array(
 )
 
 
-def test_a_clip_without_a_direction_is_not_indexed_and_finds_nobody(root):
+def test_a_clip_without_a_direction_is_not_indexed_and_retrieves_nothing(root):
     project = open_project(root)
     config, clips, vectors = planted(project, AROUND_THE_FIRST, face_transform="whiten")
     space = fit_space(config, "face", clips, vectors)
@@ -456,6 +456,6 @@ def test_who_speaks_is_part_of_a_space(root):
     assert one.digest != other.digest
 
 
-def test_nobody_with_a_vector_is_nothing_to_fit(root):
+def test_without_vectors_nothing_is_fitted(root):
     config, clips, _ = planted(open_project(root), np.eye(3), face_transform="whiten")
     assert fit_space(config, "face", clips, {}) is None

@@ -22,7 +22,7 @@ from redub.training.run_files import RunRecord, VocoderRecord
 TAKE = TakeRecord(
     run="authentic",
     index="b1",
-    voice_asked=None,
+    voice_requested=None,
     context="dubbed",
     lines=(
         TakeLine(
@@ -31,7 +31,7 @@ TAKE = TakeRecord(
             slot_s=(0.5, 1.75),
             voice="Ada",
             notes=Notes.parse(more=["sad:0.4"], films=["f"]),
-            asked=Controls(rate=0.9, emotion=EmotionTarget(emotion="sad", intensity=1.0)),
+            controls=Controls(rate=0.9, emotion=EmotionTarget(emotion="sad", intensity=1.0)),
             hits={"text": (TakeHit(clip_id="c1", score=0.75),), "face": ()},
         ),
     ),
@@ -40,7 +40,7 @@ TAKE_STORED = {
     "schema": "redub.take/1",
     "run": "authentic",
     "index": "b1",
-    "voice_asked": None,
+    "voice_requested": None,
     "context": "dubbed",
     "lines": [
         {
@@ -49,7 +49,7 @@ TAKE_STORED = {
             "slot_s": [0.5, 1.75],
             "voice": "Ada",
             "notes": {"more": [{"emotion": "sad", "weight": 0.4}], "films": ["f"]},
-            "asked": {"rate": 0.9, "emotion": {"emotion": "sad", "intensity": 1.0}},
+            "controls": {"rate": 0.9, "emotion": {"emotion": "sad", "intensity": 1.0}},
             "hits": {"text": [{"clip_id": "c1", "score": 0.75}], "face": []},
         }
     ],

@@ -25,7 +25,7 @@ BUILD_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildSettings:
+class BuiltWith:
     """Settings of ``[index]`` that change a build; the others are applied at every search.
 
     Builds of early versions have no transforms of scene, face and text.
@@ -42,7 +42,7 @@ class BuildSettings:
     segment_rows: int
 
     @classmethod
-    def of(cls, config: IndexConfig) -> BuildSettings:
+    def of(cls, config: IndexConfig) -> BuiltWith:
         """The settings that a build of this project would have."""
         return cls(**{own.name: getattr(config, own.name) for own in fields(cls)})
 
@@ -57,7 +57,7 @@ class BuildDocument(JsonRecord):
     version: int
     features: Mapping[str, str]
     clips: str
-    config: BuildSettings
+    config: BuiltWith
 
     @property
     def build(self) -> str:
@@ -93,7 +93,7 @@ class BuildRecord(JsonRecord):
 
     def changed_settings(self, config: IndexConfig) -> list[str]:
         """Settings that changed since the build was made, as ``index.metric dot → cosine``."""
-        names = [own.name for own in fields(BuildSettings)]
+        names = [own.name for own in fields(BuiltWith)]
         built = {name: getattr(self.document.config, name) for name in names}
         built |= {setting: self.features[m] for m, setting in FEATURE_SETTINGS.items()}
         return [

@@ -23,13 +23,14 @@ from redub.core.types import MODALITIES, Clip, FloatArray
 from redub.index.exact import ExactBackend
 from redub.index.library import LibraryTable, ModalityIndex
 from redub.index.policy import Policy
+from redub.index.registry import BuildSettings
 from redub.index.segments import LiveSegments, Segment, SegmentRecord
 from redub.index.selection import Selection
 from redub.pipeline.store.index.build_record import (
     BUILD_VERSION,
     BuildDocument,
     BuildRecord,
-    BuildSettings,
+    BuiltWith,
     current_build,
 )
 from redub.pipeline.store.index.spaces import Space, committed_spaces
@@ -72,12 +73,22 @@ class OpenIndex:
         }
 
 
+def build_settings(config: IndexConfig) -> BuildSettings:
+    """How the project indexes vectors."""
+    return BuildSettings(
+        backend=config.backend,
+        metric=config.metric,
+        recall_floor=config.recall_floor,
+        seed=config.seed,
+    )
+
+
 def policy_of(config: IndexConfig) -> Policy:
     """The project's retrieval policy; only training clips, and never the query clip itself."""
     return Policy(
         speaker=config.speaker,
         exclude_same_scene=config.exclude_same_scene,
-        neighbour_lines=config.neighbour_lines,
+        adjacent_lines=config.adjacent_lines,
         films=config.films,
         rights_required=config.rights,
         include=config.include,
@@ -151,7 +162,7 @@ def build_document(store: Store, library: pl.DataFrame) -> BuildDocument:
         version=BUILD_VERSION,
         features={name: key.key for name, key in keys.items()},
         clips=frame_digest(facts),
-        config=BuildSettings.of(store.project.config.index),
+        config=BuiltWith.of(store.project.config.index),
     )
 
 

@@ -20,7 +20,7 @@ from redub.core.config import nearest
 from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
-from redub.model.registry import reads_context, reads_of
+from redub.model.registry import system_spec
 from redub.pipeline.store.index.builds import OpenIndex, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
@@ -55,7 +55,7 @@ def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str
     """
     chosen = feature_of(config.index)
     instead = {MODALITY_FEATURES[modality][0]: name for modality, name in chosen.items()}
-    declared = reads_of(system or config.train.model)
+    declared = system_spec(system or config.train.model).reads
     return tuple(dict.fromkeys(instead.get(name, name) for name in declared))
 
 
@@ -76,8 +76,8 @@ class UtteranceBuilder:
         self.neighbours = neighbours_of(self.store, self.index)
         self._reasons: dict[str, dict[str, str]] = {}
         self.sides: dict[str, dict[str, str]] = {}
-        if reads_context(system or project.config.train.model):
-            self.sides = dict(zip(SIDES, neighbours_in_scene(self.clips), strict=True))
+        if system_spec(system or project.config.train.model).context:
+            self.sides = dict(zip(SIDES, adjacent_in_scene(self.clips), strict=True))
         self.voices = library_voices(self.clips, self.values["mel"], self.values["speaker"])
 
     def keys(self) -> dict[str, str]:
@@ -263,7 +263,7 @@ def hits_of(
     return found
 
 
-def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+def adjacent_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
     """Clip id to the clip before, and clip id to the clip after, in the same film and scene.
 
     A training clip may be the context of any clip. A held-out clip is context only within its own

@@ -20,7 +20,7 @@ from redub.core.errors import IntegrityError
 from redub.core.types import EMOTIONS, MODALITIES, Clip
 from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
-from redub.pipeline.store.packs.lines import neighbours_in_scene
+from redub.pipeline.store.packs.lines import adjacent_in_scene
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
 from redub.pipeline.store.packs.voices import References, library_voices, voice_name
 from redub.pipeline.store.tables import Store, clips_of, lacking
@@ -91,7 +91,7 @@ class _LinkRows:
         self.config, self.index = store.project.config, index
         self.place = {clip.clip_id: number for number, clip in enumerate(clips)}
         self.splits = {clip.clip_id: clip.split for clip in clips}
-        self.before, self.after = neighbours_in_scene(clips)
+        self.before, self.after = adjacent_in_scene(clips)
         self.widths = {
             "speaker_vector": store.keys.by_name["speaker"].schema.width,
             "audio": int(index.audio.shape[1]),
