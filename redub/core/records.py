@@ -1,95 +1,192 @@
-"""Records: dataclasses that are written as JSON and read back.
+"""Records on disk: frozen dataclasses, written as JSON and read back with every type checked.
 
-The JSON of a record has exactly the keys of its fields. A number that is not finite is null; a
-NamedTuple and a tuple are lists.
+A record is one JSON object. Its fields are the dataclass's fields: text, numbers, booleans, tuples,
+lists and NamedTuples (JSON lists), mappings with text keys (JSON objects) and other dataclasses. A
+number that is not finite is null, since JSON has no other way to write it; it is read as NaN. An
+unknown field, a missing field or a value of another type raises :class:`IntegrityError` with the
+file's path.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import MISSING
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-T = TypeVar("T")
+from redub.core.durable import commit_json, read_json
+from redub.core.errors import IntegrityError
+
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+    """Any JSON value, where the fields are not known: settings of another version, for example."""
+else:
+    Json = object  # a type that refers to itself cannot be looked up by get_type_hints
 
 
-def to_json(value: Any) -> Any:
-    """A record as JSON values: dataclasses as objects, NaN and infinities as None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+CODE = "E-INT-JSON"
+
+
+class JsonRecord:
+    """A frozen dataclass that is stored as one JSON object.
+
+    ``ADVICE``: the end of the message about a damaged file, for example what to run.
+    ``OMITS_DEFAULTS``: fields that have their default value are not written.
+    """
+
+    __slots__ = ()
+    ADVICE: ClassVar[str] = ""
+    OMITS_DEFAULTS: ClassVar[bool] = False
+
+    def to_json(self) -> dict[str, Json]:
+        """The record as JSON values; tuples become lists."""
+        return _object(self)
+
+    @classmethod
+    def from_json(cls, value: object, path: Path | str) -> Self:
+        """Check what was read from ``path``, and build the record.
+
+        Raises:
+            IntegrityError: E-INT-JSON, a field is unknown, missing or of another type.
+        """
+        try:
+            return typing.cast(Self, _built(cls, value, ""))
+        except _WrongError as error:
+            advice = f"; {cls.ADVICE}" if cls.ADVICE else ""
+            raise IntegrityError(f"{path} is damaged: {error}{advice}", code=CODE) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file that :meth:`write` wrote.
+
+        Raises:
+            IntegrityError: E-INT-JSON, it is not JSON, or see :meth:`from_json`.
+            FileNotFoundError: no such file.
+        """
+        return cls.from_json(read_json(path), path)
+
+    def write(self, path: Path) -> None:
+        """Write the record atomically, as canonical JSON."""
+        commit_json(path, self.to_json())
+
+
+def _object(record: Any) -> dict[str, Json]:
+    omits = isinstance(record, JsonRecord) and record.OMITS_DEFAULTS
+    return {
+        own.name: _plain(value)
+        for own in dataclasses.fields(record)
+        if (value := getattr(record, own.name)) != own.default or not omits
+    }
+
+
+def _plain(value: Any) -> Json:
+    if dataclasses.is_dataclass(value):
+        return _object(value)
     if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
+        return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
+        return [_plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def from_json(kind: type[T], value: Any) -> T:
-    """Build a record from JSON values.
-
-    Raises:
-        ValueError: a key is missing or unknown, or a value has another type; the message has its
-            place.
-    """
-    found: T = _built(kind, value, "record")
-    return found
+class _WrongError(ValueError):
+    """A value does not have the type of its field; the message names the field."""
 
 
-def _built(kind: Any, value: Any, place: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+@lru_cache(maxsize=256)
+def _hints(kind: type) -> dict[str, object]:
+    return typing.get_type_hints(kind)
+
+
+def _built(kind: type, value: object, where: str) -> object:
+    if not isinstance(value, dict):
+        raise _WrongError(f"wanted an object{where and f' in {where!r}'}, found {_short(value)}")
+    hints = _hints(kind)
+    known = {own.name: own for own in dataclasses.fields(kind)}
+    inside = f"{where}." if where else ""
+    if unknown := value.keys() - known.keys():
+        raise _WrongError(f"unknown field '{inside}{min(unknown)}'")
+    for name, own in known.items():
+        has_default = own.default is not MISSING or own.default_factory is not MISSING
+        if name not in value and not has_default:
+            raise _WrongError(f"no field '{inside}{name}'")
+    return kind(**{n: _checked(hints[n], v, f"{inside}{n}") for n, v in value.items()})
+
+
+def _checked(hint: Any, value: object, where: str) -> object:
+    """Convert one JSON value to the type ``hint``."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object:
+        return value
     if origin in (typing.Union, types.UnionType):
-        return _one_of(arguments, value, place)
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise ValueError(f"{place}: {value!r} is not one of {arguments}")
+        return _first_fitting(arguments, value, where)
+    if origin is typing.Literal and value in arguments:
         return value
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _dataclass(kind, value, place)
-    if kind is float and value is None:
+    if origin is tuple and isinstance(value, list):
+        return _tuple(arguments, value, where)
+    if origin is list and isinstance(value, list):
+        return list(_tuple((arguments[0], ...), value, where))
+    if hasattr(hint, "_fields") and isinstance(value, list):  # a NamedTuple
+        kinds = _hints(hint)
+        return hint(*_tuple(tuple(kinds[name] for name in hint._fields), value, where))
+    if origin in (dict, Mapping) and isinstance(value, dict):
+        return {k: _checked(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _built(hint, value, where)
+    if hint is float and value is None:
         return math.nan
-    if kind is float and type(value) is int:
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind in (str, int, float, bool, types.NoneType):
-        if type(value) is not kind:
-            raise ValueError(f"{place}: {value!r}, wanted {kind.__name__}")
+    if hint in (str, int, bool, types.NoneType) and type(value) is hint:
         return value
-    if (origin or kind) is dict:
-        _check(isinstance(value, dict), place, "an object")
-        return {key: _built(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
-    _check(isinstance(value, list), place, "a list")
-    if hasattr(kind, "_fields"):  # a NamedTuple
-        hints = [typing.get_type_hints(kind)[name] for name in kind._fields]
-        _check(len(hints) == len(value), place, f"{len(hints)} values")
-        return kind(*(_built(h, v, place) for h, v in zip(hints, value, strict=True)))
-    return origin(_built(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(value))
+    raise _WrongError(f"'{where}' wants {_name(hint)}, found {_short(value)}")
 
 
-def _dataclass(kind: type, value: Any, place: str) -> Any:
-    _check(isinstance(value, dict), place, "an object")
-    hints = typing.get_type_hints(kind)
-    names = {field.name for field in fields(kind)}
-    if value.keys() != names:
-        differing = ", ".join(sorted(value.keys() ^ names))
-        raise ValueError(f"{place}: missing or unknown keys: {differing}")
-    return kind(**{name: _built(hints[name], value[name], f"{place}.{name}") for name in names})
-
-
-def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    if value is None and types.NoneType in kinds:
-        return None  # not NaN, which null is for a plain float
-    for kind in kinds:
+def _first_fitting(options: tuple[Any, ...], value: object, where: str) -> object:
+    if value is None and types.NoneType in options:
+        return None
+    options = tuple(option for option in options if option is not types.NoneType)
+    for option in options[:-1]:
         try:
-            return _built(kind, value, place)
-        except ValueError as error:
-            reason = error
-    raise reason
+            return _checked(option, value, where)
+        except _WrongError:
+            continue
+    return _checked(options[-1], value, where)
 
 
-def _check(is_right: bool, place: str, wanted: str) -> None:
-    if not is_right:
-        raise ValueError(f"{place}: wanted {wanted}")
+def _tuple(arguments: tuple[Any, ...], value: list[object], where: str) -> tuple[object, ...]:
+    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        raise _WrongError(f"'{where}' wants {len(arguments)} values, found {len(value)}")
+    kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+    return tuple(
+        _checked(kind, part, f"{where}[{place}]")
+        for place, (kind, part) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _name(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if origin in (tuple, list) or hasattr(hint, "_fields"):
+        return "a list"
+    if origin in (dict, Mapping):
+        return "an object"
+    return _NAMES.get(hint, str(hint))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

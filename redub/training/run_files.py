@@ -1,6 +1,8 @@
-"""The metrics file of a training run, and the comparison of its settings with new ones.
+"""The metrics file of a run, the record in its checkpoints, and the comparison of its settings.
 
-Reads and writes ``metrics.jsonl``, one JSON row per step and per validation.
+Reads and writes ``metrics.jsonl``, one JSON row per step and per validation. Records keep settings
+as plain values: another version of redub compares them with its own, or refuses what it does not
+know.
 """
 
 from __future__ import annotations
@@ -8,9 +10,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
+from redub.core.durable import commit_bytes
+from redub.core.records import Json, JsonRecord
 from redub.training import checkpoint
 
 log = logging.getLogger(__name__)
@@ -18,6 +23,53 @@ log = logging.getLogger(__name__)
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 HARMLESS = ("keep_last", "keep_best", "checkpoint_every", "recompute")
 """Training settings that may change when a run is resumed; they change no number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(JsonRecord):
+    """A checkpoint of a dubbing run.
+
+    system: a name of ``model/registry.py``. model, training, widths: the fields of the system's
+    config, of the training config and of the feature widths. keys: those of the pack. scaler: see
+    :class:`redub.training.data.lines.FeatureScaler`. started_from: the weights that a new run
+    started from, empty for random ones.
+    """
+
+    ADVICE: ClassVar[str] = "use another checkpoint"
+
+    system: str
+    model: Mapping[str, Json]
+    training: Mapping[str, Json]
+    widths: Mapping[str, Json]
+    keys: Mapping[str, str]
+    scaler: Mapping[str, Mapping[str, tuple[float, ...]]]
+    trained_parameters: tuple[str, ...]
+    started_from: str
+    code_version: str
+
+    @property
+    def settings(self) -> dict[str, Json]:
+        """What must be equal where a run is resumed."""
+        names = ("system", "model", "training", "widths", "keys")
+        return {name: value for name, value in self.to_json().items() if name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocoderRecord(JsonRecord):
+    """A checkpoint of a vocoder run: the fields of its configs, and its features' keys."""
+
+    ADVICE: ClassVar[str] = "use another checkpoint"
+
+    generator: Mapping[str, Json]
+    discriminators: Mapping[str, Json]
+    training: Mapping[str, Json]
+    keys: Mapping[str, str]
+    code_version: str
+
+    @property
+    def settings(self) -> dict[str, Json]:
+        """What must be equal where a run is resumed."""
+        return {name: value for name, value in self.to_json().items() if name != "code_version"}
 
 
 def append_row(metrics: IO[str], row: Mapping[str, Any]) -> None:
@@ -44,14 +96,12 @@ def cut_back(path: Path, step: int) -> None:
             kept.append(line + "\n")
     if damaged:
         log.warning("%s: %d damaged rows were dropped", path, damaged)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(path)
+    commit_bytes(path, "".join(kept).encode())
 
 
 def differences(
-    record: Mapping[str, Any],
-    wanted: Mapping[str, Mapping[str, Any]],
+    record: Mapping[str, Json],
+    wanted: Mapping[str, Json],
     *,
     harmless: Iterable[str] = (),
 ) -> list[str]:
@@ -75,7 +125,7 @@ def differences(
     return found
 
 
-def differing(run_dir: Path, wanted: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def differing(run_dir: Path, wanted: Mapping[str, Json]) -> list[str]:
     """What a run's newest checkpoint was trained with that is not so now: ``keys.retrieval a → b``.
 
     Args:

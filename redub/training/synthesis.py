@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from redub.core.config import from_mapping
-from redub.core.errors import ConfigError, ModelRefusedError, UsageError
+from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, UsageError
 from redub.core.phonemes import id_of
 from redub.core.types import FloatArray
 from redub.model.batch import Control, FeatureWidths
@@ -26,6 +26,7 @@ from redub.model.registry import system, system_spec
 from redub.training import checkpoint
 from redub.training.data.batching import BatchingConfig, collate, plain_batches
 from redub.training.data.lines import FeatureScaler, Utterance, f0_of
+from redub.training.run_files import RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,29 +122,36 @@ def load_dubber(directory: Path, *, device: str = "cpu") -> TrainedDubber:
         ModelRefusedError: the weights do not fit the recorded settings.
     """
     snapshot = checkpoint.read(directory)
-    record = snapshot.record
     try:
-        kind = system(record["system"])
-        widths = from_mapping(FeatureWidths, record["widths"])
-        model = kind(from_mapping(kind.Config, record["model"]), widths)
+        record = RunRecord.from_json(snapshot.record, directory / checkpoint.RECORD)
+        kind = system(record.system)
+        widths = from_mapping(FeatureWidths, record.widths)
+        model = kind(from_mapping(kind.Config, record.model), widths)
         model.load_state_dict(snapshot.weights)
-        batching = from_mapping(BatchingConfig, record["training"]["batching"])
-    except (ConfigError, KeyError, RuntimeError) as error:
+        batching = _batching(record)
+    except (ConfigError, IntegrityError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise ModelRefusedError(
-            f"{directory} was trained by another version of redub, whose {record.get('system')} "
-            f"has other parts; train it again ({why[:200]})"
+            f"{directory} was trained by another version of redub, whose "
+            f"{snapshot.record.get('system')} has other parts; train it again ({why[:200]})"
         ) from error
     model.to(device).eval()
     return TrainedDubber(
         model=model,
-        scaler=FeatureScaler.from_json(record["scaler"]),
+        scaler=FeatureScaler.from_json(record.scaler),
         widths=widths,
-        system=record["system"],
+        system=record.system,
         step=snapshot.step,
         batching=batching,
-        keys=dict(record["keys"]),
+        keys=dict(record.keys),
     )
+
+
+def _batching(record: RunRecord) -> BatchingConfig:
+    values = record.training.get("batching")
+    if not isinstance(values, dict):
+        raise ConfigError("its record has no settings of batching")
+    return from_mapping(BatchingConfig, values)
 
 
 def synthesise(

@@ -13,11 +13,12 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
 from redub.core.config import from_mapping, settings_of
+from redub.core.durable import remove_leftovers
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import FeatureWidths
 from redub.model.registry import system, system_spec
@@ -25,7 +26,7 @@ from redub.training import checkpoint
 from redub.training.data.batching import chosen, collate, recorded_frames, widths_of
 from redub.training.data.lines import FeatureScaler
 from redub.training.drift import drift
-from redub.training.epoch_plan import EpochPlan, batch_seed
+from redub.training.epoch_plan import EpochPlan, PlanState, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport
 from redub.training.losses import Losses
 from redub.training.prepare import Recorded, prepare
@@ -36,10 +37,12 @@ from redub.training.run_files import (
     CHECKPOINTS,
     HARMLESS,
     METRICS,
+    RunRecord,
     append_row,
     cut_back,
     differences,
 )
+from redub.training.saver import Saver
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
 from redub.training.validation import validation_losses
@@ -115,7 +118,8 @@ class _Run:
             seed=job.config.seed,
             guard=callbacks.guard,
         )
-        self.saver = checkpoint.Saver()
+        self.saver = Saver()
+        self.started_from = ""
         self.validation_losses: dict[str, float] = {}
         self.validation_loss: float | None = None
         self.validated_step = -1
@@ -128,13 +132,13 @@ class _Run:
             self.widths = widths_of((self.lines[number] for number in self.numbers), self.job.audio)
             self.scaler = self._fitted()
         else:
-            self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
-            self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
-        self.started_from = "" if start_from is None else start_from.name
-        if snapshot is not None:
-            self.started_from = snapshot.record["started_from"]
+            record = RunRecord.from_json(snapshot.record, self.run_dir / CHECKPOINTS)
+            self.widths = from_mapping(FeatureWidths, record.widths)
+            self.scaler = FeatureScaler.from_json(record.scaler)
+            self.started_from = record.started_from
             self.validation_loss = snapshot.validation_loss
         if snapshot is None and start_from is not None:
+            self.started_from = start_from.name
             start_from.check(self.config.system, self.job.model_config, self.widths, self.keys)
             self.scaler = start_from.scaler
             if start_from.grows_into(self.config.system):  # the new parts read more
@@ -164,7 +168,7 @@ class _Run:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             if resume is not True:
                 self._give_up(-1 if snapshot is None else snapshot.step, resume)
-            checkpoint.remove_partial(self.run_dir / CHECKPOINTS)
+            remove_leftovers(self.run_dir / CHECKPOINTS)
             cut_back(self.run_dir / METRICS, self.learner.step)
             self.callbacks.began(self.learner.step)
 
@@ -313,7 +317,7 @@ class _Run:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self) -> dict[str, float]:
         """Mean losses on the validation utterances, with averaged weights, as a metrics row."""
         step = self.validated_step = self.learner.step
         if not self.replicas.is_first:
@@ -377,13 +381,7 @@ class _Run:
                 "random": checkpoint.random_states(),
                 **self.plan.state(),
             },
-            record={
-                **self._settings(),
-                "scaler": self.scaler.to_json(),
-                "trained_parameters": list(self.learner.trained),
-                "started_from": self.started_from,
-                "code_version": version("redub"),
-            },
+            record=self._record().to_json(),
             validation_loss=self.validation_loss
             if self.validated_step == self.learner.step
             else None,
@@ -392,18 +390,24 @@ class _Run:
         self.saver.write(root, snapshot, keep=config.keep_last, keep_best=config.keep_best)
         return checkpoint.directory_of(root, snapshot.step)
 
-    def _settings(self) -> dict[str, Any]:
-        widths = settings_of(self.widths)["fields"]
-        return {
-            "system": self.config.system,
-            "model": settings_of(self.job.model_config)["fields"],
-            "training": settings_of(self.config)["fields"],
-            "widths": widths,
-            "keys": self.keys,
-        }
+    def _record(self) -> RunRecord:
+        return RunRecord(
+            system=self.config.system,
+            model=settings_of(self.job.model_config)["fields"],
+            training=settings_of(self.config)["fields"],
+            widths=settings_of(self.widths)["fields"],
+            keys=self.keys,
+            scaler={
+                name: {part: tuple(numbers) for part, numbers in own.items()}
+                for name, own in self.scaler.to_json().items()
+            },
+            trained_parameters=tuple(self.learner.trained),
+            started_from=self.started_from,
+            code_version=version("redub"),
+        )
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
-        if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):
+        if changed := differences(snapshot.record, self._record().settings, harmless=HARMLESS):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise ConfigError(
                 f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
@@ -421,6 +425,6 @@ class _Run:
         for name, value in self.learner.average.items():
             value.copy_(snapshot.weights[name])
         self.learner.step = snapshot.step
-        self.plan.restore(snapshot.state)
+        self.plan.restore(cast(PlanState, snapshot.state))
         checkpoint.restore_random_states(snapshot.state["random"])
         log.info("Training goes on from step %d", snapshot.step)

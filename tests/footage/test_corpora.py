@@ -529,9 +529,9 @@ def test_a_run_that_stops_leaves_nothing(small, tmp_path, monkeypatch, error, be
 
 
 def test_what_a_killed_run_left_is_taken_away(small, tmp_path):
-    fill(tmp_path / ".out.partial", old=b"half")
+    fill(tmp_path / ".tmp-out", old=b"half")
     prepare_corpus("ravdess", small, tmp_path / "out")
-    assert not (tmp_path / ".out.partial").exists()
+    assert not (tmp_path / ".tmp-out").exists()
     assert not (tmp_path / "out" / "old").exists()
 
 

@@ -91,13 +91,13 @@ def test_only_what_is_missing_is_made_again(tmp_path, tiny, lost):
         for path in (tiny / part).iterdir():
             (tmp_path / part / path.name).write_bytes(path.read_bytes())
     (tmp_path / lost).unlink()
-    (tmp_path / "film" / ".scene_02.mp4.0123abcd.part").write_bytes(b"a killed call's rest")
+    (tmp_path / "film" / ".tmp-scene_02.mp4").write_bytes(b"a killed call's rest")
     before = stamps(tmp_path)
     seen = []
     make(tmp_path, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
     after = stamps(tmp_path)
-    assert not [name for name in after if name.endswith(".part")]
+    assert not [name for name in after if name.startswith(".tmp-")]
     assert after["scene_01.mp4"] == before["scene_01.mp4"]
     assert decoded(tmp_path / "film/scene_02.mp4")[0] == decoded(tiny / "film/scene_02.mp4")[0]
 

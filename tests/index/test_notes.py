@@ -42,7 +42,7 @@ def test_notes_are_read_as_directors_say_them():
         "like a",
         "not b",
     ]
-    assert Notes.from_json(notes.to_json()) == notes
+    assert Notes.from_json(notes.to_json(), "take.json") == notes
     assert notes
     assert not Notes.parse()
 

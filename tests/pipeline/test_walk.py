@@ -26,8 +26,9 @@ from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import RunRequest, next_run, train_run
-from redub.pipeline.store.index.builds import current_build, open_index
+from redub.pipeline.stages.train import RunRequest, train_run
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import open_project
@@ -37,6 +38,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import excluded_clips, query_clip
+from redub.pipeline.work.train_plan import next_run
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.json_schema import checked
 from tests.pipeline.conftest import STEPS
@@ -159,9 +161,9 @@ def test_a_clip_that_becomes_a_test_clip_leaves_the_library_or_nothing_goes_on(p
     ingest(project, scheduler=SYNC)
     with pytest.raises(ConfigError, match="redub index build"):
         UtteranceBuilder(project)
-    before = current_build(project)["build"]
+    before = current_build(project).build
     build_index(project)
-    assert current_build(project)["build"] != before
+    assert current_build(project).build != before
     assert moved not in {clip.source for clip in open_index(project).clips}
     with pytest.raises(ConfigError, match="redub retrieve"):
         UtteranceBuilder(project)
@@ -240,7 +242,7 @@ def test_what_was_spoken_and_measured_is_not_done_again(project):
 
 
 def test_a_damaged_index_and_lost_neighbours_are_made_again(project):
-    build = current_build(project)["build"]
+    build = current_build(project).build
     next((project.root / "index" / "face").rglob("vectors.npy")).unlink()
     with pytest.raises(IntegrityError):
         open_index(project)
@@ -359,7 +361,7 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
     notes = Notes.parse(unlike=[unwanted], more=[f"{known_emotion}:0.4"])
     direction = Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]])
     _, _, noted = dubbed(finished, tmp_path, direction)
-    assert Notes.from_json(noted[1]["notes"]) == notes
+    assert Notes.from_json(noted[1]["notes"], tmp_path) == notes
     assert unwanted not in {hit["clip_id"] for hit in noted[1]["hits"]["text"]}
     assert [noted[k] for k in (0, 2, 3)] == [plain[k] for k in (0, 2, 3)]
     with pytest.raises(UsageError, match="no line 99"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from redub.core.durable import file_digest
 from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
 from redub.training import checkpoint
 from redub.training.checkpoint import Snapshot
@@ -94,7 +95,7 @@ def test_a_write_that_is_killed_half_way_is_never_seen(tmp_path, monkeypatch):
     def killed(*_):
         raise Killed
 
-    monkeypatch.setattr(checkpoint, "_sha256", killed)
+    monkeypatch.setattr(checkpoint, "file_digest", killed)
     with pytest.raises(Killed):
         checkpoint.write(tmp_path, snapshot(2), keep=3)
     monkeypatch.undo()
@@ -187,8 +188,8 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
     directory = checkpoint.write(tmp_path, snapshot(1), keep=1)
     torch.save({"epoch": print}, directory / "state.pt")
     manifest = (directory / "manifest.json").read_text()
-    old = checkpoint._manifest(directory)["sha256"]["state.pt"]
-    new = checkpoint._sha256(directory / "state.pt")
+    old = checkpoint.Manifest.read(directory / "manifest.json").sha256["state.pt"]
+    new = file_digest(directory / "state.pt")
     (directory / "manifest.json").write_text(manifest.replace(old, new))
     with pytest.raises(IntegrityError, match=r"state\.pt cannot be loaded"):
         checkpoint.read(directory)

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from redub.core.durable import file_digest
 from redub.core.errors import ModelRefusedError, UsageError
 from redub.core.phonemes import id_of
 from redub.model.registry import system
-from redub.training import checkpoint
 from redub.training.synthesis import SPEECH, VoiceControl, level_of, load_dubber, synthesise
 from tests.training.made import train
 
@@ -83,7 +83,7 @@ def test_weights_that_do_not_fit_their_record_are_refused(trained):
     path.write_text(json.dumps(record))
     manifest = trained.checkpoint / "manifest.json"
     sums = json.loads(manifest.read_text())
-    sums["sha256"]["config.json"] = checkpoint._sha256(path)
+    sums["sha256"]["config.json"] = file_digest(path)
     manifest.write_text(json.dumps(sums))
     with pytest.raises(ModelRefusedError, match="another version of redub, whose authentic_dubber"):
         load_dubber(trained.checkpoint)

@@ -22,6 +22,7 @@ import numpy as np
 
 import redub.footage.demo_film.prosody as manner
 from redub.core.config import canonical, digest_of, settings_of
+from redub.core.durable import TEMP_PREFIX
 from redub.core.errors import ConfigError, StorageError
 from redub.core.stopping import uninterrupted
 from redub.core.types import ByteArray, FloatArray, Waveform
@@ -400,7 +401,7 @@ def make_film(
     (truth / "film.json").unlink(missing_ok=True)
     for scene in missing:  # remove temporary files of a killed call
         for folder in (root, truth):
-            for leftover in folder.glob(f".{scene.name}.*.part"):
+            for leftover in folder.glob(f"{TEMP_PREFIX}{scene.name}.*"):
                 leftover.unlink(missing_ok=True)
     for _ in _made(spec, missing, root, truth, workers):
         done += 1

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
-from redub.core.types import Clip, Value, Waveform
+from redub.core.types import Clip, Waveform
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
@@ -31,10 +30,11 @@ from redub.pipeline.dubbing.mix import (
     original_loudness,
 )
 from redub.pipeline.dubbing.script import check_line_numbers, script_clips
-from redub.pipeline.dubbing.take import DubSummary, line_number, take_record
-from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, dubbing_lines, in_order, in_scene
+from redub.pipeline.dubbing.take import DubSummary, TakeRecord, line_number
+from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, ScriptLines
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import stoppable
 from redub.pipeline.work.decoders import limits_of
 from redub.pipeline.work.executor import Scheduler, done
@@ -83,8 +83,9 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
+    reads = system_spec(dubber.system).context
     _check_context(dubber, run, context)
-    builder = UtteranceBuilder(project, dubber.system)
+    builder = UtteranceBuilder(Store(project), dubber.system)
     check_features(dubber, project, builder.keys())
     direction = direction or Direction()
     _check_direction(builder, dubber, run, direction)
@@ -94,34 +95,22 @@ def dub(
         clips = script_clips(project, video, script, info, summary, cast=list(builder.voices))
         check_line_numbers(direction, clips)
         tools = Toolbox(project, root=video.parent)
-        found = dubbing_lines(builder, tools, clips, voice, direction, summary, progress)
-        lines = found.lines
-        if not lines:
+        made = ScriptLines(builder, tools, clips)
+        made.prepare(voice, direction, summary, progress)
+        if not made.lines:
             raise _nothing_to_speak(script, summary)
-        controls = [direction.on(line_number(clip)).control for clip, _ in lines]
+        controls = [direction.on(line_number(clip)).control for clip, _ in made.lines]
         if context != ORIGINAL:
-            spoken = in_order(dubber, builder, tools, clips, lines, controls, found.values)
+            spoken = made.spoken_in_order(dubber, controls)
         else:
-            spoken = synthesise(dubber, _inputs(dubber, clips, lines, found.values), controls)
-        track = _track(project, decoder, video, info, lines, spoken, controls, summary)
-    _sum_up(project, lines, summary)
+            spoken = synthesise(dubber, made.inputs(with_context=reads), controls)
+        track = _track(project, decoder, video, info, made.lines, spoken, controls, summary)
+    _sum_up(project, made.lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
-    read_context = context if system_spec(dubber.system).context else None
-    record = take_record(builder, run, voice, direction, lines, found.retrieved, read_context)
-    commit_json(Path(summary.take), record)
+    seen = context if reads else None
+    record = TakeRecord.of(builder, run, direction, made, voice=voice, context=seen)
+    record.write(Path(summary.take))
     return summary
-
-
-def _inputs(
-    dubber: TrainedDubber,
-    clips: Sequence[Clip],
-    lines: Sequence[tuple[Clip, Utterance]],
-    seen: Mapping[str, Mapping[str, Value]],
-) -> list[Utterance]:
-    """The utterances, for a context system with the original features of the adjacent lines."""
-    if not system_spec(dubber.system).context:
-        return [line for _, line in lines]
-    return [in_scene(line, clip, clips, seen) for clip, line in lines]
 
 
 def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar, Protocol, Self
 
+from redub.core.records import JsonRecord
 from redub.core.types import Clip
-from redub.pipeline.dubbing.direction import Direction
+from redub.index.notes import Notes
+from redub.pipeline.dubbing.direction import Controls, Direction
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.training.data.lines import Utterance
 
@@ -39,44 +41,89 @@ class DubSummary:
     take: str = ""  # the record's path
 
 
-def take_record(
-    builder: UtteranceBuilder,
-    run: str,
-    voice: str | None,
-    direction: Direction,
-    lines: Sequence[tuple[Clip, Utterance]],
-    retrieved: Mapping[str, Retrieved],
-    context: str | None,
-) -> dict[str, Any]:
-    """The take record as JSON values: slot, voice, controls and retrieved clips per utterance.
+class SpokenLines(Protocol):
+    """The spoken clips, each with its utterance, and their retrieved clips by clip id."""
 
-    Args:
-        context: the sound of adjacent utterances that a context system read; None for other
-            systems, whose record has no such field.
+    lines: list[tuple[Clip, Utterance]]
+    retrieved: dict[str, Retrieved]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeHit:
+    """One retrieved library clip and its score; higher is more alike."""
+
+    clip_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeLine:
+    """One spoken script line: its slot (start, end) in seconds, voice, controls, retrieved clips.
+
+    ``controls``: those that change nothing are left out. ``hits``: by modality, best
+    first.
     """
-    fps = builder.project.config.video.fps
-    return {
-        "schema": "redub.take/1",
-        "run": run,
-        "index": builder.index.build,
-        "voice_requested": voice,
-        "lines": [
-            {
-                "line": line_number(clip),
-                "text": clip.text,
-                "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
-                "voice": line.speaker,
-                "notes": direction.on(line_number(clip)).notes.to_json(),
-                "controls": direction.on(line_number(clip)).to_json(),
-                "hits": {
-                    modality: [{"clip_id": hit, "score": score} for hit, score in hits]
-                    for modality, hits in retrieved[clip.clip_id].items()
-                },
-            }
-            for clip, line in lines
-        ],
-        **({} if context is None else {"context": context}),
-    }
+
+    line: int
+    text: str
+    slot_s: tuple[float, float]
+    voice: str
+    notes: Notes
+    controls: Controls
+    hits: Mapping[str, tuple[TakeHit, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeRecord(JsonRecord):
+    """How a dub was made: run, index build, and every spoken line.
+
+    ``voice_requested``: the voice for the whole script, None for that of each speaker. ``context``:
+    ``original`` or ``dubbed`` for a system that reads adjacent utterances, else None.
+    """
+
+    ADVICE: ClassVar[str] = "dub the video again"
+
+    schema: str = "redub.take/1"
+    run: str
+    index: str
+    voice_requested: str | None
+    lines: tuple[TakeLine, ...]
+    context: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        builder: UtteranceBuilder,
+        run: str,
+        direction: Direction,
+        made: SpokenLines,
+        *,
+        voice: str | None,
+        context: str | None,
+    ) -> Self:
+        """The record of a dub that has just been made."""
+        fps = builder.project.config.video.fps
+        return cls(
+            run=run,
+            index=builder.index.build,
+            voice_requested=voice,
+            context=context,
+            lines=tuple(
+                TakeLine(
+                    line=line_number(clip),
+                    text=clip.text,
+                    slot_s=(clip.start_frame / fps, clip.end_frame / fps),
+                    voice=line.speaker,
+                    notes=direction.on(line_number(clip)).notes,
+                    controls=direction.on(line_number(clip)).controls,
+                    hits={
+                        modality: tuple(TakeHit(clip_id=hit, score=score) for hit, score in hits)
+                        for modality, hits in made.retrieved[clip.clip_id].items()
+                    },
+                )
+                for clip, line in made.lines
+            ),
+        )
 
 
 def line_number(clip: Clip) -> int:

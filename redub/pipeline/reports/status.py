@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.pipeline.store.index.builds import current_build
+from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.neighbours import neighbours_of_build
 from redub.pipeline.store.ledger import LedgerLine, ledger
 from redub.pipeline.store.lock import Holder, holder
@@ -70,7 +70,7 @@ def project_status(project: Project) -> Status:
     clips = store.clip_frame()
     lines = ledger(store, store.keys.usable)
     build = current_build(project)
-    neighbours = [] if build is None else neighbours_of_build(project, build["build"]).parts()
+    neighbours = [] if build is None else neighbours_of_build(project, build.build).parts()
     runs = [run.name for run in list_runs(project)]
     busy = _busy(project)
     if busy is not None:
@@ -98,7 +98,7 @@ def project_status(project: Project) -> Status:
         quarantined=len(store.quarantined()),
         ledger=lines,
         lacking={name: error.message for name, error in store.keys.lacking.items()},
-        index=None if build is None else str(build["build"]),
+        index=None if build is None else build.build,
         neighbours=sum(part.rows for part in neighbours),
         runs=runs,
         busy=busy,
@@ -116,7 +116,7 @@ def _busy(project: Project) -> Busy | None:
     elif held.stage == "vocoder train":
         folder = vocoder_folder(project, held.run)
     rows = [] if folder is None else read_metrics(folder)
-    return Busy(held, rows[-1]["step"] if rows else None)
+    return Busy(held, int(rows[-1]["step"]) if rows else None)
 
 
 def _of_runs(project: Project, runs: list[str]) -> list[str]:

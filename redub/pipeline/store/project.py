@@ -12,10 +12,10 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from redub.core.config import merged, nearest
 from redub.core.errors import ConfigError, UsageError
+from redub.core.records import Json
 from redub.features.registry import PROFILES
 from redub.pipeline.store.settings import (
     FILE_NAME,
@@ -109,28 +109,30 @@ def with_training(
     return Project(project.root, dataclasses.replace(project.config, train=train))
 
 
-def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parsed_settings(settings: Sequence[str]) -> dict[str, Json]:
     """Parse ``key=value`` settings with dotted keys into nested tables; later ones win.
 
     Raises:
         UsageError: a setting without ``=``.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Json] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {setting}: wanted key=value, as training.seed=3")
-        nested: Any = _toml_value(text.strip())
-        for name in reversed(key.strip().split(".")):
+        *tables, last = key.strip().split(".")
+        nested: dict[str, Json] = {last: _toml_value(text.strip())}
+        for name in reversed(tables):
             nested = {name: nested}
         values = merged(values, nested)
     return values
 
 
-def _toml_value(text: str) -> Any:
+def _toml_value(text: str) -> Json:
     """Parse a value as TOML; anything else is a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value: Json = tomllib.loads(f"value = {text}")["value"]
+        return value
     except tomllib.TOMLDecodeError:
         return text
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from redub.core.config import from_mapping, nearest
 from redub.core.errors import ConfigError
+from redub.core.records import Json
 from redub.core.types import AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
@@ -177,8 +178,8 @@ class TrainConfig:
     frames: Literal["float16", "float32"] = "float16"
     samples: int = 2
     tensorboard: bool = False
-    model_settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    model_settings: dict[str, Json] = field(default_factory=dict)
+    training: dict[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "threads", "reference_mels"):
@@ -252,7 +253,7 @@ class ProjectConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compute: Runtime = field(default_factory=Runtime)
     profile: str = BUILTIN
-    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    features: dict[str, dict[str, Json]] = field(default_factory=dict)
 
 
 def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
@@ -314,7 +315,7 @@ def train_config(values: Any) -> TrainConfig:
     return dataclasses.replace(built, model_settings=settings, training=dict(training))
 
 
-def train_values(config: TrainConfig) -> dict[str, Any]:
+def train_values(config: TrainConfig) -> dict[str, Json]:
     """The table ``[train]`` that :func:`train_config` reads as these settings."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model, **values.pop("model_settings")}

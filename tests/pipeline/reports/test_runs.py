@@ -21,7 +21,8 @@ from redub.pipeline.reports.training_strip import training_strip
 from redub.pipeline.store.lock import project_lock
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.runs import folders
-from redub.pipeline.store.runs.folders import sampled_steps, step_folder, toml_text
+from redub.pipeline.store.runs.folders import sampled_steps, step_folder
+from redub.pipeline.store.runs.run_settings import toml_text
 from redub.pipeline.store.settings import VocoderConfig
 from redub.pipeline.work import training_samples as progress
 from redub.pipeline.work.training_samples import (

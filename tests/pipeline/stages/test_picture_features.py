@@ -27,8 +27,9 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import RunRequest, next_run, train_run
-from redub.pipeline.store.index.builds import current_build, is_fresh, open_index
+from redub.pipeline.stages.train import RunRequest, train_run
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import is_fresh, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.build import open_pack
 from redub.pipeline.store.packs.lines import UtteranceBuilder, features_read
@@ -44,6 +45,7 @@ from redub.pipeline.store.settings import (
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.speaking import check_features, open_dubber
+from redub.pipeline.work.train_plan import next_run
 from redub.training.data.columns import columns_of
 from redub.training.pretrained import read_weights
 from tests.pipeline.films import tree_digest
@@ -261,7 +263,7 @@ def test_plan_status_and_why_follow_the_setting(pictured, captioned):
     rows = {line.feature: line for line in plan(Store(pictured))}
     assert (rows["global_scene"].new, rows["scene_emotion"].new) == (0, 0)
     status = project_status(pictured)
-    assert status.index == current_build(pictured)["build"]
+    assert status.index == current_build(pictured).build
     assert status.neighbours > 0
     clip_id = Store(pictured).clips()[0].clip_id
     (row,) = explain_rows(pictured, clip_id, "global_scene").rows

@@ -26,12 +26,8 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
-from redub.pipeline.store.index.builds import (
-    OpenIndex,
-    current_build,
-    open_index,
-    records_of_builds,
-)
+from redub.pipeline.store.index.build_record import current_build, records_of_builds
+from redub.pipeline.store.index.builds import OpenIndex, open_index
 from redub.pipeline.store.index.neighbours import retrieval_key
 from redub.pipeline.store.index.spaces import fit_space
 from redub.pipeline.store.project import open_project
@@ -123,7 +119,7 @@ def test_batches_in_any_order_answer_like_an_index_made_at_once(root, tmp_path, 
         project = train_on(copy, SOURCES[:4])
         build_index(project)
         found.append(answers(project, every=3))
-        spaces = current_build(project)["spaces"]
+        spaces = current_build(project).spaces
         assert set(spaces) == {"scene", "text"}  # no clip has a face to fit on
     assert found[0] == found[1] == found[2]
     assert sum(map(len, found[0].values())) > 35
@@ -136,16 +132,16 @@ def test_a_changed_library_is_fitted_again_where_it_is_fitted_at_all(root):
     project = train_on(root, SOURCES[:3])
     build_index(project)
     after = current_build(project)
-    assert after["spaces"]["text"] != before["spaces"]["text"]
-    assert not set(after["segments"]["text"]) & set(before["segments"]["text"])
-    assert after["segments"]["scene"][0] == before["segments"]["scene"][0]  # kept, one was added
-    assert [len(after["segments"][m]) for m in ("scene", "text")] == [2, 1]
+    assert after.spaces["text"] != before.spaces["text"]
+    assert not set(after.segments["text"]) & set(before.segments["text"])
+    assert after.segments["scene"][0] == before.segments["scene"][0]  # kept, one was added
+    assert [len(after.segments[m]) for m in ("scene", "text")] == [2, 1]
 
 
 def test_transforms_see_the_library_and_no_held_out_clip(root):
     project = settle(root, scene="whiten", text="lda")
     build_index(project)
-    build, spaces = current_build(project)["build"], current_build(project)["spaces"]
+    build, spaces = current_build(project).build, current_build(project).spaces
     labels = root / "footage" / "emotions.csv"
     rows = [
         row.rsplit(",", 1)[0] + ",fear" if row.split(".")[0] in SOURCES[2:] else row
@@ -155,15 +151,15 @@ def test_transforms_see_the_library_and_no_held_out_clip(root):
     project = train_on(root, SOURCES[:2])
     assert sum(clip.emotion == "fear" for clip in Store(project).clips()) == 9
     assert not build_index(project).fresh
-    assert (current_build(project)["build"], current_build(project)["spaces"]) == (build, spaces)
+    assert (current_build(project).build, current_build(project).spaces) == (build, spaces)
 
 
 def test_identity_is_stored_nowhere_and_answers_with_the_vectors_as_they_are(root):
     project = open_project(root)
     build_index(project)
     record, index = current_build(project), open_index(project)
-    assert record["spaces"] == {}
-    folder = root / "index" / "library" / record["build"]
+    assert record.spaces == {}
+    folder = root / "index" / "library" / record.build
     assert sorted(path.name for path in folder.iterdir()) == [
         "audio.npy",
         "audio_transform.npz",
@@ -281,7 +277,8 @@ def test_a_build_of_an_earlier_redub_is_rebuilt_and_never_crashes(root):
         open_index(project)
     assert index_stats(project).modalities[0].transform == "identity"
     assert build_index(project).fresh
-    assert current_build(project)["segments"] == record["segments"]  # nothing was indexed again
+    segments = {m: list(names) for m, names in current_build(project).segments.items()}
+    assert segments == record["segments"]  # nothing was indexed again
     assert answers(project, every=3) == right
 
 

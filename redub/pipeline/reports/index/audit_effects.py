@@ -18,10 +18,9 @@ from redub.index.base import BoolArray
 from redub.index.library import ModalityIndex
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.pipeline.reports.index.audit_report import Effect, Finding, Kind, KindReport, Share
+from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.builds import (
     OpenIndex,
-    built_of,
-    current_build,
     exact_search,
     features_of,
     is_fresh,
@@ -82,11 +81,11 @@ class Look:
         Raises:
             ConfigError: there is no build yet.
         """
-        index = newest_build(project)
         store = Store(project)
+        index = newest_build(store)
         record = current_build(project)
         assert record is not None  # newest_build has opened it
-        return cls(store, index, fresh=is_fresh(store, record), built=built_of(record))
+        return cls(store, index, fresh=is_fresh(store, record), built=record.features)
 
     def joined(self) -> pl.DataFrame:
         """Stored hits with facts of the query clip and, prefixed ``hit_``, of the hit."""

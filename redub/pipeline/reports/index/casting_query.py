@@ -52,7 +52,7 @@ def casting_question(project: Project, clip_id: str, k: int) -> CastingQuestion:
         ConfigError: there is no index, or it is out of date.
     """
     store = Store(project)
-    index = open_index(project)
+    index = open_index(store)
     clip = known_clip(store, clip_id)
     features = features_of(store)
     vectors = {name: store.read(features[name], [clip_id]) for name in MODALITIES}

@@ -87,7 +87,8 @@ def emotion_map(project: Project, *, modality: str, media: str, count: int) -> E
         raise UsageError(f"unknown media '{media}'; {nearest(media, MEDIA)}")
     if count < 0:
         raise UsageError(f"{count} clips cannot be embedded; wanted 0 or more")
-    store, index = Store(project), open_index(project)
+    store = Store(project)
+    index = open_index(store)
     space, vectors = _space(project, index, modality)
     if not len(space.rows):
         raise ConfigError(

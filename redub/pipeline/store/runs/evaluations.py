@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from redub.core import records
 from redub.core.config import digest_of
 from redub.core.durable import commit_json, file_digest, read_json
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.metric import Absent, Comparison, Interval, Metric
+from redub.core.records import JsonRecord
 from redub.evaluation.emotion_recogniser import EmotionReport
 from redub.evaluation.summary import measured_metrics
 from redub.evaluation.takes import GROUND_TRUTH, LineFigures
@@ -42,7 +42,7 @@ class SystemScores:
 
 
 @dataclass(slots=True, kw_only=True)
-class Evaluation:
+class Evaluation(JsonRecord):
     """One evaluation: all numbers of a table and a report.
 
     metrics: the rows of the table of metrics that were measured, in the order of the columns.
@@ -50,6 +50,8 @@ class Evaluation:
     there is none. made_from: digest of :func:`inputs_of`. left_out: clip id to the reason why an
     utterance of the split was not measured. format: of the record on disk.
     """
+
+    ADVICE: ClassVar[str] = "run `redub evaluate` again"
 
     split: str
     runs: list[str]
@@ -72,27 +74,9 @@ class Evaluation:
             ConfigError: E-STAGE-EVALUATE, another version of redub wrote it.
             IntegrityError: E-INT-JSON, it is damaged.
         """
-        found: Any = read_json(path)
+        found = read_json(path)
         _check_format(found, path)
-        try:
-            return cls.from_json(found)
-        except ValueError as error:
-            raise IntegrityError(
-                f"{path} is damaged ({error}); run `redub evaluate` again", code="E-INT-JSON"
-            ) from error
-
-    @classmethod
-    def from_json(cls, value: Any) -> Evaluation:
-        """Build an evaluation from the JSON values of :meth:`to_json`.
-
-        Raises:
-            ValueError: a key is missing or unknown, or a value has another type.
-        """
-        return records.from_json(cls, value)
-
-    def to_json(self) -> Any:
-        """The evaluation as JSON values; NaN becomes null."""
-        return records.to_json(self)
+        return cls.from_json(found, path)
 
     def metric(self, name: str) -> Metric:
         """A metric of the evaluation, which must be in it."""
