@@ -259,9 +259,9 @@ def _manifest(directory: Path) -> Manifest:
     raise IntegrityError(f"{path} does not describe this checkpoint; {Manifest.ADVICE}")
 
 
-def _loaded_state(path: Path) -> Mapping[str, Any]:
+def _loaded_state(path: Path) -> dict[str, Any]:
     try:
-        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise IntegrityError(f"{path} cannot be loaded: {error}") from error
     return state

@@ -38,11 +38,11 @@ from redub.training.run_files import (
     HARMLESS,
     METRICS,
     RunRecord,
+    Saver,
     append_row,
     cut_back,
     differences,
 )
-from redub.training.saver import Saver
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
 from redub.training.validation import validation_losses

@@ -38,12 +38,12 @@ from redub.training.data.recordings import Pieces, Recording, epoch_order, piece
 from redub.training.run_files import (
     CHECKPOINTS,
     METRICS,
+    Saver,
     VocoderRecord,
     append_row,
     cut_back,
     differences,
 )
-from redub.training.saver import Saver
 from redub.training.vocoder_job import (
     Progress,
     VocoderCallbacks,

@@ -135,7 +135,7 @@ class ClipWork:
         self.quarantine: list[QuarantineRow] = []
         self.shared = SharedWork()
         self.late: set[str] = set()  # features that wait for the other clips of the shard
-        self.inputs: dict[str, object] = {}  # prepared inputs of networks, by feature
+        self.inputs: dict[str, Any] = {}  # prepared inputs of networks, by feature
         self.decoding: Future[DecodedClip] | None = None
 
     def begin(self, tools: Toolbox) -> None:
