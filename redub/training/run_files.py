@@ -161,7 +161,7 @@ class Saver:
     def write(
         self, root: Path, snapshot: checkpoint.Snapshot, *, keep: int, keep_best: int
     ) -> None:
-        """Copy a snapshot and start to :func:`checkpoint.write` it, after the previous write has ended."""
+        """Copy a snapshot and start to write it, after the previous write has ended."""
         self.wait()
         copied = _copied(snapshot)
         self._writing = self._thread.submit(
