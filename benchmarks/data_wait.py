@@ -30,7 +30,7 @@ from redub.model.batch import DubbingBatch
 from redub.model.registry import configured, system
 from redub.training.data.batching import chosen, collate, epoch_batches, widths_of
 from redub.training.data.lines import FeatureScaler
-from redub.training.data.pack import Pack, read_record
+from redub.training.data.pack import Pack, PackRecord
 from redub.training.presets import TRAINING_PRESETS
 from redub.training.step import Learner, train_step
 
@@ -44,7 +44,7 @@ class Run:
     """A learner and the batches of one preset."""
 
     def __init__(self, root: Path, preset: str) -> None:
-        record = read_record(root / FOLDER / "bench" / RECORD)
+        record = PackRecord.read(root / FOLDER / "bench" / RECORD)
         self.lines = Pack(root / FOLDER, record).lines("train")
         self.config = replace(TRAINING_PRESETS[preset], batching=TRAINING_PRESETS["tiny"].batching)
         self.scaler = FeatureScaler.fit(self.lines)

@@ -29,8 +29,8 @@ from redub.index.segments import Segment
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.store.index.builds import features_of
 from redub.pipeline.store.project import init_project, open_project
-from redub.pipeline.store.schemas import SOURCE_SCHEMA
-from redub.pipeline.store.tables import Store, clip_table
+from redub.pipeline.store.schemas import SOURCE_SCHEMA, clip_table
+from redub.pipeline.store.tables import Store
 
 NEW = 10
 PART = 20_000

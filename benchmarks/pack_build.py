@@ -40,8 +40,8 @@ from redub.pipeline.store.index.builds import features_of
 from redub.pipeline.store.packs.build import build_pack
 from redub.pipeline.store.packs.lines import features_read
 from redub.pipeline.store.project import Project, init_project, open_project
-from redub.pipeline.store.schemas import SOURCE_SCHEMA, FeatureRow, feature_table
-from redub.pipeline.store.tables import Store, clip_table
+from redub.pipeline.store.schemas import SOURCE_SCHEMA, FeatureRow, clip_table, feature_table
+from redub.pipeline.store.tables import Store
 
 PAPER = {
     "lips": 512,

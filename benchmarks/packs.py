@@ -37,7 +37,6 @@ import torch
 from numpy.typing import NDArray
 
 from redub.core.columns import encode
-from redub.core.durable import commit_json
 from redub.core.types import MODALITIES, AudioSpec
 from redub.model.batch import DubbingBatch
 from redub.pipeline.store.packs.build import LINKS, RECORD
@@ -53,7 +52,7 @@ from redub.pipeline.store.packs.parts import (
 from redub.training.data.batching import BatchingConfig, chosen, collate, epoch_batches, widths_of
 from redub.training.data.columns import columns_of
 from redub.training.data.lines import FeatureScaler, Hits, Utterance
-from redub.training.data.pack import Pack, PackRecord, read_record, record_document
+from redub.training.data.pack import Pack, PackRecord
 from redub.training.data.pack_lines import PackedLines
 
 HITS, LISTED, BATCH = 3, 100, 16
@@ -172,7 +171,7 @@ def write_pack(root: Path, made: Made) -> None:
         splits={"train": len(ids)},
         left_out={},
     )
-    commit_json(root / FOLDER / "bench" / RECORD, record_document(record))
+    record.commit(root / FOLDER / "bench" / RECORD)
 
 
 def write_reference(root: Path, made: Made) -> None:
@@ -291,7 +290,7 @@ class Reader:
 
     def mapped(self) -> PackedLines:
         place = self.root / "pack" / FOLDER
-        return Pack(place, read_record(place / "bench" / RECORD)).lines("train")
+        return Pack(place, PackRecord.read(place / "bench" / RECORD)).lines("train")
 
     def from_files(self, numbers: Sequence[int]) -> list[Utterance]:
         return [reference_line(self.root / "files", self.clip_ids[n]) for n in numbers]

@@ -36,12 +36,14 @@ class JsonRecord:
     """A frozen dataclass that is stored as one JSON object.
 
     ``ADVICE``: the end of the message about a damaged file, for example what to run.
-    ``OMITS_DEFAULTS``: fields that have their default value are not written.
+    ``OMITS_DEFAULTS``: fields that have their default value are not written. ``NEEDS_ALL``: a
+    missing field is damage, in the dataclasses inside the record too; otherwise it has its default.
     """
 
     __slots__ = ()
     ADVICE: ClassVar[str] = ""
     OMITS_DEFAULTS: ClassVar[bool] = False
+    NEEDS_ALL: ClassVar[bool] = False
 
     def to_json(self) -> dict[str, Json]:
         """The record as JSON values; tuples become lists."""
@@ -55,7 +57,7 @@ class JsonRecord:
             IntegrityError: E-INT-JSON, a field is unknown, missing or of another type.
         """
         try:
-            return typing.cast(Self, _built(cls, value, ""))
+            return typing.cast(Self, _Reader(cls.NEEDS_ALL).built(cls, value, ""))
         except _WrongError as error:
             advice = f"; {cls.ADVICE}" if cls.ADVICE else ""
             raise IntegrityError(f"{path} is damaged: {error}{advice}", code=CODE) from error
@@ -107,70 +109,77 @@ def _hints(kind: type) -> dict[str, object]:
     return typing.get_type_hints(kind)
 
 
-def _built(kind: type, value: object, where: str) -> object:
-    if not isinstance(value, dict):
-        raise _WrongError(f"wanted an object{where and f' in {where!r}'}, found {_short(value)}")
-    hints = _hints(kind)
-    known = {own.name: own for own in dataclasses.fields(kind)}
-    inside = f"{where}." if where else ""
-    if unknown := value.keys() - known.keys():
-        raise _WrongError(f"unknown field '{inside}{min(unknown)}'")
-    for name, own in known.items():
-        has_default = own.default is not MISSING or own.default_factory is not MISSING
-        if name not in value and not has_default:
-            raise _WrongError(f"no field '{inside}{name}'")
-    return kind(**{n: _checked(hints[n], v, f"{inside}{n}") for n, v in value.items()})
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Reader:
+    """Builds records from JSON values; ``needs_all``: see :class:`JsonRecord`."""
 
+    needs_all: bool
 
-def _checked(hint: Any, value: object, where: str) -> object:
-    """Convert one JSON value to the type ``hint``."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is object:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _first_fitting(arguments, value, where)
-    if origin is typing.Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list):
-        return _tuple(arguments, value, where)
-    if origin is list and isinstance(value, list):
-        return list(_tuple((arguments[0], ...), value, where))
-    if hasattr(hint, "_fields") and isinstance(value, list):  # a NamedTuple
-        kinds = _hints(hint)
-        return hint(*_tuple(tuple(kinds[name] for name in hint._fields), value, where))
-    if origin in (dict, Mapping) and isinstance(value, dict):
-        return {k: _checked(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _built(hint, value, where)
-    if hint is float and value is None:
-        return math.nan
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (str, int, bool, types.NoneType) and type(value) is hint:
-        return value
-    raise _WrongError(f"'{where}' wants {_name(hint)}, found {_short(value)}")
+    def built(self, kind: type, value: object, where: str) -> object:
+        if not isinstance(value, dict):
+            raise _WrongError(
+                f"wanted an object{where and f' in {where!r}'}, found {_short(value)}"
+            )
+        hints = _hints(kind)
+        known = {own.name: own for own in dataclasses.fields(kind)}
+        inside = f"{where}." if where else ""
+        if unknown := value.keys() - known.keys():
+            raise _WrongError(f"unknown field '{inside}{min(unknown)}'")
+        for name, own in known.items():
+            has_default = own.default is not MISSING or own.default_factory is not MISSING
+            if name not in value and (self.needs_all or not has_default):
+                raise _WrongError(f"no field '{inside}{name}'")
+        return kind(**{n: self.checked(hints[n], v, f"{inside}{n}") for n, v in value.items()})
 
+    def checked(self, hint: Any, value: object, where: str) -> object:
+        """Convert one JSON value to the type ``hint``."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if hint is object:
+            return value
+        if origin in (typing.Union, types.UnionType):
+            return self.first_fitting(arguments, value, where)
+        if origin is typing.Literal and value in arguments:
+            return value
+        if origin is tuple and isinstance(value, list):
+            return self.parts(arguments, value, where)
+        if origin is list and isinstance(value, list):
+            return list(self.parts((arguments[0], ...), value, where))
+        if hasattr(hint, "_fields") and isinstance(value, list):  # a NamedTuple
+            kinds = _hints(hint)
+            return hint(*self.parts(tuple(kinds[name] for name in hint._fields), value, where))
+        if origin in (dict, Mapping) and isinstance(value, dict):
+            return {k: self.checked(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            return self.built(hint, value, where)
+        if hint is float and value is None:
+            return math.nan
+        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if hint in (str, int, bool, types.NoneType) and type(value) is hint:
+            return value
+        raise _WrongError(f"'{where}' wants {_name(hint)}, found {_short(value)}")
 
-def _first_fitting(options: tuple[Any, ...], value: object, where: str) -> object:
-    if value is None and types.NoneType in options:
-        return None
-    options = tuple(option for option in options if option is not types.NoneType)
-    for option in options[:-1]:
-        try:
-            return _checked(option, value, where)
-        except _WrongError:
-            continue
-    return _checked(options[-1], value, where)
+    def first_fitting(self, options: tuple[Any, ...], value: object, where: str) -> object:
+        if value is None and types.NoneType in options:
+            return None
+        options = tuple(option for option in options if option is not types.NoneType)
+        for option in options[:-1]:
+            try:
+                return self.checked(option, value, where)
+            except _WrongError:
+                continue
+        return self.checked(options[-1], value, where)
 
-
-def _tuple(arguments: tuple[Any, ...], value: list[object], where: str) -> tuple[object, ...]:
-    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-        raise _WrongError(f"'{where}' wants {len(arguments)} values, found {len(value)}")
-    kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-    return tuple(
-        _checked(kind, part, f"{where}[{place}]")
-        for place, (kind, part) in enumerate(zip(kinds, value, strict=True))
-    )
+    def parts(
+        self, arguments: tuple[Any, ...], value: list[object], where: str
+    ) -> tuple[object, ...]:
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise _WrongError(f"'{where}' wants {len(arguments)} values, found {len(value)}")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(
+            self.checked(kind, part, f"{where}[{place}]")
+            for place, (kind, part) in enumerate(zip(kinds, value, strict=True))
+        )
 
 
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -24,6 +24,11 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Defaulted:
+    unit: str = "Hz"
+
+
+@dataclass(frozen=True, slots=True)
 class Measured(JsonRecord):
     found: Mapping[str, Range | Part]
     values: list[float] | None = None
@@ -78,6 +83,23 @@ def test_fields_with_a_default_may_be_missing():
     short = {name: value for name, value in STORED.items() if name not in ("note", "more")}
     read = Whole.from_json(short, "r.json")
     assert (read.note, read.more) == ("", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Entire(JsonRecord):
+    NEEDS_ALL = True
+    inner: Defaulted
+    note: str = ""
+
+
+@pytest.mark.parametrize("lost", ["note", "inner.unit"])
+def test_a_record_that_needs_all_its_fields_refuses_one_that_is_missing(lost):
+    stored = {"inner": {"unit": "Hz"}, "note": ""}
+    assert Entire.from_json(stored, "r.json") == Entire(Defaulted())
+    *where, name = lost.split(".")
+    del (stored[where[0]] if where else stored)[name]
+    with pytest.raises(IntegrityError, match=f"no field '{lost}'"):
+        Entire.from_json(stored, "r.json")
 
 
 def without(name):

@@ -398,7 +398,7 @@ def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain
         sound[name] = [
             samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
         ]
-    assert [line["asked"] for line in takes["plain"]] == [{}] * 4
+    assert [line["controls"] for line in takes["plain"]] == [{}] * 4
     assert [bool(line["controls"]) for line in takes["asked"]] == [False, True, False, False]
     assert takes["controls"][1]["controls"]["emotion"] == {
         "emotion": known_emotion,

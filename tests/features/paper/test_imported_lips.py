@@ -95,4 +95,4 @@ def test_a_project_takes_them_and_a_clip_without_a_file_has_no_lips(tmp_path):
     assert second.clip_id not in store.read("lips")
     rows = {row["clip_id"]: row["why_not"] for row in store.live_features("lips").to_dicts()}
     assert "E-FEAT-NOFILE" in rows[second.clip_id]
-    assert store.keys.by_name["lips"].document["licence"] == "CC-BY-NC-4.0"
+    assert store.keys.by_name["lips"].document.licence == "CC-BY-NC-4.0"

@@ -797,5 +797,5 @@ def test_a_project_gets_captions_and_nulls_from_one_network(folders, tmp_path):
     reasons = store.live_features("face_caption")["why_not"]  # the drawn films show no face
     assert ["E-FEAT-NOFACE" in why for why in reasons] == [True, True]
     document = store.keys.by_name["scene_caption"].document
-    assert document["settings"]["fields"]["prompt"] == VideoLlama2SceneConfig().prompt
-    assert "non-commercial" in document["terms"][0]
+    assert document.settings.fields["prompt"] == VideoLlama2SceneConfig().prompt
+    assert "non-commercial" in document.terms[0]

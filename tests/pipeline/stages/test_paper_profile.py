@@ -134,11 +134,11 @@ def test_the_bytes_are_the_same_from_a_worker_and_with_more_threads(
 
 def test_each_feature_says_who_made_it_and_under_what_terms(project):
     keys = Store(project).keys.by_name
-    assert {name: keys[name].document["backend"] for name in PROFILES["paper"]} == PROFILES["paper"]
-    assert keys["local_face"].document["licence"] == "CC-BY-NC-ND-4.0"
-    assert "non-commercial" in keys["scene_caption"].document["terms"][0]
+    assert {name: keys[name].document.backend for name in PROFILES["paper"]} == PROFILES["paper"]
+    assert keys["local_face"].document.licence == "CC-BY-NC-ND-4.0"
+    assert "non-commercial" in keys["scene_caption"].document.terms[0]
     for name in PROFILES["paper"]:
-        assert keys[name].document["weights"], name
+        assert keys[name].document.weights, name
     assert set(keys) == set(EXTRACTORS)
 
 

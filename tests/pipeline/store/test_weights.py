@@ -299,10 +299,10 @@ def test_a_network_sees_the_shard_in_batches_and_its_values_are_its_own(small, t
 
 def test_a_feature_knows_its_weights_and_their_terms(small):
     key = Store(open_project(small)).keys.by_name["audio_emotion"]
-    assert key.document["backend"] == "toy"
-    assert list(key.document["weights"]["model"]) == ["toy.pt"]
-    assert key.document["licence"] == "Apache-2.0"
-    assert "torch" in key.document["libraries"]
+    assert key.document.backend == "toy"
+    assert list(key.document.weights["model"]) == ["toy.pt"]
+    assert key.document.licence == "Apache-2.0"
+    assert "torch" in key.document.libraries
 
 
 def test_other_weights_make_exactly_the_dependent_rows_stale(small, tmp_path):

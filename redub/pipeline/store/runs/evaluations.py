@@ -52,6 +52,7 @@ class Evaluation(JsonRecord):
     """
 
     ADVICE: ClassVar[str] = "run `redub evaluate` again"
+    NEEDS_ALL: ClassVar[bool] = True
 
     split: str
     runs: list[str]
