@@ -16,6 +16,8 @@ def test_draws():
     print("drawn", torch.rand(1).item())
 """
 
+pytestmark = pytest.mark.slow  # each test runs suites of its own
+
 
 @pytest.fixture
 def suite(pytester):

@@ -20,12 +20,13 @@ def tensors(value, name=""):
     return {name: value}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "kills"),
     [
         # One after a step, one during a save; then five of each, anywhere in a longer run.
         pytest.param(50, 2, id="two"),
-        pytest.param(100, 10, id="ten", marks=pytest.mark.slow),
+        pytest.param(100, 10, id="ten"),
     ],
 )
 def test_steps_killed_at_some_places_end_like_steps_that_were_not(tmp_path, steps, kills):

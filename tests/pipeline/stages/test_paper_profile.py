@@ -67,6 +67,8 @@ width = 32
 device = "cpu"
 """
 
+pytestmark = pytest.mark.slow  # networks of real layout on a whole film
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
@@ -108,7 +110,6 @@ def test_values_have_the_stated_shapes_and_differ_from_clip_to_clip(project):
             assert len(sums) > len(values) / 2, name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "threads"), [("processes", 1), ("sync", 3)])
 def test_the_bytes_are_the_same_from_a_worker_and_with_more_threads(
     project, tmp_path, name, threads
@@ -151,7 +152,6 @@ def test_a_training_step_runs_on_them(project):
     assert np.isfinite(done.report.loss)
 
 
-@pytest.mark.slow
 def test_the_doctor_loads_and_runs_every_entry(project):
     done = redub("doctor", "--weights", "--json", "-C", project.root)
     assert done.returncode == 0, done.stderr

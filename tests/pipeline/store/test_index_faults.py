@@ -7,7 +7,7 @@ from redub.pipeline.store.project import open_project
 from tests.pipeline.faults import kill_sweep, make_indexed, mutation_sweep
 
 
-@pytest.fixture(scope="module", params=["exact", "hnsw"])
+@pytest.fixture(scope="module", params=["exact", pytest.param("hnsw", marks=pytest.mark.slow)])
 def root(request, tmp_path_factory):
     return make_indexed(tmp_path_factory.mktemp(request.param) / "project", request.param)
 
