@@ -139,8 +139,8 @@ def _rows(frame: pl.DataFrame) -> list[QuarantineRow]:
 def release(project: Project, clip_ids: Sequence[str]) -> int:
     """Mark quarantine rows as released, so that the next run tries again.
 
-    Nothing is deleted: a release adds a row. For a fault found at ingest, change the faulty file or
-    table instead; ingest notices the change.
+    Nothing is deleted: a release adds a row. A file with a released row is read again by the next
+    ingest, even if the file did not change.
 
     Args:
         clip_ids: clips to release; all if empty.

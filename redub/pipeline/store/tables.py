@@ -95,6 +95,12 @@ class Store:
         at_extract = (pl.col("stage") != "ingest") & (pl.col("whole") == whole) & is_present
         return joined.filter(at_ingest | at_extract).select(QUARANTINE_SCHEMA.names)
 
+    def releases_at_ingest(self) -> dict[str, int]:
+        """How many released quarantine rows of the stage ``ingest`` each source has."""
+        rows = _frame(self.quarantine.read(["source", "stage", "state"]))
+        released = rows.filter(pl.col("stage") == "ingest", pl.col("state") == "released")
+        return dict(released["source"].value_counts().iter_rows())
+
     def live_features(self, name: str, *, clips: pl.DataFrame | None = None) -> pl.DataFrame:
         """One row per live clip that has a row of this feature: ``clip_id, valid, why_not, part``.
 
