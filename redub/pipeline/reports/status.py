@@ -5,15 +5,19 @@ Writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import is_fresh
 from redub.pipeline.store.index.neighbours import neighbours_of_build
 from redub.pipeline.store.ledger import LedgerLine, ledger
 from redub.pipeline.store.lock import Holder, holder
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.evaluations import evaluated_runs
 from redub.pipeline.store.runs.folders import list_runs, read_metrics, run_folder
+from redub.pipeline.store.runs.requests import UnfinishedRun, unfinished_run
 from redub.pipeline.store.runs.takes import has_spoken
 from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store
@@ -45,7 +49,8 @@ class Status:
 
     ``ledger``: row counts per feature. ``lacking``: features whose weights are not recorded, with
     the command to type. ``neighbours``: rows of the newest index build under the present settings.
-    ``busy``: the command that writes to the project now. ``next_words``: the words of the next
+    ``unfinished``: runs that stopped before their last step. ``busy``: the command that writes to
+    the project now. ``next_words``: the words of the next
     command, without ``redub`` and options; ``next_command``: the whole command, which the command
     line fills in.
     """
@@ -59,19 +64,25 @@ class Status:
     index: str | None
     neighbours: int
     runs: list[str]
+    unfinished: list[UnfinishedRun]
     busy: Busy | None
     next_words: list[str]
     next_command: str = ""
 
 
 def project_status(project: Project) -> Status:
-    """Count the rows of every stage and choose the next command."""
+    """Count the rows of every stage and choose the next command.
+
+    Raises:
+        IntegrityError: the index of takes or the request of a run is damaged.
+    """
     store = Store(project)
     clips = store.clip_frame()
     lines = ledger(store, store.keys.usable)
     build = current_build(project)
     neighbours = [] if build is None else neighbours_of_build(project, build.build).parts()
     runs = [run.name for run in list_runs(project)]
+    unfinished = [found for run in runs if (found := unfinished_run(project, run))]
     busy = _busy(project)
     if busy is not None:
         trains = busy.holder.stage == "train" and busy.holder.run in runs
@@ -82,7 +93,7 @@ def project_status(project: Project) -> Status:
         following = ["weights", "add", "KIND", "PATH"]
     elif any(line.pending for line in lines):
         following = ["extract"]
-    elif build is None:
+    elif build is None or not is_fresh(store, build):
         following = ["index", "build"]
     elif not neighbours:
         following = ["retrieve"]
@@ -101,9 +112,39 @@ def project_status(project: Project) -> Status:
         index=None if build is None else build.build,
         neighbours=sum(part.rows for part in neighbours),
         runs=runs,
+        unfinished=unfinished,
         busy=busy,
         next_words=following,
     )
+
+
+def _of_runs(project: Project, runs: Sequence[str]) -> list[str]:
+    """The next command for the first run that is not ready, or `evaluate`, or `report`."""
+    saved = [run for run in runs if steps_in(run_folder(project, run) / CHECKPOINTS)]
+    for run in saved or runs[:1]:
+        if words := next_of_run(project, run):
+            return words
+    return ["report"] if set(saved) <= set(evaluated_runs(project)) else ["evaluate", *saved]
+
+
+def next_of_run(project: Project, run: str) -> list[str]:
+    """The words of the command that continues a run; empty if the run has takes to evaluate.
+
+    A run that stopped before its last step, and that has no takes of its present checkpoint, is
+    trained further.
+
+    Raises:
+        IntegrityError: the index of its takes or its request is damaged.
+    """
+    split = project.config.evaluate.split
+    has_checkpoint = bool(steps_in(run_folder(project, run) / CHECKPOINTS))
+    if has_checkpoint and has_spoken(project, run, split):
+        return []
+    if unfinished := unfinished_run(project, run):
+        return unfinished.next_words
+    if not has_checkpoint:
+        return ["train", "--run", run]
+    return ["synthesize", run, *(() if split == "test" else ("--split", split))]
 
 
 def _busy(project: Project) -> Busy | None:
@@ -117,15 +158,3 @@ def _busy(project: Project) -> Busy | None:
         folder = vocoder_folder(project, held.run)
     rows = [] if folder is None else read_metrics(folder)
     return Busy(held, int(rows[-1]["step"]) if rows else None)
-
-
-def _of_runs(project: Project, runs: list[str]) -> list[str]:
-    """The next command for the first unfinished run, or `evaluate` where all have spoken."""
-    split = project.config.evaluate.split
-    saved = [run for run in runs if steps_in(run_folder(project, run) / CHECKPOINTS)]
-    if not saved:
-        return ["train", "--run", runs[0]]
-    for run in saved:
-        if not has_spoken(project, run, split):
-            return ["synthesize", run, "--split", split] if split != "test" else ["synthesize", run]
-    return ["evaluate", saved[0]]

@@ -21,6 +21,7 @@ from redub.evaluation.summary import measured_metrics
 from redub.evaluation.takes import GROUND_TRUTH, LineFigures
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder
+from redub.pipeline.store.runs.takes import INDEX
 from redub.pipeline.store.runs.vocoders import vocoder_key
 from redub.pipeline.store.tables import Store, commonest
 
@@ -148,9 +149,7 @@ class Evaluation(JsonRecord):
 
 def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
     """Digest of everything that an evaluation depends on: takes, features, clips, settings."""
-    takes = [
-        file_digest(run_folder(project, run) / "samples" / split / "index.json") for run in runs
-    ]
+    takes = [file_digest(run_folder(project, run) / "samples" / split / INDEX) for run in runs]
     store = Store(project)
     keys = {name: store.keys.by_name[name].key for name in store.keys.usable}
     clips = [asdict(clip) for clip in store.clips()]
@@ -171,6 +170,19 @@ def is_evaluated(project: Project, runs: Sequence[str]) -> bool:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return False
     return bool(found.get("made_from") == inputs_of(project, runs, project.config.evaluate.split))
+
+
+def evaluated_runs(project: Project) -> list[str]:
+    """The runs of the last evaluation; empty if there is none, or if it is out of date."""
+    paths = _records(project)
+    found: Any = read_json(paths[-1]) if paths else {}
+    runs = found.get("runs") if isinstance(found, dict) else None
+    if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+        return []
+    spoken = (run_folder(project, run) / "samples" / project.config.evaluate.split for run in runs)
+    if not all((folder / INDEX).is_file() for folder in spoken):
+        return []
+    return runs if is_evaluated(project, runs) else []
 
 
 def _records(project: Project) -> list[Path]:
