@@ -136,6 +136,11 @@ def _say_status(report: Status) -> None:
         ],
     )
     _say_lacking(report.lacking)
+    if report.old_rows:
+        say(
+            "rows that redub 0.1 wrote are in the store under other keys and are not read; "
+            "`redub plan` shows what is computed again"
+        )
     say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
     unfinished = {found.run: f"{found.run} ({found})" for found in report.unfinished}
     say(f"runs: {', '.join(unfinished.get(run, run) for run in report.runs) or 'none'}")

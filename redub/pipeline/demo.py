@@ -97,7 +97,7 @@ def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
     return Tour(film=film, steps=250, runs={AUTHENTIC: False}, dubbed=1, time=TIME)
 
 
-TIME = "about 5 minutes (7 minutes of computing)"
+TIME = "about 4 minutes (5 minutes of computing)"
 QUICK_TIME = "about 2 minutes (3 minutes of computing)"
 FULL_TIME = "about 17 minutes (30 minutes of computing)"
 

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from redub.core.durable import read_json
 from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.builds import is_fresh
 from redub.pipeline.store.index.neighbours import neighbours_of_build
+from redub.pipeline.store.key_document import is_of_redub_01
 from redub.pipeline.store.ledger import LedgerLine, ledger
 from redub.pipeline.store.lock import Holder, holder
 from redub.pipeline.store.project import Project
@@ -48,11 +50,11 @@ class Status:
     """The state of a project.
 
     ``ledger``: row counts per feature. ``lacking``: features whose weights are not recorded, with
-    the command to type. ``neighbours``: rows of the newest index build under the present settings.
+    the command to type. ``old_rows``: redub 0.1 wrote rows that are not read and are to be computed
+    again. ``neighbours``: rows of the newest index build under the present settings.
     ``unfinished``: runs that stopped before their last step. ``busy``: the command that writes to
-    the project now. ``next_words``: the words of the next
-    command, without ``redub`` and options; ``next_command``: the whole command, which the command
-    line fills in.
+    the project now. ``next_words``: the words of the next command, without ``redub`` and
+    options; ``next_command``: the whole command, which the command line fills in.
     """
 
     sources: int
@@ -66,6 +68,7 @@ class Status:
     runs: list[str]
     unfinished: list[UnfinishedRun]
     busy: Busy | None
+    old_rows: bool
     next_words: list[str]
     next_command: str = ""
 
@@ -102,6 +105,9 @@ def project_status(project: Project) -> Status:
     else:
         following = _of_runs(project, runs)
     splits = dict(clips["split"].value_counts().sort("split").iter_rows())
+    old_rows = any(
+        is_of_redub_01(read_json(path)) for path in project.root.glob("features/*/*/key.json")
+    )
     return Status(
         sources=len(store.source_frame()),
         clips=len(clips),
@@ -114,6 +120,7 @@ def project_status(project: Project) -> Status:
         runs=runs,
         unfinished=unfinished,
         busy=busy,
+        old_rows=old_rows and any(line.pending for line in lines),
         next_words=following,
     )
 

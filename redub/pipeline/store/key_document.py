@@ -36,6 +36,11 @@ class KeyDocument(JsonRecord):
     reads: Mapping[str, str]
 
 
+def is_of_redub_01(document: Mapping[str, Json]) -> bool:
+    """Whether redub 0.1 wrote a key document; it named the backend ``maker``."""
+    return "maker" in document
+
+
 def differing_fields(
     old: Mapping[str, Json], new: Mapping[str, Json], *, prefix: str = ""
 ) -> list[str]:
