@@ -135,6 +135,8 @@ def _say_status(report: Status) -> None:
             for x in report.ledger
         ],
     )
+    if report.null_clip is not None:
+        say(f"why a value is null: `redub cache why {report.null_clip}`, or that of another clip")
     _say_lacking(report.lacking)
     if report.old_rows:
         say(

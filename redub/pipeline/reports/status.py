@@ -5,9 +5,12 @@ Writes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import polars as pl
 
 from redub.core.durable import read_json
 from redub.pipeline.store.index.build_record import current_build
@@ -49,7 +52,8 @@ class Busy:
 class Status:
     """The state of a project.
 
-    ``ledger``: row counts per feature. ``lacking``: features whose weights are not recorded, with
+    ``ledger``: row counts per feature. ``null_clip``: the clip with most null values, None without
+    any. ``lacking``: features whose weights are not recorded, with
     the command to type. ``old_rows``: redub 0.1 wrote rows that are not read and are to be computed
     again. ``neighbours``: rows of the newest index build under the present settings.
     ``unfinished``: runs that stopped before their last step. ``busy``: the command that writes to
@@ -62,6 +66,7 @@ class Status:
     splits: dict[str, int]
     quarantined: int
     ledger: list[LedgerLine]
+    null_clip: str | None
     lacking: dict[str, str]
     index: str | None
     neighbours: int
@@ -104,6 +109,7 @@ def project_status(project: Project) -> Status:
         following = ["train"]
     else:
         following = _of_runs(project, runs)
+    nulls = Counter(clip_id for line in lines if line.nulls for clip_id in _null(store, line))
     splits = dict(clips["split"].value_counts().sort("split").iter_rows())
     old_rows = any(
         is_of_redub_01(read_json(path)) for path in project.root.glob("features/*/*/key.json")
@@ -114,6 +120,7 @@ def project_status(project: Project) -> Status:
         splits=splits,
         quarantined=len(store.quarantined()),
         ledger=lines,
+        null_clip=nulls.most_common(1)[0][0] if nulls else None,
         lacking={name: error.message for name, error in store.keys.lacking.items()},
         index=None if build is None else build.build,
         neighbours=sum(part.rows for part in neighbours),
@@ -123,6 +130,12 @@ def project_status(project: Project) -> Status:
         old_rows=old_rows and any(line.pending for line in lines),
         next_words=following,
     )
+
+
+def _null(store: Store, line: LedgerLine) -> list[str]:
+    """Ids of the clips whose value of a feature is null, sorted."""
+    rows = store.live_features(line.feature).filter(~pl.col("valid"))
+    return sorted(rows["clip_id"])
 
 
 def _of_runs(project: Project, runs: Sequence[str]) -> list[str]:

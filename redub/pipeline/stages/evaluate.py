@@ -138,7 +138,7 @@ def _left_out(
     for name in ("waveform", "mel", "f0"):
         rows = store.live_features(name)
         has = set(rows.filter(pl.col("valid"))["clip_id"])
-        why = dict(rows.select("clip_id", "why_not").iter_rows())
+        why = store.why_absent(name, live=rows)
         for clip in clips:
             if clip.clip_id not in has:
                 reason = lacking(name, why.get(clip.clip_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import polars as pl
@@ -115,8 +115,13 @@ class QuarantineList:
         """
         rows = tuple(row for row in self.rows if row.clip_id == clip_id)
         if not rows:
-            raise UsageError(f"'{clip_id}' is not quarantined; `redub bad list` names what is")
+            raise _not_quarantined(clip_id, {row.clip_id for row in self.rows})
         return QuarantineList(rows)
+
+
+def _not_quarantined(clip_id: str, known: Collection[str]) -> UsageError:
+    hint = nearest(clip_id, known) if known else "nothing is"
+    return UsageError(f"'{clip_id}' is not quarantined; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,7 @@ def release(project: Project, clip_ids: Sequence[str]) -> int:
         known = set(held["clip_id"])
         for clip_id in clip_ids:
             if clip_id not in known:
-                raise UsageError(f"'{clip_id}' is not quarantined; {nearest(clip_id, known)}")
+                raise _not_quarantined(clip_id, known)
         held = held.filter(pl.col("clip_id").is_in(list(clip_ids)))
     if held.is_empty():
         return 0

@@ -131,7 +131,7 @@ class UtteranceBuilder:
     def _why(self, feature: str, clip: Clip) -> str:
         """A sentence on why a clip has no value of a feature, with the extractor's reason."""
         if feature not in self._reasons:
-            self._reasons[feature] = self.store.why_null(feature)
+            self._reasons[feature] = self.store.why_absent(feature)
         return lacking(feature, self._reasons[feature].get(clip.clip_id))
 
     def references_of(self, clip: Clip) -> References | None:

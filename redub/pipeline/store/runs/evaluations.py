@@ -25,6 +25,16 @@ from redub.pipeline.store.runs.takes import INDEX
 from redub.pipeline.store.runs.vocoders import vocoder_key
 from redub.pipeline.store.tables import Store, commonest
 
+EVALUATED_FEATURES = (
+    "waveform",
+    "mel",
+    "f0",
+    "durations",
+    "phonemes",
+    "audio_emotion",
+    "mouth_crop",
+)
+"""Features that an evaluation reads: those of the recordings and those of the takes."""
 FORMAT = 2  # 1: redub 0.1, with other names of figures
 
 
@@ -148,12 +158,16 @@ class Evaluation(JsonRecord):
 
 
 def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
-    """Digest of everything that an evaluation depends on: takes, features, clips, settings."""
+    """Digest of everything that an evaluation depends on: takes, features, clips, settings.
+
+    Of the features only those that an evaluation reads count, with the features that they read. Of
+    the metrics all columns count, because the record holds them.
+    """
     takes = [file_digest(run_folder(project, run) / "samples" / split / INDEX) for run in runs]
     store = Store(project)
-    keys = {name: store.keys.by_name[name].key for name in store.keys.usable}
+    keys = {name: store.keys.by_name[name].key for name in EVALUATED_FEATURES}
     clips = [asdict(clip) for clip in store.clips()]
-    metrics = [metric.name for metric in measured_metrics()]
+    metrics = [asdict(metric) for metric in measured_metrics()]
     settings = [asdict(project.config.evaluate), list(runs), metrics]
     return digest_of([takes, keys, clips, *settings, vocoder_key(project)])
 
