@@ -165,7 +165,8 @@ def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
     """
     takes = [file_digest(run_folder(project, run) / "samples" / split / INDEX) for run in runs]
     store = Store(project)
-    keys = {name: store.keys.by_name[name].key for name in EVALUATED_FEATURES}
+    usable = set(store.keys.usable)
+    keys = {name: store.keys.by_name[name].key for name in EVALUATED_FEATURES if name in usable}
     clips = [asdict(clip) for clip in store.clips()]
     metrics = [asdict(metric) for metric in measured_metrics()]
     settings = [asdict(project.config.evaluate), list(runs), metrics]
