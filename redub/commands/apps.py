@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,7 +23,7 @@ app = typer.Typer(
 class CommandGroup(TyperGroup):
     """A group of commands; ``-C`` before the command's name is answered with what to type."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse ``-C`` and ``--project`` here: every command has them, and its group has not.
 
         Raises:

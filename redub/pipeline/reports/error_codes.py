@@ -153,8 +153,9 @@ def _add_message(found: _Found, node: ast.expr | None) -> None:
 
 
 def _codes_in(node: ast.AST) -> list[str]:
-    is_code = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return [node.value] if is_code and re.fullmatch(r"E-[A-Z0-9-]+", node.value) else []
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return []
+    return [node.value] if re.fullmatch(r"E-[A-Z0-9-]+", node.value) else []
 
 
 def _called_name(call: ast.Call) -> str:
