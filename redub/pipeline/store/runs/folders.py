@@ -189,8 +189,13 @@ def check_run(project: Project, name: str) -> None:
     Raises:
         UsageError: the message names the nearest run.
     """
-    if _run_folders(project):
+    if has_runs(project):
         find_run(project, name)
+
+
+def has_runs(project: Project) -> bool:
+    """Whether the project has any run, finished or not."""
+    return bool(_run_folders(project))
 
 
 def find_run(project: Project, name: str) -> Path:
