@@ -7,11 +7,8 @@ the JSON documents from ``docs/schemas``. Nothing of it is committed.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import importlib
 import inspect
-import itertools
 import json
 import re
 import sys
@@ -39,6 +36,7 @@ from redub.index.registry import BACKENDS
 from redub.index.transform import TRANSFORMS
 from redub.model.registry import SYSTEMS, system
 from redub.model.vocoder.registry import VOCODERS
+from redub.pipeline.reports.error_codes import codes, error_classes
 from redub.pipeline.store.settings import ProjectConfig
 
 PACKAGE = Path(redub.__file__).parent
@@ -405,21 +403,10 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 # -- errors, from the source; JSON documents, from their schemas
 
 
-@dataclasses.dataclass
-class Raised:
-    """An error code: the classes that carry it, and the messages it comes with."""
-
-    classes: set[str] = dataclasses.field(default_factory=set)
-    messages: list[str] = dataclasses.field(default_factory=list)
-
-
 def error_codes() -> str:
     """The kinds of errors with their exit codes, and every code that the source raises."""
     kinds = error_classes()
     said = described(errors.__doc__ or "")
-
-    def raised_by(found: Raised) -> list[str]:
-        return sorted(found.classes & set(kinds))
 
     exits: dict[int, set[str]] = defaultdict(set)
     for name, kind in kinds.items():
@@ -452,11 +439,11 @@ def error_codes() -> str:
             [
                 [
                     f"`{code}`",
-                    ", ".join(f"`{name}`" for name in raised_by(found)),
-                    ", ".join(sorted({str(kinds[name].exit_code) for name in raised_by(found)})),
+                    ", ".join(f"`{name}`" for name in found.errors),
+                    ", ".join(map(str, found.exit_codes)),
                     "<br>".join(escaped(message) for message in found.messages[:3]),
                 ]
-                for code, found in sorted(codes().items())
+                for code, found in codes().items()
             ],
         ),
     ]  # fmt: skip
@@ -483,88 +470,6 @@ def described(tree: str) -> dict[str, str]:
     """What the drawn tree of errors says of each of them."""
     lines = re.findall(r"^[│├└─ ]*(\w+Error|FeatureAbsent) +[\d–]+ +(\S.*)$", tree, re.MULTILINE)
     return dict(lines)
-
-
-def error_classes() -> dict[str, Any]:
-    """Every kind of RedubError by name."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        if "default_code" in file.read_text(encoding="utf-8"):
-            name = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
-            importlib.import_module(name)
-    found, waiting = {}, [errors.RedubError]
-    while waiting:
-        kind = waiting.pop()
-        found[kind.__name__] = kind
-        waiting += kind.__subclasses__()
-    return found
-
-
-def codes() -> dict[str, Raised]:
-    """``E-…`` codes of the source, with the errors that carry them and their messages."""
-    found: dict[str, Raised] = defaultdict(Raised)
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                for code in default_codes(node):
-                    found[code].classes.add(node.name)
-            elif isinstance(node, ast.Call):
-                named_in_call(node, found)
-            elif isinstance(node, ast.Tuple):
-                message_after_code(node.elts, found)
-            for code in codes_in(node):
-                found[code]  # named somewhere, whatever the form
-    return dict(found)
-
-
-def default_codes(kind: ast.ClassDef) -> Iterator[str]:
-    for line in kind.body:
-        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "default_code":
-            yield from codes_in(line.value)
-
-
-def named_in_call(call: ast.Call, found: dict[str, Raised]) -> None:
-    """An error that is made with ``code=``, or any call that is given a code and then a text."""
-    message_after_code(call.args, found)
-    for keyword in call.keywords:
-        if keyword.arg != "code":
-            continue
-        for code in (c for part in ast.walk(keyword.value) for c in codes_in(part)):
-            name = called_name(call)
-            if name == "refused":  # a folder of weights refuses itself
-                name = "ModelRefusedError"
-            if name[:1].isupper():
-                found[code].classes.add(name)
-            add_message(found[code], call.args[0] if call.args else None)
-
-
-def message_after_code(values: list[ast.expr], found: dict[str, Raised]) -> None:
-    for code, message in itertools.pairwise(values):
-        for name in codes_in(code):
-            add_message(found[name], message)
-
-
-def add_message(raised: Raised, node: ast.expr | None) -> None:
-    message = "" if node is None else spelled(node)
-    if message and message not in raised.messages:
-        raised.messages.append(message)
-
-
-def codes_in(node: ast.AST) -> list[str]:
-    is_code = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return [node.value] if is_code and re.fullmatch(r"E-[A-Z0-9-]+", node.value) else []
-
-
-def called_name(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-
-
-def spelled(node: ast.expr) -> str:
-    """A message's text, with ``…`` for what is filled in."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ""
-    if isinstance(node, ast.JoinedStr):
-        return "".join(spelled(v) if isinstance(v, ast.Constant) else "…" for v in node.values)
-    return ""
 
 
 def escaped(text: str) -> str:

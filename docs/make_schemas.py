@@ -152,17 +152,43 @@ def descriptions() -> Descriptions:
     return Descriptions(tomllib.loads(text))
 
 
-def files() -> dict[str, str]:
-    """File name in ``docs/schemas`` to the text that belongs there."""
+def missing_sentences(found: Descriptions) -> str:
+    """Which classes and fields have no sentence, and where to write one; empty if all have one.
+
+    Args:
+        found: descriptions after a call of :func:`schemas`.
+    """
+    names = sorted(f"{kind}.{field}" if field else kind for kind, field in found.missing)
+    if not names:
+        return ""
+    return (
+        f"no description of {', '.join(names)}: write a sentence in "
+        "docs/schemas/descriptions.toml, under [CLASS] or [fields] for a field, under [classes] "
+        "for a class"
+    )
+
+
+def files(found: Descriptions | None = None) -> dict[str, str]:
+    """File name in ``docs/schemas`` to the text that belongs there.
+
+    Args:
+        found: descriptions; by default those of ``descriptions.toml``.
+    """
     return {
         f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for name, schema in schemas(descriptions()).items()
+        for name, schema in schemas(found or descriptions()).items()
     }
 
 
 def main() -> None:
-    """Write every schema, and remove those of documents that are gone."""
-    made = files()
+    """Write every schema, and remove those of documents that are gone.
+
+    Writes nothing and exits with 1 if a class or a field has no description.
+    """
+    found = descriptions()
+    made = files(found)
+    if lacking := missing_sentences(found):
+        sys.exit(lacking)
     for file in FOLDER.glob("*.json"):
         if file.name not in made:
             file.unlink()

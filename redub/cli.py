@@ -19,7 +19,13 @@ import typer
 from redub.commands.apps import app
 from redub.commands.console import ERROR, OK, say
 from redub.commands.ending import PipedOutput, ReaderLeft, say_once, say_stopped
-from redub.commands.invocation import HERE, INVOCATION, PROGRESS_EVERY_S, is_first_process
+from redub.commands.invocation import (
+    HERE,
+    INVOCATION,
+    PROGRESS_EVERY_S,
+    is_first_process,
+    with_place,
+)
 from redub.core import stopping
 from redub.core.errors import AnotherFailed, ClusterLostError, RedubError, UsageError
 from redub.core.stopping import Stopped
@@ -67,14 +73,21 @@ def root(
 ) -> None:
     """Make trained movie dubbers and dubbed clips from folders of footage."""
     INVOCATION.started_in, INVOCATION.folder = str(Path.cwd()), HERE
+    INVOCATION.project = HERE
     INVOCATION.progress_every_s = progress_every
     for folder in folders or ():
         _enter(folder)
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlacedFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+
+
+class PlacedFormatter(logging.Formatter):
+    """Log lines whose commands get the ``-C`` of this command, as those of other messages do."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return with_place(super().format(record))
 
 
 def _enter(folder: Path) -> None:

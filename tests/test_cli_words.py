@@ -147,8 +147,8 @@ def test_next_commands_name_the_folder_that_was_named(root, before):
 
     for words, following in (
         (("ingest", "--scheduler", "sync"), ("extract",)),
-        (("plan",), ("run",)),
-        (("plan", "--profile", "builtin"), ("run", "--profile", "builtin")),
+        (("plan",), ("extract",)),
+        (("plan", "--profile", "builtin"), ("extract", "--profile", "builtin")),
         (("status",), ("extract",)),
         (("status", "--profile", "builtin"), ("extract", "--profile", "builtin")),
         (("bad", "retry"), ("run",)),

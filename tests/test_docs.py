@@ -4,13 +4,18 @@ import ast
 import importlib.util
 import re
 import sys
+import textwrap
 import tomllib
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import redub
+from redub.core.metric import Metric
+from redub.evaluation.registry import function_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -97,6 +102,30 @@ def test_tables_have_as_many_cells_in_every_row(generated):
 
 MADE_UP = ("redub.evaluation.f0_error", "redub.features.sound.clip_loudness")
 """Modules that the recipes of docs/architecture.md let the reader write."""
+
+
+def blocks_of(heading: str) -> list[str]:
+    """The Python code blocks of one recipe of docs/architecture.md, without their indent."""
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    section = text.partition(f"## Recipe: {heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^( *)```python\n(.*?)^ *```$", section, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in blocks]
+
+
+def test_the_recipe_of_a_metric_works_as_it_is_printed(monkeypatch):
+    source, row, test = blocks_of("add a metric")
+    module = types.ModuleType("redub.evaluation.f0_error")
+    exec(source, module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    namespace = {}
+    exec(test, namespace)
+    namespace["test_an_octave_is_1200_cents"]()
+    metric = eval(row, {"Metric": Metric})
+    assert (metric.is_measured, metric.direction) == (True, "lower")
+    track = np.array([100.0, 0.0, 200.0])
+    take = types.SimpleNamespace(recorded_f0_hz=track, f0_hz=2 * track)
+    assert function_of(metric.of_take)(take) == 1200
+    assert function_of(metric.target) is module.f0_error_cents
 
 
 def imports_of(text: str) -> set[tuple[str, str]]:

@@ -85,6 +85,24 @@ def test_every_class_and_field_of_a_document_is_described_and_no_sentence_is_lef
     assert descriptions.unused() == set()
 
 
+@pytest.mark.parametrize(
+    ("table", "name", "said"),
+    [("fields", "speech_s", "SynthesisSummary.speech_s"), ("classes", "Absent", "Absent")],
+)
+def test_a_schema_without_a_sentence_is_refused_by_name_and_nothing_is_written(
+    maker, monkeypatch, tmp_path, table, name, said
+):
+    tables = {key: dict(own) for key, own in maker.descriptions().tables.items()}
+    tables[table].pop(name, None)
+    monkeypatch.setattr(maker, "descriptions", lambda: maker.Descriptions(tables))
+    monkeypatch.setattr(maker, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit) as end:
+        maker.main()
+    assert isinstance(end.value.code, str)  # Python prints it and exits with 1
+    assert end.value.code.startswith(f"no description of {said}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_document_is_printed_under_the_name_of_its_own_dataclass_only(capsys):
     put(StoreCheck(3, ("a.parquet is damaged",)), schema="cache.verify")
     answer = checked(capsys.readouterr().out)

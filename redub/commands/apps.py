@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
+
+from redub.core.errors import UsageError
 
 app = typer.Typer(
     name="redub",
@@ -14,8 +20,27 @@ app = typer.Typer(
 )
 
 
+class CommandGroup(TyperGroup):
+    """A group of commands; ``-C`` before the command's name is answered with what to type."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse ``-C`` and ``--project`` here: every command has them, and its group has not.
+
+        Raises:
+            UsageError: with the complete command.
+        """
+        if args and args[0].partition("=")[0] in ("-C", "--project"):
+            place, rest = (args[:1], args[1:]) if "=" in args[0] else (args[:2], args[2:])
+            words = (
+                rest if rest and rest[0] in self.commands else [next(iter(self.commands)), *rest]
+            )
+            complete = shlex.join(["redub", str(ctx.info_name), *words, *place])
+            raise UsageError(f"{args[0]} comes after the command's name: {complete}")
+        return super().parse_args(ctx, args)
+
+
 def _group(title: str) -> typer.Typer:
-    return typer.Typer(no_args_is_help=True, help=title)
+    return typer.Typer(no_args_is_help=True, help=title, cls=CommandGroup)
 
 
 index_app = _group("Build, query and check the emotion index of the reference footage.")

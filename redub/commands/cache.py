@@ -46,8 +46,28 @@ def bad_show(clip: ClipId, project: ProjectDir = HERE, as_json: Json = False) ->
         return
     for row in found.rows:
         for key, value in dataclasses.asdict(row).items():
-            say(f"{key:16} {value if value is not None else '–'}")
+            if key != "command":  # for other programs; people get the next command
+                say(f"{key:16} {value if value is not None else '–'}")
         say()
+    say(f"what a code means: `redub bad explain {found.rows[0].code}`")
+    say("correct the cause, then release the clip")
+    say(f"next: {command('bad', 'retry', clip, project=project)}")
+
+
+@bad_app.command("explain")
+def bad_explain(
+    code: Annotated[str, typer.Argument(help="an error code, such as E-IN-TRUNC")],
+    as_json: Json = False,
+) -> None:
+    """Show what an error code means, its exit code, its messages, and where it is raised."""
+    from redub.pipeline.reports.error_codes import explain_code
+
+    found = explain_code(code)
+    if as_json:
+        put(found, schema="bad.explain")
+        return
+    for line in found.lines():
+        say(line)
 
 
 @bad_app.command("retry")
@@ -110,6 +130,9 @@ def cache_why(
     if as_json:
         put(explained, schema="cache.why")
         return
+    for line in explained.summary():
+        say(line)
+    say()
     for row in explained.rows:
         say(f"{row.feature}: {row.state}")
         for name, value in row.facts().items():

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from redub.commands.documents import DOCUMENTS
-from redub.commands.invocation import HERE, INVOCATION, command
+from redub.commands.invocation import HERE, INVOCATION, command, with_place
 from redub.core.stopping import Stopped
 
 OK, ERROR, USAGE, QUARANTINED, DAMAGED, REFUSED = 0, 1, 2, 3, 6, 8
@@ -27,8 +27,11 @@ OK, ERROR, USAGE, QUARANTINED, DAMAGED, REFUSED = 0, 1, 2, 3, 6, 8
 
 
 def say(text: str = "") -> None:
-    """Print one line on stderr; stdout is only for ``--json``."""
-    print(printable(text), file=sys.stderr)
+    """Print one line on stderr; stdout is only for ``--json``.
+
+    Commands in the text get the ``-C`` of this command, see :func:`with_place`.
+    """
+    print(printable(with_place(text)), file=sys.stderr)
 
 
 def printable(text: str) -> str:
@@ -71,7 +74,7 @@ def plain_value(value: Any) -> Any:
 
 def table(columns: list[str], rows: list[list[Any]]) -> None:
     """Print aligned columns on stderr; columns of numbers are aligned on the right."""
-    cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in rows]
+    cells = [[printable(with_place(str(cell))).replace("\n", " ") for cell in row] for row in rows]
     widths = [max(len(c), *(len(r[i]) for r in cells), 0) for i, c in enumerate(columns)]
     right = [all(_is_number(r[i]) for r in cells) and bool(cells) for i in range(len(columns))]
 

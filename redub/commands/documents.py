@@ -35,6 +35,7 @@ DOCUMENTS = {
     "index.precision": "redub.pipeline.reports.index.precision:PrecisionReport",
     "index.precision_table": "redub.pipeline.reports.index.precision_table:PrecisionTable",
     "bad": "redub.pipeline.store.quarantine:QuarantineList",
+    "bad.explain": "redub.pipeline.reports.error_codes:ErrorCode",
     "bad.retry": "redub.pipeline.store.quarantine:Released",
     "cache.verify": "redub.pipeline.store.verify:StoreCheck",
     "cache.repair": "redub.pipeline.store.verify:StoreRepair",

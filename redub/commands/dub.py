@@ -21,6 +21,7 @@ from redub.commands.options import (
     Unlike,
     Workers,
     notes_of,
+    option_names,
     project_of,
 )
 from redub.core.errors import UsageError
@@ -94,10 +95,11 @@ class Controls:
             read_direction,
         )
 
-        control = parse_control(
-            pitch=self.pitch, pitch_range=self.pitch_range, energy=self.energy, rate=self.rate
-        )
-        emotion_target = None if self.emotion is None else EmotionTarget.parse(self.emotion)
+        with option_names():
+            control = parse_control(
+                pitch=self.pitch, pitch_range=self.pitch_range, energy=self.energy, rate=self.rate
+            )
+            emotion_target = None if self.emotion is None else EmotionTarget.parse(self.emotion)
         wanted = LineDirection(notes=self.notes, control=control, emotion_target=emotion_target)
         voice = self.voice
         if self.lines and voice is not None:

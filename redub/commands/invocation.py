@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,11 +20,13 @@ HERE = Path()
 class Invocation:
     """Options before the command.
 
-    ``folder``: the ``-C`` folders, joined; ``started_in``: the working folder before ``-C``;
+    ``folder``: the ``-C`` folders before the command, joined; ``project``: the folder that ``-C``
+    after the command named; ``started_in``: the working folder before ``-C``;
     ``progress_every_s``: seconds between progress lines.
     """
 
     folder: Path = HERE
+    project: Path = HERE
     started_in: str = ""
     progress_every_s: float = PROGRESS_EVERY_S
 
@@ -41,6 +45,38 @@ def command(*words: str | Path, project: Path = HERE) -> str:
     folder = INVOCATION.folder / project
     place = () if folder == HERE else ("-C", folder)
     return shlex.join(map(str, ("redub", *words, *place)))
+
+
+def with_place(text: str) -> str:
+    """A message in which every command between backticks has the ``-C`` that this command has.
+
+    Commands that take no ``-C`` (`redub init`, `redub demo`) and words that are no command stay as
+    they are.
+    """
+    folder = INVOCATION.folder / INVOCATION.project
+    if folder == HERE or "`redub " not in text:
+        return text
+    place = f" -C {shlex.quote(str(folder))}"
+
+    def _placed(found: re.Match[str]) -> str:
+        words = found[1]
+        return f"`{words}{place if ' -C ' not in words and _takes_project(words) else ''}`"
+
+    return re.sub(r"`(redub [^`\n]+)`", _placed, text)
+
+
+def _takes_project(words: str) -> bool:
+    """Whether a command line, which may lack arguments, names a command with ``--project``."""
+    from redub.commands.apps import GROUPS, app
+
+    typed = words.split()[1:]
+    group = GROUPS.get(typed[0])
+    name = typed[1] if group is not None and len(typed) > 1 else typed[0]
+    for known in (app if group is None else group).registered_commands:
+        assert known.callback is not None
+        if (known.name or known.callback.__name__) == name:
+            return "project" in inspect.signature(known.callback).parameters
+    return False
 
 
 def as_typed(*left_out: str) -> str:

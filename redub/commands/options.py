@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redub.commands.invocation import command
+from redub.commands.invocation import INVOCATION, command
+from redub.core.errors import UsageError
 
 if TYPE_CHECKING:  # `redub --help` imports only what it shows
     from redub.index.notes import Notes
@@ -63,6 +65,7 @@ def project_of(folder: Path, profile: str | None = None) -> Any:
     """
     from redub.pipeline.store.project import open_project, with_profile
 
+    INVOCATION.project = folder
     project = open_project(folder)
     return project if profile is None else with_profile(project, profile)
 
@@ -90,6 +93,24 @@ def with_profile_option(
     return command("run", "--from", words[0], "--profile", profile, project=project)
 
 
+CONTROLS = ("pitch", "range", "energy", "rate", "emotion", "more", "less")
+"""Controls whose values are parsed; a message about a value begins with the control's name."""
+
+
+@contextlib.contextmanager
+def option_names() -> Iterator[None]:
+    """Write ``--pitch`` instead of ``pitch`` in a message about the value of a control.
+
+    A file of controls has the names without dashes.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if error.message.partition(" ")[0] not in CONTROLS:
+            raise
+        raise UsageError(f"--{error.message}", code=error.code) from None
+
+
 def notes_of(
     more: list[str] | None,
     less: list[str] | None,
@@ -105,6 +126,11 @@ def notes_of(
     """
     from redub.index.notes import Notes
 
-    return Notes.parse(
-        more=more or (), less=less or (), like=like or (), unlike=unlike or (), films=films or ()
-    )
+    with option_names():
+        return Notes.parse(
+            more=more or (),
+            less=less or (),
+            like=like or (),
+            unlike=unlike or (),
+            films=films or (),
+        )

@@ -14,6 +14,7 @@ from redub.commands.apps import app
 from redub.commands.console import ERROR, OK, REFUSED, finish, plain_value, put, say, table
 from redub.commands.invocation import HERE, command
 from redub.commands.options import Json, ProfileName, ProjectDir, project_of, with_profile_option
+from redub.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from redub.pipeline.reports.plan import Plan, PlanLine
@@ -28,7 +29,13 @@ def init(
     """Start a project: write a commented redub.toml and make a footage folder."""
     from redub.pipeline.store.project import init_project
 
-    made = init_project(folder)
+    try:
+        made = init_project(folder)
+    except ConfigError as error:
+        if error.code != "E-CFG-EXISTS":
+            raise
+        following = command("status", project=folder)
+        raise ConfigError(f"{error.message}; next: {following}", code=error.code) from None
     if as_json:
         put(made, schema="init")
     say(f"wrote {made.file}")
@@ -77,6 +84,7 @@ def doctor(
                 say(f"  {name:28} {value}")
         for problem in report.problems:
             say(f"problem: {problem}")
+        say(report.verdict)
     raise typer.Exit(ERROR if report.problems else OK)
 
 
@@ -127,6 +135,8 @@ def _say_status(report: Status) -> None:
             for x in report.ledger
         ],
     )
+    if report.null_clip is not None:
+        say(f"why a value is null: `redub cache why {report.null_clip}`, or that of another clip")
     _say_lacking(report.lacking)
     if report.old_rows:
         say(
@@ -134,7 +144,8 @@ def _say_status(report: Status) -> None:
             "`redub plan` shows what is computed again"
         )
     say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
-    say(f"runs: {', '.join(report.runs) or 'none'}")
+    unfinished = {found.run: f"{found.run} ({found})" for found in report.unfinished}
+    say(f"runs: {', '.join(unfinished.get(run, run) for run in report.runs) or 'none'}")
 
 
 def _say_lacking(lacking: Mapping[str, str]) -> None:
@@ -146,14 +157,17 @@ def _say_lacking(lacking: Mapping[str, str]) -> None:
 def plan(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json = False) -> None:
     """Show what `redub run` would compute, why, and how long it may take; write nothing."""
     from redub.pipeline.reports.plan import plan_project
+    from redub.pipeline.reports.status import project_status
     from redub.pipeline.store.tables import Store
 
-    found = plan_project(Store(project_of(project, profile)))
+    opened = project_of(project, profile)
+    found = plan_project(Store(opened))
     if as_json:
         put(found, schema="plan")
         return
     _say_plan(found)
-    say(f"next: {with_profile_option(['run'], project, '', profile)}")
+    words = ["ingest"] if found.footage.is_changed else project_status(opened).next_words
+    say(f"next: {with_profile_option(words, project, opened.config.profile, profile)}")
 
 
 def _say_plan(found: Plan) -> None:

@@ -48,7 +48,7 @@ def runs_show(
     table(["checkpoint", "MiB", "validation", "", "bytes"], facts.checkpoint_rows())
     for fault in facts.faults:
         say(f"note: {fault}")
-    finish(0, command("evaluate" if facts.spoken else "synthesize", run, project=project))
+    finish(0, command(*facts.next_words, project=project))
 
 
 @runs_app.command("compare")

@@ -76,6 +76,7 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Stage 2: compute every missing feature of every clip."""
+    from redub.pipeline.reports.status import project_status
     from redub.pipeline.stages.extract import check_features, run_extract
 
     names = check_features(feature)
@@ -90,7 +91,7 @@ def extract(
     say(f"{summary.clips} clips, {summary.rows} rows written")
     if opened.config.profile != project_of(project).config.profile:
         say(f'for the later stages, set profile = "{profile}" under [features] in redub.toml')
-    words = ("index", "build")
+    words = project_status(opened).next_words
     following = with_profile_option(words, project, opened.config.profile, profile)
     finish(summary.quarantined, following, project)
 

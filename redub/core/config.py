@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from redub.core.errors import ConfigError
@@ -40,11 +42,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     At most ``NAMED_AT_MOST`` words are listed.
     """
     options = sorted(known)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
+    if close := close_match(word, options):
+        return close
     more = f" … and {len(options) - NAMED_AT_MOST} more" if len(options) > NAMED_AT_MOST else ""
     return "known: " + ", ".join(options[:NAMED_AT_MOST]) + more
+
+
+def close_match(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` with the most similar known word; empty if none is similar."""
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
@@ -55,6 +62,56 @@ def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
     else:
         hint = nearest(key, options)
     return ConfigError(f"unknown key '{path}'; {hint}", code="E-CFG-KEY")
+
+
+def existing_file(path: Path) -> Path:
+    """The path of a file that a command names.
+
+    Raises:
+        ConfigError: E-IN-MISSING, there is no such file, or it is a folder.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; wanted a file", code="E-IN-MISSING")
+    if not path.exists():
+        raise ConfigError(f"there is no file {path}", code="E-IN-MISSING")
+    return path
+
+
+def read_toml(path: Path, *, code: str = "E-CFG-TOML") -> dict[str, Any]:
+    """Read and parse a TOML file in UTF-8; a byte order mark is skipped.
+
+    Args:
+        code: of the error about a file that is no TOML.
+
+    Raises:
+        ConfigError: E-IN-MISSING, there is no such file; else ``code``, with the line.
+    """
+    try:
+        text = existing_file(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8", code=code
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", code=code) from error
+    return parse_toml(text, where=str(path), code=code)
+
+
+def parse_toml(text: str, *, where: str, code: str = "E-CFG-TOML") -> dict[str, Any]:
+    """Parse TOML.
+
+    Args:
+        where: name of the file in messages.
+
+    Raises:
+        ConfigError: it is no TOML; the message names the line, also at the end of the text.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        last = max(1, len(text.splitlines()))
+        what = str(error).replace("(at end of document)", f"(at line {last}, the last one)")
+        raise ConfigError(f"{where}: {what}", code=code) from error
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -> T:

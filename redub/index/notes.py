@@ -72,8 +72,8 @@ class Notes(JsonRecord):
             UsageError: an unknown emotion (the message suggests the nearest known one), a weight
                 that is not a number above 0 and at most 4, or an emotion that is named twice.
         """
-        towards = [_weighted(words) for words in more]
-        away = [_weighted(words) for words in less]
+        towards = [_weighted("more", words) for words in more]
+        away = [_weighted("less", words) for words in less]
         names = [one.emotion for one in (*towards, *away)]
         for name in names:
             if names.count(name) > 1:
@@ -107,19 +107,23 @@ class Notes(JsonRecord):
         return replace(policy, films=films or policy.films, exclude=(*policy.exclude, *self.unlike))
 
 
-def _weighted(words: str) -> Weighted:
+def _weighted(note: str, words: str) -> Weighted:
     emotion, colon, number = words.partition(":")
     emotion = emotion.strip().lower()
     emotion = NOUNS.get(emotion, emotion)
     if emotion not in EMOTIONS:
-        raise UsageError(f"unknown emotion '{emotion}'; {nearest(emotion, [*EMOTIONS, *NOUNS])}")
+        raise UsageError(
+            f"{note} '{words}': unknown emotion '{emotion}'; "
+            f"{nearest(emotion, [*EMOTIONS, *NOUNS])}"
+        )
     try:
         weight = float(number) if colon else USUAL_WEIGHT
     except ValueError:
         weight = float("nan")
     if not 0.0 < weight <= MOST_WEIGHT:
         raise UsageError(
-            f"'{words}': wanted a weight above 0, at most {MOST_WEIGHT:g}, as in {emotion}:0.4"
+            f"{note} '{words}': wanted a weight above 0, at most {MOST_WEIGHT:g}, as in "
+            f"{emotion}:0.4"
         )
     return Weighted(emotion=emotion, weight=weight)
 

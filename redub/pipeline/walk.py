@@ -111,7 +111,10 @@ def _one_stage(
     if stage == "ingest":
         with bar("ingest", "files") as progress:
             read = run_ingest(project, scheduler, progress)
-        text = f"{read.sources} sources read, {read.unchanged} unchanged, {read.clips} clips"
+        text = (
+            f"{read.sources} sources read, {read.unchanged} unchanged, {read.clips} clips, "
+            f"{read.quarantined} files and lines quarantined"
+        )
     elif stage == "extract":
         with bar("extract") as progress:
             done = run_extract(project, scheduler, None, progress)

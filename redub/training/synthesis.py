@@ -59,16 +59,18 @@ class VoiceControl:
     rate: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (abs(self.pitch) <= MOST_OCTAVES and abs(self.energy) <= MOST_DB):
+        if not abs(self.pitch) <= MOST_OCTAVES:
+            most = f"{12 * MOST_OCTAVES:g} semitones"
+            raise UsageError(f"pitch {12 * self.pitch:+g}st: wanted at most {most} up or down")
+        if not 0 <= self.pitch_range <= MOST_RANGE:
             raise UsageError(
-                f"pitch {self.pitch:+g} octaves, energy {self.energy:+g} dB: wanted at most "
-                f"{MOST_OCTAVES:g} octaves (12 semitones each) and {MOST_DB:g} dB, up or down"
+                f"range {self.pitch_range:g}: wanted a factor from 0 to {MOST_RANGE:g}"
             )
-        if not (0 <= self.pitch_range <= MOST_RANGE and 1 / MOST_RATE <= self.rate <= MOST_RATE):
-            raise UsageError(
-                f"range {self.pitch_range:g}, rate {self.rate:g}: wanted a range from 0 to "
-                f"{MOST_RANGE:g} and a rate from {1 / MOST_RATE:g} to {MOST_RATE:g}"
-            )
+        if not abs(self.energy) <= MOST_DB:
+            raise UsageError(f"energy {self.energy:+g}dB: wanted at most {MOST_DB:g} dB up or down")
+        if not 1 / MOST_RATE <= self.rate <= MOST_RATE:
+            least = 1 / MOST_RATE
+            raise UsageError(f"rate {self.rate:g}: wanted a factor from {least:g} to {MOST_RATE:g}")
 
     def __bool__(self) -> bool:
         return self != PLAIN

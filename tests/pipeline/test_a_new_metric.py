@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import typer
@@ -13,9 +14,20 @@ from redub.commands.console import put
 from redub.core.metric import Absent, Baseline, Interval, Metric
 from redub.evaluation.registry import METRICS
 from redub.evaluation.takes import MEAN_MEL
+from redub.features.registry import EXTRACTORS
 from redub.pipeline.reports.evaluation import write_report
+from redub.pipeline.reports.status import project_status
+from redub.pipeline.stages.evaluate import run_evaluate
+from redub.pipeline.store.keys import FeatureKeys
 from redub.pipeline.store.project import open_project
-from redub.pipeline.store.runs.evaluations import last_evaluation
+from redub.pipeline.store.runs.evaluations import (
+    EVALUATED_FEATURES,
+    evaluated_runs,
+    last_evaluation,
+)
+from redub.pipeline.store.tables import Store
+from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.measuring import _tools_of
 from tests.json_schema import checked
 from tests.test_docs import DOCS, loaded
 
@@ -88,6 +100,50 @@ def evaluated(table, walked, tmp_path_factory):
         evaluate(["authentic", "baseline"], root, 1, "sync", False)
     assert done.value.exit_code == 0
     return open_project(root), printed.getvalue()
+
+
+def test_an_evaluation_is_out_of_date_after_a_change_of_what_it_reads_and_of_nothing_else(
+    evaluated, monkeypatch
+):
+    project, _ = evaluated
+    runs = ["authentic", "baseline"]
+    assert evaluated_runs(project) == runs
+    assert project_status(project).next_words == ["report"]
+    keys = Store(project).keys.by_name
+    for name in EXTRACTORS:
+        other = replace(keys[name], key="another")
+        with monkeypatch.context() as patch:
+            patch.setattr(FeatureKeys, "by_name", {**{n: keys[n] for n in EXTRACTORS}, name: other})
+            assert (evaluated_runs(project) == []) == (name in EVALUATED_FEATURES), name
+    for change in ({"title": "Another title"}, {"of_take": f"{HERE}:another"}, {"unit": "s"}):
+        with monkeypatch.context() as patch:
+            patch.setitem(METRICS, MADE_UP[0].name, replace(MADE_UP[0], **change))
+            assert evaluated_runs(project) == [], change
+    assert evaluated_runs(project) == runs
+
+
+def test_an_evaluation_reads_the_features_on_which_it_depends_and_no_others(evaluated, monkeypatch):
+    project, _ = evaluated
+    seen = set()
+
+    def watched(method):
+        def call(self, name, *arguments, **options):
+            seen.add(name)
+            return method(self, name, *arguments, **options)
+
+        return call
+
+    for kind, name in ((Store, "read"), (FeatureKeys, "make")):
+        monkeypatch.setattr(kind, name, watched(getattr(kind, name)))
+    _tools_of.cache_clear()
+    place = project.root / "evaluations"
+    before = sorted(place.iterdir())
+    run_evaluate(
+        project, Scheduler("sync", 1), runs=["authentic"], progress=lambda done, total: None
+    )
+    [made] = set(place.iterdir()) - set(before)
+    made.unlink()
+    assert seen == set(EVALUATED_FEATURES)
 
 
 def test_a_metric_of_the_table_is_a_column_of_the_printed_table(evaluated):

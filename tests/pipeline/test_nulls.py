@@ -207,7 +207,7 @@ def test_every_clip_has_a_value_or_the_reason_that_it_lacks(store):
     for name in {feature for features in NEEDS.values() for feature in features}:
         null = {i for i, own in lacks.items() if any(name in NEEDS[what] for what in own)}
         assert set(store.read(name)) == set(lacks) - null, name
-        why = store.why_null(name)
+        why = store.why_absent(name)
         assert set(why) == null, name
         for clip_id, reason in why.items():
             own = [codes[what] for what in lacks[clip_id] if name in NEEDS[what]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from redub.core.config import nearest
+from redub.core.config import nearest, read_toml
 from redub.core.errors import ConfigError, UsageError
 from redub.core.records import JsonRecord
 from redub.core.types import EMOTIONS, FloatArray
@@ -43,10 +42,14 @@ class EmotionTarget:
         name, colon, number = words.partition(":")
         name = NOUNS.get(name.strip().lower(), name.strip().lower())
         if name not in EMOTIONS:
-            raise UsageError(f"unknown emotion '{name}'; {nearest(name, [*EMOTIONS, *NOUNS])}")
-        intensity = _number(number, words) if colon else 1.0
+            raise UsageError(
+                f"emotion '{words}': unknown emotion '{name}'; {nearest(name, [*EMOTIONS, *NOUNS])}"
+            )
+        intensity = _number(number, "emotion", words) if colon else 1.0
         if not 0.0 <= intensity <= 1.0:
-            raise UsageError(f"'{words}': wanted an intensity from 0 to 1, as in {name}:0.7")
+            raise UsageError(
+                f"emotion '{words}': wanted an intensity from 0 to 1, as in {name}:0.7"
+            )
         return cls(emotion=name, intensity=intensity)
 
 
@@ -136,13 +139,13 @@ def parse_control(
     """
     values: dict[str, float] = {}
     if pitch is not None:
-        values["pitch"] = _number(pitch, pitch, unit="st") / 12
+        values["pitch"] = _number(pitch, "pitch", pitch, unit="st") / 12
     if pitch_range is not None:
-        values["pitch_range"] = _factor(pitch_range)
+        values["pitch_range"] = _factor("range", pitch_range)
     if energy is not None:
-        values["energy"] = _number(energy, energy, unit="dB")
+        values["energy"] = _number(energy, "energy", energy, unit="dB")
     if rate is not None:
-        values["rate"] = _factor(rate)
+        values["rate"] = _factor("rate", rate)
     return VoiceControl(**values)
 
 
@@ -160,10 +163,7 @@ def read_direction(path: Path) -> Direction:
     Raises:
         ConfigError: no such file, not TOML, an unknown key, or a value out of range.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", code="E-DUB-FILE") from error
+    document = read_toml(path, code="E-DUB-FILE")
     for key in document:
         if key not in ("all", "line"):
             raise ConfigError(f"{path}: unknown table '{key}'; known: all, line", code="E-CFG-KEY")
@@ -225,14 +225,19 @@ def _words(path: Path, where: str, key: str, value: object) -> list[str]:
     return [str(v) for v in values]
 
 
-def _factor(words: str) -> float:
+def _factor(key: str, words: str) -> float:
     if words.strip().endswith("%"):
-        return _number(words, words, unit="%") / 100
-    return _number(words, words)
+        return _number(words, key, words, unit="%") / 100
+    return _number(words, key, words)
 
 
-def _number(words: str, said: str, *, unit: str = "") -> float:
-    """The number of ``+3dB``. The unit may be left out; another unit is refused."""
+def _number(words: str, key: str, said: str, *, unit: str = "") -> float:
+    """The number of ``+3dB``. The unit may be left out; another unit is refused.
+
+    Args:
+        key: name of the control, for the message.
+        said: the whole value, for the message.
+    """
     bare = words.strip()
     if unit and bare.lower().endswith(unit.lower()):
         bare = bare[: -len(unit)].strip()
@@ -241,7 +246,8 @@ def _number(words: str, said: str, *, unit: str = "") -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UsageError(f"'{said}': wanted a number{f', as in +2{unit}' if unit else ''}")
+        example = {"": "1.3", "%": "130%"}.get(unit, f"+2{unit}")
+        raise UsageError(f"{key} '{said}': wanted a number, as in {example}")
     return number
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from redub.core.config import nearest
+from redub.core.config import existing_file, nearest
 from redub.core.durable import file_digest
-from redub.core.errors import ClipError, ConfigError, UsageError
+from redub.core.errors import ClipError, UsageError
 from redub.core.types import Clip
 from redub.footage.folder import positions
 from redub.footage.probe import SourceInfo
@@ -48,12 +48,11 @@ def script_clips(
 
     Raises:
         ClipError: E-IN-NOVIDEO, the file has no video stream.
-        ConfigError: E-IN-MISSING, the script does not exist.
+        ConfigError: E-IN-MISSING, there is no such script.
     """
     if not info.has_video:
         raise ClipError(f"{video.name} has no video stream to dub", code="E-IN-NOVIDEO")
-    if not script.is_file():
-        raise ConfigError(f"the script {script} does not exist", code="E-IN-MISSING")
+    existing_file(script)
     fitted = read_subtitles(
         script,
         source=script.name,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from redub.core.config import existing_file
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Clip, Waveform
@@ -76,10 +77,13 @@ def dub(
     Raises:
         UsageError: a note names an unknown clip, film, emotion or script line, or ``context`` is
             ``dubbed`` and the run's system reads no context.
-        ConfigError: no run, no index, or a script without one usable line.
+        ConfigError: E-IN-MISSING, there is no such video or script; no run, no index, or a script
+            without one usable line.
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
     """
+    for path in (video, script):
+        existing_file(path)
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)

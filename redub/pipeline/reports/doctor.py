@@ -31,6 +31,14 @@ class Examination:
     sections: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether this installation works."""
+        if not self.problems:
+            return "verdict: this installation works; no problem was found"
+        count = len(self.problems)
+        return f"verdict: {count} problem{'' if count == 1 else 's'}, see above"
+
 
 def examine() -> Examination:
     """Examine the installation; without ``problems`` everything works."""
@@ -150,4 +158,13 @@ def _resolves(table: Mapping[str, Any], name: str, kind: str, report: Examinatio
         report.problems.append(f"{kind} '{name}' does not load: {error}")
         return f"broken: {error}"
     lines = (found.__doc__ or sys.modules[found.__module__].__doc__ or "").strip().splitlines()
-    return lines[0] if lines else str(line)
+    return plain_text(lines[0]) if lines else str(line)
+
+
+def plain_text(text: str) -> str:
+    """A line of a docstring without the markup of Sphinx: ``:func:`~a.b``` becomes ``b``."""
+
+    def _name(found: re.Match[str]) -> str:
+        return found[1].rpartition(".")[2] if found[1].startswith("~") else found[1]
+
+    return re.sub(r":\w+:`([^`]+)`", _name, text).replace("``", "")

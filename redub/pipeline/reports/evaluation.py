@@ -17,6 +17,7 @@ import numpy as np
 
 from redub import __version__
 from redub.core.durable import commit_bytes
+from redub.core.errors import ConfigError
 from redub.core.metric import Absent
 from redub.pages.contents import (
     Chart,
@@ -47,9 +48,17 @@ def write_report(project: Project, output: Path) -> Path:
     """Render the page of the last evaluation.
 
     Raises:
-        ConfigError: nothing was evaluated yet.
+        ConfigError: E-STAGE-EVALUATE, nothing was evaluated yet, or an evaluated run was removed.
     """
-    page = render_report(report_data(project, last_evaluation(project)))
+    evaluation = last_evaluation(project)
+    gone = [run for run in evaluation.runs if not run_folder(project, run).is_dir()]
+    if gone:
+        raise ConfigError(
+            f"the last evaluation is of runs that were removed since: {', '.join(gone)}; "
+            "run `redub evaluate`",
+            code="E-STAGE-EVALUATE",
+        )
+    page = render_report(report_data(project, evaluation))
     commit_bytes(output, page.encode("utf-8"))
     return output
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from redub.core.config import nearest
 from redub.core.durable import commit_bytes
 from redub.core.errors import ClipError, ConfigError, UsageError
 from redub.core.types import ByteArray, Clip, FloatArray, Value
@@ -51,6 +50,7 @@ def write_face_sheet(
         clips: ids of clips; without them ``count`` clips, evenly spread over the clip table.
 
     Raises:
+        ClipError: ingest quarantined a clip of ``clips``.
         UsageError: an unknown clip, with the nearest known one, or ``count`` below 1.
         ConfigError: E-STAGE-EXTRACT, no face track was extracted yet.
     """
@@ -68,7 +68,7 @@ def face_sheet(project: Project, clips: Sequence[str] | None, count: int) -> Fac
         raise ConfigError(
             "no face track was extracted yet; run `redub extract`", code="E-STAGE-EXTRACT"
         )
-    chosen = _chosen(every, clips, count)
+    chosen = _chosen(store, every, clips, count)
     held = store.quarantined().filter(
         pl.col("feature").is_in([*FACE_FEATURES, WHOLE_CLIP]),
         pl.col("code") != "E-FEAT-UPSTREAM",  # the feature that failed has its own row
@@ -96,13 +96,12 @@ def _states(store: Store, name: str) -> dict[str, str]:
     return {clip_id: "" if valid else why for clip_id, valid, why in live.iter_rows()}
 
 
-def _chosen(every: Sequence[Clip], wanted: Sequence[str] | None, count: int) -> list[Clip]:
+def _chosen(
+    store: Store, every: Sequence[Clip], wanted: Sequence[str] | None, count: int
+) -> list[Clip]:
     if wanted:
         known = {clip.clip_id: clip for clip in every}
-        for clip_id in wanted:
-            if clip_id not in known:
-                raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, known)}")
-        return [known[clip_id] for clip_id in dict.fromkeys(wanted)]
+        return [known.get(clip_id) or store.clip(clip_id) for clip_id in dict.fromkeys(wanted)]
     if count < 1:
         raise UsageError(f"{count} clips make no sheet; wanted at least 1")
     filmed = [clip for clip in every if clip.has_video]

@@ -49,6 +49,11 @@ class FootagePlan:
     gone: list[str]
     index: str
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether `redub ingest` would read or drop a source."""
+        return bool(self.to_read or self.gone)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -19,6 +19,7 @@ from redub.core.durable import check_folder, read_json
 from redub.core.errors import ConfigError, IntegrityError, RedubError
 from redub.core.records import Json
 from redub.model.registry import system
+from redub.pipeline.reports.status import next_of_run
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.packs.build import pack_keys
 from redub.pipeline.store.project import Project
@@ -33,6 +34,7 @@ from redub.pipeline.store.runs.folders import (
     metrics_in,
     sampled_steps,
 )
+from redub.pipeline.store.runs.requests import UnfinishedRun, unfinished_run
 from redub.pipeline.store.runs.run_settings import RunSettings, dotted, settings_table
 from redub.pipeline.store.runs.takes import INDEX, TakeIndex
 from redub.pipeline.store.tables import Store
@@ -108,7 +110,9 @@ class RunFacts:
     ``preset``: the nearest preset with the settings that differ from it, empty where none is near.
     ``keys``: name → key of the features and the index that the run was trained on. ``changed``:
     keys that differ in the project now, name → present key (None: gone). ``unchecked``: names of
-    keys that could not be compared. ``faults``: sentences about damage.
+    keys that could not be compared. ``unfinished``: how far the run is, None if it has all steps.
+    ``next_words``: the words of the next command, without ``redub``. ``faults``: sentences about
+    damage.
     """
 
     name: str
@@ -116,6 +120,7 @@ class RunFacts:
     model: str
     preset: str
     steps: int
+    unfinished: UnfinishedRun | None
     trained_parameters: int | None
     loss: Course
     validation_loss: Course
@@ -126,6 +131,7 @@ class RunFacts:
     spoken: tuple[SpokenSplit, ...]
     sampled_steps: tuple[int, ...]
     card: Path | None
+    next_words: list[str]
     faults: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -135,9 +141,12 @@ class RunFacts:
         )
         spoken = ", ".join(f"{s.split} {s.lines} lines by {s.checkpoint}" for s in self.spoken)
         sampled = ", ".join(map(str, self.sampled_steps))
+        steps = str(self.steps)
+        if self.unfinished is not None:
+            steps = f"{self.unfinished.step} of {self.unfinished.max_steps}"
         facts = {
             "model": ", preset ".join(filter(None, (self.model, self.preset))),
-            "steps": str(self.steps),
+            "steps": steps,
             "trained": parameters or "–",
             "spoken": spoken or "nothing yet",
             "samples": f"at {count_text('step', len(self.sampled_steps))} {sampled}"
@@ -197,12 +206,18 @@ def show_run(project: Project, name: str) -> RunFacts:
     now, unchecked, fault = _present_keys(project, keys)
     faults.append(fault)
     spoken, unread = _spoken(folder)
+    unfinished, following = None, ["cache", "verify"]
+    try:
+        unfinished, following = unfinished_run(project, name), next_of_run(project, name)
+    except IntegrityError as error:
+        faults.append(error.message)
     return RunFacts(
         name=name,
         folder=folder,
         model=settings.model or "not known",
         preset=_preset(settings),
         steps=max((*(int(row["step"]) for row in metrics.rows), *(p.step for p in places), 0)),
+        unfinished=unfinished,
         trained_parameters=trained_parameters,
         loss=course_of(metrics.rows, "loss"),
         validation_loss=course_of(metrics.rows, "validation_loss"),
@@ -213,6 +228,7 @@ def show_run(project: Project, name: str) -> RunFacts:
         spoken=spoken,
         sampled_steps=tuple(sampled_steps(folder)),
         card=folder / CARD if (folder / CARD).is_file() else None,
+        next_words=following or ["evaluate", name],
         faults=tuple(filter(None, [*faults, *unread])),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from redub.core.errors import UsageError
 from redub.core.records import Json
 from redub.pipeline.store.ledger import WHOLE_CLIP
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.tables import Store, clips_of
+from redub.pipeline.store.tables import Store
 
 FACTS = ("key", "input_digest", "source", "span", "decoder", "part")
 """Fields of :class:`ExplainedRow` in the order in which people read them."""
@@ -48,6 +49,25 @@ class ExplainedClip:
     clip: str
     rows: tuple[ExplainedRow, ...]
 
+    def summary(self) -> list[str]:
+        """How many features are in each state; then, by state, the features without a value.
+
+        The states are sorted by their words, ``committed`` is left out of the list.
+        """
+        features: dict[str, list[str]] = defaultdict(list)
+        for row in self.rows:
+            features[row.state].append(row.feature)
+        kinds = Counter(row.state.partition(":")[0] for row in self.rows)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        return [
+            f"{self.clip}: {len(self.rows)} features: {counts}",
+            *(
+                f"  {', '.join(names)}: {state}"
+                for state, names in sorted(features.items())
+                if state != "committed"
+            ),
+        ]
+
 
 def explain_rows(project: Project, clip_id: str, feature: str | None) -> ExplainedClip:
     """What the rows of a clip depend on, for one feature or for all.
@@ -58,14 +78,11 @@ def explain_rows(project: Project, clip_id: str, feature: str | None) -> Explain
         feature: one feature; None for all.
 
     Raises:
+        ClipError: ingest quarantined the clip.
         UsageError: an unknown clip or feature, with the nearest known one.
     """
     store = Store(project)
-    frame = store.clip_frame()
-    found = clips_of(frame.filter(pl.col("clip_id") == clip_id))
-    if not found:
-        raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, frame['clip_id'])}")
-    clip = found[0]
+    clip = store.clip(clip_id)
     names = list(store.keys.by_name)
     if feature is not None:
         if feature not in names:

@@ -60,15 +60,16 @@ def evaluate(
         progress: given the number of utterances measured, and of all.
 
     Raises:
+        UsageError: an unknown run, with the nearest known one.
         ConfigError: the project has no run, the split has no utterance that is recorded and
             spoken by every run, or a clip or the index changed since a run spoke.
         ClipError: E-EVAL, a worker failed on an utterance.
     """
-    from redub.pipeline.store.runs.folders import list_runs
+    from redub.pipeline.store.runs.folders import has_runs, list_runs
 
     split = project.config.evaluate.split
     names = list(runs) or [run.name for run in list_runs(project)]
-    if not names:
+    if not names or not has_runs(project):
         raise ConfigError("there is no run to evaluate; run `redub train`", code="E-STAGE-TRAIN")
     samples = {run: read_samples(project, run, split) for run in names}
     store = Store(project)
@@ -138,7 +139,7 @@ def _left_out(
     for name in ("waveform", "mel", "f0"):
         rows = store.live_features(name)
         has = set(rows.filter(pl.col("valid"))["clip_id"])
-        why = dict(rows.select("clip_id", "why_not").iter_rows())
+        why = store.why_absent(name, live=rows)
         for clip in clips:
             if clip.clip_id not in has:
                 reason = lacking(name, why.get(clip.clip_id))

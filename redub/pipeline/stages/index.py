@@ -60,7 +60,7 @@ from redub.pipeline.store.settings import (
     IndexConfig,
     feature_of,
 )
-from redub.pipeline.store.tables import Store, clips_of
+from redub.pipeline.store.tables import Store, clips_of, commonest
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.index_segments import (
     KeptFolders,
@@ -78,8 +78,8 @@ class IndexSummary:
     """What was built.
 
     ``fresh``: False where the build was up to date. ``indexed`` and ``recall`` are per modality;
-    the recall is None where all segments search exactly. ``left_out``: training clips without an
-    audio vector.
+    the recall is None where all segments search exactly. ``left_out``: number of training clips
+    without an audio vector. ``reasons``: the three commonest reasons, with counts.
     """
 
     build: str
@@ -88,6 +88,7 @@ class IndexSummary:
     indexed: dict[str, int]
     left_out: int
     recall: dict[str, float | None]
+    reasons: str = ""
 
     def lines(self) -> list[str]:
         """The summary in sentences."""
@@ -97,10 +98,10 @@ class IndexSummary:
             f"{name} {count}" + (f" (recall {r:.4f})" if (r := self.recall[name]) else "")
             for name, count in self.indexed.items()
         )
-        return [
-            f"index {self.build}: {self.library} clips, {counts}",
-            f"{self.left_out} training clips left out: they have no audio vector",
-        ]
+        said = f"{self.left_out} training clips left out"
+        if self.left_out:
+            said += f": they have no audio vector ({self.reasons})"
+        return [f"index {self.build}: {self.library} clips, {counts}", said]
 
 
 def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
@@ -136,7 +137,15 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
         made.commit(project)
     rows = {modality: made.rows[modality] for modality in MODALITIES}
     recall = dict(made.recall)
-    return IndexSummary(made.build, made is not newest, len(library), rows, left_out, recall)
+    return IndexSummary(
+        build=made.build,
+        fresh=made is not newest,
+        library=len(library),
+        indexed=rows,
+        left_out=len(left_out),
+        recall=recall,
+        reasons=commonest(left_out.values()),
+    )
 
 
 def _built(

@@ -2,7 +2,8 @@
 
 Reads the footage folder (media, subtitles, tables). Writes the source table, the clip table and
 a quarantine row for every file and every subtitle cue that cannot be used. A source is read
-again only when its bytes, its subtitles, its rows in the tables or the decoders changed.
+again only when its bytes, its subtitles, its rows in the tables or the decoders changed, or when
+`redub bad retry` released one of its quarantine rows.
 """
 
 from __future__ import annotations

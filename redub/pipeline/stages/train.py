@@ -1,7 +1,8 @@
 """Stage 5 of 7: train a dubbing model from cached features.
 
 Reads a pack (:mod:`redub.pipeline.store.packs.build`); opens no media. Writes ``runs/<name>/``:
-``config.toml``, ``metrics.jsonl``, ``lines.json``, ``checkpoints/``, ``progress/``, ``card.md``.
+``config.toml``, ``metrics.jsonl``, ``lines.json``, ``request.json``, ``checkpoints/``,
+``progress/``, ``card.md``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from redub.pipeline.store.packs.build import open_pack
 from redub.pipeline.store.packs.training_set import TrainingSet
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import LINES, run_folder, sampled_steps, step_folder
+from redub.pipeline.store.runs.requests import TrainRequest, write_request
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.estimate import Estimate, estimate
@@ -110,6 +112,9 @@ def train_run(
     pretrained = None if job.start_from is None else read_weights(job.start_from)
     pack = _opened_once(store, replicas)
     (lines, validation), used = plan.lines(pack, job.overfit), plan.training_set(pack, job.overfit)
+    request = TrainRequest.of(
+        project, model=plan.model, baseline=job.baseline, overfit=job.overfit, max_steps=steps
+    )
     settings, speed, show = project.config.train, Speed(), None
     if replicas.is_first:
         show = _shown(project, pack, folder, settings.samples, job.overfit, plan.triples)
@@ -117,9 +122,10 @@ def train_run(
             say(text)
 
     def began(step: int) -> None:
-        """Show the first step, and note the clips that the run is trained on."""
+        """Show the first step, and note the clips and the request of the run."""
         progress(step, steps)
         _note_lines(folder, step, lines, validation)
+        write_request(folder, request)
 
     events = event_files(folder, wanted=settings.tensorboard and replicas.is_first)
     with torch_threads(settings.threads), deferred() as signalled, events as observe:

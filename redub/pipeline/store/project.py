@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.core.config import merged, nearest
+from redub.core.config import merged, nearest, read_toml
 from redub.core.errors import ConfigError, UsageError
 from redub.core.records import Json
 from redub.features.registry import PROFILES
@@ -46,6 +46,12 @@ def open_project(start: Path) -> Project:
         ConfigError: no such file, or an error in it.
     """
     start = start.resolve()
+    if not start.exists():
+        raise ConfigError(
+            f"there is no folder {start}; start a project with `redub init DIR`, or name one with "
+            "-C DIR",
+            code="E-CFG-NOPROJECT",
+        )
     for folder in (start, *start.parents):
         path = folder / FILE_NAME
         if path.is_file():
@@ -57,7 +63,8 @@ def open_project(start: Path) -> Project:
                 ) from error
             return Project(folder, parse_config(text, where=str(path)))
     raise ConfigError(
-        f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`",
+        f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`, or "
+        "name one with -C DIR",
         code="E-CFG-NOPROJECT",
     )
 
@@ -93,10 +100,7 @@ def with_training(
     """
     values = train_values(project.config.train)
     if file is not None:
-        try:
-            changes = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}", code="E-CFG-TOML") from error
+        changes = read_toml(file)
         if isinstance(changes.get("model"), str):
             changes["model"] = {"name": changes["model"]}
         values = merged(values, changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import polars as pl
@@ -115,8 +115,13 @@ class QuarantineList:
         """
         rows = tuple(row for row in self.rows if row.clip_id == clip_id)
         if not rows:
-            raise UsageError(f"'{clip_id}' is not quarantined; `redub bad list` names what is")
+            raise _not_quarantined(clip_id, {row.clip_id for row in self.rows})
         return QuarantineList(rows)
+
+
+def _not_quarantined(clip_id: str, known: Collection[str]) -> UsageError:
+    hint = nearest(clip_id, known) if known else "nothing is"
+    return UsageError(f"'{clip_id}' is not quarantined; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,8 @@ def _rows(frame: pl.DataFrame) -> list[QuarantineRow]:
 def release(project: Project, clip_ids: Sequence[str]) -> int:
     """Mark quarantine rows as released, so that the next run tries again.
 
-    Nothing is deleted: a release adds a row. For a fault found at ingest, change the faulty file or
-    table instead; ingest notices the change.
+    Nothing is deleted: a release adds a row. A file with a released row is read again by the next
+    ingest, even if the file did not change.
 
     Args:
         clip_ids: clips to release; all if empty.
@@ -157,7 +162,7 @@ def release(project: Project, clip_ids: Sequence[str]) -> int:
         known = set(held["clip_id"])
         for clip_id in clip_ids:
             if clip_id not in known:
-                raise UsageError(f"'{clip_id}' is not quarantined; {nearest(clip_id, known)}")
+                raise _not_quarantined(clip_id, known)
         held = held.filter(pl.col("clip_id").is_in(list(clip_ids)))
     if held.is_empty():
         return 0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from redub.core.config import from_mapping, nearest
+from redub.core.config import from_mapping, nearest, parse_toml
 from redub.core.errors import ConfigError
 from redub.core.records import Json
 from redub.core.types import AudioSpec, VideoSpec
@@ -265,11 +264,7 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
     Raises:
         ConfigError: not TOML, an unknown key (with the nearest known one), a bad value.
     """
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: {error}", code="E-CFG-TOML") from error
-    own = dict(values)
+    own = parse_toml(text, where=where)
     features = own.pop("features", {})
     profile = features.pop("profile", BUILTIN) if isinstance(features, dict) else BUILTIN
     if "profile" in own:

@@ -9,6 +9,7 @@ Letters: N clips with a value, W width.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -18,8 +19,9 @@ import polars as pl
 import pyarrow as pa
 
 from redub.core.columns import Column, texts
+from redub.core.config import nearest
 from redub.core.durable import commit_json
-from redub.core.errors import IntegrityError
+from redub.core.errors import ClipError, IntegrityError, UsageError
 from redub.core.types import Clip, FloatArray, Value
 from redub.pipeline.store.keys import (
     SCHEMA,
@@ -69,6 +71,27 @@ class Store:
         """Live clips as objects, in clip-table order."""
         return clips_of(self.clip_frame())
 
+    def clip(self, clip_id: str) -> Clip:
+        """A live clip by its id.
+
+        Raises:
+            ClipError: ingest quarantined it, so that it is no clip; with the row's code.
+            UsageError: no such clip; the message names the nearest id.
+        """
+        frame = self.clip_frame()
+        found = clips_of(frame.filter(pl.col("clip_id") == clip_id))
+        if found:
+            return found[0]
+        at_ingest = self.quarantined().filter(pl.col("stage") == "ingest")
+        for row in at_ingest.filter(pl.col("clip_id") == clip_id).iter_rows(named=True):
+            raise ClipError(
+                f"'{clip_id}' was quarantined at ingest: {row['message']}; see "
+                f"`redub bad show {shlex.quote(clip_id)}`",
+                code=row["code"],
+            )
+        known = {*frame["clip_id"], *at_ingest["clip_id"]}
+        raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, known)}")
+
     def quarantined(self) -> pl.DataFrame:
         """Quarantine rows in force: not released, and for the present clip and feature key."""
         rows = _frame(self.quarantine.read())
@@ -95,6 +118,12 @@ class Store:
         at_extract = (pl.col("stage") != "ingest") & (pl.col("whole") == whole) & is_present
         return joined.filter(at_ingest | at_extract).select(QUARANTINE_SCHEMA.names)
 
+    def releases_at_ingest(self) -> dict[str, int]:
+        """How many released quarantine rows of the stage ``ingest`` each source has."""
+        rows = _frame(self.quarantine.read(["source", "stage", "state"]))
+        released = rows.filter(pl.col("stage") == "ingest", pl.col("state") == "released")
+        return dict(released["source"].value_counts().iter_rows())
+
     def live_features(self, name: str, *, clips: pl.DataFrame | None = None) -> pl.DataFrame:
         """One row per live clip that has a row of this feature: ``clip_id, valid, why_not, part``.
 
@@ -120,10 +149,27 @@ class Store:
         )
         return rows.unique(subset="clip_id", keep="last", maintain_order=True).drop("clip_digest")
 
-    def why_null(self, name: str) -> dict[str, str]:
-        """Clip id to the extractor's reason, for clips whose value of a feature is null."""
-        rows = self.live_features(name).filter(~pl.col("valid"))
-        return dict(rows.select("clip_id", "why_not").iter_rows())
+    def why_absent(
+        self, name: str, *, live: pl.DataFrame | None = None, held: pl.DataFrame | None = None
+    ) -> dict[str, str]:
+        """Clip id to the reason why a feature has no value; clips that are pending have none.
+
+        The reason is that of the extractor, or ``quarantined: CODE``.
+
+        Args:
+            live: rows of :meth:`live_features`, if the caller has them.
+            held: rows of :meth:`quarantined`, if the caller has them.
+        """
+        rows = self.live_features(name) if live is None else live
+        found = self.quarantined() if held is None else held
+        covers = pl.col("feature") == name
+        if self.keys.by_name[name].uses_media:
+            covers |= pl.col("feature") == ""
+        at_extract = found.filter((pl.col("stage") == "extract") & covers)
+        codes = dict(at_extract.select("clip_id", "code").iter_rows())
+        nulls = rows.filter(~pl.col("valid")).select("clip_id", "why_not")
+        quarantined = {clip_id: f"quarantined: {code}" for clip_id, code in codes.items()}
+        return {**quarantined, **dict(nulls.iter_rows())}
 
     # -- feature values
 
@@ -245,7 +291,7 @@ def lacking(feature: str, why_not: str | None) -> str:
     """A sentence about a clip without a value of a feature.
 
     Args:
-        why_not: the extractor's reason; None if the clip has no row of the feature.
+        why_not: the reason of :meth:`Store.why_absent`; None if the feature is pending.
     """
     return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
 

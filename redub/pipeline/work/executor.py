@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -87,8 +87,6 @@ def _distributed(
     scheduler: Scheduler, function: Callable[[Order], Result], orders: Sequence[Order]
 ) -> Generator[Result | Failure[Order], None, None]:
     """Run tasks on a cluster; yield one result per order, in their order."""
-    import dask
-
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     settings = {
         "distributed.scheduler.allowed-failures": 2,
@@ -96,7 +94,7 @@ def _distributed(
         "distributed.admin.tick.limit": "1h",
         "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
     }
-    with dask.config.set(settings), contextlib.ExitStack() as stack:
+    with dask_settings(settings), contextlib.ExitStack() as stack:
         client = stack.enter_context(_client(scheduler, stack))
         workers = max(1, len(client.scheduler_info()["workers"]))
         dispatch = _Dispatch(client, function, orders)
@@ -109,6 +107,20 @@ def _distributed(
             while emitted in finished:
                 yield finished.pop(emitted)
                 emitted += 1
+
+
+@contextlib.contextmanager
+def dask_settings(settings: Mapping[str, object]) -> Iterator[None]:
+    """Change settings of Dask inside the block.
+
+    ``distributed`` is imported first, because its import adds its default settings. In a process
+    that imported it only inside the block, Dask removed all of them at the end of the block.
+    """
+    import dask
+    import distributed  # noqa: F401  # adds its settings
+
+    with dask.config.set(settings):
+        yield
 
 
 class _Dispatch(Generic[Order, Result]):
@@ -203,16 +215,13 @@ def local_cluster(workers: int) -> Iterator[Any]:
 
     Their scratch folder is private (0700) and is removed with them.
     """
-    import dask
     from distributed import LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="redub-dask-"))
-        stack.enter_context(
-            dask.config.set({f"{WORKER_ENVIRONMENT}.{n}": v for n, v in KEPT_MEMORY.items()})
-        )
-        stack.enter_context(dask.config.set(UNWATCHED))
+        environment = {f"{WORKER_ENVIRONMENT}.{n}": v for n, v in KEPT_MEMORY.items()}
+        stack.enter_context(dask_settings({**environment, **UNWATCHED}))
         with uninterrupted():  # Ctrl-C reaches only this process, which closes the workers
             cluster = stack.enter_context(
                 LocalCluster(

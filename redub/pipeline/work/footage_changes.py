@@ -38,8 +38,8 @@ def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
     """Compare the footage folder with the store.
 
     Returns:
-        Sources to read because they are new or changed, the number of unchanged sources, and the
-        names of sources that are gone.
+        Sources to read because they are new, changed or released by `redub bad retry`, the number
+        of unchanged sources, and the names of sources that are gone.
 
     Raises:
         ConfigError: a table of the folder is wrong.
@@ -48,7 +48,11 @@ def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
     root = project.footage_root
     names, tables = list_sources(root), read_tables(root)
     known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
-    prints = {source: fingerprint_of(project, root, source, tables) for source in names}
+    releases = store.releases_at_ingest()
+    prints = {
+        source: fingerprint_of(project, root, source, tables, releases=releases.get(source, 0))
+        for source in names
+    }
     orders = [
         SourceOrder(project, source, tables, fingerprint)
         for source, fingerprint in prints.items()
@@ -58,8 +62,15 @@ def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
     return orders, len(names) - len(orders), gone
 
 
-def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) -> str:
-    """Digest of everything that a source's clip rows depend on; media by size and mtime."""
+def fingerprint_of(
+    project: Project, root: Path, source: str, tables: Tables, *, releases: int = 0
+) -> str:
+    """Digest of everything that a source's clip rows depend on; media by size and mtime.
+
+    Args:
+        releases: how many quarantine rows of the source `redub bad retry` has released. A release
+            changes the digest, so that ingest reads the source again.
+    """
     path = root / source
     try:
         state = path.stat()
@@ -84,6 +95,7 @@ def fingerprint_of(project: Project, root: Path, source: str, tables: Tables) ->
             asdict(config.video),
             asdict(config.footage),
             decoder_versions(),
+            *([releases] if releases else []),
         ],
         digits=16,
     )

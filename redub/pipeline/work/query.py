@@ -193,7 +193,7 @@ def query_clip(
     check_k(k)
     store = Store(project)
     index = open_index(store)
-    clip = known_clip(store, clip_id)
+    clip = store.clip(clip_id)
     check_notes(index, notes or Notes())
     library = {clip.clip_id: clip for clip in index.clips}
     answer: dict[str, list[Neighbour]] = {}
@@ -225,18 +225,6 @@ def check_k(k: int | None) -> None:
         raise UsageError(f"-k is {k}; wanted 1 to {MOST_NEIGHBOURS}")
 
 
-def known_clip(store: Store, clip_id: str) -> Clip:
-    """A live clip by its id.
-
-    Raises:
-        UsageError: no such clip; the message names the nearest id.
-    """
-    clips = {clip.clip_id: clip for clip in store.clips()}
-    if clip_id not in clips:
-        raise UsageError(f"unknown clip '{clip_id}'; {nearest(clip_id, clips)}")
-    return clips[clip_id]
-
-
 def excluded_clips(
     project: Project, clip_id: str, *, notes: Notes | None = None
 ) -> dict[str, list[str]]:
@@ -250,7 +238,7 @@ def excluded_clips(
     """
     store = Store(project)
     index = open_index(store)
-    clip = known_clip(store, clip_id)
+    clip = store.clip(clip_id)
     policy = (notes or Notes()).applied_to(policy_of(project.config.index))
     reasons = policy.reasons(ClipFacts.of(clip), index.table)
     return {

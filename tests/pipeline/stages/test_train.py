@@ -13,10 +13,12 @@ from dataclasses import replace
 import pytest
 
 from redub.core.errors import ConfigError, MissingExtraError, ModelRefusedError, UsageError
+from redub.pipeline.reports.status import project_status
 from redub.pipeline.stages.train import RunRequest, estimate_run, train_run
 from redub.pipeline.store.packs.build import build_pack
 from redub.pipeline.store.project import open_project, with_training
 from redub.pipeline.store.runs.folders import export_run, run_folder, trained_on
+from redub.pipeline.store.runs.requests import TrainRequest, unfinished_run
 from redub.pipeline.work.training_events import Speed
 from redub.training import checkpoint
 from redub.training.data.pack import Pack
@@ -152,7 +154,7 @@ def test_unknown_keys_of_the_training_are_named_before_anything_is_read(project)
 def test_a_file_that_is_no_toml_is_named(project, tmp_path, text):
     file = tmp_path / "run.toml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=r"run\.toml cannot be read"):
+    with pytest.raises(ConfigError, match=r"run\.toml: .* line 1,"):
         with_training(project, file=file)
 
 
@@ -248,6 +250,16 @@ def test_a_stopped_run_leaves_a_checkpoint_and_says_where_and_how_to_go_on(
     kept = [word for word in running.words if word not in ("--resume", "none")]
     assert again == ["redub", *kept]
     assert "--resume" in running.words
+    # The commands that look at a project continue the same training.
+    shown = redub("runs", "show", name, "-C", root).stderr
+    assert f"  steps       {newest.step} of 50000\n" in shown
+    status = redub("status", "-C", root).stderr
+    assert f"{name} (step {newest.step} of 50000)" in status
+    words = shlex.split(shown.splitlines()[-1].removeprefix("next: "))
+    options = {tuple(words[i : i + 2]) for i, word in enumerate(words) if word.startswith("-")}
+    typed_ones = {tuple(kept[i : i + 2]) for i, word in enumerate(kept) if word.startswith("-")}
+    assert words[:3] == ["redub", "train", "fastspeech2"]
+    assert options == typed_ones - {("--devices", "2")}
 
 
 def test_a_walk_that_is_interrupted_while_it_trains_saves_and_goes_on_with_the_same_words(root):
@@ -259,6 +271,26 @@ def test_a_walk_that_is_interrupted_while_it_trains_saves_and_goes_on_with_the_s
     assert f"in train: step {newest.step} is saved in" in done.stderr
     assert f"go on with: {shlex.join(['redub', *running.words])}\n" in done.stderr
     assert not (root / "runs" / "walking" / "samples").exists()  # it did not walk on
+
+
+def test_the_next_command_of_a_stopped_run_trains_it_to_its_last_step(root, project):
+    place = root.parent / "stopped"
+    shutil.copytree(root, place, ignore=shutil.ignore_patterns("runs"))
+    chosen = replace(project, root=place)
+    train_run(chosen, RunRequest(run="mine", model="fastspeech2", overfit=3, max_steps=2))
+    assert unfinished_run(chosen, "mine") is None
+    assert project_status(open_project(place)).next_words == ["synthesize", "mine"]
+    request = TrainRequest.read(place / "runs" / "mine" / "request.json")
+    replace(request, max_steps=3).write(place / "runs" / "mine" / "request.json")  # as a kill does
+    status = project_status(open_project(place))
+    assert [(run.run, run.step, run.max_steps) for run in status.unfinished] == [("mine", 2, 3)]
+    done = redub(*status.next_words, "-C", place)
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in rows(place / "runs" / "mine") if "loss" in row] == [1, 2, 3]
+    assert project_status(open_project(place)).next_words == ["synthesize", "mine"]
+    (place / "runs" / "mine" / "request.json").write_text("{")
+    shown = redub("runs", "show", "mine", "-C", place)
+    assert (shown.returncode, "request.json" in shown.stderr) == (0, True)
 
 
 def ended_after_a_step(running, folder, signum):

@@ -3,14 +3,18 @@
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import redub
 from redub.core.errors import ClusterLostError, StorageError, UsageError
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.store.project import open_project
+from redub.pipeline.work import executor
 from redub.pipeline.work.executor import Failure, Scheduler, local_cluster
 from tests.pipeline.films import make_project, tree_digest
 
@@ -41,6 +45,33 @@ def cluster():
 def test_results_come_in_order_under_processes(cluster):
     scheduler = Scheduler(cluster.scheduler_address, 2)
     assert list(scheduler.run(double, list(range(40)))) == list(range(0, 80, 2))
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+from redub.pipeline.work.executor import Scheduler
+if __name__ == "__main__":
+    assert "distributed" not in sys.modules
+    for stage in range(2):
+        print(*Scheduler("processes", 1).run(abs, [-1, -2]))
+"""
+
+
+def test_a_process_that_never_imported_dask_runs_two_stages(tmp_path):
+    """The server that runs typed commands has imported the program; a user's process has not."""
+    script = tmp_path / "stages.py"
+    script.write_text(IN_A_FRESH_PROCESS)
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "1 2\n1 2\n"
+
+
+def test_settings_of_dask_are_changed_in_one_place_only():
+    """A second place would need the same import of ``distributed`` before it."""
+    files = Path(redub.__file__).parent.rglob("*.py")
+    found = [path.name for path in files if "dask.config.set(" in path.read_text()]
+    assert found == ["executor.py"]
+    assert Path(executor.__file__).read_text().count("dask.config.set(") == 1
 
 
 def test_a_task_that_kills_its_worker_costs_only_itself():

@@ -14,7 +14,7 @@ from redub.index.policy import ClipFacts, Reason
 from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index, policy_of
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
-from redub.pipeline.work.query import known_clip, neighbour_rows
+from redub.pipeline.work.query import neighbour_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def casting_question(project: Project, clip_id: str, k: int) -> CastingQuestion:
     """
     store = Store(project)
     index = open_index(store)
-    clip = known_clip(store, clip_id)
+    clip = store.clip(clip_id)
     features = features_of(store)
     vectors = {name: store.read(features[name], [clip_id]) for name in MODALITIES}
     return CastingQuestion(store=store, index=index, clip=clip, k=k, vectors=vectors)

@@ -120,12 +120,12 @@ def library_of(store: Store) -> list[Clip]:
     return clips_of(library_clips(store)[0])
 
 
-def library_clips(store: Store) -> tuple[pl.DataFrame, int]:
+def library_clips(store: Store) -> tuple[pl.DataFrame, dict[str, str]]:
     """Training clips that can be retrieved: those with an audio emotion vector.
 
     Returns:
-        Their rows of the clip table, sorted by clip id, and the number of training clips that lack
-        the vector.
+        Their rows of the clip table, sorted by clip id, and the ids of the training clips that lack
+        the vector, each with the reason.
 
     Raises:
         ConfigError: no clip, no training clip, or no audio emotion vector (names the stage to run).
@@ -149,7 +149,9 @@ def library_clips(store: Store) -> tuple[pl.DataFrame, int]:
             found += f" ({commonest(rows['why_not'])})"
             advice = "add footage with speech"
         raise ConfigError(f"{found}; {advice}", code="E-STAGE-EXTRACT")
-    return library, len(clips) - len(library)
+    absent = clips.join(library, on="clip_id", how="anti")["clip_id"]
+    why = store.why_absent(audio, live=rows) if len(absent) else {}
+    return library, {clip_id: why.get(clip_id, "not extracted yet") for clip_id in absent}
 
 
 def build_document(store: Store, library: pl.DataFrame) -> BuildDocument:

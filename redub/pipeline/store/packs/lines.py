@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from redub.core.config import nearest
+from redub.core.config import close_match
 from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
@@ -131,7 +131,7 @@ class UtteranceBuilder:
     def _why(self, feature: str, clip: Clip) -> str:
         """A sentence on why a clip has no value of a feature, with the extractor's reason."""
         if feature not in self._reasons:
-            self._reasons[feature] = self.store.why_null(feature)
+            self._reasons[feature] = self.store.why_absent(feature)
         return lacking(feature, self._reasons[feature].get(clip.clip_id))
 
     def references_of(self, clip: Clip) -> References | None:
@@ -155,8 +155,12 @@ class UtteranceBuilder:
         for voice in self.voices.values():
             if name in voice.clip_ids:
                 return voice.of_clip(name)
-        known = [*self.voices, *(c for v in self.voices.values() for c in v.clip_ids)]
-        raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
+        clip_ids = [clip_id for voice in self.voices.values() for clip_id in voice.clip_ids]
+        hint = close_match(name, [*self.voices, *clip_ids]) or (
+            f"speakers: {', '.join(sorted(self.voices))}; or the id of a clip, "
+            f"such as {min(clip_ids)}"
+        )
+        raise ConfigError(f"unknown voice '{name}'; {hint}", code="E-VOICE")
 
     def make(
         self,

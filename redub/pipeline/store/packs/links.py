@@ -60,7 +60,7 @@ def line_links(
         IntegrityError: E-PACK-LEAK, a clip retrieves a clip that is no training clip.
     """
     clips = clips_of(frame)
-    has, why = _held(live)
+    has, why = _values_and_reasons(store, live)
     voices = library_voices(clips, has["mel"], store.read("speaker"))
     most = store.project.config.train.reference_mels
     neighbours = neighbours_of(store, index)
@@ -175,15 +175,16 @@ def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
     )
 
 
-def _held(
-    live: Mapping[str, pl.DataFrame],
+def _values_and_reasons(
+    store: Store, live: Mapping[str, pl.DataFrame]
 ) -> tuple[dict[str, set[str]], dict[str, dict[str, str]]]:
-    """Feature to the clips with a value, and feature to clip id to the reason for a null."""
+    """Feature to the clips with a value, and feature to clip id to why it has none."""
     has, why = {}, {}
+    held = store.quarantined()
     for name in (*RECORDED, "speaker"):
         rows = live[name]
         has[name] = set(rows.filter(pl.col("valid"))["clip_id"])
-        why[name] = dict(rows.filter(~pl.col("valid")).select("clip_id", "why_not").iter_rows())
+        why[name] = store.why_absent(name, live=rows, held=held)
     return has, why
 
 

@@ -21,9 +21,20 @@ from redub.evaluation.summary import measured_metrics
 from redub.evaluation.takes import GROUND_TRUTH, LineFigures
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder
+from redub.pipeline.store.runs.takes import INDEX
 from redub.pipeline.store.runs.vocoders import vocoder_key
 from redub.pipeline.store.tables import Store, commonest
 
+EVALUATED_FEATURES = (
+    "waveform",
+    "mel",
+    "f0",
+    "durations",
+    "phonemes",
+    "audio_emotion",
+    "mouth_crop",
+)
+"""Features that an evaluation reads: those of the recordings and those of the takes."""
 FORMAT = 2  # 1: redub 0.1, with other names of figures
 
 
@@ -148,14 +159,17 @@ class Evaluation(JsonRecord):
 
 
 def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
-    """Digest of everything that an evaluation depends on: takes, features, clips, settings."""
-    takes = [
-        file_digest(run_folder(project, run) / "samples" / split / "index.json") for run in runs
-    ]
+    """Digest of everything that an evaluation depends on: takes, features, clips, settings.
+
+    Of the features only those that an evaluation reads count, with the features that they read. Of
+    the metrics all columns count, because the record holds them.
+    """
+    takes = [file_digest(run_folder(project, run) / "samples" / split / INDEX) for run in runs]
     store = Store(project)
-    keys = {name: store.keys.by_name[name].key for name in store.keys.usable}
+    usable = set(store.keys.usable)
+    keys = {name: store.keys.by_name[name].key for name in EVALUATED_FEATURES if name in usable}
     clips = [asdict(clip) for clip in store.clips()]
-    metrics = [metric.name for metric in measured_metrics()]
+    metrics = [asdict(metric) for metric in measured_metrics()]
     settings = [asdict(project.config.evaluate), list(runs), metrics]
     return digest_of([takes, keys, clips, *settings, vocoder_key(project)])
 
@@ -172,6 +186,19 @@ def is_evaluated(project: Project, runs: Sequence[str]) -> bool:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return False
     return bool(found.get("made_from") == inputs_of(project, runs, project.config.evaluate.split))
+
+
+def evaluated_runs(project: Project) -> list[str]:
+    """The runs of the last evaluation; empty if there is none, or if it is out of date."""
+    paths = _records(project)
+    found: Any = read_json(paths[-1]) if paths else {}
+    runs = found.get("runs") if isinstance(found, dict) else None
+    if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+        return []
+    spoken = (run_folder(project, run) / "samples" / project.config.evaluate.split for run in runs)
+    if not all((folder / INDEX).is_file() for folder in spoken):
+        return []
+    return runs if is_evaluated(project, runs) else []
 
 
 def _records(project: Project) -> list[Path]:

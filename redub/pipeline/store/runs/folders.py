@@ -82,8 +82,10 @@ def spoken_checkpoint(project: Project, run: str) -> Path:
 
     Raises:
         ConfigError: the run has no checkpoint.
+        UsageError: there is no such run, but there are others.
     """
     root = run_folder(project, run) / CHECKPOINTS
+    check_run(project, run)
     place = checkpoint.best(root) if root.is_dir() else None
     if place is None:
         raise ConfigError(
@@ -177,6 +179,23 @@ def _model(folder: Path) -> str:
     if not (folder / CONFIG).is_file():
         return "unfinished"
     return RunSettings.read(folder).model or "damaged"
+
+
+def check_run(project: Project, name: str) -> None:
+    """Refuse the name of a run that does not exist, where there are others.
+
+    A project without any run passes: the caller names the command that trains the first one.
+
+    Raises:
+        UsageError: the message names the nearest run.
+    """
+    if has_runs(project):
+        find_run(project, name)
+
+
+def has_runs(project: Project) -> bool:
+    """Whether the project has any run, finished or not."""
+    return bool(_run_folders(project))
 
 
 def find_run(project: Project, name: str) -> Path:

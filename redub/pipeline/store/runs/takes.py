@@ -22,7 +22,7 @@ from redub.core.errors import ConfigError, IntegrityError
 from redub.core.records import JsonRecord
 from redub.core.types import Clip, FloatArray, Waveform
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.folders import run_folder, spoken_checkpoint
+from redub.pipeline.store.runs.folders import check_run, run_folder, spoken_checkpoint
 from redub.pipeline.store.runs.vocoders import vocoder_key
 from redub.training import checkpoint
 
@@ -122,10 +122,12 @@ def read_samples(
         clip_ids: only these clips; all by default.
 
     Raises:
+        UsageError: there is no such run, but there are others.
         ConfigError: the split was not synthesised yet, or with another checkpoint or vocoder (names
             the stage to run).
         IntegrityError: a file is gone or changed.
     """
+    check_run(project, run)
     folder = run_folder(project, run) / "samples" / split
     if not (folder / INDEX).is_file():
         raise ConfigError(
