@@ -13,9 +13,11 @@ from redub.cli import app
 from redub.commands import invocation
 from redub.commands.apps import GROUPS
 from redub.commands.invocation import INVOCATION, with_place
-from redub.core.errors import ClipError
+from redub.core.errors import ClipError, ConfigError
 from redub.pipeline.reports.doctor import Examination, plain_text
 from redub.pipeline.store.index.builds import library_clips
+from redub.pipeline.store.packs.lines import UtteranceBuilder
+from redub.pipeline.store.packs.voices import Voice
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from tests.json_schema import checked
@@ -138,6 +140,21 @@ def test_a_broken_toml_file_is_named_with_its_line(tmp_path, text, line):
     assert done.returncode == 4
     assert f"at line {line}," in done.stderr
     assert "redub.toml" in done.stderr
+
+
+def test_an_unknown_voice_is_answered_with_the_speakers_and_one_clip():
+    builder = object.__new__(UtteranceBuilder)
+    builder.voices = {
+        name: Voice(name, {f"film~{name}-{line:04d}": None for line in range(18)})
+        for name in ("ZOE", "KIM")
+    }
+    with pytest.raises(ConfigError, match="E-VOICE") as refused:
+        builder.named_voice("BOB")
+    assert refused.value.message == (
+        "unknown voice 'BOB'; speakers: KIM, ZOE; or the id of a clip, such as film~KIM-0000"
+    )
+    with pytest.raises(ConfigError, match="did you mean 'ZOE'"):
+        builder.named_voice("ZOEY")
 
 
 # -- outside of a project
