@@ -163,6 +163,7 @@ def test_two_runs_at_once_end_with_exit_7_and_the_first_ones_pid(tmp_path):
     assert f"pid {os.getpid()}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_exit_5_and_nothing_half_written_is_read(tmp_path):
     root = make_project(tmp_path / "film", sources=3)
     script = (
@@ -258,7 +259,11 @@ def test_an_empty_footage_folder_is_not_success(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "code", "scheduler"),
-    [("SIGINT", 130, "sync"), ("SIGTERM", 143, "sync"), ("SIGINT", 130, "processes")],
+    [
+        pytest.param("SIGINT", 130, "sync", marks=pytest.mark.slow),
+        ("SIGTERM", 143, "sync"),
+        ("SIGINT", 130, "processes"),
+    ],
 )
 def test_signals_to_the_whole_group_end_with_their_code_and_leave_the_store_whole(
     tmp_path, name, code, scheduler

@@ -157,6 +157,7 @@ def test_an_undeclared_import_would_be_seen(planted):
     assert undeclared(list(imports('optional("PIL.Image", extra="paper", purpose="p")'))) == []
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_without_any_extra():
     extras = set().union(*map(declared, ("paper", "plots", "devices", "tensorboard", "espeak")))
     blocked = {module for module, names in PACKAGES.items() if distributions(module) & extras}

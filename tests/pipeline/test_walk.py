@@ -400,7 +400,7 @@ def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain
         ]
     assert [line["controls"] for line in takes["plain"]] == [{}] * 4
     assert [bool(line["controls"]) for line in takes["asked"]] == [False, True, False, False]
-    assert takes["controls"][1]["controls"]["emotion"] == {
+    assert takes["asked"][1]["controls"]["emotion"] == {
         "emotion": known_emotion,
         "intensity": 0.8,
     }
