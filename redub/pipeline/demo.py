@@ -99,7 +99,7 @@ def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
 
 TIME = "about 4 minutes (5 minutes of computing)"
 QUICK_TIME = "about 2 minutes (3 minutes of computing)"
-FULL_TIME = "about 17 minutes (30 minutes of computing)"
+FULL_TIME = "about 12 minutes (19 minutes of computing)"
 
 
 def run_demo(
