@@ -74,7 +74,8 @@ def test_every_command_that_takes_a_run_answers_an_unknown_one_with_the_nearest(
 
 def test_a_report_of_a_run_that_was_removed_names_it(root, tmp_path):
     evaluation = {"format": 2, "split": "test", "runs": ["gone"], "metrics": [], "systems": [],
-                  "lines": [], "baselines": {}, "comparisons": [], "recogniser": ""}  # fmt: skip
+                  "lines": [], "baselines": {}, "comparisons": [], "recogniser": "",
+                  "unknown_words": [], "made_from": "", "left_out": {}}  # fmt: skip
     place = root / "evaluations"
     place.mkdir()
     (place / "00000001.json").write_text(json.dumps(evaluation))

@@ -46,9 +46,14 @@ def init(
 @app.command()
 def config(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Print every setting with the value in force."""
+    from redub.pipeline.store.keys import check_feature_settings
     from redub.pipeline.store.settings import train_values
+    from redub.pipeline.work.train_plan import TrainPlan
 
-    settings = project_of(project).config
+    opened = project_of(project)
+    settings = opened.config
+    check_feature_settings(settings)
+    TrainPlan.of(opened)
     if as_json:
         put(settings, schema="config")
         return

@@ -142,7 +142,9 @@ def train(
     """Stage 5: train a dubbing model from cached features; no media is opened."""
     from redub.pipeline.store.project import with_training
 
-    chosen = with_training(project_of(project), preset=preset, file=config, settings=settings or ())
+    chosen = with_training(
+        project_of(project), model=model, preset=preset, file=config, settings=settings or ()
+    )
     options = TrainOptions(
         model=model,
         run=run,

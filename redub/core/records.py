@@ -154,7 +154,10 @@ class _Reader:
         if hint is float and value is None:
             return math.nan
         if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise _WrongError(f"'{where}' is too large: {_short(value)}") from None
         if hint in (str, int, bool, types.NoneType) and type(value) is hint:
             return value
         raise _WrongError(f"'{where}' wants {_name(hint)}, found {_short(value)}")

@@ -197,4 +197,4 @@ def configured(name: str, preset: str, overrides: Mapping[str, Any] | None = Non
             code="E-CFG-VALUE",
         )
     values = merged(asdict(presets[preset]), overrides or {})
-    return from_mapping(type(presets[preset]), values, where=f"{name}.{preset}")
+    return from_mapping(type(presets[preset]), values, where="train.model")

@@ -116,6 +116,7 @@ WRONG = {
     "fraction for an integer": ({**STORED, "number": 3.5}, "'number' wants a whole number"),
     "number for a flag": ({**STORED, "is_new": 1}, "'is_new' wants true or false"),
     "another word": ({**STORED, "kind": "c"}, "'kind' wants one of a, b"),
+    "a huge float": ({**STORED, "share": 10**400}, "'share' is too large"),
     "none": ({**STORED, "number": None}, "'number' wants a whole number"),
     "object for a list": ({**STORED, "parts": {}}, "'parts' wants a list"),
     "list for an object": ({**STORED, "counts": []}, "'counts' wants an object"),

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import safetensors
 
-from redub.core.config import settings_of
+from redub.core.config import RENAMED, settings_of
 from redub.core.durable import check_folder, read_json
-from redub.core.errors import ConfigError, IntegrityError, RedubError
+from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, RedubError
 from redub.core.records import Json
 from redub.model.registry import system
 from redub.pipeline.reports.status import next_of_run
@@ -211,6 +211,8 @@ def show_run(project: Project, name: str) -> RunFacts:
         unfinished, following = unfinished_run(project, name), next_of_run(project, name)
     except IntegrityError as error:
         faults.append(error.message)
+    if places and all(_is_of_another_format(folder, line) for line in places):
+        following = ["train", *filter(None, [settings.model]), "--run", free_name(project, name)]
     return RunFacts(
         name=name,
         folder=folder,
@@ -248,7 +250,8 @@ def _present_keys(
         now |= pack_keys(store, open_index(store))
     except RedubError as error:
         unchecked = tuple(name for name in trained if name not in now)
-        fault = f"whether {', '.join(unchecked)} changed since is not known: {error.message}"
+        names = ", ".join(RENAMED.get(name, name) for name in unchecked)
+        fault = f"whether {names} changed since is not known: {error.message}"
     return {n: now.get(n) for n in trained if n not in unchecked}, unchecked, fault
 
 
@@ -281,6 +284,17 @@ def _checkpoints(root: Path) -> list[CheckpointLine]:
     return found
 
 
+def _is_of_another_format(folder: Path, line: CheckpointLine) -> bool:
+    """Whether another version of redub wrote a checkpoint, so that nothing can read it."""
+    try:
+        manifest = read_json(
+            checkpoint.directory_of(folder / CHECKPOINTS, line.step) / checkpoint.MANIFEST
+        )
+    except (OSError, IntegrityError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format", 1) != checkpoint.FORMAT
+
+
 def _checked(place: Path) -> tuple[float | None, str]:
     """A checkpoint's validation loss, and a sentence about damage; empty without damage."""
     try:
@@ -289,6 +303,9 @@ def _checked(place: Path) -> tuple[float | None, str]:
         if not {checkpoint.WEIGHTS, checkpoint.RECORD} <= set(sums):
             return None, f"{checkpoint.MANIFEST} does not list the files of a checkpoint"
         check_folder(place, sums)
+        checkpoint.check_format(manifest.get("format", 1), "it")
+    except ModelRefusedError as error:
+        return None, error.message
     except (OSError, KeyError, TypeError, AttributeError):
         return None, f"{checkpoint.MANIFEST} is gone or damaged"
     except IntegrityError as error:

@@ -76,6 +76,19 @@ class FeatureKey:
         return row_digest(media_digest(clip), text_digest(clip), self.uses_media, self.uses_text)
 
 
+def check_feature_settings(config: ProjectConfig) -> None:
+    """Check the tables ``[features.<name>]`` as an extraction does; no extractor is built.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one) or a bad value.
+    """
+    for name, overrides in config.features.items():
+        backend = backend_of(name, config.profile, overrides)
+        extractor_config(
+            name, audio=config.audio, video=config.video, overrides=overrides, backend=backend
+        )
+
+
 def media_digest(clip: Clip) -> str:
     """Digest of the source's bytes, the time span, and the decoder (with version) that reads it."""
     return digest_of([clip.source_digest, clip.start_frame, clip.end_frame, clip.decoder])

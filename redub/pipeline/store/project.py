@@ -83,6 +83,7 @@ def with_profile(project: Project, profile: str) -> Project:
 def with_training(
     project: Project,
     *,
+    model: str | None = None,
     preset: str | None = None,
     file: Path | None = None,
     settings: Sequence[str] = (),
@@ -90,17 +91,24 @@ def with_training(
     """The same project with other settings of ``[train]``: file, then preset, then single settings.
 
     Args:
+        model: the model of the command line, if it names one; ``settings`` may not name another.
         preset: ``tiny`` or ``paper``.
         file: TOML with keys of ``[train]`` (``max_steps = 9``, ``[training.batching]``).
         settings: ``key=value`` with dotted keys.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one), or a value of another type.
-        UsageError: a setting without ``=``.
+        UsageError: a setting without ``=``, or two models.
     """
     values = train_values(project.config.train)
     if file is not None:
         changes = read_toml(file)
+        if "train" in changes:
+            raise ConfigError(
+                f"{file} has the key 'train'; write the keys of [train] without that heading, and "
+                "[model] for [train.model]",
+                code="E-CFG-KEY",
+            )
         if isinstance(changes.get("model"), str):
             changes["model"] = {"name": changes["model"]}
         values = merged(values, changes)
@@ -109,6 +117,10 @@ def with_training(
     changes = parsed_settings(settings)
     if isinstance(changes.get("model"), str):
         changes["model"] = {"name": changes["model"]}
+    table = changes.get("model")
+    named = table.get("name") if isinstance(table, dict) else None
+    if model is not None and named not in (None, model):
+        raise UsageError(f"the command names the model {model} and --set names {named}; keep one")
     train = train_config(merged(values, changes))
     return Project(project.root, dataclasses.replace(project.config, train=train))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from redub.core.config import from_mapping, nearest, parse_toml
+from redub.core.config import from_mapping, nearest, parse_toml, unknown_key
 from redub.core.errors import ConfigError
 from redub.core.records import Json
 from redub.core.types import AudioSpec, VideoSpec
@@ -297,12 +297,20 @@ def train_config(values: Any) -> TrainConfig:
     if not isinstance(values, Mapping):
         raise ConfigError(f"'train' wants a table, found {values!r}", code="E-CFG-TYPE")
     own = dict(values)
+    known = {own.name for own in dataclasses.fields(TrainConfig)} - {"model_settings"}
+    if unknown := sorted(own.keys() - known):
+        raise unknown_key(f"train.{unknown[0]}", known)
     model = own.pop("model", {})
     table = {"name": model} if isinstance(model, str) else model
     training = own.pop("training", {})
     for key, value in (("model", table), ("training", training)):
         if not isinstance(value, Mapping):
             raise ConfigError(f"'train.{key}' wants a table", code="E-CFG-TYPE")
+    if "system" in training:
+        raise ConfigError(
+            "unknown key 'train.training.system'; 'train.model' chooses the model",
+            code="E-CFG-KEY",
+        )
     settings = dict(table)
     if "name" in settings:
         own["model"] = settings.pop("name")

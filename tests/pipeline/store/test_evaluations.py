@@ -137,6 +137,21 @@ def test_a_record_that_lost_a_key_is_damaged_and_not_half_read(project, key):
         last_evaluation(project)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.update(baselines={}),
+        lambda record: record["baselines"].update(loudness=1.0),
+        lambda record: record["systems"][1]["values"].pop("wer"),
+        lambda record: record["metrics"].pop(),
+    ],
+)
+def test_a_record_whose_metrics_do_not_fit_together_is_damaged(project, change):
+    written(project, change)
+    with pytest.raises(IntegrityError, match=r"metrics of .*run `redub evaluate` again"):
+        last_evaluation(project)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"format": "2"}', '{"format": true}'])
 def test_what_is_no_record_is_damaged(project, text):
     commit_evaluation(project, evaluation_of())

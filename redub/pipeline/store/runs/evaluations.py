@@ -88,7 +88,23 @@ class Evaluation(JsonRecord):
         """
         found = read_json(path)
         _check_format(found, path)
-        return cls.from_json(found, path)
+        evaluation = cls.from_json(found, path)
+        evaluation._check_metrics(path)
+        return evaluation
+
+    def _check_metrics(self, path: Path) -> None:
+        """Check that every metric has a value of every system and its baseline, and no other."""
+        names = {metric.name for metric in self.metrics}
+        trivial = {metric.name for metric in self.metrics if metric.baseline is not None}
+        wrong = [row.system for row in self.systems if row.values.keys() != names]
+        if self.baselines.keys() != trivial:
+            wrong.append("baselines")
+        if wrong:
+            raise IntegrityError(
+                f"{path} is damaged: the metrics of {', '.join(wrong)} are not those of the "
+                f"record; {self.ADVICE}",
+                code="E-INT-JSON",
+            )
 
     def metric(self, name: str) -> Metric:
         """A metric of the evaluation, which must be in it."""
