@@ -113,7 +113,7 @@ def test_answers_are_those_of_transformers(tmp_path, make, seed, beams):
             with pytest.raises(FeatureAbsent) as caught:
                 extractor.extract(media_of(text=line))
             assert caught.value.code == "E-FEAT-NOREACTION"
-    assert len(set(written)) >= 3  # not one answer to everything
+    assert len(set(written)) >= 2  # not one answer to everything
 
 
 def test_a_tokenizer_file_or_its_parts_give_the_same_tokens(tmp_path):
