@@ -167,12 +167,6 @@ def _checked(hint: Any, value: Any, path: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"'{path}' wants a list, found {value!r}", code="E-CFG-TYPE")
         return tuple(_checked(arguments[0], v, f"{path}[{i}]") for i, v in enumerate(value))
-    if origin in (dict, Mapping):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"'{path}' wants a table, found {value!r}", code="E-CFG-TYPE")
-        return {k: _checked(arguments[1], v, f"{path}.{k}") for k, v in value.items()}
-    if hint is Any:
-        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -116,6 +116,7 @@ class _Reader:
     needs_all: bool
 
     def built(self, kind: type, value: object, where: str) -> object:
+        """Build a dataclass from one JSON object; ``where`` is its place, for messages."""
         if not isinstance(value, dict):
             raise _WrongError(
                 f"wanted an object{where and f' in {where!r}'}, found {_short(value)}"
@@ -163,6 +164,7 @@ class _Reader:
         raise _WrongError(f"'{where}' wants {_name(hint)}, found {_short(value)}")
 
     def first_fitting(self, options: tuple[Any, ...], value: object, where: str) -> object:
+        """Convert one JSON value to the first type of a union that it fits."""
         if value is None and types.NoneType in options:
             return None
         options = tuple(option for option in options if option is not types.NoneType)
@@ -176,6 +178,7 @@ class _Reader:
     def parts(
         self, arguments: tuple[Any, ...], value: list[object], where: str
     ) -> tuple[object, ...]:
+        """Convert the parts of a JSON list; ``arguments`` are those of a tuple type."""
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise _WrongError(f"'{where}' wants {len(arguments)} values, found {len(value)}")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments

@@ -69,7 +69,7 @@ class Tour:
     """How much of everything a demo makes.
 
     runs: name of a run → is it the baseline. dubbed: test scenes that are dubbed as videos. time:
-    the wall and CPU time, measured on two idle cores (docs/benchmarks.md).
+    the wall and CPU time on two idle cores; docs/benchmarks.md says what was measured.
     """
 
     film: FilmSpec
@@ -257,7 +257,7 @@ def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> N
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """What the figures of an evaluation mean, the recording's beside each run's."""
+    """Explain the figures of an evaluation, for each run and for the recording."""
     truth = evaluation.scores(GROUND_TRUTH).values
     lines = []
     for run in evaluation.runs:

@@ -82,10 +82,7 @@ def dub(
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
     """
-    for path in (video, script):
-        existing_file(path)
-    if output.resolve() == video.resolve():
-        raise ConfigError("the output would overwrite the video; name another file")
+    _check_files(video, script, output)
     dubber = open_dubber(project, run)
     reads = system_spec(dubber.system).context
     _check_context(dubber, run, context)
@@ -104,10 +101,10 @@ def dub(
         if not made.lines:
             raise _nothing_to_speak(script, summary)
         controls = [direction.on(line_number(clip)).control for clip, _ in made.lines]
-        if context != ORIGINAL:
-            spoken = made.spoken_in_order(dubber, controls)
-        else:
+        if context == ORIGINAL:
             spoken = synthesise(dubber, made.inputs(with_context=reads), controls)
+        else:
+            spoken = made.spoken_in_order(dubber, controls)
         track = _track(project, decoder, video, info, made.lines, spoken, controls, summary)
     _sum_up(project, made.lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
@@ -115,6 +112,13 @@ def dub(
     record = TakeRecord.of(builder, run, direction, made, voice=voice, context=seen)
     record.write(Path(summary.take))
     return summary
+
+
+def _check_files(video: Path, script: Path, output: Path) -> None:
+    for path in (video, script):
+        existing_file(path)
+    if output.resolve() == video.resolve():
+        raise ConfigError("the output would overwrite the video; name another file")
 
 
 def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:

@@ -111,7 +111,7 @@ def project_status(project: Project) -> Status:
         following = _of_runs(project, runs)
     nulls = Counter(clip_id for line in lines if line.nulls for clip_id in _null(store, line))
     splits = dict(clips["split"].value_counts().sort("split").iter_rows())
-    old_rows = any(
+    old_rows = any(line.pending for line in lines) and any(
         is_of_redub_01(read_json(path)) for path in project.root.glob("features/*/*/key.json")
     )
     return Status(
@@ -127,7 +127,7 @@ def project_status(project: Project) -> Status:
         runs=runs,
         unfinished=unfinished,
         busy=busy,
-        old_rows=old_rows and any(line.pending for line in lines),
+        old_rows=old_rows,
         next_words=following,
     )
 

@@ -112,9 +112,7 @@ def train_run(
     pretrained = None if job.start_from is None else read_weights(job.start_from)
     pack = _opened_once(store, replicas)
     (lines, validation), used = plan.lines(pack, job.overfit), plan.training_set(pack, job.overfit)
-    request = TrainRequest.of(
-        project, model=plan.model, baseline=job.baseline, overfit=job.overfit, max_steps=steps
-    )
+    request = _request(project, plan, job, steps)
     settings, speed, show = project.config.train, Speed(), None
     if replicas.is_first:
         show = _shown(project, pack, folder, settings.samples, job.overfit, plan.triples)
@@ -148,6 +146,13 @@ def train_run(
             describe_run(store, pack, folder, plan.model, plan.model_config, plan.config, report)
         raise_stopped(signalled(), report)
     return TrainSummary(folder, report, used)
+
+
+def _request(project: Project, plan: TrainPlan, job: RunRequest, steps: int) -> TrainRequest:
+    """What a later command needs to continue the run."""
+    return TrainRequest.of(
+        project, model=plan.model, baseline=job.baseline, overfit=job.overfit, max_steps=steps
+    )
 
 
 def _train_job(
