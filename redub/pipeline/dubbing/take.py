@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import ascii_lowercase
 from typing import Any
 
 from redub.core.types import Clip
@@ -57,6 +58,7 @@ def take_record(
         "lines": [
             {
                 "line": line_number(clip),
+                "clip_id": clip.clip_id,
                 "text": clip.text,
                 "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
                 "voice": line.speaker,
@@ -73,5 +75,5 @@ def take_record(
 
 
 def line_number(clip: Clip) -> int:
-    """The number of the script line that a clip was cut for, from 1."""
-    return int(clip.clip_id.rpartition("-")[2])
+    """The number of the script line that a clip was cut for, from 1; 3 for its part 3b, too."""
+    return int(clip.clip_id.rpartition("-")[2].rstrip(ascii_lowercase))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from redub.core.errors import ConfigError
 from redub.core.progress import Progress
 from redub.footage.faults import ClipFault
 from redub.footage.folder import FolderRules, SourceClips, read_source
+from redub.footage.subtitles import TEXT_KINDS, counted
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.schemas import QUARANTINE_SCHEMA, SOURCE_SCHEMA
 from redub.pipeline.store.tables import Store, clip_table
@@ -35,6 +36,8 @@ class IngestSummary:
     """Counts of the stage: sources read, unchanged or gone, and new clips and quarantine rows.
 
     ``first_reason``: source, code and message of the first quarantined row; empty without one.
+    ``not_spoken``: kind of text in the subtitles that is not dialogue → number of texts.
+    ``notices``: sentences about doubtful cues that are used, with their source.
     """
 
     sources: int = 0
@@ -43,6 +46,8 @@ class IngestSummary:
     clips: int = 0
     quarantined: int = 0
     first_reason: str = ""
+    not_spoken: dict[str, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 def ingest(
@@ -94,7 +99,11 @@ def read_one(order: SourceOrder) -> SourceClips:
         order.source,
         order.tables,
         decoder=shared_decoder(order.project),
-        rules=FolderRules(allow_audio_only=footage.allow_audio_only, film=footage.film or None),
+        rules=FolderRules(
+            allow_audio_only=footage.allow_audio_only,
+            film=footage.film or None,
+            dialogue_styles=footage.dialogue_styles,
+        ),
     )
 
 
@@ -134,6 +143,10 @@ def _commit(
             parts.commit([parts.write_part(name, table, shard=shard)])
     summary.clips += len(clips)
     summary.quarantined += len(faults)
+    for _, read in batch:
+        for kind, number in counted(read.others).items():
+            summary.not_spoken[kind] = summary.not_spoken.get(kind, 0) + number
+        summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
     if faults and not summary.first_reason:
         first = faults[0]
         summary.first_reason = f"{first['source']}: {first['code']}: {first['message']}"
@@ -163,7 +176,11 @@ def _take_out(store: Store, gone: Sequence[str]) -> None:
 
 
 def _source_row(order: SourceOrder, read: SourceClips) -> dict[str, Any]:
-    info = {} if read.info is None else asdict(read.info)
+    info: dict[str, Any] = {} if read.info is None else asdict(read.info)
+    if others := [asdict(other) for other in read.others if other.kind in TEXT_KINDS]:
+        info["not_spoken"] = others
+    if read.notices:
+        info["notices"] = [notice.text for notice in read.notices]
     return {
         "source": order.source,
         "fingerprint": order.fingerprint,

@@ -1,0 +1,175 @@
+"""Names of speakers before a colon, in brackets and in the fields of a format."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from redub.footage.subtitles.text import one_line
+
+_NAME = r"[^\W_](?:[\w .,'’&+/#\-–]{0,38}?[\w.'’])?"
+QUALIFIER = r"[(\[][^()\[\]\n]{1,30}[)\]]"
+LABEL = re.compile(rf"\s*({_NAME})((?:\s*{QUALIFIER})*)\s*[:：](?=\s|$|[^\W\d_]|[\"'“‘¿¡♪(\[])")
+BRACKETED = re.compile(
+    r"\s*([(\[])\s*([^()\[\]:]{2,60})((?:\s*\([^()]{1,30}\))?)\s*([)\]])\s*([:：]?)"
+)
+_TOGETHER = re.compile(r"\s*(?:&|\+|/|\bAND\b|\band\b)\s*")
+_OFF_SCREEN = re.compile(
+    r"(?:OS|OC|OOS|OOV|VO|OV|OFF|OFFSCREEN|OFFCAMERA|OFFSTAGE|OUTOFVIEW|VOICEOVER|NARRATING|NARRATION|"
+    r"(?:(?:ON|OVER|VIA|THROUGH)(?:THE)?)?(?:PHONE|TELEPHONE|RADIO|TV|TELEVISION|SPEAKERPHONE|"
+    r"SPEAKERS?|INTERCOM|LOUDSPEAKER|PA|RECORDING|VOICEMAIL|TAPE|WALKIETALKIE|EARPIECE|HEADSET))"
+)
+# headings: no speaker unless the cast has the name
+_FIRST_WORDS = (
+    "ACT ANSWER ATTENTION CAUTION CHAPTER DANGER EPISODE EXAMPLE FYI HINT IMPORTANT LESSON "
+    "NB NOTE NOTES NOTICE PART PS QUESTION REMEMBER RULE SCENE STEP TIP TODO TRANSLATION "
+    "UPDATE WARNING "
+)
+# words of sentences in capitals, which are in no name
+_SENTENCE_WORDS = (
+    "A AM ARE BUT CAN DID DO FOR HAD HAS HAVE HE HERE HERS HIS HOW I I'LL I'M IF IS IT IT'S "
+    "ITS MY NOT ONLY OR OUR SAID SAY SAYS SHE SO THAT THAT'S THEIR THEN THERE THESE THEY "
+    "THIS THOSE TO WAS WE WERE WHAT WHEN WHERE WHO WHY WILL YOU YOUR YES NO "
+)
+_SOUND_WORDS = (
+    "APPLAUSE BANG BEEP BELL BELLS BUZZ CHATTER CHEERS CHUCKLE CLICK COUGH CRASH CREAK "
+    "CROWD CRY ECHO EXPLOSION FOOTSTEPS GASP GROAN GRUNT GUNFIRE GUNSHOT GUNSHOTS HUM "
+    "INAUDIBLE INDISTINCT KNOCK LAUGH LAUGHTER MUFFLED MURMUR MUSIC NOISE PANTS PAUSE RAIN "
+    "RING ROAR SCOFF SCREAM SIGH SILENCE SIREN SIRENS SNORT SOB SONG SOUND SOUNDS STATIC "
+    "THEME THUD THUNDER WHISPER WHISTLE WIND "
+)
+_ENDS_OF_NAMES = ("SS", "US", "IS", "AS", "OS", "YS", "AMES", "ARLES", "ILES", "ONES", "ULES")
+_MAX_WORDS = 5
+_ON_DEVICE = re.compile(r"\b(?:ON|OVER|VIA|THROUGH)\s.*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Who speaks: one name, several for words said together, or none if only the place is given."""
+
+    names: tuple[str, ...] = ()
+    off_screen: bool = False
+
+
+class Names:
+    """Decides which texts are names.
+
+    Args:
+        cast: names that count in upper and lower case, and with any accents' normal form.
+    """
+
+    def __init__(self, cast: Collection[str]) -> None:
+        self._cast = {_key(name): name for name in cast}
+        self._known: set[str] = set()
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Remember the names before a colon, so that they are known in brackets, too."""
+        for text in texts:
+            for line in text.split("\n"):
+                label = self.before_colon(re.sub(r"^\s*(?:>>+|[-–—•])\s*", "", line))
+                if label is not None:
+                    self._known.update(_key(name) for name in label[0].names)
+
+    def canonical(self, name: str) -> str:
+        """A name as the cast writes it, else with single spaces and in the normal form NFC."""
+        name = unicodedata.normalize("NFC", one_line(name))
+        return self._cast.get(_key(name), name)
+
+    def before_colon(self, text: str) -> tuple[Label, int] | None:
+        """The label at the start of a text and its length, colon included; None without one."""
+        found = LABEL.match(text)
+        if found is None:
+            return None
+        names = self.split(found[1])
+        if names is None:
+            return None
+        places = re.findall(r"[(\[]([^()\[\]]*)[)\]]", found[2])
+        places += _ON_DEVICE.findall(found[1])  # 'MAN ON PHONE'
+        return Label(names, any(map(is_off_screen, places))), found.end()
+
+    def in_brackets(self, text: str) -> tuple[Label, int] | None:
+        """The label in brackets at the start of a text, if it is a name or says 'off screen'.
+
+        ``[ANN]`` is a name if it is in capitals and not the word of a sound, if the cast or another
+        label of the file has it, or if a colon follows.
+        """
+        found = BRACKETED.match(text)
+        if found is None or (found[1], found[4]) not in (("[", "]"), ("(", ")")):
+            return None
+        inside = one_line(found[2])
+        if is_off_screen(inside):
+            return Label(off_screen=True), found.end()
+        name, _, place = inside.partition(",")
+        off_screen = is_off_screen(place) or is_off_screen(found[3])
+        if place and not off_screen:
+            name = inside
+        names = self.split(name)
+        is_known = _key(name) in self._cast or _key(name) in self._known
+        is_named = names is not None and not _is_sound(name) and found[1] == "["
+        if is_known or (found[5] and not _is_sound(name)) or is_named or (names and off_screen):
+            return Label(names or (self.canonical(name),), off_screen), found.end()
+        return None
+
+    def of_field(self, field: str) -> Label:
+        """The label in a name field, in which every text is a name: ``ANN (O.S.)``."""
+        found = re.fullmatch(rf"\s*(.*?)((?:\s*{QUALIFIER})*)\s*", field, re.DOTALL)
+        if found is None or not found[1]:
+            return Label()
+        places = re.findall(r"[(\[]([^()\[\]]*)[)\]]", found[2])
+        if not any(map(is_off_screen, places)):
+            name = self.canonical(field)
+            return Label(self.split(name) or (name,))
+        name = self.canonical(found[1])
+        return Label(self.split(name) or (name,), off_screen=True)
+
+    def split(self, words: str) -> tuple[str, ...] | None:
+        """The names in a text before a colon: one, several joined by ``&``, or None for no name."""
+        if self._is_name(words):
+            whole = self.canonical(words)
+            parts = _TOGETHER.split(whole)
+            if _key(whole) in self._cast or len(parts) == 1 or not all(map(self._is_name, parts)):
+                return (whole,)
+            return tuple(dict.fromkeys(self.canonical(part) for part in parts))
+        parts = _TOGETHER.split(one_line(words))
+        if len(parts) > 1 and all(_key(part) in self._cast for part in parts):
+            return tuple(dict.fromkeys(self.canonical(part) for part in parts))
+        return None
+
+    def _is_name(self, words: str) -> bool:
+        """Whether a text is in the cast, or in capitals and not the beginning of a sentence."""
+        name = one_line(words)
+        if _key(name) in self._cast:
+            return True
+        parts = name.split()
+        if not 1 <= len(parts) <= _MAX_WORDS or name != name.upper():
+            return False
+        if sum(c.isalpha() for c in name) < 2 or "," in name:
+            return False
+        if parts[0].strip(".").replace(".", "") in _FIRST_WORDS.split():
+            return False
+        return not any(part.replace("’", "'") in _SENTENCE_WORDS.split() for part in parts)
+
+
+def is_off_screen(words: str) -> bool:
+    """Whether the words in brackets say that no lips are seen: ``O.S.``, ``V.O.``, ``ON PHONE``."""
+    letters = "".join(c for c in words.upper() if c.isalpha())
+    return _OFF_SCREEN.fullmatch(letters) is not None
+
+
+def _is_sound(name: str) -> bool:
+    """Whether a text in brackets names a sound: a known word, or one that ends as a verb does."""
+    words = name.upper().split()
+    if not words:
+        return True
+    last = words[-1]
+    return (
+        any(word in _SOUND_WORDS.split() for word in words)
+        or any(word.endswith("ING") and len(word) > 4 for word in words)
+        or (len(last) > 3 and last.endswith("S") and not last.endswith(_ENDS_OF_NAMES))
+    )
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", one_line(name)).casefold()
