@@ -12,7 +12,7 @@ from redub.footage.subtitles.speech import without_lyrics, without_sounds
 from redub.footage.subtitles.text import LinedText
 
 _DASH = r"[-–—‐‑−]"
-_MARK = rf"(?:>>+|{_DASH}(?=\s+\S|[^\W\d_]|[\"'“‘¿¡\[(♪>])|•(?=\s*\S))"
+_MARK = rf"(?:>>+|{_DASH}(?=\s+\S|\s*$|[^\W\d_]|[\"'“‘¿¡\[(♪>])|•(?=\s*\S))"
 _MARKED = re.compile(rf"\s*({_MARK})\s*")
 _LINE_MARK = re.compile(rf"\n(?=[^\S\n]*{_MARK})")
 _INLINE_CHEVRON = re.compile(r"\s(?=>>)")
