@@ -301,7 +301,9 @@ def test_styles_that_only_resemble_those_of_signs_are_dialogue(read, style):
 
 def test_a_setting_makes_a_style_dialogue(read):
     text = ass("0:00:00.00,0:00:03.00,Signs,,0,0,0,,{\\pos(1,2)}It is late")
-    assert words(read(text, "x.ass")) == []
+    unnamed = read(text, "x.ass")
+    assert (unnamed.cues, unnamed.faults) == ((), ())
+    assert "no dialogue (not spoken: 1 sign); name a style" in unnamed.notices[0].text
     assert words(read(text, "x.ass", styles=["signs"])) == [("1", "It is late")]
 
 
@@ -504,6 +506,7 @@ def test_microdvd_without_any_rate_is_refused_line_by_line(read):
         ("RUTH:\nWho is it?", [("RUTH", "Who is it?")]),
         ("- RUTH: Who is it? - OTTO: Only me.", [("RUTH", "Who is it?"), ("OTTO", "Only me.")]),
         ("- <i>RUTH: Who is it?</i>\n- Only me.", [("RUTH", "Who is it?"), ("", "Only me.")]),
+        (">> Ruth: Who is it?\n>> Otto Berg: Me.", [("Ruth", "Who is it?"), ("Otto Berg", "Me.")]),
         ("RUTH: Yes.\nRUTH: Come in.", [("RUTH", "Yes. Come in.")]),
         ("[RUTH] Who is it?", [("RUTH", "Who is it?")]),
         ("[RUTH]\nWho is it?", [("RUTH", "Who is it?")]),
@@ -563,6 +566,7 @@ def test_a_cue_that_is_too_short_for_its_speakers_is_a_fault_that_names_it(read)
         ("RUTH [off-screen]: I see.", "RUTH"),
         ("RUTH (ON PHONE): I see.", "RUTH"),
         ("MAN ON RADIO: I see.", "MAN ON RADIO"),
+        ("Ruth (O.S.): I see.", "Ruth"),
         ("(O.S.) I see.", ""),
         ("RUTH: (V.O.) I see.", "RUTH"),
         ("[RUTH, O.S.] I see.", "RUTH"),

@@ -42,6 +42,8 @@ _SOUND_WORDS = (
 )
 _ENDS_OF_NAMES = ("SS", "US", "IS", "AS", "OS", "YS", "AMES", "ARLES", "ILES", "ONES", "ULES")
 _MAX_WORDS = 5
+_IN_BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+_CAPITALISED = re.compile(r"[^\W\d_a-z]\S*(?:[ ]\S+){0,2}")
 _ON_DEVICE = re.compile(r"\b(?:ON|OVER|VIA|THROUGH)\s.*", re.IGNORECASE)
 
 
@@ -77,17 +79,22 @@ class Names:
         name = unicodedata.normalize("NFC", one_line(name))
         return self._cast.get(_key(name), name)
 
-    def before_colon(self, text: str) -> tuple[Label, int] | None:
-        """The label at the start of a text and its length, colon included; None without one."""
+    def before_colon(self, text: str, *, is_marked: bool = False) -> tuple[Label, int] | None:
+        """The label at the start of a text and its length, colon included; None without one.
+
+        A name need not be in capitals before ``(O.S.)``, and not after ``>>`` (``is_marked``).
+        """
         found = LABEL.match(text)
         if found is None:
             return None
+        off_screen = any(map(is_off_screen, _IN_BRACKETS.findall(found[2])))
         names = self.split(found[1])
+        if names is None and (off_screen or is_marked) and _CAPITALISED.fullmatch(found[1]):
+            names = (self.canonical(found[1]),)
         if names is None:
             return None
-        places = re.findall(r"[(\[]([^()\[\]]*)[)\]]", found[2])
-        places += _ON_DEVICE.findall(found[1])  # 'MAN ON PHONE'
-        return Label(names, any(map(is_off_screen, places))), found.end()
+        off_screen = off_screen or any(map(is_off_screen, _ON_DEVICE.findall(found[1])))
+        return Label(names, off_screen), found.end()
 
     def in_brackets(self, text: str) -> tuple[Label, int] | None:
         """The label in brackets at the start of a text, if it is a name or says 'off screen'.
@@ -117,7 +124,7 @@ class Names:
         found = re.fullmatch(rf"\s*(.*?)((?:\s*{QUALIFIER})*)\s*", field, re.DOTALL)
         if found is None or not found[1]:
             return Label()
-        places = re.findall(r"[(\[]([^()\[\]]*)[)\]]", found[2])
+        places = _IN_BRACKETS.findall(found[2])
         if not any(map(is_off_screen, places)):
             name = self.canonical(field)
             return Label(self.split(name) or (name,))

@@ -14,7 +14,15 @@ from redub.footage.subtitles.markup import Syntax, without_markup
 from redub.footage.subtitles.microdvd import LINE as MICRODVD_LINE
 from redub.footage.subtitles.microdvd import read_microdvd
 from redub.footage.subtitles.names import Names
-from redub.footage.subtitles.records import TEXT_KINDS, Cue, RawCue, Records, Subtitles
+from redub.footage.subtitles.records import (
+    TEXT_KINDS,
+    Cue,
+    RawCue,
+    Records,
+    Subtitles,
+    counted,
+    not_spoken_sentence,
+)
 from redub.footage.subtitles.rolling import without_repeats
 from redub.footage.subtitles.schedule import Limits, arranged, cues_of
 from redub.footage.subtitles.speakers import parts_of
@@ -65,12 +73,14 @@ def read_subtitles(
         speakers: number of a cue, with the letter of its part, to its speaker; wins over the file.
     """
     records = Records(source or path.name)
+    text = ""
     try:
         text = text_of(path)
         kind = _format_of(text, path.suffix.lower())
         raws = _raw_cues(text, kind, fps, styles, records, path)
     except ClipError as error:
-        return Subtitles((), (ClipFault.of(error, source=records.source),))
+        fault = ClipFault.of(error, source=records.source)
+        return Subtitles((), (replace(fault, file_line=int(bool(text)), text=text),))
     names = Names(cast)
     names.learn(raw.text.chars for raw in raws if raw.kind is None)
     if kind in ("srt", "vtt", "sbv"):
@@ -83,6 +93,10 @@ def read_subtitles(
         _notice_unknown(own, records)
         cues += own
     placed = arranged(cues, limits, records)
+    if not placed and not records.faults:
+        counts = not_spoken_sentence(counted(records.others))
+        hint = "; name a style that is spoken in [footage] dialogue_styles" if kind == "ass" else ""
+        records.notice(0, f"the subtitles have no dialogue ({counts}){hint}")
     records.faults.sort(key=lambda fault: (fault.line, fault.part, fault.file_line))
     records.others.sort(key=lambda other: other.line)
     records.notices.sort(key=lambda notice: notice.cue)

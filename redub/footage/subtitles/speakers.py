@@ -74,12 +74,13 @@ def _segment(segment: Segment, names: Names, cue: int, records: Records) -> list
 
 def _chunk(text: LinedText, names: Names, cue: int, records: Records) -> tuple[Label, LinedText]:
     """Take dash, label and sounds from the text of one speaker."""
-    label = Label()
+    label, is_chevron = Label(), False
     if marked := _MARKED.match(text.chars):
         records.other(Kind.LABEL, text[: marked.end()], cue)
-        text = text[marked.end() :]
+        text, is_chevron = text[marked.end() :], marked[1].startswith(">>")
     for _ in range(4):  # '[O.S.] ANN:', 'ANN: (V.O.)'
-        found = names.before_colon(text.chars) or names.in_brackets(text.chars)
+        found = names.before_colon(text.chars, is_marked=is_chevron)
+        found = found or names.in_brackets(text.chars)
         is_alone = found is not None and text[found[1] :].is_blank
         if found is None or (is_alone and text.chars.lstrip()[:1] in "[("):
             break

@@ -58,14 +58,15 @@ def read_substation(text: str, styles: Collection[str], records: Records) -> lis
             names = [name.strip().casefold() for name in line.partition(":")[2].split(",")]
             fields = tuple(names[:-1])  # the text is always last
             records.other(Kind.HEADER, row)
-        elif section == "events" and not row.is_blank and not line.lstrip().startswith(";"):
+        elif line.lstrip().casefold().startswith("style:"):
+            records.other(Kind.STYLE, row)
+        elif line.lstrip().startswith(";"):
+            records.other(Kind.COMMENT, row)
+        elif section == "events" and not row.is_blank:
             what = "has text that is no event"
             records.fault(0, "E-SUB-FORMAT", what, line=number, text=line.strip())
         else:
-            is_style = line.lstrip().casefold().startswith("style:")
-            is_comment = line.lstrip().startswith(";")
-            kind = Kind.STYLE if is_style else Kind.COMMENT if is_comment else Kind.HEADER
-            records.other(kind, row)
+            records.other(Kind.HEADER, row)
     return cues
 
 
