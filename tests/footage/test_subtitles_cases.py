@@ -373,6 +373,7 @@ TTML = """<?xml version="1.0" encoding="UTF-8"?>
         ('<p begin="24f" end="48f">Hi</p>', 10 + 24 * 1.001 / 24, 10 + 48 * 1.001 / 24, "Hi"),
         ('<p begin="00:00:01:12" end="2s">Hi</p>', 11 + 12 * 1.001 / 24, 12, "Hi"),
         ('<p begin="1500t" end="0.05m">Hi</p>', 11.5, 13, "Hi"),
+        ('<p begin="00:01.5" end="2">Hi</p>', 11.5, 12, "Hi"),
         ('<p><span begin="1s" end="2s">Hi</span></p>', 11, 12, "Hi"),
     ],
 )
@@ -468,13 +469,22 @@ def test_sbv_and_subviewer_are_read(read):
     ],
 )
 def test_frames_of_microdvd_count_at_the_stated_rate_or_that_of_the_film(read, first, fps, rate):
-    found = read(first + "{30}{60}{y:i}Good|morning\n{90}{120}/Bye\n", "x.sub", fps=fps)
+    found = read(
+        first + "{DEFAULT}{}{C:$FFFFFF}\n{30}{60}{y:i}Good|morning\n{90}{120}/Bye\n",
+        "x.sub",
+        fps=fps,
+    )
     assert words(found) == [("1", "Good morning"), ("2", "Bye")]
     expected = [(30 / rate, 60 / rate), (90 / rate, 120 / rate)]
     assert [t for span in times(found) for t in span] == pytest.approx(
         [t for span in expected for t in span]
     )
     assert len(found.notices) == (1 if fps and first else 0)
+
+
+def test_pictures_of_words_are_refused_with_that_reason(read):
+    (fault,) = read(b"\x00\x00\x01\xba\x44\x00\xff", "x.sub").faults
+    assert (fault.code, "pictures of words" in fault.message) == ("E-SUB-FORMAT", True)
 
 
 def test_microdvd_without_any_rate_is_refused_line_by_line(read):
@@ -517,6 +527,13 @@ def test_microdvd_without_any_rate_is_refused_line_by_line(read):
         ("C-3PO: Oh no.", [("C-3PO", "Oh no.")]),
         ("ST. JOHN-SMYTHE: Oh no.", [("ST. JOHN-SMYTHE", "Oh no.")]),
         ("O’HARA: Oh no.", [("O’HARA", "Oh no.")]),
+        ("K9: Oh no.", [("K9", "Oh no.")]),
+        ("MAN #2: Oh no.", [("MAN #2", "Oh no.")]),
+        ("McCOY: Oh no.", [("McCOY", "Oh no.")]),
+        ("RUTH's FATHER: Oh no.", [("RUTH's FATHER", "Oh no.")]),
+        ("MR. GROß: Ah. MRS. LEE: Oh.", [("MR. GROß", "Ah."), ("MRS. LEE", "Oh.")]),
+        ("RUTH:Who is it?", [("RUTH", "Who is it?")]),
+        ("RUTH : Who is it?", [("RUTH", "Who is it?")]),
         ("ÅSA: Oh no.", [("ÅSA", "Oh no.")]),
         ("ИРИНА: Oh no.", [("ИРИНА", "Oh no.")]),
         # no speakers
@@ -567,6 +584,8 @@ def test_a_cue_that_is_too_short_for_its_speakers_is_a_fault_that_names_it(read)
         ("RUTH (ON PHONE): I see.", "RUTH"),
         ("MAN ON RADIO: I see.", "MAN ON RADIO"),
         ("Ruth (O.S.): I see.", "Ruth"),
+        ("RUTH (O.S. CONT'D): I see.", "RUTH"),
+        ("RUTH (V.O.)\nI see.", "RUTH"),
         ("(O.S.) I see.", ""),
         ("RUTH: (V.O.) I see.", "RUTH"),
         ("[RUTH, O.S.] I see.", "RUTH"),
@@ -619,6 +638,11 @@ def test_a_name_field_with_two_names_is_shared_by_two_dashes(read):
     assert spoken(found) == [("RUTH", "Yes."), ("", "No.")]
 
 
+def test_a_field_with_two_names_and_no_dash_is_said_by_both(read):
+    found = read("WEBVTT\n\n00:00.000 --> 00:01.000\n<v Ann & Bob>Come in!\n", "x.vtt")
+    assert spoken(found) == [("Ann", "Come in!"), ("Bob", "Come in!")]
+
+
 def test_the_table_of_speakers_wins_and_lets_two_cues_overlap(read):
     text = (
         "1\n00:00:00,000 --> 00:00:03,000\nWhere to?\n\n2\n00:00:02,000 --> 00:00:05,000\nHome.\n"
@@ -648,6 +672,11 @@ def test_the_table_of_speakers_wins_and_lets_two_cues_overlap(read):
         ("♪ Row, row, row ♪", Kind.LYRICS, ["♪ Row, row, row ♪"], []),
         ("♪ Row, row,\nrow your boat ♪", Kind.LYRICS, ["♪ Row, row,\nrow your boat ♪"], []),
         ("♪♪", Kind.LYRICS, ["♪♪"], []),
+        ("[♪♪♪]", Kind.LYRICS, ["[♪♪♪]"], []),
+        ("“♪ Row, row ♪.”", Kind.LYRICS, ["♪ Row, row ♪"], []),
+        ("[[GLASS BREAKS]]", Kind.SOUND, ["[GLASS BREAKS]"], []),
+        ("Well (CHUCKLES) come in", Kind.SOUND, ["(CHUCKLES)"], ["Well come in"]),
+        ("Ask the Bureau (FBI).", Kind.SOUND, [], ["Ask the Bureau (FBI)."]),
         ("♫ Row, row, row", Kind.LYRICS, ["♫ Row, row, row"], []),
         ("Row, row, row ♪", Kind.LYRICS, ["Row, row, row ♪"], []),
         ("# Row, row, row #", Kind.LYRICS, ["# Row, row, row #"], []),

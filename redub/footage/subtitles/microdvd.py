@@ -7,10 +7,17 @@ import re
 from redub.footage.subtitles.records import Kind, RawCue, Records
 from redub.footage.subtitles.text import LinedText
 
-LINE = re.compile(r"\s*\{\s*(-?\d+)\s*\}\s*\{\s*(-?\d*)\s*\}(.*)")
+_LINE = re.compile(r"\s*\{\s*(-?\d+)\s*\}\s*\{\s*(-?\d*)\s*\}(.*)")
+_DEFAULTS = re.compile(r"\s*\{DEFAULT\}", re.IGNORECASE)
 _RATE = re.compile(r"\s*(\d{1,3}(?:[.,]\d+)?)\s*")
 _RATES = (5.0, 240.0)
 _SAME_RATE = 0.01  # rates that differ by less than 1 % are the same, rounded differently
+
+
+def is_microdvd(text: str) -> bool:
+    """Whether a text begins as MicroDVD does."""
+    first = text.lstrip().partition("\n")[0]
+    return _LINE.fullmatch(first) is not None or _DEFAULTS.match(first) is not None
 
 
 def read_microdvd(text: str, fps: float, records: Records) -> list[RawCue]:
@@ -25,7 +32,10 @@ def read_microdvd(text: str, fps: float, records: Records) -> list[RawCue]:
         row = LinedText.of([(number, line)])
         if row.is_blank:
             continue
-        found = LINE.fullmatch(line)
+        if _DEFAULTS.match(line):
+            records.other(Kind.STYLE, row)
+            continue
+        found = _LINE.fullmatch(line)
         stated = _rate(found) if found and not index else 0.0
         if stated:
             if fps and abs(stated - fps) > _SAME_RATE * fps:

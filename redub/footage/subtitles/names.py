@@ -12,6 +12,7 @@ from redub.footage.subtitles.text import one_line
 _NAME = r"[^\W_](?:[\w .,'’&+/#\-–]{0,38}?[\w.'’])?"
 QUALIFIER = r"[(\[][^()\[\]\n]{1,30}[)\]]"
 LABEL = re.compile(rf"\s*({_NAME})((?:\s*{QUALIFIER})*)\s*[:：](?=\s|$|[^\W\d_]|[\"'“‘¿¡♪(\[])")
+_OWN_LINE = re.compile(rf"\s*({_NAME})((?:[ \t]*{QUALIFIER})+)[ \t]*\n(?=\s*\S)")
 BRACKETED = re.compile(
     r"\s*([(\[])\s*([^()\[\]:]{2,60})((?:\s*\([^()]{1,30}\))?)\s*([)\]])\s*([:：]?)"
 )
@@ -42,6 +43,8 @@ _SOUND_WORDS = (
 )
 _ENDS_OF_NAMES = ("SS", "US", "IS", "AS", "OS", "YS", "AMES", "ARLES", "ILES", "ONES", "ULES")
 _MAX_WORDS = 5
+_MIXED_CASE = re.compile(r"\b[A-Z][a-z]{1,2}(?=[A-Z]{2})|['’]s\b")
+_CONTINUED = re.compile(r"CONT(?:['’]?D|INUED|INUING)?\b\.?", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _CAPITALISED = re.compile(r"[^\W\d_a-z]\S*(?:[ ]\S+){0,2}")
 _ON_DEVICE = re.compile(r"\b(?:ON|OVER|VIA|THROUGH)\s.*", re.IGNORECASE)
@@ -63,7 +66,8 @@ class Names:
     """
 
     def __init__(self, cast: Collection[str]) -> None:
-        self._cast = {_key(name): name for name in cast}
+        self._names = {_key(name): name for name in cast}
+        self._cast = self._names.keys()
         self._known: set[str] = set()
 
     def learn(self, texts: Iterable[str]) -> None:
@@ -77,21 +81,22 @@ class Names:
     def canonical(self, name: str) -> str:
         """A name as the cast writes it, else with single spaces and in the normal form NFC."""
         name = unicodedata.normalize("NFC", one_line(name))
-        return self._cast.get(_key(name), name)
+        return self._names.get(_key(name), name)
 
     def before_colon(self, text: str, *, is_marked: bool = False) -> tuple[Label, int] | None:
         """The label at the start of a text and its length, colon included; None without one.
 
-        A name need not be in capitals before ``(O.S.)``, and not after ``>>`` (``is_marked``).
+        A name need not be in capitals before ``(O.S.)``, and not after ``>>`` (``is_marked``). On a
+        line of its own, a name with ``(O.S.)`` needs no colon.
         """
-        found = LABEL.match(text)
+        found = LABEL.match(text) or _OWN_LINE.match(text)
         if found is None:
             return None
         off_screen = any(map(is_off_screen, _IN_BRACKETS.findall(found[2])))
         names = self.split(found[1])
         if names is None and (off_screen or is_marked) and _CAPITALISED.fullmatch(found[1]):
             names = (self.canonical(found[1]),)
-        if names is None:
+        if names is None or (found.re is _OWN_LINE and not off_screen):
             return None
         off_screen = off_screen or any(map(is_off_screen, _ON_DEVICE.findall(found[1])))
         return Label(names, off_screen), found.end()
@@ -110,7 +115,7 @@ class Names:
             return Label(off_screen=True), found.end()
         name, _, place = inside.partition(",")
         off_screen = is_off_screen(place) or is_off_screen(found[3])
-        if place and not off_screen:
+        if place and not off_screen and _key(name) not in self._cast | self._known:
             name = inside
         names = self.split(name)
         is_known = _key(name) in self._cast or _key(name) in self._known
@@ -120,16 +125,16 @@ class Names:
         return None
 
     def of_field(self, field: str) -> Label:
-        """The label in a name field, in which every text is a name: ``ANN (O.S.)``."""
-        found = re.fullmatch(rf"\s*(.*?)((?:\s*{QUALIFIER})*)\s*", field, re.DOTALL)
+        """The label in a name field, where every text is a name: ``Ann (O.S.)``, ``Ann & Bob``."""
+        found = re.fullmatch(rf"\s*(.*?)((?:\s*{QUALIFIER})*)\s*:?\s*", field, re.DOTALL)
         if found is None or not found[1]:
             return Label()
-        places = _IN_BRACKETS.findall(found[2])
-        if not any(map(is_off_screen, places)):
-            name = self.canonical(field)
-            return Label(self.split(name) or (name,))
-        name = self.canonical(found[1])
-        return Label(self.split(name) or (name,), off_screen=True)
+        off_screen = any(map(is_off_screen, _IN_BRACKETS.findall(found[2])))
+        name = self.canonical(found[1] if off_screen else found[1] + found[2])
+        parts = [name] if _key(name) in self._cast else _TOGETHER.split(name)
+        if not all(sum(c.isalpha() for c in part) > 1 for part in parts):
+            parts = [name]
+        return Label(tuple(dict.fromkeys(map(self.canonical, parts))), off_screen)
 
     def split(self, words: str) -> tuple[str, ...] | None:
         """The names in a text before a colon: one, several joined by ``&``, or None for no name."""
@@ -150,9 +155,12 @@ class Names:
         if _key(name) in self._cast:
             return True
         parts = name.split()
-        if not 1 <= len(parts) <= _MAX_WORDS or name != name.upper():
+        if not 1 <= len(parts) <= _MAX_WORDS or "," in name:
             return False
-        if sum(c.isalpha() for c in name) < 2 or "," in name:
+        capitals = _MIXED_CASE.sub(lambda found: found[0].upper(), name)  # 'McCOY', 'ANN's FATHER'
+        if not any(c.isupper() for c in name) or any(c.islower() and c != "ß" for c in capitals):
+            return False
+        if sum(c.isalnum() for c in name) < 2 or not name[0].isalpha():
             return False
         if parts[0].strip(".").replace(".", "") in _FIRST_WORDS.split():
             return False
@@ -161,7 +169,7 @@ class Names:
 
 def is_off_screen(words: str) -> bool:
     """Whether the words in brackets say that no lips are seen: ``O.S.``, ``V.O.``, ``ON PHONE``."""
-    letters = "".join(c for c in words.upper() if c.isalpha())
+    letters = "".join(c for c in _CONTINUED.sub("", words).upper() if c.isalpha())
     return _OFF_SCREEN.fullmatch(letters) is not None
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from redub.core.errors import ClipError
 from redub.footage.faults import ClipFault, shown
 from redub.footage.subtitles.markup import Syntax, without_markup
-from redub.footage.subtitles.microdvd import LINE as MICRODVD_LINE
-from redub.footage.subtitles.microdvd import read_microdvd
+from redub.footage.subtitles.microdvd import is_microdvd, read_microdvd
 from redub.footage.subtitles.names import Names
 from redub.footage.subtitles.records import (
     TEXT_KINDS,
@@ -111,7 +110,7 @@ def _format_of(text: str, suffix: str) -> str:
         return "ass"
     if start.startswith(("<?xml", "<tt", "<!DOCTYPE")) or re.match(r"<\w+:tt\b", start):
         return "ttml"
-    if MICRODVD_LINE.match(start):
+    if is_microdvd(start):
         return "microdvd"
     return "sbv" if suffix == ".sub" else _FORMATS.get(suffix, "srt")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from redub.footage.subtitles.markup import Segment
 from redub.footage.subtitles.names import BRACKETED, LABEL, Label, Names
-from redub.footage.subtitles.records import Kind, Records
+from redub.footage.subtitles.records import TEXT_KINDS, Kind, Records
 from redub.footage.subtitles.speech import without_lyrics, without_sounds
 from redub.footage.subtitles.text import LinedText
 
@@ -39,7 +39,13 @@ def parts_of(segments: list[Segment], names: Names, cue: int, records: Records) 
     A name holds up to the next change of speaker. After a dash without a name the speaker is
     unknown, unless a name field has as many names as there are dashes.
     """
+    before_cue = len(records.others)
     parts = [part for segment in segments for part in _segment(segment, names, cue, records)]
+    is_taken = any(other.kind in TEXT_KINDS for other in records.others[before_cue:])
+    if is_taken and not any(c.isalnum() for part in parts for c in part.text.chars):
+        for part in parts:  # the full stop after a song
+            records.other(Kind.MARKUP, part.text, cue)
+        return []
     joined: list[Part] = []
     for part in parts:
         before = joined[-1] if joined else None

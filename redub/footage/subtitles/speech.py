@@ -8,6 +8,7 @@ from redub.footage.subtitles.records import Kind, Records
 from redub.footage.subtitles.text import LinedText
 
 _NOTES = re.compile(r"[♪♫♩♬🎵🎶]+")
+_NOTES_IN_BRACKETS = re.compile(r"[\[(][^\[\]()]*[♪♫♩♬🎵🎶][^\[\]()]*[\])]")
 _HASHES = re.compile(r"(?m)^\s*#[ \t]*\S[^\n]*?#\s*$")
 _NEW_SPEAKER = re.compile(r"\n\s*(?:>>|[-–—‐−•]\s)")
 _SQUARE = re.compile(r"\[[^\[\]]*\]")
@@ -16,6 +17,7 @@ _STARS = re.compile(r"\*[^*\n]+\*")
 _SENTENCE_END = re.compile(r"(?:[.!?…:;\"”)\]♪—–-]|^|\n)\s*$")
 _ONE_SOUND = re.compile(r"\w+(?:s|ing)", re.IGNORECASE)
 _MAX_SOUND_WORDS = 6
+_MAX_INITIALS = 4  # 'the Bureau (FBI)' is spoken
 
 
 def without_lyrics(text: LinedText, cue: int, records: Records) -> LinedText:
@@ -24,7 +26,9 @@ def without_lyrics(text: LinedText, cue: int, records: Records) -> LinedText:
     A note without a second one holds for the text up to the next speaker; a single note at the end
     of a line holds for the line before it.
     """
-    spans = []
+    bracketed = [found.span() for found in _NOTES_IN_BRACKETS.finditer(text.chars)]
+    text = _take(text, bracketed, Kind.LYRICS, cue, records)
+    spans: list[tuple[int, int]] = []
     marks = [(found.start(), found.end()) for found in _NOTES.finditer(text.chars)]
     after = 0
     for place, (start, end) in enumerate(marks):
@@ -47,8 +51,9 @@ def without_lyrics(text: LinedText, cue: int, records: Records) -> LinedText:
 def without_sounds(text: LinedText, cue: int, records: Records) -> LinedText:
     """Take out descriptions: ``[DOOR SLAMS]``, ``(sighs)``, ``*coughs*``.
 
-    Text in round brackets is a description only where a sentence can begin, and if it has no
-    sentence in it: in ``He was late (as usual).`` everything is spoken.
+    Text in round brackets is a description if it is in capitals and several words or a long one, or
+    where a sentence can begin and it has no sentence in it: in ``He was late (as usual).``
+    everything is spoken.
     """
     text = _take(
         text, [found.span() for found in _SQUARE.finditer(text.chars)], Kind.SOUND, cue, records
@@ -56,7 +61,8 @@ def without_sounds(text: LinedText, cue: int, records: Records) -> LinedText:
     spans = [
         found.span()
         for found in _ROUND.finditer(text.chars)
-        if _is_description(found[0][1:-1]) and _begins_sentence(text.chars, found.start())
+        if _is_description(found[0][1:-1])
+        and (_is_shouted(found[0][1:-1]) or _begins_sentence(text.chars, found.start()))
     ]
     text = _take(text, spans, Kind.SOUND, cue, records)
     stars = [
@@ -65,6 +71,11 @@ def without_sounds(text: LinedText, cue: int, records: Records) -> LinedText:
         if _ONE_SOUND.fullmatch(found[0][1:-1])
     ]
     return _take(text, stars, Kind.SOUND, cue, records)
+
+
+def _is_shouted(words: str) -> bool:
+    """Whether words are in capitals and no short initialism: ``LAUGHS``, ``DOG BARKS``."""
+    return words == words.upper() and sum(c.isalpha() for c in words) > _MAX_INITIALS
 
 
 def _begins_sentence(text: str, at: int) -> bool:

@@ -14,6 +14,7 @@ from redub.footage.paths import open_regular
 
 _MAX_FILE_BYTES = 8 << 20
 _JOINERS = "\u200c\u200d"  # they change letters of Persian and Indic scripts
+_PICTURES = b"\x00\x00\x01\xba"  # begin of an MPEG program stream
 _UTF16_MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
@@ -102,7 +103,12 @@ def text_of(path: Path) -> str:
             "wanted the lines of one source",
             code="E-SUB-FORMAT",
         )
-    text = _decoded(data, path)
+    if data.startswith(_PICTURES):
+        raise ClipError(
+            f"the subtitle file '{shown(path.name)}' holds pictures of words (VobSub); wanted text",
+            code="E-SUB-FORMAT",
+        )
+    text = _decoded(data, path).lstrip("\ufeff")
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

@@ -13,7 +13,7 @@ from redub.footage.subtitles.records import Kind, RawCue, Records
 from redub.footage.subtitles.text import LinedText
 from redub.footage.subtitles.xml_tree import Node, read_xml
 
-_CLOCK = re.compile(r"(\d+):(\d{2}):(\d{2})(?:([.,]\d+)|:(\d{1,3})(?:\.\d+)?)?")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2})(?:([.,]\d+)|:(\d{1,3})(?:\.\d+)?)?")
 _OFFSET = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|f|t)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _METADATA = frozenset(("head", "metadata", "title", "desc", "copyright", "agent"))
@@ -171,10 +171,12 @@ class _Reader:
             if unit in _UNITS:
                 return number * _UNITS[unit]
             return number / (self.rates.frames if unit == "f" else self.rates.ticks)
+        if re.fullmatch(r"\d+(?:\.\d+)?", word.strip()):
+            return float(word)  # not in the standard, and written by some programs
         found = _CLOCK.fullmatch(word.strip())
         if found is None or int(found[2]) > 59 or int(found[3]) > 59:
             return None
-        value = int(found[1]) * 3600.0 + int(found[2]) * 60 + int(found[3])
+        value = int(found[1] or 0) * 3600.0 + int(found[2]) * 60 + int(found[3])
         if found[4]:
             value += float("0." + found[4][1:])
         return value + (int(found[5]) / self.rates.frames if found[5] else 0.0)
