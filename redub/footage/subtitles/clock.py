@@ -52,7 +52,7 @@ def seconds(word: str) -> float | None:
     return -value if sign else value
 
 
-def timing(line: str) -> Timing | None:
+def read_timing(line: str) -> Timing | None:
     """Read a line with two times and an arrow, else None; ``->`` and other arrows are accepted.
 
     ``rest`` is what follows and is no setting of WebVTT or SRT.
@@ -71,7 +71,7 @@ def timing(line: str) -> Timing | None:
     return Timing(seconds(start), seconds(end), rest[settings.end() if settings else 0 :].strip())
 
 
-def timing_pair(line: str) -> Timing | None:
+def read_pair(line: str) -> Timing | None:
     """Read the timing line of SBV and SubViewer, ``0:00:01.000,0:00:02.000``, else None."""
     found = _PAIR.fullmatch(line)
     if found is None:

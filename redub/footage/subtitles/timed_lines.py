@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from redub.footage.subtitles import clock
-from redub.footage.subtitles.clock import Timing
+from redub.footage.subtitles.clock import Timing, looks_like_timing, read_pair, read_timing
 from redub.footage.subtitles.records import Kind, RawCue, Records
 from redub.footage.subtitles.text import LinedText
 
@@ -94,7 +93,7 @@ def _rows(lines: Sequence[str], numbers: Collection[int]) -> LinedText:
 
 
 def _heads(lines: Sequence[str], dialect: Dialect, blocks: Collection[int]) -> list[_Head]:
-    parse: Callable[[str], Timing | None] = clock.timing_pair if dialect == "sbv" else clock.timing
+    parse: Callable[[str], Timing | None] = read_pair if dialect == "sbv" else read_timing
     heads: list[_Head] = []
     for at, line in enumerate(lines):
         if at in blocks:
@@ -120,7 +119,7 @@ def _heads(lines: Sequence[str], dialect: Dialect, blocks: Collection[int]) -> l
 
 
 def _is_bad_timing(lines: Sequence[str], at: int) -> bool:
-    if clock.looks_like_timing(lines[at]):
+    if looks_like_timing(lines[at]):
         return True
     # '1' and a line with an arrow below a blank line: no cue text stands in such a place
     return (
@@ -216,7 +215,7 @@ def _vtt_blocks(lines: Sequence[str]) -> dict[int, Kind]:
             word = line.split(maxsplit=1)[0]
             if word in _VTT_BLOCKS and (word == "NOTE" or line.strip() == word):
                 kind = _VTT_BLOCKS[word]
-        if kind is not None and clock.timing(line) is not None:
+        if kind is not None and read_timing(line) is not None:
             kind = None
         if kind is not None:
             blocks[at] = kind
