@@ -52,7 +52,7 @@ from redub.training.step import Learner, Precision, train_step
 RELEASED = {"model": 110_164_921, "fusion": 58_575_362}
 """Parameters of the released system's two modules."""
 NEAR = 0.01
-STEPS, HITS, PHONEMES_PER_S, PICTURES_PER_S = 2, 3, 12, 25
+STEPS, HITS, PHONEMES_PER_S, VIDEO_FRAMES_PER_S = 2, 3, 12, 25
 PEAK_TFLOPS = {"H100": (67, 989), "H200": (67, 989), "A100": (19.5, 312), "4090": (82.6, 165)}
 """Of some cards: float32 without TF32, bfloat16 without sparsity; from their data sheets."""
 ROW = "{:30} {:>12} {:>12} {:>12} {:>8} {:>10}"
@@ -80,7 +80,7 @@ def batch_of(lines: int, seconds: float, sound: AudioSpec) -> tuple[DubbingBatch
                 mel_frames=frames,
                 speaker_vector=normal(widths.speaker),
                 reference_mels=[normal(frames, widths.mel)],
-                lips=normal(round(duration_s * PICTURES_PER_S), widths.lips),
+                lips=normal(round(duration_s * VIDEO_FRAMES_PER_S), widths.lips),
                 durations=durations,
                 mel=normal(frames, widths.mel),
                 emotion=int(draw.integers(0, widths.emotions)),
@@ -228,7 +228,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def asked(name: str, options: argparse.Namespace, *, counts: bool) -> dict[str, Any]:
+def in_own_process(name: str, options: argparse.Namespace, *, counts: bool) -> dict[str, Any]:
     """:func:`measure` in a process of its own."""
     command = [sys.executable, __file__, *sys.argv[1:], "--side", name]
     done = subprocess.run(
@@ -308,7 +308,7 @@ def main() -> None:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
     for number in range(options.rounds):
         for name, figures in rounds.items():
-            figures.append(asked(name, options, counts=number == 0))
+            figures.append(in_own_process(name, options, counts=number == 0))
             took = ", ".join(f"{second:.2f}" for second in figures[-1]["own_seconds"])
             print(f"round {number + 1}, {name}: {took} processor s", file=sys.stderr, flush=True)
     first = {name: figures[0] for name, figures in rounds.items()}

@@ -114,7 +114,7 @@ def _status(name: str) -> float:
     raise KeyError(name)
 
 
-def asked(name: str, lines: int, length: int, threads: int) -> dict[str, float] | None:
+def in_own_process(name: str, lines: int, length: int, threads: int) -> dict[str, float] | None:
     """:func:`measured` in a process of its own; None where it does not fit."""
     command = [sys.executable, __file__, "--job", name, str(lines), str(length), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -163,16 +163,16 @@ def main() -> None:
     for length in options.steps:
         show(
             f"graph, {length} phonemes",
-            asked("graph block", lines, length, threads),
-            asked("graph dense", lines, length, threads),
+            in_own_process("graph block", lines, length, threads),
+            in_own_process("graph dense", lines, length, threads),
         )
-    show("graph, 400 phonemes, batch 8", asked("graph block", 8, 400, threads), None)
+    show("graph, 400 phonemes, batch 8", in_own_process("graph block", 8, 400, threads), None)
     print(ROW.format("", "publ., s", "parts, s", "ratio", "MiB", "MiB", "ratio"))
     for seconds in (2, 5, 10):
         show(
             f"face, a line of {seconds} s",
-            asked("face parts", lines, 25 * seconds, threads),
-            asked("face published", lines, 25 * seconds, threads),
+            in_own_process("face parts", lines, 25 * seconds, threads),
+            in_own_process("face published", lines, 25 * seconds, threads),
         )
 
 

@@ -4,8 +4,8 @@
         [--device cpu|cuda] [--bf16] [--compile] [--system m2ci_dubber ...]
 
 A step is forward, losses, backward, clipping and the update, as a run takes it. Lines of random
-numbers, 0.8 to 1.2 times ``--seconds``, twelve phonemes a second, both neighbours as long as the
-line. Each system is built in this process, one after another; one step is taken that does not
+numbers, 0.8 to 1.2 times ``--seconds``, twelve phonemes a second, both adjacent lines as long as
+the line. Each system is built in this process, one after another; one step is taken that does not
 count. On a GPU the share of the card's peak rate is printed too.
 """
 
@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import torch
-from authentic_step import PEAK_TFLOPS, PHONEMES_PER_S, PICTURES_PER_S
+from authentic_step import PEAK_TFLOPS, PHONEMES_PER_S, VIDEO_FRAMES_PER_S
 from packs import PAPER
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,7 +35,7 @@ SOUND_WIDTH = 512
 
 
 def batch_of(lines: int, seconds: float) -> tuple[DubbingBatch, FeatureWidths]:
-    """Lines with neighbours of random numbers."""
+    """Lines with adjacent lines of random numbers."""
     draw, sound = np.random.default_rng(0), AudioSpec()
     widths = FeatureWidths(
         sound=sound,
@@ -51,7 +51,7 @@ def batch_of(lines: int, seconds: float) -> tuple[DubbingBatch, FeatureWidths]:
 
     made = []
     for number, duration_s in enumerate(draw.uniform(0.8 * seconds, 1.2 * seconds, lines)):
-        pictures = round(duration_s * PICTURES_PER_S)
+        pictures = round(duration_s * VIDEO_FRAMES_PER_S)
         frames, phonemes = 4 * pictures, round(duration_s * PHONEMES_PER_S)
         durations = np.full(phonemes, frames // phonemes)
         durations[: frames % phonemes] += 1

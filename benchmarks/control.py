@@ -5,8 +5,8 @@
 Every line of the split is spoken at five settings of each knob and made audible; F0, level and
 length of the speech are measured on the samples, by the same extractor for all. A knob should move
 its own column in one direction and leave the others within 10 % (of hertz, semitones of range,
-amplitude, seconds). Of an emotion, the share of lines that a judge hears it in; the judge is fitted
-on the recorded training lines. Prints tables, asserts nothing.
+amplitude, seconds). Of an emotion, the share of lines in which a recogniser finds it; the
+recogniser is fitted on the recorded training lines. Prints tables, asserts nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from redub.features.sound.energy import frame_energy
 from redub.features.sound.f0 import f0_track
 from redub.features.sound.mel import log_mel
 from redub.pipeline.dubbing.direction import EmotionTarget, shift_query, shift_retrieved
-from redub.pipeline.stages.evaluate import prosody_of
 from redub.pipeline.store.packs.lines import UtteranceBuilder, hits_of
 from redub.pipeline.store.project import Project, open_project
+from redub.pipeline.work.judging import prosody_of
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder, open_dubber
 from redub.training.data.lines import Utterance
@@ -44,7 +44,7 @@ SPEECH_DB = 30.0  # frames this far below the loudest are no speech
 
 
 @dataclass(frozen=True)
-class Heard:
+class Measured:
     """Of some lines: median F0, spread of F0, level of voiced frames, length of the speech."""
 
     f0_hz: float
@@ -53,7 +53,7 @@ class Heard:
     speech_s: float
 
 
-def measured(waveforms: list[Waveform], audio: AudioSpec) -> Heard:
+def measured(waveforms: list[Waveform], audio: AudioSpec) -> Measured:
     """Means over lines; the F0 of a line is the median of its voiced frames."""
     rows = []
     for waveform in waveforms:
@@ -68,7 +68,7 @@ def measured(waveforms: list[Waveform], audio: AudioSpec) -> Heard:
         seconds = (spoken[-1] - spoken[0] + 1) * audio.hop_samples / audio.sample_rate_hz
         low, middle, high = np.percentile(semitones, [10, 50, 90])
         rows.append((2 ** (middle / 12), high - low, level[voiced].mean(), seconds))
-    return Heard(*np.mean(rows, axis=0).tolist())
+    return Measured(*np.mean(rows, axis=0).tolist())
 
 
 def spoken(
@@ -83,7 +83,7 @@ def spoken(
     return [vocoder.vocode(line.mel) for line in synthesise(dubber, lines, controls)]
 
 
-def away(one: Heard, plain: Heard) -> dict[str, float]:
+def away(one: Measured, plain: Measured) -> dict[str, float]:
     """By how many per cent each measure differs."""
     return {
         "f0_hz": 100 * (one.f0_hz / plain.f0_hz - 1),
@@ -105,9 +105,9 @@ def show_knobs(project: Project, dubber: TrainedDubber, lines: list[Utterance]) 
             others = {k: v for k, v in away(found, plain).items() if k != own}
             worst = max(others, key=lambda name: abs(others[name]))
             values.append(getattr(found, own))
-            asked = (control.pitch * 12, control.pitch_range, control.energy, control.rate)
+            wanted = (control.pitch * 12, control.pitch_range, control.energy, control.rate)
             print(
-                f"| {knob} | {asked[OWN.index(own)]:g} | {found.f0_hz:.1f} | {found.range_st:.2f} "
+                f"| {knob} | {wanted[OWN.index(own)]:g} | {found.f0_hz:.1f} | {found.range_st:.2f} "
                 f"| {found.level_db:.2f} | {found.speech_s:.3f} "
                 f"| {others[worst]:+.1f} % ({worst}) |",
                 flush=True,
@@ -130,10 +130,10 @@ def show_emotions(
         shares = []
         for intensity in INTENSITIES:
             emotion_target = EmotionTarget(emotion=emotion, intensity=intensity)
-            asked = [_felt_line(project, builder, line, emotion_target) for line in lines]
+            wanted = [_line_with_emotion(project, builder, line, emotion_target) for line in lines]
             vectors = [
                 prosody_vector(w, audio, log_mel(w, audio), f0_track(w, audio))
-                for w in spoken(project, dubber, asked)
+                for w in spoken(project, dubber, wanted)
             ]
             speakers = [builder.by_id[line.clip_id].speaker for line in lines]
             said = judge.predict(prosody_of(np.array(vectors)), speakers)
@@ -141,10 +141,10 @@ def show_emotions(
         print(f"| {emotion} | " + " | ".join(f"{100 * s:.0f} %" for s in shares) + " |", flush=True)
 
 
-def _felt_line(
+def _line_with_emotion(
     project: Project, builder: UtteranceBuilder, line: Utterance, emotion_target: EmotionTarget
 ) -> Utterance:
-    """A line asked to feel, as ``redub dub --emotion`` asks it."""
+    """A line with an emotion target, as of ``redub dub --emotion``."""
     clip = builder.by_id[line.clip_id]
     vectors = {m: shift_query(builder.index, m, v, emotion_target) for m, v in line.vectors.items()}
     found = {
@@ -183,17 +183,17 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=24)
     parser.add_argument("--split", default="test")
     parser.add_argument("--emotions", action=argparse.BooleanOptionalAction, default=True)
-    asked = parser.parse_args()
-    if asked.project is None:
+    options = parser.parse_args()
+    if options.project is None:
         print("say PROJECT: it measures a run that was trained there")
         return
-    project = open_project(asked.project)
-    dubber = open_dubber(project, asked.run)
+    project = open_project(options.project)
+    dubber = open_dubber(project, options.run)
     builder = UtteranceBuilder(project, dubber.system)
-    lines = builder.scripted(asked.split).lines[: asked.lines]
-    print(f"{asked.run}, step {dubber.step}, {len(lines)} lines of {asked.split}\n")
+    lines = builder.scripted(options.split).lines[: options.lines]
+    print(f"{options.run}, step {dubber.step}, {len(lines)} lines of {options.split}\n")
     show_knobs(project, dubber, lines)
-    if asked.emotions:
+    if options.emotions:
         print()
         show_emotions(project, dubber, builder, lines)
 

@@ -2,7 +2,7 @@
 
 Prints clips per second and ratios measured in one run on a small demo film:
 
-* apart: the same extractors one after the other, each decoding every clip anew (the way of the
+* apart: the same extractors one after the other, each decoding every clip again (the way of the
   dubbing repositories), upstream features handed over from memory;
 * bare loop: decode once, call every extractor, write nothing; one process;
 * sync: `redub extract` in one process; its cost over the bare loop is the pipeline's own;

@@ -1,12 +1,12 @@
-"""Face networks: many pictures at once against one by one, and memory against the weights' size.
+"""Face networks: many images at once against one by one, and memory against the weights' size.
 
 Each network has random weights of its real size (``--tiny``: smaller ones), written to a checkpoint
 and loaded by its extractor in a process of its own. One run; look at the ratio, not at the seconds.
 
     python benchmarks/face_networks.py [--tiny] [--frames 16] [--clips 3] [--device auto]
 
-With ``--emonet FILE --pictures FOLDER`` it looks at a real EmoNet checkpoint instead: which wiring
-meets the statistics that training left in the file. The folder holds cropped faces, square, as many
+With ``--emonet FILE --faces FOLDER`` it looks at a real EmoNet checkpoint instead: which wiring
+fits the batch statistics in the file. The folder holds cropped faces, square, as many
 different ones as there are (64 are plenty). The first line wins; see docs/extractors/emonet.md.
 """
 
@@ -74,7 +74,7 @@ def write_weights(kind: str, folder: Path, tiny: bool) -> None:
 def extractor_and_inputs(
     kind: str, weights: WeightFolder, runtime: Runtime, options: argparse.Namespace
 ) -> tuple[Any, list[Any], Callable[[Any, Any], Any]]:
-    """An extractor, pictures as it prepares them, and how to give it some of them."""
+    """An extractor, its prepared inputs, and a function that computes some of them."""
     random = np.random.default_rng(0)
     folders = {"model": weights}
     if kind == "mae_dfer":
@@ -144,34 +144,35 @@ def in_own_process(kind: str, arguments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def compare_wirings(file: Path, pictures: Path) -> None:
+def compare_wirings(file: Path, folder: Path) -> None:
     import cv2
     import torch
 
-    from redub.features.models.emonet.extractor import shared_network
+    from redub.features.models.emonet.extractor import load_network
     from redub.features.models.emonet.network import Wiring, misfit
     from redub.features.models.face_input import on_device
 
     faces = []
-    for path in sorted(pictures.iterdir())[:64]:
-        picture = cv2.imread(str(path))
-        if picture is not None:
-            rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    for path in sorted(folder.iterdir())[:64]:
+        image = cv2.imread(str(path))
+        if image is not None:
+            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             faces.append(cv2.resize(rgb, (256, 256), interpolation=cv2.INTER_AREA))
     if not faces:
-        raise SystemExit(f"{pictures} holds no picture that OpenCV reads")
+        raise SystemExit(f"{folder} holds no image that OpenCV reads")
     weights = WeightFolder(name="emonet", path=file.parent, files={file.name: "not recorded"})
     device = Runtime().torch_device()
     seen = on_device(np.stack(faces), device).permute(0, 3, 1, 2)
     off = {}
     for parts in itertools.product(("max", "average"), ("passed", "own"), ("hourglasses", "all")):
-        network = shared_network(weights, Wiring(*parts), device)
+        network = load_network(weights, Wiring(*parts), device)
         off[parts] = misfit(network, seen)
         del network
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     print(
-        f"{len(faces)} faces; misfit of the alignment network tells pooling, of the head the rest"
+        f"{len(faces)} faces; the misfit of the alignment network depends on the pooling alone, "
+        "that of the head also on tap and mask"
     )
     for parts, found in sorted(off.items(), key=lambda item: item[1]):
         wiring = f"pooling {parts[0]}, tap {parts[1]}, mask {parts[2]}"
@@ -186,15 +187,15 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", choices=NETWORKS, help=argparse.SUPPRESS)
     parser.add_argument("--emonet", type=Path)
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--faces", type=Path)
     options = parser.parse_args()
     if options.only:
         print(json.dumps(measure(options.only, options)))
         return
-    if options.emonet or options.pictures:
-        if not (options.emonet and options.pictures):
-            parser.error("--emonet and --pictures belong together")
-        compare_wirings(options.emonet, options.pictures)
+    if options.emonet or options.faces:
+        if not (options.emonet and options.faces):
+            parser.error("--emonet and --faces belong together")
+        compare_wirings(options.emonet, options.faces)
         return
     for kind in NETWORKS:
         found = in_own_process(kind, sys.argv[1:])

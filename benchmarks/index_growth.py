@@ -6,7 +6,7 @@
 A project is made whose clip table and four emotion features hold N training clips (random vectors,
 the built-in extractors' widths), and it is indexed exactly. Then ten clips are added and it is
 indexed again, in a process of its own as a user's command is. The rows "add" are the parts of that
-second build; "all" is the whole of it, start of Python included. Beside it, "segment": the new
+second build; "all" is the whole of it, start of Python included. For comparison, "segment": the new
 rows' own segment built, saved and opened, which is all that depends on the ten alone.
 """
 

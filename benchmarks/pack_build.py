@@ -4,9 +4,9 @@
 
 A project is made whose clip table and features hold N clips of 1 to 4 s: random numbers at the
 paper profile's widths, put into the store as extraction would put them (the clips' features repeat
-after 256, and are compressed as one part at a time). The index is built and asked for real, with
+after 256, and are compressed as one part at a time). The index is really built and searched, with
 the exact backend. Then a process of its own runs ``build_pack`` on it. Its memory is its anonymous
-memory, looked at twenty times a second; the disk's rate is that of writing as many bytes, one MiB
+memory, sampled twenty times a second; the disk's rate is that of writing as many bytes, one MiB
 at a time, and syncing them, in the same process before and after.
 
 Needs about 0.35 MiB of disk per clip, twice that while it measures the disk.

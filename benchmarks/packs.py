@@ -4,14 +4,14 @@
 
 The reference layout is how the dubbing repositories keep and read their data. Per item: 8 arrays
 of its own and 3 query vectors, ``.npy`` files in a folder per feature; 3 JSON lists of 100 hits,
-of which the first 3 are looked up by file name: 18 vectors more. Both ways hold the same numbers at
+the first 3 are looked up by file name: 18 vectors more. Both ways hold the same numbers at
 the paper's widths (the pack's frames are float16) and end in the same batches, made by the same
 code; "padded by numpy" leaves the standardising out, as the repositories do. A batch is dropped
 when the next one is made. Ways take turns; the fastest round counts, in wall and processor time.
 One thread, but where it says two.
 
-Warm: everything was read before. Cold: before each round the kernel is asked to forget every file
-(``posix_fadvise``, DONTNEED); mapping the pack anew counts, and so do the disk's reads. Large: a
+Warm: everything was read before. Cold: before each round the kernel drops the pages of every file
+(``posix_fadvise``, DONTNEED); mapping the pack again counts, and so do the disk's reads. Large: a
 pack of ``--large`` clips, read cold in a process that may allocate 256 MiB more than it has when it
 starts (``RLIMIT_DATA``; the page cache is not limited).
 """
@@ -262,7 +262,7 @@ def took(run: Callable[[], object]) -> Took:
 
 
 def forget(root: Path) -> None:
-    """Ask the kernel to drop the pages of every file; only pages that nobody maps can go."""
+    """Let the kernel drop the pages of every file; it keeps pages that are mapped."""
     gc.collect()
     for path in root.rglob("*"):
         if path.is_file():

@@ -5,7 +5,7 @@
 Waste is padded minus real mel frames over padded ones, of all batches of an epoch. "Demo" draws
 lengths from the lines of the demo film (seed 7), which are spoken but not drawn; "uniform" is
 1 to 10 s. Random batches fill the same budget (``frames_per_batch``, ``lines_per_batch``) in an
-order that knows nothing of lengths. Beside it, batches per epoch: what bucketing saves in steps.
+order that knows nothing of lengths. Also printed: batches per epoch: what bucketing saves in steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redub.footage.demo_film.plan import FilmSpec, plan_film
 from redub.training.data.batching import BatchingConfig, epoch_batches
 from redub.training.presets import TRAINING_PRESETS
 
-FRAMES_PER_PICTURE = 4
+MEL_FRAMES_PER_VIDEO_FRAME = 4
 ROW = "{:8} {:8} {:>9} {:>9} {:>9} {:>9} {:>9}"
 
 
@@ -29,7 +29,7 @@ def demo_lengths() -> list[int]:
     """Mel frames of every line of the demo film."""
     spec = FilmSpec()
     takes = (take for scene in plan_film(spec) for take in play_lines(spec, scene))
-    return [FRAMES_PER_PICTURE * (take.last - take.first) for take in takes]
+    return [MEL_FRAMES_PER_VIDEO_FRAME * (take.last - take.first) for take in takes]
 
 
 def random_batches(frames: Sequence[int], config: BatchingConfig, *, seed: int) -> list[list[int]]:

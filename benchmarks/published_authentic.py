@@ -73,8 +73,8 @@ class Heads(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Context (B, Q, D) and weights (B, H, Q, M)."""
-        asked, held = self._split(self.query(query)), self._split(self.key(key))
-        scores = torch.matmul(asked, held.transpose(2, 3)) * self.scale
+        queries, keys = self._split(self.query(query)), self._split(self.key(key))
+        scores = torch.matmul(queries, keys.transpose(2, 3)) * self.scale
         hidden = hidden.unsqueeze(-3).expand_as(scores)
         weights = torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1)
         context = torch.matmul(weights, self._split(self.value(value)))
@@ -154,8 +154,8 @@ class CrossTransformer(nn.Module):
 
     def forward(self, states: Tensor, reference: Tensor) -> Tensor:
         """(B, P, D) from (B, P, D) and (B, R, D)."""
-        asked, held = states.size(1), reference.size(1)
-        future = states.new_ones(asked, held).triu(1 + abs(held - asked)).bool()
+        queries, keys = states.size(1), reference.size(1)
+        future = states.new_ones(queries, keys).triu(1 + abs(keys - queries)).bool()
         states, key, value = (self._placed(s) for s in (states, reference, reference))
         for layer in self.layers:
             states = layer(states, key, value, future)
@@ -256,7 +256,7 @@ class Graph(nn.Module):
 
 
 class Durations(nn.Module):
-    """Three stacks of convolutions, of which one is read."""
+    """Three stacks of convolutions, one is read."""
 
     def __init__(self, config: AuthenticDubberConfig) -> None:
         super().__init__()
@@ -329,8 +329,8 @@ class Fusion(nn.Module):
         reference, voices = self.reference(batch.reference_mel, ~batch.reference_valid)
         asking = F.dropout(text, self.input_dropout, self.training)
         asking = self.narrow_text(asking.transpose(1, 2)).transpose(1, 2)
-        held = self.narrow_reference(reference.transpose(1, 2)).transpose(1, 2)
-        return text, (self.widen(self.cross(asking, held)) + text) / 2, voices
+        keys = self.narrow_reference(reference.transpose(1, 2)).transpose(1, 2)
+        return text, (self.widen(self.cross(asking, keys)) + text) / 2, voices
 
 
 class Speaking(nn.Module):
@@ -383,10 +383,10 @@ class Speaking(nn.Module):
         seen, attention = self._aligned(batch, text)
         speech = regulated(voiced_text, batch.durations)  # (B, T, D)
         padding = ~batch.frames_valid
-        felt = self._felt(batch, speech)
-        total = felt.masked_fill(padding.unsqueeze(-1), 0).sum(1)
+        emotional = self._with_emotion(batch, speech)
+        total = emotional.masked_fill(padding.unsqueeze(-1), 0).sum(1)
         emotions = self.emotion(total / batch.mel_frames.unsqueeze(1)).softmax(-1)
-        states = joined(self.join[3], speech, felt)
+        states = joined(self.join[3], speech, emotional)
         for block in self.decoder:
             states = block(states, padding, batch.speaker)
         mel = self.to_mel(states)
@@ -411,7 +411,7 @@ class Speaking(nn.Module):
             sharpest.append(line[int(rate.argmax())])
         return self.aligned_norm(seen), torch.stack(sharpest)
 
-    def _felt(self, batch: DubbingBatch, speech: Tensor) -> Tensor:
+    def _with_emotion(self, batch: DubbingBatch, speech: Tensor) -> Tensor:
         """Speech states (B, T, D) after the three graphs."""
         hits, known, states = batch.hits_score.size(2), None, speech
         own = tuple(vector.unsqueeze(1) for vector in batch.modalities)
@@ -422,8 +422,8 @@ class Speaking(nn.Module):
         )
         for level, (new, codes) in enumerate(levels):
             known = self.graphs[level](known, new, codes)
-            nobody = torch.zeros(known.shape[:2], dtype=torch.bool, device=known.device)
-            context, _ = self.read[level](states, known, known, key_padding_mask=nobody)
+            no_padding = torch.zeros(known.shape[:2], dtype=torch.bool, device=known.device)
+            context, _ = self.read[level](states, known, known, key_padding_mask=no_padding)
             states = joined(self.join[level], states, context)
         return states
 

@@ -101,9 +101,11 @@ def speed(
             }
             if graph is not None:
                 runs["hnsw"] = partial(one_by_one, partial(graph.search, k=K), queries)
-        asked = {name: BATCH if way == "batch" or name == "hnsw" else len(few) for name in runs}
+        query_counts = {
+            name: BATCH if way == "batch" or name == "hnsw" else len(few) for name in runs
+        }
         best = race(runs, rounds=rounds, clock=clock)
-        ms = {name: seconds / asked[name] * 1e3 for name, seconds in best.items()}
+        ms = {name: seconds / query_counts[name] * 1e3 for name, seconds in best.items()}
         own = ms.get("hnsw", float("nan"))
         of_all = [ms["exact"] * index.count / 1e3, built.cpu_s + own * index.count / 1e3]
         print(

@@ -9,7 +9,7 @@ without it only redub is measured. Same rows, M and efConstruction, one thread e
 runs in a process of its own, in turns, and the fastest counts. "s" is processor time: the build of
 redub includes its checks of every row and the proof of its recall, that of faiss does not.
 
-Memory is set against the vectors and links alone. "own" is anonymous memory, which nobody shares
+Memory is set against the vectors and links alone. "own" is anonymous memory, which is not shared
 and only swap can take; "mapped" are pages of ``vectors.npy`` that the process has touched, which
 all processes share and the system takes back when it needs room.
 """
@@ -45,7 +45,7 @@ from redub.index.hnsw import EF_CONSTRUCTION, HnswBackend, M
 from redub.index.similarity import unit_rows
 
 K = 3
-ASKED = 256
+QUERY_COUNT = 256
 BUILD = "{:>9} {:>10} {:>22} {:>9} {:>8} {:>6} {:>7} {:>10} {:>7}"
 MEMORY = "{:>9} {:>10} {:>34} {:>9} {:>7} {:>10}"
 
@@ -59,7 +59,7 @@ def vectors_and_links(count: int, width: int) -> int:
 def with_redub(rows: Path, kind: str) -> dict[str, float]:
     with threadpool_limits(limits=1):
         index, built = build(np.load(rows, mmap_mode="r"))
-        queries = draw_rows(ASKED, index.width, kind, QUERIES)
+        queries = draw_rows(QUERY_COUNT, index.width, kind, QUERIES)
         truth = ExactBackend.build(index.vectors, metric="cosine").search(queries, K)
         hits = index.search(queries, K)
     return {
@@ -86,12 +86,12 @@ def with_faiss(rows: Path, kind: str, ef: int) -> dict[str, float]:
     del units
     gc.collect()
     held = resident("RssAnon") - before
-    queries = draw_rows(ASKED, library.shape[1], kind, QUERIES)
+    queries = draw_rows(QUERY_COUNT, library.shape[1], kind, QUERIES)
     index.hnsw.efSearch = max(1, ef)
     _, found = index.search(unit_rows(queries), K)
     exact = ExactBackend.build(library, metric="cosine")
     truth = exact.search(queries, K)
-    wanted = unit_rows(library[found.ravel()]).reshape(ASKED, K, -1)
+    wanted = unit_rows(library[found.ravel()]).reshape(QUERY_COUNT, K, -1)
     scores = np.einsum("qkd,qd->qk", wanted, unit_rows(queries))
     recall = float((scores >= truth.scores[:, -1:] - 1e-6).mean())
     return {"s": seconds, "wall": wall, "ef": ef, "recall": recall, "bytes": held, "peak": held}
@@ -149,11 +149,11 @@ def held(count: int, width: int, kind: str, keep: Path) -> dict[str, float]:
         seconds = time.perf_counter()
         index, built = kept_index(count, width, kind, keep)
         seconds = time.perf_counter() - seconds
-        queries = draw_rows(ASKED, width, kind, QUERIES)
+        queries = draw_rows(QUERY_COUNT, width, kind, QUERIES)
         found = {"load s": seconds, "peak": built.peak_bytes, "built": built.held_bytes}
         steps: dict[str, Callable[[], object]] = {
             "loaded": lambda: None,
-            f"{ASKED} searches": lambda: index.search(queries, K),
+            f"{QUERY_COUNT} searches": lambda: index.search(queries, K),
             "and 10 under a mask of 1%": lambda: index.search(
                 queries[:10], K, random_mask(count, 0.01)
             ),

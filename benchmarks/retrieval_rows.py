@@ -1,6 +1,6 @@
 """What the retrieval benchmarks share: vectors, indexes kept in a folder, and how runs are timed.
 
-Rows are drawn in chunks, so that a million fit beside an index of them:
+Rows are drawn in chunks, so that a million and their index fit into memory:
 
     clustered   one of 200 centres and as much noise in every direction: inside a cluster there is
                 no structure at all, which is harder than an embedding
@@ -126,7 +126,7 @@ def kept_index(count: int, width: int, kind: str, keep: Path | None) -> tuple[Ba
     if not (folder / "built.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         draw_rows(count, width, kind, LIBRARY, into=folder / "rows.npy")
-        # Opened anew: rows of a file that is only read take no memory of their own.
+        # Opened again: rows of a file that is only read take no memory of their own.
         index, built = build(np.load(folder / "rows.npy", mmap_mode="r"))
         (folder / "record.json").write_text(index.save(folder).to_json())
         (folder / "built.json").write_text(json.dumps(asdict(built)))

@@ -4,8 +4,8 @@
 
 Prints, for GE2E and NPC, the time of the same clips in one batch against one by one; for
 emotion2vec the real-time factor of a line vector and of 10 ms frames; and for each network the
-growth of resident memory from loading it (with a first clip) beside the bytes of its weights. Each
-network is measured in a process of its own, because one process's memory says nothing of another's.
+growth of resident memory from loading it (with a first clip) compared with the bytes of its
+weights. Each network is measured in a process of its own.
 Clips last 1 to 6 s; times are the best of five passes over all of them, of emotion2vec one pass
 over a sixth of them. Random weights take as long as trained ones.
 """

@@ -64,17 +64,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"{'vocoder':34} {'M params':>9} {'threads':>7} {'RTF':>7} {'least':>7} {'CPU':>7}")
-    for threads in asked.threads:
+    for threads in options.threads:
         torch.set_num_threads(threads)
         for name, vocoder in vocoders(threads).items():
             audio = vocoder.audio
-            frames = round(asked.seconds * audio.sample_rate_hz / audio.hop_samples)
+            frames = round(options.seconds * audio.sample_rate_hz / audio.hop_samples)
             mel = np.random.default_rng(0).normal(-5, 2, (frames, 80)).astype(np.float32)
             spoken = vocoder.vocode(mel)  # the first time is never measured
             factors, busy = [], []
-            for _ in range(asked.repeats):
+            for _ in range(options.repeats):
                 began, used = time.perf_counter(), time.process_time()
                 vocoder.vocode(mel)
                 factors.append((time.perf_counter() - began) / spoken.duration_s)

@@ -31,12 +31,13 @@ from redub.cli import app
 from redub.commands.documents import DOCUMENTS
 from redub.core import errors
 from redub.core.registry import load
-from redub.evaluation.registry import METRICS
+from redub.evaluation.registry import METRICS, function_of
+from redub.evaluation.takes import MEAN_MEL
 from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS, PROFILES
 from redub.footage.corpora.registry import LAYOUTS
 from redub.index.registry import BACKENDS
 from redub.index.transform import TRANSFORMS
-from redub.model.registry import READS, SYSTEMS
+from redub.model.registry import SYSTEMS, system
 from redub.model.vocoder.registry import VOCODERS
 from redub.pipeline.store.settings import ProjectConfig
 
@@ -308,13 +309,27 @@ def backend_section(feature: str, backend: str, kind: Any) -> list[str]:
 
 
 def metrics() -> str:
-    """The lines of the metrics' registry, with what each module says of its definition."""
-    directions = {"higher": "higher is better", "lower": "lower is better", "zero": "0 is best"}
+    """The rows of the table of metrics, with what each module says of its definition."""
+    directions = {
+        "higher": "higher is better",
+        "lower": "lower is better",
+        "zero": "0 is best",
+        "none": "not ranked",
+    }
     rows, modules = [], {}
     for name, metric in METRICS.items():
-        function = load({name: metric.target}, name, kind="metric")
+        function = function_of(metric.target)
+        baseline = metric.baseline.name if metric.baseline else MEAN_MEL
         rows.append(
-            [f"`{name}`", first_line(function), metric.unit or "–", directions[metric.better]]
+            [
+                f"`{name}`",
+                metric.title,
+                metric.explain or first_line(function),
+                metric.unit or "–",
+                f"{metric.scale:g}",
+                directions[metric.direction],
+                baseline if metric.is_measured else "not measured by `redub evaluate`",
+            ]
         )
         modules[function.__module__] = inspect.cleandoc(
             sys.modules[function.__module__].__doc__ or ""
@@ -322,8 +337,9 @@ def metrics() -> str:
     parts = [
         "# Metrics\n",
         "What `redub evaluate` measures. The functions are public: [`redub.metrics`](python.md).\n",
-        table(["metric", "what it is", "unit", "direction"], rows),
-        "A `share` is a fraction that tables show in percent.\n",
+        table(["metric", "title", "what it is", "unit", "scale", "direction", "baseline"], rows),
+        "A shown value is the stored value times the scale: JSON documents hold fractions where "
+        "tables show percent. The baseline is the trivial answer that a run is compared with.\n",
         "## Definitions and sources\n",
     ]
     for module, text in modules.items():
@@ -339,16 +355,17 @@ def systems() -> str:
         "What `redub train MODEL` trains. [The systems](../models.md) are described on a page of "
         "their own; here is every key of `[train.model]` with its value in both presets.\n",
         table(
-            ["system", "what it is", "reads"],
+            ["system", "what it is", "grown from", "context", "reads"],
             [
-                [f"[`{name}`](#{name})", first_line(load(SYSTEMS, name, kind="system")),
-                 ", ".join(f"`{feature}`" for feature in READS[name])]
-                for name in SYSTEMS
+                [f"[`{name}`](#{name})", first_line(system(name)),
+                 f"`{spec.grown_from}`" if spec.grown_from else "", "yes" if spec.context else "no",
+                 ", ".join(f"`{feature}`" for feature in spec.reads)]
+                for name, spec in SYSTEMS.items()
             ],
         ),
     ]  # fmt: skip
     for name in SYSTEMS:
-        presets = load(SYSTEMS, name, kind="system").PRESETS
+        presets = system(name).PRESETS
         values = {preset: dict(flat(config)) for preset, config in presets.items()}
         keys = list(dict.fromkeys(key for own in values.values() for key in own))
         parts.append(f"## {name}\n")

@@ -102,7 +102,7 @@ def type_schema(hint: Any, shared: dict[str, Schema], descriptions: Descriptions
         TypeError: JSON has no such type.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint is Any or hint is object:
         return {}
     if hint is float:
         return {"type": ["number", "null"]}  # NaN and infinities are printed as null

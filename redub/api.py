@@ -255,7 +255,7 @@ class Index:
     def _query_vector(self, vector: FloatArray, k: int | None, speaker: str) -> pl.DataFrame:
         own, settings = self._index.modalities[self.modality], self._folder.config.index
         query = own.transformed(vector[None], [speaker])
-        if not own.can_ask(query)[0]:
+        if not own.can_query(query)[0]:
             raise UsageError("a query vector without a direction: all zeros once transformed")
         facts = ClipFacts(
             clip_id=NO_CLIP, film=NO_CLIP, scene=NO_CLIP, position=0, speaker=speaker,
@@ -312,7 +312,7 @@ def dub(
         ClipError: the video cannot be read.
     """
     opened = project if isinstance(project, Project) else open_project(project)
-    asked = LineDirection(
+    wanted = LineDirection(
         control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
         emotion_target=None if emotion is None else EmotionTarget.parse(emotion),
     )
@@ -323,7 +323,7 @@ def dub(
         output=Path(output),
         voice=voice,
         run=run,
-        direction=Direction(everywhere=asked),
+        direction=Direction(everywhere=wanted),
     )
 
 

@@ -123,7 +123,7 @@ def _run_app() -> None:
     except RedubError:
         raise
     except Exception:
-        if signum := stopping.asked():
+        if signum := stopping.requested():
             raise Stopped(signum) from None
         raise
 

@@ -115,7 +115,7 @@ class Costs:
         for file, seconds in sorted(self.files.items(), key=lambda row: -row[1]):
             say(f"{seconds:8.1f} s  {self.tests[file]:5d} tests  {file}")
         total = sum(self.files.values())
-        # Workers say it themselves: what they started may outlive them and belong to nobody then.
+        # Workers say it themselves: what they started may outlive them and have no parent then.
         alone = not self.workers
         whole = cpu_seconds() if alone else _used(resource.RUSAGE_SELF) + sum(self.workers)
         say(f"{whole - total:8.1f} s  start, collection and the rest")

@@ -92,7 +92,7 @@ def test_each_fault_has_its_own_code_and_a_sentence(hostile, name, code):
     assert "Traceback" not in row["message"]
 
 
-def test_nothing_else_was_set_aside(hostile):
+def test_nothing_else_was_quarantined(hostile):
     root, _ = hostile
     rows = checked(redub("bad", "list", "--json", "-C", root).stdout)["rows"]
     assert {r["clip_id"] for r in rows} == set(EXPECTED)
@@ -138,6 +138,10 @@ def test_an_unknown_key_ends_with_exit_4_and_the_nearest(tmp_path):
         ("[index]\nk = 'three'\n", "'index.k' wants int"),
         ("[index]\nmetric = 'cosinus'\n", "legal: cosine, dot, negative_euclidean"),
         ("[train.model]\nwidht = 3\n", "width"),
+        ("[train.system]\nwidth = 3\n", "since redub 0.2 it is called 'model'"),
+        ("[train]\ntimbres = 3\n", "since redub 0.2 it is called 'reference_mels'"),
+        ("[train.training.optimiser]\naverage_decay = 0.9\n", "called 'ema_decay'"),
+        ("[features.speaker]\nby = 'ge2e'\n", "since redub 0.2 it is called 'backend'"),
         ("name = \n", "redub.toml"),
     ],
 )
@@ -395,7 +399,7 @@ def test_doctor_imports_every_registry_line():
 
 
 def test_a_project_with_nothing_to_train_on_says_why_and_ends_well(tmp_path):
-    # Words that nobody spoke: the aligner finds no path, so no line can be trained on.
+    # Words that are not in the recording: the aligner finds no path, so no line can be trained on.
     root = make_project(tmp_path, sources=1, lines=1)
     done = redub("run", "-C", root, "--scheduler", "sync")
     assert done.returncode in (0, 3), done.stderr

@@ -204,7 +204,7 @@ def test_a_training_set_names_every_reason_with_its_count():
 # -- what is at work
 
 
-def test_a_project_knows_who_writes_to_it_and_that_nobody_does(root):
+def test_a_project_names_the_command_that_writes_to_it_or_none(root):
     assert holder(root) is None
     with project_lock(root, stage="extract"):
         found = holder(root)

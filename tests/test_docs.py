@@ -92,6 +92,52 @@ def test_tables_have_as_many_cells_in_every_row(generated):
             width = cells
 
 
+# -- imports
+
+
+MADE_UP = ("redub.evaluation.f0_error", "redub.features.sound.clip_loudness")
+"""Modules that the recipes of docs/architecture.md let the reader write."""
+
+
+def imports_of(text: str) -> set[tuple[str, str]]:
+    """Pairs (module, name) of every import from redub, also within functions."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "redub":
+            found |= {(node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {(alias.name, "") for alias in node.names if alias.name.startswith("redub")}
+    return found
+
+
+def exists(module: str, name: str) -> bool:
+    try:
+        found = importlib.import_module(module)
+        return not name or hasattr(found, name) or bool(importlib.import_module(f"{module}.{name}"))
+    except ImportError:
+        return False
+
+
+def test_what_benchmarks_examples_and_documents_import_exists():
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("benchmarks", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    for path in (ROOT / "README.md", *DOCS.rglob("*.md")):
+        blocks = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+        lines = [line.strip() for block in blocks for line in block.splitlines()]
+        texts[path] = "\n".join(
+            line for line in lines if re.match(r"(from redub\S* import \w|import redub)", line)
+        )
+    wanted = {(path.name, *pair) for path, text in texts.items() for pair in imports_of(text)}
+    assert len(wanted) > 50
+    missing = {w for w in wanted if w[1] not in MADE_UP and not exists(w[1], w[2])}
+    assert missing == set()
+    assert not exists("redub.core.types", "NoSuchName")
+    assert not exists("redub.core.no_such_module", "")
+
+
 # -- links
 
 

@@ -7,8 +7,8 @@ import redub.pipeline
 from redub import cli
 from redub.model.registry import SYSTEMS
 
-for place in SYSTEMS.values():
-    importlib.import_module(place.partition(":")[0])
+for spec in SYSTEMS.values():
+    importlib.import_module(spec.target.partition(":")[0])
 for module in pkgutil.iter_modules(redub.pipeline.__path__, "redub.pipeline."):
     importlib.import_module(module.name)
 

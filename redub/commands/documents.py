@@ -41,7 +41,7 @@ DOCUMENTS = {
     "cache.why": "redub.pipeline.reports.why:ExplainedClip",
     "runs": "redub.pipeline.store.runs.folders:RunList",
     "runs.show": "redub.pipeline.reports.runs:RunFacts",
-    "runs.compare": "redub.pipeline.reports.run_comparison:Comparison",
+    "runs.compare": "redub.pipeline.reports.run_comparison:RunComparison",
     "runs.export": "redub.pipeline.store.runs.folders:ExportedRun",
     "runs.import": "redub.pipeline.imports.runs:ImportedRun",
     "runs.rm": "redub.pipeline.store.runs.folders:Removal",

@@ -98,18 +98,18 @@ class Controls:
             pitch=self.pitch, pitch_range=self.pitch_range, energy=self.energy, rate=self.rate
         )
         emotion_target = None if self.emotion is None else EmotionTarget.parse(self.emotion)
-        asked = LineDirection(notes=self.notes, control=control, emotion_target=emotion_target)
+        wanted = LineDirection(notes=self.notes, control=control, emotion_target=emotion_target)
         voice = self.voice
         if self.lines and voice is not None:
-            asked, voice = replace(asked, voice=voice), None
-        if self.lines and not asked:
+            wanted, voice = replace(wanted, voice=voice), None
+        if self.lines and not wanted:
             raise UsageError(
                 "--line needs a control, for example --pitch +2st or --more sad (0st, 0dB and a "
                 "factor of 1 change nothing)"
             )
         if self.file is None:
-            return Direction.of_lines(asked, self.lines), voice
-        if asked:
+            return Direction.of_lines(wanted, self.lines), voice
+        if wanted:
             raise UsageError("--direct cannot be combined with controls; use one of the two")
         return read_direction(self.file), voice
 

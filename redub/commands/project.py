@@ -32,7 +32,7 @@ def init(
     if as_json:
         put(made, schema="init")
     say(f"wrote {made.file}")
-    say("put media (and NAME.srt beside NAME.mp4) into its footage folder")
+    say("put media (and NAME.srt next to NAME.mp4) into its footage folder")
     finish(0, command("ingest", project=folder))
 
 
@@ -128,6 +128,11 @@ def _say_status(report: Status) -> None:
         ],
     )
     _say_lacking(report.lacking)
+    if report.old_rows:
+        say(
+            "rows that redub 0.1 wrote are in the store under other keys and are not read; "
+            "`redub plan` shows what is computed again"
+        )
     say(f"index: {report.index or 'none'}; neighbours: {report.neighbours} rows")
     say(f"runs: {', '.join(report.runs) or 'none'}")
 

@@ -244,7 +244,7 @@ def evaluate(
     scheduler: SchedulerName = "processes",
     as_json: Json = False,
 ) -> None:
-    """Stage 7: measure runs on a split, beside the ground truth and its vocoder resynthesis."""
+    """Stage 7: measure runs, the ground truth and its vocoder resynthesis on a split."""
     from redub.pipeline.stages.evaluate import run_evaluate
 
     with progress_bar("evaluate", "lines") as bar:

@@ -112,8 +112,8 @@ class TrainOptions:
             raise UsageError(f"--devices is {devices}; wanted at least 1")
         if devices == 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
             return
-        from redub.pipeline.stages.train import training_settings
         from redub.pipeline.work.replicate import replicate
+        from redub.pipeline.work.run_settings import training_settings
         from redub.training.presets import check_replicas
 
         training = training_settings(project, model=self.model, baseline=self.baseline)[2]

@@ -23,6 +23,9 @@ T = TypeVar("T")
 RENAMED = {
     "average_decay": "ema_decay",
     "by": "backend",
+    "neighbour_lines": "adjacent_lines",
+    "neighbour_mels": "adjacent_mels",
+    "picture_dropout": "lip_dropout",
     "system": "model",
     "timbre_frames": "reference_frames",
     "timbres": "reference_mels",
@@ -74,6 +77,16 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, where: str = "") -
             raise unknown_key(path, names)
         built[key] = _checked(hints[key], value, path)
     return kind(**built)
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with changes applied, table by table; both inputs stay as they are."""
+    both = dict(values)
+    for key, change in changes.items():
+        old = both.get(key)
+        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
+        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
+    return both
 
 
 def _checked(hint: Any, value: Any, path: str) -> Any:

@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def storage_errors(target: Path) -> Iterator[None]:
         ) from error
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside ``folder`` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -78,8 +88,9 @@ def refuse_unsafe_target(target: Path) -> None:
             )
 
 
-def commit_file(target: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temp file in the target's folder, then rename it to ``target``.
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Yield a temp path in the target's folder to fill, then rename it to ``target``.
 
     Raises:
         StorageError: a disk error; the temp file is removed and the target is unchanged.
@@ -89,12 +100,8 @@ def commit_file(target: Path, write: Callable[[Path], None]) -> None:
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write(temp)
-            handle = os.open(temp, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            yield temp
+            sync_file(temp)
             os.replace(temp, target)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -103,13 +110,26 @@ def commit_file(target: Path, write: Callable[[Path], None]) -> None:
         sync_folder(target.parent)
 
 
+def commit_file(target: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temp file in the target's folder, then rename it to ``target``.
+
+    Raises:
+        StorageError: a disk error; the temp file is removed and the target is unchanged.
+    """
+    with new_file(target) as temp:
+        write(temp)
+
+
 def commit_bytes(target: Path, content: bytes) -> None:
     """Atomically write a whole small file."""
-    commit_file(target, lambda temp: _write_all(temp, content))
+    commit_file(target, lambda temp: write_all(temp, content))
 
 
-def _write_all(path: Path, content: bytes) -> None:
-    # Not Path.write_bytes: a short write on a full disk must raise an error here.
+def write_all(path: Path, content: bytes) -> None:
+    """Write a file that no reader sees yet, for example in the folder of :func:`new_folder`.
+
+    Unlike ``Path.write_bytes``, it raises an error if the disk takes only a part.
+    """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         view = memoryview(content)
@@ -137,39 +157,41 @@ def read_json(path: Path) -> Any:
         raise IntegrityError(f"{path} is damaged: {error}", code="E-INT-JSON") from error
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, streamed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(file: Path | BufferedIOBase) -> str:
+    """SHA-256 of a file, streamed; an open file is read from its position on."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield a temp folder to fill, then rename it to ``target``; an existing target is replaced.
 
-    Callers replace only folders that no commit names, for example of a killed run.
+    The existing target is renamed first and deleted last, so one of the two always exists.
 
     Raises:
         StorageError: a disk error; the temp folder is removed.
     """
     temp = target.with_name(f"{TEMP_PREFIX}{target.name}")
+    old = target.with_name(f"{TEMP_PREFIX}old-{target.name}")
     with storage_errors(target):
-        shutil.rmtree(temp, ignore_errors=True)
-        temp.mkdir(parents=True)
         try:
+            shutil.rmtree(temp, ignore_errors=True)
+            temp.mkdir(parents=True)
             yield temp
             for path in sorted(temp.rglob("*")):
-                handle = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-            shutil.rmtree(target, ignore_errors=True)
+                sync_file(path)
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                os.replace(target, old)
             os.replace(temp, target)
         except BaseException:
             shutil.rmtree(temp, ignore_errors=True)
             raise
         sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def folder_digests(folder: Path) -> dict[str, str]:

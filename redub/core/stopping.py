@@ -56,8 +56,8 @@ class _Signals:
     """The signal that arrived in this process, and what the next one does."""
 
     def __init__(self) -> None:
-        self.asked = 0  # number of the first signal
-        self.asked_s = 0.0
+        self.requested = 0  # number of the first signal
+        self.requested_s = 0.0
         self.holds = 0  # open :func:`deferred` and :func:`uninterrupted`
         self.says_saving = False
         self.notice: Callable[[str], None] = lambda text: None
@@ -67,12 +67,12 @@ class _Signals:
 
         A second signal within ``SAME_PRESS_S`` seconds is ignored.
         """
-        if self.asked:
-            if time.monotonic() - self.asked_s > SAME_PRESS_S:
+        if self.requested:
+            if time.monotonic() - self.requested_s > SAME_PRESS_S:
                 self.notice(AT_ONCE)
                 os._exit(128 + number)
             return
-        self.asked, self.asked_s = number, time.monotonic()
+        self.requested, self.requested_s = number, time.monotonic()
         if self.says_saving:
             self.notice(SAVING)
         if not self.holds:
@@ -83,7 +83,7 @@ class _Signals:
         if not isinstance(met.exc_value, Stopped):
             sys.__unraisablehook__(met)
             return
-        self.asked = 0
+        self.requested = 0
         threading.Timer(AGAIN_S, os.kill, (os.getpid(), met.exc_value.signum)).start()
 
 
@@ -115,9 +115,9 @@ def leave() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def asked() -> int:
+def requested() -> int:
     """The number of the signal that arrived in this process, 0 if none did."""
-    return _SIGNALS.asked
+    return _SIGNALS.requested
 
 
 @contextlib.contextmanager
@@ -135,14 +135,14 @@ def deferred() -> Iterator[Callable[[], int]]:
     _SIGNALS.holds += 1
     _SIGNALS.says_saving = True
     try:
-        yield asked
+        yield requested
     finally:
         _SIGNALS.holds -= 1
         _SIGNALS.says_saving = False
         for number, handler in before.items():
             signal.signal(number, handler)
         if not is_listening:  # the process goes on and may train again
-            _SIGNALS.asked = 0
+            _SIGNALS.requested = 0
 
 
 @contextlib.contextmanager
@@ -164,5 +164,5 @@ def uninterrupted() -> Iterator[None]:
     finally:
         _SIGNALS.holds -= 1
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    if _SIGNALS.asked and not _SIGNALS.holds and _in_main_thread():
-        raise Stopped(_SIGNALS.asked)
+    if _SIGNALS.requested and not _SIGNALS.holds and _in_main_thread():
+        raise Stopped(_SIGNALS.requested)

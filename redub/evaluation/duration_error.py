@@ -15,7 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from redub.core.errors import ClipError
+from redub.core.metric import Absent
+from redub.core.phonemes import id_of
 from redub.evaluation.inputs import Ints, MetricInputError
+from redub.evaluation.takes import TakeSignals
 
 
 def slot_error_ms(generated_samples: int, slot_samples: int, *, sample_rate_hz: int) -> float:
@@ -72,3 +76,25 @@ def _spoken(durations: Any, pauses: Collection[int], what: str) -> Ints:
         raise MetricInputError(f"{what}: a negative number of frames")
     spoken: Ints = rows[~np.isin(rows[:, 0], list(pauses))].astype(np.int64)
     return spoken
+
+
+def slot_error_of(take: TakeSignals) -> float:
+    """Absolute slot error of a take, in ms."""
+    rate = take.waveform.sample_rate_hz
+    return abs(slot_error_ms(len(take.waveform.samples), take.slot_samples, sample_rate_hz=rate))
+
+
+def phoneme_error_of(take: TakeSignals) -> float | Absent:
+    """Duration error per phoneme of a take, in ms, without pauses."""
+    if take.recorded_durations is None:
+        return Absent("E-EVAL-DURATIONS", "the recording has no phoneme durations")
+    if take.durations is None:
+        return Absent("E-EVAL-DURATIONS", "the take has no phoneme durations")
+    pauses = {id_of("sil"), id_of("sp"), id_of("spn")}
+    try:
+        return phoneme_error_ms(
+            take.recorded_durations, take.durations, frame_ms=take.hop_ms, pauses=pauses
+        )
+    except ClipError as error:
+        # the aligner chose another pronunciation than the first of the dictionary
+        return Absent("E-EVAL-PHONEMES", error.message)

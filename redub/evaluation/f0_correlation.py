@@ -10,11 +10,14 @@ contour. Frames are paired as in :mod:`redub.evaluation.pitch_errors`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from redub.core.metric import Absent
 from redub.evaluation.alignment import frame_pairs
 from redub.evaluation.inputs import checked_array
 from redub.evaluation.intervals import pearson
+from redub.evaluation.takes import TakeSignals
 
 
 def f0_correlation(
@@ -50,3 +53,11 @@ def energy_correlation(
     generated = checked_array(generated_energy, what="generated energy", dimensions=1)
     pairs = frame_pairs(len(reference), len(generated), alignment)
     return pearson(reference[pairs[:, 0]], generated[pairs[:, 1]])
+
+
+def f0_correlation_of(take: TakeSignals) -> float | Absent:
+    """Pearson's r of a take's F0 and that of the recording."""
+    found = f0_correlation(take.recorded_f0_hz, take.f0_hz)
+    if math.isnan(found):
+        return Absent("E-EVAL-UNVOICED", "F0 is constant or has fewer than two common frames")
+    return found

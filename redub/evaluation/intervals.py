@@ -22,25 +22,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 
 from redub.core.errors import ConfigError
+from redub.core.metric import Interval as Interval
 from redub.evaluation.inputs import Doubles, MetricInputError, checked_array
 
 RESAMPLES = 4000
 BLOCK = 1 << 22  # drawn indices at a time
 EXACT_SIGNS = 14  # up to this many utterances, all sign patterns are counted
-
-
-class Interval(NamedTuple):
-    """An estimate and the two ends of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def bootstrap_mean(

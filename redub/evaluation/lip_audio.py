@@ -60,13 +60,13 @@ class LipAudioMeter:
         weights: Matrix,
         mean_sound: Matrix,
         *,
-        per_picture: int,
+        per_video_frame: int,
         fps: int,
     ) -> None:
         self._components = components  # (576, Q), scaled: total spread of mouth shapes is 1
         self._weights = weights  # (D, Q)
         self._mean_sound = mean_sound  # (D,)
-        self.per_picture = per_picture  # mel frames
+        self.per_video_frame = per_video_frame  # mel frames
         self.fps = fps
 
     @classmethod
@@ -95,22 +95,22 @@ class LipAudioMeter:
                 "wanted equal numbers, at least two",
                 code="E-EVAL-PAIRS",
             )
-        per_picture = len(mels[0]) // max(len(mouths[0]), 1)
+        per_video_frame = len(mels[0]) // max(len(mouths[0]), 1)
         components = _principal(mouths)
         held_out = [i % 5 == 4 or (len(mels) < 5 and i == len(mels) - 1) for i in range(len(mels))]
         kept, held = _Sums(), _Sums()
         for mel, mouth, is_held in zip(mels, mouths, held_out, strict=True):
-            if per_picture < 1 or len(mel) != per_picture * len(mouth):
+            if per_video_frame < 1 or len(mel) != per_video_frame * len(mouth):
                 raise ConfigError(
                     f"lip-audio meter: {len(mel)} mel frames and {len(mouth)} video frames; "
                     "wanted the same whole number of mel frames per video frame in all clips",
                     code="E-EVAL-PAIRS",
                 )
             sums = held if is_held else kept
-            sums.add(_windows(mel, len(mouth), per_picture), _shapes(mouth, components))
+            sums.add(_windows(mel, len(mouth), per_video_frame), _shapes(mouth, components))
         ridge = min(RIDGES, key=lambda r: held.error(*kept.solve(r)))
         weights, mean_sound = (kept + held).solve(ridge)
-        return cls(components, weights, mean_sound, per_picture=per_picture, fps=fps)
+        return cls(components, weights, mean_sound, per_video_frame=per_video_frame, fps=fps)
 
     def measure(self, mel: FloatArray, mouth: NDArray[np.uint8]) -> SyncReport:
         """Measure the synchrony of one clip.
@@ -131,7 +131,7 @@ class LipAudioMeter:
                 code="E-EVAL-SHORT",
             )
         observed = _shapes(mouth, self._components)  # (V, Q)
-        windows = _windows(mel, count, self.per_picture)
+        windows = _windows(mel, count, self.per_video_frame)
         predicted = (windows - self._mean_sound) @ self._weights  # (V, Q)
         shifts = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
         # Shifted past an end, the first or last audio window is repeated. Dropping these video
@@ -186,12 +186,12 @@ def _shapes(mouth: NDArray[np.uint8], components: Matrix) -> Matrix:
     return shapes
 
 
-def _windows(mel: FloatArray, pictures: int, per_picture: int) -> Matrix:
+def _windows(mel: FloatArray, video_frames: int, per_video_frame: int) -> Matrix:
     """Collect the 21 mel frames around each video frame, (T, C) → (V, 21 * C); edges repeated."""
-    middles = np.arange(pictures) * per_picture + per_picture // 2
+    middles = np.arange(video_frames) * per_video_frame + per_video_frame // 2
     around = np.arange(WINDOW_FRAMES) - WINDOW_FRAMES // 2
     places = np.clip(middles[:, None] + around, 0, len(mel) - 1)  # (V, 21)
-    windows: Matrix = mel[places].reshape(pictures, -1).astype(np.float64)
+    windows: Matrix = mel[places].reshape(video_frames, -1).astype(np.float64)
     return windows
 
 

@@ -25,14 +25,17 @@ Letters: T frames, C mel channels, M cepstral order, F spectral bins, S samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyworld
 import soxr
 
+from redub.core.metric import Absent, Interval
 from redub.evaluation.alignment import warp
 from redub.evaluation.inputs import Doubles, Ints, MetricInputError, checked_array
+from redub.evaluation.takes import RESYNTHESIS, LineFigures, TakeSignals, mean_of_takes
 
 DECIBELS = 10.0 * math.sqrt(2.0) / math.log(10.0)  # 6.141851463713754
 ORDER = 13
@@ -202,3 +205,22 @@ def mcd_dtw(reference_log_mel: Any, generated_log_mel: Any) -> float:
 def mcd_dtw_sl(reference_log_mel: Any, generated_log_mel: Any) -> float:
     """Compute MCD-DTW-SL of two log-mel spectrograms, in dB; see :func:`mel_distortion`."""
     return mel_distortion(reference_log_mel, generated_log_mel).mcd_dtw_sl
+
+
+def mcd_dtw_of_sound(take: TakeSignals) -> float:
+    """MCD-DTW of a take's sound."""
+    return mel_distortion(take.recorded_mel, take.sound_mel).mcd_dtw
+
+
+def mcd_dtw_of_mel(take: TakeSignals) -> float:
+    """MCD-DTW of a take's mel before the vocoder."""
+    return mel_distortion(take.recorded_mel, take.mel).mcd_dtw
+
+
+def mean_before_vocoder(
+    name: str, takes: Sequence[LineFigures], resamples: int
+) -> Interval | Absent:
+    """Mean over takes; absent for the resynthesis, whose mel is the recorded one."""
+    if takes and takes[0].system == RESYNTHESIS:
+        return Absent("E-EVAL-RECORDED", "the resynthesis has the mel of the recording")
+    return mean_of_takes(name, takes, resamples)

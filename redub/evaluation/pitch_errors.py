@@ -16,19 +16,23 @@ both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from redub.core.metric import Absent
 from redub.evaluation.alignment import frame_pairs
 from redub.evaluation.inputs import Doubles, MetricInputError, checked_array
 from redub.evaluation.intervals import RESAMPLES, Interval
 
+if TYPE_CHECKING:  # takes hold error counts
+    from redub.evaluation.takes import LineFigures
+
 TOLERANCE = 0.2
 Rate = Literal["gpe", "ffe"]
-RATES: tuple[Rate, ...] = ("gpe", "ffe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,3 +188,20 @@ def f0_frame_error(
 ) -> float:
     """Compute FFE of one utterance; arguments and errors are those of :func:`pitch_errors`."""
     return pitch_errors(reference_f0_hz, generated_f0_hz, alignment=alignment).ffe
+
+
+def rate_of_takes(name: str, takes: Sequence[LineFigures], resamples: int) -> Interval | Absent:
+    """Compute the pooled ``gpe`` or ``ffe`` of takes, with its 95 % interval."""
+    counts = [take.pitch for take in takes]
+    found = pooled_interval(counts, cast(Rate, name), seed=0, resamples=resamples)
+    if math.isnan(found.value):
+        return Absent("E-EVAL-UNVOICED", "no frame is voiced in take and recording")
+    return found
+
+
+def rate_difference(
+    name: str, first: Sequence[LineFigures], second: Sequence[LineFigures], resamples: int
+) -> Interval:
+    """Compute the pooled rate of ``first`` minus that of ``second``, with its 95 % interval."""
+    one, other = ([take.pitch for take in takes] for takes in (first, second))
+    return pooled_difference(other, one, cast(Rate, name), seed=0, resamples=resamples)

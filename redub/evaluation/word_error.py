@@ -31,7 +31,9 @@ from numpy.typing import NDArray
 from pocketsphinx.lm import ArpaBoLM
 
 from redub.core.errors import ConfigError
+from redub.core.metric import Absent, Interval
 from redub.core.types import FloatArray, Waveform
+from redub.evaluation.takes import LineFigures
 
 RATE_HZ = 16_000  # of the acoustic model
 DITHER_LSB = 4.0  # digital silence has no log energy; noise of four 16-bit steps is inaudible
@@ -274,3 +276,15 @@ def _counts(references: Sequence[str], hypotheses: Sequence[str]) -> NDArray[np.
         words = found.hits + found.substitutions + found.deletions
         rows.append((found.substitutions, found.deletions, found.insertions, words))
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
+
+
+def wer_of_takes(name: str, takes: Sequence[LineFigures], resamples: int) -> Interval | Absent:
+    """Corpus-level WER of the takes that have words, by :func:`corpus_wer` with its own draws."""
+    spoken = [take for take in takes if take.text]
+    if not any(normalise(take.text) for take in spoken):
+        return Absent("E-EVAL-TEXT", "no measured line has words")
+    transcripts = [take.transcript for take in spoken if take.transcript is not None]
+    if len(transcripts) < len(spoken):
+        return Absent("E-EVAL-ASR", "the speech recogniser did not run")
+    found = corpus_wer([take.text for take in spoken], transcripts)
+    return Interval(found.wer, found.wer_low, found.wer_high)

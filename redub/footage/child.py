@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,8 +29,22 @@ from redub.footage import wire
 from redub.footage.decode import DecodedClip, check_request
 from redub.footage.faults import FAULTS
 from redub.footage.limits import DecodeLimits
+from redub.footage.messages import (
+    DecodeReply,
+    DecodeRequest,
+    FaultReply,
+    MessageError,
+    ProbeReply,
+    ProbeRequest,
+    Reply,
+    Request,
+    read_reply,
+    text_of,
+)
 from redub.footage.paths import open_regular
 from redub.footage.probe import SourceInfo
+
+Wanted = TypeVar("Wanted", ProbeReply, DecodeReply)
 
 _ATTEMPTS = 2
 _OUTPUT_BYTES = 64 << 10
@@ -79,11 +93,11 @@ class DecoderChild:
         """
         with open_regular(path) as descriptor:
             extra_s = self.limits.extra_s(os.fstat(descriptor).st_size)
-        reply, _ = self._ask({"do": "probe", "path": os.path.abspath(path)}, extra_s)
-        try:
-            return SourceInfo.from_json(reply["info"])
-        except (KeyError, TypeError) as error:
-            raise _nonsense("no description of the source") from error
+        wanted = ProbeRequest(path=os.path.abspath(path), cpu_s=self.limits.cpu_s + extra_s)
+        reply, memory = self._ask(wanted, ProbeReply, extra_s)
+        if memory is not None:
+            os.close(memory)
+        return reply.info
 
     def decode(
         self,
@@ -105,21 +119,21 @@ class DecoderChild:
         check_request(start_frame, end_frame, video, decoder, self.limits)
         with open_regular(path):
             pass  # a pipe or device must not reach the child, where opening it could block
-        request = {
-            "do": "decode",
-            "path": os.path.abspath(path),
-            "start_frame": start_frame,
-            "end_frame": end_frame,
-            "video": asdict(video),
-            "audio": asdict(audio),
-            "decoder": decoder,
-            "frames": frames,
-            "waveform": waveform,
-        }
-        reply, descriptor = self._ask(request, 0)
+        request = DecodeRequest(
+            path=os.path.abspath(path),
+            cpu_s=self.limits.cpu_s,
+            start_frame=start_frame,
+            end_frame=end_frame,
+            video=video,
+            audio=audio,
+            decoder=decoder,
+            frames=frames,
+            waveform=waveform,
+        )
+        reply, descriptor = self._ask(request, DecodeReply, 0)
         try:
             return _clip_of(reply, descriptor, audio)
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise _nonsense("no clip") from error
 
     def close(self) -> None:
@@ -131,8 +145,8 @@ class DecoderChild:
             self._stop()
             self._closing = False
 
-    def _ask(self, request: dict[str, Any], extra_s: int) -> tuple[dict[str, Any], int | None]:
-        request["cpu_s"] = self.limits.cpu_s + extra_s
+    def _ask(self, request: Request, kind: type[Wanted], extra_s: int) -> tuple[Wanted, int | None]:
+        """Send a request and wait for the reply; try again after a crash or a changed file."""
         with self._lock:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -144,24 +158,25 @@ class DecoderChild:
                     if self._closing or attempt == _ATTEMPTS or fault.code != "E-DEC-CRASH":
                         raise fault from None
                     continue
-                if "error" in reply and descriptor is not None:
+                except MessageError as error:
+                    raise _nonsense("a reply that cannot be read") from error
+                if isinstance(reply, kind):
+                    return reply, descriptor
+                if descriptor is not None:
                     os.close(descriptor)
-                if reply.get("error") == "E-IN-CHANGED" and attempt < _ATTEMPTS:
-                    continue
-                if "error" in reply:
+                if not isinstance(reply, FaultReply):
+                    raise _nonsense("the reply to another request")
+                if reply.code != "E-IN-CHANGED" or attempt == _ATTEMPTS:
                     raise _error_of(reply, attempt)
-                return reply, descriptor
         raise AssertionError("the last attempt returns or raises")
 
-    def _exchange(
-        self, request: dict[str, Any], wall_s: float
-    ) -> tuple[dict[str, Any], int | None]:
+    def _exchange(self, request: Request, wall_s: float) -> tuple[Reply, int | None]:
         is_new = self._ensure_running()
         assert self._link is not None
         deadline_s = time.monotonic() + wall_s + (_START_S if is_new else 0.0)
         self._served += 1
-        wire.send(self._link, request)
-        reply = wire.receive(self._link, deadline_s=deadline_s)
+        wire.send(self._link, text_of(request))
+        reply = wire.receive(self._link, read_reply, deadline_s=deadline_s)
         self._link.settimeout(None)
         self._read_output()  # empty the pipe, so that it has room for the message of a later crash
         return reply
@@ -259,21 +274,20 @@ def _nonsense(what: str) -> ClipError:
     return ClipError(f"the decoder process sent {what}; take the file out", code="E-DEC-CRASH")
 
 
-def _error_of(reply: dict[str, Any], attempt: int) -> ClipError:
+def _error_of(reply: FaultReply, attempt: int) -> ClipError:
     """The error that the child reported; an unknown code becomes E-IN-FORMAT."""
-    code = reply["error"] if reply["error"] in FAULTS else "E-IN-FORMAT"
     return ClipError(
-        str(reply["message"]),
-        code=code,
+        reply.message,
+        code=reply.code if reply.code in FAULTS else "E-IN-FORMAT",
         attempts=attempt,
-        peak_memory_mib=int(reply["peak_memory_mib"]),
+        peak_memory_mib=reply.peak_memory_mib,
     )
 
 
-def _clip_of(reply: dict[str, Any], descriptor: int | None, audio: AudioSpec) -> DecodedClip:
+def _clip_of(reply: DecodeReply, descriptor: int | None, audio: AudioSpec) -> DecodedClip:
     """Map the memory file of the child as arrays; changes stay private to this process."""
-    shape, samples = reply["shape"], reply["samples"]
-    picture_bytes = int(np.prod(shape)) if shape is not None else 0
+    shape, samples = reply.shape, reply.samples
+    frame_bytes = int(np.prod(shape)) if shape is not None else 0
     data = np.zeros(0, np.uint8)
     if descriptor is not None:
         try:
@@ -283,17 +297,17 @@ def _clip_of(reply: dict[str, Any], descriptor: int | None, audio: AudioSpec) ->
             data = np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
         finally:
             os.close(descriptor)
-    wanted = picture_bytes + 4 * (samples or 0)
+    wanted = frame_bytes + 4 * (samples or 0)
     if len(data) != wanted:
         raise _nonsense(f"{len(data)} bytes for {wanted}")
     return DecodedClip(
-        frames=None if shape is None else data[:picture_bytes].reshape(shape),
+        frames=None if shape is None else data[:frame_bytes].reshape(shape),
         waveform=None
         if samples is None
-        else Waveform(data[picture_bytes:].view(np.float32), audio.sample_rate_hz),
-        notes=tuple(reply["notes"]),
-        decoder=reply["decoder"],
-        peak_memory_mib=int(reply["peak_memory_mib"]),
+        else Waveform(data[frame_bytes:].view(np.float32), audio.sample_rate_hz),
+        notes=reply.notes,
+        decoder=reply.decoder,
+        peak_memory_mib=reply.peak_memory_mib,
     )
 
 

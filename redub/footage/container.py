@@ -28,13 +28,13 @@ DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "o
 """FFmpeg demuxers that may run; playlists (hls, concat, dash) are not allowed."""
 
 # Reorder depth of H.264 and HEVC: a key frame may be stored this many frames before it is shown.
-_REORDER_PICTURES = 16
+_REORDER_FRAMES = 16
 _AUDIO_PREROLL_S = 0.35  # decoders of AAC, Opus and MP3 need earlier packets for a correct result
 _BACK_OFF_S = (0.0, 5.0, 20.0, 80.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FrameGeometry:
     """Geometry of the decoded video frames, before scaling.
 
     Attributes:
@@ -78,7 +78,7 @@ class MediaFile:
     Attributes:
         video: the PyAV stream of the first video that is not a cover image, or None.
         audio: the PyAV stream of the first sound track, or None.
-        picture: geometry of the video frames, None without video.
+        geometry: geometry of the video frames, None without video.
         origin_s: timestamp in the file that counts as time 0.
         video_start_s, audio_start_s: starts of the streams, in seconds since the origin.
     """
@@ -86,7 +86,7 @@ class MediaFile:
     def __init__(self, descriptor: int, limits: DecodeLimits) -> None:
         self.descriptor = descriptor
         self.limits = limits
-        self.picture: Picture | None = None
+        self.geometry: FrameGeometry | None = None
         self.origin_s = 0.0
         self.video_start_s = self.audio_start_s = 0.0
         self._is_silent = False
@@ -125,7 +125,7 @@ class MediaFile:
         return min(0.55 * tick_s, 5.9e-4) + 1e-5
 
     @property
-    def counts_pictures(self) -> bool:
+    def counts_frames(self) -> bool:
         """Whether presentation times must be counted (AVI with B-frames).
 
         AVI stores no presentation times. The n-th shown frame then gets the time of the n-th
@@ -145,7 +145,7 @@ class MediaFile:
             ClipError: E-IN-CORRUPT, E-IN-TOOBIG.
         """
         clean = False
-        back_s = _REORDER_PICTURES / self.fps
+        back_s = _REORDER_FRAMES / self.fps
         last_s = self.video_start_s - 1 / self.fps
         for frame in self._frames("video", start_s - back_s, wanted_s=start_s):
             if frame is None:  # damage
@@ -212,7 +212,7 @@ class MediaFile:
 
     def _choose_streams(self) -> None:
         streams = self.container.streams
-        self.video = next(filter(_is_picture, streams.video), None)
+        self.video = next(filter(_is_video, streams.video), None)
         self.audio = next(filter(_has_decoder, () if self._is_silent else streams.audio), None)
         if self.video is None and self.audio is None:
             raise ClipError(
@@ -234,30 +234,30 @@ class MediaFile:
                 stream.codec_context.thread_count = 1
 
     def _find_origin(self) -> None:
-        picture, sound = self._first_frames()
-        if self.video is not None and picture is None:
+        frame, sound = self._first_frames()
+        if self.video is not None and frame is None:
             raise ClipError(
                 "no video frame could be decoded; copy or convert the file again",
                 code="E-IN-TRUNC" if missing_bytes(self.descriptor) else "E-IN-CORRUPT",
             )
         if sound is None:  # a sound stream is declared, but it is empty
             self.audio, self._is_silent = None, True
-        starts = [self._time_of(frame, 0.0) for frame in (picture, sound) if frame is not None]
+        starts = [self._time_of(first, 0.0) for first in (frame, sound) if first is not None]
         if not starts:
             raise ClipError("no sound could be decoded; copy the file again", code="E-IN-CORRUPT")
         self.origin_s = min(starts)
-        if picture is not None and self.video is not None:
-            self._check_size(picture.width, picture.height)
+        if frame is not None and self.video is not None:
+            self._check_size(frame.width, frame.height)
             if starts[0] - self.origin_s < 1 / self.fps:
                 self.origin_s = starts[0]
             aspect = self.video.sample_aspect_ratio
-            self.picture = Picture(
-                width=picture.width,
-                height=picture.height,
+            self.geometry = FrameGeometry(
+                width=frame.width,
+                height=frame.height,
                 pixel_aspect=Fraction(aspect) if aspect else Fraction(1),
-                quarter_turns=round(picture.rotation / 90) % 4,
+                quarter_turns=round(frame.rotation / 90) % 4,
             )
-            self.video_start_s = self._time_of(picture, 0.0)
+            self.video_start_s = self._time_of(frame, 0.0)
         if sound is not None:
             self.audio_start_s = self._time_of(sound, 0.0)
 
@@ -269,15 +269,15 @@ class MediaFile:
         stamps: deque[int] = deque()
         for packet in self._demux(*(self.container.streams[i] for i in wanted)):
             if packet.stream_index not in found:
-                shown = stamps if self.counts_pictures and packet.stream.type == "video" else None
+                shown = stamps if self.counts_frames and packet.stream.type == "video" else None
                 frames = [frame for frame in _decoded([packet], shown) if frame is not None]
                 if frames:
                     found[packet.stream_index] = frames[0]
             if len(found) == len(wanted):
                 break
-        picture = found.get(self.video.index) if self.video is not None else None
+        frame = found.get(self.video.index) if self.video is not None else None
         sound = found.get(self.audio.index) if self.audio is not None else None
-        return picture, sound
+        return frame, sound
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.limits.max_pixels_per_frame:
@@ -298,7 +298,7 @@ class MediaFile:
         A seek may land too late (a coarse or missing index). So the time of the first key packet
         is checked, and the seek is repeated from further back, at last from the beginning.
         """
-        counts = kind == "video" and self.counts_pictures
+        counts = kind == "video" and self.counts_frames
         for back_off_s in () if counts else _BACK_OFF_S:
             target_s = seek_s - back_off_s
             started_s = self.video_start_s if kind == "video" else self.audio_start_s
@@ -369,7 +369,7 @@ def _has_decoder(stream: Any) -> bool:
     return stream.codec_context is not None
 
 
-def _is_picture(stream: Any) -> bool:
+def _is_video(stream: Any) -> bool:
     return _has_decoder(stream) and not stream.disposition & Disposition.attached_pic
 
 
@@ -378,7 +378,7 @@ def _decoded(packets: Iterable[Any], stamps: deque[int] | None = None) -> Iterat
 
     Args:
         stamps: queue of packet times that no frame has yet; only if presentation times must be
-            counted (:attr:`MediaFile.counts_pictures`).
+            counted (:attr:`MediaFile.counts_frames`).
     """
     for packet in packets:
         if stamps is not None and packet.size and packet.dts is not None:

@@ -33,7 +33,7 @@ Allocate = Callable[[int], ByteArray]
 HOLD_S = 0.08
 """Seconds for which the last video frame may be repeated at the end of a clip."""
 
-_MARGIN_PICTURES = 5  # frames of sound decoded before and after a clip, against resampler edges
+_MARGIN_FRAMES = 5  # frames of sound decoded before and after a clip, against resampler edges
 _AUDIO_GAP_S = 0.03  # smaller jumps of sound timestamps are rounding errors, not silence
 _SILENCE_NOTE_S = 0.1
 
@@ -93,30 +93,30 @@ def decode_in_process(
     check_request(start_frame, end_frame, video, decoder, limits)
     with open_regular(path) as descriptor, open_media(descriptor, limits) as media:
         count = end_frame - start_frame  # V
-        with_frames = frames and media.picture is not None
-        width, height = media.picture.upright(video.max_side) if media.picture else (0, 0)
-        picture_bytes = count * height * width * 3 if with_frames else 0
+        with_frames = frames and media.geometry is not None
+        width, height = media.geometry.upright(video.max_side) if media.geometry else (0, 0)
+        frame_bytes = count * height * width * 3 if with_frames else 0
         with_sound = waveform and media.audio is not None
         samples = audio.sample_count(count, video) if with_sound else 0
-        buffer = allocate(picture_bytes + 4 * samples)
+        buffer = allocate(frame_bytes + 4 * samples)
         notes: tuple[str, ...] = ()
-        pictures: ByteArray | None = None
+        video_frames: ByteArray | None = None
         sound: Waveform | None = None
         if with_frames:
-            pictures = buffer[:picture_bytes].reshape(count, height, width, 3)
+            video_frames = buffer[:frame_bytes].reshape(count, height, width, 3)
             times_s = [k / video.fps for k in range(start_frame, end_frame)]
             if decoder == "decord":
                 reader = DecordReader(media, width, height)
                 require_reached(media, reader.end_s, times_s[-1])
-                read_with_decord(reader, times_s, pictures, same_time_s=media.same_time_s)
+                read_with_decord(reader, times_s, video_frames, same_time_s=media.same_time_s)
             else:
-                read_pictures(media, times_s, pictures)
+                read_frames(media, times_s, video_frames)
         if with_sound:
-            mono = buffer[picture_bytes:].view(np.float32)  # (S,)
+            mono = buffer[frame_bytes:].view(np.float32)  # (S,)
             notes = _read_sound(media, start_frame, count, video, audio, mono)
             sound = Waveform(mono, audio.sample_rate_hz)
         peak_mib = peak_memory_mib()
-        return DecodedClip(pictures, sound, notes, decoder, peak_mib)
+        return DecodedClip(video_frames, sound, notes, decoder, peak_mib)
 
 
 def check_request(
@@ -144,7 +144,7 @@ def check_request(
         )
 
 
-def read_pictures(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> None:
+def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> None:
     """Fill ``out`` (V, H, W, 3) with the frames that PyAV shows at ``times_s``.
 
     Only the shown frames are converted to RGB, and one full-size frame is in memory at a time.
@@ -177,23 +177,23 @@ def read_pictures(media: MediaFile, times_s: Sequence[float], out: ByteArray) ->
         convert(shown, k)
 
 
-def require_reached(media: MediaFile, picture_end_s: float, wanted_s: float) -> None:
+def require_reached(media: MediaFile, video_end_s: float, wanted_s: float) -> None:
     """Check that the video reaches ``wanted_s``; the last frame may be held for ``HOLD_S``.
 
     Raises:
         ClipError: E-IN-TRUNC if the file declares more video than it has, else E-IN-RANGE.
     """
-    if wanted_s <= picture_end_s + HOLD_S:
+    if wanted_s <= video_end_s + HOLD_S:
         return
     declared_s = media.declared_duration_s or 0.0
     if declared_s > wanted_s:
         raise ClipError(
-            f"the file declares {declared_s:.2f} s, its frames end at {picture_end_s:.2f} s; "
+            f"the file declares {declared_s:.2f} s, its frames end at {video_end_s:.2f} s; "
             f"the clip needs a frame at {wanted_s:.2f} s: copy the file again",
             code="E-IN-TRUNC",
         )
     raise ClipError(
-        f"the clip needs a frame at {wanted_s:.2f} s, the frames end at {picture_end_s:.2f} s; "
+        f"the clip needs a frame at {wanted_s:.2f} s, the frames end at {video_end_s:.2f} s; "
         "correct the times of this subtitle cue",
         code="E-IN-RANGE",
     )
@@ -203,9 +203,9 @@ class _Converter:
     """Scale, rotate and store frames; a frame that is shown several times is converted once."""
 
     def __init__(self, media: MediaFile, out: ByteArray) -> None:
-        assert media.picture is not None
+        assert media.geometry is not None
         self.out = out
-        self.turns = media.picture.quarter_turns
+        self.turns = media.geometry.quarter_turns
         height, width = out.shape[1:3]
         self.width, self.height = (height, width) if self.turns % 2 else (width, height)
         self.reformatter = VideoReformatter()
@@ -243,12 +243,12 @@ def _read_sound(
     """
     assert media.audio is not None
     rate_hz = int(media.audio.rate)
-    first = round(Fraction(start_frame - _MARGIN_PICTURES, video.fps) * rate_hz)
+    first = round(Fraction(start_frame - _MARGIN_FRAMES, video.fps) * rate_hz)
     piece = np.zeros(
-        math.ceil(Fraction(count + 2 * _MARGIN_PICTURES, video.fps) * rate_hz), np.float32
+        math.ceil(Fraction(count + 2 * _MARGIN_FRAMES, video.fps) * rate_hz), np.float32
     )
-    skipped = audio.sample_count(_MARGIN_PICTURES, video)
-    margin = round(Fraction(_MARGIN_PICTURES, video.fps) * rate_hz)
+    skipped = audio.sample_count(_MARGIN_FRAMES, video)
+    margin = round(Fraction(_MARGIN_FRAMES, video.fps) * rate_hz)
     found_samples = _gather(media, first, rate_hz, piece, margin)
     if not np.isfinite(piece).all():
         raise ClipError(

@@ -22,10 +22,20 @@ from typing import Any
 import numpy as np
 
 from redub.core.errors import ClipError
-from redub.core.types import AudioSpec, ByteArray, VideoSpec
+from redub.core.types import ByteArray
 from redub.footage import wire
 from redub.footage.decode import decode_in_process
 from redub.footage.limits import DecodeLimits, peak_memory_mib
+from redub.footage.messages import (
+    DecodeReply,
+    FaultReply,
+    ProbeReply,
+    ProbeRequest,
+    Reply,
+    Request,
+    read_request,
+    text_of,
+)
 from redub.footage.probe import probe
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
@@ -41,7 +51,7 @@ def confine(limits: DecodeLimits, parent_pid: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent is asked to stop, and ends this process
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them and ends this process
     if os.getppid() != parent_pid:
         sys.exit(0)  # the parent died before the line above
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -97,59 +107,63 @@ class SharedBuffer:
             os.close(self.descriptor)
 
 
-def answer(request: dict[str, Any], limits: DecodeLimits, shared: SharedBuffer) -> dict[str, Any]:
-    """Execute one request ("probe" or "decode") and return the reply without the arrays.
+def answer(request: Request, limits: DecodeLimits, shared: SharedBuffer) -> Reply:
+    """Execute one request and return the reply without the arrays.
 
     Raises:
         ClipError: a fault of the file or the clip.
         MemoryError: the memory limit is reached.
     """
-    path = Path(request["path"])
-    allow_cpu(request["cpu_s"])
-    if request["do"] == "probe":
-        return {"info": probe(path, limits).to_json()}
+    path = Path(request.path)
+    allow_cpu(request.cpu_s)
+    if isinstance(request, ProbeRequest):
+        return ProbeReply(info=probe(path, limits), peak_memory_mib=peak_memory_mib())
     clip = decode_in_process(
         path,
-        start_frame=request["start_frame"],
-        end_frame=request["end_frame"],
-        video=VideoSpec(**request["video"]),
-        audio=AudioSpec(**request["audio"]),
-        decoder=request["decoder"],
-        frames=request["frames"],
-        waveform=request["waveform"],
+        start_frame=request.start_frame,
+        end_frame=request.end_frame,
+        video=request.video,
+        audio=request.audio,
+        decoder=request.decoder,
+        frames=request.frames,
+        waveform=request.waveform,
         limits=limits,
         allocate=shared.allocate,
     )
-    return {
-        "shape": None if clip.frames is None else list(clip.frames.shape),
-        "samples": None if clip.waveform is None else len(clip.waveform.samples),
-        "notes": list(clip.notes),
-        "decoder": clip.decoder,
-    }
+    return DecodeReply(
+        shape=None if clip.frames is None else clip.frames.shape,
+        samples=None if clip.waveform is None else len(clip.waveform.samples),
+        notes=tuple(clip.notes),
+        decoder=clip.decoder,
+        peak_memory_mib=peak_memory_mib(),
+    )
 
 
 def serve(link: socket.socket, limits: DecodeLimits) -> None:
     """Answer requests until the parent closes the socket."""
     while True:
         try:
-            request, _ = wire.receive(link)
+            request, _ = wire.receive(link, read_request)
         except wire.WireClosedError:
             return
         shared = SharedBuffer()
+        reply: Reply
         try:
             reply = answer(request, limits, shared)
         except ClipError as error:
-            reply = {"error": error.code, "message": error.message}
+            reply = FaultReply(
+                code=error.code, message=error.message, peak_memory_mib=peak_memory_mib()
+            )
         except MemoryError:
-            reply = {
-                "error": "E-DEC-MEM",
-                "message": f"decoding needs more than {limits.memory_mib} MiB; raise the limit, or "
+            reply = FaultReply(
+                code="E-DEC-MEM",
+                message=f"decoding needs more than {limits.memory_mib} MiB; raise the limit, or "
                 "scale the file down first",
-            }
-        reply["peak_memory_mib"] = peak_memory_mib()
-        with_arrays = "error" not in reply
+                peak_memory_mib=peak_memory_mib(),
+            )
+        with_arrays = isinstance(reply, DecodeReply)
         try:
-            wire.send(link, reply, shared.descriptor if with_arrays else None)
+            wire.send(link, text_of(reply), shared.descriptor if with_arrays else None)
         except wire.WireClosedError:
             return
         finally:

@@ -6,10 +6,6 @@ Letters: S samples, H and W frame height and width."""
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -19,32 +15,16 @@ from typing import Any
 import av
 import numpy as np
 
+from redub.core.durable import new_file
 from redub.core.errors import ClipError, StorageError
 from redub.core.types import ByteArray, FloatArray, Waveform
 
 AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
-def _refuse_target(target: Path) -> None:
-    """Raise StorageError unless the target is new or a regular file, in an existing folder."""
-    if not target.parent.is_dir():
-        raise StorageError(f"no folder {target.parent}; create it first", code="E-STORE-FOLDER")
-    try:
-        mode = target.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(f"cannot look at {target}: {error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        raise StorageError(
-            f"{target} is not an ordinary file (a link, device or folder); choose another name",
-            code="E-STORE-TARGET",
-        )
-
-
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``target``; on success sync it and rename it.
+    """Yield a temporary path in the folder of ``target``, which must exist; on success rename it.
 
     The temporary file is removed in any case.
 
@@ -52,27 +32,13 @@ def whole_file(target: Path) -> Iterator[Path]:
         StorageError: the folder is missing, read-only or full, or the target is not a regular
             file.
     """
-    _refuse_target(target)
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    if not target.parent.is_dir():
+        raise StorageError(f"no folder {target.parent}; create it first", code="E-STORE-FOLDER")
     try:
-        yield beside
-        with beside.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        beside.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise _as_storage_error(error, target) from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _as_storage_error(error: OSError, target: Path) -> StorageError:
-    code = "E-STORE-FULL" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "E-STORE-WRITE"
-    return StorageError(f"cannot write {target}: {error.strerror or error}", code=code)
+        with new_file(target) as temp:
+            yield temp
+    except OSError as error:  # one that durable.py has no sentence for
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def open_output(beside: Path, container: str) -> Any:
@@ -164,10 +130,10 @@ def write_clip(
         video.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
         sound = SoundWriter(output, waveform, start_s=Fraction(0))
         count = 0
-        for count, picture in enumerate(frames, start=1):
+        for count, pixels in enumerate(frames, start=1):
             if count == 1:
-                video.height, video.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                video.height, video.width = pixels.shape[:2]
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = count - 1, Fraction(1, fps)
             output.mux(video.encode(frame))
             sound.write_until(Fraction(count, fps))

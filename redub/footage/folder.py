@@ -32,6 +32,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from redub.core.durable import file_digest
 from redub.core.errors import ClipError, ConfigError
 from redub.core.types import Clip, VideoSpec
 from redub.footage.child import DecoderChild
@@ -56,7 +57,7 @@ from redub.footage.tables import (
     rows_without_line,
 )
 
-PICTURE_SUFFIXES = frozenset(
+VIDEO_SUFFIXES = frozenset(
     (
         ".mp4",
         ".m4v",
@@ -73,11 +74,10 @@ PICTURE_SUFFIXES = frozenset(
     )
 )
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus"))
-MEDIA_SUFFIXES = PICTURE_SUFFIXES | SOUND_SUFFIXES
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 
 _GRID = VideoSpec()  # clip times count its 1/25 s; the frame size does not matter here
 _MAX_ID = 160
-_MIB = 1 << 20
 
 Progress = Callable[[int, int, str], None]
 """Called with (number of sources done, number of all sources, name of the last source)."""
@@ -328,10 +328,8 @@ def _look_at(
 ) -> tuple[SourceInfo, str]:
     """The properties of the source, and the SHA-256 of the bytes that were examined."""
     with open_regular(path) as descriptor:  # raises if the file changes before this block ends
-        digest = hashlib.sha256()
         with open(descriptor, "rb", closefd=False) as file:
-            while block := file.read(_MIB):
-                digest.update(block)
+            digest = file_digest(file)
         info = decoder.probe(path)
     name = shown(relative)
     if not info.has_video and not rules.allow_audio_only:
@@ -342,7 +340,7 @@ def _look_at(
         raise ClipError(
             f"'{name}' has no sound; add it, or allow silent sources", code="E-IN-NOAUDIO"
         )
-    return info, digest.hexdigest()
+    return info, digest
 
 
 def _lines(

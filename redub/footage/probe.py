@@ -7,10 +7,9 @@ file still declares its full length, and a declared frame rate is only an averag
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from redub.core.errors import ClipError
 from redub.core.types import VideoSpec
 from redub.footage.container import MediaFile, open_media
-from redub.footage.decode import read_pictures
+from redub.footage.decode import read_frames
 from redub.footage.decord_reader import DecordReader
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import open_regular
 from redub.footage.structure import is_matroska, is_mp4, missing_bytes
 
-_SAMPLED_PICTURES = 5
+_SAMPLED_FRAMES = 5
 _SAMPLED_KEYS = 4
 _MEAN_LEVELS = 1.0  # allowed mean difference of the two readers, of 255; 0.2 on real footage
 _PEAK_LEVELS = 16.0  # allowed 99.9th percentile of the difference; 5 on real footage
@@ -67,16 +66,6 @@ class SourceInfo:
     why_decoder: str = ""
     notes: tuple[str, ...] = field(default=())
 
-    def to_json(self) -> dict[str, Any]:
-        """Convert to JSON values."""
-        return {**asdict(self), "notes": list(self.notes)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SourceInfo:
-        """Build from the result of :meth:`to_json`; raises KeyError if a field is missing."""
-        known = {f.name: values[f.name] for f in fields(cls)}
-        return cls(**{**known, "notes": tuple(known["notes"])})
-
 
 def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
     """Examine a source in this process; :meth:`DecoderChild.probe` does it in a child process.
@@ -88,30 +77,17 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
     with open_regular(path) as descriptor, open_media(descriptor, limits) as media:
         packets = _read_packets(media)
         _require_whole(media, packets)
-        facts: dict[str, Any] = {}
         decoder: Literal["decord", "pyav"] = "pyav"
         why = "the source has no video"
-        if media.video is not None and media.picture is not None:
+        geometry = media.geometry if media.video is not None else None
+        if geometry is not None:
             why_not = _why_not_decord(media, packets, limits)
             decoder = "pyav" if why_not else "decord"
             why = why_not or (
-                f"H.264 in a short file, and all {packets.pictures} timestamps and "
+                f"H.264 in a short file, and all {packets.frames} timestamps and "
                 f"{len(_sampled(packets))} sampled frames agree with PyAV"
             )
-            width, height = media.picture.upright(1 << 30)
-            facts |= {
-                "width": width,
-                "height": height,
-                "fps": packets.fps or media.fps,
-                "frames": packets.pictures,
-                "is_vfr": packets.is_vfr,
-                "video_codec": media.video.codec_context.name,
-            }
-        if media.audio is not None:
-            facts |= {
-                "audio_codec": media.audio.codec_context.name,
-                "sample_rate_hz": int(media.audio.rate),
-            }
+        width, height = (0, 0) if geometry is None else geometry.upright(1 << 30)
         mismatch_s = 0.0
         if media.video is not None and media.audio is not None:
             mismatch_s = packets.audio_end_s - packets.video_end_s
@@ -120,11 +96,20 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
             duration_s=packets.video_end_s if media.video is not None else packets.audio_end_s,
             has_video=media.video is not None,
             has_audio=media.audio is not None,
+            width=width,
+            height=height,
+            fps=0.0 if geometry is None else packets.fps or media.fps,
+            frames=0 if geometry is None else packets.frames,
+            is_vfr=geometry is not None and packets.is_vfr,
+            video_codec=""
+            if media.video is None or geometry is None
+            else media.video.codec_context.name,
+            audio_codec="" if media.audio is None else media.audio.codec_context.name,
+            sample_rate_hz=0 if media.audio is None else int(media.audio.rate),
             av_mismatch_ms=round(1000 * mismatch_s),
             decoder=decoder,
             why_decoder=why,
             notes=tuple(_notes(media, packets)),
-            **facts,
         )
 
 
@@ -139,16 +124,16 @@ class _Packets:
     audio_end_s: float
 
     @property
-    def pictures(self) -> int:
+    def frames(self) -> int:
         """Number of video frames."""
         return len(self.times_s)
 
     @property
     def fps(self) -> float:
         """Average frames per second; 0 for fewer than two frames."""
-        if self.pictures < 2 or self.times_s[-1] <= self.times_s[0]:
+        if self.frames < 2 or self.times_s[-1] <= self.times_s[0]:
             return 0.0
-        return float((self.pictures - 1) / (self.times_s[-1] - self.times_s[0]))
+        return float((self.frames - 1) / (self.times_s[-1] - self.times_s[0]))
 
     @property
     def is_vfr(self) -> bool:
@@ -172,7 +157,7 @@ def _read_packets(media: MediaFile) -> _Packets:
             continue
         kind = packet.stream.type
         stamp = packet.pts
-        if stamp is None or (kind == "video" and media.counts_pictures):
+        if stamp is None or (kind == "video" and media.counts_frames):
             stamp = packet.dts
         lasts_s = float(packet.duration * packet.time_base) if packet.duration else 0.0
         time_s = ends[kind]
@@ -206,7 +191,7 @@ def _require_whole(media: MediaFile, packets: _Packets) -> None:
     if missing:
         if media.video is not None:
             wanted = declared or round(declared_s * media.fps)
-            what = f"declared {wanted} frames, decoded {packets.pictures}"
+            what = f"declared {wanted} frames, decoded {packets.frames}"
         else:
             what = f"the sound ends after {packets.audio_end_s:.2f} s"
         raise ClipError(
@@ -226,7 +211,7 @@ def _require_whole(media: MediaFile, packets: _Packets) -> None:
 def _why_not_decord(media: MediaFile, packets: _Packets, limits: DecodeLimits) -> str:
     """The reason not to use decord, as one sentence; empty if decord may read the source."""
     assert media.video is not None
-    assert media.picture is not None
+    assert media.geometry is not None
     codec = media.video.codec_context.name
     head = os.pread(media.descriptor, 16, 0)
     if codec != "h264" or not (is_mp4(head) or is_matroska(head)):
@@ -236,13 +221,13 @@ def _why_not_decord(media: MediaFile, packets: _Packets, limits: DecodeLimits) -
         return "decord would read the whole long source for every clip; PyAV reads only the clip"
     if packets.has_open_groups:
         return "groups of pictures are open: decord returns wrong frames after a seek"
-    if media.picture.quarter_turns:
+    if media.geometry.quarter_turns:
         return "the video is stored rotated: decord does not set it upright"
-    if media.picture.pixel_aspect != 1:
+    if media.geometry.pixel_aspect != 1:
         return "the pixels are not square, and decord ignores that"
     video = VideoSpec()
-    width, height = media.picture.fitted(video.max_side)
-    if packets.pictures * width * height * 3 > _READ_AHEAD_BYTES:
+    width, height = media.geometry.fitted(video.max_side)
+    if packets.frames * width * height * 3 > _READ_AHEAD_BYTES:
         return "decord decodes ahead without limit, and this source would not fit in memory"
     try:
         return _disagreement(media, packets, width, height)
@@ -255,7 +240,7 @@ def _sampled(packets: _Packets) -> list[int]:
 
     They are spread over the source; some lie just before a key frame, where a wrong seek shows.
     """
-    spread = np.linspace(0, packets.pictures - 1, _SAMPLED_PICTURES).round().astype(int)
+    spread = np.linspace(0, packets.frames - 1, _SAMPLED_FRAMES).round().astype(int)
     keys = np.searchsorted(packets.times_s, packets.key_times_s)
     before = keys[keys > 0] - 1
     chosen = before[:: max(len(before) // _SAMPLED_KEYS, 1)][:_SAMPLED_KEYS]
@@ -267,10 +252,10 @@ def _disagreement(media: MediaFile, packets: _Packets, width: int, height: int) 
     # PyAV reads first: if it finds damage, decord is not started, because it could abort.
     indices = _sampled(packets)
     expected = np.zeros((len(indices), height, width, 3), np.uint8)
-    read_pictures(media, [float(packets.times_s[index]) for index in indices], expected)
+    read_frames(media, [float(packets.times_s[index]) for index in indices], expected)
     reader = DecordReader(media, width, height)
-    if len(reader.start_s) != packets.pictures:
-        return f"decord counts {len(reader.start_s)} frames, the file has {packets.pictures}"
+    if len(reader.start_s) != packets.frames:
+        return f"decord counts {len(reader.start_s)} frames, the file has {packets.frames}"
     late_s = float(np.abs(reader.start_s - packets.times_s).max())
     if late_s > _SAME_TIME_S:
         return f"decord's timestamps are up to {1000 * late_s:.1f} ms off"
@@ -288,11 +273,11 @@ def _disagreement(media: MediaFile, packets: _Packets, width: int, height: int) 
 
 def _notes(media: MediaFile, packets: _Packets) -> list[str]:
     notes = []
-    if media.picture is not None and media.picture.quarter_turns:
-        turned = 90 * media.picture.quarter_turns
+    if media.geometry is not None and media.geometry.quarter_turns:
+        turned = 90 * media.geometry.quarter_turns
         notes.append(f"the video is stored rotated; it is turned {turned} degrees left")
-    if media.picture is not None and media.picture.pixel_aspect != 1:
-        notes.append(f"pixels of aspect {media.picture.pixel_aspect}; scaled to square pixels")
+    if media.geometry is not None and media.geometry.pixel_aspect != 1:
+        notes.append(f"pixels of aspect {media.geometry.pixel_aspect}; scaled to square pixels")
     if abs(media.origin_s) > _SAME_TIME_S:
         notes.append(f"timestamps begin at {media.origin_s:.3f} s; times count from there")
     if media.video_start_s > 1 / media.fps:

@@ -47,11 +47,11 @@ class DubReport:
     """How the source was written.
 
     Attributes:
-        picture_copied: True if the video packets were copied, False if they were re-encoded.
+        video_copied: True if the video packets were copied, False if they were re-encoded.
         notes: tracks that were left out and sound that was cut, as sentences.
     """
 
-    picture_copied: bool
+    video_copied: bool
     notes: tuple[str, ...] = ()
 
 
@@ -90,7 +90,7 @@ def write_dubbed(
             dub = _Dub(
                 descriptor=descriptor,
                 container=CONTAINERS[out.suffix.lower()],
-                picture_index=media.video.index,
+                video_index=media.video.index,
                 origin_s=Fraction(media.origin_s).limit_denominator(90_000_000),
                 waveform=waveform,
                 subtitles=subtitles,
@@ -123,7 +123,7 @@ class _Dub:
 
     descriptor: int
     container: str
-    picture_index: int
+    video_index: int
     origin_s: Fraction
     waveform: Waveform
     subtitles: Path | None
@@ -140,39 +140,39 @@ class _Dub:
             av.open(descriptor_path(self.descriptor), options=whitelist) as source,
             open_output(beside, self.container) as output,
         ):
-            picture = source.streams[self.picture_index]
+            video = source.streams[self.video_index]
             output.metadata.update(
                 {k: v for k, v in source.metadata.items() if k.lower() not in CONTAINER_TAGS}
             )
             output.metadata["comment"] = DISCLOSURE
             tracks = self._tracks(source, output, copy=copy, notes=notes)
-            encoder = None if copy else _picture_encoder(output, picture)
+            encoder = None if copy else _video_encoder(output, video)
             # Timestamps of a broadcast container start at any value: shift them to 0.
             shift_s = self.origin_s if source.format.name in BROADCAST_FORMATS else Fraction(0)
-            sound = self._sound(source, output, picture, shift_s, notes)
+            sound = self._sound(source, output, video, shift_s, notes)
             text = _SubtitleWriter(output, self.subtitles) if self.subtitles else None
             output.start_encoding()
             if text:
                 text.write_all(self.origin_s - shift_s)
-            packets = source.demux([*tracks, *([] if copy else [picture])])
-            for packet in _with_decoding_times(packets, picture):
-                if packet.stream == picture and packet.dts is not None:
+            packets = source.demux([*tracks, *([] if copy else [video])])
+            for packet in _with_decoding_times(packets, video):
+                if packet.stream == video and packet.dts is not None:
                     sound.write_until(packet.dts * packet.time_base - shift_s)
-                if packet.stream == picture and encoder is not None:
+                if packet.stream == video and encoder is not None:
                     _reencode(packet, encoder, output, shift_s)
                 elif packet.size:  # demux marks the end of each stream with an empty packet
                     _copy(packet, tracks[packet.stream], output, shift_s)
             if encoder is not None:
                 output.mux(encoder.encode(None))
-                notes.append(f"the video ({picture.codec_context.name}) was re-encoded as H.264")
+                notes.append(f"the video ({video.codec_context.name}) was re-encoded as H.264")
             sound.finish()
-        return DubReport(picture_copied=copy, notes=tuple(notes))
+        return DubReport(video_copied=copy, notes=tuple(notes))
 
     def _sound(
-        self, source: Any, output: Any, picture: Any, shift_s: Fraction, notes: list[str]
+        self, source: Any, output: Any, video: Any, shift_s: Fraction, notes: list[str]
     ) -> SoundWriter:
         """Open the dubbed track; cut it at the end of the video."""
-        length_s = _picture_end_s(source, picture) - self.origin_s
+        length_s = _video_end_s(source, video) - self.origin_s
         keep = max(0, round(length_s * self.waveform.sample_rate_hz))
         kept = Waveform(self.waveform.samples[:keep], self.waveform.sample_rate_hz)
         over_s = self.waveform.duration_s - kept.duration_s
@@ -188,12 +188,12 @@ class _Dub:
         """Open an output track for every stream that is copied."""
         tracks: dict[Any, Any] = {}
         for stream in source.streams:
-            is_picture = stream.index == self.picture_index
-            if stream in source.streams.audio[:1] or (is_picture and not copy):
+            is_video = stream.index == self.video_index
+            if stream in source.streams.audio[:1] or (is_video and not copy):
                 continue
             codec = getattr(getattr(stream, "codec_context", None), "name", None)
             if not _fits(self.container, stream.type, codec):
-                if is_picture:
+                if is_video:
                     raise _CannotCopyError(f"{self.container} cannot hold {codec} video")
                 what = f"{stream.type} track {stream.index} ({codec})"
                 notes.append(f"{what} does not fit {self.container}: left out")
@@ -205,18 +205,18 @@ class _Dub:
         return tracks
 
 
-def _with_decoding_times(packets: Iterable[Any], picture: Any) -> Iterator[Any]:
+def _with_decoding_times(packets: Iterable[Any], video: Any) -> Iterator[Any]:
     """Fill in the decoding times of the first frames, which Matroska omits.
 
     A frame must be decoded before the next frame, and at or before its presentation time.
     """
-    step = max(1, round(1 / (picture.average_rate or 25) / picture.time_base))
+    step = max(1, round(1 / (video.average_rate or 25) / video.time_base))
     waiting: list[Any] = []
     for packet in packets:
-        if packet.stream == picture and packet.dts is None and packet.pts is not None:
+        if packet.stream == video and packet.dts is None and packet.pts is not None:
             waiting.append(packet)
             continue
-        if waiting and packet.stream == picture:
+        if waiting and packet.stream == video:
             following = packet.dts if packet.dts is not None else waiting[-1].pts + step
             for early in reversed(waiting):
                 following = early.dts = min(following - step, early.pts)
@@ -257,26 +257,26 @@ def _fits(container: str, kind: str, codec: str | None) -> bool:
     return codec in MP4_HOLDS.get(kind, set())
 
 
-def _picture_end_s(source: Any, picture: Any) -> Fraction:
+def _video_end_s(source: Any, video: Any) -> Fraction:
     """End of the last frame in the source's timestamps, from the headers only."""
-    if picture.duration:
-        start = picture.start_time or 0
-        return Fraction(start + picture.duration) * Fraction(picture.time_base)
+    if video.duration:
+        start = video.start_time or 0
+        return Fraction(start + video.duration) * Fraction(video.time_base)
     if source.duration:
         return Fraction(source.duration + (source.start_time or 0), av.time_base)
     return Fraction(10**9)  # unknown (a broken index): no sound is cut
 
 
-def _picture_encoder(output: Any, picture: Any) -> Any:
-    context = picture.codec_context
-    encoder = output.add_stream("libx264", rate=picture.average_rate or 25)
+def _video_encoder(output: Any, video: Any) -> Any:
+    context = video.codec_context
+    encoder = output.add_stream("libx264", rate=video.average_rate or 25)
     encoder.width, encoder.height = (
         context.width - context.width % 2,
         context.height - context.height % 2,
     )
     encoder.pix_fmt = "yuv420p"
     encoder.codec_context.thread_count = 1
-    encoder.codec_context.time_base = picture.time_base
+    encoder.codec_context.time_base = video.time_base
     encoder.codec_context.max_b_frames = 0
     encoder.codec_context.flags |= av.codec.context.Flags.bitexact
     encoder.options = {"crf": "16", "preset": "medium"}

@@ -1,17 +1,20 @@
-"""Messages between the decoder child and its parent: JSON over a local socket.
+"""Messages between the decoder child and its parent: texts over a local socket.
 
-A message is four bytes of length (big endian) and JSON text. It may carry the descriptor of one
-open memory file that holds the arrays as raw bytes. Nothing is pickled: if a hostile file takes
-over the child, the child can send wrong frames, but it cannot run code in the parent.
+A message is four bytes of length (big endian) and a text (:mod:`redub.footage.messages`). It may
+carry the descriptor of one open memory file that holds the arrays as raw bytes. Nothing is pickled:
+if a hostile file takes over the child, the child can send wrong frames, but it cannot run code in
+the parent.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 MAX_MESSAGE_BYTES = 1 << 20
 
@@ -24,13 +27,12 @@ class WireTimeoutError(Exception):
     """No complete message arrived before the deadline."""
 
 
-def send(wire: socket.socket, message: dict[str, Any], descriptor: int | None = None) -> None:
+def send(wire: socket.socket, body: bytes, descriptor: int | None = None) -> None:
     """Send one message, and with it an open file descriptor if one is given.
 
     Raises:
         WireClosedError: the other process closed the socket.
     """
-    body = json.dumps(message).encode()
     data = len(body).to_bytes(4, "big") + body
     try:
         if descriptor is None:
@@ -43,11 +45,12 @@ def send(wire: socket.socket, message: dict[str, Any], descriptor: int | None = 
 
 
 def receive(
-    wire: socket.socket, *, deadline_s: float | None = None
-) -> tuple[dict[str, Any], int | None]:
+    wire: socket.socket, read: Callable[[bytes], T], *, deadline_s: float | None = None
+) -> tuple[T, int | None]:
     """Receive one message.
 
     Args:
+        read: reads the text.
         deadline_s: on the clock of ``time.monotonic()``; None waits without a limit.
 
     Returns:
@@ -55,8 +58,8 @@ def receive(
 
     Raises:
         WireClosedError: the other process closed the socket, or sent no valid message.
-        WireTimeoutError: no complete message arrived before the deadline. After both errors
-            received descriptors are closed.
+        WireTimeoutError: no complete message arrived before the deadline. After every error, also
+            one of ``read``, received descriptors are closed.
     """
     data, descriptor = bytearray(), None
     wanted = 4
@@ -79,19 +82,16 @@ def receive(
                 wanted = 4 + int.from_bytes(data, "big")
                 if not 4 < wanted <= MAX_MESSAGE_BYTES:
                     raise WireClosedError(f"a message of {wanted} bytes")
-        message = json.loads(bytes(data[4:]))
-        if not isinstance(message, dict):
-            raise WireClosedError("no message")
+        return read(bytes(data[4:])), descriptor
     except TimeoutError as error:
         _drop(descriptor)
         raise WireTimeoutError from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         _drop(descriptor)
         raise WireClosedError(str(error)) from error
-    except (WireClosedError, WireTimeoutError):
+    except Exception:
         _drop(descriptor)
         raise
-    return message, descriptor
 
 
 def _drop(descriptor: int | None) -> None:

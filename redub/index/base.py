@@ -10,10 +10,8 @@ Letters: N library rows, Q queries, D width, K neighbours.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.config import from_mapping
+from redub.core.durable import file_digest, new_file
 from redub.core.errors import ConfigError, IntegrityError, RedubError, StorageError
 from redub.core.types import FloatArray
 
@@ -316,12 +315,6 @@ def no_hits(queries: int, k: int) -> Hits:
     )
 
 
-def sha256_of(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_file(
     folder: Path, name: str, write: Callable[[Path], None], *, expected_size: int | None = None
 ) -> FileEntry:
@@ -333,35 +326,22 @@ def write_file(
     Raises:
         StorageError: the file cannot be written, or its size is not ``expected_size``.
     """
-    target, temporary = folder / name, folder / f".{name}.{os.getpid()}.tmp"
+    target = folder / name
+    if not folder.is_dir():
+        raise StorageError(f"{target}: cannot be written: no such folder")
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        size = temporary.stat().st_size
-        if expected_size is not None and size != expected_size:
-            raise StorageError(
-                f"{target}: {size} bytes reached the disk, {expected_size} were written; "
-                "free space and build again",
-                code="E-STORE-SHORT",
-            )
-        entry = FileEntry(name=name, size=size, sha256=sha256_of(temporary))
-        temporary.replace(target)
-        _sync_folder(folder)
+        with new_file(target) as temporary:
+            write(temporary)
+            size = temporary.stat().st_size
+            if expected_size is not None and size != expected_size:
+                raise StorageError(
+                    f"{target}: {size} bytes reached the disk, {expected_size} were written; "
+                    "free space and build again",
+                    code="E-STORE-SHORT",
+                )
+            return FileEntry(name=name, size=size, sha256=file_digest(temporary))
     except OSError as error:
-        why = "the disk took only a part of it" if error.errno is None else error.strerror
-        raise StorageError(f"{target}: cannot be written: {why} ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return entry
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
 def verify_file(folder: Path, files: tuple[FileEntry, ...], name: str) -> Path:
@@ -376,7 +356,7 @@ def verify_file(folder: Path, files: tuple[FileEntry, ...], name: str) -> Path:
     path = folder / name
     try:
         found_size = path.stat().st_size
-        is_same = found_size == entry.size and sha256_of(path) == entry.sha256
+        is_same = found_size == entry.size and file_digest(path) == entry.sha256
     except OSError as error:
         raise IntegrityError(f"{path}: cannot be read: {error}; rebuild the index") from error
     if not is_same:

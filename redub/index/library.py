@@ -30,6 +30,7 @@ from redub.index.base import (
     row_norms,
 )
 from redub.index.policy import ClipFacts, Policy
+from redub.index.registry import DEFAULT, BuildSettings
 from redub.index.segments import LiveSegments, Segment
 from redub.index.selection import Chosen, Selection, choose
 from redub.index.similarity import SIMILARITIES, prepare_halves
@@ -213,14 +214,16 @@ class ModalityIndex:
         table: LibraryTable,
         vectors: FloatArray,
         rows: IntArray,
-        **options: Any,
+        *,
+        settings: BuildSettings = DEFAULT,
+        halves: bool = False,
     ) -> Self:
         """Index the rows of a table that have a vector, in one segment.
 
         Args:
             vectors: (n, D) float32. Leave out clips whose value is null; do not pass zeros.
             rows: (n,) table rows of the vectors, strictly ascending.
-            options: see :meth:`redub.index.segments.Segment.build`.
+            settings, halves: see :meth:`redub.index.segments.Segment.build`.
 
         Raises:
             IndexInputError: ``rows`` are not ascending rows of the table, or
@@ -236,7 +239,8 @@ class ModalityIndex:
         if len(rows) and not (rows[0] >= 0 and rows[-1] < len(table)):
             raise IndexInputError(f"'{modality}': rows outside the table of {len(table)} clips")
         ids = [str(table.clip_id[row]) for row in rows]
-        segment = Segment.build(modality, ids, [""] * len(ids), vectors, **options)
+        digests = [""] * len(ids)
+        segment = Segment.build(modality, ids, digests, vectors, settings=settings, halves=halves)
         return cls.of(modality, table, [segment], dict.fromkeys(ids, ""))
 
     def search(self, queries: FloatArray, k: int, eligible: BoolArray | None = None) -> Hits:
@@ -267,7 +271,7 @@ class ModalityIndex:
         """Name of the transform; ``identity`` without one."""
         return "identity" if self.transform is None else said_of(self.transform)
 
-    def can_ask(self, vectors: FloatArray) -> BoolArray:
+    def can_query(self, vectors: FloatArray) -> BoolArray:
         """Return (n,) bool, True where a transformed vector can be a query.
 
         A transform can map a vector to zero, which has no cosine. Without a transform the result is

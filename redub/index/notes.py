@@ -6,14 +6,15 @@ the vectors of named clips into the query, and restrict the clips and films that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-from redub.core.config import from_mapping, nearest
+from redub.core.config import nearest
 from redub.core.errors import UsageError
+from redub.core.records import JsonRecord
 from redub.core.types import EMOTIONS, FloatArray
 from redub.index.policy import Policy
 from redub.index.similarity import unit_rows
@@ -37,7 +38,7 @@ class Weighted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
+class Notes(JsonRecord):
     """Notes on one utterance; empty notes change nothing.
 
     Attributes:
@@ -46,6 +47,8 @@ class Notes:
         unlike: library clips that may not be retrieved.
         films: if not empty, only clips of these films may be retrieved.
     """
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
 
     more: tuple[Weighted, ...] = ()
     less: tuple[Weighted, ...] = ()
@@ -95,19 +98,6 @@ class Notes:
             *(f"not {clip_id}" for clip_id in self.unlike),
             *(f"only from {film}" for film in self.films),
         ]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that are not empty, as plain values."""
-        return {name: value for name, value in asdict(self).items() if value}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Notes:
-        """Read the values of :meth:`to_json`; missing fields are empty.
-
-        Raises:
-            ConfigError: an unknown field or a value of another type.
-        """
-        return from_mapping(cls, values)
 
     def applied_to(self, policy: Policy) -> Policy:
         """Return the policy restricted by these notes; the notes never allow additional clips."""

@@ -39,7 +39,7 @@ class Reason(IntFlag):
     SCENE = 16
     FILM = 32
     RIGHTS = 64
-    NEIGHBOUR = 128  # an utterance close to the query in the same scene
+    ADJACENT = 128  # an utterance close to the query in the same scene
     EXCLUDED = 256  # listed in ``exclude``
     NOT_INCLUDED = 512  # not listed in a non-empty ``include``
 
@@ -94,7 +94,7 @@ class Policy:
             ``other``, clips of unknown speaker are excluded, and a query of unknown speaker
             retrieves nothing.
         exclude_same_scene: exclude the query's scene (same film and scene).
-        neighbour_lines: exclude utterances of the query's scene at most this many positions away; 0
+        adjacent_lines: exclude utterances of the query's scene at most this many positions away; 0
             excludes none.
         films: films that may be retrieved; empty allows all.
         rights_required: accepted values of the row's rights; empty accepts all.
@@ -106,7 +106,7 @@ class Policy:
     splits: tuple[str, ...] = ("train",)
     speaker: Literal["any", "same", "other"] = "any"
     exclude_same_scene: bool = False
-    neighbour_lines: int = 0
+    adjacent_lines: int = 0
     films: tuple[str, ...] = ()
     rights_required: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -124,10 +124,8 @@ class Policy:
                 )
         if not self.splits:
             raise ConfigError("policy: no split may be retrieved; name at least one")
-        if self.neighbour_lines < 0:
-            raise ConfigError(
-                f"policy: neighbour_lines is {self.neighbour_lines}; wanted 0 or more"
-            )
+        if self.adjacent_lines < 0:
+            raise ConfigError(f"policy: adjacent_lines is {self.adjacent_lines}; wanted 0 or more")
         if self.speaker not in ("any", "same", "other"):
             raise ConfigError(f"policy: speaker '{self.speaker}'; legal: any, same, other")
 
@@ -151,13 +149,13 @@ class Policy:
             is_wrong = ~is_same if self.speaker == "same" else is_same
             is_unknown = library.is_value("speaker", "") | (query.speaker == "")
             reasons[is_wrong | is_unknown] |= Reason.SPEAKER.value
-        if self.exclude_same_scene or self.neighbour_lines:
+        if self.exclude_same_scene or self.adjacent_lines:
             is_same = library.is_value("film", query.film) & library.is_value("scene", query.scene)
             if self.exclude_same_scene:
                 reasons[is_same] |= Reason.SCENE.value
-            if self.neighbour_lines:
+            if self.adjacent_lines:
                 apart = np.abs(library.position - query.position)
-                reasons[is_same & (apart <= self.neighbour_lines)] |= Reason.NEIGHBOUR.value
+                reasons[is_same & (apart <= self.adjacent_lines)] |= Reason.ADJACENT.value
         return reasons
 
     def standing_reasons(self, library: LibraryTable) -> NDArray[np.uint16]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from redub.core.config import nearest
@@ -12,6 +13,19 @@ from redub.core.types import FloatArray
 from redub.index.base import RECALL_FLOOR, Backend, IndexRecord, Metric, RecallBelowFloor
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """How vectors are indexed. ``backend``: ``auto``, or a name of :data:`BACKENDS`."""
+
+    backend: str = "auto"
+    metric: Metric = "cosine"
+    recall_floor: float = RECALL_FLOOR
+    seed: int = 0
+
+
+DEFAULT = BuildSettings()
 
 BACKENDS: dict[str, str] = {
     "exact": "redub.index.exact:ExactBackend",

@@ -3,7 +3,7 @@
 The index of a modality is a list of segments. Each segment is built once, from rows that are
 identified by clip id and input digest. When the list is opened, the current library decides which
 rows are live: a row is dead if the library no longer has its clip, or has it with another digest. A
-search asks every segment and merges the hits. Scores are computed pair by pair, so the merged
+search runs on every segment and merges the hits. Scores are computed pair by pair, so the merged
 result equals that of one index over all live rows (up to the recall of each segment).
 
 Letters: N live rows, n rows of one segment, Q queries, D width, K neighbours.
@@ -26,7 +26,6 @@ from redub.core.errors import IntegrityError
 from redub.core.types import FloatArray
 from redub.index.base import (
     FORMAT,
-    RECALL_FLOOR,
     Backend,
     BoolArray,
     FileEntry,
@@ -43,7 +42,7 @@ from redub.index.base import (
     verify_file,
     write_file,
 )
-from redub.index.registry import build_backend, load_backend
+from redub.index.registry import DEFAULT, BuildSettings, build_backend, load_backend
 from redub.index.similarity import prepare_halves
 
 NAMES, RAW = "names.parquet", "raw.npy"
@@ -106,19 +105,15 @@ class Segment:
         digests: Sequence[str],
         vectors: FloatArray,
         *,
-        metric: Metric = "cosine",
+        settings: BuildSettings = DEFAULT,
         halves: bool = False,
-        backend: str = "auto",
-        recall_floor: float = RECALL_FLOOR,
-        seed: int = 0,
         feature_key: str = "",
     ) -> Self:
         """Index n rows.
 
         Args:
             vectors: (n, D) float32. Leave out clips whose value is null; do not pass zeros.
-            halves: score by the mean of the cosines of both halves; ``metric`` must be cosine.
-            backend: ``auto`` or a name of :data:`redub.index.registry.BACKENDS`.
+            halves: score by the mean of the cosines of both halves; the metric must be cosine.
 
         Raises:
             IndexInputError: clip ids are not strictly ascending or not one per vector, or
@@ -126,8 +121,10 @@ class Segment:
                 row.
             RecallBelowFloor: see :func:`redub.index.registry.build_backend`.
         """
-        if halves and metric != "cosine":
-            raise IndexInputError(f"'{modality}': halves are a mean of cosines, not '{metric}'")
+        if halves and settings.metric != "cosine":
+            raise IndexInputError(
+                f"'{modality}': halves are a mean of cosines, not '{settings.metric}'"
+            )
         if not len(clip_ids) == len(digests) == len(vectors):
             raise IndexInputError(
                 f"'{modality}': {len(vectors)} vectors for {len(clip_ids)} clips and "
@@ -142,11 +139,11 @@ class Segment:
             clip_ids=tuple(clip_ids),
             digests=tuple(digests),
             backend=build_backend(
-                backend,
+                settings.backend,
                 prepared,
-                metric="dot" if halves else metric,
-                seed=seed,
-                recall_floor=recall_floor,
+                metric="dot" if halves else settings.metric,
+                seed=settings.seed,
+                recall_floor=settings.recall_floor,
             ),
             raw=vectors,
             halves=halves,

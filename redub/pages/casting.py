@@ -169,8 +169,8 @@ class Bar(NamedTuple):
     """One emotion class: probability of the query and of the retrieved clip; None if unknown."""
 
     label: str
-    asked: float | None
-    given: float | None
+    query: float | None
+    retrieved: float | None
 
 
 def changes(

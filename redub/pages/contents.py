@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from redub.core.metric import Absent, Comparison, Metric
 from redub.core.types import ByteArray, FloatArray, Waveform
 
 Role = Literal["reference", "system", "baseline"]
-Direction = Literal["higher", "lower", "zero", "none"]
 Standing = Literal["better", "worse", "open"]
 
 
@@ -54,30 +54,15 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One column of the results table.
-
-    ``direction``: which values are better; ``zero`` is for a signed error. ``digits``: decimals.
-    ``percent``: values are fractions (0.63 is shown as 63.0 %). ``explanation``: how it is
-    measured.
-    """
-
-    key: str
-    title: str
-    unit: str = ""
-    direction: Direction = "lower"
-    digits: int = 2
-    percent: bool = False
-    explanation: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SystemRow:
-    """One row of the results. References (ground truth, resynthesis) are never marked as best."""
+    """One row of the results. References (ground truth, resynthesis) are never marked as best.
+
+    ``values``: by the metric's name; the page shows the reason of an absent one.
+    """
 
     system: str
     role: Role
-    values: Mapping[str, Measure]  # by Metric.key
+    values: Mapping[str, Measure | Absent]
     note: str = ""
 
 
@@ -273,6 +258,7 @@ class ReportData:
     """The whole report page. Empty parts are omitted.
 
     created: a time stamp, already formatted. summary: one or two sentences under the title.
+    comparisons: of the metrics in ``results``.
     hop_s: seconds between mel frames, for all time axes.
     """
 
@@ -282,7 +268,7 @@ class ReportData:
     summary: str = ""
     cards: tuple[Card, ...] = ()
     results: MetricTable | None = None
-    differences: Table | None = None
+    comparisons: tuple[Comparison, ...] = ()
     emotion: EmotionTable | None = None
     charts: tuple[Chart, ...] = ()
     strips: tuple[TrainingStrip, ...] = ()

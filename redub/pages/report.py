@@ -15,77 +15,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from redub.core.types import FloatArray
-from redub.pages.contents import (
-    Card,
-    Casting,
-    Chart,
-    Confusion,
-    Curve,
-    EmotionRow,
-    EmotionTable,
-    Line,
-    Measure,
-    Metric,
-    MetricTable,
-    Neighbour,
-    Picture,
-    QuarantineRow,
-    ReportData,
-    Role,
-    Sound,
-    StageTiming,
-    SystemRow,
-    Table,
-    Take,
-    TrainingSample,
-    TrainingStrip,
-)
-from redub.pages.figures import (
-    Estimate,
-    LineChart,
-    Series,
-    Tick,
-    WhiskerChart,
-    line_chart,
-    nice_ticks,
-    number,
-    whisker_chart,
-)
+from redub.pages.contents import Line, Picture, ReportData, Sound, Take, TrainingSample
+from redub.pages.figures import LineChart, Tick, nice_ticks, number
 from redub.pages.media import Codec, MediaShelf, data_address, mel_png, poster_jpeg, sound_bytes
-from redub.pages.spelling import interval_text, known, marked, measure_text, seconds_text, visible
+from redub.pages.report_charts import (
+    curves,
+    emotion_chart,
+    metric_charts,
+    pitch_chart,
+    system_colours,
+)
+from redub.pages.report_results import cells, differences
+from redub.pages.spelling import interval_text, marked, measure_text, seconds_text, visible
 from redub.pages.templating import asset, templates
 
-__all__ = [
-    "Card",
-    "Casting",
-    "Chart",
-    "Confusion",
-    "Curve",
-    "EmotionRow",
-    "EmotionTable",
-    "Line",
-    "Measure",
-    "Metric",
-    "MetricTable",
-    "Neighbour",
-    "Picture",
-    "QuarantineRow",
-    "ReportData",
-    "Role",
-    "Sound",
-    "StageTiming",
-    "SystemRow",
-    "Table",
-    "Take",
-    "TrainingSample",
-    "TrainingStrip",
-    "render_report",
-]
-
 MIB = 1024 * 1024
-REFERENCE_COLOURS = (0, 1)  # text colour and grey
-SYSTEM_COLOURS = (2, 3, 4, 5, 6, 7)
 
 
 class _Economy(NamedTuple):
@@ -131,14 +75,6 @@ def render_report(data: ReportData, *, size_limit_mib: float = 40.0) -> str:
     return page
 
 
-class Cell(NamedTuple):
-    """One formatted cell of the results table."""
-
-    value: str
-    interval: str
-    standing: str  # "best", "tied" (the best value lies in this cell's interval) or ""
-
-
 class TakeView(NamedTuple):
     """A take with its mel image and its position on the time axis."""
 
@@ -149,6 +85,14 @@ class TakeView(NamedTuple):
     span_s: float
 
 
+class LineView(NamedTuple):
+    """What is drawn of one utterance; ``ticks``: of the time axis."""
+
+    takes: tuple[TakeView, ...]
+    ticks: tuple[Tick, ...]
+    pitch: LineChart | None
+
+
 class _Page:
     """One rendering of the report at one level of file size."""
 
@@ -156,7 +100,7 @@ class _Page:
         self.data = data
         self.economy = economy
         self.shelf = MediaShelf()
-        self.colours = _colours(data)
+        self.colours = system_colours(data)
         self._encoded: dict[int, tuple[bytes, str]] = {}
         for content, mime in self._media():
             self.shelf.announce(content, mime)
@@ -166,7 +110,7 @@ class _Page:
         script = asset("report.js")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         helpers: dict[str, Callable[..., Any]] = {
-            "cells": _cells,
+            "cells": cells,
             "colour": lambda system: self.colours.get(system, 0),
             "film": self._film,
             "interval": interval_text,
@@ -189,9 +133,10 @@ class _Page:
                 style=asset("report.css"),
                 script=script,
                 script_digest=digest,
-                charts=self._charts(),
-                metric_charts=self._metric_charts(),
-                emotion_chart=self._emotion_chart(),
+                charts=curves(self.data.charts, self.colours),
+                metric_charts=metric_charts(self.data.results, self.colours),
+                differences=differences(self.data.comparisons, self.data.results),
+                emotion_chart=emotion_chart(self.data.emotion, self.colours),
                 emotions=sorted({line.emotion for line in self.data.lines if line.emotion}),
                 speakers=sorted({line.speaker for line in self.data.lines if line.speaker}),
                 shelf=self.shelf,
@@ -259,71 +204,9 @@ class _Page:
         attribute, value = self.shelf.attribute(picture.mp4, "video/mp4")
         return found + Markup(' {}="{}"').format(Markup(attribute), Markup(value))
 
-    # Charts.
-
-    def _charts(self) -> list[LineChart]:
-        drawn = []
-        for chart in self.data.charts:
-            series = [
-                Series(curve.name, self.colours[curve.name], curve.steps, curve.values)
-                for curve in chart.curves
-            ]
-            found = line_chart(
-                series, title=chart.title, x_label=chart.x_label, y_label=chart.y_label
-            )
-            if found:
-                drawn.append(found)
-        return drawn
-
-    def _metric_charts(self) -> list[WhiskerChart]:
-        table = self.data.results
-        if table is None:
-            return []
-        charts = []
-        for metric in table.metrics:
-            rows = [
-                self._estimate(row, row.values.get(metric.key), metric.digits, metric.percent)
-                for row in table.rows
-            ]
-            better = {
-                "higher": "higher is better",
-                "lower": "lower is better",
-                "zero": "nearest to zero is best",
-                "none": "",
-            }
-            unit = "%" if metric.percent else metric.unit
-            found = whisker_chart(
-                rows,
-                title=metric.title,
-                x_label=", ".join(filter(None, (unit, better[metric.direction]))),
-            )
-            if found:
-                charts.append(found)
-        return charts
-
-    def _emotion_chart(self) -> WhiskerChart | None:
-        table = self.data.emotion
-        if table is None:
-            return None
-        rows = [self._estimate(row, row.accuracy, 1, True) for row in table.rows]
-        return whisker_chart(
-            rows,
-            title="EMO-ACC",
-            x_label="%, higher is better",
-            marker=("always the most frequent label", 100 * table.majority),
-        )
-
-    def _estimate(
-        self, row: SystemRow | EmotionRow, measure: Measure | None, digits: int, percent: bool
-    ) -> Estimate:
-        scale = 100.0 if percent else 1.0
-        value, low, high = (None if v is None else scale * v for v in known(measure))
-        label = measure_text(measure, digits, percent)
-        return Estimate(row.system, self.colours[row.system], value, low, high, label)
-
     # Lines.
 
-    def _line_view(self, line: Line) -> dict[str, Any]:
+    def _line_view(self, line: Line) -> LineView:
         mels = [take.mel for take in line.takes if take.mel is not None and len(take.mel)]
         loudest = max((float(np.max(mel)) for mel in mels), default=0.0)
         longest = max((_frames(take) for take in line.takes), default=0)
@@ -344,29 +227,13 @@ class _Page:
                 )
             )
         span = longest * self.data.hop_s
-        return {
-            "takes": takes,
-            "ticks": tuple(
+        return LineView(
+            takes=tuple(takes),
+            ticks=tuple(
                 Tick(f"{number(round(t, 6))} s", round(100 * t / span, 3))
                 for t in (nice_ticks(0.0, span, 5) if span else ())
             ),
-            "pitch": self._pitch(line, span),
-        }
-
-    def _pitch(self, line: Line, span_s: float) -> LineChart | None:
-        series = []
-        for take in line.takes:
-            if take.f0_hz is not None and len(take.f0_hz):
-                track: FloatArray = np.asarray(take.f0_hz, np.float32).reshape(-1)
-                seconds = (np.arange(len(track)) + 0.5) * self.data.hop_s
-                pitch = np.where(track > 0, track, np.nan)
-                series.append(Series(take.system, self.colours.get(take.system, 0), seconds, pitch))
-        return line_chart(
-            series,
-            title="Pitch",
-            x_label="s",
-            y_label="Hz",
-            x_range=(0.0, span_s) if span_s else None,
+            pitch=pitch_chart(line, self.colours, hop_s=self.data.hop_s, span_s=span),
         )
 
 
@@ -382,55 +249,3 @@ def _picture(sample: TrainingSample, name: str) -> Markup:
 def _frames(take: Take) -> int:
     tracks = (take.mel, take.f0_hz)
     return max((len(t) for t in tracks if t is not None), default=sum(n for _, n in take.durations))
-
-
-def _colours(data: ReportData) -> dict[str, int]:
-    """Assign one colour number per system for the whole page; references get 0 and 1."""
-    rows: list[SystemRow | EmotionRow] = []
-    rows += data.results.rows if data.results else ()
-    rows += data.emotion.rows if data.emotion else ()
-    names = [(row.system, row.role == "reference") for row in rows]
-    names += [(take.system, False) for line in data.lines for take in line.takes]
-    names += [(curve.name, False) for chart in data.charts for curve in chart.curves]
-    names += [(strip.run, False) for strip in data.strips]
-    chosen: dict[str, int] = {}
-    counts = {True: 0, False: 0}
-    for name, is_reference in names:
-        if name not in chosen:
-            wheel = REFERENCE_COLOURS if is_reference else SYSTEM_COLOURS
-            chosen[name] = wheel[counts[is_reference] % len(wheel)]
-            counts[is_reference] += 1
-    return chosen
-
-
-def _cells(table: MetricTable, row: SystemRow) -> list[Cell]:
-    return [
-        Cell(
-            measure_text(row.values.get(m.key), m.digits, m.percent),
-            interval_text(row.values.get(m.key), m.digits, m.percent),
-            standing(table, row, m),
-        )
-        for m in table.metrics
-    ]
-
-
-def standing(table: MetricTable, row: SystemRow, metric: Metric) -> str:
-    """Compare a row with the best value of a metric: "best", "tied" or "".
-
-    "tied" means that the best value lies in the interval of the row. Ground truth and resynthesis
-    are not compared. Baselines are, so that the page shows where a baseline beats a system.
-    """
-    value, low, high = known(row.values.get(metric.key))
-    rivals = [
-        v
-        for r in table.rows
-        if r.role != "reference" and (v := known(r.values.get(metric.key))[0]) is not None
-    ]
-    if row.role == "reference" or value is None or metric.direction == "none" or len(rivals) < 2:
-        return ""
-    best = {"higher": max(rivals), "lower": min(rivals), "zero": min(rivals, key=abs)}[
-        metric.direction
-    ]
-    if value == best:
-        return "best"
-    return "tied" if low is not None and high is not None and low <= best <= high else ""

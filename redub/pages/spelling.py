@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from redub.core.metric import Absent
 from redub.pages.contents import Measure
 
 
@@ -31,9 +32,11 @@ def _visible_character(character: str) -> str:
     return f"⟨U+{ord(character):04X}⟩"
 
 
-def known(measure: Measure | None) -> tuple[float | None, float | None, float | None]:
+def known(measure: Measure | Absent | None) -> tuple[float | None, float | None, float | None]:
     """Return value, low and high of a measure; None where they are missing or not finite."""
-    if measure is None or measure.value is None or not math.isfinite(measure.value):
+    if measure is None or isinstance(measure, Absent):
+        return None, None, None
+    if measure.value is None or not math.isfinite(measure.value):
         return None, None, None
     low, high = measure.low, measure.high
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
@@ -41,22 +44,22 @@ def known(measure: Measure | None) -> tuple[float | None, float | None, float | 
     return measure.value, low, high
 
 
-def measure_text(measure: Measure | None, digits: int, percent: bool) -> str:
-    """Format the value, with a percent sign where ``percent``; a dash where it is missing."""
+def measure_text(
+    measure: Measure | Absent | None, digits: int, *, scale: float = 1.0, unit: str = ""
+) -> str:
+    """Format ``scale`` times the value, with its unit; a dash where it is missing."""
     value, _, _ = known(measure)
     if value is None:
         return "–"
-    scaled = 100 * value if percent else value
-    text = f"{scaled:.{digits}f}{' %' if percent else ''}".replace("-", "−")
-    return text.replace(" %", "\u202f%")
+    text = f"{scale * value:.{digits}f}".replace("-", "−")
+    return f"{text}\u202f{unit}" if unit else text
 
 
-def interval_text(measure: Measure | None, digits: int, percent: bool) -> str:
-    """Format the interval as ``low – high``; empty where it is missing."""
+def interval_text(measure: Measure | Absent | None, digits: int, *, scale: float = 1.0) -> str:
+    """Format ``scale`` times the interval as ``low – high``; empty where it is missing."""
     _, low, high = known(measure)
     if low is None or high is None:
         return ""
-    scale = 100 if percent else 1
     return f"{scale * low:.{digits}f} – {scale * high:.{digits}f}".replace("-", "−")
 
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from redub.core.durable import commit_bytes, commit_json, file_digest, read_json
 from redub.core.errors import ConfigError
+from redub.core.metric import Absent, Interval
 from redub.core.progress import Bar, Say
+from redub.evaluation.takes import GROUND_TRUTH
 from redub.footage.demo_film import FilmSpec, make_film
-from redub.pipeline.dubbing.session import run_dub_beside
+from redub.pipeline.dubbing.session import run_dub_parallel
 from redub.pipeline.reports.evaluation import run_report
 from redub.pipeline.stages.evaluate import run_evaluate
 from redub.pipeline.stages.extract import run_extract
@@ -26,9 +27,9 @@ from redub.pipeline.stages.index import run_index
 from redub.pipeline.stages.ingest import run_ingest
 from redub.pipeline.stages.retrieve import run_retrieve
 from redub.pipeline.stages.synthesize import run_synthesize
-from redub.pipeline.stages.train import run_train, run_train_beside
+from redub.pipeline.stages.train import run_train, run_train_parallel
 from redub.pipeline.store.project import Project, open_project
-from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, is_evaluated, last_evaluation, said
+from redub.pipeline.store.runs.evaluations import Evaluation, is_evaluated, last_evaluation
 from redub.pipeline.store.settings import FILE_NAME
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler, local_cluster
@@ -68,7 +69,7 @@ class Tour:
     """How much of everything a demo makes.
 
     runs: name of a run → is it the baseline. dubbed: test scenes that are dubbed as videos. time:
-    how long it takes, measured on two quiet cores (docs/benchmarks.md).
+    the wall and CPU time, measured on two idle cores (docs/benchmarks.md).
     """
 
     film: FilmSpec
@@ -82,7 +83,7 @@ def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
     """The tour that the options name.
 
     Raises:
-        ConfigError: both were asked for.
+        ConfigError: both are set.
     """
     if quick and full:
         raise ConfigError("--quick and --full exclude each other; leave one of them out")
@@ -96,7 +97,7 @@ def tour_of(seed: int, *, quick: bool = False, full: bool = False) -> Tour:
     return Tour(film=film, steps=250, runs={AUTHENTIC: False}, dubbed=1, time=TIME)
 
 
-TIME = "about 5 minutes (7 minutes of computing)"
+TIME = "about 4 minutes (5 minutes of computing)"
 QUICK_TIME = "about 2 minutes (3 minutes of computing)"
 FULL_TIME = "about 17 minutes (30 minutes of computing)"
 
@@ -114,7 +115,7 @@ def run_demo(
     """Make the demo project in ``folder``.
 
     Raises:
-        ConfigError: the folder holds another project, or ``quick`` and ``full`` are both asked for.
+        ConfigError: the folder holds another project, or ``quick`` and ``full`` are both set.
     """
     tour = tour_of(seed, quick=quick, full=full)
     project = _project(folder, seed=seed, steps=tour.steps)
@@ -136,17 +137,54 @@ def _working(workers: int) -> Iterator[Scheduler]:
 
 def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> DemoSummary:
     began = time.perf_counter()
-    folder, spec = project.root, tour.film
 
     def tell(text: str) -> None:
         say(f"[{time.perf_counter() - began:5.0f} s] {text}")
 
+    _make_footage(project, tour, workers, tell, bar)
+    _measure(project, workers, tell, bar)
+    _search(project, tell)
+    _train(project, tour, workers, tell, bar)
+    _synthesize(project, tour, tell, bar)
+    with _working(workers) as scheduler:
+        dubbed = _dub_scenes(project, tour, scheduler, bar)
+        tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
+        if not is_evaluated(project, list(tour.runs)):
+            with bar("evaluate", "lines") as progress:
+                run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
+    result = last_evaluation(project)
+    tell(f"7 evaluate: {len(result.line_ids)} test lines, which the training has not seen")
+    for line in in_words(result):
+        say(f"          {line}")
+    page = run_report(project, project.root / "report.html")
+    tell("report: done")
+    say("")
+    say(f"look at:   {page}  (open it in a browser; listen to the lines there)")
+    say(f"play:      {dubbed[0]}")
+    words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
+    say(f"next:      {shlex.join(words)}")
+    return DemoSummary(
+        project=project.root,
+        runs=tuple(tour.runs),
+        dubbed=tuple(dubbed),
+        page=page,
+        quarantined=len(Store(project).quarantined()),
+    )
+
+
+def _make_footage(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> None:
+    """Draw the film and speak its lines."""
+    spec, truth = tour.film, project.root / "truth"
     with bar("film", "scenes") as progress:
-        make_film(project.footage_root, folder / "truth", spec, workers=workers, progress=progress)
+        make_film(project.footage_root, truth, spec, workers=workers, progress=progress)
     tell(
         f"film: {spec.scenes} scenes with {spec.scenes * spec.lines_per_scene} lines of "
         f"{spec.speakers} characters, drawn and spoken by redub, in {project.footage_root}"
     )
+
+
+def _measure(project: Project, workers: int, tell: Say, bar: Bar) -> None:
+    """Stages 1 and 2."""
     with _working(workers) as scheduler:
         with bar("ingest", "files") as progress:
             read = run_ingest(project, scheduler, progress)
@@ -159,6 +197,10 @@ def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> Dem
         f"{done.quarantined} clips could not be used"
     )
     tell(f"2 extract: {measured if done.clips else 'up to date'}")
+
+
+def _search(project: Project, tell: Say) -> None:
+    """Stages 3 and 4."""
     index = run_index(project)
     tell("3 index: " + "; ".join(index.lines()))
     found = run_retrieve(project)
@@ -167,37 +209,15 @@ def _walk(project: Project, tour: Tour, workers: int, say: Say, bar: Bar) -> Dem
         f"{found.rows} in all"
     )
     tell(f"4 retrieve: {similar if found.queries else 'up to date'}")
-    _train(project, tour, workers, tell, bar)
+
+
+def _synthesize(project: Project, tour: Tour, tell: Say, bar: Bar) -> None:
+    """Stage 6, for every run."""
     for run in tour.runs:
         with bar(f"synthesize {run}", "lines") as progress:
             spoken = run_synthesize(project, run=run, split="test", progress=progress)
         made = f"{spoken.lines} lines of the test scenes spoken" if spoken.lines else "up to date"
         tell(f"6 synthesize: {TITLES[run]}: {made}")
-    with _working(workers) as scheduler:
-        dubbed = _dub_scenes(project, tour, scheduler, bar)
-        tell(f"  dub: {len(dubbed)} test scene(s) with new speech, in {dubbed[0].parent}")
-        if not is_evaluated(project, list(tour.runs)):
-            with bar("evaluate", "lines") as progress:
-                run_evaluate(project, scheduler, runs=list(tour.runs), progress=progress)
-    result = last_evaluation(project)
-    lines = len({line["clip_id"] for line in result["lines"]})
-    tell(f"7 evaluate: {lines} test lines, which the training has not seen")
-    for line in in_words(result):
-        say(f"          {line}")
-    page = run_report(project, folder / "report.html")
-    tell("report: done")
-    say("")
-    say(f"look at:   {page}  (open it in a browser; listen to the lines there)")
-    say(f"play:      {dubbed[0]}")
-    words = ("redub", "index", "query", _a_test_clip(project), "-C", str(project.root))
-    say(f"next:      {shlex.join(words)}")
-    return DemoSummary(
-        project=folder,
-        runs=tuple(tour.runs),
-        dubbed=tuple(dubbed),
-        page=page,
-        quarantined=len(Store(project).quarantined()),
-    )
 
 
 def _project(folder: Path, *, seed: int, steps: int) -> Project:
@@ -217,7 +237,7 @@ def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> N
     if len(tour.runs) > 1:
         tell(f"5 train: {tour.steps} steps of {' and '.join(tour.runs)}, side by side …")
         scheduler = Scheduler("processes", workers)
-        for trained in run_train_beside(project, tour.runs, scheduler):
+        for trained in run_train_parallel(project, tour.runs, scheduler):
             for sentence in (*trained.training.said(), *trained.lines()):
                 tell(f"5 train {trained.run.name}: {sentence}")
         return
@@ -236,31 +256,36 @@ def _train(project: Project, tour: Tour, workers: int, tell: Say, bar: Bar) -> N
             tell(f"5 train: {sentence}")
 
 
-def in_words(evaluation: Mapping[str, Any]) -> list[str]:
+def in_words(evaluation: Evaluation) -> list[str]:
     """What the figures of an evaluation mean, the recording's beside each run's."""
-    systems = {system["system"]: system["values"] for system in evaluation["systems"]}
-    truth = systems[GROUND_TRUTH]
+    truth = evaluation.scores(GROUND_TRUTH).values
     lines = []
-    for run in evaluation["runs"]:
-        own, title = systems[run], TITLES.get(run, run)
-        if "wer" in own:
+    for run in evaluation.runs:
+        own, title = evaluation.scores(run).values, TITLES.get(run, run)
+        if not isinstance(own["wer"], Absent):
             lines.append(
-                f"words: a speech recogniser gets {said(own['wer'], 'wer')} % of the words of "
-                f"{title} wrong (WER); of the recording, {said(truth.get('wer'), 'wer')} %"
+                f"words: a speech recogniser gets {_figures(evaluation, 'wer', own)} of the words "
+                f"of {title} wrong (WER); of the recording, {_figures(evaluation, 'wer', truth)}"
             )
-        if "emo_acc" in own:
+        majority = evaluation.baselines["emo_acc"]
+        if not isinstance(own["emo_acc"], Absent) and isinstance(majority, float):
             lines.append(
-                f"emotion: a judge hears the emotion that was meant in "
-                f"{said(own['emo_acc'], 'emo_acc')} % of its lines (EMO-ACC); in the recording, "
-                f"{said(truth.get('emo_acc'), 'emo_acc')} %; always answering the commonest "
-                f"emotion is right in {100 * evaluation['majority']:.1f} %"
+                f"emotion: the emotion recogniser finds the intended emotion in "
+                f"{_figures(evaluation, 'emo_acc', own)} of its lines (EMO-ACC); in the recording, "
+                f"{_figures(evaluation, 'emo_acc', truth)}; always answering the commonest "
+                f"emotion is right in {evaluation.metric('emo_acc').figure(majority)}"
             )
-        if "phoneme_error_ms" in own:
+        if not isinstance(own["phoneme_error_ms"], Absent):
             lines.append(
-                f"timing: a phoneme is {said(own['phoneme_error_ms'], 'phoneme_error_ms')} ms "
+                f"timing: a phoneme is {_figures(evaluation, 'phoneme_error_ms', own)} "
                 "longer or shorter than in the recording; each line fills its slot exactly"
             )
     return [*lines, "(In brackets: 95 % intervals over the lines.)"]
+
+
+def _figures(evaluation: Evaluation, name: str, values: Mapping[str, Interval | Absent]) -> str:
+    metric = evaluation.metric(name)
+    return f"{metric.text(values[name])} {metric.unit}"
 
 
 def _dub_scenes(project: Project, tour: Tour, scheduler: Scheduler, bar: Bar) -> list[Path]:
@@ -289,7 +314,7 @@ def _dub_scenes(project: Project, tour: Tour, scheduler: Scheduler, bar: Bar) ->
         if not output.is_file() or before.get(source) != made_from[source]
     }
     with bar("dub", "scenes") as progress:
-        run_dub_beside(project, wanted, run=AUTHENTIC, scheduler=scheduler, progress=progress)
+        run_dub_parallel(project, wanted, run=AUTHENTIC, scheduler=scheduler, progress=progress)
     commit_json(noted, made_from)
     return list(outputs.values())
 

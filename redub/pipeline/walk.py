@@ -65,7 +65,7 @@ def run_all(
     Args:
         say: given one sentence per stage.
         bar: makes the progress bar of a stage.
-        base: name of the run to train; see :func:`redub.pipeline.stages.train.next_run`.
+        base: name of the run to train; see :func:`redub.pipeline.work.train_plan.next_run`.
 
     Returns:
         What each stage did, and the number of quarantined rows of the project.
@@ -99,7 +99,7 @@ def run_all(
 
 
 def _run_name(project: Project, base: str) -> str:
-    from redub.pipeline.stages.train import next_run
+    from redub.pipeline.work.train_plan import next_run
 
     return next_run(project, base)
 

@@ -12,32 +12,30 @@ A directory whose bytes do not match its manifest is skipped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
-import os
 import pickle
 import random
 import re
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ClassVar, TypedDict, cast
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from redub.core.durable import file_digest, new_folder, write_all
 from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
+from redub.core.records import Json, JsonRecord
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # 1: redub 0.1, with other names of settings and parameters
-PARTIAL = ".partial_"
 WEIGHTS, STATE, RECORD, MANIFEST = "weights.safetensors", "state.pt", "config.json", "manifest.json"
 
 
@@ -52,8 +50,29 @@ class Snapshot:
     step: int
     weights: Mapping[str, Tensor]
     state: Mapping[str, Any]
-    record: Mapping[str, Any]
+    record: Mapping[str, Json]
     validation_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(JsonRecord):
+    """``manifest.json``; ``sha256``: file name to digest. Format 1 was not written."""
+
+    ADVICE: ClassVar[str] = "use another checkpoint"
+
+    format: int = 1
+    step: int
+    validation_loss: float | None
+    sha256: Mapping[str, str]
+
+
+class RandomStates(TypedDict):
+    """The states of torch, CUDA, NumPy and Python's generators, as plain values and tensors."""
+
+    torch: Tensor
+    cuda: list[Tensor]
+    numpy: tuple[str, Tensor, int, int, float]
+    python: tuple[int, list[int], float | None]
 
 
 def directory_of(root: Path, step: int) -> Path:
@@ -75,99 +94,28 @@ def write(root: Path, snapshot: Snapshot, *, keep: int, keep_best: int = 1) -> P
         StorageError: the disk is full, read-only or missing.
     """
     target = directory_of(root, snapshot.step)
-    partial = root / f"{PARTIAL}{target.name}_{os.getpid()}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        weights = {
-            name: value.detach().cpu().contiguous() for name, value in snapshot.weights.items()
-        }
-        _write_bytes(partial / WEIGHTS, safetensors.torch.save(weights))
-        _write_state(partial / STATE, snapshot.state)
-        _write_bytes(partial / RECORD, _json(snapshot.record))
-        sums = {name: _sha256(partial / name) for name in (WEIGHTS, STATE, RECORD)}
-        manifest = {
-            "format": FORMAT,
-            "step": snapshot.step,
-            "validation_loss": snapshot.validation_loss,
-            "sha256": sums,
-        }
-        _write_bytes(partial / MANIFEST, _json(manifest))
-        _flush_directory(partial)
-        old = root / f"{PARTIAL}{target.name}_old"
-        if target.exists():  # rename the old one first, so that one of the two always exists
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        _flush_directory(root)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)  # its space is needed
+        with new_folder(target) as folder:
+            weights = {
+                name: value.detach().cpu().contiguous() for name, value in snapshot.weights.items()
+            }
+            write_all(folder / WEIGHTS, safetensors.torch.save(weights))
+            _write_state(folder / STATE, snapshot.state)
+            write_all(folder / RECORD, _json(snapshot.record))
+            sums = {name: file_digest(folder / name) for name in (WEIGHTS, STATE, RECORD)}
+            manifest = Manifest(
+                format=FORMAT,
+                step=snapshot.step,
+                validation_loss=snapshot.validation_loss,
+                sha256=sums,
+            )
+            write_all(folder / MANIFEST, _json(manifest.to_json()))
+    except OSError as error:  # one that durable.py has no sentence for
         raise StorageError(
-            f"cannot write checkpoint {target}: {error}; earlier checkpoints are intact. Free some "
-            "space, then run the same command again"
+            f"cannot write checkpoint {target}: {error}; earlier checkpoints are intact"
         ) from error
     _thin_out(root, keep, keep_best)
     return target
-
-
-class Saver:
-    """Writes checkpoints in a thread, one at a time; training waits only for the copy.
-
-    An error of the thread is raised by the next :meth:`check`, :meth:`write` or :meth:`wait`. On
-    leaving the ``with`` block, also by an exception, the checkpoint in progress is finished.
-    """
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._writing: Future[Path] | None = None
-
-    def __enter__(self) -> Saver:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True)
-
-    def write(self, root: Path, snapshot: Snapshot, *, keep: int, keep_best: int) -> None:
-        """Copy a snapshot and start to :func:`write` it, after the previous write has ended."""
-        self.wait()
-        copied = _copied(snapshot)
-        self._writing = self._thread.submit(write, root, copied, keep=keep, keep_best=keep_best)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a checkpoint is being written now."""
-        return self._writing is not None and not self._writing.done()
-
-    def check(self) -> None:
-        """Raise the error of the last write, if it has ended with one."""
-        if not self.is_busy:
-            self.wait()
-
-    def wait(self) -> None:
-        """Wait for the write in progress; raise its error, if any."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-
-def _copied(snapshot: Snapshot) -> Snapshot:
-    """A deep copy in CPU memory; a tensor that occurs twice is copied once."""
-    known: dict[int, Tensor] = {}
-
-    def copy(value: Any) -> Any:
-        """Copy one value and everything in it."""
-        if isinstance(value, Tensor):
-            if id(value) not in known:
-                known[id(value)] = value.detach().to("cpu", copy=True)
-            return known[id(value)]
-        if isinstance(value, Mapping):
-            return {key: copy(part) for key, part in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(copy(part) for part in value)
-        return value
-
-    return replace(snapshot, weights=copy(snapshot.weights), state=copy(snapshot.state))
 
 
 def read(directory: Path) -> Snapshot:
@@ -178,17 +126,17 @@ def read(directory: Path) -> Snapshot:
         ModelRefusedError: another version of redub wrote it, in another format.
     """
     manifest = _manifest(directory)
-    check_format(manifest.get("format", 1), str(directory))
-    for name, wanted in manifest["sha256"].items():
+    check_format(manifest.format, str(directory))
+    for name, wanted in manifest.sha256.items():
         path = directory / name
-        if not path.is_file() or _sha256(path) != wanted:
+        if not path.is_file() or file_digest(path) != wanted:
             raise IntegrityError(f"{path} is not the file that was written; use another checkpoint")
     return Snapshot(
-        step=int(manifest["step"]),
+        step=manifest.step,
         weights=safetensors.torch.load((directory / WEIGHTS).read_bytes()),
         state=_loaded_state(directory / STATE),
         record=json.loads((directory / RECORD).read_text(encoding="utf-8")),
-        validation_loss=manifest["validation_loss"],
+        validation_loss=manifest.validation_loss,
     )
 
 
@@ -216,12 +164,6 @@ def steps_in(root: Path) -> list[Path]:
     """Checkpoint directories, newest first; they may be damaged."""
     named = (path for path in root.glob("step_*") if re.fullmatch(r"step_\d{8,12}", path.name))
     return sorted((path for path in named if path.is_dir()), reverse=True)
-
-
-def remove_partial(root: Path) -> None:
-    """Remove the temporary directories of killed writes."""
-    for path in root.glob(f"{PARTIAL}*"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(root: Path) -> Snapshot | None:
@@ -263,25 +205,20 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
-def random_states() -> dict[str, Any]:
+def random_states() -> RandomStates:
     """The random states of torch, NumPy and Python, as plain values for :class:`Snapshot`."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     version, numbers, gauss = random.getstate()
+    words = torch.from_numpy(np.asarray(keys, np.int64))
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys, np.int64)),
-            position,
-            has_gauss,
-            cached,
-        ],
-        "python": [version, list(numbers), gauss],
+        "numpy": (str(name), words, int(position), int(has_gauss), float(cached)),
+        "python": (version, list(numbers), gauss),
     }
 
 
-def restore_random_states(states: Mapping[str, Any]) -> None:
+def restore_random_states(states: RandomStates) -> None:
     """Set the random states that :func:`random_states` returned."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
@@ -303,24 +240,23 @@ def _thin_out(root: Path, keep: int, keep_best: int) -> None:
 
 def _loss(directory: Path) -> float | None:
     try:
-        loss: float | None = _manifest(directory)["validation_loss"]
+        return _manifest(directory).validation_loss
     except IntegrityError:
         return None
-    return loss
 
 
-def _manifest(directory: Path) -> dict[str, Any]:
+def _manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        loss = manifest["validation_loss"]
-        is_loss = loss is None or (type(loss) in (int, float) and math.isfinite(loss))
-        is_named = manifest["step"] == step_of(directory) and is_loss
-        if set(manifest["sha256"]) == {WEIGHTS, STATE, RECORD} and is_named:
-            return manifest
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{path} cannot be read ({error}); use another checkpoint") from error
-    raise IntegrityError(f"{path} does not describe this checkpoint; use another checkpoint")
+        manifest = Manifest.read(path)
+    except OSError as error:
+        raise IntegrityError(f"{path} cannot be read ({error}); {Manifest.ADVICE}") from error
+    loss = manifest.validation_loss
+    is_loss = loss is None or math.isfinite(loss)
+    is_whole = set(manifest.sha256) == {WEIGHTS, STATE, RECORD}
+    if is_whole and is_loss and manifest.step == step_of(directory):
+        return manifest
+    raise IntegrityError(f"{path} does not describe this checkpoint; {Manifest.ADVICE}")
 
 
 def _loaded_state(path: Path) -> dict[str, Any]:
@@ -340,7 +276,6 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
             if kept.refusal is not None:
                 raise kept.refusal from None
             raise
-        _flush(file.fileno())
 
 
 class _Refusals:
@@ -365,27 +300,3 @@ class _Refusals:
 
 def _json(value: object) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        _flush(file.fileno())
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

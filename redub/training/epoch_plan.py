@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -13,6 +13,14 @@ from redub.core.errors import IntegrityError
 from redub.training.data.batching import BatchingConfig, epoch_batches
 
 log = logging.getLogger(__name__)
+
+
+class PlanState(TypedDict):
+    """The position of a run; ``halved_at``: (epoch, batch) at which memory ran out, or empty."""
+
+    epoch: int
+    batch_in_epoch: int
+    halved_at: list[int]
 
 
 class EpochPlan:
@@ -71,7 +79,7 @@ class EpochPlan:
         self.planned_epoch = -1
         return True
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> PlanState:
         """The position as plain values, for a checkpoint."""
         return {
             "epoch": self.epoch,
@@ -79,7 +87,7 @@ class EpochPlan:
             "halved_at": list(self.halved_at or ()),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: PlanState) -> None:
         """Set the position that :meth:`state` returned."""
         self.epoch, self.batch = state["epoch"], state["batch_in_epoch"]
         if halved_at := state["halved_at"]:

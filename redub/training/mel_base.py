@@ -17,16 +17,27 @@ from redub.core.types import FloatArray
 from redub.model.batch import Prosody
 from redub.model.blocks.harmonics import HarmonicTemplate
 from redub.model.blocks.mel_base import VOICE_NUMBERS, MelBase, signals_of
+from redub.model.systems.style_backbone import StyleBackbone
 from redub.training.data.lines import FeatureScaler, Utterance, log_energy, pitch_of
+from redub.training.prepare import Recorded
 
 RIDGE = 3.0
 """Ridge weight in frames: a row with this many frames gets half of their mean."""
 
 OWN_RIDGE = 20.0
-"""The same for what a phoneme says of its signals beyond what all phonemes say."""
+"""The same for the correction of one phoneme to the shared coefficients."""
 
 MOST_LINES = 2_000  # far more than the tables have rows to fill
 STILL = 1e-6  # share of all variance below which an axis of the voices is rounding noise
+
+
+def prepare_mel_base(
+    model: StyleBackbone, recorded: Recorded, scaler: FeatureScaler, seed: int
+) -> None:
+    """Fill the tables of a new model that has a base mel; see :func:`fit_mel_base`."""
+    if model.mel_base is not None:
+        harmonics = model.harmonic_template if model.config.prosody else None
+        fit_mel_base(model.mel_base, recorded.spread(MOST_LINES), scaler, harmonics)
 
 
 def fit_mel_base(
@@ -38,13 +49,13 @@ def fit_mel_base(
     """Fill the tables with ridge regressions of the standardised mels of recorded lines.
 
     The first table minimises the summed squared error over all frames plus ``RIDGE`` times its
-    squared length. What it leaves is explained by the signals of prosody, channel by channel: first
-    by numbers that all phonemes share, then by what each phoneme adds to them. A voice is given
+    squared norm. The residual is fitted by the signals of prosody, per channel: first with
+    coefficients that all phonemes share, then with a correction per phoneme. A voice is described
     by the principal components of the lines' speaker vectors, scaled so that the first has a
-    deviation of 1. At most ``MOST_LINES`` lines, spread evenly, are read.
+    standard deviation of 1. At most ``MOST_LINES`` lines, spread evenly, are read.
 
     Args:
-        harmonics: draws the comb of a pitch; without it the signals are left out.
+        harmonics: computes the harmonic template of a pitch; without it the signals are left out.
     """
     chosen = [line for line in lines[:: -(-len(lines) // MOST_LINES)] if line.is_recorded]
     # A value that is not finite is left to the first step, which names the clip.
@@ -66,7 +77,7 @@ def fit_mel_base(
 def _table(
     base: MelBase, lines: Sequence[Utterance], speakers: FloatArray, scaler: FeatureScaler
 ) -> FloatArray:
-    """(R, C), the solution of the normal equations; rows that no frame speaks for are 0."""
+    """(R, C), the solution of the normal equations; rows without a frame are 0."""
     rows, channels = base.table.shape
     gram = scipy.sparse.csr_matrix((rows, rows), dtype=np.float64)
     target = np.zeros((rows, channels))
@@ -98,7 +109,7 @@ def _by_signal(
     scaler: FeatureScaler,
     harmonics: HarmonicTemplate,
 ) -> FloatArray:
-    """(phonemes, 4, C): how each channel moves with the signals where a phoneme is said."""
+    """(phonemes, 4, C): coefficients of the signals for each channel and phoneme."""
     phonemes, signals, channels = base.by_signal.shape
     gram = np.zeros((phonemes, channels, signals, signals))
     target = np.zeros((phonemes, channels, signals))

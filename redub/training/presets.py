@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
+from redub.core.config import from_mapping, merged
 from redub.core.errors import ConfigError
-from redub.core.registry import load
-from redub.model.registry import LIPS_READ_TEXT, SYSTEMS
+from redub.model.registry import SYSTEMS, system_spec
 from redub.training.data.batching import BatchingConfig
 from redub.training.losses import LossWeights
 from redub.training.schedule import NoamSchedule
@@ -40,15 +39,15 @@ class TrainingConfig:
     keep_best: int = 1
 
     def __post_init__(self) -> None:
-        if self.system not in SYSTEMS:
-            load(SYSTEMS, self.system, kind="system")  # raises an error with the nearest known name
+        spec = system_spec(self.system)
         counts = ("accumulate", "validate_every", "checkpoint_every", "keep_last", "keep_best")
         if min(getattr(self, name) for name in counts) < 1:
             raise ConfigError(f"{', '.join(counts)} must be >= 1")
-        if self.losses.alignment and self.system not in LIPS_READ_TEXT:
+        if self.losses.alignment and not spec.lips_read_text:
+            these = ", ".join(name for name, own in SYSTEMS.items() if own.lips_read_text)
             raise ConfigError(
-                f"losses.alignment is for systems in which video frames attend to phonemes "
-                f"({', '.join(LIPS_READ_TEXT)}); set it to 0 for {self.system}",
+                "losses.alignment is for systems in which video frames attend to phonemes "
+                f"({these}); set it to 0 for {self.system}",
                 code="E-CFG-VALUE",
             )
         if self.seed < 0:
@@ -74,58 +73,15 @@ TRAINING_PRESETS = {
 }
 
 
-HPM_LOSSES = LossWeights(
-    mel=1.0,
-    mel_post=1.0,
-    duration=0.0,
-    diagonal=0.0,
-    speaker=0.0,
-    emotion=0.05,
-    mel_squared=1.0,
-    prosody_distance=1.0,
-    ctc=0.01,
-)
-
-# The published system learns its alignment by CTC alone, in 900,000 steps. Some hundred steps need
-# the alignment loss too. CTC starts some hundred times larger than all other terms; its weight is
-# small so that it does not dominate the clipped gradient.
-HPM_TINY_LOSSES = replace(HPM_LOSSES, emotion=0.2, mel_squared=0.0, alignment=0.5, ctc=0.001)
-
-OF_A_SYSTEM: dict[tuple[str, str], dict[str, Any]] = {
-    ("style_dubber", "paper"): {"losses": LossWeights(emotion=0.1)},
-    ("fastspeech2", "paper"): {
-        "batching": BatchingConfig(lines_per_batch=16),
-        "optimiser": OptimiserConfig(schedule=NoamSchedule(multiplier=0.0625)),
-        "losses": LossWeights(mel=1.0, mel_post=1.0, duration=1.0),
-    },
-    ("dsu_avo", "paper"): {
-        "batching": BatchingConfig(lines_per_batch=16),
-        "optimiser": OptimiserConfig(schedule=NoamSchedule(multiplier=0.0625)),
-        "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=1.0, units=1.0),
-    },
-    ("dsu_avo", "tiny"): {
-        "losses": LossWeights(mel=1.0, mel_post=1.0, diagonal=0.0, alignment=0.5, units=0.2),
-    },
-    **{
-        (name, "paper"): {
-            "batching": BatchingConfig(lines_per_batch=8),
-            "optimiser": OptimiserConfig(weight_decay=1e-6),
-            "losses": HPM_LOSSES,
-        }
-        for name in ("hpm_dubbing", "mc_dubber", "m2ci_dubber")
-    },
-    **{
-        (name, "tiny"): {"losses": HPM_TINY_LOSSES}
-        for name in ("hpm_dubbing", "mc_dubber", "m2ci_dubber")
-    },
-}
-"""Settings of other systems that differ from Authentic-Dubber's, by system and preset."""
-
-
 def training_preset(system: str, preset: str) -> TrainingConfig:
-    """The training settings of a system; ``preset`` is a key of ``TRAINING_PRESETS``."""
-    own = OF_A_SYSTEM.get((system, preset), {})
-    return replace(TRAINING_PRESETS[preset], system=system, **own)
+    """The training settings of a system; ``preset`` is a key of ``TRAINING_PRESETS``.
+
+    Raises:
+        ConfigError: unknown system, or its row has a setting that does not exist.
+    """
+    own = system_spec(system).training.get(preset, {})
+    values = merged(asdict(TRAINING_PRESETS[preset]), {**own, "system": system})
+    return from_mapping(TrainingConfig, values, where=f"{system}.training.{preset}")
 
 
 def check_replicas(config: TrainingConfig, count: int) -> None:

@@ -22,8 +22,8 @@ from redub.core.config import from_mapping, settings_of
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.core.types import MODALITIES
 from redub.model.batch import CONTEXT_MODALITIES, FeatureWidths
-from redub.model.registry import GROWN_FROM
 from redub.model.registry import system as system_class
+from redub.model.registry import system_spec
 from redub.training import checkpoint
 from redub.training.data.lines import FeatureScaler
 
@@ -47,7 +47,7 @@ class Pretrained:
 
     def grows_into(self, system: str) -> bool:
         """Whether a system is an extension of this one."""
-        return GROWN_FROM.get(system) == self.system
+        return system_spec(system).grown_from == self.system
 
     def new_parameters(self, system: str, model: torch.nn.Module) -> set[str]:
         """Tensors of a grown system's model that the system of these weights does not have."""

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from redub.core.config import from_mapping
-from redub.core.errors import ConfigError, ModelRefusedError, UsageError
+from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError, UsageError
 from redub.core.phonemes import id_of
 from redub.core.types import FloatArray
 from redub.model.batch import Control, FeatureWidths
 from redub.model.output import DubbingOutput, GraphReading
-from redub.model.registry import reads_context, system
+from redub.model.registry import system, system_spec
 from redub.training import checkpoint
 from redub.training.data.batching import BatchingConfig, collate, plain_batches
 from redub.training.data.lines import FeatureScaler, Utterance, f0_of
+from redub.training.run_files import RunRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,29 +122,36 @@ def load_dubber(directory: Path, *, device: str = "cpu") -> TrainedDubber:
         ModelRefusedError: the weights do not fit the recorded settings.
     """
     snapshot = checkpoint.read(directory)
-    record = snapshot.record
     try:
-        kind = system(record["system"])
-        widths = from_mapping(FeatureWidths, record["widths"])
-        model = kind(from_mapping(kind.Config, record["model"]), widths)
+        record = RunRecord.from_json(snapshot.record, directory / checkpoint.RECORD)
+        kind = system(record.system)
+        widths = from_mapping(FeatureWidths, record.widths)
+        model = kind(from_mapping(kind.Config, record.model), widths)
         model.load_state_dict(snapshot.weights)
-        batching = from_mapping(BatchingConfig, record["training"]["batching"])
-    except (ConfigError, KeyError, RuntimeError) as error:
+        batching = _batching(record)
+    except (ConfigError, IntegrityError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise ModelRefusedError(
-            f"{directory} was trained by another version of redub, whose {record.get('system')} "
-            f"has other parts; train it again ({why[:200]})"
+            f"{directory} was trained by another version of redub, whose "
+            f"{snapshot.record.get('system')} has other parts; train it again ({why[:200]})"
         ) from error
     model.to(device).eval()
     return TrainedDubber(
         model=model,
-        scaler=FeatureScaler.from_json(record["scaler"]),
+        scaler=FeatureScaler.from_json(record.scaler),
         widths=widths,
-        system=record["system"],
+        system=record.system,
         step=snapshot.step,
         batching=batching,
-        keys=dict(record["keys"]),
+        keys=dict(record.keys),
     )
+
+
+def _batching(record: RunRecord) -> BatchingConfig:
+    values = record.training.get("batching")
+    if not isinstance(values, dict):
+        raise ConfigError("its record has no settings of batching")
+    return from_mapping(BatchingConfig, values)
 
 
 def synthesise(
@@ -163,14 +171,14 @@ def synthesise(
         UsageError: a control of pitch, range or energy for a system that predicts no prosody, or of
             the rate for a system that predicts no durations.
     """
-    asked = [PLAIN] * len(lines) if controls is None else list(controls)
-    if any(one.of_prosody for one in asked) and not predicts_prosody(dubber.model):
+    wanted = [PLAIN] * len(lines) if controls is None else list(controls)
+    if any(one.of_prosody for one in wanted) and not predicts_prosody(dubber.model):
         raise UsageError(
             f"this {dubber.system} predicts no pitch and energy, so they cannot be controlled; "
             "train a run that does (`--set model.prosody=true` where it has that setting)",
             code="E-MODEL-PROSODY",
         )
-    if any(one.rate != 1 for one in asked) and not getattr(dubber.model, "CONTROLS_RATE", True):
+    if any(one.rate != 1 for one in wanted) and not getattr(dubber.model, "CONTROLS_RATE", True):
         raise UsageError(
             f"a {dubber.system} times its words by the lips, so its rate cannot be controlled",
             code="E-MODEL-RATE",
@@ -184,11 +192,11 @@ def synthesise(
             dubber.scaler,
             dubber.widths,
             reference_frames=dubber.batching.reference_frames,
-            context=reads_context(dubber.system),
+            context=system_spec(dubber.system).context,
         )
         batch = batch.without_recording()
-        if any(asked[number] for number in numbers):
-            batch = batch._replace(control=_control([asked[n] for n in numbers], dubber.scaler))
+        if any(wanted[number] for number in numbers):
+            batch = batch._replace(control=_control([wanted[n] for n in numbers], dubber.scaler))
         with torch.inference_mode():
             output = dubber.model(batch.to(device))
             as_before = None
@@ -197,16 +205,17 @@ def synthesise(
                 as_before = dubber.model(batch._replace(control=plain).to(device))
         for row, number in enumerate(numbers):
             take = _spoken(output, row, lines[number], dubber.scaler)
-            if as_before is not None and asked[number].energy:
+            if as_before is not None and wanted[number].energy:
                 before = _spoken(as_before, row, lines[number], dubber.scaler)
-                take = _as_loud(take, before.mel, asked[number].energy)
+                take = _as_loud(take, before.mel, wanted[number].energy)
             spoken[number] = take
     return [spoken[number] for number in range(len(lines))]
 
 
-def reads_emotion(model: nn.Module) -> bool:
-    """Whether a system reads the emotion vectors of an utterance."""
-    return any(getattr(model, part, None) is not None for part in ("graphs", "booster"))
+def reads_emotion(dubber: TrainedDubber) -> bool:
+    """Whether a trained system reads the emotion vectors of an utterance."""
+    part = system_spec(dubber.system).emotion_part
+    return bool(part) and getattr(dubber.model, part) is not None
 
 
 def predicts_prosody(model: nn.Module) -> bool:
@@ -235,15 +244,15 @@ def level_of(mel: FloatArray) -> FloatArray:
     return level
 
 
-def _control(asked: Sequence[VoiceControl], scaler: FeatureScaler) -> Control:
+def _control(wanted: Sequence[VoiceControl], scaler: FeatureScaler) -> Control:
     """Convert controls to the scales of the system's pitch and energy."""
     scale = scaler.scales.get("log_energy")
     per_db = math.log(10) / 20 / (1.0 if scale is None else float(scale.deviation[0]))
     return Control(
-        pitch=torch.tensor([one.pitch for one in asked]),
-        pitch_range=torch.tensor([one.pitch_range for one in asked]),
-        energy=torch.tensor([one.energy * per_db for one in asked]),
-        rate=torch.tensor([one.rate for one in asked]),
+        pitch=torch.tensor([one.pitch for one in wanted]),
+        pitch_range=torch.tensor([one.pitch_range for one in wanted]),
+        energy=torch.tensor([one.energy * per_db for one in wanted]),
+        rate=torch.tensor([one.rate for one in wanted]),
         silence=id_of("sil"),
     )
 

@@ -10,27 +10,26 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
 from redub.core.config import from_mapping, settings_of
+from redub.core.durable import remove_leftovers
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.batch import FeatureWidths
-from redub.model.blocks.mel_base import MelBase
-from redub.model.registry import reads_context, system
-from redub.model.systems.dsu_avo import DSUAVO
+from redub.model.registry import system, system_spec
 from redub.training import checkpoint
 from redub.training.data.batching import chosen, collate, recorded_frames, widths_of
 from redub.training.data.lines import FeatureScaler
 from redub.training.drift import drift
-from redub.training.epoch_plan import EpochPlan, batch_seed
+from redub.training.epoch_plan import EpochPlan, PlanState, batch_seed
 from redub.training.job import TrainCallbacks, TrainJob, TrainReport
 from redub.training.losses import Losses
-from redub.training.mel_base import MOST_LINES, fit_mel_base
+from redub.training.prepare import Recorded, prepare
 from redub.training.presets import check_replicas
 from redub.training.pretrained import Pretrained
 from redub.training.replicas import ALONE, Replicas
@@ -38,13 +37,14 @@ from redub.training.run_files import (
     CHECKPOINTS,
     HARMLESS,
     METRICS,
+    RunRecord,
+    Saver,
     append_row,
     cut_back,
     differences,
 )
 from redub.training.step import Learner, OutOfMemoryError, StepReport, train_step
 from redub.training.synthesis import TrainedDubber
-from redub.training.units import fit_units
 from redub.training.validation import validation_losses
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def train(
         max_steps: total steps, those before a resume included.
         max_seconds: wall time of this call.
         resume: True: go on from the newest intact checkpoint. False: remove all checkpoints and
-            start anew. A checkpoint's folder: go on from it and remove later checkpoints of the
+            start over. A checkpoint's folder: go on from it and remove later checkpoints of the
             run.
         start_from: weights of another run, for a new run.
         replicas: the processes that train together; only the first writes.
@@ -111,13 +111,15 @@ class _Run:
             raise ConfigError(
                 f"none of {len(job.lines_train)} training utterances has both a mel and durations"
             )
+        self.recorded = Recorded(self.lines, self.numbers)
         self.plan = EpochPlan(
             [frames[number] for number in self.numbers],
             job.config.batching,
             seed=job.config.seed,
             guard=callbacks.guard,
         )
-        self.saver = checkpoint.Saver()
+        self.saver = Saver()
+        self.started_from = ""
         self.validation_losses: dict[str, float] = {}
         self.validation_loss: float | None = None
         self.validated_step = -1
@@ -130,13 +132,13 @@ class _Run:
             self.widths = widths_of((self.lines[number] for number in self.numbers), self.job.audio)
             self.scaler = self._fitted()
         else:
-            self.widths = from_mapping(FeatureWidths, snapshot.record["widths"])
-            self.scaler = FeatureScaler.from_json(snapshot.record["scaler"])
-        self.started_from = "" if start_from is None else start_from.name
-        if snapshot is not None:
-            self.started_from = snapshot.record["started_from"]
+            record = RunRecord.from_json(snapshot.record, self.run_dir / CHECKPOINTS)
+            self.widths = from_mapping(FeatureWidths, record.widths)
+            self.scaler = FeatureScaler.from_json(record.scaler)
+            self.started_from = record.started_from
             self.validation_loss = snapshot.validation_loss
         if snapshot is None and start_from is not None:
+            self.started_from = start_from.name
             start_from.check(self.config.system, self.job.model_config, self.widths, self.keys)
             self.scaler = start_from.scaler
             if start_from.grows_into(self.config.system):  # the new parts read more
@@ -158,7 +160,7 @@ class _Run:
             new = start_from.new_parameters(self.config.system, model)
             self.learner.load(start_from.weights, new=new)
         else:
-            self._solve(model)
+            prepare(self.config.system, model, self.recorded, self.scaler, seed=self.config.seed)
         self.first_step = self.learner.step
         # Nothing can be refused any more, so old checkpoints may be removed now.
         self.replicas.wait()  # all processes have read the checkpoint before one writes
@@ -166,7 +168,7 @@ class _Run:
             self.run_dir.mkdir(parents=True, exist_ok=True)
             if resume is not True:
                 self._give_up(-1 if snapshot is None else snapshot.step, resume)
-            checkpoint.remove_partial(self.run_dir / CHECKPOINTS)
+            remove_leftovers(self.run_dir / CHECKPOINTS)
             cut_back(self.run_dir / METRICS, self.learner.step)
             self.callbacks.began(self.learner.step)
 
@@ -195,11 +197,7 @@ class _Run:
 
     def _fitted(self, most: int = MOST_MEASURED) -> FeatureScaler:
         """The scales of the training set, fitted on at most ``most`` utterances, spread evenly."""
-        return FeatureScaler.fit(self.lines[number] for number in self._spread(most))
-
-    def _spread(self, most: int) -> Sequence[int]:
-        """Numbers of at most ``most`` training utterances, spread evenly."""
-        return self.numbers[:: -(-len(self.numbers) // most)]
+        return FeatureScaler.fit(self.recorded.spread(most))
 
     def _warn_of_drift(self, trained: str) -> None:
         for sentence in drift(self.scaler, self._fitted(MOST_COMPARED)):
@@ -277,16 +275,6 @@ class _Run:
             self._halve(error)
             return self._step()
 
-    def _solve(self, model: torch.nn.Module) -> None:
-        """Fit the parts that are not trained by gradients: units of sound, and the base mel."""
-        if isinstance(model, DSUAVO):
-            lines = [self.lines[number] for number in self._spread(MOST_MEASURED)]
-            units = fit_units(lines, self.scaler, model.config.units, seed=self.config.seed)
-            model.centroids.copy_(units)
-        if isinstance(base := getattr(model, "mel_base", None), MelBase):
-            lines = [self.lines[number] for number in self._spread(MOST_LINES)]
-            fit_mel_base(base, lines, self.scaler, getattr(model, "harmonic_template", None))
-
     def _step(self) -> StepReport:
         config, plan = self.config, self.plan
         some = plan.next(config.accumulate)
@@ -298,7 +286,7 @@ class _Run:
                 self.widths,
                 reference_frames=config.batching.reference_frames,
                 epoch=plan.epoch,
-                context=reads_context(config.system),
+                context=system_spec(config.system).context,
             ).to(self.device)
             for number in own
         ]
@@ -329,7 +317,7 @@ class _Run:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self) -> dict[str, float]:
         """Mean losses on the validation utterances, with averaged weights, as a metrics row."""
         step = self.validated_step = self.learner.step
         if not self.replicas.is_first:
@@ -393,13 +381,7 @@ class _Run:
                 "random": checkpoint.random_states(),
                 **self.plan.state(),
             },
-            record={
-                **self._settings(),
-                "scaler": self.scaler.to_json(),
-                "trained_parameters": list(self.learner.trained),
-                "started_from": self.started_from,
-                "code_version": version("redub"),
-            },
+            record=self._record().to_json(),
             validation_loss=self.validation_loss
             if self.validated_step == self.learner.step
             else None,
@@ -408,18 +390,24 @@ class _Run:
         self.saver.write(root, snapshot, keep=config.keep_last, keep_best=config.keep_best)
         return checkpoint.directory_of(root, snapshot.step)
 
-    def _settings(self) -> dict[str, Any]:
-        widths = settings_of(self.widths)["fields"]
-        return {
-            "system": self.config.system,
-            "model": settings_of(self.job.model_config)["fields"],
-            "training": settings_of(self.config)["fields"],
-            "widths": widths,
-            "keys": self.keys,
-        }
+    def _record(self) -> RunRecord:
+        return RunRecord(
+            system=self.config.system,
+            model=settings_of(self.job.model_config)["fields"],
+            training=settings_of(self.config)["fields"],
+            widths=settings_of(self.widths)["fields"],
+            keys=self.keys,
+            scaler={
+                name: {part: tuple(numbers) for part, numbers in own.items()}
+                for name, own in self.scaler.to_json().items()
+            },
+            trained_parameters=tuple(self.learner.trained),
+            started_from=self.started_from,
+            code_version=version("redub"),
+        )
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
-        if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):
+        if changed := differences(snapshot.record, self._record().settings, harmless=HARMLESS):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise ConfigError(
                 f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
@@ -437,6 +425,6 @@ class _Run:
         for name, value in self.learner.average.items():
             value.copy_(snapshot.weights[name])
         self.learner.step = snapshot.step
-        self.plan.restore(snapshot.state)
+        self.plan.restore(cast(PlanState, snapshot.state))
         checkpoint.restore_random_states(snapshot.state["random"])
         log.info("Training goes on from step %d", snapshot.step)

@@ -15,10 +15,19 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from redub.core.errors import ConfigError
+from redub.model.systems.dsu_avo import DSUAVO
 from redub.training.data.lines import FeatureScaler, Utterance
+from redub.training.prepare import Recorded
 
+MOST_LINES = 20_000  # utterances, spread evenly
 MOST_ROWS = 200_000
 NOWHERE = 1e6  # value of an unused centroid, far from all rows
+
+
+def prepare_units(model: DSUAVO, recorded: Recorded, scaler: FeatureScaler, seed: int) -> None:
+    """Set the centroids of a new model; see :func:`fit_units`."""
+    lines = recorded.spread(MOST_LINES)
+    model.centroids.copy_(fit_units(lines, scaler, model.config.units, seed=seed))
 
 
 def fit_units(

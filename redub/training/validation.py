@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from redub.model.batch import FeatureWidths
-from redub.model.registry import reads_context
+from redub.model.registry import system_spec
 from redub.training.data.batching import chosen, collate, plain_batches, recorded_frames
 from redub.training.data.lines import FeatureScaler, Utterance
 from redub.training.losses import Losses, losses_of
@@ -41,7 +41,7 @@ def validation_losses(
                 scaler,
                 widths,
                 reference_frames=config.batching.reference_frames,
-                context=reads_context(config.system),
+                context=system_spec(config.system).context,
             ).to(device)
             losses = losses_of(model(batch), batch, config.losses)
             values = {"loss": losses.total(config.losses), **losses._asdict()}

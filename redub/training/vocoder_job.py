@@ -13,6 +13,9 @@ from redub.model.vocoder.discriminators import (
 )
 from redub.model.vocoder.hifi_gan import HifiGanConfig
 
+VOCODER_READS = ("mel", "waveform")
+"""The features that a vocoder is trained on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocoderTrainingConfig:

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 from torch import Tensor, nn
 
 from redub.core.config import settings_of
+from redub.core.durable import remove_leftovers
 from redub.core.errors import ConfigError, ModelRefusedError, RedubError
 from redub.model.vocoder.discriminators import (
     Discriminators,
@@ -34,7 +35,15 @@ from redub.model.vocoder.mel_spectrum import MelSpectrum
 from redub.model.vocoder.weight_norm import with_weight_norm
 from redub.training import checkpoint
 from redub.training.data.recordings import Pieces, Recording, epoch_order, pieces, whole
-from redub.training.run_files import CHECKPOINTS, METRICS, append_row, cut_back, differences
+from redub.training.run_files import (
+    CHECKPOINTS,
+    METRICS,
+    Saver,
+    VocoderRecord,
+    append_row,
+    cut_back,
+    differences,
+)
 from redub.training.vocoder_job import (
     Progress,
     VocoderCallbacks,
@@ -117,7 +126,7 @@ class _Run:
         }
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
         self.first_mel_l1, self.validated = math.nan, (-1, math.nan)
-        self.saver = checkpoint.Saver()
+        self.saver = Saver()
 
     def _optimiser(self, network: nn.Module) -> torch.optim.AdamW:
         training = self.plan.training
@@ -149,10 +158,10 @@ class _Run:
             (self.run_dir / METRICS).unlink(missing_ok=True)
         else:
             cut_back(self.run_dir / METRICS, self.step)
-        checkpoint.remove_partial(root)
+        remove_leftovers(root)
 
     def _take_up(self, snapshot: checkpoint.Snapshot) -> None:
-        if changed := differences(snapshot.record, self._settings(), harmless=HARMLESS):
+        if changed := differences(snapshot.record, self._record().settings, harmless=HARMLESS):
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise ConfigError(
                 f"{self.run_dir.name} was trained with other settings: {'; '.join(changed[:3])}"
@@ -231,7 +240,7 @@ class _Run:
                 "batch_in_epoch": self.batch_in_epoch,
                 "first_mel_l1": self.first_mel_l1,
             },
-            record={**self._settings(), "code_version": version("redub")},
+            record=self._record().to_json(),
             validation_loss=self._measured(),
         )
         root, training = self.run_dir / CHECKPOINTS, self.plan.training
@@ -243,14 +252,15 @@ class _Run:
         step, mel_l1 = self.validated
         return mel_l1 if step == self.step and math.isfinite(mel_l1) else None
 
-    def _settings(self) -> dict[str, Any]:
+    def _record(self) -> VocoderRecord:
         plan = self.plan
-        return {
-            "generator": settings_of(plan.generator)["fields"],
-            "discriminators": settings_of(plan.discriminators)["fields"],
-            "training": settings_of(plan.training)["fields"],
-            "keys": self.keys,
-        }
+        return VocoderRecord(
+            generator=settings_of(plan.generator)["fields"],
+            discriminators=settings_of(plan.discriminators)["fields"],
+            training=settings_of(plan.training)["fields"],
+            keys=self.keys,
+            code_version=version("redub"),
+        )
 
     # -- one step
 

@@ -28,7 +28,7 @@ def fitted():
     return EmotionRecogniser.fit(*recordings(0), seed=0)
 
 
-def test_planted_manners_are_heard_in_new_recordings(fitted):
+def test_planted_manners_are_recognised_in_new_recordings(fitted):
     features, labels, speakers, _ = recordings(1)
     report = fitted.evaluate(features, labels, speakers)
     assert report.accuracy > 0.95
@@ -51,7 +51,7 @@ def test_a_voice_on_another_scale_is_compared_with_itself():
     assert plain.predict(probe, probe_speakers) == other.predict(probe_moved, probe_speakers)
 
 
-def test_without_the_speaker_the_same_features_would_be_misheard(fitted):
+def test_without_the_speaker_the_same_features_would_be_misclassified(fitted):
     features, labels, speakers, _ = recordings(1)
     swapped = ["high" if s == "low" else "low" for s in speakers]
     assert fitted.evaluate(features, labels, swapped).accuracy < 0.7
@@ -65,7 +65,7 @@ def test_an_unknown_voice_gets_everyones_statistics():
     assert made.predict(probe, ["stranger"] * len(probe)) == made.predict(probe, names)
 
 
-def test_a_row_is_heard_alike_alone_and_in_company(fitted):
+def test_a_row_is_classified_alike_alone_and_in_a_batch(fitted):
     features, _, speakers, _ = recordings(4, per_cell=3)
     together = fitted.predict(features, speakers)
     alone = tuple(fitted.predict(features[i : i + 1], speakers[i : i + 1])[0] for i in range(18))
@@ -140,7 +140,7 @@ def test_report_of_a_worked_example():
     assert report.confusion == ((1, 0, 1), (0, 1, 0), (1, 0, 2))
 
 
-def test_a_label_that_is_only_heard_lowers_accuracy_but_is_no_class_of_macro_f1():
+def test_a_label_that_is_only_predicted_lowers_accuracy_but_is_no_class_of_macro_f1():
     report = emotion_report(["sad", "sad"], ["sad", "neutral"])
     assert report.macro_f1 == pytest.approx(2 / 3)
     assert report.classes == ("neutral", "sad")

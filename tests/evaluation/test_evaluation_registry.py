@@ -40,4 +40,4 @@ def test_identity_scores_better_than_noise_in_the_stated_direction(name):
     else:
         true, noise = draw.normal(size=(2, 30, 80))
     same, other = metric(name)(true, true), metric(name)(true, noise)
-    assert (same > other) if METRICS[name].better == "higher" else (same < other)
+    assert (same > other) if METRICS[name].direction == "higher" else (same < other)

@@ -7,9 +7,9 @@ from redub.evaluation.lip_audio import MAX_SHIFT, LipAudioMeter
 CHANNELS = 12
 
 
-def speech(rng, pictures):
+def speech(rng, video_frames):
     """A made-up mel: loudness wanders, channels share it with their own weight."""
-    frames = pictures * 4
+    frames = video_frames * 4
     steps = rng.standard_normal(frames + 40)
     loudness = np.convolve(steps, np.hanning(20), "same")[20 : frames + 20]
     tilt = np.linspace(1.0, 0.2, CHANNELS)
@@ -18,7 +18,7 @@ def speech(rng, pictures):
 
 
 def mouth_of(loudness, rng, *, late=0):
-    """Draw a mouth that opens with the loudness ``late`` pictures ago, in a face of random grey."""
+    """Draw a mouth that opens with the loudness ``late`` frames ago, in a random grey face."""
     opening = loudness.reshape(-1, 4).mean(axis=1)
     opening = opening[np.clip(np.arange(len(opening)) - late, 0, len(opening) - 1)]
     rows = np.abs(np.arange(96) - 48)[None, :, None]
@@ -30,11 +30,11 @@ def mouth_of(loudness, rng, *, late=0):
     )
 
 
-def corpus(count, seed, pictures=60, late=0):
+def corpus(count, seed, video_frames=60, late=0):
     rng = np.random.default_rng(seed)
     mels, mouths = [], []
     for _ in range(count):
-        mel, loudness = speech(rng, pictures)
+        mel, loudness = speech(rng, video_frames)
         mels.append(mel)
         mouths.append(mouth_of(loudness, rng, late=late))
     return mels, mouths
@@ -47,7 +47,7 @@ def meter():
 
 @pytest.mark.parametrize("shift", [-7, -1, 0, 3, 12])
 def test_a_planted_shift_is_found(meter, shift):
-    # A mouth drawn `late` pictures after its sound means that the sound is early by as many.
+    # A mouth drawn `late` frames after its sound means that the sound is early by as many.
     mels, mouths = corpus(6, seed=2, late=-shift)
     found = [meter.measure(mel, mouth) for mel, mouth in zip(mels, mouths, strict=True)]
     assert [f.offset_frames for f in found] == [shift] * 6
@@ -55,7 +55,7 @@ def test_a_planted_shift_is_found(meter, shift):
 
 
 def test_delaying_the_sound_moves_the_offset_by_as_much(meter):
-    mels, mouths = corpus(1, seed=3, pictures=80)
+    mels, mouths = corpus(1, seed=3, video_frames=80)
     delayed = np.concatenate([np.repeat(mels[0][:1], 5 * 4, axis=0), mels[0][: -5 * 4]])
     before, after = meter.measure(mels[0], mouths[0]), meter.measure(delayed, mouths[0])
     assert after.offset_frames - before.offset_frames == 5
@@ -133,7 +133,7 @@ def test_too_short_a_clip_is_refused_and_sixteen_pictures_are_enough(meter):
 
 
 def test_unusable_training_sets_are_refused():
-    mels, mouths = corpus(2, seed=12, pictures=20)
+    mels, mouths = corpus(2, seed=12, video_frames=20)
     with pytest.raises(ConfigError, match="at least two"):
         LipAudioMeter.fit(mels[:1], mouths[:1])
     with pytest.raises(ConfigError, match="whole number"):

@@ -56,21 +56,21 @@ def test_training_sentences_are_understood(recogniser, spoken):
 
 def test_an_unseen_sentence_of_the_vocabulary_is_possible(recogniser):
     # No training sentence holds a word of it but "the"; a model without a floor could not say it.
-    heard = recogniser.transcribe(say("the strange bucket sleeps"))
-    assert {"strange", "bucket", "sleeps"} <= set(heard.split())
+    recognised = recogniser.transcribe(say("the strange bucket sleeps"))
+    assert {"strange", "bucket", "sleeps"} <= set(recognised.split())
 
 
 def test_what_came_before_does_not_matter(recogniser, spoken):
-    def heard_by(one, waveform):
+    def transcript_of(one, waveform):
         return one.transcribe(waveform), one._decoder.hyp().score  # scores show what words hide
 
     noise = np.random.default_rng(0).uniform(-1, 1, 16_000).astype(np.float32)
-    forwards = [heard_by(recogniser, w) for w in spoken.values()]
+    forwards = [transcript_of(recogniser, w) for w in spoken.values()]
     backwards = []
     for waveform in reversed(spoken.values()):
         recogniser.transcribe(Waveform(noise, 16_000))
-        backwards.append(heard_by(recogniser, waveform))
-    alone = [heard_by(SpeechRecogniser(TRAINING, VOCABULARY), w) for w in spoken.values()]
+        backwards.append(transcript_of(recogniser, waveform))
+    alone = [transcript_of(SpeechRecogniser(TRAINING, VOCABULARY), w) for w in spoken.values()]
     assert forwards == backwards[::-1] == alone
 
 
@@ -144,8 +144,8 @@ def test_an_empty_hypothesis_costs_every_word_and_an_empty_reference_every_inser
     assert report.wer == pytest.approx(5 / 4)
 
 
-def test_legacy_divides_by_what_was_heard_and_drops_the_unheard():
-    # 2 errors over 2 heard words, 0 errors; the silent clip vanishes: mean 0.5, not 5 / 7.
+def test_legacy_divides_by_recognised_words_and_drops_silent_clips():
+    # 2 errors over 2 recognised words, 0 errors; the silent clip vanishes: mean 0.5, not 5 / 7.
     found = legacy_wer(["a b c d", "e", "f g"], ["a b", "e", ""])
     assert found.wer == pytest.approx((2 / 2 + 0) / 2)
     assert found.dropped == 1
@@ -165,8 +165,8 @@ def test_the_rate_is_jiwers_over_the_whole_corpus(pairs):
 
 def test_the_interval_is_that_of_a_proportion():
     # 400 one-word utterances, 20 % wrong: binomial standard error 0.02, so about 0.16 to 0.24.
-    heard = ["no"] * 80 + ["yes"] * 320
-    report = corpus_wer(["yes"] * 400, heard)
+    recognised = ["no"] * 80 + ["yes"] * 320
+    report = corpus_wer(["yes"] * 400, recognised)
     assert report.wer_low == pytest.approx(0.161, abs=0.006)
     assert report.wer_high == pytest.approx(0.239, abs=0.006)
 

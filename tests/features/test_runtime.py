@@ -89,7 +89,7 @@ def test_a_device_that_is_not_there_is_a_fault_of_the_settings(gpus, count, devi
 
 
 def test_it_stops_the_extraction_and_holds_no_clip(gpus, tmp_path):
-    root = make_project(tmp_path / "p", sources=1, toml='[features.speaker]\nby = "ge2e"\n')
+    root = make_project(tmp_path / "p", sources=1, toml='[features.speaker]\nbackend = "ge2e"\n')
     add_weights(root, "ge2e", make_ge2e(tmp_path / "w"))
     ingest(open_project(root), scheduler=SYNC)
     shutil.copytree(root, tmp_path / "on the processor")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -21,7 +22,18 @@ from redub.footage import wire
 from redub.footage.child import DecoderChild
 from redub.footage.decode import decode_in_process
 from redub.footage.limits import DecodeLimits
-from redub.footage.probe import probe
+from redub.footage.messages import (
+    DecodeReply,
+    DecodeRequest,
+    FaultReply,
+    MessageError,
+    ProbeReply,
+    ProbeRequest,
+    read_reply,
+    read_request,
+    text_of,
+)
+from redub.footage.probe import SourceInfo, probe
 
 from .media import make, number_of, steady
 
@@ -366,13 +378,13 @@ def test_a_message_that_is_none_is_refused_and_its_file_closed():
     with ours, theirs:
         read, write = os.pipe()
         wire.socket.send_fds(theirs, [b"\0\0\0\x03[1]"], [read])
-        with pytest.raises(wire.WireClosedError):
-            wire.receive(ours)
+        with pytest.raises(MessageError):
+            wire.receive(ours, read_reply)
         theirs.sendall((1 << 30).to_bytes(4, "big"))
         with pytest.raises(wire.WireClosedError, match="bytes"):
-            wire.receive(ours)
+            wire.receive(ours, read_reply)
         with pytest.raises(wire.WireTimeoutError):
-            wire.receive(ours, deadline_s=time.monotonic() + 0.01)
+            wire.receive(ours, read_reply, deadline_s=time.monotonic() + 0.01)
         os.close(read)
         os.close(write)
         assert len(os.listdir("/proc/self/fd")) == before
@@ -382,3 +394,42 @@ def test_a_message_that_is_none_is_refused_and_its_file_closed():
 def test_a_limit_of_nothing_is_a_setting_error(name):
     with pytest.raises(ConfigError, match=name):
         DecodeLimits(**{name: 0})
+
+
+MESSAGES = (
+    ProbeRequest(path="/a b.mp4", cpu_s=3),
+    DecodeRequest(
+        path="/ä.mp4", cpu_s=3, start_frame=1, end_frame=9, decoder="pyav", frames=True,
+        waveform=False, **SPECS,
+    ),
+    ProbeReply(
+        info=SourceInfo(
+            container="mov", duration_s=2.0, has_video=True, has_audio=False, fps=25.0,
+            decoder="decord", notes=("one", "two"),
+        ),
+        peak_memory_mib=70,
+    ),
+    DecodeReply(shape=(2, 4, 6, 3), notes=(), decoder="pyav", peak_memory_mib=70),
+    DecodeReply(samples=640, notes=("n",), decoder="pyav", peak_memory_mib=70),
+    FaultReply(code="E-IN-EMPTY", message="no frame", peak_memory_mib=70),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_is_read_as_it_was_written_and_with_any_field_changed_it_is_refused(message):
+    read, other = read_reply, read_request
+    if isinstance(message, ProbeRequest | DecodeRequest):
+        read, other = read_request, read_reply
+    text = text_of(message)
+    assert read(text) == message
+    with pytest.raises(MessageError):
+        other(text)
+    whole = json.loads(text)
+    for name in whole["fields"]:
+        for wrong in ({"$": 1}, [[1]], None):
+            changed = {**whole, "fields": {**whole["fields"], name: wrong}}
+            with pytest.raises(MessageError):
+                read(json.dumps(changed).encode())
+    for wrong in (b"[1]", b"{", b'{"message": "Popen", "fields": {}}', b"[" * 100_000, b"\xff"):
+        with pytest.raises(MessageError):
+            read(wrong)

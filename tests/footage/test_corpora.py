@@ -132,11 +132,11 @@ def test_v2c_lines_keep_film_order_speaker_emotion_and_punctuation(tmp_path, fil
     summary = prepare_corpus(
         "v2c", v2c(tmp_path / "V2C", film), tmp_path / "out", lists={"test": val}
     )
-    told = [
+    found = [
         (c.position, c.scene, c.speaker, c.emotion, c.split, c.text)
         for c in clips_of(tmp_path / "out", decoder)
     ]
-    assert told == [
+    assert found == [
         (1, "0001-0004", "Zootopia@Nick", "fear", "none", "Who's there?"),
         (2, "0001-0004", "Zootopia@Judy", "happy", "test", "It's me, Judy!"),
         (3, "0001-0004", "Zootopia@Mayor", "others", "none", "Come in."),
@@ -169,12 +169,12 @@ def test_v2c_as_the_dubbing_papers_name_it(tmp_path, film, sound, decoder):
     train = tmp_path / "train.txt"
     train.write_text("Up@Ellie_00_0011_00|Up@Ellie|{Y EH1 S}|Yes, I do.\nUp@Kevin_00_0001_00\n")
     summary = prepare_corpus("v2c", root, tmp_path / "out", lists={"train": train})
-    told = [
+    found = [
         (c.scene, c.position, c.speaker, c.split, c.text, c.has_video)
         for c in clips_of(tmp_path / "out", decoder)
     ]
-    # Cue 11 is spoken by two: the second is no neighbour of anybody.
-    assert told == [
+    # Cue 11 is spoken by two: the second is adjacent to no line.
+    assert found == [
         ("0010-0012", 1, "Up@Carl", "none", "Adventure is out there!", True),
         ("0010-0012", 2, "Up@Ellie", "train", "Yes, I do.", True),
         ("0011 Up@Muntz", 1, "Up@Muntz", "none", "", True),
@@ -231,7 +231,7 @@ def test_what_is_said_of_emotions_is_true_of_the_files(tmp_path, film):
 # -- Chem
 
 
-def test_chem_neighbours_are_true_neighbours(tmp_path, film, decoder):
+def test_adjacent_lines_of_chem_are_adjacent_in_the_film(tmp_path, film, decoder):
     videos = {"SUkBTHfKqf4": (0, 1, 2, 9), "-kBTHfK_f4x": (15, 16)}
     names = [f"{video}-{n:03d}" for video, numbers in videos.items() for n in numbers]
     root = fill_all(tmp_path / "Chem", {f"clips/{name}.mp4": film for name in names})
@@ -240,10 +240,10 @@ def test_chem_neighbours_are_true_neighbours(tmp_path, film, decoder):
     train.write_text("".join(f"{name}|Sentence {name[-1]}.\n" for name in names[:4]))
     test.write_text("-kBTHfK_f4x-015|Apply the gas law.\nlpGVGcIVYs4-000|Not here.\n")
     summary = prepare_corpus("chem", root, tmp_path / "out", lists={"train": train, "test": test})
-    told = [
+    found = [
         (c.film, c.scene, c.position, c.split, c.text) for c in clips_of(tmp_path / "out", decoder)
     ]
-    assert told == [
+    assert found == [
         ("-kBTHfK_f4x", "0015-0016", 1, "test", "Apply the gas law."),
         ("-kBTHfK_f4x", "0015-0016", 2, "none", "Key point."),
         ("SUkBTHfKqf4", "0000-0002", 1, "train", "Sentence 0."),
@@ -258,7 +258,7 @@ def test_chem_neighbours_are_true_neighbours(tmp_path, film, decoder):
     assert heaps["clips/readme.mp4"][1].startswith("its name is not VIDEO-NNN")
 
 
-def test_a_clip_that_cannot_be_used_parts_its_neighbours(tmp_path, film, decoder):
+def test_a_clip_that_cannot_be_used_separates_the_lines_beside_it(tmp_path, film, decoder):
     names = [f"SUkBTHfKqf4-{n:03d}" for n in range(5)]
     root = fill_all(tmp_path / "Chem", {f"{name}.mp4": film for name in names})
     (root / f"{names[2]}.mp4").write_bytes(film[: len(film) // 2])
@@ -338,11 +338,11 @@ def test_grid_in_its_published_folders(tmp_path, film, sound, decoder):
     val = tmp_path / "Grid_val.txt"
     val.write_text("s6/s6-bwba2a.wav|bˈɪn wˈaɪt baɪ ɐ tˈuː ɐɡˈɛn |23\n")
     prepare_corpus("grid", root, tmp_path / "out", lists={"test": val})
-    told = [
+    found = [
         (c.source, c.speaker, c.split, c.position, c.text)
         for c in clips_of(tmp_path / "out", decoder)
     ]
-    assert told == [
+    assert found == [
         ("s1/s1-bbaf2n.mpg", "s1", "none", 1, "Bin blue at f two now."),
         ("s21/s21-pbio1p.wav", "s21", "none", 1, "Place blue in o one please."),
         ("s6/s6-bwba2a.mp4", "s6", "test", 1, "Bin white by a two again."),
@@ -387,12 +387,12 @@ def test_ravdess_names_say_everything(tmp_path, film, sound, decoder):
         },
     )
     summary = prepare_corpus("ravdess", root, tmp_path / "out")
-    told = [
+    found = [
         (c.source, c.speaker, c.emotion, c.text, c.rights)
         for c in clips_of(tmp_path / "out", decoder)
     ]
     # 06 fearful, 02 calm; statements 02 and 01: the corpus' own page.
-    assert told == [
+    assert found == [
         ("Actor_12/01-01-06-01-02-01-12.mp4", "Actor_12", "fear", "Dogs are sitting by the door.",
          "CC BY-NC-SA 4.0"),
         ("Actor_12/03-01-02-02-01-02-12.wav", "Actor_12", "others", "Kids are talking by the door.",
@@ -529,9 +529,9 @@ def test_a_run_that_stops_leaves_nothing(small, tmp_path, monkeypatch, error, be
 
 
 def test_what_a_killed_run_left_is_taken_away(small, tmp_path):
-    fill(tmp_path / ".out.partial", old=b"half")
+    fill(tmp_path / ".tmp-out", old=b"half")
     prepare_corpus("ravdess", small, tmp_path / "out")
-    assert not (tmp_path / ".out.partial").exists()
+    assert not (tmp_path / ".tmp-out").exists()
     assert not (tmp_path / "out" / "old").exists()
 
 
@@ -623,7 +623,7 @@ def test_a_folder_of_something_else_says_why_not(tmp_path, layout, film):
     assert callable(reader_of(layout))
 
 
-def test_when_no_file_can_be_decoded_the_reason_is_told(tmp_path):
+def test_when_no_file_can_be_decoded_the_reason_is_named(tmp_path):
     root = fill_all(tmp_path / "GRID", {"s1/bbaf2n.mpg": b"no video"})
     with pytest.raises(ConfigError, match="can be used: 1 × "):
         prepare_corpus("grid", root, tmp_path / "out")

@@ -86,12 +86,12 @@ def true_sound(start: int, end: int, origin_s: float = 0.0):
     return chirp(np.arange((end - start) * 640) / 16_000 + start / 25 + origin_s)
 
 
-def delay_samples(heard, start: int, end: int, origin_s: float = 0.0) -> int:
+def delay_samples(sound, start: int, end: int, origin_s: float = 0.0) -> int:
     """By how many 16 kHz samples the sound is early (+) or late (-): the best of +-20 ms."""
-    moments = np.arange(len(heard)) / 16_000 + start / 25 + origin_s
+    moments = np.arange(len(sound)) / 16_000 + start / 25 + origin_s
     inner = slice(800, -800)
     shifts = range(-320, 321)
-    errors = [np.abs(heard - chirp(moments + s / 16_000))[inner].mean() for s in shifts]
+    errors = [np.abs(sound - chirp(moments + s / 16_000))[inner].mean() for s in shifts]
     return shifts[int(np.argmin(errors))]
 
 
@@ -110,7 +110,9 @@ def test_every_picture_is_the_one_shown_at_its_grid_time(tmp_path, name):
         for decoder in {"pyav", info.decoder}:
             found = clip(path, start, end, decoder=decoder, waveform=False).frames
             wanted = shown_at(since_start, grid(start, end))
-            if name == "film.mkv":  # stored in whole milliseconds, so 0.5 ms cannot be told apart
+            if (
+                name == "film.mkv"
+            ):  # stored in whole milliseconds, so 0.5 ms cannot be distinguished
                 rounded = [Fraction(round(1000 * time), 1000) for time in since_start]
                 wanted = shown_at(rounded, [t + Fraction(1, 2000) for t in grid(start, end)])
             assert numbers_of(found) == wanted, (start, decoder)
@@ -172,12 +174,12 @@ def test_the_first_picture_stands_in_before_it_begins_and_sound_keeps_its_place(
 @pytest.mark.parametrize("span", [(0, 50), (13, 38), (49, 50)])
 def test_sound_is_the_formula_at_16_khz_whatever_the_source_rate(tmp_path, rate_hz, span):
     path = make(tmp_path / "tone.wav", sound="pcm_f32le", sound_s=2.0, sound_rate_hz=rate_hz)
-    heard = clip(path, *span)
-    assert heard.frames is None
-    assert heard.waveform.samples.dtype == np.float32
-    assert len(heard.waveform.samples) == (span[1] - span[0]) * 640
+    sound = clip(path, *span)
+    assert sound.frames is None
+    assert sound.waveform.samples.dtype == np.float32
+    assert len(sound.waveform.samples) == (span[1] - span[0]) * 640
     inner = slice(80 if span[0] == 0 else None, -80 if span[1] == 50 else None)
-    np.testing.assert_allclose(heard.waveform.samples[inner], true_sound(*span)[inner], atol=1e-3)
+    np.testing.assert_allclose(sound.waveform.samples[inner], true_sound(*span)[inner], atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +191,8 @@ def test_sound_and_picture_share_one_origin_to_a_millisecond(tmp_path, name):
     times = settings.pop("times")
     path = make(tmp_path / name, times, **settings)
     for start in (0, 20):
-        heard = clip(path, start, 55).waveform.samples
-        assert abs(delay_samples(heard, start, 55, float(times[0]))) <= 16
+        sound = clip(path, start, 55).waveform.samples
+        assert abs(delay_samples(sound, start, 55, float(times[0]))) <= 16
 
 
 def test_a_clip_of_a_long_source_is_a_slice_of_the_whole(tmp_path):

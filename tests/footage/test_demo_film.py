@@ -91,13 +91,13 @@ def test_only_what_is_missing_is_made_again(tmp_path, tiny, lost):
         for path in (tiny / part).iterdir():
             (tmp_path / part / path.name).write_bytes(path.read_bytes())
     (tmp_path / lost).unlink()
-    (tmp_path / "film" / ".scene_02.mp4.0123abcd.part").write_bytes(b"a killed call's rest")
+    (tmp_path / "film" / ".tmp-scene_02.mp4").write_bytes(b"a killed call's rest")
     before = stamps(tmp_path)
     seen = []
     make(tmp_path, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
     after = stamps(tmp_path)
-    assert not [name for name in after if name.endswith(".part")]
+    assert not [name for name in after if name.startswith(".tmp-")]
     assert after["scene_01.mp4"] == before["scene_01.mp4"]
     assert decoded(tmp_path / "film/scene_02.mp4")[0] == decoded(tiny / "film/scene_02.mp4")[0]
 
@@ -181,7 +181,7 @@ def test_the_speaker_is_on_screen_during_the_line_and_the_cut_lies_in_the_gap(ti
     for number in (1, 2):
         truth = truth_of(tiny, number)
         _, pictures, _ = decoded(tiny / "film" / f"scene_{number:02d}.mp4")
-        assert len(pictures) == truth["pictures"] == sum(len(x["faces"]) for x in truth["lines"])
+        assert len(pictures) == truth["frames"] == sum(len(x["faces"]) for x in truth["lines"])
         one, two = truth["lines"]
         cut = one["shot"][1]
         assert one["shot"][0] == 0
@@ -204,7 +204,7 @@ def test_the_sound_is_where_the_truth_says(tiny):
     assert np.sqrt(np.mean(pause**2)) > 0  # no recording is digitally silent
 
 
-def test_the_true_pitch_is_the_heard_pitch(tiny):
+def test_the_true_pitch_is_the_measured_pitch(tiny):
     sound = decoded(tiny / "film" / "scene_01.mp4")[2].astype(np.float64)
     compared = 0
     for line in truth_of(tiny)["lines"]:
@@ -219,8 +219,8 @@ def test_the_true_pitch_is_the_heard_pitch(tiny):
             correlation = np.correlate(piece, piece, "full")[1279:]
             at = planned[len(planned) // 2]
             lags = np.arange(int(16_000 / at / 1.3), int(16_000 / at * 1.3))
-            heard = 16_000 / lags[correlation[lags].argmax()]
-            assert heard == pytest.approx(at, rel=0.06), symbol
+            measured = 16_000 / lags[correlation[lags].argmax()]
+            assert measured == pytest.approx(at, rel=0.06), symbol
             compared += 1
     assert compared >= 3
 

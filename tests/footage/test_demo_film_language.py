@@ -161,7 +161,7 @@ def test_every_speaker_says_every_emotion_in_training():
     assert {line.speaker for line in lines_of(FILM, "test")} == {actor.name for actor in CAST}
 
 
-def test_neighbours_feel_alike_about_as_often_as_planned():
+def test_adjacent_lines_have_the_same_emotion_about_as_often_as_planned():
     pairs = [
         (one.emotion, two.emotion)
         for scene in LONG_FILM

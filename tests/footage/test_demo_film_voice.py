@@ -19,7 +19,7 @@ from redub.footage.demo_film.picture import draw_character, mouth_shape
 from redub.footage.demo_film.prosody import MANNERS, Prosody, coupled, noisy, pitch_curve
 from redub.footage.demo_film.sentences import compose
 from redub.footage.demo_film.stage import LIGHTS, PLACES, paint_place
-from redub.footage.demo_film.timing import PICTURE_SAMPLES, Segment, schedule
+from redub.footage.demo_film.timing import VIDEO_FRAME_SAMPLES, Segment, schedule
 from redub.footage.demo_film.voice import Style, Voice, pulse_times, synthesise
 
 RATE_HZ = 16_000
@@ -68,7 +68,7 @@ def band_share(samples, low_hz, high_hz):
 
 @pytest.mark.parametrize("symbol", ["AA", "IY", "UW", "M"])
 @pytest.mark.parametrize("f0_hz", [90.0, 151.3, 247.0, 390.0])
-def test_the_heard_pitch_is_the_planned_pitch(symbol, f0_hz):
+def test_the_measured_pitch_is_the_planned_pitch(symbol, f0_hz):
     measured = pitch_by_autocorrelation(held(symbol, f0_hz=f0_hz))
     assert measured == pytest.approx(f0_hz, rel=0.02)
 
@@ -166,7 +166,7 @@ def test_phones_tile_a_whole_number_of_pictures(wording, seed, rate, evenness):
     assert segments[0].start == 0
     assert all(a.end == b.start for a, b in itertools.pairwise(segments))
     assert sum(s.end - s.start for s in segments) == segments[-1].end
-    assert segments[-1].end % PICTURE_SAMPLES == 0
+    assert segments[-1].end % VIDEO_FRAME_SAMPLES == 0
     assert all(s.start % 80 == 0 and s.end - s.start >= 480 for s in segments)  # 30 ms or more
     assert [s.symbol for s in segments[1:-1]] == [p.symbol for p in phones]
     assert segments[0].symbol == segments[-1].symbol == "sil"
@@ -264,14 +264,14 @@ def dark_inside(canvas, marks):
 def test_lips_shut_on_every_m_b_and_p(wording, seed, rate):
     segments = schedule(phones_of(compose(wording, np.random.default_rng(seed))), rate=rate)
     shut, mouth = shut_track(segments), mouth_track(segments, effort=1.25)
-    assert len(shut) == len(mouth) == segments[-1].end // PICTURE_SAMPLES
+    assert len(shut) == len(mouth) == segments[-1].end // VIDEO_FRAME_SAMPLES
     assert (mouth[shut, 0] == 0).all()
     assert mouth.min() >= -1
     assert mouth.max() <= 1
     for segment in segments:
         if segment.symbol in BILABIALS:
-            first = segment.start // PICTURE_SAMPLES
-            last = (segment.end - 1) // PICTURE_SAMPLES
+            first = segment.start // VIDEO_FRAME_SAMPLES
+            last = (segment.end - 1) // VIDEO_FRAME_SAMPLES
             assert shut[first : last + 1].any(), segment
 
 
@@ -281,7 +281,7 @@ def test_open_vowels_open_and_round_vowels_round():
 
     def at(symbol):
         segment = next(s for s in segments if s.symbol == symbol)
-        return mouth[(segment.start + segment.end) // 2 // PICTURE_SAMPLES]
+        return mouth[(segment.start + segment.end) // 2 // VIDEO_FRAME_SAMPLES]
 
     assert at("AA")[0] > 0.6 > 0.35 > at("UW")[0]
     assert at("UW")[2] > 0.6 > 0.3 > at("AA")[2]
@@ -327,7 +327,7 @@ def test_blinks_close_the_eyes():
 def test_a_shot_blinks_and_moves():
     segments = schedule(phones_of("the captain moved the table near the river"), rate=0.6)
     motion = motion_of(segments, rng(), before=5, after=5, effort=1.0, liveliness=1.0)
-    assert len(motion.mouth) == len(motion.shut) == segments[-1].end // PICTURE_SAMPLES + 10
+    assert len(motion.mouth) == len(motion.shut) == segments[-1].end // VIDEO_FRAME_SAMPLES + 10
     assert motion.blink.max() == 1
     assert (motion.blink == 0).mean() > 0.5
     assert not motion.shut[:5].any()

@@ -185,7 +185,7 @@ def test_dubbing_keeps_every_picture_packet(tmp_path, container, target, bframes
     source, out = tmp_path / "source.bin", tmp_path / f"dubbed.{target}"
     film(source, container=container, bframes=bframes)
     report = write_dubbed(source, out, clicks(75))
-    assert report.picture_copied
+    assert report.video_copied
     before, after = packets_of(source), packets_of(out)
     assert [data for data, _ in after] == [data for data, _ in before]
     times = [float(time) for _, time in before]
@@ -242,7 +242,7 @@ def test_a_broadcast_stream_is_moved_to_time_zero(tmp_path):
     film(tmp_path / "source.ts", container="mpegts", clock_s=10)
     with av.open(str(tmp_path / "source.ts")) as container:
         assert container.start_time > av.time_base  # the trap: its clock starts late
-    assert write_dubbed(tmp_path / "source.ts", tmp_path / "out.mp4", clicks(75)).picture_copied
+    assert write_dubbed(tmp_path / "source.ts", tmp_path / "out.mp4", clicks(75)).video_copied
     seen = pictures_of(tmp_path / "out.mp4")
     assert seen[0][0] == pytest.approx(0, abs=0.04)
     flash_s = next(time for time, level in seen if level > 150) - seen[0][0]
@@ -253,7 +253,7 @@ def test_a_broadcast_stream_is_moved_to_time_zero(tmp_path):
 def test_a_picture_that_does_not_fit_is_encoded_and_the_report_says_so(tmp_path):
     film(tmp_path / "source.webm", container="webm", codec="libvpx")
     report = write_dubbed(tmp_path / "source.webm", tmp_path / "out.mp4", clicks(75))
-    assert not report.picture_copied
+    assert not report.video_copied
     assert any("re-encoded" in note for note in report.notes)
     shown = pictures_of(tmp_path / "out.mp4")
     assert [time for time, level in shown if level > 120] == pytest.approx(

@@ -132,8 +132,8 @@ def test_tables_add_what_subtitles_cannot_say(root, decoder):
     (root / "speakers.csv").write_text("source,line,speaker\ntrailer.mp4,,Cleo\n")
     (root / "splits.csv").write_text("source,scene,split\n,night,test\ntrailer.mp4,,none\n")
     clips, _ = read(root, decoder)
-    told = [(c.speaker, c.rights, c.emotion, c.scene, c.split, c.position) for c in clips]
-    assert told == [
+    found = [(c.speaker, c.rights, c.emotion, c.scene, c.split, c.position) for c in clips]
+    assert found == [
         ("Anna", "mine", "angry", "harbour", "train", 1),
         ("Ben", "licensed 2026", "", "night", "test", 1),
         ("Cleo", "", "", "trailer", "none", 1),
@@ -276,15 +276,15 @@ def test_odd_names_work(tmp_path, film, decoder):
     }
 
 
-def test_known_sources_are_left_out_and_progress_is_told(root, decoder):
-    told = []
+def test_known_sources_are_left_out_and_progress_is_reported(root, decoder):
+    reported = []
     found = list(
         read_folder(
-            root, decoder=decoder, known={"trailer.mp4"}, progress=lambda *now: told.append(now)
+            root, decoder=decoder, known={"trailer.mp4"}, progress=lambda *now: reported.append(now)
         )
     )
     assert [source.source for source in found] == ["Moonfleet/harbour.mp4"]
-    assert told == [(1, 1, "Moonfleet/harbour.mp4")]
+    assert reported == [(1, 1, "Moonfleet/harbour.mp4")]
 
 
 def test_a_root_that_is_no_folder_is_a_setting_error(tmp_path, decoder):

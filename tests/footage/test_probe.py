@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -17,8 +16,9 @@ import pytest
 from redub.core.errors import ClipError
 from redub.footage.faults import FAULTS, ClipFault, shown
 from redub.footage.limits import DecodeLimits
+from redub.footage.messages import ProbeReply, read_reply, text_of
 from redub.footage.paths import locate, open_regular
-from redub.footage.probe import SourceInfo, probe
+from redub.footage.probe import probe
 from redub.footage.structure import missing_bytes
 
 from .media import make, steady
@@ -49,10 +49,11 @@ def test_sound_alone_is_described(tmp_path):
     assert info.duration_s == pytest.approx(1.5, abs=1e-3)
 
 
-def test_a_description_survives_json(tmp_path):
+def test_a_description_survives_the_wire(tmp_path):
     info = probe(make(tmp_path / "x.mkv", steady(5, 25, 3)))
     assert info.notes
-    assert SourceInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
+    reply = ProbeReply(info=info, peak_memory_mib=1)
+    assert read_reply(text_of(reply)) == reply
 
 
 def test_the_fps_of_a_film_is_counted(tmp_path):
@@ -214,7 +215,9 @@ def test_a_file_without_permission_as_another_user():
     "path",
     ["http://127.0.0.1:{port}/x.mp4", "concat:a|b", "subfile,,start,0,end,9,,:x", "file:x.mp4"],
 )
-def test_a_path_that_names_a_protocol_is_refused_and_nobody_is_called(tmp_path, path, monkeypatch):
+def test_a_path_that_names_a_protocol_is_refused_and_no_connection_is_made(
+    tmp_path, path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)

@@ -126,7 +126,7 @@ def test_a_name_before_a_colon_speaks_if_in_capitals_or_in_the_cast(
         ([(0, 1000), (2000, 2015), (3000, 4000)], [(2, "E-SUB-ZERO")]),
         ([(-500, 1000), (2000, 2500)], [(1, "E-SUB-NEGATIVE")]),
         ([(0, 1000), (500, 1500), (1500, 2000)], [(2, "E-SUB-OVERLAP")]),
-        # The first refused cue bars nobody: the third overlaps only what was refused.
+        # The first refused cue bars no other cue: the third overlaps only what was refused.
         ([(0, 1000), (500, 2500), (2000, 3000)], [(2, "E-SUB-OVERLAP")]),
         ([(2000, 3000), (0, 2500)], [(1, "E-SUB-OVERLAP")]),
     ],
@@ -152,7 +152,7 @@ def test_unreadable_times_do_not_leak_into_the_cue_before(read):
     assert [(cue.index, cue.text) for cue in found.cues] == [(1, "words 1"), (3, "words 3")]
 
 
-def test_a_missing_number_matters_to_nobody(read):
+def test_a_missing_number_changes_nothing(read):
     found = read(cues((0, 1000), (2000, 3000)).replace("2\n00:00:02", "00:00:02"))
     assert [(cue.index, cue.text) for cue in found.cues] == [(1, "words 1"), (2, "words 2")]
 

@@ -758,3 +758,25 @@ def test_a_time_that_is_too_short_for_the_words_is_noticed(read, end, text, noti
     found = read(f"1\n00:00:00,000 --> 00:00:{end}\n{text}\n")
     assert words(found) == [("1", text)]
     assert [n.cue for n in found.notices] == ([1] if noticed else [])
+
+
+LONG = 300_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.ass", HEAD + "[" + "a" * LONG),
+        ("x.ass", ass("0:00:00.00,0:00:01.00,Default,,0,0,0,," + "{" * LONG)),
+        ("x.srt", "1\n00:00:00,000 --> 00:00:09,000\n" + "<a" * LONG),
+        ("x.srt", "1\n00:00:00,000 --> 00:00:09,000\n" + "[(♪ " * 4_000),
+        ("x.srt", "1\n00:00:00,000 --> 00:00:09,000\n" + "ANN: b. - " * 1_900),
+        ("x.srt", "1:" * LONG + " --> 00:00:01,000"),
+        ("x.sub", "{" * LONG),
+        ("x.ttml", "<tt " + "a" * LONG),
+    ],
+)
+def test_long_lines_of_unclosed_marks_are_read_in_one_pass(read, name, text):
+    found = read(text, name)  # a search that begins again at every mark would take hours
+    assert found.cues == ()
+    assert found.faults

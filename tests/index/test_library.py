@@ -12,6 +12,7 @@ from redub.core.types import Clip
 from redub.index.base import IndexInputError
 from redub.index.library import LibraryTable, ModalityIndex, retrieve
 from redub.index.policy import ClipFacts, Policy
+from redub.index.registry import BuildSettings
 from redub.index.selection import Selection
 
 
@@ -44,8 +45,11 @@ def vectors_of(table, width=8, seed=0):
     return np.array(rows, dtype=np.float32).reshape(len(table), width)
 
 
-def whole_index(table, vectors, **options):
-    return ModalityIndex.build("scene", table, vectors, np.arange(len(table)), **options)
+def whole_index(table, vectors, *, backend="auto", metric="cosine", **options):
+    settings = BuildSettings(backend=backend, metric=metric)
+    return ModalityIndex.build(
+        "scene", table, vectors, np.arange(len(table)), settings=settings, **options
+    )
 
 
 def test_a_table_is_sorted_by_clip_id_whatever_the_order_of_the_clips():
@@ -133,7 +137,7 @@ def test_retrieval_is_ten_obvious_lines():
         assert hits.rows[i].tolist() == best
 
 
-def test_rows_without_a_vector_are_nobodys_neighbours_and_hits_name_table_rows():
+def test_rows_without_a_vector_are_never_retrieved_and_hits_name_table_rows():
     table = LibraryTable.from_clips(clips_of(60))
     vectors = vectors_of(table)
     has_face = np.arange(60) % 4 == 1
@@ -157,7 +161,7 @@ def test_ties_break_by_clip_id_wherever_the_clips_stood(backend):
         assert table.clip_id[hits.rows[0]].tolist() == ["clip-00001", "clip-00002", "clip-00003"]
 
 
-def test_an_irrelevant_clip_changes_nobodys_neighbours():
+def test_an_irrelevant_clip_changes_no_hits():
     clips = clips_of(200)
     facts = [ClipFacts.of(clip) for clip in clips[:30]]
     answers = []

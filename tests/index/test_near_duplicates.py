@@ -183,7 +183,7 @@ def test_only_pairs_that_may_pair_are_compared(prints, monkeypatch):
 
 
 def test_clips_without_a_common_word_are_never_compared(prints, monkeypatch):
-    # 6 clips and 6 different ones: 66 pairs, of which words propose next to none.
+    # 6 clips and 6 different ones: 66 pairs; words propose almost none of them.
     parts = [print_of(take_part(own)) for own in range(6)]
     calls = []
     monkeypatch.setattr(near_duplicates, "compare", lambda *pair: calls.append(pair))

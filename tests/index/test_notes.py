@@ -42,7 +42,7 @@ def test_notes_are_read_as_directors_say_them():
         "like a",
         "not b",
     ]
-    assert Notes.from_json(notes.to_json()) == notes
+    assert Notes.from_json(notes.to_json(), "take.json") == notes
     assert notes
     assert not Notes.parse()
 
@@ -107,6 +107,6 @@ def test_notes_never_loosen_a_policy():
     noted = Notes(unlike=("y",), films=("B", "C")).applied_to(policy)
     assert noted.films == ("B",)
     assert noted.exclude == ("x", "y")
-    assert Notes(films=("C",)).applied_to(policy).films == ("",)  # nobody, rather than all
+    assert Notes(films=("C",)).applied_to(policy).films == ("",)  # no clip, rather than all
     assert Notes(films=("C",)).applied_to(Policy()).films == ("C",)
     assert Notes().applied_to(policy) == policy

@@ -97,14 +97,14 @@ def test_words_that_mean_nothing_are_refused():
 
 
 def test_an_unknown_speaker_is_neither_the_same_nor_another():
-    rows = [clip(s or "nobody", speaker=s, source_digest=s + "x") for s in ("Ann", "Bob", "")]
-    names = {"Ann": (), "Bob": (), "nobody": ()}
+    rows = [clip(s or "unknown", speaker=s, source_digest=s + "x") for s in ("Ann", "Bob", "")]
+    names = {"Ann": (), "Bob": (), "unknown": ()}
     wrong = ("speaker",)
     assert reasons_of(Policy(), *rows) == names
     same = reasons_of(Policy(speaker="same"), *rows)
-    assert same == {"Ann": (), "Bob": wrong, "nobody": wrong}
+    assert same == {"Ann": (), "Bob": wrong, "unknown": wrong}
     other = reasons_of(Policy(speaker="other"), *rows)
-    assert other == {"Ann": wrong, "Bob": (), "nobody": wrong}
+    assert other == {"Ann": wrong, "Bob": (), "unknown": wrong}
     anonymous = ClipFacts.of(clip("query", speaker=""))
     for rule in ("same", "other"):
         found = reasons_of(Policy(speaker=rule), *rows, query=anonymous)
@@ -138,14 +138,14 @@ def test_lines_next_to_the_query_can_be_left_out():
     lines = [clip(f"at {k}", start_frame=400, end_frame=450, position=k) for k in range(6)]
     away = clip("other scene", start_frame=400, end_frame=450, position=2, scene="s2")
     query = ClipFacts.of(clip("query", start_frame=100, end_frame=150, position=2))
-    found = reasons_of(Policy(neighbour_lines=2), *lines, away, query=query)
-    near, far = ("neighbour",), ()
+    found = reasons_of(Policy(adjacent_lines=2), *lines, away, query=query)
+    near, far = ("adjacent",), ()
     assert found == {
         "at 0": near, "at 1": near, "at 2": near, "at 3": near, "at 4": near, "at 5": far,
         "other scene": far,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="neighbour_lines"):
-        Policy(neighbour_lines=-1)
+    with pytest.raises(ConfigError, match="adjacent_lines"):
+        Policy(adjacent_lines=-1)
 
 
 def test_single_clips_can_be_let_in_or_kept_out():
@@ -177,7 +177,7 @@ policies = st.builds(
     exclude_same_scene=st.booleans(),
     films=st.sampled_from([(), ("a",), ("a", "b")]),
     rights_required=st.sampled_from([(), ("a",)]),
-    neighbour_lines=st.integers(0, 3),
+    adjacent_lines=st.integers(0, 3),
     include=st.sampled_from([(), ("x", "yy", "z"), ("xyz",)]),
     exclude=st.sampled_from([(), ("x",), ("yy", "zz")]),
 )
@@ -201,7 +201,7 @@ def may_be_retrieved(policy, query, row):
         return False
     in_scene = (row.film, row.scene) == (query.film, query.scene)
     apart = abs(row.position - query.position)
-    if in_scene and policy.neighbour_lines and apart <= policy.neighbour_lines:
+    if in_scene and policy.adjacent_lines and apart <= policy.adjacent_lines:
         return False
     if policy.include and row.clip_id not in policy.include:
         return False
@@ -253,4 +253,4 @@ def test_every_clip_finds_its_own_row_however_long_its_name(names):
         query = ClipFacts.of(clip(name, source_digest="", start_frame=900, end_frame=901))
         refused = [Reason(int(c)) for c in Policy().reasons(query, table)]
         assert [Reason.ITSELF in r for r in refused] == [n == name for n in sorted(names)]
-    assert table.row_of("nobody at all, really") is None
+    assert table.row_of("no such clip") is None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from redub.core.errors import IntegrityError
 from redub.index.base import IndexInputError
+from redub.index.registry import BuildSettings
 from redub.index.segments import LiveSegments, Segment, SegmentRecord, read_names
 
 WIDTH = 6
@@ -19,12 +20,15 @@ def vector_of(clip_id, digest):
     return draw.normal(size=WIDTH).astype(np.float32)
 
 
-def segment_of(rows, **options):
+def segment_of(rows, *, backend="auto", metric="cosine", **options):
     """A segment of {clip id: digest}."""
     ids = sorted(rows)
     vectors = [vector_of(i, rows[i]) for i in ids]
     stacked = np.array(vectors, dtype=np.float32).reshape(-1, WIDTH)
-    return Segment.build("scene", ids, [rows[i] for i in ids], stacked, **options)
+    settings = BuildSettings(backend=backend, metric=metric)
+    return Segment.build(
+        "scene", ids, [rows[i] for i in ids], stacked, settings=settings, **options
+    )
 
 
 def live(segments, wanted):

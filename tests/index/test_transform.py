@@ -25,9 +25,9 @@ OFFSETS = {"ann": 5.0, "bob": -3.0, "cy": 40.0}
 
 def corpus() -> np.ndarray:
     """Emotion lives in two weak dimensions, the speaker in large offsets on all of them."""
-    felt = {"angry": (3.0, 0.0), "happy": (0.0, 3.0), "sad": (-3.0, -3.0)}
+    emotion = {"angry": (3.0, 0.0), "happy": (0.0, 3.0), "sad": (-3.0, -3.0)}
     rows = RNG.normal(0.0, 1.0, (90, 12))
-    rows[:, :2] += [felt[label] for label in LABELS]
+    rows[:, :2] += [emotion[label] for label in LABELS]
     rows[:, 2:] *= 4.0
     return rows + np.array([OFFSETS[who] for who in PEOPLE])[:, None]
 
@@ -38,15 +38,15 @@ VECTORS = corpus()
 def precision(vectors: np.ndarray, rows: slice = slice(None)) -> float:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     likeness = unit @ unit.T
-    who, felt = np.array(PEOPLE), np.array(LABELS)
+    who, emotion = np.array(PEOPLE), np.array(LABELS)
     likeness[who[:, None] == who] = -np.inf
     nearest = np.argsort(-likeness, axis=1)[:, :3]
-    return float((felt[nearest] == felt[:, None]).mean(axis=1)[rows].mean())
+    return float((emotion[nearest] == emotion[:, None]).mean(axis=1)[rows].mean())
 
 
 def test_zscore_of_a_speaker_in_closed_form():
     # ann says 0 and 4, bob 10 and 14: means 2 and 12, variance 4 within each. The means vary by 25,
-    # of which 4 / 2 is chance: 23. Trust is 2·23 / (2·23 + 4) = 0.92, so ann's mean is drawn from 2
+    # 4 / 2 by chance: 23. Trust is 2·23 / (2·23 + 4) = 0.92, so ann's mean is drawn from 2
     # to 0.92·2 + 0.08·7 = 2.4; all clips together have mean 7 and variance 29.
     fitted = SpeakerZScore.fit(
         np.array([[0.0], [4.0], [10.0], [14.0]]), ["ann", "ann", "bob", "bob"]

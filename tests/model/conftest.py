@@ -55,15 +55,15 @@ def rows(count, real, width, generator):
     return values * valid.unsqueeze(-1), valid
 
 
-def neighbours(pictures, phonemes, present, seed):
+def adjacent(video_frames, phonemes, present, seed):
     """The lines beside those of a batch, as long as they are, of other values."""
     generator = torch.Generator().manual_seed(seed)
     there = torch.tensor(present)
-    pictures = [count * is_there for count, is_there in zip(pictures, present, strict=True)]
+    video_frames = [count * is_there for count, is_there in zip(video_frames, present, strict=True)]
     words = [count * is_there for count, is_there in zip(phonemes, present, strict=True)]
-    frames = [4 * count for count in pictures]
-    lips, lips_valid = rows(max(1, *pictures), pictures, WIDTHS.lips, generator)
-    face, face_valid = rows(max(4, *pictures), pictures, WIDTHS.local_face, generator)
+    frames = [4 * count for count in video_frames]
+    lips, lips_valid = rows(max(1, *video_frames), video_frames, WIDTHS.lips, generator)
+    face, face_valid = rows(max(4, *video_frames), video_frames, WIDTHS.local_face, generator)
     sound, sound_valid = rows(max(16, *frames), frames, WIDTHS.local_audio, generator)
     mel, mel_valid = rows(max(1, *frames), frames, WIDTHS.mel, generator)
     words_valid = torch.arange(max(1, *words)) < torch.tensor(words).unsqueeze(1)
@@ -93,7 +93,7 @@ def neighbours(pictures, phonemes, present, seed):
 @pytest.fixture
 def make_batch():
     def build(
-        pictures=(6, 4),
+        video_frames=(6, 4),
         phonemes=(7, 5),
         reference_mel=(40, 33),
         hits=3,
@@ -101,16 +101,16 @@ def make_batch():
         before=None,
         after=None,
     ):
-        """Lines of so many pictures (4 mel frames each), phonemes and reference frames.
+        """Lines of so many video frames (4 mel frames each), phonemes and reference frames.
 
-        ``before`` and ``after``: pictures of the neighbours, 0 where there is none.
+        ``before`` and ``after``: video frames of the adjacent lines, 0 where there is none.
         """
         generator = torch.Generator().manual_seed(seed)
-        lines, frames = len(pictures), [4 * count for count in pictures]
-        lips, lips_valid = rows(max(pictures), pictures, WIDTHS.lips, generator)
+        lines, frames = len(video_frames), [4 * count for count in video_frames]
+        lips, lips_valid = rows(max(video_frames), video_frames, WIDTHS.lips, generator)
         looks = torch.Generator().manual_seed(seed + 100)
-        shown = max(4, *pictures)
-        local_face, local_face_valid = rows(shown, pictures, WIDTHS.local_face, looks)
+        shown = max(4, *video_frames)
+        local_face, local_face_valid = rows(shown, video_frames, WIDTHS.local_face, looks)
         reference, reference_valid = rows(max(reference_mel), reference_mel, WIDTHS.mel, generator)
         mel, frames_valid = rows(max(frames), frames, WIDTHS.mel, generator)
         phonemes_valid = torch.arange(max(phonemes)) < torch.tensor(phonemes).unsqueeze(1)
@@ -152,7 +152,9 @@ def make_batch():
             following=beside(after or [3] * lines, seed + 300),
         )
 
-    def beside(pictures, seed):
-        return neighbours(pictures, [n + 2 for n in pictures], [n > 0 for n in pictures], seed)
+    def beside(video_frames, seed):
+        return adjacent(
+            video_frames, [n + 2 for n in video_frames], [n > 0 for n in video_frames], seed
+        )
 
     return build

@@ -1,6 +1,6 @@
 """HPMDubbing as its released code computes it, with its names, written plainly as an oracle.
 
-Letters: B batch, P phonemes, V pictures, T mel frames, D width.
+Letters: B batch, P phonemes, V video_frames, T mel frames, D width.
 """
 
 from itertools import pairwise
@@ -169,12 +169,12 @@ class Scene(nn.Module):
         self.emo_classifier = nn.Module()
         self.emo_classifier.layers = nn.ModuleList([nn.Linear(width, 8)])
 
-    def forward(self, x, padding, scene, pictures):
-        asked = self.emo_fc_2_sence(scene).unsqueeze(0).expand(int(pictures.max()), -1, -1)
+    def forward(self, x, padding, scene, video_frames):
+        asked = self.emo_fc_2_sence(scene).unsqueeze(0).expand(int(video_frames.max()), -1, -1)
         held = x.transpose(0, 1)
         read = self.Emo_attention(asked, held, held, key_padding_mask=padding)[0].transpose(0, 1)
-        real = torch.arange(read.size(1)) < pictures.unsqueeze(1)
-        mean = (read * real.unsqueeze(-1)).sum(1) / pictures.unsqueeze(1)
+        real = torch.arange(read.size(1)) < video_frames.unsqueeze(1)
+        mean = (read * real.unsqueeze(-1)).sum(1) / video_frames.unsqueeze(1)
         return mean, self.emo_classifier.layers[0](mean)
 
 
@@ -229,8 +229,8 @@ class PublishedHPM(nn.Module):
         mood = join(self.pro_output_os, prosody, speaker) + prosody
         emotion = None
         if scene is not None:
-            pictures = (~lip_padding).sum(1)
-            mean, emotion = self.STB(mood, mel_padding, scene, pictures)
+            video_frames = (~lip_padding).sum(1)
+            mean, emotion = self.STB(mood, mel_padding, scene, video_frames)
             mood = mean.unsqueeze(1).expand_as(text)
             mood = join(self.pro_output_emo, mood, speaker)
         fused = torch.cat((text, prosody, mood), -1).transpose(1, 2)

@@ -3,23 +3,22 @@ import pytest
 from redub.core.errors import ConfigError
 from redub.core.types import AudioSpec
 from redub.features.registry import EXTRACTORS
-from redub.model.registry import READS, SYSTEMS, configured, reads_of, system
+from redub.model.registry import SYSTEMS, configured, system, system_spec
 from redub.model.vocoder.registry import VOCODERS, vocoder
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_resolves_and_its_presets_are_its_own_configs(name):
     kind = system(name)
-    assert kind.__name__ == SYSTEMS[name].partition(":")[2]
+    assert kind.__name__ == SYSTEMS[name].target.partition(":")[2]
     assert {"tiny", "paper"} <= set(kind.PRESETS)
     assert all(isinstance(preset, kind.Config) for preset in kind.PRESETS.values())
 
 
 def test_every_system_declares_features_that_there_are():
-    assert READS.keys() == SYSTEMS.keys()
-    assert all(set(reads) <= set(EXTRACTORS) for reads in READS.values())
+    assert all(set(spec.reads) <= set(EXTRACTORS) for spec in SYSTEMS.values())
     with pytest.raises(ConfigError, match="did you mean 'authentic_dubber'"):
-        reads_of("authentic_duber")
+        system_spec("authentic_duber")
 
 
 @pytest.mark.parametrize("name", VOCODERS)

@@ -6,9 +6,9 @@ import av
 import cv2
 import numpy as np
 
+from redub.core.metric import Against, Comparison, Interval, Metric
 from redub.core.types import EMOTIONS, Waveform
-from redub.pages.media import palette_png
-from redub.pages.report import (
+from redub.pages.contents import (
     Card,
     Casting,
     Chart,
@@ -18,7 +18,6 @@ from redub.pages.report import (
     EmotionTable,
     Line,
     Measure,
-    Metric,
     MetricTable,
     Neighbour,
     Picture,
@@ -32,6 +31,7 @@ from redub.pages.report import (
     TrainingSample,
     TrainingStrip,
 )
+from redub.pages.media import palette_png
 
 RATE, HOP = 16_000, 160
 SYSTEMS = ("ground truth", "vocoder resynthesis", "Authentic-Dubber", "without graphs", "mean mel")
@@ -127,7 +127,7 @@ def take_of(system, rng, frames, base, text):
         mel = mel_of(sound)
     cuts = np.sort(rng.choice(np.arange(2, frames - 2), len(PHONES) - 1, replace=False))
     lengths = np.diff([0, *cuts, frames])
-    heard = text.lower().strip("?!.") if system != "mean mel" else ""
+    recognised = text.lower().strip("?!.") if system != "mean mel" else ""
     return Take(
         system=system,
         sound=Sound(waveform=Waveform(sound, RATE)),
@@ -136,7 +136,7 @@ def take_of(system, rng, frames, base, text):
         durations=tuple(zip(PHONES, map(int, lengths), strict=True))
         if system in SYSTEMS[:3]
         else (),
-        transcript=heard,
+        transcript=recognised,
         figures=() if system == "ground truth" else (("MCD", f"{rng.uniform(4, 9):.1f} dB"),),
     )
 
@@ -212,36 +212,37 @@ def around(value, half):
 
 METRICS = (
     Metric(
-        key="mcd",
+        name="mcd",
         title="MCD-DTW",
         unit="dB",
         digits=2,
-        explanation="Mel-cepstral distance along a dynamic time warping path, c1 to c13.",
+        explain="Mel-cepstral distance along a dynamic time warping path, c1 to c13.",
     ),
     Metric(
-        key="wer",
+        name="wer",
         title="WER",
-        percent=True,
+        unit="%",
+        scale=100,
         digits=1,
-        explanation="Corpus-level word errors of a small offline recogniser with a language model "
+        explain="Corpus-level word errors of a small offline recogniser with a language model "
         "of the training sentences. Compare rows, not papers.",
     ),
     Metric(
-        key="ffe", title="FFE", percent=True, digits=1, explanation="Frames with a pitch error."
+        name="ffe", title="FFE", unit="%", scale=100, digits=1, explain="Frames with a pitch error."
     ),
     Metric(
-        key="sync",
+        name="sync",
         title="Lip–audio offset",
         unit="pictures",
         digits=1,
-        explanation="A linear meter fitted on training clips; not LSE.",
+        explain="A linear meter fitted on training clips; not LSE.",
     ),
     Metric(
-        key="sim",
+        name="sim",
         title="Speaker similarity",
         direction="higher",
         digits=3,
-        explanation="Cosine of long-term spectral statistics.",
+        explain="Cosine of long-term spectral statistics.",
     ),
 )
 VALUES = {
@@ -258,7 +259,7 @@ def results():
     rows = []
     for system, role in zip(SYSTEMS, ROLES, strict=True):
         values = {
-            metric.key: around(value, half)
+            metric.name: around(value, half)
             for metric, value, half in zip(METRICS, VALUES[system], HALVES, strict=True)
         }
         if system == "ground truth":
@@ -392,10 +393,13 @@ def sample_report(lines=6, seed=0):
             Card(title="Lines dubbed", value="120", detail="7 quarantined of 727"),
         ),
         results=results(),
-        differences=Table(
-            title="Differences, line by line",
-            columns=("what", "difference", "95 % interval"),
-            rows=(("EMO-ACC above the majority", "+41.7 points", "33.1 to 50.0"),),
+        comparisons=(
+            Comparison(
+                metric="wer",
+                run="Authentic-Dubber",
+                against=Against(kind="run", name="without graphs"),
+                interval=Interval(-0.003, -0.035, 0.029),
+            ),
         ),
         emotion=emotion(rng),
         charts=charts(rng),

@@ -1,4 +1,4 @@
-"""The casting sheet as a page: what it says, marks and plays, and that it asks nobody."""
+"""The casting sheet as a page: what it says, marks and plays, and that it loads nothing."""
 
 import base64
 import dataclasses
@@ -185,7 +185,7 @@ def test_every_hit_is_there_with_its_figures_in_rank_order(case):
     assert cards == [h.clip.clip_id for h in hits_of(made)]
     for words in ("0.9876", "−0.2500", "+0.1000", "abc123", "0badcafe by builtin", "1.00 s"):
         assert words in tree.said
-    assert "margin–" in tree.said  # where nobody was passed over
+    assert "margin–" in tree.said  # where no clip was passed over
     for h in hits_of(made):
         assert h.clip.text in tree.said
     for note in made.notes:
@@ -208,8 +208,9 @@ def test_classes_are_numbers_and_bars_of_the_same_length(case):
     made, page, _ = case
     rows = re.findall(
         r'<tr data-feeling="(\w+)"><th scope="row">\1</th><td class="pair" aria-hidden="true">'
-        r'<i class="asked" style="width:([\d.]+)%"></i><i class="given" style="width:([\d.]+)%">'
-        r'</i></td><td class="n">([\d.–]+)</td><td class="n">([\d.–]+)</td></tr>',
+        r'<i class="query-bar" style="width:([\d.]+)%"></i>'
+        r'<i class="hit-bar" style="width:([\d.]+)%"></i></td>'
+        r'<td class="n">([\d.–]+)</td><td class="n">([\d.–]+)</td></tr>',
         page,
     )
     assert len(rows) == len(LABELS) * len(hits_of(made))
@@ -227,10 +228,10 @@ def test_classes_are_numbers_and_bars_of_the_same_length(case):
                 assert (given_wide, given) == ("0.0", "–")
 
 
-def test_classes_that_nobody_knows_are_not_drawn():
+def test_unknown_classes_are_not_drawn():
     unknown = dataclasses.replace(modality("scene", ()), shares=())
     assert class_bars(unknown, hit(1, "a", shares=())) == []
-    assert [bar.asked for bar in class_bars(unknown, hit(1, "a"))] == [None] * 4
+    assert [bar.query for bar in class_bars(unknown, hit(1, "a"))] == [None] * 4
 
 
 MAGIC = {"video/mp4": b"ftyp", "audio/mp4": b"ftyp", "image/jpeg": b"\xff\xd8"}
@@ -306,7 +307,7 @@ def test_what_the_notes_did_is_said_of_every_hit():
     ]
 
 
-def test_from_nobody_all_are_new_and_to_nobody_all_are_gone():
+def test_from_no_hits_all_are_new_and_to_no_hits_all_are_gone():
     hits = (hit(1, "a"), hit(2, "b"))
     assert [c.kind for c in changes((), hits)[1]] == ["new", "new"]
     assert [c.kind for c in changes(hits, ())[0]] == ["gone", "gone"]

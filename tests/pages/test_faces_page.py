@@ -146,12 +146,12 @@ def test_large_fed_pictures_keep_their_shape():
     assert cv2.imdecode(content, cv2.IMREAD_COLOR).shape == (48, 96, 3)
 
 
-def test_pictures_are_told_to_those_who_do_not_see_them():
+def test_pictures_have_a_text_alternative():
     assert outline(moment(2)) == ("frame 2: face box found by frontal, 120 by 130 pixels at 30, 20")
     assert outline(moment(2, box=None, found_by="")) == "frame 2: no face box"
-    told = outline(moment(2, found_by="", landmarks=np.zeros((68, 2))))
-    assert "interpolated or repeated" in told
-    assert told.endswith(", with landmarks")
+    text = outline(moment(2, found_by="", landmarks=np.zeros((68, 2))))
+    assert "interpolated or repeated" in text
+    assert text.endswith(", with landmarks")
 
 
 def test_empty_parts_are_left_out():

@@ -108,6 +108,6 @@ def test_whiskers_stand_where_their_values_are():
     assert (b.low, b.high) == (None, None)
 
 
-def test_a_metric_that_nobody_has_is_no_chart():
+def test_a_metric_without_values_is_no_chart():
     rows = [Estimate("a", 0, None, None, None, "–")]
     assert whisker_chart(rows, title="t", x_label="", marker=("base", 1.0)) is None

@@ -1,4 +1,4 @@
-"""The emotion map as a page: what it draws, says and plays, and that it asks nobody."""
+"""The emotion map as a page: what it draws, says and plays, and that it loads nothing."""
 
 import base64
 import dataclasses
@@ -200,13 +200,13 @@ def test_colour_and_shape_go_together(tree):
     assert shapes == [f"#shape-{slot}" for slot in slots]
 
 
-def test_the_script_is_told_what_the_points_are(page):
+def test_the_script_gets_the_points(page):
     (text,) = re.findall(r'<script type="application/json" id="clips">(.*?)</script>', page)
-    told = json.loads(text)
-    assert [c["id"] for c in told["clips"]] == [p.clip_id for p in example().points]
-    assert told["clips"][7]["near"] == [[8, "0.900"], [9, "0.800"], [10, "0.700"]]
-    assert told["clips"][7]["at"] == "0:14.0"
-    assert list(told["slots"]) == list(COLOURINGS)
+    points = json.loads(text)
+    assert [c["id"] for c in points["clips"]] == [p.clip_id for p in example().points]
+    assert points["clips"][7]["near"] == [[8, "0.900"], [9, "0.800"], [10, "0.700"]]
+    assert points["clips"][7]["at"] == "0:14.0"
+    assert list(points["slots"]) == list(COLOURINGS)
 
 
 def test_times_are_spelled_as_players_spell_them():

@@ -50,10 +50,10 @@ def test_aac_sounds_like_it_and_is_smaller():
     rng = np.random.default_rng(0)
     noise = Waveform((0.2 * rng.standard_normal(32_000)).astype(np.float32), 16_000)
     assert len(encode_sound(noise, "aac")) < 0.6 * len(encode_sound(noise, "flac"))
-    heard = decoded(encode_sound(tone(1.0), "aac"))
-    spectrum = np.abs(np.fft.rfft(heard[2000:14_000] * np.hanning(12_000)))
+    sound = decoded(encode_sound(tone(1.0), "aac"))
+    spectrum = np.abs(np.fft.rfft(sound[2000:14_000] * np.hanning(12_000)))
     assert np.argmax(spectrum) * 16_000 / 12_000 == pytest.approx(440, abs=2)
-    assert len(heard) == pytest.approx(16_000, abs=2100)  # whole AAC frames, priming included
+    assert len(sound) == pytest.approx(16_000, abs=2100)  # whole AAC frames, priming included
 
 
 @pytest.mark.parametrize("codec", ["flac", "aac"])

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redub.pages.contents import Line, Measure, Metric, MetricTable, ReportData, SystemRow
-from redub.pages.report import render_report, standing
+from redub.core.metric import Absent, Against, Comparison, Interval, Metric
+from redub.pages.contents import Line, Measure, MetricTable, ReportData, SystemRow
+from redub.pages.report import render_report
+from redub.pages.report_results import cells, differences, standing
 from redub.pages.sample_picture import PICTURE_BYTES, Reading, comparison_png
 from redub.pages.spelling import interval_text, marked, measure_text, seconds_text, visible
 from tests.pages.sample import sample_report, sample_strips
@@ -78,7 +80,7 @@ def tree(page):
     return Tree(page)
 
 
-def replaced(value, change, *, keep=("direction", "role", "key", "mime")):
+def replaced(value, change, *, keep=("direction", "role", "metric", "mime", "kind")):
     """The same report with every text of it changed."""
     if isinstance(value, str):
         return change(value)
@@ -86,8 +88,9 @@ def replaced(value, change, *, keep=("direction", "role", "key", "mime")):
         return tuple(replaced(v, change) for v in value)
     if dataclasses.is_dataclass(value):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        kept = (*keep, "name") if isinstance(value, Metric) else keep  # the key of its values
         return dataclasses.replace(
-            value, **{n: replaced(v, change) for n, v in fields.items() if n not in keep}
+            value, **{n: replaced(v, change) for n, v in fields.items() if n not in kept}
         )
     return value
 
@@ -157,7 +160,7 @@ def test_every_table_card_curve_and_quarantined_clip_is_there(data, tree):
     for card in data.cards:
         for said in (card.title, card.value, card.verdict, card.detail, *sum(card.beside, ())):
             assert said in tree.said
-    for cell in data.differences.rows[0]:
+    for cell in ("WER", "without graphs", "−0.3 points", "−3.5 – 2.9"):
         assert cell in tree.said
     for chart in data.charts:
         assert chart.title in tree.said
@@ -292,7 +295,7 @@ def test_a_training_picture_of_any_length_without_pitch_and_a_hostile_title_is_d
 
 
 def table(direction, *rows):
-    metric = Metric(key="m", title="M", direction=direction)
+    metric = Metric(name="m", title="M", direction=direction)
     made = tuple(
         SystemRow(system=str(i), role=role, values={"m": Measure(*values)})
         for i, (role, *values) in enumerate(rows)
@@ -325,6 +328,42 @@ def test_nothing_is_best_of_one_or_of_nothing():
     ]
 
 
+def test_a_cell_without_a_value_says_why_and_a_scale_changes_the_shown_value():
+    metric = Metric(name="m", title="M", unit="cents", scale=1200, digits=0)
+    row = SystemRow(system="a", role="system", values={"m": Absent("E-X", "no frame is voiced")})
+    other = SystemRow(system="b", role="system", values={"m": Measure(0.5, 0.25, 1.0)})
+    whole = MetricTable(metrics=(metric,), rows=(row, other))
+    [empty], [full] = cells(whole, row), cells(whole, other)
+    assert (empty.value, empty.reason) == ("–", "no frame is voiced")
+    assert (full.value, full.interval, full.reason) == ("600", "300 – 1200", "")
+    page = render_report(ReportData(title="t", project="p", created="c", results=whole))
+    assert [a["title"] for a in Tree(page).all("td") if "title" in a] == ["no frame is voiced"]
+
+
+HOSTILE_NAMES = ("majority", "above the majority", "x above y", "training-mean mel", HOSTILE)
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_difference_takes_its_unit_from_the_metric_and_nothing_from_names(name):
+    metrics = (
+        Metric(name="a", title="EMO-ACC of x", unit="dB"),
+        Metric(name="b", title=name, unit="%", scale=100, digits=1),
+    )
+    made = tuple(
+        Comparison(
+            metric=metric,
+            run=name,
+            against=Against(kind="run", name=f"{name} below {name}"),
+            interval=Interval(0.25, -0.5, 1.0),
+        )
+        for metric in ("a", "b")
+    )
+    in_decibels, in_percent = differences(made, MetricTable(metrics=metrics, rows=()))
+    assert (in_decibels.value, in_decibels.interval) == ("+0.25 dB", "−0.50 – 1.00")
+    assert (in_percent.value, in_percent.interval) == ("+25.0 points", "−50.0 – 100.0")
+    assert in_decibels[:3] == ("EMO-ACC of x", name, f"{name} below {name}")
+
+
 @pytest.mark.parametrize(
     ("measure", "percent", "value", "interval"),
     [
@@ -334,11 +373,13 @@ def test_nothing_is_best_of_one_or_of_nothing():
         (Measure(math.inf), False, "–", ""),
         (Measure(1.0, None, 2.0), False, "1.0", ""),
         (None, False, "–", ""),
+        (Absent("E-X", "there is no sound"), True, "–", ""),
     ],
 )
 def test_figures_are_spelled_for_people(measure, percent, value, interval):
-    assert measure_text(measure, 1, percent) == value
-    assert interval_text(measure, 1, percent) == interval
+    scale, unit = (100, "%") if percent else (1, "")
+    assert measure_text(measure, 1, scale=scale, unit=unit) == value
+    assert interval_text(measure, 1, scale=scale) == interval
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ STEPS = 6
 def walk(place):
     """Six scenes of four lines, two runs of a few steps, all in this process.
 
-    Worker processes give the same bytes, as the slow tests check, and each imports everything anew.
+    Worker processes give the same bytes, as the slow tests check, and each imports all modules.
     """
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

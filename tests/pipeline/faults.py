@@ -16,7 +16,7 @@ from redub.core.types import MODALITIES
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
-from redub.pipeline.store.index.builds import current_build
+from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
@@ -29,7 +29,7 @@ Answers = dict[str, list[tuple[str, float]]]
 
 
 def build_until(root: Path, place: int) -> None:
-    """Build the index anew, in a process that ends just before its ``place``-th rename."""
+    """Build the index again, in a process that ends just before its ``place``-th rename."""
     left = place
     replace = os.replace
 
@@ -127,7 +127,7 @@ def kill_sweep(root: Path, places: list[int]) -> Counter[str]:
         How many builds were killed and how many came to their end.
     """
     outcome: Counter[str] = Counter()
-    right, number = answers(root), current_build(open_project(root))["number"]
+    right, number = answers(root), current_build(open_project(root)).number
     for place in places:
         copy = root.parent / f"killed-{place}"
         shutil.copytree(root, copy)
@@ -135,7 +135,7 @@ def kill_sweep(root: Path, places: list[int]) -> Counter[str]:
         assert status in (0, 137)
         outcome["killed" if status else "finished"] += 1
         assert answers(copy) == right
-        held = current_build(open_project(copy))["number"]
+        held = current_build(open_project(copy)).number
         assert held == (number if status else number + 1)
         shutil.rmtree(copy)
     return outcome

@@ -14,7 +14,7 @@ from redub.footage.demo_film.cast import CAST
 from redub.footage.demo_film.face import EXPRESSIONS
 from redub.footage.demo_film.lexicon import phones_of
 from redub.footage.demo_film.picture import draw_character
-from redub.footage.demo_film.timing import PICTURE_SAMPLES, schedule
+from redub.footage.demo_film.timing import VIDEO_FRAME_SAMPLES, schedule
 from redub.footage.demo_film.voice import synthesise
 from redub.footage.encode import write_clip
 from tests.footage.media import grid, make
@@ -48,8 +48,8 @@ def write_source(
     for number, lacks in enumerate(lines):
         start = Fraction(len(frames) + GAP, FPS)
         take = spoken(seed + number)
-        count = len(take) // PICTURE_SAMPLES
-        pad = np.zeros(GAP * PICTURE_SAMPLES, np.float32)
+        count = len(take) // VIDEO_FRAME_SAMPLES
+        pad = np.zeros(GAP * VIDEO_FRAME_SAMPLES, np.float32)
         sound += [pad, np.zeros_like(take) if "speech" in lacks else take, pad]
         frames += pictures(count + 2 * GAP, has_face="face" not in lacks, seed=seed + number)
         said = NO_WORDS if "words" in lacks else SAID[(seed + number) % len(SAID)]
@@ -72,7 +72,7 @@ def spoken(seed: int) -> np.ndarray:
     segments = schedule(phones, rate=actor.voice.tempo, evenness=played.evenness)
     f0_hz = manner.pitch_curve(segments, played, actor.voice, rng)
     samples = synthesise(segments, f0_hz, actor.voice, manner.style_of(played), rng).samples
-    return np.pad(samples, (0, -len(samples) % PICTURE_SAMPLES))
+    return np.pad(samples, (0, -len(samples) % VIDEO_FRAME_SAMPLES))
 
 
 def pictures(count: int, *, has_face: bool, seed: int) -> list[np.ndarray]:

@@ -7,18 +7,20 @@ import time
 import pytest
 
 from redub.core.errors import ConfigError
+from redub.core.metric import Interval
+from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL
 from redub.footage.demo_film import FilmSpec
 from redub.footage.demo_film.plan import plan_film
 from redub.pipeline.demo import AUTHENTIC, BASELINE, in_words, tour_of
-from redub.pipeline.reports.evaluation import _cards
+from redub.pipeline.reports.evaluation_cards import cards_of
 from redub.pipeline.store.project import open_project
-from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, MEAN_MEL, last_evaluation
+from redub.pipeline.store.runs.evaluations import last_evaluation
 from tests.typed import LONG_S, Typed
 
 
 def evaluated(root):
     """What was measured, without when and of which file."""
-    found = last_evaluation(open_project(root))
+    found = last_evaluation(open_project(root)).to_json()
     return json.dumps([found["systems"], found["lines"]], sort_keys=True)
 
 
@@ -62,7 +64,7 @@ def test_a_demo_says_first_how_long_it_takes_and_last_where_to_look(walked):
 def test_the_words_of_an_evaluation_hold_its_figures_and_the_recordings(walked):
     found = last_evaluation(open_project(walked[0]))
     said = " ".join(in_words(found))
-    values = {system["system"]: system["values"] for system in found["systems"]}
+    values = {row.system: row.values for row in found.systems}
     for name in (AUTHENTIC, BASELINE, GROUND_TRUTH):
         for metric in ("wer", "emo_acc"):
             assert f"{100 * values[name][metric][0]:.1f} [" in said
@@ -71,16 +73,17 @@ def test_the_words_of_an_evaluation_hold_its_figures_and_the_recordings(walked):
 def test_the_cards_show_the_words_and_what_is_worse(walked):
     """Each card's own figure stands beside the recording's; a rival that is better is named."""
     found = last_evaluation(open_project(walked[0]))
-    values = {system["system"]: system["values"] for system in found["systems"]}
-    values[AUTHENTIC]["wer"] = [0.6, 0.55, 0.65]
-    values[BASELINE]["wer"] = [0.5, 0.45, 0.54]
-    values[GROUND_TRUTH]["wer"] = [0.1, 0.0, 0.2]
-    values[AUTHENTIC]["gpe"], values[BASELINE]["gpe"] = [0.3, 0.25, 0.35], [0.5, 0.4, 0.6]
-    values[MEAN_MEL]["gpe"] = [0.7, 0.6, 0.8]
-    values[AUTHENTIC]["mcd_dtw_mel"] = [4.0, 3.0, 5.0]
-    values[BASELINE]["mcd_dtw_mel"] = [4.5, 4.0, 6.0]
-    values[MEAN_MEL]["mcd_dtw_mel"] = [7.0, 6.0, 8.0]
-    cards = {card.title.rpartition(" (")[2].rstrip(")"): card for card in _cards(found)}
+    values = {row.system: row.values for row in found.systems}
+    values[AUTHENTIC]["wer"] = Interval(0.6, 0.55, 0.65)
+    values[BASELINE]["wer"] = Interval(0.5, 0.45, 0.54)
+    values[GROUND_TRUTH]["wer"] = Interval(0.1, 0.0, 0.2)
+    values[AUTHENTIC]["gpe"] = Interval(0.3, 0.25, 0.35)
+    values[BASELINE]["gpe"] = Interval(0.5, 0.4, 0.6)
+    values[MEAN_MEL]["gpe"] = Interval(0.7, 0.6, 0.8)
+    values[AUTHENTIC]["mcd_dtw_mel"] = Interval(4.0, 3.0, 5.0)
+    values[BASELINE]["mcd_dtw_mel"] = Interval(4.5, 4.0, 6.0)
+    values[MEAN_MEL]["mcd_dtw_mel"] = Interval(7.0, 6.0, 8.0)
+    cards = {card.title.rpartition(" (")[2].rstrip(")"): card for card in cards_of(found)}
     words, pitch, mel = (cards[name] for name in ("WER", "GPE", "MCD-DTW"))
     assert (words.value, words.standing) == ("60.0 %", "worse")
     beside = {

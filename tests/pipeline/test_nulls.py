@@ -1,4 +1,4 @@
-"""Footage of which clips lack words, sound, speech or a face: every stage ends as documented."""
+"""Footage whose clips lack words, sound, speech or a face: every stage ends as documented."""
 
 import io
 import json
@@ -222,7 +222,7 @@ def test_nothing_is_lost(store):
         assert (line.pending, line.quarantined) == (0, 0)
 
 
-def test_a_clip_asks_with_what_it_has(gapped, store):
+def test_a_clip_queries_with_the_vectors_it_has(gapped, store):
     from redub.pipeline.store.index.builds import open_index
 
     found = neighbours_of(store, open_index(open_project(gapped[0])))
@@ -300,12 +300,15 @@ def test_evaluation_measures_every_recorded_take_and_names_the_others(gapped):
     root, said = gapped
     found = last_evaluation(open_project(root))
     _, measured = spoken_in("test")
-    rows = [row for row in found["lines"] if row["system"] == "authentic"]
-    assert {row["clip_id"] for row in rows} == measured
+    assert {row.clip_id for row in found.lines if row.system == "authentic"} == measured
     left_out = {i for i in lacks_of(FILM) if split_of(i) == "test"} - measured
-    assert found["left_out"].keys() == left_out
-    assert "E-IN-NOAUDIO" in found["left_out"]["h_mute-0001"]
-    assert "E-FEAT-SILENT" in found["left_out"]["f-0002"]
+    assert found.left_out.keys() == left_out
+    assert "E-IN-NOAUDIO" in found.left_out["h_mute-0001"].message
+    assert "E-FEAT-SILENT" in found.left_out["f-0002"].message
+    assert {absent.code for absent in found.left_out.values()} <= {
+        "E-EVAL-FEATURE",
+        "E-EVAL-UNSPOKEN",
+    }
     assert f"lines of split 'test' not measured: {len(left_out)} (" in said
     assert (root / "report.html").is_file()
 
@@ -359,7 +362,7 @@ def test_what_looks_at_the_whole_project_ends_well(gapped, words):
     assert code in (OK, QUARANTINED), said
 
 
-# -- projects of which nothing, or almost nothing, can be used
+# -- projects without, or almost without, usable clips
 
 THIN = {
     "no words": ({"a": {"lines": ["words", "words"]}}, "no line can be trained on: 2 have no dur"),
@@ -393,4 +396,4 @@ def test_a_project_without_a_face_is_trained_spoken_and_measured(tmp_path):
     project = open_project(root)
     assert trained_on(project, "authentic") == {"a-0001", "a-0002"}
     assert set(read_samples(project, "authentic", "test")) == {"b-0001", "b-0002"}
-    assert last_evaluation(project)["left_out"] == {}
+    assert last_evaluation(project).left_out == {}

@@ -12,6 +12,7 @@ import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, UsageError
 from redub.core.types import MODALITIES, Waveform
+from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
@@ -25,23 +26,19 @@ from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import RunRequest, next_run, train_run
-from redub.pipeline.store.index.builds import current_build, open_index
+from redub.pipeline.stages.train import RunRequest, train_run
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import open_project
-from redub.pipeline.store.runs.evaluations import (
-    GROUND_TRUTH,
-    MEAN_MEL,
-    RESYNTHESIS,
-    is_evaluated,
-    last_evaluation,
-)
+from redub.pipeline.store.runs.evaluations import is_evaluated, last_evaluation
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import excluded_clips, query_clip
+from redub.pipeline.work.train_plan import next_run
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.json_schema import checked
 from tests.pipeline.conftest import STEPS
@@ -84,7 +81,7 @@ def test_the_demo_as_typed_makes_the_same_store_in_worker_processes(walked, type
         assert path.read_bytes() == (walked[0] / "footage" / path.name).read_bytes()
 
 
-def test_nobody_retrieves_themselves_or_a_held_out_line(finished):
+def test_no_line_retrieves_itself_or_a_held_out_line(finished):
     store = Store(finished)
     splits = {c.clip_id: c.split for c in store.clips()}
     found = neighbours_of(store, open_index(finished))
@@ -164,9 +161,9 @@ def test_a_clip_that_becomes_a_test_clip_leaves_the_library_or_nothing_goes_on(p
     ingest(project, scheduler=SYNC)
     with pytest.raises(ConfigError, match="redub index build"):
         UtteranceBuilder(project)
-    before = current_build(project)["build"]
+    before = current_build(project).build
     build_index(project)
-    assert current_build(project)["build"] != before
+    assert current_build(project).build != before
     assert moved not in {clip.source for clip in open_index(project).clips}
     with pytest.raises(ConfigError, match="redub retrieve"):
         UtteranceBuilder(project)
@@ -218,7 +215,7 @@ def test_a_run_does_not_go_on_under_another_retrieval(project):
 
 def test_a_run_that_can_go_on_keeps_its_name(finished):
     assert next_run(finished, "authentic") == "authentic"
-    assert next_run(finished, "unheard-of") == "unheard-of"
+    assert next_run(finished, "unknown") == "unknown"
 
 
 def test_a_run_is_not_judged_on_lines_it_was_trained_on(project):
@@ -245,7 +242,7 @@ def test_what_was_spoken_and_measured_is_not_done_again(project):
 
 
 def test_a_damaged_index_and_lost_neighbours_are_made_again(project):
-    build = current_build(project)["build"]
+    build = current_build(project).build
     next((project.root / "index" / "face").rglob("vectors.npy")).unlink()
     with pytest.raises(IntegrityError):
         open_index(project)
@@ -295,46 +292,16 @@ def test_a_damaged_index_file_is_refused_before_it_is_parsed(project):
 
 def test_the_table_has_ground_truth_resynthesis_and_the_mean(finished):
     found = last_evaluation(finished)
-    systems = [s["system"] for s in found["systems"]]
+    systems = [row.system for row in found.systems]
     assert systems == [GROUND_TRUTH, RESYNTHESIS, "authentic", "baseline", MEAN_MEL]
-    truth = found["systems"][0]["values"]
-    assert truth["mcd_dtw_mel"][0] == 0
-    assert truth["gpe"][0] == 0
-    resynthesis = found["systems"][1]["values"]
-    assert 0 < resynthesis["mcd_dtw"][0] < 3
-    for system in found["systems"][2:4]:
-        assert system["values"]["slot_error_ms"][0] < 60
-        assert system["values"]["wer"][0] >= 0  # a system nobody understands is not left out
-
-
-def test_a_silent_take_counts_as_wrong(finished):
-    from redub.pipeline.stages.evaluate import _emotion_scores
-    from redub.pipeline.store.runs.evaluations import LineFigures
-
-    clip = next(c for c in Store(finished).clips() if c.split == "test")
-    line = LineFigures(
-        clip.clip_id, "x", 0.0, 1.0, 1.0, 4, 0, 4, 0, float("nan"), float("nan"), "", None
-    )
-    shift_retrieved = LineFigures(
-        clip.clip_id,
-        "x",
-        0.0,
-        1.0,
-        1.0,
-        4,
-        0,
-        4,
-        0,
-        float("nan"),
-        float("nan"),
-        "",
-        [0.0],
-        clip.emotion,
-    )
-    values: dict = {}
-    report = _emotion_scores({clip.clip_id: clip}, [line, shift_retrieved], values)
-    assert report.accuracy == 0.5
-    assert values["emo_acc"][0] == 0.5
+    truth = found.scores(GROUND_TRUTH).values
+    assert truth["mcd_dtw_mel"].value == 0
+    assert truth["gpe"].value == 0
+    assert 0 < found.scores(RESYNTHESIS).values["mcd_dtw"].value < 3
+    for run in ("authentic", "baseline"):
+        own = found.scores(run).values
+        assert own["slot_error_ms"].value < 60
+        assert own["wer"].value >= 0  # a system of which no word is understood is not left out
 
 
 def test_the_report_is_one_file_with_every_shown_line(finished, tmp_path):
@@ -390,11 +357,11 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
     _, _, plain = plain
     assert all(line["notes"] == {} and line["hits"] for line in plain)
     unwanted = plain[1]["hits"]["text"][0]["clip_id"]
-    shift_query = open_index(finished).clips[0].emotion
-    notes = Notes.parse(unlike=[unwanted], more=[f"{shift_query}:0.4"])
+    known_emotion = open_index(finished).clips[0].emotion
+    notes = Notes.parse(unlike=[unwanted], more=[f"{known_emotion}:0.4"])
     direction = Direction.of_lines(LineDirection(notes=notes), [plain[1]["line"]])
     _, _, noted = dubbed(finished, tmp_path, direction)
-    assert Notes.from_json(noted[1]["notes"]) == notes
+    assert Notes.from_json(noted[1]["notes"], tmp_path) == notes
     assert unwanted not in {hit["clip_id"] for hit in noted[1]["hits"]["text"]}
     assert [noted[k] for k in (0, 2, 3)] == [plain[k] for k in (0, 2, 3)]
     with pytest.raises(UsageError, match="no line 99"):
@@ -405,7 +372,7 @@ def test_notes_change_one_lines_hits_and_are_kept_with_the_take(finished, plain,
 
 
 def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(project):
-    train = replace(project.config.train, system={"legacy": ["ground_truth_length"]})
+    train = replace(project.config.train, model_settings={"legacy": ["ground_truth_length"]})
     project = replace(project, config=replace(project.config, train=train))
     train_run(project, RunRequest(run="legacy", max_steps=1))
     synthesize(project, run="legacy")
@@ -417,11 +384,11 @@ def test_ground_truth_length_speaks_the_phonemes_and_pauses_of_the_recording(pro
     assert any(recorded[i] != words[i] for i in recorded)  # the recording pauses between words
 
 
-def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, plain, tmp_path):
-    shift_query = open_index(finished).clips[0].emotion
+def test_controls_of_a_line_change_it_and_are_kept_with_the_take(finished, plain, tmp_path):
+    known_emotion = open_index(finished).clips[0].emotion
     asked = LineDirection(
         control=VoiceControl(pitch=0.5, energy=3.0, rate=1.2),
-        emotion_target=EmotionTarget(emotion=shift_query, intensity=0.8),
+        emotion_target=EmotionTarget(emotion=known_emotion, intensity=0.8),
     )
     takes, sound = {}, {}
     directed = dubbed(finished, tmp_path, Direction.of_lines(asked, [2]))
@@ -432,8 +399,11 @@ def test_what_is_asked_of_a_line_is_done_to_it_and_kept_with_the_take(finished, 
             samples[round(start * rate) : round(end * rate)] for start, end in summary.slots
         ]
     assert [line["asked"] for line in takes["plain"]] == [{}] * 4
-    assert [bool(line["asked"]) for line in takes["asked"]] == [False, True, False, False]
-    assert takes["asked"][1]["asked"]["emotion"] == {"emotion": shift_query, "intensity": 0.8}
+    assert [bool(line["controls"]) for line in takes["asked"]] == [False, True, False, False]
+    assert takes["controls"][1]["controls"]["emotion"] == {
+        "emotion": known_emotion,
+        "intensity": 0.8,
+    }
     scores = [takes[name][1]["hits"]["text"] for name in ("plain", "asked")]
     assert scores[0] != scores[1]  # it asks the library as what it feels
     alike = [
@@ -506,8 +476,8 @@ def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path
     assert done.returncode == 0, done.stderr
     lines = json.loads((tmp_path / "o.take.json").read_text())["lines"]
     assert lines[1]["voice"] == names[1]
-    assert lines[0]["asked"] == {}
-    assert lines[1]["asked"]["voice"] == names[1]
+    assert lines[0]["controls"] == {}
+    assert lines[1]["controls"]["voice"] == names[1]
     nothing = typed(finished, two_lines, tmp_path / "p.mp4", "--line", "2", "--pitch", "0")
     assert nothing.returncode == 2
     assert "change nothing" in nothing.stderr
@@ -528,15 +498,15 @@ def test_what_a_system_has_no_use_for_is_refused_and_not_noted(finished, two_lin
     assert "wanted original or dubbed" in odd.stderr
 
 
-def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
+def test_a_system_with_context_reads_the_original_or_the_dubbed_scene(
     finished, two_lines, tmp_path, monkeypatch
 ):
     train_run(finished, RunRequest(run="near", model="m2ci_dubber", max_steps=2))
-    shift_retrieved = {}
+    contexts = {}
 
     def listening(dubber, lines, controls=None):
         for line in lines:
-            shift_retrieved.setdefault(choice, []).append(line.context)
+            contexts.setdefault(choice, []).append(line.context)
         return synthesise(dubber, lines, controls)
 
     monkeypatch.setattr("redub.pipeline.dubbing.session.synthesise", listening)
@@ -546,14 +516,14 @@ def test_a_system_with_context_hears_the_scene_as_it_was_or_as_it_is_dubbed(
         output = tmp_path / f"{choice}.mp4"
         dub(finished, video=video, script=two_lines, output=output, run="near", context=choice)
         assert json.loads(output.with_suffix(".take.json").read_text())["context"] == choice
-    first, second = shift_retrieved["original"]
+    first, second = contexts["original"]
     assert set(first) == {"following"}
     assert set(second) == {"previous"}
     assert first["following"].sound is not None
-    unspoken, spoken = shift_retrieved["dubbed"]
-    assert unspoken["following"].sound is None  # nobody has said it yet
+    unspoken, spoken = contexts["dubbed"]
+    assert unspoken["following"].sound is None  # it has not been spoken yet
     assert unspoken["following"].phonemes is not None
-    assert unspoken["following"].expression is not None
+    assert unspoken["following"].local_face is not None
     before, as_it_was = spoken["previous"], second["previous"]
     assert before.sound.shape == as_it_was.sound.shape
     assert not np.array_equal(before.sound, as_it_was.sound)
@@ -567,11 +537,11 @@ def test_lines_that_are_spoken_know_the_lines_around_them(finished):
     known = [line.context for line in lines]
     assert any(len(sides) == 2 for sides in known) or any(known)
     for line in lines:
-        for side, neighbour in line.context.items():
+        for side, adjacent in line.context.items():
             other = builder.by_id[builder.sides[side][line.clip_id]]
             assert abs(other.position - builder.by_id[line.clip_id].position) == 1
             mel = np.asarray(builder.values["mel"][other.clip_id])
-            assert np.array_equal(neighbour.mel, mel)
+            assert np.array_equal(adjacent.mel, mel)
     assert not UtteranceBuilder(finished).sides
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from redub.core import durable
 from redub.model.systems.fastspeech2 import FastSpeech2
-from redub.training import checkpoint
 from tests.training.made import QUICK, SOUND, make_lines, train
 
 # The system with the cheapest steps: what is tested is the trainer's, and it takes many of them.
@@ -40,21 +40,21 @@ def trained(folder, steps, *, at_step=None, at_flush=None):
 
 
 def train_here(folder, steps, *, at_step=None, at_flush=None):
-    random.seed(0)  # Python seeds anew in every child; a checkpoint keeps this state, too
-    flush, left = checkpoint._flush, [at_flush]
+    random.seed(0)  # every child has another seed; a checkpoint keeps this state, too
+    flush, left = durable.sync_file, [at_flush]
 
-    def flushed(descriptor):
+    def flushed(path):
         if left[0] is not None:
             left[0] -= 1
             if left[0] < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-        flush(descriptor)
+        flush(path)
 
     def progress(report):
         if report.step == at_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoint._flush = flushed
+    durable.sync_file = flushed
     lines = make_lines()
     train(lines[:8], lines[8:], CONFIG, folder, model_config=SMALL, audio=SOUND,
           max_steps=steps, progress=progress)  # fmt: skip
@@ -71,7 +71,7 @@ def main(root, steps, kills):
     for number in range(kills):
         folder = root / f"killed_{number}"
         shutil.copytree(root / "half", folder)
-        if number % 2:  # during a save: each flushes four files, of which the last is the manifest
+        if number % 2:  # during a save: each flushes four files, before the rename
             saves = steps // CONFIG.checkpoint_every - half // CONFIG.checkpoint_every
             fault = {"at_flush": draw.randrange(4 * saves)}
         else:  # after any step, which is mid-epoch for most

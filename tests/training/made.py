@@ -44,13 +44,15 @@ QUICK = TrainingConfig(
 )
 
 
-def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_frames=20, **changes):
+def make_line(
+    number, *, video_frames=4, phoneme_count=5, hit_count=2, reference_frames=20, **changes
+):
     random = np.random.default_rng(number)
 
     def normal(*shape):
         return random.normal(3.0, 2.0, shape).astype(np.float32)
 
-    frames = 4 * pictures
+    frames = 4 * video_frames
     durations = np.full(phoneme_count, frames // phoneme_count)
     durations[0] += frames - durations.sum()
     ids = random.integers(1, 20, phoneme_count)
@@ -63,7 +65,7 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_fra
         "mel_frames": frames,
         "speaker_vector": normal(3),
         "reference_mels": [normal(reference_frames, 12), normal(reference_frames + 7, 12)],
-        "lips": normal(pictures, 5),
+        "lips": normal(video_frames, 5),
         "durations": durations,
         "mel": mel.astype(np.float32),
         "f0_hz": (random.uniform(90, 300, frames) * (random.random(frames) > 0.3)).astype(
@@ -85,7 +87,7 @@ def make_line(number, *, pictures=4, phoneme_count=5, hit_count=2, reference_fra
 
 
 def make_lines():
-    return [make_line(number, pictures=3 + number % 4) for number in range(10)]
+    return [make_line(number, video_frames=3 + number % 4) for number in range(10)]
 
 
 def best_guess(lines):
@@ -97,7 +99,7 @@ def best_guess(lines):
 
 
 def in_context(lines, *, seed=9):
-    """The lines as a scene: each knows its neighbours, and has a face and a sound of its own."""
+    """The lines as a scene: each has its adjacent lines, and has a face and a sound of its own."""
     random = np.random.default_rng(seed)
 
     def normal(*shape):
@@ -107,7 +109,7 @@ def in_context(lines, *, seed=9):
         replace(line, local_face=normal(len(line.lips), 4), sound=normal(line.mel_frames, 6))
         for line in lines
     ]
-    told = [
+    adjacent = [
         AdjacentUtterance(
             phonemes=line.phonemes,
             lips=line.lips,
@@ -122,8 +124,8 @@ def in_context(lines, *, seed=9):
     ]
     sides = [{} for _ in own]
     for place in range(1, len(own)):
-        sides[place]["previous"] = told[place - 1]
-        sides[place - 1]["following"] = told[place]
+        sides[place]["previous"] = adjacent[place - 1]
+        sides[place - 1]["following"] = adjacent[place]
     return [replace(line, context=side) for line, side in zip(own, sides, strict=True)]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from redub.core import stopping
+from redub.core import durable, stopping
 from redub.core.stopping import SAME_PRESS_S, Stopped, deferred
 from redub.training import checkpoint
 from tests.training.killed_runs import CONFIG, SMALL
@@ -42,14 +42,14 @@ def trained(folder, *, at_step=None, number=signal.SIGINT, again=False):
 
 
 def train_here(folder, at_step=None, number=signal.SIGINT, again=False):
-    random.seed(0)  # Python seeds anew in every child; a checkpoint keeps this state, too
-    flush, asked = checkpoint._flush, []
+    random.seed(0)  # every child has another seed; a checkpoint keeps this state, too
+    flush, asked = durable.sync_file, []
 
-    def slow_flush(descriptor):
+    def slow_flush(path):
         if asked and again:
             os.killpg(0, number)  # the second press finds a checkpoint half-written
             time.sleep(60)
-        flush(descriptor)
+        flush(path)
 
     def progress(report):
         if report.step == at_step:
@@ -57,7 +57,7 @@ def train_here(folder, at_step=None, number=signal.SIGINT, again=False):
             asked.append(number)
             time.sleep(2 * SAME_PRESS_S if again else 0)
 
-    checkpoint._flush = slow_flush
+    durable.sync_file = slow_flush
     lines = make_lines()
     with deferred() as signalled:
         report = train(lines[:8], lines[8:], CONFIG, folder, model_config=SMALL, audio=SOUND,

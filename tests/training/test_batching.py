@@ -58,8 +58,8 @@ def collated(lines, sound, **settings):
 def test_masks_say_what_is_real(make_line, sound):
     batch = collated(
         [
-            make_line(0, pictures=3, phoneme_count=2),
-            make_line(1, pictures=5, phoneme_count=4, lips=None, hit_count=0),
+            make_line(0, video_frames=3, phoneme_count=2),
+            make_line(1, video_frames=5, phoneme_count=4, lips=None, hit_count=0),
         ],
         sound,
     )
@@ -108,15 +108,15 @@ def test_a_short_reference_is_looped_and_epochs_take_turns(make_line, sound):
     line = make_line(0, reference_mels=[ramp, ramp + 100])
     scaler = FeatureScaler({})  # no scale: values stay as they are
     widths = widths_of([line], sound)
-    heard = [
+    taken = [
         collate([line], scaler, widths, reference_frames=16, epoch=epoch)
         .reference_mel[0, :, 0]
         .tolist()
         for epoch in range(3)
     ]
-    assert heard[0] == [*range(10), *range(6)]
-    assert heard[1][:10] == [100.0 + step for step in range(10)]
-    assert heard[2] == heard[0]
+    assert taken[0] == [*range(10), *range(6)]
+    assert taken[1][:10] == [100.0 + step for step in range(10)]
+    assert taken[2] == taken[0]
 
 
 def test_a_long_reference_is_cut_at_places_that_cover_it(make_line, sound):
@@ -125,12 +125,12 @@ def test_a_long_reference_is_cut_at_places_that_cover_it(make_line, sound):
     widths = widths_of([line], sound)
     starts = []
     for epoch in range(12):
-        heard = collate(
+        taken = collate(
             [line], FeatureScaler({}), widths, reference_frames=50, epoch=epoch
         ).reference_mel
-        assert heard.shape == (1, 50, 12)
-        starts.append(heard[0, 0, 0].item())
-    assert np.diff(sorted(starts)).max() < 50  # no stretch of the recording stays unheard
+        assert taken.shape == (1, 50, 12)
+        starts.append(taken[0, 0, 0].item())
+    assert np.diff(sorted(starts)).max() < 50  # every part of the recording is used
     assert max(starts) <= 150
 
 

@@ -1,3 +1,4 @@
+import json
 import random
 import subprocess
 import sys
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from redub.core.errors import IntegrityError, StorageError
+from redub.core.durable import file_digest
+from redub.core.errors import IntegrityError, ModelRefusedError, StorageError
 from redub.training import checkpoint
 from redub.training.checkpoint import Snapshot
 
@@ -54,6 +56,25 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path, cap
     assert "step_00000002 is damaged and was skipped" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        (None, "written by redub 0.1 .format 1; .* train the run again"),
+        (9, "newer redub .format 9"),
+    ],
+)
+def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(tmp_path, written, sentence):
+    path = checkpoint.write(tmp_path, snapshot(2, loss=1.0), keep=3)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest.pop("format") == checkpoint.FORMAT
+    if written is not None:
+        manifest["format"] = written
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    for read in (lambda: checkpoint.read(path), lambda: checkpoint.newest(tmp_path)):
+        with pytest.raises(ModelRefusedError, match=sentence):
+            read()
+
+
 @pytest.mark.parametrize("manifest", [None, b"", b"{", b"{}", b'{"sha256": {}, "step": 2}'])
 def test_a_checkpoint_without_a_whole_manifest_is_none(tmp_path, manifest):
     checkpoint.write(tmp_path, snapshot(1, loss=3.0), keep=3)
@@ -74,7 +95,7 @@ def test_a_write_that_is_killed_half_way_is_never_seen(tmp_path, monkeypatch):
     def killed(*_):
         raise Killed
 
-    monkeypatch.setattr(checkpoint, "_sha256", killed)
+    monkeypatch.setattr(checkpoint, "file_digest", killed)
     with pytest.raises(Killed):
         checkpoint.write(tmp_path, snapshot(2), keep=3)
     monkeypatch.undo()
@@ -167,8 +188,8 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
     directory = checkpoint.write(tmp_path, snapshot(1), keep=1)
     torch.save({"epoch": print}, directory / "state.pt")
     manifest = (directory / "manifest.json").read_text()
-    old = checkpoint._manifest(directory)["sha256"]["state.pt"]
-    new = checkpoint._sha256(directory / "state.pt")
+    old = checkpoint.Manifest.read(directory / "manifest.json").sha256["state.pt"]
+    new = file_digest(directory / "state.pt")
     (directory / "manifest.json").write_text(manifest.replace(old, new))
     with pytest.raises(IntegrityError, match=r"state\.pt cannot be loaded"):
         checkpoint.read(directory)

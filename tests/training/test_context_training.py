@@ -53,7 +53,7 @@ def test_a_run_goes_on_from_where_it_was_and_speaks(name, tmp_path):
         assert said.mel.shape == (line.mel_frames, 12)
         assert int(said.durations.sum()) == line.mel_frames
         assert np.isfinite(said.mel).all()
-    # In the same company, so that every sum is the same where the neighbours are not read.
+    # In the same company, so that every sum is the same where the adjacent lines are not read.
     apart = [replace(line, context={}) if line is lines[3] else line for line in lines]
     moved = float(np.abs(synthesise(dubber, apart)[3].mel - spoken[3].mel).max())
     if name in ("mc_dubber", "m2ci_dubber", "redub_dubber"):
@@ -91,8 +91,8 @@ def test_weights_that_read_plain_values_go_on_reading_them(tmp_path):
     scaler = FeatureScaler.from_json(checkpoint.read(grown.checkpoint).record["scaler"])
     assert set(scaler.scales) == {"local_audio", "global_face", "global_text", "global_audio"}
     fitted = FeatureScaler.fit(in_context(make_lines()))
-    anew = FeatureScaler({}).with_new(fitted, "authentic_dubber")
-    assert set(anew.scales) == {*scaler.scales, "local_face"}  # it does not read the face's frames
+    fresh = FeatureScaler({}).with_new(fitted, "authentic_dubber")
+    assert set(fresh.scales) == {*scaler.scales, "local_face"}  # it does not read the face's frames
 
 
 def test_a_line_without_sound_does_not_take_it_from_the_others():
@@ -173,7 +173,7 @@ def test_units_stay_what_they_were_fitted_to(tmp_path):
 # -- batches
 
 
-def test_neighbours_are_padded_standardised_and_marked():
+def test_adjacent_lines_are_padded_standardised_and_marked():
     lines = in_context(make_lines())
     widths, scaler = widths_of(lines, SOUND), FeatureScaler.fit(lines)
     assert widths == FeatureWidths(

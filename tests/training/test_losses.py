@@ -63,8 +63,9 @@ def test_diagonal_loss_is_0_on_the_diagonal_and_ignores_padding_and_lines_withou
     assert diagonal_loss(on, phonemes, mask([0, 0], 5), bands=10).item() == 0.0
 
 
-def test_alignment_loss_is_the_entropy_of_the_recording_where_pictures_look_at_what_is_spoken():
-    # Frames of 2 words: 6 and 2, over 4 pictures of 2 frames: three see the first, one the second.
+def test_alignment_loss_is_the_entropy_of_the_recording_where_frames_attend_to_its_phonemes():
+    # Frames of 2 words: 6 and 2, over 4 video frames of 2 mel frames: three see the
+    # first, one the second.
     durations, lips = torch.tensor([[6, 2]]), mask([4], 4)
     sure = torch.tensor([[[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]])
     assert alignment_loss(sure, durations, lips).item() == 0.0
@@ -163,7 +164,7 @@ def test_squared_and_absolute_terms_count_real_places_alone(compared):
     losses = losses_of(shifted, batch, LossWeights(mel_squared=1.0))
     assert losses.mel_squared.item() == pytest.approx(4.0 + 1.0, rel=1e-5)
     assert losses.prosody_distance.item() == pytest.approx(0.5 + 0.25, rel=1e-5)
-    assert losses_of(shifted, batch, LossWeights()).mel_squared.item() == 0.0  # nobody asked
+    assert losses_of(shifted, batch, LossWeights()).mel_squared.item() == 0.0  # without control
 
 
 def test_ctc_is_the_chance_of_all_ways_to_say_the_phonemes(compared):

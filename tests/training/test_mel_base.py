@@ -67,7 +67,7 @@ def test_a_phoneme_seen_alone_is_drawn_towards_its_mean_by_the_ridge(make_line, 
     lines = [
         make_line(
             0,
-            pictures=1,
+            video_frames=1,
             phonemes=np.array([4]),
             durations=np.array([1]),
             mel_frames=1,
@@ -98,12 +98,12 @@ def test_the_table_is_the_ridge_regression_of_all_frames(lines, sound):
     np.testing.assert_allclose(base.table.numpy(), wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_voices_that_sound_alike_but_for_a_level_are_told_apart(make_line, sound):
+def test_voices_that_differ_only_in_level_get_different_mels(make_line, sound):
     """Two voices, one 2 nepers louder: with many lines the guess of each is near its own level."""
     vectors = {0: np.array([1, 0, 0], np.float32), 1: np.array([0, 1, 0], np.float32)}
     lines = []
     for number in range(40):
-        line = make_line(number, pictures=6, speaker_vector=vectors[number % 2])
+        line = make_line(number, video_frames=6, speaker_vector=vectors[number % 2])
         louder = np.float32(2.0 * (number % 2))
         lines.append(replace(line, mel=line.mel + louder))
     base = fitted(lines, sound)
@@ -112,12 +112,12 @@ def test_voices_that_sound_alike_but_for_a_level_are_told_apart(make_line, sound
 
 
 def test_what_channels_do_with_the_signals_is_found(make_line, sound):
-    """Planted: two phonemes, each channel a phoneme's own multiple of energy and of the comb."""
+    """Planted: two phonemes, each channel a phoneme's own multiple of energy and template."""
     harmonic_row, random = HarmonicTemplate(sound), np.random.default_rng(5)
     planted = random.normal(0, 1, (20, 2, 12))
     lines = []
     for number in range(60):
-        line = make_line(number, pictures=10)
+        line = make_line(number, video_frames=10)
         octaves, voiced = (torch.from_numpy(values)[None] for values in pitch_of(line.f0_hz))
         drawn = harmonic_row(octaves, voiced)[0].numpy()
         spoken = np.repeat(line.phonemes % 2 + 1, line.durations)
@@ -177,7 +177,7 @@ def test_steps_do_not_change_the_table(run):
     assert not torch.equal(early.model.decoder.to_mel.weight, late.model.decoder.to_mel.weight)
 
 
-def test_the_table_is_heard(run, lines):
+def test_the_table_changes_the_output(run, lines):
     dubber = load_dubber(run().checkpoint)
     before = synthesise(dubber, lines[:1])[0].mel
     dubber.model.mel_base.table += 1.0

@@ -46,7 +46,7 @@ def test_a_file_holds_the_averaged_weights_and_what_they_mean(file):
 
 
 def test_another_run_starts_with_them_and_on_their_scale(file, tmp_path):
-    lines = [make_line(number, pictures=4) for number in range(20, 30)]
+    lines = [make_line(number, video_frames=4) for number in range(20, 30)]
     other = {**KEYS, "clips": "others"}
     go(tmp_path / "fresh", 1, lines=lines, keys=other)
     go(tmp_path / "second", 1, lines=lines, keys=other, start_from=read_weights(file))

@@ -129,13 +129,13 @@ def test_damaged_rows_of_the_metrics_are_dropped_and_counted(run, whole, caplog,
 
 
 def test_strange_folders_are_no_checkpoints_and_partial_ones_go(run):
-    for name in ("step_00000004.bak", "step_foo", ".partial_step_00000008_999"):
+    for name in ("step_00000004.bak", "step_foo", ".tmp-step_00000008"):
         (run / "checkpoints" / name).mkdir()
     go(run, 7)
     assert steps(run) == [2, 4, 6, 7]
     left = {path.name for path in (run / "checkpoints").iterdir()}
     assert {"step_00000004.bak", "step_foo"} <= left
-    assert not any(name.startswith(".partial") for name in left)
+    assert not any(name.startswith(".tmp-") for name in left)
 
 
 def test_weights_that_are_not_finite_are_never_saved(run):

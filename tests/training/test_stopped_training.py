@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from redub.core.durable import TEMP_PREFIX
 from redub.training import checkpoint
 from tests.training.killed_runs import CONFIG
 from tests.training.stopped_runs import STEPS, STOPS, main
@@ -47,4 +48,4 @@ def test_the_resumed_run_has_the_bytes_of_one_that_was_never_stopped(stopped, na
         assert torch.equal(value, ours[key]) if torch.is_tensor(value) else value == ours[key], key
     rows = (root / name / "metrics.jsonl").read_bytes()
     assert rows == (root / "whole" / "metrics.jsonl").read_bytes()
-    assert not list((root / name / "checkpoints").glob(f"{checkpoint.PARTIAL}*"))
+    assert not list((root / name / "checkpoints").glob(f"{TEMP_PREFIX}*"))

@@ -20,20 +20,20 @@ def slow_patterns(count: int) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(places, key=lambda place: (sum(place), place))[:count])
 
 
-def cosine_coefficients(pictures: FloatArray, count: int) -> FloatArray:
+def cosine_coefficients(crops: FloatArray, count: int) -> FloatArray:
     """Compute low-frequency cosine coefficients of square images.
 
     Args:
-        pictures: (V, side, side) float32, side a multiple of 16.
+        crops: (V, side, side) float32, side a multiple of 16.
 
     Returns:
         (V, count) float32 orthonormal 2-D cosine coefficients, divided by 16, in the order of
         :func:`slow_patterns`; without the mean level.
     """
     places = slow_patterns(count)
-    rows = np.empty((len(pictures), count), dtype=np.float32)
-    for row, picture in zip(rows, pictures, strict=True):
-        small = cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA)
+    rows = np.empty((len(crops), count), dtype=np.float32)
+    for row, crop in zip(rows, crops, strict=True):
+        small = cv2.resize(crop, (16, 16), interpolation=cv2.INTER_AREA)
         spectrum = cv2.dct(np.ascontiguousarray(small)) / 16.0
         row[:] = [spectrum[place] for place in places]
     return rows

@@ -73,7 +73,7 @@ class FaceAttributes(NamedTuple):
     approach: float  # growth of the box
 
 
-def face_pictures(frames: ByteArray, track: FloatArray) -> FloatArray:
+def face_crops(frames: ByteArray, track: FloatArray) -> FloatArray:
     """Cut face crops and normalise their light per clip.
 
     Args:
@@ -95,7 +95,7 @@ def measure_face(faces: FloatArray, mouth: MouthShape, track: FloatArray) -> Fac
     """Measure the face in every frame.
 
     Args:
-        faces: (V, 64, 64) from :func:`face_pictures`.
+        faces: (V, 64, 64) from :func:`face_crops`.
         mouth: measurements of the same frames.
         track: (V, 5) rows of ``face_track``.
     """
@@ -161,14 +161,14 @@ def attributes_of(
 
 
 def faces_of_clip(media: ClipMedia) -> FloatArray:
-    """Return :func:`face_pictures` of the tracked face.
+    """Return :func:`face_crops` of the tracked face.
 
     Raises:
         FeatureAbsent: E-FEAT-NOFACE, the clip has no frames.
     """
     if media.frames is None:
         raise FeatureAbsent("the clip has no video frame with a face", code="E-FEAT-NOFACE")
-    return media.once(face_pictures, media.frames, frames_of(media.features, "face_track"))
+    return media.once(face_crops, media.frames, frames_of(media.features, "face_track"))
 
 
 def attributes_of_clip(media: ClipMedia, *, fps: int) -> FaceAttributes:
@@ -205,8 +205,8 @@ def _rises(values: FloatArray) -> int:
     return rises
 
 
-def _blurred(pictures: Floats) -> FloatArray:
-    return np.stack([cv2.GaussianBlur(p, (0, 0), 1.0) for p in pictures]).astype(np.float32)
+def _blurred(crops: Floats) -> FloatArray:
+    return np.stack([cv2.GaussianBlur(p, (0, 0), 1.0) for p in crops]).astype(np.float32)
 
 
 def _row_of_shade(profile: Floats, rows: tuple[float, float]) -> Floats:

@@ -30,7 +30,7 @@ from redub.features.weights.folder import WeightFolder
 
 KIND = "face_boxes"
 WANTED = ("clip_id", "frame", "x", "y", "w", "h")
-PICTURE = ("width", "height")
+FRAME_SIZE = ("width", "height")
 FRAME_DIGITS = 9  # a year at 25 per second
 FURTHEST = 1_000_000  # pixels; no frame is so large, and sums with it stay exact
 
@@ -46,7 +46,7 @@ class GivenBox(NamedTuple):
     y: float
     w: float
     h: float
-    picture: tuple[float, float] | None  # frame width and height that the box refers to
+    frame_size: tuple[float, float] | None  # frame width and height that the box refers to
     place: str  # "boxes.csv line 7"
 
 
@@ -114,7 +114,7 @@ def _placed(given: GivenBox, count: int, size: tuple[int, int]) -> Box:
             f"{given.place}: frame {given.frame}, but the clip's frames are 0 to {count - 1}",
             code="E-FEAT-BOXES",
         )
-    drawn = given.picture or size
+    drawn = given.frame_size or size
     across, down = size[0] / drawn[0], size[1] / drawn[1]
     x, y, w, h = given.x * across, given.y * down, given.w * across, given.h * down
     if not (0 <= x + w / 2 <= size[0] and 0 <= y + h / 2 <= size[1]):
@@ -134,10 +134,10 @@ def _read(weights: WeightFolder, name: str, wrong: list[str]) -> Iterator[tuple[
     try:
         header = [cell.strip() for cell in next(reader, [])]
         missing = [column for column in WANTED if column not in header]
-        if missing or (len(set(PICTURE) & set(header)) == 1) or len(set(header)) < len(header):
+        if missing or (len(set(FRAME_SIZE) & set(header)) == 1) or len(set(header)) < len(header):
             wrong.append(
                 f"{name} line 1: the header is {_SHORT.repr(','.join(header))}, wanted "
-                f"{','.join(WANTED)} and optionally {','.join(PICTURE)}"
+                f"{','.join(WANTED)} and optionally {','.join(FRAME_SIZE)}"
             )
             return
         for cells in reader:
@@ -168,16 +168,16 @@ def _given(row: Mapping[str, str], place: str) -> GivenBox:
             f"frame is {_SHORT.repr(frame)}, wanted a number of at most {FRAME_DIGITS} digits"
         )
     x, y, w, h = (_number(row, column) for column in ("x", "y", "w", "h"))
-    picture = None
-    if PICTURE[0] in row:
-        picture = (_number(row, "width"), _number(row, "height"))
+    frame_size = None
+    if FRAME_SIZE[0] in row:
+        frame_size = (_number(row, "width"), _number(row, "height"))
     for column, size in (("w", w), ("h", h)):
         if size <= 0:
             raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted above 0")
-    for column, size in zip(PICTURE, picture, strict=True) if picture else ():
+    for column, size in zip(FRAME_SIZE, frame_size, strict=True) if frame_size else ():
         if size < 1:  # a tiny frame size would scale its boxes to infinity
             raise ValueError(f"{column} is {_SHORT.repr(row[column])}, wanted at least 1")
-    return GivenBox(int(frame), x, y, w, h, picture, place)
+    return GivenBox(int(frame), x, y, w, h, frame_size, place)
 
 
 def _number(row: Mapping[str, str], column: str) -> float:

@@ -97,21 +97,21 @@ class HaarFaceDetector:
         self.min_face = min_face
         self.min_neighbours = min_neighbours
 
-    def frontal_faces(self, picture: Grey) -> list[Box]:
+    def frontal_faces(self, frame: Grey) -> list[Box]:
         """Find all frontal faces in a (H, W) grey frame, best first."""
-        copy, scale = _shrunk(picture, FULL_SIDE)
+        copy, scale = _shrunk(frame, FULL_SIDE)
         least = max(20, round(self.min_face * min(copy.shape)))
         return _moved(self._front(copy, least, 0), scale)
 
-    def profile_faces(self, picture: Grey) -> list[Box]:
+    def profile_faces(self, frame: Grey) -> list[Box]:
         """Find all profile faces of both directions in a (H, W) grey frame, best first."""
-        copy, scale = _shrunk(picture, PROFILE_SIDE)
+        copy, scale = _shrunk(frame, PROFILE_SIDE)
         least = max(20, round(self.min_face * min(copy.shape)))
         return _moved(self._sides(copy, least, 0), scale)
 
-    def near(self, picture: Grey, last: Box) -> Box | None:
+    def near(self, frame: Grey, last: Box) -> Box | None:
         """Find the face ``last`` again in a (H, W) grey frame; frontal before profile, or None."""
-        height, width = picture.shape
+        height, width = frame.shape
         reach_x, reach_y = WINDOW_REACH * last.w, WINDOW_REACH * last.h
         left, top = max(0, int(last.x - reach_x)), max(0, int(last.y - reach_y))
         right = min(width, int(np.ceil(last.x + last.w + reach_x)))
@@ -119,7 +119,7 @@ class HaarFaceDetector:
         if right - left < 20 or bottom - top < 20:
             return None
         copy, scale = _shrunk(
-            picture[top:bottom, left:right],
+            frame[top:bottom, left:right],
             max(20, round(WINDOW_FACE / last.w * max(right - left, bottom - top))),
         )
         face = last.w * scale
@@ -165,11 +165,11 @@ def _order(box: Box) -> tuple[float, float, float]:
     return (-box.area * box.score, box.x, box.y)
 
 
-def _shrunk(picture: Grey, side: int) -> tuple[Grey, float]:
-    scale = min(1.0, side / max(picture.shape))
+def _shrunk(frame: Grey, side: int) -> tuple[Grey, float]:
+    scale = min(1.0, side / max(frame.shape))
     if scale == 1.0:
-        return np.ascontiguousarray(picture), 1.0
-    copy = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(frame), 1.0
+    copy = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.asarray(copy, dtype=np.uint8), scale
 
 

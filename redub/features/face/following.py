@@ -64,45 +64,43 @@ class LedFollower:
         """
         tracks: list[Track] = []
         for i, k in _while_reachable(tracks, probes, needed):
-            picture = cv2.cvtColor(frames[k], cv2.COLOR_RGB2GRAY)
-            if not self._continue(tracks, picture, k) or i % self.full_search_every == 0:
+            frame = cv2.cvtColor(frames[k], cv2.COLOR_RGB2GRAY)
+            if not self._continue(tracks, frame, k) or i % self.full_search_every == 0:
                 # Profile searches are slow, so only every third search looks for profiles.
-                self._look_everywhere(tracks, picture, k, profiles=i % PROFILE_EVERY == 0)
+                self._look_everywhere(tracks, frame, k, profiles=i % PROFILE_EVERY == 0)
         return tracks
 
-    def _continue(self, tracks: list[Track], picture: Grey, k: int) -> bool:
+    def _continue(self, tracks: list[Track], frame: Grey, k: int) -> bool:
         """Search around each known face; return whether any face was found."""
         for track in tracks:
             if track.lost:
                 continue
-            if track.seen is not None and unchanged(track.seen, picture, track.last):
+            if track.seen is not None and unchanged(track.seen, frame, track.last):
                 track.boxes[k] = track.last
                 continue
-            box = self.detector.near(picture, track.last)
+            box = self.detector.near(frame, track.last)
             if box is None:
                 track.lost = True
             else:
-                track.boxes[k], track.seen = box, picture
+                track.boxes[k], track.seen = box, frame
         return any(not track.lost for track in tracks)
 
-    def _look_everywhere(
-        self, tracks: list[Track], picture: Grey, k: int, *, profiles: bool
-    ) -> None:
+    def _look_everywhere(self, tracks: list[Track], frame: Grey, k: int, *, profiles: bool) -> None:
         """Search the whole frame; continue lost tracks and start new tracks."""
-        boxes = self.detector.frontal_faces(picture)
+        boxes = self.detector.frontal_faces(frame)
         if profiles and not boxes and all(track.lost for track in tracks):
-            boxes = self.detector.profile_faces(picture)
+            boxes = self.detector.profile_faces(frame)
         for box in boxes[:MOST_TRACKS]:
             old = max(tracks, key=lambda track: overlap(track.last, box), default=None)
             if old is not None and overlap(old.last, box) >= SAME_FACE:
                 if k not in old.boxes:
-                    old.boxes[k], old.lost, old.seen = self._refined(picture, box), False, picture
+                    old.boxes[k], old.lost, old.seen = self._refined(frame, box), False, frame
             elif len(tracks) < 2 * MOST_TRACKS:
-                tracks.append(Track(boxes={k: self._refined(picture, box)}, seen=picture))
+                tracks.append(Track(boxes={k: self._refined(frame, box)}, seen=frame))
 
-    def _refined(self, picture: Grey, box: Box) -> Box:
+    def _refined(self, frame: Grey, box: Box) -> Box:
         """The box as a search around it finds it, so that later searches give the same box."""
-        return self.detector.near(picture, box) or box
+        return self.detector.near(frame, box) or box
 
 
 class LinkedFollower:

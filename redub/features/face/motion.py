@@ -29,7 +29,7 @@ def motion_rows(faces: FloatArray, track: FloatArray) -> FloatArray:
     """Measure motion and appearance in every frame.
 
     Args:
-        faces: (V, 64, 64) from ``face_attributes.face_pictures``.
+        faces: (V, 64, 64) from ``face_attributes.face_crops``.
         track: (V, 5) rows of ``face_track``.
 
     Returns:

@@ -16,16 +16,16 @@ from redub.core.types import ByteArray, ClipMedia, FloatArray
 from redub.features.base import frames_of
 
 
-class FacePictures(NamedTuple):
+class FaceCrops(NamedTuple):
     """Face images and their squares in the frames.
 
     Attributes:
-        pictures: (N, size, size, 3) uint8 RGB.
+        crops: (N, size, size, 3) uint8 RGB.
         squares: (N, 3) left, top, side of each square, in pixels of the decoded frame; pixel k
             reaches from k to k + 1, as in ``face_track``.
     """
 
-    pictures: ByteArray  # (N, size, size, 3) RGB
+    crops: ByteArray  # (N, size, size, 3) RGB
     squares: FloatArray  # (N, 3)
 
 
@@ -36,7 +36,7 @@ def cut_faces(
     margin: float,
     at: Sequence[int] | None = None,
     average: bool = True,
-) -> FacePictures:
+) -> FaceCrops:
     """Cut the face out of some frames.
 
     Args:
@@ -52,7 +52,7 @@ def cut_faces(
         One image per chosen frame. Outside the frame its edge is repeated.
     """
     chosen = range(len(frames)) if at is None else at
-    pictures = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
+    crops = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
     squares = np.empty((len(chosen), 3), dtype=np.float32)
     for i, k in enumerate(chosen):
         x, y, w, h = (float(value) for value in track[k, :4])
@@ -61,9 +61,9 @@ def cut_faces(
         # OpenCV has pixel centres at whole numbers, boxes have them half a pixel later.
         patch = cv2.getRectSubPix(frames[k], (side, side), (centre_x - 0.5, centre_y - 0.5))
         way = cv2.INTER_AREA if average and side > size else cv2.INTER_LINEAR
-        pictures[i] = cv2.resize(patch, (size, size), interpolation=way)
+        crops[i] = cv2.resize(patch, (size, size), interpolation=way)
         squares[i] = (centre_x - side / 2, centre_y - side / 2, side)
-    return FacePictures(pictures, squares)
+    return FaceCrops(crops, squares)
 
 
 def frames_with_face(media: ClipMedia) -> tuple[ByteArray, FloatArray]:

@@ -28,7 +28,7 @@ from redub.features.face.detector import HaarFaceDetector, recorded_score
 from redub.features.face.following import Follow, LedFollower, LinkedFollower, Track
 from redub.features.face.yunet import YuNetDetector
 from redub.features.picture.shots import shot_starts
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 from redub.features.runtime import Runtime
 from redub.features.weights.folder import WeightFolder
 
@@ -140,7 +140,7 @@ class FaceTrackExtractor(WeightUser):
         loudness_db = None
         if "speech_level" in media.features:
             loudness_db = loudness_of(frames_of(media.features, "speech_level"))
-        shots = [*media.once(shot_starts, media.once(small_pictures, frames)), len(frames)]
+        shots = [*media.once(shot_starts, media.once(small_frames, frames)), len(frames)]
         probes = sorted({*range(0, len(frames), self.config.probe_every), *shots[:-1]})
         for follow in self.followers:
             tracks = self._tracks(frames, shots, probes, follow, loudness_db)

@@ -47,16 +47,16 @@ class YuNetDetector:
             raise self._refused(error) from error
         self.faces(np.zeros((SIDE, SIDE, 3), dtype=np.uint8))  # another network fails here
 
-    def faces(self, picture: ByteArray) -> list[Box]:
+    def faces(self, frame: ByteArray) -> list[Box]:
         """Find all faces in an (H, W, 3) RGB frame, best first.
 
         Raises:
             ModelRefusedError: E-MODEL-FILE, the file is another network.
         """
-        height, width = picture.shape[:2]
+        height, width = frame.shape[:2]
         scale = min(1.0, SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        copy = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        copy = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         if scale < 1.0:
             copy = cv2.resize(copy, size, interpolation=cv2.INTER_AREA)
         try:

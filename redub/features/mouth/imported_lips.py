@@ -94,14 +94,14 @@ class ImportedLips(WeightUser):
                 f"{name} is {table.shape[1]} wide, {self.names[0]} is {self.width}",
                 code="E-FEAT-FILE",
             )
-        pictures = clip.video_frames
-        if abs(len(table) - pictures) > MOST_ROUNDING:
+        frames = clip.video_frames
+        if abs(len(table) - frames) > MOST_ROUNDING:
             raise FeatureAbsent(
-                f"{name} has {len(table)} rows, the clip {pictures} frames; make it from exactly "
+                f"{name} has {len(table)} rows, the clip {frames} frames; make it from exactly "
                 "the time span of the clip, at the project's video.fps",
                 code="E-FEAT-FILE",
             )
-        rows = np.minimum(np.arange(pictures), len(table) - 1)  # repeat the last row
+        rows = np.minimum(np.arange(frames), len(table) - 1)  # repeat the last row
         return np.array(table[rows], np.float32)
 
     def _table(self, name: str) -> NDArray[np.floating[Any]]:

@@ -83,8 +83,8 @@ def low_frequencies(dark: FloatArray) -> FloatArray:
         (V, 24) float32 in the order of :data:`APPEARANCE`.
     """
     rows = []
-    for picture in dark:
-        small = cv2.resize(picture, (DCT_SIDE, DCT_SIDE), interpolation=cv2.INTER_AREA)
+    for crop in dark:
+        small = cv2.resize(crop, (DCT_SIDE, DCT_SIDE), interpolation=cv2.INTER_AREA)
         spectrum = cv2.dct(small) / DCT_SIDE
         rows.append([spectrum[u, v] for u, v in APPEARANCE])
     return np.asarray(rows, dtype=np.float32)

@@ -50,8 +50,8 @@ def darkness(mouths: ByteArray) -> FloatArray:
         are brighter than skin.
     """
     side = round(np.sqrt(mouths[0].size))
-    pictures = mouths.reshape(-1, side, side)
-    small = np.stack([cv2.resize(p, (GRID, GRID), interpolation=cv2.INTER_AREA) for p in pictures])
+    frames = mouths.reshape(-1, side, side)
+    small = np.stack([cv2.resize(p, (GRID, GRID), interpolation=cv2.INTER_AREA) for p in frames])
     darkest, skin = (float(level) for level in np.percentile(small, (1.0, SKIN_PERCENTILE)))
     spread = max(skin - darkest, LEAST_SPREAD)
     dark: FloatArray = np.clip((skin - small.astype(np.float32)) / spread, -1.0, 1.0)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from redub.core.types import ByteArray, FloatArray
 from redub.features.picture.shots import shot_starts
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
         (V, 96, 96) uint8 grey. Outside the frame its edge is repeated.
     """
     raw = landmarks.reshape(len(landmarks), 68, 2).astype(np.float64)
-    cuts = shot_starts(small_pictures(frames))[1:]  # no smoothing across a cut
+    cuts = shot_starts(small_frames(frames))[1:]  # no smoothing across a cut
     points = np.concatenate([smoothed_landmarks(shot) for shot in np.split(raw, cuts)])
     crops = np.empty((len(frames), SIDE, SIDE), dtype=np.uint8)
     for k, (frame, face) in enumerate(zip(frames, points, strict=True)):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.types import ByteArray, FloatArray
-from redub.features.picture.small_pictures import SIDE, small_pictures
+from redub.features.picture.small_frames import SIDE, small_frames
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ HUE_FAMILIES: tuple[tuple[float, str], ...] = (
 GREY_BELOW = 0.1  # a clip with less mean chroma is called grey
 
 
-class PictureAttributes(NamedTuple):
+class FrameAttributes(NamedTuple):
     """The measurements of a clip; every number is finite. Shares and levels are 0–1."""
 
     hue_deg: float  # circular mean weighted by chroma, 0–360, 0 = red; 0 without colour
@@ -64,17 +64,17 @@ class PictureAttributes(NamedTuple):
     hue_shares: tuple[float, ...]  # chroma per 30-degree bin, centred on 0, 30, …; sums to 1 or 0
 
 
-def measure_picture(
+def measure_frames(
     frames: ByteArray, track: FloatArray | None = None, *, small: ByteArray | None = None
-) -> PictureAttributes:
+) -> FrameAttributes:
     """Measure the frames of a clip; with a face track, only the scenery around the person.
 
     Args:
         frames: (V, H, W, 3) uint8 RGB, V >= 1.
         track: (V, 5) rows of ``face_track``, or None to measure whole frames.
-        small: :func:`small_pictures` of the frames, if they are computed already.
+        small: :func:`small_frames` of the frames, if they are computed already.
     """
-    copies = small_pictures(frames) if small is None else small
+    copies = small_frames(frames) if small is None else small
     scenery = _scenery(track, frames.shape, len(copies))  # (V, SIDE, SIDE) bool
     some = np.linspace(0, len(copies) - 1, min(len(copies), MOST_COLOUR_FRAMES))
     chosen = some.round().astype(int)
@@ -94,7 +94,7 @@ def measure_picture(
     shares = np.bincount(bins, weights=weight, minlength=HUE_BINS) / max(total, 1e-9)
     warm = weight[(degrees >= 330.0) | (degrees <= 75.0)].sum()
     cool = weight[(degrees >= 150.0) & (degrees <= 285.0)].sum()
-    return PictureAttributes(
+    return FrameAttributes(
         hue_deg=float(np.rad2deg(np.arctan2(up, across)) % 360.0),
         hue_concentration=float(np.hypot(across, up) / max(total, 1e-9)),
         lightness=float(lightness.mean()),
@@ -112,7 +112,7 @@ def measure_picture(
     )
 
 
-def hue_family(attributes: PictureAttributes) -> str:
+def hue_family(attributes: FrameAttributes) -> str:
     """Return the common name of the mean hue, or ``grey`` if there is hardly any colour."""
     if attributes.chroma < GREY_BELOW:
         return "grey"
@@ -126,7 +126,7 @@ class Affect(NamedTuple):
     arousal: float
 
 
-def colour_affect(attributes: PictureAttributes) -> Affect:
+def colour_affect(attributes: FrameAttributes) -> Affect:
     """Compute pleasure and arousal by Valdez & Mehrabian's regression.
 
     Pleasure = .69 B + .22 S; arousal = -.31 B + .60 S, with brightness B and saturation S scaled

@@ -18,7 +18,7 @@ from redub.core.extras import optional
 from redub.core.types import ByteArray, ClipMedia, FloatArray
 from redub.features.base import frames_of
 from redub.features.picture.shots import shot_starts
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 
 Aspect = Literal["crop", "pad", "squash"]
 """How a frame becomes square: crop to the middle, pad with bars, or squash both sides."""
@@ -34,18 +34,18 @@ def uniform_frames(count: int, wanted: int) -> list[int]:
     return [int(k) for k in np.round(middles + 1e-6)]
 
 
-def clip_pictures(media: ClipMedia) -> ByteArray:
+def clip_frames(media: ClipMedia) -> ByteArray:
     """Return all frames of a clip, (V, H, W, 3) uint8.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
+        FeatureAbsent: E-FEAT-NOFRAMES, the clip has no frames.
     """
     if media.frames is None or len(media.frames) == 0:
-        raise FeatureAbsent("the clip has no video frame to describe", code="E-FEAT-NOPICTURE")
+        raise FeatureAbsent("the clip has no video frame to describe", code="E-FEAT-NOFRAMES")
     return media.frames
 
 
-def face_pictures(
+def face_crops(
     media: ClipMedia, wanted: int, *, margin: float
 ) -> tuple[list[ByteArray], list[int]]:
     """Cut squares around the face out of ``wanted`` frames.
@@ -57,10 +57,10 @@ def face_pictures(
         The squares, (side, side, 3) each, and the indices of their frames.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOFACE, no shot shows the face; E-FEAT-NOPICTURE.
+        FeatureAbsent: E-FEAT-NOFACE, no shot shows the face; E-FEAT-NOFRAMES.
     """
-    frames, track = clip_pictures(media), frames_of(media.features, "face_track")
-    shots = [*media.once(shot_starts, media.once(small_pictures, frames)), len(frames)]
+    frames, track = clip_frames(media), frames_of(media.features, "face_track")
+    shots = [*media.once(shot_starts, media.once(small_frames, frames)), len(frames)]
     shown = [
         k for start, end in pairwise(shots) if track[start:end, 4].any() for k in range(start, end)
     ]
@@ -90,7 +90,7 @@ def face_square(frame: ByteArray, box: FloatArray, *, margin: float) -> ByteArra
     return frame[top : top + side, left : left + side]
 
 
-def square_pictures(
+def square_images(
     pictures: Iterable[ByteArray], side: int, *, aspect: Aspect, bars: Sequence[int]
 ) -> ByteArray:
     """Resize images of any size to squares of one size.

@@ -35,7 +35,7 @@ def face_edges(faces: FloatArray) -> FloatArray:
     Each of the two parts has the norm 1, or 0 without edges.
 
     Args:
-        faces: (V, 64, 64) from ``face_attributes.face_pictures``.
+        faces: (V, 64, 64) from ``face_attributes.face_crops``.
     """
     some = np.linspace(0, len(faces) - 1, min(len(faces), MOST_FRAMES)).round().astype(int)
     chosen = faces[some]

@@ -23,12 +23,12 @@ from redub.features.centred import centred
 from redub.features.picture.attributes import (
     HUE_BINS,
     MOST_COLOUR_FRAMES,
-    PictureAttributes,
-    measure_picture,
+    FrameAttributes,
+    measure_frames,
 )
 from redub.features.picture.edge_histograms import COLUMNS, ORIENTATIONS, ROWS, edge_histograms
 from redub.features.picture.scene_emotion import HUE_WEIGHT, SCALES
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 
 Floats = NDArray[np.float64]
 
@@ -95,14 +95,14 @@ class GlobalSceneExtractor(LocalExtractor):
             grey clip are 0; the edges have norm 1, or 0 without edges.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
+            FeatureAbsent: E-FEAT-NOFRAMES, the clip has no frames.
         """
         if media.frames is None or len(media.frames) == 0:
-            raise FeatureAbsent("the clip has no video frame to measure", code="E-FEAT-NOPICTURE")
-        small = media.once(small_pictures, media.frames)
+            raise FeatureAbsent("the clip has no video frame to measure", code="E-FEAT-NOFRAMES")
+        small = media.once(small_frames, media.frames)
         some = np.linspace(0, len(small) - 1, min(len(small), MOST_COLOUR_FRAMES))
         chosen = small[some.round().astype(int)]  # (P, 64, 64, 3)
-        seen = [measure_picture(one[None], small=one[None]) for one in chosen]
+        seen = [measure_frames(one[None], small=one[None]) for one in chosen]
         parts = (
             level_entries(seen),
             hue_entries(seen),
@@ -112,7 +112,7 @@ class GlobalSceneExtractor(LocalExtractor):
         return np.concatenate(parts).astype(np.float32)
 
 
-def level_entries(seen: Sequence[PictureAttributes]) -> Floats:
+def level_entries(seen: Sequence[FrameAttributes]) -> Floats:
     """Compute (14,): centred means of the levels, then their standard deviations over frames."""
     rows = np.array([[getattr(one, name) for name in LEVELS] for one in seen])  # (P, 7)
     places, scales = zip(*(SCALES[name] for name in LEVELS), strict=True)
@@ -125,7 +125,7 @@ def level_entries(seen: Sequence[PictureAttributes]) -> Floats:
     )
 
 
-def hue_entries(seen: Sequence[PictureAttributes]) -> Floats:
+def hue_entries(seen: Sequence[FrameAttributes]) -> Floats:
     """Compute (24,): mean and standard deviation of each hue's share minus the mean share."""
     shares = np.array([one.hue_shares for one in seen])  # (P, 12)
     # Hues of nearly grey frames are noise, so each frame is weighted by its chroma.

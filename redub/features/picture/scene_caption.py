@@ -16,12 +16,12 @@ from redub.core.errors import FeatureAbsent
 from redub.core.types import ClipMedia
 from redub.features.base import FeatureSchema, Media, frames_of
 from redub.features.picture.attributes import (
-    PictureAttributes,
+    FrameAttributes,
     colour_affect,
     hue_family,
-    measure_picture,
+    measure_frames,
 )
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 from redub.features.text.wording import binned, listed
 
 # Bins: upper bounds, then the words of the bins (one more than bounds).
@@ -90,26 +90,26 @@ class SceneCaptionExtractor:
         """Describe the scene of one clip.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
+            FeatureAbsent: E-FEAT-NOFRAMES, the clip has no frames.
         """
         return scene_sentences(measure_scene(media))
 
 
-def measure_scene(media: ClipMedia) -> PictureAttributes:
+def measure_scene(media: ClipMedia) -> FrameAttributes:
     """Measure the scenery of a clip, around the person if ``face_track`` is present.
 
     Raises:
-        FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
+        FeatureAbsent: E-FEAT-NOFRAMES, the clip has no frames.
     """
     if media.frames is None or len(media.frames) == 0:
-        raise FeatureAbsent("the clip has no video frame to describe", code="E-FEAT-NOPICTURE")
+        raise FeatureAbsent("the clip has no video frame to describe", code="E-FEAT-NOFRAMES")
     known = "face_track" in media.features
     track = frames_of(media.features, "face_track") if known else None
-    small = media.once(small_pictures, media.frames)
-    return media.once(measure_picture, media.frames, track, small=small)
+    small = media.once(small_frames, media.frames)
+    return media.once(measure_frames, media.frames, track, small=small)
 
 
-def scene_sentences(attributes: PictureAttributes) -> str:
+def scene_sentences(attributes: FrameAttributes) -> str:
     """Write the caption of measured attributes."""
     family = hue_family(attributes)
     light = binned(attributes.lightness, LIGHTNESS)
@@ -132,7 +132,7 @@ def scene_sentences(attributes: PictureAttributes) -> str:
     return " ".join(sentences)
 
 
-def mood_words(attributes: PictureAttributes) -> list[str]:
+def mood_words(attributes: FrameAttributes) -> list[str]:
     """Return the mood words of the hue, and one more for a high or low arousal of the colours."""
     moods = MOODS[hue_family(attributes)][_depth(attributes)].split(", ")
     affect = colour_affect(attributes)
@@ -143,5 +143,5 @@ def mood_words(attributes: PictureAttributes) -> list[str]:
     return moods
 
 
-def _depth(attributes: PictureAttributes) -> int:
+def _depth(attributes: FrameAttributes) -> int:
     return bisect((DARK, LIGHT), attributes.lightness)

@@ -13,7 +13,7 @@ import numpy as np
 from redub.core.types import EMOTIONS, ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, Media
 from redub.features.centred import centred, centred_scores
-from redub.features.picture.attributes import HUE_BINS, PictureAttributes, colour_affect
+from redub.features.picture.attributes import HUE_BINS, FrameAttributes, colour_affect
 from redub.features.picture.scene_caption import measure_scene
 from redub.features.text.emotion_lexicon import emotion_scores
 
@@ -78,7 +78,7 @@ class SceneEmotionExtractor:
             (32,) float32 in the order of :data:`DIMENSIONS`, with a norm above 0.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, the clip has no frames.
+            FeatureAbsent: E-FEAT-NOFRAMES, the clip has no frames.
         """
         attributes = measure_scene(media)
         words = centred_scores(emotion_scores(str(media.features["scene_caption"])))
@@ -86,7 +86,7 @@ class SceneEmotionExtractor:
         return np.concatenate(parts).astype(np.float32)
 
 
-def attribute_vector(attributes: PictureAttributes) -> FloatArray:
+def attribute_vector(attributes: FrameAttributes) -> FloatArray:
     """Compute the attributes' part of the vector, (24,) float32."""
     values = [getattr(attributes, name) for name in SCALES]
     places, scales = zip(*SCALES.values(), strict=True)

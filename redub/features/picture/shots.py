@@ -17,7 +17,7 @@ CUT_RATIO = 3.0  # least ratio of a cut's difference to the differences around i
 
 
 def grey_thumbnails(small: ByteArray) -> NDArray[np.float32]:
-    """Compute (V, 32, 32) float32 grey levels, 0–255, of :func:`small_pictures`."""
+    """Compute (V, 32, 32) float32 grey levels, 0–255, of :func:`small_frames`."""
     size = (THUMBNAIL, THUMBNAIL)
     smaller = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in small]
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in smaller]
@@ -31,7 +31,7 @@ def shot_starts(small: ByteArray) -> list[int]:
     differences within half a second around it. A fade is not a cut.
 
     Args:
-        small: (V, 64, 64, 3) uint8, :func:`redub.features.picture.small_pictures.small_pictures`.
+        small: (V, 64, 64, 3) uint8, :func:`redub.features.picture.small_frames.small_frames`.
     """
     steps = np.abs(np.diff(grey_thumbnails(small), axis=0)).mean(axis=(1, 2))  # (V - 1,)
     starts = [0]

@@ -21,7 +21,7 @@ from redub.features.sound.samples import waveform_of
 
 BAND_HZ = (150.0, 3400.0)
 SILENT_DB = -100.0  # relative to full scale; the level of digital silence
-PICTURES_PER_S = 25  # the only frame rate that VideoSpec allows
+VIDEO_FRAMES_PER_S = 25  # the only frame rate that VideoSpec allows
 
 
 def speech_level_db(waveform: Waveform) -> FloatArray:
@@ -41,8 +41,8 @@ def speech_level_db(waveform: Waveform) -> FloatArray:
     frequency = np.fft.rfftfreq(len(samples), 1 / rate)
     spectrum[(frequency < BAND_HZ[0]) | (frequency > BAND_HZ[1])] = 0
     band = np.fft.irfft(spectrum, len(samples))
-    count = round(len(samples) * PICTURES_PER_S / rate)
-    edges = np.arange(count + 1) * rate // PICTURES_PER_S
+    count = round(len(samples) * VIDEO_FRAMES_PER_S / rate)
+    edges = np.arange(count + 1) * rate // VIDEO_FRAMES_PER_S
     energy = np.concatenate([[0.0], np.cumsum(band**2)])[np.minimum(edges, len(samples))]
     power: NDArray[np.float64] = np.diff(energy) / np.diff(edges)
     level: FloatArray = (10 * np.log10(power + 10 ** (SILENT_DB / 10))).astype(np.float32)

@@ -11,10 +11,12 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from redub.core.config import nearest
 from redub.features.base import FeatureSchema, WeightUser
+
+T = TypeVar("T")
 
 ID = "clip_id"
 LONGEST_NUMBER = 20  # digits; Python raises a different error for numbers of thousands of digits
@@ -122,8 +124,8 @@ def _is_text(words: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in words)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _object(pairs: list[tuple[str, T]]) -> dict[str, T]:
+    row: dict[str, T] = {}
     for name, value in pairs:
         if name in row:
             raise ValueError(f"the column {quoted(name)} comes twice")

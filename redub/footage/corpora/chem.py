@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from redub.footage.corpora.plan import CorpusLine, CorpusPlan, CorpusTree, shows_pictures
+from redub.footage.corpora.plan import CorpusLine, CorpusPlan, CorpusTree, shows_video
 
 SPEAKER = "lecturer"
 _NAME = re.compile(r"([\w-]{11})-(\d{3,})", re.ASCII)
@@ -31,7 +31,7 @@ def read_chem(tree: CorpusTree) -> CorpusPlan:
             except ValueError as error:
                 plan.skipped[str(path)] = str(error)
     chosen: dict[str, PurePosixPath] = {}
-    for path in sorted(tree.media(), key=lambda p: (not shows_pictures(p), str(p))):
+    for path in sorted(tree.media(), key=lambda p: (not shows_video(p), str(p))):
         if _NAME.fullmatch(path.stem) is None:
             plan.skipped[str(path)] = "its name is not VIDEO-NNN, the id of a video and a number"
         elif path.stem in chosen:

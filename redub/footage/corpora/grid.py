@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from redub.footage.corpora.plan import CorpusLine, CorpusPlan, CorpusTree, shows_pictures
+from redub.footage.corpora.plan import CorpusLine, CorpusPlan, CorpusTree, shows_video
 
 COMMANDS = {"b": "bin", "l": "lay", "p": "place", "s": "set"}
 COLOURS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
@@ -34,7 +34,7 @@ def read_grid(tree: CorpusTree) -> CorpusPlan:
     plan = CorpusPlan()
     aligned = _alignments(tree, plan)
     chosen: dict[Name, PurePosixPath] = {}
-    for path in sorted(tree.media(), key=lambda p: (not shows_pictures(p), str(p))):
+    for path in sorted(tree.media(), key=lambda p: (not shows_video(p), str(p))):
         name = _name_of(path)
         words = sentence(name[1]) if name else ""
         if name is None:

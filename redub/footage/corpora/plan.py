@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from redub.core.errors import ConfigError
 from redub.footage.corpora.lists import SplitLists
 from redub.footage.faults import shown
-from redub.footage.folder import MEDIA_SUFFIXES, PICTURE_SUFFIXES
+from redub.footage.folder import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 
 _MAX_TEXT_BYTES = 64 << 20
 
@@ -158,9 +158,9 @@ def letters_of(text: str) -> str:
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
-def shows_pictures(path: PurePosixPath) -> bool:
+def shows_video(path: PurePosixPath) -> bool:
     """Return whether the suffix is one of video (the file may still contain only sound)."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def scenes_of(lines: Iterable[CorpusLine]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from redub.core.durable import new_folder
 from redub.core.errors import ClipError, ConfigError, StorageError
 from redub.footage.child import DecoderChild
 from redub.footage.corpora.lists import SplitLists, read_lists
@@ -96,8 +97,8 @@ def prepare_corpus(
 ) -> CorpusSummary:
     """Make a footage folder from a corpus.
 
-    The folder appears only when it is complete. A run that is killed leaves a folder
-    ``.NAME.partial`` in the parent folder; the next run removes it.
+    The folder appears only when it is complete. A run that is killed leaves a folder ``.tmp-NAME``
+    in the parent folder; the next run removes it.
 
     Args:
         layout: a name in :data:`redub.footage.corpora.registry.LAYOUTS`.
@@ -118,7 +119,7 @@ def prepare_corpus(
         raise ConfigError(
             f"placing is '{placing}'; legal: auto, hardlink, copy", code="E-CFG-VALUE"
         )
-    partial = _check_target(source, target)
+    _check_target(source, target)
     known = read_lists(lists or {})
     tree = list_corpus(source, known)
     plan = reader(tree)
@@ -129,33 +130,25 @@ def prepare_corpus(
             code="E-CFG-CORPUS",
         )
     try:
-        work = _placed(source, partial, plan, placing, progress)
-        splits = _splits(work.lines, known) if lists else {}
-        _write_tables(work, plan.rights or rights, splits)
-        _write_report(work, plan)
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        with new_folder(target.resolve()) as folder:
+            work = _placed(source, folder, plan, placing, progress)
+            splits = _splits(work.lines, known) if lists else {}
+            _write_tables(work, plan.rights or rights, splits)
+            _write_report(work, plan)
+    except OSError as error:  # one that durable.py has no sentence for
         raise StorageError(f"the folder {target} cannot be made: {error}") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return _summary(layout, target, work, plan, known, splits)
 
 
 def _placed(
-    source: Path, partial: Path, plan: CorpusPlan, placing: Placing, progress: Progress
+    source: Path, folder: Path, plan: CorpusPlan, placing: Placing, progress: Progress
 ) -> _Work:
     """Place all files of a plan in an empty folder.
 
     Raises:
         ConfigError: E-CFG-CORPUS, no utterance can be used.
     """
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    work = _Work(partial, placing)
+    work = _Work(folder, placing)
     _place_all(source, plan, work, progress)
     if not work.lines:
         raise ConfigError(
@@ -164,8 +157,8 @@ def _placed(
     return work
 
 
-def _check_target(source: Path, target: Path) -> Path:
-    """The path of the partial folder. Raises ConfigError if the target is in use."""
+def _check_target(source: Path, target: Path) -> None:
+    """Raise ConfigError if the target is in use, or is in the corpus."""
     home, wanted = source.resolve(), target.resolve()
     if wanted == home or home in wanted.parents or wanted in home.parents:
         raise ConfigError(
@@ -177,7 +170,6 @@ def _check_target(source: Path, target: Path) -> Path:
         raise ConfigError(f"{target} exists and is not a folder", code="E-CFG-EXISTS")
     if target.is_dir() and any(target.iterdir()):
         raise ConfigError(f"{target} is not empty; name a new folder", code="E-CFG-EXISTS")
-    return wanted.with_name(f".{wanted.name}.partial")
 
 
 def _account(tree: CorpusTree, plan: CorpusPlan, lists: Mapping[str, Path]) -> None:

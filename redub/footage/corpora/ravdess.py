@@ -23,8 +23,8 @@ EMOTIONS = {
 """Code → emotion. ``02`` is *calm*; V2C's eight emotions do not have it, so it is "others"."""
 
 SONG = "02"
-FULL, PICTURE_ONLY, SOUND_ONLY = "01", "02", "03"
-_PREFERENCE = (FULL, SOUND_ONLY, PICTURE_ONLY)
+FULL, VIDEO_ONLY, SOUND_ONLY = "01", "02", "03"
+_PREFERENCE = (FULL, SOUND_ONLY, VIDEO_ONLY)
 RIGHTS = "CC BY-NC-SA 4.0"
 
 

@@ -30,7 +30,7 @@ from redub.footage.corpora.plan import (
     CorpusTree,
     letters_of,
     one_line,
-    shows_pictures,
+    shows_video,
 )
 
 _VIDEO = re.compile(r"(?:.*/)?([^/]+)_videos/([^/]+)/(\d{1,6})\.[^./]+")
@@ -85,7 +85,7 @@ def read_v2c(tree: CorpusTree) -> CorpusPlan:
 
 def _media(tree: CorpusTree, plan: CorpusPlan) -> dict[Name, PurePosixPath]:
     chosen: dict[Name, PurePosixPath] = {}
-    for path in sorted(tree.media(), key=lambda p: (not shows_pictures(p), str(p))):
+    for path in sorted(tree.media(), key=lambda p: (not shows_video(p), str(p))):
         found = _VIDEO.fullmatch(str(path)) or _SPEECH.fullmatch(str(path))
         found = found or _JOINED.fullmatch(str(path))
         if found is None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from redub.core.types import FloatArray
 from redub.footage.demo_film.phonetics import BILABIALS
-from redub.footage.demo_film.timing import PICTURE_SAMPLES, SAMPLE_RATE_HZ, Segment
+from redub.footage.demo_film.timing import SAMPLE_RATE_HZ, VIDEO_FRAME_SAMPLES, Segment
 
 VIDEO_FPS = 25
 VISEME_BLEND_S = 0.035
@@ -130,8 +130,8 @@ def shut_track(segments: list[Segment]) -> NDArray[np.bool_]:
 
     A frame is True if its middle lies in M, B or P; each such phone has at least one frame.
     """
-    pictures = segments[-1].end // PICTURE_SAMPLES
-    middles = (np.arange(pictures) + 0.5) * PICTURE_SAMPLES
+    pictures = segments[-1].end // VIDEO_FRAME_SAMPLES
+    middles = (np.arange(pictures) + 0.5) * VIDEO_FRAME_SAMPLES
     shut = np.zeros(pictures, bool)
     for segment in segments:
         if segment.symbol in BILABIALS:
@@ -149,8 +149,8 @@ def mouth_track(segments: list[Segment], *, effort: float = 1.0) -> FloatArray:
     Returns:
         (V, 5) :class:`Viseme` at the middle of each frame; opening 0 where the lips are closed.
     """
-    pictures = segments[-1].end // PICTURE_SAMPLES
-    middles = (np.arange(pictures) + 0.5) * PICTURE_SAMPLES  # in samples
+    pictures = segments[-1].end // VIDEO_FRAME_SAMPLES
+    middles = (np.arange(pictures) + 0.5) * VIDEO_FRAME_SAMPLES  # in samples
     starts = np.array([s.start + 0.25 * (s.end - s.start) for s in segments])
     ends = np.array([s.end - 0.25 * (s.end - s.start) for s in segments])
     clock = middles[:, None]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 import redub.footage.demo_film.prosody as manner
 from redub.core.config import canonical, digest_of, settings_of
+from redub.core.durable import TEMP_PREFIX
 from redub.core.errors import ConfigError, StorageError
 from redub.core.stopping import uninterrupted
 from redub.core.types import ByteArray, FloatArray, Waveform
@@ -35,8 +36,8 @@ from redub.footage.demo_film.sentences import written
 from redub.footage.demo_film.stage import LIGHTS, jittered, paint_place
 from redub.footage.demo_film.timing import (
     FRAME_SAMPLES,
-    PICTURE_SAMPLES,
     SAMPLE_RATE_HZ,
+    VIDEO_FRAME_SAMPLES,
     Segment,
     frame_owner,
     schedule,
@@ -94,14 +95,14 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
     takes: list[Take] = []
     clock, shot_first = gaps[0], 0
     for index, line in enumerate(scene.lines):
-        neighbours = [
+        adjacent = [
             scene.lines[i].emotion if 0 <= i < len(scene.lines) else None
             for i in (index - 1, index + 1)
         ]
         actor = _actor(line.speaker)
         habit = manner.habit_of(rng_for(spec, "habit", line.speaker))
         coupled = manner.coupled(
-            line.emotion, *neighbours, a=spec.context_before, b=spec.context_after
+            line.emotion, *adjacent, a=spec.context_before, b=spec.context_after
         )
         clean = manner.bounded(manner.plus(coupled, habit))
         key = (scene.name, index)
@@ -115,7 +116,7 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
         waveform = synthesise(
             segments, f0_hz, actor.voice, manner.style_of(played), rng_for(spec, *key, "voice")
         )
-        first, last = clock, clock + segments[-1].end // PICTURE_SAMPLES
+        first, last = clock, clock + segments[-1].end // VIDEO_FRAME_SAMPLES
         gap = gaps[index + 1]
         is_final = index == len(scene.lines) - 1
         # The cut falls in the gap, a little before the next line starts.
@@ -129,11 +130,11 @@ def play_lines(spec: FilmSpec, scene: Scene) -> list[Take]:
 
 def mix_sound(spec: FilmSpec, scene: Scene, takes: list[Take]) -> Waveform:
     """Mix the sound track of a scene: all lines and faint background noise, (S,) at 16 kHz."""
-    samples = takes[-1].shot_last * PICTURE_SAMPLES
+    samples = takes[-1].shot_last * VIDEO_FRAME_SAMPLES
     noise = rng_for(spec, scene.name, "room").standard_normal(samples)
     track = (ROOM_TONE * noise).astype(np.float32)
     for take in takes:
-        start = take.first * PICTURE_SAMPLES
+        start = take.first * VIDEO_FRAME_SAMPLES
         track[start : start + len(take.waveform.samples)] += take.waveform.samples
     return Waveform(np.clip(track, -1, 1), SAMPLE_RATE_HZ)
 
@@ -182,46 +183,76 @@ def _rounded(values: Any, digits: int) -> Any:
     return np.round(np.asarray(values, np.float64), digits).tolist()
 
 
-def _line_truth(take: Take, number: int) -> dict[str, Any]:
-    """The ground truth of a line; times are samples at 16 kHz from the start of the line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceTruth:
+    """The face of one frame, in pixels; ``mouth``: its shape, see :class:`draw_shot`."""
+
+    box: Sequence[float]
+    landmarks: Sequence[Sequence[float]]
+    mouth: Sequence[float]
+    shut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineTruth:
+    """The ground truth of a line; times are samples at 16 kHz from the start of the line.
+
+    cues: the emotion that scene, face and text show. shot: first and last frame of its shot.
+    phones: (symbol, start, end, word, accented) each. faces: one per frame of the shot, added
+    while the frames are drawn.
+    """
+
+    line: int
+    speaker: str
+    emotion: str
+    text: str
+    cues: Mapping[str, str]
+    start_frame: int
+    end_frame: int
+    shot: tuple[int, int]
+    phones: Sequence[tuple[str, int, int, int, int]]
+    f0_hz: Sequence[float]
+    prosody: Mapping[str, float]
+    prosody_without_noise: Mapping[str, float]
+    faces: list[FaceTruth] = field(default_factory=list)
+
+
+def _line_truth(take: Take, number: int) -> LineTruth:
     voiced = np.array([SOUNDS[s.symbol].is_voiced for s in take.segments])[
         frame_owner(take.segments)
     ]
     f0_hz = np.where(voiced, take.f0_hz, 0.0)[::2]  # every second 5 ms frame
     line = take.line
-    return {
-        "line": number,
-        "speaker": line.speaker,
-        "emotion": line.emotion,
-        "text": line.text,
-        "cues": {"scene": line.scene_cue, "face": line.face_cue, "text": line.text_cue},
-        "start_frame": take.first,
-        "end_frame": take.last,
-        "shot": [take.shot_first, take.shot_last],
-        "phones": [[s.symbol, s.start, s.end, s.word, int(s.accented)] for s in take.segments],
-        "f0_hz": _rounded(f0_hz, 2),
-        "prosody": dict(zip(take.played._fields, _rounded(take.played, 5), strict=True)),
-        "prosody_without_noise": dict(
-            zip(take.clean._fields, _rounded(take.clean, 5), strict=True)
-        ),
-        "faces": [],
-    }
+    return LineTruth(
+        line=number,
+        speaker=line.speaker,
+        emotion=line.emotion,
+        text=line.text,
+        cues={"scene": line.scene_cue, "face": line.face_cue, "text": line.text_cue},
+        start_frame=take.first,
+        end_frame=take.last,
+        shot=(take.shot_first, take.shot_last),
+        phones=[(s.symbol, s.start, s.end, s.word, int(s.accented)) for s in take.segments],
+        f0_hz=_rounded(f0_hz, 2),
+        prosody=dict(zip(take.played._fields, _rounded(take.played, 5), strict=True)),
+        prosody_without_noise=dict(zip(take.clean._fields, _rounded(take.clean, 5), strict=True)),
+    )
 
 
 def _frames_and_truth(
-    spec: FilmSpec, scene: Scene, takes: list[Take], truth: list[dict[str, Any]]
+    spec: FilmSpec, scene: Scene, takes: list[Take], truth: Sequence[LineTruth]
 ) -> Iterator[ByteArray]:
     """Draw the scene frame by frame, and append the face of each frame to ``truth``."""
     for index, take in enumerate(takes):
-        faces = truth[index]["faces"]
+        faces = truth[index].faces
         for picture, marks, motion, row in draw_shot(spec, scene, index, take):
             faces.append(
-                {
-                    "box": list(marks.box),
-                    "landmarks": [list(point) for point in marks[1:]],
-                    "mouth": _rounded(motion.mouth[row], 4),
-                    "shut": bool(motion.shut[row]),
-                }
+                FaceTruth(
+                    box=list(marks.box),
+                    landmarks=[list(point) for point in marks[1:]],
+                    mouth=_rounded(motion.mouth[row], 4),
+                    shut=bool(motion.shut[row]),
+                )
             )
             yield picture
 
@@ -262,10 +293,10 @@ def make_scene(spec: FilmSpec, scene: Scene, root: Path, truth: Path) -> str:
         "place": scene.place,
         "fps": VIDEO_FPS,
         "sample_rate_hz": SAMPLE_RATE_HZ,
-        "pictures": takes[-1].shot_last,
+        "frames": takes[-1].shot_last,
         "f0_hop_samples": 2 * FRAME_SAMPLES,
         "landmarks": list(Landmarks._fields[1:]),
-        "lines": lines,
+        "lines": [asdict(line) for line in lines],
     }
     _write_text(truth / f"{scene.name}.json", canonical(record))
     return scene.name
@@ -370,7 +401,7 @@ def make_film(
     (truth / "film.json").unlink(missing_ok=True)
     for scene in missing:  # remove temporary files of a killed call
         for folder in (root, truth):
-            for leftover in folder.glob(f".{scene.name}.*.part"):
+            for leftover in folder.glob(f"{TEMP_PREFIX}{scene.name}.*"):
                 leftover.unlink(missing_ok=True)
     for _ in _made(spec, missing, root, truth, workers):
         done += 1

@@ -17,7 +17,7 @@ from redub.footage.demo_film.phonetics import SOUNDS, VOWELS
 
 SAMPLE_RATE_HZ = 16_000
 FRAME_SAMPLES = 80  # 5 ms, the synthesiser's control period
-PICTURE_SAMPLES = 640  # one video frame at 25 fps
+VIDEO_FRAME_SAMPLES = 640  # one video frame at 25 fps
 SHORTEST_SAMPLES = 7 * FRAME_SAMPLES  # 35 ms; a recogniser's three-state model needs 30 ms
 
 
@@ -55,8 +55,8 @@ def duration_ms(phones: list[Phone], index: int, *, evenness: float = 0.0) -> fl
         factor *= 0.6
     if is_vowel and following and following.word == phone.word:
         factor *= 0.8 if not SOUNDS[following.symbol].is_voiced else 1.0
-    neighbours = [following, phones[index - 1] if index else None]
-    if not is_vowel and any(p and p.symbol not in VOWELS for p in neighbours):
+    adjacent = [following, phones[index - 1] if index else None]
+    if not is_vowel and any(p and p.symbol not in VOWELS for p in adjacent):
         factor *= 0.75  # consonants of a cluster are shorter
     if not is_vowel and following and following.accented and following.word == phone.word:
         factor *= 1.15
@@ -82,7 +82,7 @@ def schedule(phones: list[Phone], *, rate: float = 1.0, evenness: float = 0.0) -
         clock += max(duration_ms(phones, index, evenness=evenness) / rate, shortest_ms)
         bounds.append(round(clock * SAMPLE_RATE_HZ / 1000 / FRAME_SAMPLES) * FRAME_SAMPLES)
     least_end = bounds[-1] + 12 * FRAME_SAMPLES
-    end = -(-least_end // PICTURE_SAMPLES) * PICTURE_SAMPLES
+    end = -(-least_end // VIDEO_FRAME_SAMPLES) * VIDEO_FRAME_SAMPLES
     pause = Phone("sil", False, -1)
     row = [pause, *phones, pause]
     return [

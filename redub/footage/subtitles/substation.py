@@ -15,7 +15,7 @@ from redub.footage.subtitles.records import Kind, RawCue, Records
 from redub.footage.subtitles.text import LinedText
 
 _FIELDS = ("layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect")
-_SECTION = re.compile(r"\s*\[([^\]]*[A-Za-z][^\]]*)\]\s*")
+_SECTION = re.compile(r"\s*\[([^\]]*)\]\s*")
 _EVENT = re.compile(r"\s*(Dialogue|Comment)\s*:\s?", re.IGNORECASE)
 _KARAOKE = re.compile(r"\{[^{}]*\\[kK][fot]?\d")
 _POSITIONED = re.compile(r"\{[^{}]*\\(?:pos|move)\s*\(")

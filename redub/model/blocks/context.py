@@ -25,7 +25,7 @@ from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.blocks.timbre_encoder import Downsample
 from redub.model.layers.absent import fill_missing
 from redub.model.layers.attention import MultiHeadAttention
-from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTBlock, FFTSizes
 from redub.model.layers.positions import count_up
 from redub.model.sizes import check_sizes
 
@@ -294,11 +294,7 @@ class ContextAdaptor(nn.Module):
         self.text = PhonemeEncoder(
             widths.phonemes,
             width,
-            layers=config.text_layers,
-            heads=config.text_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.text_layers, config.text_heads),
             mixed=False,
         )
         self.encoder = ContextEncoder(config, width, widths)

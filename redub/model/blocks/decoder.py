@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from redub.model.layers.convolution import MaskedBatchNorm, TimeConv
 from redub.model.layers.dropout import Dropout
-from redub.model.layers.fft_block import FFTBlock, StyleAdaptiveNorm
+from redub.model.layers.fft_block import FFTSizes, StyleAdaptiveNorm
 from redub.model.layers.positions import count_up
 
 QUIET = 0.1
@@ -30,21 +30,14 @@ class MelDecoder(nn.Module):
         width: int,
         mel_channels: int,
         style_width: int,
+        sizes: FFTSizes,
         *,
-        layers: int,
-        heads: int,
-        filter_width: int,
-        kernel: int,
-        dropout: float,
         harmonics: bool,
         positions: bool = True,
     ) -> None:
         super().__init__()
         self.positions = positions
-        self.blocks = nn.ModuleList(
-            FFTBlock(width, heads, filter_width, kernel, dropout, style_width=style_width)
-            for _ in range(layers)
-        )
+        self.blocks = sizes.blocks(width, style_width=style_width)
         self.to_mel = nn.Linear(width, mel_channels)
         self.to_depth = nn.Linear(width, mel_channels) if harmonics else None
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from redub.model.blocks.lip_encoder import LipStates
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.dropout import Dropout
-from redub.model.layers.positions import count_up, on_the_picture
+from redub.model.layers.positions import count_up, on_the_video
 
 
 class AlignedLips(NamedTuple):
@@ -45,7 +45,7 @@ class LipAligner(nn.Module):
         """Align (B, P, D) phoneme states with lip states."""
         query, memory = text, lips.states
         if self.positions:
-            query = query + on_the_picture(text, text_valid, lips.valid)
+            query = query + on_the_video(text, text_valid, lips.valid)
             memory = memory + count_up(memory)
         read = self.attention.with_weights(query, memory, lips.valid)
         states = self.norm(self.drop(self.mix(read.context))) * text_valid.unsqueeze(-1)

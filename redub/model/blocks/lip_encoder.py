@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from redub.model.layers.absent import fill_missing
-from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.positions import count_up
 
 
@@ -34,12 +34,8 @@ class LipEncoder(nn.Module):
         lip_features: int,
         inner_width: int,
         width: int,
+        sizes: FFTSizes,
         *,
-        layers: int,
-        heads: int,
-        filter_width: int,
-        kernel: int,
-        dropout: float,
         normed: bool = True,
     ) -> None:
         super().__init__()
@@ -49,9 +45,7 @@ class LipEncoder(nn.Module):
         )
         # HPMDubbing, from which StyleDubber took this encoder, does not normalise its features.
         self.norm = nn.LayerNorm(inner_width) if normed else nn.Identity()
-        self.blocks = nn.ModuleList(
-            FFTBlock(inner_width, heads, filter_width, kernel, dropout) for _ in range(layers)
-        )
+        self.blocks = sizes.blocks(inner_width)
         self.to_width = nn.Linear(inner_width, width)
         self.no_lips = nn.Parameter(torch.zeros(width))
 

@@ -1,10 +1,9 @@
-"""What a phoneme sounds like on average in a voice: a first mel that needs no training.
+"""A base mel: the average mel of each phoneme in a voice, computed without training a network.
 
-A mel frame is guessed from what is known before a network has learnt anything: its phoneme, where
-in the phoneme it lies, the phonemes before and after, and the voice. The guess is a sum of rows of
-one table; where there is prosody, each channel also moves with energy, voicing, pitch and the comb
-of its harmonics, by numbers of the phoneme. :mod:`redub.training.mel_base` solves for both tables
-in closed form, and a network learns what is left.
+A mel frame is predicted from its phoneme, its position in the phoneme, the adjacent phonemes and
+the voice, as a sum of rows of one table. With prosody, each channel also gets a linear function of
+energy, voicing, pitch and harmonic template, with coefficients per phoneme.
+:mod:`redub.training.mel_base` solves for both tables in closed form; a network learns the residual.
 
 The idea is that of state means in HMM synthesis (Zen, Tokuda and Black, Speech Communication 51,
 2009), with the positions inside a phoneme as states and ridge regression in place of trees.
@@ -27,7 +26,7 @@ VOICE_NUMBERS = 3
 """Z: a voice is described by so many principal components of the training voices' vectors."""
 
 SIGNALS = 4
-"""Energy, voicing, pitch and the comb: what a channel moves with."""
+"""Energy, voicing, pitch and the harmonic template: the signals of a channel."""
 
 MOST_VOICE = 3.0  # beyond the training voices nothing was measured, so the guess stays near them
 
@@ -50,7 +49,7 @@ class MelBase(nn.Module):
 
     @property
     def rows(self) -> int:
-        """R: by voice, phoneme, and phoneme and position; then the neighbours' by position."""
+        """R: by voice, phoneme, and phoneme and position; then by adjacent phoneme and position."""
         placed = self.phonemes * self.positions
         return (1 + VOICE_NUMBERS) * (1 + self.phonemes + placed) + 2 * placed
 
@@ -117,7 +116,7 @@ class MelBase(nn.Module):
         """The guessed mel (B, T, C), standardised; 0 past a line's end. See :meth:`terms`.
 
         Args:
-            prosody: (B, T) each, with ``harmonics`` (B, T, C), the comb of its pitch.
+            prosody: (B, T) each, with ``harmonics`` (B, T, C), the harmonic template of its pitch.
         """
         index, weight = self.terms(phonemes, durations, speaker, frames)
         summed = F.embedding_bag(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.positions import count_up
 
 
@@ -25,12 +25,8 @@ class PhonemeEncoder(nn.Module):
         self,
         table: int,
         width: int,
+        sizes: FFTSizes,
         *,
-        layers: int,
-        heads: int,
-        filter_width: int,
-        kernel: int,
-        dropout: float,
         positions: bool = True,
         mixed: bool = True,
     ) -> None:
@@ -38,9 +34,7 @@ class PhonemeEncoder(nn.Module):
         self.positions = positions
         self.embedding = nn.Embedding(table, width, padding_idx=0)
         self.mix = nn.Linear(width, width, bias=False) if mixed else nn.Identity()
-        self.blocks = nn.ModuleList(
-            FFTBlock(width, heads, filter_width, kernel, dropout) for _ in range(layers)
-        )
+        self.blocks = sizes.blocks(width)
 
     def forward(self, phonemes: Tensor, valid: Tensor) -> Tensor:
         """Encode (B, P) ids to (B, P, D); padded positions are 0."""

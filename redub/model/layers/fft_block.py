@@ -9,6 +9,8 @@ Letters: B batch, L length, D model width, S style width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -97,3 +99,55 @@ class FFTBlock(nn.Module):
         norm = self.norms[which]
         normed: Tensor = norm(states) if style is None else norm(states, style)
         return normed
+
+
+class FFTSettings(Protocol):
+    """The settings of a config that all its FFT blocks share."""
+
+    @property
+    def filter_width(self) -> int:
+        """Channels of the first convolution."""
+
+    @property
+    def kernel(self) -> int:
+        """Frames of the first convolution, odd."""
+
+    @property
+    def dropout(self) -> float:
+        """Share of states that is dropped in training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FFTSizes:
+    """Number and sizes of the FFT blocks of an encoder or decoder."""
+
+    layers: int
+    heads: int
+    filter_width: int
+    kernel: int
+    dropout: float
+
+    @classmethod
+    def of(cls, config: FFTSettings, layers: int, heads: int) -> FFTSizes:
+        """The sizes of one encoder or decoder of a system with these settings."""
+        return cls(
+            layers=layers,
+            heads=heads,
+            filter_width=config.filter_width,
+            kernel=config.kernel,
+            dropout=config.dropout,
+        )
+
+    def blocks(self, width: int, *, style_width: int | None = None) -> nn.ModuleList:
+        """Make the blocks; see :class:`FFTBlock` for the widths."""
+        return nn.ModuleList(
+            FFTBlock(
+                width,
+                self.heads,
+                self.filter_width,
+                self.kernel,
+                self.dropout,
+                style_width=style_width,
+            )
+            for _ in range(self.layers)
+        )

@@ -53,15 +53,15 @@ def monotonic_durations(scores: Tensor, frames_valid: Tensor, phonemes_valid: Te
     return torch.where((frames >= count).unsqueeze(1), durations, evenly)
 
 
-def looked_durations(weights: Tensor, pictures: Tensor, batch: DubbingBatch) -> Tensor:
+def attended_durations(weights: Tensor, video_frames: Tensor, batch: DubbingBatch) -> Tensor:
     """Derive phoneme durations (B, P) in mel frames from the attention of video frames to phonemes.
 
     Args:
         weights: (B, V, P) attention weights.
-        pictures: (B,) number of valid video frames.
+        video_frames: (B,) number of valid video frames.
     """
     scores = weights.clamp(min=1e-8).log()
-    scores = on_mel_clock(scores, pictures, batch.mel_frames, batch.frames_valid)
+    scores = on_mel_clock(scores, video_frames, batch.mel_frames, batch.frames_valid)
     return monotonic_durations(scores, batch.frames_valid, batch.phonemes_valid)
 
 

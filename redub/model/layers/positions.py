@@ -32,15 +32,15 @@ def count_up(states: Tensor) -> Tensor:
     )
 
 
-def on_the_picture(text: Tensor, text_valid: Tensor, pictures_valid: Tensor) -> Tensor:
+def on_the_video(text: Tensor, text_valid: Tensor, video_valid: Tensor) -> Tensor:
     """Encode phoneme positions in units of video frames; returns (B, P, D).
 
     Phoneme p of P gets the position (p + 1/2) V / P, as if all phonemes had equal duration.
 
     Args:
         text: (B, P, D); used for its shape only. text_valid: (B, P) bool.
-        pictures_valid: (B, V) bool.
+        video_valid: (B, V) bool.
     """
     rank = torch.arange(text.size(1), device=text.device)  # (P,)
-    spacing = pictures_valid.sum(1, keepdim=True) / text_valid.sum(1, keepdim=True).clamp(min=1)
+    spacing = video_valid.sum(1, keepdim=True) / text_valid.sum(1, keepdim=True).clamp(min=1)
     return sinusoids((rank + 0.5) * spacing, text.size(2))

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from redub.model.blocks.lip_encoder import LipStates
 
-FRAMES_PER_PICTURE = 4
+MEL_FRAMES_PER_VIDEO_FRAME = 4
 SLOPE = 0.1
 
 
@@ -57,14 +57,14 @@ def on_mel_clock(states: Tensor, steps: Tensor, mel_frames: Tensor, frames_valid
     return shown * frames_valid.unsqueeze(-1)
 
 
-def as_long_as_the_picture(lips: LipStates, mel_frames: Tensor) -> LipStates:
+def as_long_as_the_video(lips: LipStates, mel_frames: Tensor) -> LipStates:
     """Repeat the learned state of utterances without lips over the length of the utterance."""
-    pictures = -(-mel_frames // FRAMES_PER_PICTURE)  # (B,)
-    longest = max(lips.states.size(1), int(torch.where(lips.present, 0, pictures).max()))
+    video_frames = -(-mel_frames // MEL_FRAMES_PER_VIDEO_FRAME)  # (B,)
+    longest = max(lips.states.size(1), int(torch.where(lips.present, 0, video_frames).max()))
     more = longest - lips.states.size(1)
     states = F.pad(lips.states, (0, 0, 0, more))
     valid = F.pad(lips.valid, (0, more))
     clock = torch.arange(longest, device=valid.device)
-    shown = ~lips.present.unsqueeze(1) & (clock < pictures.unsqueeze(1))
+    shown = ~lips.present.unsqueeze(1) & (clock < video_frames.unsqueeze(1))
     states = torch.where(shown.unsqueeze(-1), states[:, :1], states)
     return LipStates(states, valid | shown, lips.present)

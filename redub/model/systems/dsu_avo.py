@@ -26,14 +26,14 @@ from redub.model.blocks.lip_encoder import LipEncoder
 from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.dropout import Dropout
-from redub.model.layers.fft_block import FFTBlock
-from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.fft_block import FFTSizes
+from redub.model.layers.monotonic import attended_durations
 from redub.model.layers.positions import count_up
-from redub.model.layers.upsample import as_long_as_the_picture, on_mel_clock
+from redub.model.layers.upsample import as_long_as_the_video, on_mel_clock
 from redub.model.output import DubbingOutput, UnitEstimate
 from redub.model.sizes import check_sizes
 
-UNITS_PER_PICTURE = 2
+UNITS_PER_VIDEO_FRAME = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class DSUAVOConfig:
     text_heads: int = 2
     lip_layers: int = 2
     lip_heads: int = 2
-    picture_dropout: float = 0.5
+    lip_dropout: float = 0.5
     unit_layers: int = 1
     unit_heads: int = 2
     units: int = 100
@@ -83,10 +83,7 @@ class UnitVoice(nn.Module):
         width = config.width
         self.table = nn.Embedding(config.units, config.unit_width)
         self.join = nn.Linear(config.unit_width + widths.speaker, width)
-        self.blocks = nn.ModuleList(
-            FFTBlock(width, config.voice_heads, config.filter_width, config.kernel, config.dropout)
-            for _ in range(config.voice_layers)
-        )
+        self.blocks = FFTSizes.of(config, config.voice_layers, config.voice_heads).blocks(width)
         self.to_mel = nn.Linear(width, widths.mel)
         self.postnet = PostNet(
             widths.mel,
@@ -131,7 +128,7 @@ class DSUAVO(nn.Module):
             dropout=0.0,
             text_layers=2,
             lip_layers=1,
-            picture_dropout=0.1,
+            lip_dropout=0.1,
             unit_width=48,
             voice_layers=3,
             postnet_layers=3,
@@ -152,30 +149,19 @@ class DSUAVO(nn.Module):
         self.text = PhonemeEncoder(
             widths.phonemes,
             width,
-            layers=config.text_layers,
-            heads=config.text_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.text_layers, config.text_heads),
             mixed=False,
         )
         self.lips = LipEncoder(
             widths.lips,
             width,
             width,
-            layers=config.lip_layers,
-            heads=config.lip_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.lip_layers, config.lip_heads),
             normed=False,
         )
         self.attention = MultiHeadAttention(width, 1)
-        self.picture_drop = Dropout(config.picture_dropout)
-        self.unit_blocks = nn.ModuleList(
-            FFTBlock(width, config.unit_heads, config.filter_width, config.kernel, config.dropout)
-            for _ in range(config.unit_layers)
-        )
+        self.lip_drop = Dropout(config.lip_dropout)
+        self.unit_blocks = FFTSizes.of(config, config.unit_layers, config.unit_heads).blocks(width)
         self.to_unit = nn.Linear(width, config.units)
         self.register_buffer(
             "centroids", torch.randn(config.units, widths.local_audio)
@@ -190,11 +176,11 @@ class DSUAVO(nn.Module):
         a recording, from the predicted units.
         """
         text = self.text(batch.phonemes, batch.phonemes_valid)
-        lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
+        lips = as_long_as_the_video(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
         read = self.attention.with_weights(lips.states, text, batch.phonemes_valid)
-        states = read.context + self.picture_drop(lips.states)
-        states = states.repeat_interleave(UNITS_PER_PICTURE, dim=1)
-        valid = lips.valid.repeat_interleave(UNITS_PER_PICTURE, dim=1)  # (B, U)
+        states = read.context + self.lip_drop(lips.states)
+        states = states.repeat_interleave(UNITS_PER_VIDEO_FRAME, dim=1)
+        valid = lips.valid.repeat_interleave(UNITS_PER_VIDEO_FRAME, dim=1)  # (B, U)
         states = (states + count_up(states)) * valid.unsqueeze(-1)
         for block in self.unit_blocks:
             states = block(states, valid)
@@ -209,7 +195,7 @@ class DSUAVO(nn.Module):
         weights = read.weights[:, 0] * lips.valid.unsqueeze(-1)  # (B, V, P)
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(weights, lips.valid.sum(1), batch)
+            durations = attended_durations(weights, lips.valid.sum(1), batch)
         return DubbingOutput(
             mel=mel,
             mel_post=mel_post,

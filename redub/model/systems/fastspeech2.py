@@ -11,7 +11,7 @@ Letters: B batch, P phonemes, T mel frames, C mel channels, D model width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from redub.model.blocks.harmonics import HIGHEST_OCTAVE, LOWEST_OCTAVE
 from redub.model.blocks.prosody import LOUDEST, QUIETEST, on_phonemes
 from redub.model.control import controlled_durations, controlled_prosody
 from redub.model.layers.binned_value import BinnedValue
-from redub.model.layers.fft_block import FFTBlock
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.length_regulator import fill, stretch
 from redub.model.layers.positions import count_up
 from redub.model.output import DubbingOutput, ProsodyEstimate
@@ -90,20 +90,21 @@ class FastSpeech2(nn.Module):
         self.config, self.widths = config, widths
         width = config.width
         self.embedding = nn.Embedding(widths.phonemes, width, padding_idx=0)
-        self.encoder = self._blocks(config.encoder_layers, config.encoder_heads)
+        self.encoder = FFTSizes.of(config, config.encoder_layers, config.encoder_heads).blocks(
+            width
+        )
         self.voice = nn.Linear(widths.speaker, width)
-        variance: dict[str, Any] = {
-            "kernel": config.variance_kernel,
-            "dropout": config.variance_dropout,
-        }
-        self.duration = DurationPredictor(width, **variance)
+        kernel, dropout = config.variance_kernel, config.variance_dropout
+        self.duration = DurationPredictor(width, kernel=kernel, dropout=dropout)
         self.pitch, self.energy, self.voicing = (
-            VariancePredictor(width, **variance) for _ in range(3)
+            VariancePredictor(width, kernel=kernel, dropout=dropout) for _ in range(3)
         )
         self.pitch_embedding = BinnedValue(width, config.bins, LOWEST_OCTAVE, HIGHEST_OCTAVE)
         self.energy_embedding = BinnedValue(width, config.bins, QUIETEST, LOUDEST)
         self.unvoiced = nn.Parameter(torch.zeros(width))
-        self.decoder = self._blocks(config.decoder_layers, config.decoder_heads)
+        self.decoder = FFTSizes.of(config, config.decoder_layers, config.decoder_heads).blocks(
+            width
+        )
         self.to_mel = nn.Linear(width, widths.mel)
         self.postnet = PostNet(
             widths.mel,
@@ -155,12 +156,6 @@ class FastSpeech2(nn.Module):
             durations=durations,
             phoneme_prosody=estimate,
             spoken=_on_frames(spoken, durations, frames.size(1)),
-        )
-
-    def _blocks(self, layers: int, heads: int) -> nn.ModuleList:
-        c = self.config
-        return nn.ModuleList(
-            FFTBlock(c.width, heads, c.filter_width, c.kernel, c.dropout) for _ in range(layers)
         )
 
     @staticmethod

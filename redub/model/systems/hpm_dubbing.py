@@ -14,8 +14,9 @@ S speaker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +34,13 @@ from redub.model.layers.absent import fill_missing
 from redub.model.layers.additive_attention import AdditiveAttention
 from redub.model.layers.attention import MultiHeadAttention
 from redub.model.layers.binned_value import BinnedValue
-from redub.model.layers.fft_block import FFTBlock
-from redub.model.layers.monotonic import looked_durations
-from redub.model.layers.positions import count_up, on_the_picture
+from redub.model.layers.fft_block import FFTSizes
+from redub.model.layers.monotonic import attended_durations
+from redub.model.layers.positions import count_up, on_the_video
 from redub.model.layers.upsample import (
-    FRAMES_PER_PICTURE,
+    MEL_FRAMES_PER_VIDEO_FRAME,
     Upsample,
-    as_long_as_the_picture,
+    as_long_as_the_video,
     on_mel_clock,
 )
 from redub.model.output import DubbingOutput, ProsodyEstimate
@@ -50,7 +51,9 @@ HPMLegacy = Literal["query_mask"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HPMDubbingConfig:
-    """Settings; the default sizes are published for Chem, those in ``V2C`` for V2C-Animation.
+    """Settings; the default sizes are published for Chem.
+
+    :func:`paper_for_v2c` gives those published for V2C-Animation.
 
     scene: use the scene module, which needs the feature ``global_scene`` (published: V2C only).
     clocked: add positional encodings to video frames and phonemes before the attention; the
@@ -125,11 +128,13 @@ TINY_HPM = HPMDubbingConfig(
     postnet_dropout=0.1,
 )
 """Small sizes that train in minutes on two CPU cores."""
-V2C: dict[str, Any] = {
-    "text_layers": 5, "text_heads": 2, "lip_layers": 4, "decoder_layers": 7, "decoder_heads": 2,
-    "scene": True,
-}  # fmt: skip
-"""Settings of the published V2C-Animation system that differ from the defaults."""
+
+
+def paper_for_v2c() -> HPMDubbingConfig:
+    """Return the settings published for V2C-Animation."""
+    return HPMDubbingConfig(
+        text_layers=5, text_heads=2, lip_layers=4, decoder_layers=7, decoder_heads=2, scene=True
+    )
 
 
 class LipsReadText(NamedTuple):
@@ -150,22 +155,14 @@ class DurationAligner(nn.Module):
         self.text = PhonemeEncoder(
             widths.phonemes,
             width,
-            layers=config.text_layers,
-            heads=config.text_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.text_layers, config.text_heads),
             mixed=False,
         )
         self.lips = LipEncoder(
             widths.lips,
             config.lip_width,
             width,
-            layers=config.lip_layers,
-            heads=config.lip_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.lip_layers, config.lip_heads),
             normed=False,
         )
         # The published attention from phonemes to the speaker vector has a single key, so that it
@@ -185,20 +182,20 @@ class DurationAligner(nn.Module):
         Padded phonemes are 0.
         """
         text = self.text(batch.phonemes, batch.phonemes_valid)
-        spoken_by = self.voice_output(self.voice_value(voice)).unsqueeze(1)
-        voiced: Tensor = (text + spoken_by) * batch.phonemes_valid.unsqueeze(-1)
+        speaker = self.voice_output(self.voice_value(voice)).unsqueeze(1)
+        voiced: Tensor = (text + speaker) * batch.phonemes_valid.unsqueeze(-1)
         return voiced
 
     def forward(self, text: Tensor, batch: DubbingBatch) -> LipsReadText:
         """Align phoneme states (B, P, D) with the lips."""
-        lips = as_long_as_the_picture(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
+        lips = as_long_as_the_video(self.lips(batch.lips, batch.lips_valid), batch.mel_frames)
         states, valid = lips.states, lips.valid
         if self.clocked:
             states = states + count_up(states)
-            text = text + on_the_picture(text, batch.phonemes_valid, valid)
+            text = text + on_the_video(text, batch.phonemes_valid, valid)
         read = self.attention.with_weights(states, text, batch.phonemes_valid)
         aligned = self.mix(read.context) * valid.unsqueeze(-1)
-        made = FRAMES_PER_PICTURE * valid.sum(1)
+        made = MEL_FRAMES_PER_VIDEO_FRAME * valid.sum(1)
         frames = on_mel_clock(
             self.upsample(aligned, valid), made, batch.mel_frames, batch.frames_valid
         )
@@ -222,12 +219,12 @@ class AffectiveProsody(nn.Module):
         )
         self.to_query = nn.Linear(width, width)
         self.from_valence, self.from_arousal = AdditiveAttention(width), AdditiveAttention(width)
-        predictor: dict[str, Any] = {
-            "kernel": config.variance_kernel,
-            "dropout": config.variance_dropout,
-        }
-        self.pitch, self.energy = (VariancePredictor(width, **predictor) for _ in range(2))
-        self.voicing = VariancePredictor(width, **predictor) if config.voicing else None
+        predictors = [
+            VariancePredictor(width, kernel=config.variance_kernel, dropout=config.variance_dropout)
+            for _ in range(3 if config.voicing else 2)
+        ]
+        self.pitch, self.energy = predictors[:2]
+        self.voicing = predictors[2] if config.voicing else None
         self.unvoiced = nn.Parameter(torch.zeros(width)) if config.voicing else None
         self.pitch_embedding = BinnedValue(
             width, config.bins, LOWEST_OCTAVE, HIGHEST_OCTAVE, kept=True
@@ -236,12 +233,12 @@ class AffectiveProsody(nn.Module):
         self.mix = nn.Linear(2 * width, width, bias=False)
 
     def forward(
-        self, states: Tensor, batch: DubbingBatch, asked: Tensor
+        self, states: Tensor, batch: DubbingBatch, controlled: Tensor
     ) -> tuple[Tensor, ProsodyEstimate, Prosody]:
         """Predict prosody and add it to the states (B, T, D).
 
         Args:
-            asked: (B, T) bool, the frames that ``batch.control`` changes.
+            controlled: (B, T) bool, the frames that ``batch.control`` changes.
 
         Returns:
             States with prosody (B, T, D), the prediction, and the prosody that was added: that of
@@ -261,14 +258,14 @@ class AffectiveProsody(nn.Module):
         spoken = batch.prosody
         if spoken is None:
             spoken = controlled_prosody(
-                estimate.decided(), batch.control, valid=asked, sounding=asked
+                estimate.decided(), batch.control, valid=controlled, sounding=controlled
             )
         of_pitch = self.pitch_embedding(spoken.pitch)
         if self.unvoiced is not None:
             of_pitch = torch.where(spoken.voiced.unsqueeze(-1), of_pitch, self.unvoiced)
         of_energy = self.energy_embedding(spoken.energy)
-        coloured = self.mix(torch.cat((states + of_pitch, states + of_energy), dim=-1))
-        return coloured, estimate, spoken
+        with_prosody = self.mix(torch.cat((states + of_pitch, states + of_energy), dim=-1))
+        return with_prosody, estimate, spoken
 
 
 class SceneBooster(nn.Module):
@@ -298,16 +295,19 @@ class SceneBooster(nn.Module):
             states: (B, T, D). valid: (B, T) bool.
             scene: (B, scene). voice: (B, D).
         """
-        mood = self.attention(self.scene(scene).unsqueeze(1), states, valid)  # (B, 1, D)
-        joined = self.join_voice(torch.cat((mood, voice.unsqueeze(1)), dim=-1))
-        return joined, self.to_emotion(mood.squeeze(1))
+        emotion_state = self.attention(self.scene(scene).unsqueeze(1), states, valid)  # (B, 1, D)
+        joined = self.join_voice(torch.cat((emotion_state, voice.unsqueeze(1)), dim=-1))
+        return joined, self.to_emotion(emotion_state.squeeze(1))
 
 
 class HPMDubbing(nn.Module):
     """Duration aligner, prosody predictor, optional scene module, mel decoder."""
 
     Config: ClassVar[type[HPMDubbingConfig]] = HPMDubbingConfig
-    PRESETS: ClassVar[dict[str, Any]] = {"tiny": TINY_HPM, "paper": HPMDubbingConfig()}
+    PRESETS: ClassVar[Mapping[str, HPMDubbingConfig]] = {
+        "tiny": TINY_HPM,
+        "paper": HPMDubbingConfig(),
+    }
     CONTROLS_RATE: ClassVar[bool] = False  # the lips determine the timing
 
     config: HPMDubbingConfig
@@ -325,12 +325,8 @@ class HPMDubbing(nn.Module):
         self.prosody = AffectiveProsody(config, widths)
         self.booster = SceneBooster(config, widths) if config.scene else None
         self.fuse = nn.Linear(3 * width, width, bias=False)
-        self.decoder = nn.ModuleList(
-            FFTBlock(
-                width, config.decoder_heads, config.filter_width, config.kernel, config.dropout
-            )
-            for _ in range(config.decoder_layers)
-        )
+        decoder = FFTSizes.of(config, config.decoder_layers, config.decoder_heads)
+        self.decoder = decoder.blocks(width)
         self.to_ctc = nn.Linear(width, widths.phonemes)
         self.to_mel = nn.Linear(width, widths.mel)
         self.postnet = PostNet(
@@ -361,7 +357,7 @@ class HPMDubbing(nn.Module):
         voice: Tensor,
         *,
         hint: Tensor | None = None,
-        asked: Tensor | None = None,
+        controlled: Tensor | None = None,
     ) -> DubbingOutput:
         """Predict prosody and decode aligned states (B, T, D) to the mel.
 
@@ -369,18 +365,20 @@ class HPMDubbing(nn.Module):
             aligned: result of the aligner.
             voice: (B, D) speaker vector.
             hint: (B, T, D), added to the decoder's input.
-            asked: (B, T) bool, the frames that ``batch.control`` changes; None means all.
+            controlled: (B, T) bool, the frames that ``batch.control`` changes; None means all.
         """
         valid = batch.frames_valid
         real = valid.unsqueeze(-1)
-        coloured, estimate, spoken = self.prosody(
-            self._with_voice(states, voice), batch, valid if asked is None else asked
+        with_prosody, estimate, spoken = self.prosody(
+            self._with_voice(states, voice), batch, valid if controlled is None else controlled
         )
-        mood, emotion_logits = self._with_voice(coloured, voice), None
+        emotion_state, emotion_logits = self._with_voice(with_prosody, voice), None
         if self.booster is not None:
-            mood, emotion_logits = self.booster(mood, valid, batch.modalities[0], voice)
-            mood = mood.expand_as(coloured)
-        fused = self.fuse(torch.cat((states, coloured, mood), dim=-1)) + states
+            emotion_state, emotion_logits = self.booster(
+                emotion_state, valid, batch.modalities[0], voice
+            )
+            emotion_state = emotion_state.expand_as(with_prosody)
+        fused = self.fuse(torch.cat((states, with_prosody, emotion_state), dim=-1)) + states
         if hint is not None:
             fused = fused + hint
         fused = (fused + count_up(fused)) * real
@@ -390,7 +388,7 @@ class HPMDubbing(nn.Module):
         of_frames = self.to_ctc(fused)
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(aligned.weights, aligned.lips.valid.sum(1), batch)
+            durations = attended_durations(aligned.weights, aligned.lips.valid.sum(1), batch)
         return DubbingOutput(
             mel=mel,
             mel_post=mel + self.postnet(mel, valid),
@@ -407,11 +405,6 @@ class HPMDubbing(nn.Module):
 
     def _with_voice(self, states: Tensor, voice: Tensor) -> Tensor:
         """Add the speaker vector (B, D); the same layer is used twice, as published."""
-        beside = voice.unsqueeze(1).expand_as(states)
-        joined: Tensor = self.join_voice(torch.cat((states, beside), dim=-1)) + states
+        repeated = voice.unsqueeze(1).expand_as(states)
+        joined: Tensor = self.join_voice(torch.cat((states, repeated), dim=-1)) + states
         return joined
-
-
-def paper_for_v2c() -> HPMDubbingConfig:
-    """Return the settings published for V2C-Animation."""
-    return replace(HPMDubbingConfig(), **V2C)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from redub.model.batch import Context, DubbingBatch, FeatureWidths, Prosody
-from redub.model.layers.monotonic import looked_durations
+from redub.model.layers.monotonic import attended_durations
 from redub.model.layers.splice import cut_out, spliced
-from redub.model.layers.upsample import FRAMES_PER_PICTURE
+from redub.model.layers.upsample import MEL_FRAMES_PER_VIDEO_FRAME
 from redub.model.output import DubbingOutput, ProsodyEstimate
 from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConfig
 
@@ -29,10 +29,10 @@ from redub.model.systems.hpm_dubbing import TINY_HPM, HPMDubbing, HPMDubbingConf
 class MCDubberConfig(HPMDubbingConfig):
     """Settings of the backbone.
 
-    neighbour_mels: give the mels of the adjacent utterances to the decoder.
+    adjacent_mels: give the mels of the adjacent utterances to the decoder.
     """
 
-    neighbour_mels: bool = True
+    adjacent_mels: bool = True
 
 
 class Wide(NamedTuple):
@@ -41,7 +41,7 @@ class Wide(NamedTuple):
     batch: DubbingBatch
     known: Tensor  # (B, T) bool, frames of the adjacent utterances
     first_phoneme: Tensor  # (B,)
-    first_picture: Tensor  # (B,)
+    first_video_frame: Tensor  # (B,)
     first_frame: Tensor  # (B,)
 
 
@@ -57,9 +57,9 @@ class MCDubber(HPMDubbing):
 
     def __init__(self, config: MCDubberConfig, widths: FeatureWidths) -> None:
         super().__init__(config, widths)
-        self.from_mel = nn.Linear(widths.mel, config.width) if config.neighbour_mels else None
+        self.from_mel = nn.Linear(widths.mel, config.width) if config.adjacent_mels else None
         self.to_be_spoken = (
-            nn.Parameter(torch.zeros(config.width)) if config.neighbour_mels else None
+            nn.Parameter(torch.zeros(config.width)) if config.adjacent_mels else None
         )
 
     def forward(self, batch: DubbingBatch) -> DubbingOutput:
@@ -74,7 +74,7 @@ class MCDubber(HPMDubbing):
             known = wide.known.unsqueeze(-1)
             hint = torch.where(known, self.from_mel(wide.batch.mel), self.to_be_spoken)
         own = wide.batch.frames_valid & ~wide.known
-        output = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, asked=own)
+        output = self.spoken(aligned.states, aligned, wide.batch, voice, hint=hint, controlled=own)
         return self._middle(output, wide, batch)
 
     def _middle(self, output: DubbingOutput, wide: Wide, batch: DubbingBatch) -> DubbingOutput:
@@ -82,32 +82,32 @@ class MCDubber(HPMDubbing):
         frames, words = batch.frames_valid, batch.phonemes_valid
         assert output.lip_attention is not None
         assert output.prosody is not None
-        pictures = torch.arange(max(1, int(_pictures(batch).max())), device=frames.device)
-        seen = pictures < _pictures(batch).unsqueeze(1)  # (B, V)
+        video_frames = torch.arange(max(1, int(_video_frames(batch).max())), device=frames.device)
+        seen = video_frames < _video_frames(batch).unsqueeze(1)  # (B, V)
 
         def of_frames(values: Tensor) -> Tensor:
             """Cut out the mel frames of the middle utterance."""
             return cut_out(values, wide.first_frame, frames)
 
         by_words = cut_out(output.lip_attention, wide.first_phoneme, words)  # (B, P, wide V)
-        looked = cut_out(by_words.transpose(1, 2), wide.first_picture, seen).transpose(1, 2)
-        (of_pictures, _), (of_mel, _) = output.ctc
+        attention = cut_out(by_words.transpose(1, 2), wide.first_video_frame, seen).transpose(1, 2)
+        (of_video, _), (of_mel, _) = output.ctc
         durations = batch.durations
         if durations is None:
-            durations = looked_durations(looked.transpose(1, 2), _pictures(batch), batch)
+            durations = attended_durations(attention.transpose(1, 2), _video_frames(batch), batch)
         return output._replace(
             mel=of_frames(output.mel),
             mel_post=of_frames(output.mel_post),
             frames_valid=frames,
             durations=durations,
-            lip_attention=looked[..., : batch.lips.size(1)],
+            lip_attention=attention[..., : batch.lips.size(1)],
             lips_present=batch.lips_valid.any(1),
             prosody=ProsodyEstimate._make(of_frames(value) for value in output.prosody),
             spoken=None
             if output.spoken is None
             else Prosody._make(of_frames(value) for value in output.spoken),
             ctc=(
-                (cut_out(of_pictures, wide.first_picture, seen), seen),
+                (cut_out(of_video, wide.first_video_frame, seen), seen),
                 (of_frames(of_mel), frames),
             ),
         )
@@ -178,7 +178,7 @@ def _taking_part(side: Context, own_lips: Tensor) -> Tensor:
     return (whole & own_lips).unsqueeze(1)
 
 
-def _pictures(batch: DubbingBatch) -> Tensor:
+def _video_frames(batch: DubbingBatch) -> Tensor:
     """Count the video frames of each utterance, (B,); without lips, derive it from mel frames."""
     shown = batch.lips_valid.sum(1)
-    return torch.where(shown > 0, shown, -(-batch.mel_frames // FRAMES_PER_PICTURE))
+    return torch.where(shown > 0, shown, -(-batch.mel_frames // MEL_FRAMES_PER_VIDEO_FRAME))

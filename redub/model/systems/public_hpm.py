@@ -14,14 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from redub.core.errors import ConfigError, ModelRefusedError
 from redub.model.layers.positions import sinusoids
-from redub.model.systems.hpm_dubbing import V2C, HPMDubbing, HPMDubbingConfig
+from redub.model.systems.hpm_dubbing import HPMDubbing, HPMDubbingConfig, paper_for_v2c
 
 PREFIX = "module."
 NEVER = -1e4  # logit of a class that the checkpoint does not have
@@ -147,24 +146,24 @@ def check_complete(model: HPMDubbing, weights: Mapping[str, Tensor]) -> None:
 def _config(public: Mapping[str, Tensor]) -> HPMDubbingConfig:
     widen = public["MDA.encoder.layer_stack.0.pos_ffn.w_1.weight"]  # (F, D, K)
     with_scene = any(name.startswith("STB.") for name in public)
-    published: dict[str, Any] = V2C if with_scene else {}
     convolution = public["postnet.convolutions.0.0.conv.weight"]
-    sizes = {
-        "width": widen.size(1),
-        "filter_width": widen.size(0),
-        "kernel": widen.size(2),
-        "text_layers": _count(public, "MDA.encoder.layer_stack"),
-        "lip_width": public["MDA.lip_encoder.fc_out.weight"].size(1),
-        "lip_layers": _count(public, "MDA.lip_encoder.layer_stack"),
-        "decoder_layers": _count(public, "decoder.layer_stack"),
-        "bins": public["APA.pitch_embedding.weight"].size(0),
-        "variance_kernel": public["APA.pitch_predictor.conv_layer.conv1d_1.conv.weight"].size(2),
-        "postnet_layers": _count(public, "postnet.convolutions"),
-        "postnet_channels": convolution.size(0),
-        "postnet_kernel": convolution.size(2),
-    }
+    published = paper_for_v2c() if with_scene else HPMDubbingConfig()
     return replace(
-        HPMDubbingConfig(), **{**published, **sizes}, voicing=False, legacy=("query_mask",)
+        published,
+        width=widen.size(1),
+        filter_width=widen.size(0),
+        kernel=widen.size(2),
+        text_layers=_count(public, "MDA.encoder.layer_stack"),
+        lip_width=public["MDA.lip_encoder.fc_out.weight"].size(1),
+        lip_layers=_count(public, "MDA.lip_encoder.layer_stack"),
+        decoder_layers=_count(public, "decoder.layer_stack"),
+        bins=public["APA.pitch_embedding.weight"].size(0),
+        variance_kernel=public["APA.pitch_predictor.conv_layer.conv1d_1.conv.weight"].size(2),
+        postnet_layers=_count(public, "postnet.convolutions"),
+        postnet_channels=convolution.size(0),
+        postnet_kernel=convolution.size(2),
+        voicing=False,
+        legacy=("query_mask",),
     )
 
 
@@ -177,66 +176,105 @@ def _count(public: Mapping[str, Tensor], place: str) -> int:
 
 
 def _translated(public: Mapping[str, Tensor], config: HPMDubbingConfig) -> dict[str, Tensor]:
-    made: dict[str, Tensor] = {}
-    left = dict(public)
-
-    def take(name: str) -> Tensor:
-        """Remove a tensor from ``left`` and return it as float32."""
-        return left.pop(name).float()
-
-    for place, ours in PLACES.items():
-        for layer in range(_count(public, place)):
-            for theirs, own in BLOCK.items():
-                for part in ("weight", "bias"):
-                    made[f"{ours}.{layer}.{own}.{part}"] = _flat(
-                        take(f"{place}.{layer}.{theirs}.{part}"), own
-                    )
-    for kind in ("pitch", "energy"):
-        for theirs, own in PREDICTOR.items():
-            for part in ("weight", "bias"):
-                made[f"prosody.{kind}.{own}.{part}"] = take(f"APA.{kind}_predictor.{theirs}.{part}")
-    for theirs, own in LAYERS.items():
-        if own.startswith("booster.") and not config.scene:
-            left.pop(f"{theirs}.weight", None)  # stored, but not used without a scene module
-            continue
-        made[f"{own}.weight"] = _flat(take(f"{theirs}.weight"), own)
-        if f"{theirs}.bias" in left:
-            made[f"{own}.bias"] = take(f"{theirs}.bias")
-    for theirs, own in WHOLE.items():
-        made[own] = take(theirs)
-    for theirs, places in JOINED.items():
-        if theirs.startswith("STB.") and not config.scene:
-            continue
-        weight, bias = take(f"{theirs}.in_proj_weight"), take(f"{theirs}.in_proj_bias")
-        for target, rows, offsets in zip(places, weight.chunk(3), bias.chunk(3), strict=True):
-            if target is not None:  # attention to a single key needs no queries and keys
-                made[f"{target}.weight"], made[f"{target}.bias"] = rows, offsets
-    for theirs, own in CLASSES.items():
-        made[f"{own}.weight"] = _with_aa(take(f"{theirs}.weight"), 0.0)
-        made[f"{own}.bias"] = _with_aa(take(f"{theirs}.bias"), NEVER)
-    for stage in range(2):
-        place, own = f"MDA.ups.{stage}", f"aligner.upsample.doubling.{stage}"
-        made[f"{own}.parametrizations.weight.original0"] = take(f"{place}.weight_g")
-        made[f"{own}.parametrizations.weight.original1"] = take(f"{place}.weight_v")
-        made[f"{own}.bias"] = take(f"{place}.bias")
-    for layer in range(config.postnet_layers):
-        place = f"postnet.convolutions.{layer}"
-        for part in ("weight", "bias"):
-            made[f"postnet.convolutions.{layer}.{part}"] = take(f"{place}.0.conv.{part}")
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            made[f"postnet.norms.{layer}.{part}"] = take(f"{place}.1.{part}")
-        left.pop(f"{place}.1.num_batches_tracked", None)
-    phonemes = take("MDA.encoder.src_word_emb.weight")  # the last row is never used
-    shifted = torch.cat((torch.zeros_like(phonemes[:1]), phonemes[:-1]))
-    made["aligner.text.embedding.weight"] = shifted
-    made["aligner.lips.no_lips"] = phonemes.new_zeros(config.width)
-    made["prosody.no_face"] = phonemes.new_zeros(made["prosody.valence.0.weight"].size(1))
+    """Convert all tensors; every tensor that is not converted must be known to have no effect."""
+    translation = _Translation(public, config)
+    translation.blocks()
+    translation.layers()
+    translation.attention()
+    translation.classes()
+    translation.upsampling()
+    translation.postnet()
+    translation.embedding()
     for place, width in zip(POSITIONS, (config.width, config.lip_width, config.width), strict=True):
-        _check_positions(take(f"{place}.position_enc"), place, width)
+        _check_positions(translation.take(f"{place}.position_enc"), place, width)
     for name in NO_EFFECT:
-        left.pop(name, None)
-    _check_translation(made, left)
-    return {name: value.contiguous() for name, value in made.items()}
+        translation.left.pop(name, None)
+    _check_translation(translation.made, translation.left)
+    return {name: value.contiguous() for name, value in translation.made.items()}
+
+
+class _Translation:
+    """``made``: converted tensors by their new name. ``left``: tensors not yet converted."""
+
+    def __init__(self, public: Mapping[str, Tensor], config: HPMDubbingConfig) -> None:
+        self.public, self.config = public, config
+        self.made: dict[str, Tensor] = {}
+        self.left = dict(public)
+
+    def take(self, name: str) -> Tensor:
+        """Remove a tensor from ``left`` and return it as float32."""
+        return self.left.pop(name).float()
+
+    def blocks(self) -> None:
+        """FFT blocks, and the predictors of pitch and energy."""
+        for place, ours in PLACES.items():
+            for layer in range(_count(self.public, place)):
+                for theirs, own in BLOCK.items():
+                    for part in ("weight", "bias"):
+                        value = self.take(f"{place}.{layer}.{theirs}.{part}")
+                        self.made[f"{ours}.{layer}.{own}.{part}"] = _flat(value, own)
+        for kind in ("pitch", "energy"):
+            for theirs, own in PREDICTOR.items():
+                for part in ("weight", "bias"):
+                    value = self.take(f"APA.{kind}_predictor.{theirs}.{part}")
+                    self.made[f"prosody.{kind}.{own}.{part}"] = value
+
+    def layers(self) -> None:
+        """Single layers and single tensors."""
+        for theirs, own in LAYERS.items():
+            if own.startswith("booster.") and not self.config.scene:
+                self.left.pop(f"{theirs}.weight", None)  # stored, not used without a scene module
+                continue
+            self.made[f"{own}.weight"] = _flat(self.take(f"{theirs}.weight"), own)
+            if f"{theirs}.bias" in self.left:
+                self.made[f"{own}.bias"] = self.take(f"{theirs}.bias")
+        for theirs, own in WHOLE.items():
+            self.made[own] = self.take(theirs)
+
+    def attention(self) -> None:
+        """Attentions whose queries, keys and values are one tensor."""
+        for theirs, places in JOINED.items():
+            if theirs.startswith("STB.") and not self.config.scene:
+                continue
+            weight = self.take(f"{theirs}.in_proj_weight")
+            bias = self.take(f"{theirs}.in_proj_bias")
+            for target, rows, offsets in zip(places, weight.chunk(3), bias.chunk(3), strict=True):
+                if target is not None:  # attention to a single key needs no queries and keys
+                    self.made[f"{target}.weight"] = rows
+                    self.made[f"{target}.bias"] = offsets
+
+    def classes(self) -> None:
+        """CTC classifiers, with a separate class for "AA"."""
+        for theirs, own in CLASSES.items():
+            self.made[f"{own}.weight"] = _with_aa(self.take(f"{theirs}.weight"), 0.0)
+            self.made[f"{own}.bias"] = _with_aa(self.take(f"{theirs}.bias"), NEVER)
+
+    def upsampling(self) -> None:
+        """Transposed convolutions with weight normalisation."""
+        for stage in range(2):
+            place, own = f"MDA.ups.{stage}", f"aligner.upsample.doubling.{stage}"
+            self.made[f"{own}.parametrizations.weight.original0"] = self.take(f"{place}.weight_g")
+            self.made[f"{own}.parametrizations.weight.original1"] = self.take(f"{place}.weight_v")
+            self.made[f"{own}.bias"] = self.take(f"{place}.bias")
+
+    def postnet(self) -> None:
+        """Convolutions and batch norms of the post-net."""
+        for layer in range(self.config.postnet_layers):
+            place = f"postnet.convolutions.{layer}"
+            for part in ("weight", "bias"):
+                self.made[f"{place}.{part}"] = self.take(f"{place}.0.conv.{part}")
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                self.made[f"postnet.norms.{layer}.{part}"] = self.take(f"{place}.1.{part}")
+            self.left.pop(f"{place}.1.num_batches_tracked", None)
+
+    def embedding(self) -> None:
+        """Phonemes, with padding row 0; learned states that the released code does not have."""
+        phonemes = self.take("MDA.encoder.src_word_emb.weight")  # the last row is never used
+        shifted = torch.cat((torch.zeros_like(phonemes[:1]), phonemes[:-1]))
+        self.made["aligner.text.embedding.weight"] = shifted
+        self.made["aligner.lips.no_lips"] = phonemes.new_zeros(self.config.width)
+        face_width = self.made["prosody.valence.0.weight"].size(1)
+        self.made["prosody.no_face"] = phonemes.new_zeros(face_width)
 
 
 def _check_translation(made: Mapping[str, Tensor], left: Mapping[str, Tensor]) -> None:

@@ -25,6 +25,7 @@ from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.blocks.prosody import ProsodyEmbedding, ProsodyPredictor
 from redub.model.blocks.timbre_encoder import TimbreEncoder, VoiceSummary
 from redub.model.control import controlled_durations, controlled_prosody
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.length_regulator import fill, fill_as_published, stretch
 from redub.model.layers.upsample import on_mel_clock
 from redub.model.output import DubbingOutput, GraphReading
@@ -177,11 +178,7 @@ class StyleBackbone(nn.Module):
         self.phoneme_encoder = PhonemeEncoder(
             widths.phonemes,
             width,
-            layers=config.phoneme_layers,
-            heads=config.phoneme_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.phoneme_layers, config.phoneme_heads),
             positions=config.positions,
         )
         self.timbre_encoder = TimbreEncoder(
@@ -198,11 +195,7 @@ class StyleBackbone(nn.Module):
             widths.lips,
             config.lip_width,
             width,
-            layers=config.lip_layers,
-            heads=config.lip_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.lip_layers, config.lip_heads),
         )
         self.lip_aligner = LipAligner(
             width, heads=config.aligner_heads, dropout=config.dropout, positions=config.positions
@@ -216,11 +209,7 @@ class StyleBackbone(nn.Module):
             width,
             widths.mel,
             widths.speaker,
-            layers=config.decoder_layers,
-            heads=config.decoder_heads,
-            filter_width=config.filter_width,
-            kernel=config.kernel,
-            dropout=config.dropout,
+            FFTSizes.of(config, config.decoder_layers, config.decoder_heads),
             harmonics=config.prosody,
             positions=config.positions,
         )

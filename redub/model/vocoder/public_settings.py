@@ -46,8 +46,7 @@ def hifi_gan_settings(public: Mapping[str, Any]) -> HifiGanConfig:
         ModelRefusedError: E-MODEL-CONFIG, a key is missing or has an invalid value; E-MODEL-LENGTH,
             T frames would not become T hops of samples.
     """
-    values = {**_generator(public), "resblock": str(public.get("resblock", "1"))}
-    return _built(HifiGanConfig, {**values, **_padding(public)}, public)
+    return _built(HifiGanConfig, public, resblock=str(public.get("resblock", "1")))
 
 
 def bigvgan_settings(public: Mapping[str, Any]) -> BigVganConfig:
@@ -63,21 +62,13 @@ def bigvgan_settings(public: Mapping[str, Any]) -> BigVganConfig:
                 f"config.json: {key} is {public[key]!r}; redub supports '{wanted}' only",
                 code="E-MODEL-CONFIG",
             )
-    switches = {
-        "tanh_at_end": public.get("use_tanh_at_final", True),
-        "bias_at_end": public.get("use_bias_at_final", True),
-        "log_scale": public.get("snake_logscale", True),
-    }
-    values = {**_generator(public), **switches, **_padding(public)}
-    return _built(BigVganConfig, values, public)
-
-
-def _generator(public: Mapping[str, Any]) -> dict[str, Any]:
-    return {own: _wanted(public, key) for own, key in GENERATOR_KEYS.items()}
-
-
-def _padding(public: Mapping[str, Any]) -> dict[str, Any]:
-    return {"padding": public.get("upsample_padding", "auto")}
+    return _built(
+        BigVganConfig,
+        public,
+        tanh_at_end=public.get("use_tanh_at_final", True),
+        bias_at_end=public.get("use_bias_at_final", True),
+        log_scale=public.get("snake_logscale", True),
+    )
 
 
 def _wanted(public: Mapping[str, Any], key: str) -> Any:
@@ -89,7 +80,10 @@ def _wanted(public: Mapping[str, Any], key: str) -> Any:
     return public[key]
 
 
-def _built(kind: type[Settings], values: Mapping[str, Any], public: Mapping[str, Any]) -> Settings:
+def _built(kind: type[Settings], public: Mapping[str, Any], **more: Any) -> Settings:
+    """The settings of a generator; ``more``: those that only this kind has."""
+    values = {own: _wanted(public, key) for own, key in GENERATOR_KEYS.items()}
+    values |= {"padding": public.get("upsample_padding", "auto"), **more}
     try:
         return from_mapping(kind, {**values, "audio": asdict(audio_of(public))})
     except ConfigError as error:

@@ -286,7 +286,7 @@
       item.append(button);
       return item;
     }));
-    one("told").textContent = (voice ? "Playing " : "Chosen: ") + calling(dot) + ". " + missing;
+    one("announcement").textContent = (voice ? "Playing " : "Chosen: ") + calling(dot) + ". " + missing;
     drawLinks();
   }
 

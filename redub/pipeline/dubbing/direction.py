@@ -10,14 +10,15 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
+from redub.core.records import JsonRecord
 from redub.core.types import EMOTIONS, FloatArray
 from redub.index.notes import NOUNS, Notes
 from redub.pipeline.store.index.builds import OpenIndex
@@ -50,6 +51,20 @@ class EmotionTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Controls(JsonRecord):
+    """Pitch, energy, rate, voice and emotion of one script line, as stored; defaults left out."""
+
+    OMITS_DEFAULTS: ClassVar[bool] = True
+
+    pitch: float = PLAIN.pitch
+    pitch_range: float = PLAIN.pitch_range
+    energy: float = PLAIN.energy
+    rate: float = PLAIN.rate
+    voice: str | None = None
+    emotion: EmotionTarget | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineDirection:
     """The controls of one script line; the defaults change nothing.
 
@@ -64,15 +79,18 @@ class LineDirection:
     def __bool__(self) -> bool:
         return self != LineDirection()
 
-    def to_json(self) -> dict[str, Any]:
-        """The controls as plain values, without the notes; defaults are left out."""
-        plain = asdict(PLAIN)
-        values: dict[str, Any] = {n: v for n, v in asdict(self.control).items() if v != plain[n]}
-        if self.voice is not None:
-            values["voice"] = self.voice
-        if self.emotion_target is not None:
-            values["emotion"] = asdict(self.emotion_target)
-        return values
+    @property
+    def controls(self) -> Controls:
+        """The controls as the take record keeps them, without the notes."""
+        control = self.control
+        return Controls(
+            pitch=control.pitch,
+            pitch_range=control.pitch_range,
+            energy=control.energy,
+            rate=control.rate,
+            voice=self.voice,
+            emotion=self.emotion_target,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +101,11 @@ class Direction:
     single: Mapping[int, LineDirection] = field(default_factory=dict)
 
     @classmethod
-    def of_lines(cls, asked: LineDirection, lines: Sequence[int]) -> Direction:
+    def of_lines(cls, wanted: LineDirection, lines: Sequence[int]) -> Direction:
         """The same controls for these lines; without lines, for the whole script."""
         if not lines:
-            return cls(everywhere=asked)
-        return cls(single=dict.fromkeys(lines, asked))
+            return cls(everywhere=wanted)
+        return cls(single=dict.fromkeys(lines, wanted))
 
     def on(self, line: int) -> LineDirection:
         """The controls of a script line, numbered from 1."""
@@ -162,7 +180,7 @@ def read_direction(path: Path) -> Direction:
     )
 
 
-def _table(path: Path, where: str, table: Any) -> dict[str, Any]:
+def _table(path: Path, where: str, table: object) -> dict[str, list[str]]:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: '{where}' wants a table", code="E-CFG-TYPE")
     for key in table:
@@ -170,11 +188,10 @@ def _table(path: Path, where: str, table: Any) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: unknown key '{where}.{key}'; {nearest(key, FILE_KEYS)}", code="E-CFG-KEY"
             )
-    return table
+    return {key: _words(path, where, key, value) for key, value in table.items()}
 
 
-def _asked(path: Path, where: str, table: Mapping[str, Any]) -> LineDirection:
-    words = {key: _words(path, where, key, value) for key, value in table.items()}
+def _asked(path: Path, where: str, words: Mapping[str, list[str]]) -> LineDirection:
 
     def one(key: str) -> str | None:
         """The only value of a key; None where the table does not have it."""
@@ -199,7 +216,7 @@ def _asked(path: Path, where: str, table: Mapping[str, Any]) -> LineDirection:
         raise ConfigError(f"{path}, [{where}]: {error.message}", code="E-CFG-VALUE") from error
 
 
-def _words(path: Path, where: str, key: str, value: Any) -> list[str]:
+def _words(path: Path, where: str, key: str, value: object) -> list[str]:
     values = value if isinstance(value, list) and key in FILE_KEYS[6:] else [value]
     if not values or not all(
         isinstance(v, str | int | float) and not isinstance(v, bool) for v in values

@@ -95,7 +95,7 @@ def original_loudness(
     return None if loudness is None or loudness < QUIETEST_ORIGINAL else loudness
 
 
-def asked_louder_db(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> float:
+def louder_db(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> float:
     """By how many decibels the energy controls make the take louder, weighted by slot length."""
     frames = np.array([clip.end_frame - clip.start_frame for clip in clips], dtype=np.float64)
     power = 10 ** (np.array([one.energy for one in controls]) / 10)

@@ -12,29 +12,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
-from redub.core.types import Clip, Value, Waveform
+from redub.core.types import Clip, Waveform
 from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.footage.remux import write_dubbed
-from redub.model.registry import reads_context
+from redub.model.registry import system_spec
 from redub.pipeline.dubbing.direction import Direction, check_emotion_target
 from redub.pipeline.dubbing.mix import (
     FALLBACK_LOUDNESS,
-    asked_louder_db,
     at_loudness,
+    louder_db,
     missing_db,
     mixed_track,
     original_loudness,
 )
 from redub.pipeline.dubbing.script import check_line_numbers, script_clips
-from redub.pipeline.dubbing.take import DubSummary, Neighbours, line_number, take_record
-from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, dubbing_lines, in_order, in_scene
+from redub.pipeline.dubbing.take import DubSummary, TakeRecord, line_number
+from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, ScriptLines
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import stoppable
 from redub.pipeline.work.decoders import limits_of
 from redub.pipeline.work.executor import Scheduler, done
@@ -83,48 +83,34 @@ def dub(
     if output.resolve() == video.resolve():
         raise ConfigError("the output would overwrite the video; name another file")
     dubber = open_dubber(project, run)
+    reads = system_spec(dubber.system).context
     _check_context(dubber, run, context)
-    builder = UtteranceBuilder(project, dubber.system)
+    builder = UtteranceBuilder(Store(project), dubber.system)
     check_features(dubber, project, builder.keys())
-    direction = _checked_direction(builder, dubber, run, direction or Direction())
+    direction = direction or Direction()
+    _check_direction(builder, dubber, run, direction)
     summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
         clips = script_clips(project, video, script, info, summary, cast=list(builder.voices))
         check_line_numbers(direction, clips)
-        found: dict[str, Neighbours] = {}
-        seen: dict[str, Mapping[str, Value]] = {}
         tools = Toolbox(project, root=video.parent)
-        lines = dubbing_lines(
-            builder, tools, clips, voice, direction, found, seen, summary, progress
-        )
-        if not lines:
+        made = ScriptLines(builder, tools, clips)
+        made.prepare(voice, direction, summary, progress)
+        if not made.lines:
             raise _nothing_to_speak(script, summary)
-        controls = [direction.on(line_number(clip)).control for clip, _ in lines]
+        controls = [direction.on(line_number(clip)).control for clip, _ in made.lines]
         if context != ORIGINAL:
-            spoken = in_order(dubber, builder, tools, clips, lines, controls, seen)
+            spoken = made.spoken_in_order(dubber, controls)
         else:
-            spoken = synthesise(dubber, _inputs(dubber, clips, lines, seen), controls)
-        track = _track(project, decoder, video, info, lines, spoken, controls, summary)
-    _sum_up(project, lines, summary)
+            spoken = synthesise(dubber, made.inputs(with_context=reads), controls)
+        track = _track(project, decoder, video, info, made.lines, spoken, controls, summary)
+    _sum_up(project, made.lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
-    record = take_record(builder, run, voice, direction, lines, found)
-    if reads_context(dubber.system):
-        record["context"] = context
-    commit_json(Path(summary.take), record)
+    seen = context if reads else None
+    record = TakeRecord.of(builder, run, direction, made, voice=voice, context=seen)
+    record.write(Path(summary.take))
     return summary
-
-
-def _inputs(
-    dubber: TrainedDubber,
-    clips: Sequence[Clip],
-    lines: Sequence[tuple[Clip, Utterance]],
-    seen: Mapping[str, Mapping[str, Value]],
-) -> list[Utterance]:
-    """The utterances, for a context system with the original features of the adjacent lines."""
-    if not reads_context(dubber.system):
-        return [line for _, line in lines]
-    return [in_scene(line, clip, clips, seen) for clip, line in lines]
 
 
 def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:
@@ -139,7 +125,7 @@ def _check_context(dubber: TrainedDubber, run: str, context: ContextChoice) -> N
     Raises:
         UsageError: see :func:`dub`.
     """
-    if context != ORIGINAL and not reads_context(dubber.system):
+    if context != ORIGINAL and not system_spec(dubber.system).context:
         raise UsageError(
             f"'{run}' is a {dubber.system}, which does not read adjacent utterances; leave out "
             "--context"
@@ -154,27 +140,26 @@ def _sum_up(project: Project, lines: Sequence[tuple[Clip, Utterance]], summary: 
     summary.voice = ", ".join(sorted({line.speaker for _, line in lines}))
 
 
-def _checked_direction(
+def _check_direction(
     builder: UtteranceBuilder, dubber: TrainedDubber, run: str, direction: Direction
-) -> Direction:
+) -> None:
     """Refuse a control that this run or this library cannot follow, before any work.
 
     Raises:
         UsageError: see :func:`dub`.
     """
-    if any(asked.emotion_target for asked in direction.all()) and not reads_emotion(dubber.model):
+    if any(line.emotion_target for line in direction.all()) and not reads_emotion(dubber):
         raise UsageError(
             f"'{run}' is a {dubber.system} that reads no emotion vectors, so its emotion cannot be "
             "controlled; dub with a run of authentic_dubber that has its graphs",
             code="E-MODEL-EMOTION",
         )
-    for asked in direction.all():
-        check_notes(builder.index, asked.notes)
-        if asked.emotion_target is not None:
-            check_emotion_target(builder.index, asked.emotion_target)
-        if asked.voice is not None:
-            builder.named_voice(asked.voice)
-    return direction
+    for line in direction.all():
+        check_notes(builder.index, line.notes)
+        if line.emotion_target is not None:
+            check_emotion_target(builder.index, line.emotion_target)
+        if line.voice is not None:
+            builder.named_voice(line.voice)
 
 
 def _track(
@@ -193,7 +178,7 @@ def _track(
     summary.original_lufs = original_loudness(project, decoder, video, info, clips)
     original = summary.original_lufs
     wanted = FALLBACK_LOUDNESS if original is None else original
-    wanted += asked_louder_db(clips, controls)
+    wanted += louder_db(clips, controls)
     track = at_loudness(track, wanted)
     summary.loudness_lufs = integrated_loudness(track)
     if short := missing_db(track, wanted):
@@ -222,7 +207,7 @@ def dub_order(order: DubOrder) -> DubSummary:
     )
 
 
-def run_dub_beside(
+def run_dub_parallel(
     project: Project,
     videos: Mapping[Path, Path],
     *,

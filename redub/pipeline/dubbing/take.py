@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import ascii_lowercase
-from typing import Any
+from typing import ClassVar, Protocol, Self
 
+from redub.core.records import JsonRecord
 from redub.core.types import Clip
-from redub.pipeline.dubbing.direction import Direction
+from redub.index.notes import Notes
+from redub.pipeline.dubbing.direction import Controls, Direction
 from redub.pipeline.store.packs.lines import UtteranceBuilder
 from redub.training.data.lines import Utterance
 
-Neighbours = dict[str, list[tuple[str, float]]]
+Retrieved = dict[str, list[tuple[str, float]]]
 """Modality to (clip id in the library, score), best first."""
 
 
@@ -40,40 +42,98 @@ class DubSummary:
     take: str = ""  # the record's path
 
 
-def take_record(
-    builder: UtteranceBuilder,
-    run: str,
-    voice: str | None,
-    direction: Direction,
-    lines: Sequence[tuple[Clip, Utterance]],
-    found: Mapping[str, Neighbours],
-) -> dict[str, Any]:
-    """The take record as JSON values: slot, voice, controls and retrieved clips per utterance."""
-    fps = builder.project.config.video.fps
-    return {
-        "schema": "redub.take/1",
-        "run": run,
-        "index": builder.index.build,
-        "voice_asked": voice,
-        "lines": [
-            {
-                "line": line_number(clip),
-                "clip_id": clip.clip_id,
-                "text": clip.text,
-                "slot_s": [clip.start_frame / fps, clip.end_frame / fps],
-                "voice": line.speaker,
-                "notes": direction.on(line_number(clip)).notes.to_json(),
-                "asked": direction.on(line_number(clip)).to_json(),
-                "hits": {
-                    modality: [{"clip_id": hit, "score": score} for hit, score in hits]
-                    for modality, hits in found[clip.clip_id].items()
-                },
-            }
-            for clip, line in lines
-        ],
-    }
+class SpokenLines(Protocol):
+    """The spoken clips, each with its utterance, and their retrieved clips by clip id."""
+
+    lines: list[tuple[Clip, Utterance]]
+    retrieved: dict[str, Retrieved]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeHit:
+    """One retrieved library clip and its score; higher is more alike."""
+
+    clip_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeLine:
+    """One spoken script line: its slot (start, end) in seconds, voice, controls, retrieved clips.
+
+    ``part``: ``b``, ``c``, … for the second and later speakers of a line. ``controls``: those that
+    change nothing are left out. ``hits``: by modality, best first.
+    """
+
+    line: int
+    part: str = ""
+    text: str
+    slot_s: tuple[float, float]
+    voice: str
+    notes: Notes
+    controls: Controls
+    hits: Mapping[str, tuple[TakeHit, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeRecord(JsonRecord):
+    """How a dub was made: run, index build, and every spoken line.
+
+    ``voice_requested``: the voice for the whole script, None for that of each speaker. ``context``:
+    ``original`` or ``dubbed`` for a system that reads adjacent utterances, else None.
+    """
+
+    ADVICE: ClassVar[str] = "dub the video again"
+
+    schema: str = "redub.take/1"
+    run: str
+    index: str
+    voice_requested: str | None
+    lines: tuple[TakeLine, ...]
+    context: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        builder: UtteranceBuilder,
+        run: str,
+        direction: Direction,
+        made: SpokenLines,
+        *,
+        voice: str | None,
+        context: str | None,
+    ) -> Self:
+        """The record of a dub that has just been made."""
+        fps = builder.project.config.video.fps
+        return cls(
+            run=run,
+            index=builder.index.build,
+            voice_requested=voice,
+            context=context,
+            lines=tuple(
+                TakeLine(
+                    line=line_number(clip),
+                    part=line_part(clip),
+                    text=clip.text,
+                    slot_s=(clip.start_frame / fps, clip.end_frame / fps),
+                    voice=line.speaker,
+                    notes=direction.on(line_number(clip)).notes,
+                    controls=direction.on(line_number(clip)).controls,
+                    hits={
+                        modality: tuple(TakeHit(clip_id=hit, score=score) for hit, score in hits)
+                        for modality, hits in made.retrieved[clip.clip_id].items()
+                    },
+                )
+                for clip, line in made.lines
+            ),
+        )
 
 
 def line_number(clip: Clip) -> int:
     """The number of the script line that a clip was cut for, from 1; 3 for its part 3b, too."""
     return int(clip.clip_id.rpartition("-")[2].rstrip(ascii_lowercase))
+
+
+def line_part(clip: Clip) -> str:
+    """The letter of a second or later speaker of a script line, ``b`` for 3b; else empty."""
+    return clip.clip_id[len(clip.clip_id.rstrip(ascii_lowercase)) :]

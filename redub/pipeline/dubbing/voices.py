@@ -13,21 +13,20 @@ from redub.core.errors import ClipError, FeatureAbsent
 from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.index.notes import Notes
 from redub.pipeline.dubbing.direction import Direction, LineDirection, shift_query, shift_retrieved
-from redub.pipeline.dubbing.take import DubSummary, LineFault, Neighbours, line_number
+from redub.pipeline.dubbing.take import DubSummary, LineFault, Retrieved, line_number
 from redub.pipeline.store.ledger import with_reads
 from redub.pipeline.store.packs.lines import (
     UtteranceBuilder,
-    Voice,
     as_context,
     hits_of,
-    make_line,
     silenced,
-    voice_name,
 )
+from redub.pipeline.store.packs.voices import Voice, voice_name
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import feature_of
+from redub.pipeline.work.clip_work import ClipWork, run_works
 from redub.pipeline.work.decoders import close_decoders
-from redub.pipeline.work.extraction import ClipWork, Toolbox, run_works
+from redub.pipeline.work.extraction import Toolbox
 from redub.pipeline.work.query import neighbour_rows
 from redub.pipeline.work.speaking import make_vocoder
 from redub.training.data.lines import SIDES, Utterance
@@ -46,42 +45,89 @@ OF_SOUND = ("mel", "f0", "energy", SOUND_FRAMES, GLOBAL_FEATURES["audio"])
 OF_CONTEXT = (GLOBAL_FEATURES["face"], GLOBAL_FEATURES["text"])
 
 
-def dubbing_lines(
-    builder: UtteranceBuilder,
-    tools: Toolbox,
-    clips: Sequence[Clip],
-    voice: str | None,
-    direction: Direction,
-    found: dict[str, Neighbours],
-    seen: dict[str, Mapping[str, Value]],
-    summary: DubSummary,
-    progress: Callable[[int, int], None],
-) -> list[tuple[Clip, Utterance]]:
-    """Extract features, retrieve clips and choose the voice, for every clip of the script.
+class ScriptLines:
+    """The model inputs of a script's lines; :meth:`prepare` makes them.
 
-    Fills ``found`` with the retrieved clips and ``seen`` with the features, both by clip id. A
-    clip that cannot be read becomes a fault of ``summary``.
+    ``lines``: the clips that can be spoken, each with its utterance. ``retrieved``: library clips,
+    by clip id. ``values``: computed features, by clip id.
     """
-    named = None if voice is None else builder.named_voice(voice)
-    lines = []
-    progress(0, len(clips))
-    try:
-        for done, clip in enumerate(clips, start=1):
-            asked = direction.on(line_number(clip))
-            spoken_by = named or _own_voice(builder, clip)
-            if asked.voice is not None:
-                spoken_by = builder.named_voice(asked.voice)
-            try:
-                seen[clip.clip_id] = values = _features(builder, tools, clip)
-                line, hits = _one_line(builder, clip, values, spoken_by, asked)
-                lines.append((clip, line))
-                found[clip.clip_id] = hits
-            except ClipError as error:
-                summary.faults.append(LineFault(line_number(clip), error.code, error.message))
-            progress(done, len(clips))
-    finally:
-        close_decoders()
-    return lines
+
+    def __init__(self, builder: UtteranceBuilder, tools: Toolbox, clips: Sequence[Clip]) -> None:
+        self.builder, self.tools, self.clips = builder, tools, clips
+        self.lines: list[tuple[Clip, Utterance]] = []
+        self.retrieved: dict[str, Retrieved] = {}
+        self.values: dict[str, Mapping[str, Value]] = {}
+
+    def prepare(
+        self,
+        voice: str | None,
+        direction: Direction,
+        summary: DubSummary,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Extract features, retrieve clips and choose the voice, for every clip of the script.
+
+        A clip that cannot be read becomes a fault of ``summary``.
+        """
+        builder = self.builder
+        named = None if voice is None else builder.named_voice(voice)
+        progress(0, len(self.clips))
+        try:
+            for done, clip in enumerate(self.clips, start=1):
+                wanted = direction.on(line_number(clip))
+                spoken_by = named or _own_voice(builder, clip)
+                if wanted.voice is not None:
+                    spoken_by = builder.named_voice(wanted.voice)
+                try:
+                    values = self.values[clip.clip_id] = _features(builder, self.tools, clip)
+                    line, hits = _one_line(builder, clip, values, spoken_by, wanted)
+                    self.lines.append((clip, line))
+                    self.retrieved[clip.clip_id] = hits
+                except ClipError as error:
+                    fault = LineFault(line_number(clip), error.code, error.message)
+                    summary.faults.append(fault)
+                progress(done, len(self.clips))
+        finally:
+            close_decoders()
+
+    def inputs(self, *, with_context: bool) -> list[Utterance]:
+        """The utterances.
+
+        Args:
+            with_context: add the original features of the adjacent script lines as context.
+        """
+        if not with_context:
+            return [line for _, line in self.lines]
+        return [self._in_scene(line, clip, self.values) for clip, line in self.lines]
+
+    def _in_scene(
+        self, line: Utterance, clip: Clip, seen: Mapping[str, Mapping[str, Value]]
+    ) -> Utterance:
+        """Add the features of the adjacent script lines as context."""
+        by_position = {other.position: other.clip_id for other in self.clips}
+        context = {}
+        for side, step in zip(SIDES, (-1, 1), strict=True):
+            near = by_position.get(clip.position + step, "")
+            if near in seen:
+                context[side] = as_context(seen[near])
+        return replace(line, context=context)
+
+    def spoken_in_order(
+        self, dubber: TrainedDubber, controls: Sequence[VoiceControl]
+    ) -> list[SpokenLine]:
+        """Speak the utterances in order; each gets the new sound of the previous one as context."""
+        silent = {
+            clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
+            for clip_id, values in self.values.items()
+        }
+        names = [name for name in OF_SOUND if name in self.builder.values]
+        vocoder, spoken = make_vocoder(self.tools.project), []
+        for (clip, line), control in zip(self.lines, controls, strict=True):
+            [said] = synthesise(dubber, [self._in_scene(line, clip, silent)], [control])
+            waveform, known = vocoder.vocode(said.mel), silent[clip.clip_id]
+            known.update(_sound_features(self.tools, clip, names, waveform, known))
+            spoken.append(said)
+        return spoken
 
 
 def _own_voice(builder: UtteranceBuilder, clip: Clip) -> Voice:
@@ -99,7 +145,7 @@ def _features(builder: UtteranceBuilder, tools: Toolbox, clip: Clip) -> Mapping[
     work = ClipWork(clip, with_reads(tools.keys, needed), {}, {})
     run_works([work], tools, defaultdict(float))
     for row in work.quarantine:
-        raise ClipError(row["message"], code=row["code"])
+        raise ClipError(row.message, code=row.code)
     if "phonemes" not in work.values:
         code, _, message = work.nulls["phonemes"].partition(": ")
         raise ClipError(message, code=code)
@@ -111,73 +157,35 @@ def _one_line(
     clip: Clip,
     values: Mapping[str, Value],
     voice: Voice,
-    asked: LineDirection,
-) -> tuple[Utterance, Neighbours]:
+    wanted: LineDirection,
+) -> tuple[Utterance, Retrieved]:
     project = builder.project
     features = feature_of(project.config.index)
     vectors = {m: np.asarray(values[features[m]]) for m in MODALITIES if features[m] in values}
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         vectors = {
-            m: shift_query(builder.index, m, v, asked.emotion_target) for m, v in vectors.items()
+            m: shift_query(builder.index, m, v, wanted.emotion_target) for m, v in vectors.items()
         }
     lips, local_face = (values.get(name) for name in ("lips", LOCAL_FACE))
-    found = _neighbours(project, builder, clip, vectors, asked.notes)
+    found = _retrieved(project, builder, clip, vectors, wanted.notes)
     hits = hits_of(builder.index, vectors, found)
-    if asked.emotion_target is not None:
+    if wanted.emotion_target is not None:
         hits = {
-            m: shift_retrieved(builder.index, own, asked.emotion_target) for m, own in hits.items()
+            m: shift_retrieved(builder.index, own, wanted.emotion_target) for m, own in hits.items()
         }
-    line = make_line(
-        project,
+    most = project.config.train.reference_mels
+    references = voice.references(clip.clip_id, most) or voice.references("", most)
+    assert references is not None  # every voice has a clip
+    line = builder.make(
         clip,
         silenced(np.asarray(values["phonemes"])[:, 0]),
-        voice,
+        references,
         vectors=vectors,
         hits=hits,
         lips=None if lips is None else np.asarray(lips),
         local_face=None if local_face is None else np.asarray(local_face),
     )
     return line, found
-
-
-def in_scene(
-    line: Utterance,
-    clip: Clip,
-    clips: Sequence[Clip],
-    seen: Mapping[str, Mapping[str, Value]],
-) -> Utterance:
-    """Add the features of the adjacent script lines as context."""
-    by_position = {other.position: other.clip_id for other in clips}
-    context = {}
-    for side, step in zip(SIDES, (-1, 1), strict=True):
-        near = by_position.get(clip.position + step, "")
-        if near in seen:
-            context[side] = as_context(seen[near])
-    return replace(line, context=context)
-
-
-def in_order(
-    dubber: TrainedDubber,
-    builder: UtteranceBuilder,
-    tools: Toolbox,
-    clips: Sequence[Clip],
-    lines: Sequence[tuple[Clip, Utterance]],
-    controls: Sequence[VoiceControl],
-    seen: Mapping[str, Mapping[str, Value]],
-) -> list[SpokenLine]:
-    """Speak the utterances in order; each gets the new sound of the previous one as context."""
-    silent = {
-        clip_id: {name: value for name, value in values.items() if name not in OF_SOUND}
-        for clip_id, values in seen.items()
-    }
-    names = [name for name in OF_SOUND if name in builder.values]
-    vocoder, spoken = make_vocoder(tools.project), []
-    for (clip, line), control in zip(lines, controls, strict=True):
-        [said] = synthesise(dubber, [in_scene(line, clip, clips, silent)], [control])
-        sound = _sound_features(tools, clip, names, vocoder.vocode(said.mel), silent[clip.clip_id])
-        silent[clip.clip_id].update(sound)
-        spoken.append(said)
-    return spoken
 
 
 def _sound_features(
@@ -205,18 +213,18 @@ def _sound_features(
     return made
 
 
-def _neighbours(
+def _retrieved(
     project: Project,
     builder: UtteranceBuilder,
     clip: Clip,
     vectors: dict[str, FloatArray],
     notes: Notes,
-) -> Neighbours:
-    found: Neighbours = {}
+) -> Retrieved:
+    found: Retrieved = {}
     for modality, vector in vectors.items():
-        asked: dict[str, Value] = {clip.clip_id: vector}
+        query: dict[str, Value] = {clip.clip_id: vector}
         rows = neighbour_rows(
-            builder.index, project, modality, [clip], asked, notes=notes
+            builder.index, project, modality, [clip], query, notes=notes
         ).to_pylist()
         found[modality] = [(row["hit"], row["score"]) for row in rows]
     return found

@@ -8,7 +8,6 @@ step 0, and a card that names the file and its terms.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from redub.core.config import settings_of
 from redub.core.durable import commit_bytes
@@ -24,7 +23,7 @@ from redub.pipeline.store.tables import Store
 from redub.pipeline.work.published_runs import HPM, MELS, hpm_of
 from redub.training import checkpoint
 from redub.training.presets import training_preset
-from redub.training.run_files import CHECKPOINTS
+from redub.training.run_files import CHECKPOINTS, RunRecord
 
 
 def _check_mel(model: HPMDubbing, here: AudioSpec, folder: WeightFolder) -> None:
@@ -75,18 +74,20 @@ def import_run(project: Project, entry: str, run: str, *, own_mel: bool = False)
     by_name = Store(project).keys.by_name
     keys = {name: by_name[name].key for name in features_read(project.config, HPM)}
     training = replace(training_preset(HPM, "paper"), seed=project.config.train.seed)
-    fields: dict[str, Any] = {
-        "system": HPM,
-        "model": settings_of(model.config)["fields"],
-        "training": settings_of(training)["fields"],
-        "widths": settings_of(model.widths)["fields"],
-        "keys": keys,
-        "scaler": {},  # its inputs are not standardised
-        "trained_parameters": [name for name, _ in model.named_parameters()],
-        "started_from": f"{entry} ({weights.licence})",
-        "code_version": "imported",
-    }
-    snapshot = checkpoint.Snapshot(step=0, weights=model.state_dict(), state={}, record=fields)
+    record = RunRecord(
+        system=HPM,
+        model=settings_of(model.config)["fields"],
+        training=settings_of(training)["fields"],
+        widths=settings_of(model.widths)["fields"],
+        keys=keys,
+        scaler={},  # its inputs are not standardised
+        trained_parameters=tuple(name for name, _ in model.named_parameters()),
+        started_from=f"{entry} ({weights.licence})",
+        code_version="imported",
+    )
+    snapshot = checkpoint.Snapshot(
+        step=0, weights=model.state_dict(), state={}, record=record.to_json()
+    )
     parameters = sum(value.numel() for value in model.parameters())
     card = [
         f"# {run}",

@@ -49,7 +49,7 @@ def examine() -> Examination:
     }
     for name in UNWANTED:
         if importlib.util.find_spec(name) is not None:
-            report.problems.append(f"{name} is installed; it breaks beside this torch, remove it")
+            report.problems.append(f"{name} is installed; it breaks with this torch, remove it")
     report.sections["tools"] = {
         "C++ compiler": shutil.which("c++") or shutil.which("g++") or "none (hnswlib needs one)",
         "chromium": shutil.which("chromium") or "none (only for page tests)",
@@ -136,7 +136,7 @@ def _registries() -> dict[str, Mapping[str, str]]:
         "corpus layouts": LAYOUTS,
         "index backends": BACKENDS,
         "index transforms": TRANSFORMS,
-        "models": SYSTEMS,
+        "models": {name: spec.target for name, spec in SYSTEMS.items()},
         "vocoders": VOCODERS,
         "metrics": {name: metric.target for name, metric in METRICS.items()},
     }

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from redub.core.errors import ClipError
 from redub.core.phonemes import symbol_of
 from redub.core.types import MODALITIES, Clip, Value, Waveform
+from redub.evaluation.takes import GROUND_TRUTH, RESYNTHESIS
 from redub.features.text.emotion_lexicon import weights_of, words_of
 from redub.footage.encode import write_clip
 from redub.pages.contents import Casting, Line, Neighbour, Picture, Sound, Take
 from redub.pipeline.store.index.builds import features_of, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, RESYNTHESIS
+from redub.pipeline.store.runs.evaluations import Evaluation
 from redub.pipeline.store.runs.takes import Sample, read_samples
 from redub.pipeline.store.settings import MODALITY_FEATURES
 from redub.pipeline.store.tables import Store
@@ -39,19 +38,18 @@ def stored_sound(project: Project, stored: Value) -> Sound:
 # -- lines
 
 
-def shown_lines(project: Project, store: Store, evaluation: dict[str, Any]) -> tuple[Line, ...]:
+def shown_lines(project: Project, store: Store, evaluation: Evaluation) -> tuple[Line, ...]:
     """The first utterances of every scene, at most LINES_SHOWN in all."""
-    measured = {(x["clip_id"], x["system"]): x for x in evaluation["lines"]}
-    ids = list(dict.fromkeys(x["clip_id"] for x in evaluation["lines"]))
     clips = {clip.clip_id: clip for clip in store.clips()}
-    chosen = _spread([clips[i] for i in ids])
-    samples = {run: read_samples(project, run, evaluation["split"]) for run in evaluation["runs"]}
+    chosen = _spread([clips[i] for i in evaluation.line_ids])
+    samples = {run: read_samples(project, run, evaluation.split) for run in evaluation.runs}
     gather = _Gatherer(project, store, chosen, clips)
+    shown = _Shown(evaluation)
     lines = []
     try:
         for clip in chosen:
-            takes = gather.takes(clip, measured, samples)
-            first = samples[evaluation["runs"][0]][clip.clip_id].waveform
+            takes = gather.takes(clip, shown, samples)
+            first = samples[evaluation.runs[0]][clip.clip_id].waveform
             lines.append(gather.line(clip, takes, first))
     finally:
         close_decoders()
@@ -64,6 +62,30 @@ def _spread(clips: Sequence[Clip]) -> list[Clip]:
         scenes.setdefault((clip.film, clip.scene), []).append(clip)
     share = max(1, LINES_SHOWN // max(1, len(scenes)))
     return [clip for lines in scenes.values() for clip in lines[:share]][:LINES_SHOWN]
+
+
+class _Shown:
+    """What the page writes under each take."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.metrics = [metric for metric in evaluation.metrics if metric.of_take]
+        self.lines = {(line.clip_id, line.system): line for line in evaluation.lines}
+
+    def transcript(self, clip: Clip, system: str) -> str:
+        """What the speech recogniser found in a take; empty where it did not run."""
+        return self.lines[clip.clip_id, system].transcript or ""
+
+    def figures(self, clip: Clip, system: str) -> tuple[tuple[str, str], ...]:
+        """The metrics that are measured take by take, and the recognised emotion."""
+        line = self.lines[clip.clip_id, system]
+        found = [
+            (metric.title, metric.figure(value))
+            for metric in self.metrics
+            if isinstance(value := line.values[metric.name], float)
+        ]
+        if line.recognised_emotion:
+            found.append(("emotion", line.recognised_emotion))
+        return tuple(found)
 
 
 class _Gatherer:
@@ -87,7 +109,7 @@ class _Gatherer:
     def takes(
         self,
         clip: Clip,
-        measured: dict[tuple[str, str], dict[str, Any]],
+        shown: _Shown,
         samples: dict[str, dict[str, Sample]],
     ) -> tuple[Take, ...]:
         """The recording, its vocoder resynthesis, and the take of every run, with figures."""
@@ -99,12 +121,14 @@ class _Gatherer:
             mel=mel,
             f0_hz=np.asarray(self.values["f0"][clip.clip_id])[:, 0],
             durations=_named(durations),
-            **_figures(measured, clip, GROUND_TRUTH),
+            transcript=shown.transcript(clip, GROUND_TRUTH),
+            figures=shown.figures(clip, GROUND_TRUTH),
         )
         vocoded = Take(
             system=RESYNTHESIS,
             sound=Sound(waveform=self.vocoder.vocode(mel)),
-            **_figures(measured, clip, RESYNTHESIS),
+            transcript=shown.transcript(clip, RESYNTHESIS),
+            figures=shown.figures(clip, RESYNTHESIS),
         )
         made = []
         for run, takes in samples.items():
@@ -115,7 +139,8 @@ class _Gatherer:
                     sound=Sound(waveform=sample.waveform),
                     mel=sample.mel,
                     f0_hz=sample.arrays.get("f0_hz"),
-                    **_figures(measured, clip, run),
+                    transcript=shown.transcript(clip, run),
+                    figures=shown.figures(clip, run),
                 )
             )
         return (truth, vocoded, *made)
@@ -204,17 +229,3 @@ def _named(durations: Value | None) -> tuple[tuple[str, int], ...]:
     if durations is None:
         return ()
     return tuple((symbol_of(int(row[0])), int(row[1])) for row in np.asarray(durations))
-
-
-def _figures(
-    measured: dict[tuple[str, str], dict[str, Any]], clip: Clip, system: str
-) -> dict[str, Any]:
-    row = measured[clip.clip_id, system]
-    figures = [
-        (title, f"{row[name]:.2f}")
-        for name, title in (("mcd_dtw", "MCD-DTW"), ("f0_correlation", "F0 r"))
-        if row[name] is not None and math.isfinite(row[name])
-    ]
-    if row["recognised_emotion"]:
-        figures.append(("emotion", row["recognised_emotion"]))
-    return {"transcript": row["transcript"], "figures": tuple(figures)}

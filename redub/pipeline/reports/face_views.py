@@ -50,7 +50,7 @@ def _builtin_face(frames: ByteArray, track: FloatArray, k: int, *, margin: float
 def _square_face(frames: ByteArray, track: FloatArray, k: int, *, margin: float) -> ByteArray:
     from redub.features.face.rgb_crops import cut_faces
 
-    face: ByteArray = cut_faces(frames, track, NETWORK_SIDE, margin, [k]).pictures[0]
+    face: ByteArray = cut_faces(frames, track, NETWORK_SIDE, margin, [k]).crops[0]
     return face
 
 

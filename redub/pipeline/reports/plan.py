@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 
 from redub.core.durable import read_json
-from redub.pipeline.store.index.builds import current_build, is_fresh
-from redub.pipeline.store.keys import differing_fields
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import is_fresh
+from redub.pipeline.store.key_document import differing_fields, is_of_redub_01
 from redub.pipeline.store.ledger import ledger, pending_features
 from redub.pipeline.store.schemas import feature_schema
 from redub.pipeline.store.tables import Store
@@ -151,5 +152,7 @@ def _ids(table: Any) -> list[str]:
 
 def _difference(store: Store, name: str, key: str) -> str:
     old = read_json(store.project.root / "features" / name / key / "key.json")
-    lines = differing_fields(old, store.keys.by_name[name].document)
+    if is_of_redub_01(old):
+        return "written by redub 0.1, whose settings have other names"
+    lines = differing_fields(old, store.keys.by_name[name].document.to_json())
     return lines[0] + (f" and {len(lines) - 1} more" if len(lines) > 1 else "")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from redub.core.errors import UsageError
+from redub.core.records import Json
 from redub.pipeline.reports.runs import Point, course_of, point_text, value_text
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.folders import find_run, is_figure, metrics_in, settings_in
+from redub.pipeline.store.runs.folders import MetricsRow, find_run, is_figure, metrics_in
+from redub.pipeline.store.runs.run_settings import RunSettings
 from redub.training.losses import Losses
 
 # -- comparing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """Several runs side by side; every tuple has one value per run, in the order of ``runs``.
 
     ``settings``: dotted name → values, only where they differ (None: not set). ``step``: the last
@@ -26,7 +27,7 @@ class Comparison:
     """
 
     runs: tuple[str, ...]
-    settings: Mapping[str, tuple[Any, ...]]
+    settings: Mapping[str, tuple[Json, ...]]
     step: int | None
     losses: Mapping[str, tuple[float | None, ...]]
     best: tuple[Point | None, ...]
@@ -49,7 +50,7 @@ class Comparison:
         return rows
 
 
-def compare_runs(project: Project, names: Sequence[str]) -> Comparison:
+def compare_runs(project: Project, names: Sequence[str]) -> RunComparison:
     """What differs between runs, and their losses at equal steps.
 
     Raises:
@@ -59,7 +60,7 @@ def compare_runs(project: Project, names: Sequence[str]) -> Comparison:
     if len(folders) < 2:
         raise UsageError(f"nothing to compare: {len(folders)} run named, wanted two or more")
     metrics = [metrics_in(folder) for folder in folders]
-    settings = [settings_in(folder) for folder in folders]
+    settings = [RunSettings.read(folder) for folder in folders]
     every = sorted({name for own in settings for name in own.values})
     values = {name: tuple(own.values.get(name) for own in settings) for name in every}
     courses = [course_of(own.rows, "validation_loss") for own in metrics]
@@ -70,7 +71,7 @@ def compare_runs(project: Project, names: Sequence[str]) -> Comparison:
         for fault in (rows.fault, own.fault)
         if fault
     ]
-    return Comparison(
+    return RunComparison(
         runs=tuple(folder.name for folder in folders),
         settings={n: v for n, v in values.items() if any(other != v[0] for other in v)},
         step=step,
@@ -82,10 +83,10 @@ def compare_runs(project: Project, names: Sequence[str]) -> Comparison:
 
 
 def _at_equal_steps(
-    runs: Sequence[Sequence[Mapping[str, Any]]],
+    runs: Sequence[Sequence[MetricsRow]],
 ) -> tuple[int | None, dict[str, tuple[float | None, ...]]]:
     for sign, prefix in (("validation_loss", "validation_"), ("loss", "")):
-        by_step = [{row["step"]: row for row in rows if sign in row} for rows in runs]
+        by_step = [{int(row["step"]): row for row in rows if sign in row} for rows in runs]
         common = set.intersection(*(set(rows) for rows in by_step))
         if not common:
             continue
@@ -96,7 +97,7 @@ def _at_equal_steps(
     return None, {}
 
 
-def _term(rows: Mapping[int, Mapping[str, Any]], step: int, name: str) -> float | None:
+def _term(rows: Mapping[int, MetricsRow], step: int, name: str) -> float | None:
     """A loss at a step; None where it is 0 at all steps, because the system has no such term."""
     value = rows[step].get(name)
     if value is None or not is_figure(value) or not any(row.get(name) for row in rows.values()):

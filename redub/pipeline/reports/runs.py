@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import safetensors
 
 from redub.core.config import settings_of
 from redub.core.durable import check_folder, read_json
 from redub.core.errors import ConfigError, IntegrityError, RedubError
+from redub.core.records import Json
 from redub.model.registry import system
 from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.packs.build import pack_keys
@@ -24,17 +25,16 @@ from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import (
     CARD,
     SAMPLES,
+    MetricsRow,
     count_text,
-    dotted,
     find_run,
     folder_size,
     is_figure,
     metrics_in,
     sampled_steps,
-    settings_in,
-    settings_table,
 )
-from redub.pipeline.store.runs.takes import read_index
+from redub.pipeline.store.runs.run_settings import RunSettings, dotted, settings_table
+from redub.pipeline.store.runs.takes import INDEX, TakeIndex
 from redub.pipeline.store.tables import Store
 from redub.training import checkpoint
 from redub.training.presets import TRAINING_PRESETS, training_preset
@@ -50,8 +50,7 @@ def model_of(project: Project, name: str) -> str:
     Raises:
         UsageError: there is no such run.
     """
-    found = settings_in(find_run(project, name)).values.get("model.name")
-    return found if isinstance(found, str) else project.config.train.model
+    return RunSettings.read(find_run(project, name)).model or project.config.train.model
 
 
 def free_name(project: Project, base: str) -> str:
@@ -191,20 +190,19 @@ def show_run(project: Project, name: str) -> RunFacts:
         UsageError: there is no such run.
     """
     folder = find_run(project, name)
-    metrics, settings = metrics_in(folder), settings_in(folder)
+    metrics, settings = metrics_in(folder), RunSettings.read(folder)
     faults = [metrics.fault, settings.fault]
     places = _checkpoints(folder / CHECKPOINTS)
     keys, trained_parameters = _from_newest_whole(folder / CHECKPOINTS, places)
     now, unchecked, fault = _present_keys(project, keys)
     faults.append(fault)
     spoken, unread = _spoken(folder)
-    model = settings.values.get("model.name")
     return RunFacts(
         name=name,
         folder=folder,
-        model=model if isinstance(model, str) else "not known",
-        preset=_preset(settings.values),
-        steps=max((*(row["step"] for row in metrics.rows), *(p.step for p in places), 0)),
+        model=settings.model or "not known",
+        preset=_preset(settings),
+        steps=max((*(int(row["step"]) for row in metrics.rows), *(p.step for p in places), 0)),
         trained_parameters=trained_parameters,
         loss=course_of(metrics.rows, "loss"),
         validation_loss=course_of(metrics.rows, "validation_loss"),
@@ -231,16 +229,16 @@ def _present_keys(
     fault = ""
     unchecked: tuple[str, ...] = ()
     try:
-        now |= pack_keys(store, open_index(project))
+        now |= pack_keys(store, open_index(store))
     except RedubError as error:
         unchecked = tuple(name for name in trained if name not in now)
         fault = f"whether {', '.join(unchecked)} changed since is not known: {error.message}"
     return {n: now.get(n) for n in trained if n not in unchecked}, unchecked, fault
 
 
-def course_of(rows: Iterable[Mapping[str, Any]], name: str) -> Course:
+def course_of(rows: Iterable[MetricsRow], name: str) -> Course:
     """First, best and last value of a metric; NaN values are never the best."""
-    points = [Point(row["step"], float(row[name])) for row in rows if name in row]
+    points = [Point(int(row["step"]), float(row[name])) for row in rows if name in row]
     if not points:
         return Course(first=None, best=None, last=None)
     best = min((p for p in points if p.value == p.value), key=lambda p: p.value, default=None)
@@ -319,21 +317,20 @@ def _parameters(place: Path, trained: object) -> int | None:
     return count
 
 
-def _preset(values: Mapping[str, Any]) -> str:
+def _preset(settings: RunSettings) -> str:
     """The nearest preset and the settings that differ; empty with more than MOST_CHANGES."""
     try:
-        presets = system(str(values.get("model.name"))).PRESETS
+        presets = system(settings.model).PRESETS
     except ConfigError:
         return ""
+    values = settings.values
     chosen = {"model.name", "training.system", "training.seed"}  # not part of a preset
     found = []
     for name in sorted(presets.keys() & TRAINING_PRESETS.keys()):
         preset = dotted(
             {
                 "model": settings_of(presets[name])["fields"],
-                "training": settings_of(training_preset(str(values.get("model.name")), name))[
-                    "fields"
-                ],
+                "training": settings_of(training_preset(settings.model, name))["fields"],
             }
         )
         own = values.keys() - chosen  # an older run may lack newer settings
@@ -345,23 +342,20 @@ def _preset(values: Mapping[str, Any]) -> str:
     return f"{name} with {changed}" if changed else name
 
 
-def value_text(value: Any) -> str:
+def value_text(value: Json) -> str:
     """A setting as JSON; a dash for None."""
     return "–" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _spoken(folder: Path) -> tuple[tuple[SpokenSplit, ...], list[str]]:
     found, unread = [], []
-    for path in sorted((folder / SAMPLES).glob("*/index.json")):
+    for path in sorted((folder / SAMPLES).glob(f"*/{INDEX}")):
         try:
-            index = read_index(path.parent)
+            index = TakeIndex.read(path)
         except IntegrityError as error:
             unread.append(error.message)
             continue
-        except TypeError:
-            unread.append(f"{path} is damaged; run `redub synthesize` again")
-            continue
-        made_by = str(index["checkpoint"]).partition(" ")[0]
-        split = SpokenSplit(split=path.parent.name, lines=len(index["lines"]), checkpoint=made_by)
+        made_by = index.checkpoint.partition(" ")[0]
+        split = SpokenSplit(split=path.parent.name, lines=len(index.lines), checkpoint=made_by)
         found.append(split)
     return tuple(found), unread

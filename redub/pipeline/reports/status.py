@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.pipeline.store.index.builds import current_build
+from redub.core.durable import read_json
+from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.neighbours import neighbours_of_build
+from redub.pipeline.store.key_document import is_of_redub_01
 from redub.pipeline.store.ledger import LedgerLine, ledger
 from redub.pipeline.store.lock import Holder, holder
 from redub.pipeline.store.project import Project
@@ -44,7 +46,8 @@ class Status:
     """The state of a project.
 
     ``ledger``: row counts per feature. ``lacking``: features whose weights are not recorded, with
-    the command to type. ``neighbours``: rows of the newest index build under the present settings.
+    the command to type. ``old_rows``: redub 0.1 wrote rows that are not read and are to be computed
+    again. ``neighbours``: rows of the newest index build under the present settings.
     ``busy``: the command that writes to the project now. ``next_words``: the words of the next
     command, without ``redub`` and options; ``next_command``: the whole command, which the command
     line fills in.
@@ -60,6 +63,7 @@ class Status:
     neighbours: int
     runs: list[str]
     busy: Busy | None
+    old_rows: bool
     next_words: list[str]
     next_command: str = ""
 
@@ -70,7 +74,7 @@ def project_status(project: Project) -> Status:
     clips = store.clip_frame()
     lines = ledger(store, store.keys.usable)
     build = current_build(project)
-    neighbours = [] if build is None else neighbours_of_build(project, build["build"]).parts()
+    neighbours = [] if build is None else neighbours_of_build(project, build.build).parts()
     runs = [run.name for run in list_runs(project)]
     busy = _busy(project)
     if busy is not None:
@@ -91,6 +95,9 @@ def project_status(project: Project) -> Status:
     else:
         following = _of_runs(project, runs)
     splits = dict(clips["split"].value_counts().sort("split").iter_rows())
+    old_rows = any(
+        is_of_redub_01(read_json(path)) for path in project.root.glob("features/*/*/key.json")
+    )
     return Status(
         sources=len(store.source_frame()),
         clips=len(clips),
@@ -98,10 +105,11 @@ def project_status(project: Project) -> Status:
         quarantined=len(store.quarantined()),
         ledger=lines,
         lacking={name: error.message for name, error in store.keys.lacking.items()},
-        index=None if build is None else str(build["build"]),
+        index=None if build is None else build.build,
         neighbours=sum(part.rows for part in neighbours),
         runs=runs,
         busy=busy,
+        old_rows=old_rows and any(line.pending for line in lines),
         next_words=following,
     )
 
@@ -116,7 +124,7 @@ def _busy(project: Project) -> Busy | None:
     elif held.stage == "vocoder train":
         folder = vocoder_folder(project, held.run)
     rows = [] if folder is None else read_metrics(folder)
-    return Busy(held, rows[-1]["step"] if rows else None)
+    return Busy(held, int(rows[-1]["step"]) if rows else None)
 
 
 def _of_runs(project: Project, runs: list[str]) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 
 from redub.core.config import nearest
 from redub.core.errors import UsageError
+from redub.core.records import Json
 from redub.pipeline.store.ledger import WHOLE_CLIP
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store, clips_of
@@ -29,7 +29,7 @@ class ExplainedRow:
     feature: str
     state: str
     key: str | None = None
-    document: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Json] = field(default_factory=dict)
     input_digest: str | None = None
     source: str | None = None
     span: str | None = None
@@ -93,7 +93,7 @@ def explain_rows(project: Project, clip_id: str, feature: str | None) -> Explain
                 feature=name,
                 state=state,
                 key=key.key,
-                document=key.document,
+                document=key.document.to_json(),
                 input_digest=key.input_digest(clip),
                 source=f"{clip.source} (SHA-256 {clip.source_digest})",
                 span=f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s",

@@ -8,54 +8,28 @@ stopped at any moment: the next run adopts finished shards and computes unfinish
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import polars as pl
-import pyarrow as pa
-
-from redub.core.config import digest_of, nearest
-from redub.core.durable import commit_json, read_json
+from redub.core.config import nearest
 from redub.core.errors import ClipError, ConfigError, ModelRefusedError, UsageError
 from redub.core.progress import Progress
-from redub.core.types import Clip
 from redub.features.registry import EXTRACTORS
-from redub.pipeline.store.keys import media_digest, text_digest
-from redub.pipeline.store.ledger import WHOLE_CLIP, check_ledger, pending_features, with_reads
-from redub.pipeline.store.parts import PartRecord
+from redub.pipeline.store.ledger import WHOLE_CLIP, check_ledger, with_reads
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.schemas import QUARANTINE_SCHEMA, FeatureRow, feature_table
-from redub.pipeline.store.tables import Store, clips_of
+from redub.pipeline.store.quarantine import QuarantineRow, quarantine_table
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.timings import note_features
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.decoders import close_decoders
 from redub.pipeline.work.executor import Failure, Scheduler
-from redub.pipeline.work.extraction import ClipWork, Toolbox, quarantine_row, run_works
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOrder:
-    """One task: the clips, the features to compute of each, and where their inputs are stored."""
-
-    project: Project
-    shard: str
-    clips: tuple[Clip, ...]
-    pending: dict[str, tuple[str, ...]]  # clip id → features to compute, reads first
-    stored: dict[str, dict[str, tuple[str, ...]]]  # feature → part → clip ids to read there
-    nulls: dict[str, dict[str, str]]  # clip id → feature → why it is null
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOutcome:
-    """What a task has written, ready to be committed."""
-
-    shard: str
-    parts: dict[str, dict[str, Any]]  # feature → PartRecord as JSON
-    quarantine: list[dict[str, Any]]
-    clips: int
-    seconds: dict[str, float]  # feature (or "decode") → compute time, for estimates only
+from redub.pipeline.work.shards import (
+    ShardOrder,
+    ShardOutcome,
+    extract_shard,
+    outcome_path,
+    plan_shards,
+)
 
 
 @dataclass(slots=True)
@@ -71,132 +45,6 @@ class ExtractSummary:
     nulls: int = 0
     quarantined: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-
-# -- planning
-
-
-def plan_shards(store: Store, features: Sequence[str]) -> list[ShardOrder]:
-    """Cut the pending clips into shards, in clip-table order.
-
-    Shards are committed in plan order. The clips that are pending after a kill are therefore a
-    suffix of those that were pending before, and the resumed run cuts the same shards with the
-    same file names.
-    """
-    pending = pending_features(store, features)
-    frame = store.clip_frame().filter(pl.col("clip_id").is_in(list(pending)))
-    clips = clips_of(frame)
-    size = store.project.config.store.shard_clips
-    chunks = [clips[i : i + size] for i in range(0, len(clips), size)]
-    upstream = {
-        read
-        for names in pending.values()
-        for name in names
-        for read in store.keys.by_name[name].reads
-    }
-    stored = {name: _stored_rows(store, name) for name in sorted(upstream)}
-    return [_order(store, chunk, pending, stored) for chunk in chunks]
-
-
-def _stored_rows(store: Store, name: str) -> dict[str, tuple[str, str]]:
-    """Clip id → (part, why it is null) of a feature that other features read."""
-    live = store.live_features(name)
-    return {
-        clip_id: (part, "" if valid else why)
-        for clip_id, valid, why, part in live.select(
-            "clip_id", "valid", "why_not", "part"
-        ).iter_rows()
-    }
-
-
-def _order(
-    store: Store,
-    clips: Sequence[Clip],
-    pending: Mapping[str, list[str]],
-    stored: Mapping[str, dict[str, tuple[str, str]]],
-) -> ShardOrder:
-    keys = store.keys.by_name
-    reads: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    nulls: dict[str, dict[str, str]] = defaultdict(dict)
-    for clip in clips:
-        computed = set(pending[clip.clip_id])
-        wanted = {read for name in computed for read in keys[name].reads} - computed
-        for read in sorted(wanted):
-            if clip.clip_id in stored[read]:
-                part, why = stored[read][clip.clip_id]
-                if why:
-                    nulls[clip.clip_id][read] = why
-                else:
-                    reads[read][part].append(clip.clip_id)
-    work = {clip.clip_id: tuple(pending[clip.clip_id]) for clip in clips}
-    involved = sorted({name for names in work.values() for name in names})
-    identity = [
-        [(c.clip_id, media_digest(c), text_digest(c), work[c.clip_id]) for c in clips],
-        {name: keys[name].key for name in involved},
-    ]
-    return ShardOrder(
-        project=store.project,
-        shard=digest_of(identity, digits=16),
-        clips=tuple(clips),
-        pending=work,
-        stored={name: {p: tuple(ids) for p, ids in parts.items()} for name, parts in reads.items()},
-        nulls=dict(nulls),
-    )
-
-
-# -- the task
-
-
-def extract_shard(order: ShardOrder) -> ShardOutcome:
-    """Compute one shard and write its parts; runs in a worker, commits nothing."""
-    path = outcome_path(order.project, order.shard)
-    if path.exists():
-        return ShardOutcome(**read_json(path))
-    store = Store(order.project)
-    outcome = _compute(order, store)
-    commit_json(path, asdict(outcome))
-    return outcome
-
-
-def outcome_path(project: Project, shard: str) -> Path:
-    """Where the outcome of a finished shard is kept until the shard is committed."""
-    return project.root / ".redub" / "work" / f"{shard}.json"
-
-
-def _compute(order: ShardOrder, store: Store) -> ShardOutcome:
-    tools = Toolbox(order.project)
-    loaded = {
-        name: {
-            clip_id: value
-            for part, ids in parts.items()
-            for clip_id, value in store.read_part_values(name, part, set(ids)).items()
-        }
-        for name, parts in order.stored.items()
-    }
-    rows: dict[str, list[FeatureRow]] = defaultdict(list)
-    quarantine: list[dict[str, Any]] = []
-    seconds: dict[str, float] = defaultdict(float)
-    works = (
-        ClipWork(
-            clip,
-            order.pending[clip.clip_id],
-            {name: loaded[name][clip.clip_id] for name in loaded if clip.clip_id in loaded[name]},
-            order.nulls.get(clip.clip_id, {}),
-        )
-        for clip in order.clips
-    )
-    for work in run_works(works, tools, seconds):
-        for name, row in work.rows.items():
-            rows[name].append(row)
-        quarantine += work.quarantine
-    parts: dict[str, dict[str, Any]] = {}
-    for name in sorted(rows):
-        table = feature_table(store.keys.by_name[name].schema, rows[name])
-        record = store.feature_parts(name).write_part(
-            f"part-{order.shard}.parquet", table, shard=order.shard
-        )
-        parts[name] = asdict(record)
-    return ShardOutcome(order.shard, parts, quarantine, len(order.clips), dict(seconds))
 
 
 # -- the stage
@@ -266,15 +114,15 @@ def commit_shard(store: Store, outcome: ShardOutcome, summary: ExtractSummary) -
     """Commit a shard's quarantine rows and parts; skips those that a killed run has committed."""
     name = f"part-{outcome.shard}.parquet"
     if outcome.quarantine and not store.quarantine.ends_with(name):
-        table = pa.Table.from_pylist(outcome.quarantine, schema=QUARANTINE_SCHEMA)
+        table = quarantine_table(outcome.quarantine)
         store.quarantine.commit([store.quarantine.write_part(name, table, shard=outcome.shard)])
     for feature, part in sorted(outcome.parts.items()):
         table_of = store.feature_parts(feature)
         if name not in {p.name for p in table_of.parts()}:
-            table_of.commit([PartRecord(**part)])
-        summary.rows += part["rows"]
+            table_of.commit([part])
+        summary.rows += part.rows
     summary.clips += outcome.clips
-    summary.quarantined += len({row["clip_id"] for row in outcome.quarantine})
+    summary.quarantined += len({row.clip_id for row in outcome.quarantine})
     for key, value in outcome.seconds.items():
         summary.seconds[key] += value
     outcome_path(store.project, outcome.shard).unlink(missing_ok=True)
@@ -284,7 +132,7 @@ def finish_interrupted(store: Store, summary: ExtractSummary) -> None:
     """Finish the shard that a killed run had begun to commit; other finished shards stay as is."""
     folder = outcome_path(store.project, "x").parent
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        outcome = ShardOutcome(**read_json(path))
+        outcome = ShardOutcome.read(path)
         name = f"part-{outcome.shard}.parquet"
         tables = [store.quarantine, *(store.feature_parts(f) for f in outcome.parts)]
         if any(name == part.name for table in tables for part in table.parts()):
@@ -300,14 +148,14 @@ def _lost(store: Store, failure: Failure[ShardOrder]) -> ShardOutcome:
         code="E-WORKER-LOST",
         attempts=3,
     )
-    rows = [quarantine_row(clip, "extract", WHOLE_CLIP, error) for clip in order.clips]
+    rows = [QuarantineRow.of_clip(clip, WHOLE_CLIP, error) for clip in order.clips]
     rows += [
-        quarantine_row(clip, "extract", name, error, key=store.keys.by_name[name].key)
+        QuarantineRow.of_clip(clip, name, error, key=store.keys.by_name[name].key)
         for clip in order.clips
         for name in order.pending[clip.clip_id]
         if not store.keys.by_name[name].uses_media
     ]
-    return ShardOutcome(order.shard, {}, rows, len(order.clips), {})
+    return ShardOutcome(order.shard, {}, tuple(rows), len(order.clips), {})
 
 
 def check_features(names: Sequence[str] | None) -> list[str] | None:

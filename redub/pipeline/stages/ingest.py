@@ -10,11 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-import pyarrow as pa
-
-from redub import __version__
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError
 from redub.core.progress import Progress
@@ -22,12 +18,12 @@ from redub.footage.faults import ClipFault
 from redub.footage.folder import FolderRules, SourceClips, read_source
 from redub.footage.subtitles import TEXT_KINDS, counted
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.schemas import QUARANTINE_SCHEMA, SOURCE_SCHEMA
-from redub.pipeline.store.tables import Store, clip_table
+from redub.pipeline.store.quarantine import QuarantineRow, quarantine_table
+from redub.pipeline.store.schemas import SourceRow, clip_table, source_table
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.decoders import close_decoders, shared_decoder
 from redub.pipeline.work.executor import Failure, Scheduler
-from redub.pipeline.work.extraction import measured_peak
 from redub.pipeline.work.footage_changes import SourceOrder, footage_changes, with_version
 
 
@@ -126,17 +122,18 @@ def _commit(
     """
     shard = digest_of([[order.source, order.fingerprint] for order, _ in batch], digits=16)
     name = f"part-{shard}.parquet"
-    faults = [_fault_row(order, fault) for order, read in batch for fault in read.faults]
+    faults = [
+        QuarantineRow.of_source(fault, order.fingerprint)
+        for order, read in batch
+        for fault in read.faults
+    ]
     only = store.project.config.footage.decoder
     clips = [with_version(clip, only) for _, read in batch for clip in read.clips]
     prints = [order.fingerprint for order, read in batch for _ in read.clips]
-    tables: list[tuple[Any, pa.Table]] = [
-        (store.quarantine, pa.Table.from_pylist(faults, schema=QUARANTINE_SCHEMA)),
+    tables = [
+        (store.quarantine, quarantine_table(faults)),
         (store.clip_parts, clip_table(clips, prints, store.project.config.video.fps)),
-        (
-            store.sources,
-            pa.Table.from_pylist([_source_row(*item) for item in batch], schema=SOURCE_SCHEMA),
-        ),
+        (store.sources, source_table([_source_row(*item) for item in batch])),
     ]
     for parts, table in tables:
         if table.num_rows and not parts.ends_with(name):
@@ -149,7 +146,7 @@ def _commit(
         summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
     if faults and not summary.first_reason:
         first = faults[0]
-        summary.first_reason = f"{first['source']}: {first['code']}: {first['message']}"
+        summary.first_reason = f"{first.source}: {first.code}: {first.message}"
 
 
 def _take_out(store: Store, gone: Sequence[str]) -> None:
@@ -159,55 +156,25 @@ def _take_out(store: Store, gone: Sequence[str]) -> None:
     """
     number = len(store.sources.commits()) + 1
     shard = digest_of([number, list(gone)], digits=16)
-    rows = [
-        {
-            "source": source,
-            "fingerprint": "",
-            "source_digest": "",
-            "info": "{}",
-            "clips": 0,
-            "faults": 0,
-        }
-        for source in gone
-    ]
-    table = pa.Table.from_pylist(rows, schema=SOURCE_SCHEMA)
+    table = source_table([SourceRow(source=source) for source in gone])
     part = store.sources.write_part(f"part-{shard}.parquet", table, shard=shard)
     store.sources.commit([part])
 
 
-def _source_row(order: SourceOrder, read: SourceClips) -> dict[str, Any]:
-    info: dict[str, Any] = {} if read.info is None else asdict(read.info)
+def _source_row(order: SourceOrder, read: SourceClips) -> SourceRow:
+    info: dict[str, object] = {} if read.info is None else asdict(read.info)
     if others := [asdict(other) for other in read.others if other.kind in TEXT_KINDS]:
         info["not_spoken"] = others
     if read.notices:
         info["notices"] = [notice.text for notice in read.notices]
-    return {
-        "source": order.source,
-        "fingerprint": order.fingerprint,
-        "source_digest": read.clips[0].source_digest if read.clips else "",
-        "info": json.dumps(info, sort_keys=True),
-        "clips": len(read.clips),
-        "faults": len(read.faults),
-    }
-
-
-def _fault_row(order: SourceOrder, fault: ClipFault) -> dict[str, Any]:
-    return {
-        "clip_id": fault.clip_id
-        or (f"{fault.source}:{fault.line}" if fault.line else fault.source),
-        "stage": "ingest",
-        "feature": "",
-        "source": fault.source,
-        "input_digest": order.fingerprint,
-        "state": "held",
-        "code": fault.code,
-        "message": fault.message,
-        "attempts": fault.attempts,
-        "signal": fault.signal,
-        "peak_memory_mib": measured_peak(fault.code, fault.peak_memory_mib),
-        "versions": f"redub {__version__}",
-        "command": "redub ingest",
-    }
+    return SourceRow(
+        source=order.source,
+        fingerprint=order.fingerprint,
+        source_digest=read.clips[0].source_digest if read.clips else "",
+        info=json.dumps(info, sort_keys=True),
+        clips=len(read.clips),
+        faults=len(read.faults),
+    )
 
 
 def run_ingest(project: Project, scheduler: Scheduler, progress: Progress) -> IngestSummary:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from redub.pipeline.store.packs.build import PackSummary, build_pack, open_pack
 from redub.pipeline.store.packs.training_set import TrainingSet
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 
 
@@ -27,9 +28,10 @@ class PackReport:
 
 def run_pack(project: Project) -> PackReport:
     """Build the pack, check every byte of it, and count what the project's model trains on."""
-    from redub.pipeline.stages.train import project_training_set
+    from redub.pipeline.work.train_plan import TrainPlan  # loads torch
 
     with writing(project, "pack"):
-        summary = build_pack(project)
-        opened = open_pack(project, summary)  # writes damaged parts again
-        return PackReport(summary, project_training_set(project, opened))
+        store = Store(project)
+        summary = build_pack(store)
+        opened = open_pack(store, summary)  # writes damaged parts again
+        return PackReport(summary, TrainPlan.of(project).training_set(opened))

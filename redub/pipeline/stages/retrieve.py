@@ -36,7 +36,7 @@ def retrieve(project: Project) -> RetrieveSummary:
         ConfigError: the policy names films, rights or clips that the library does not have.
     """
     store = Store(project)
-    index = open_index(project)
+    index = open_index(store)
     check_policy(index, project.config.index)
     table = neighbour_parts(store, index)
     clips = store.clips()

@@ -7,24 +7,32 @@ graph attention), and an ``index.json`` that names the clip of each.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
-from redub.core.durable import commit_bytes, commit_json, file_digest
+from redub.core.durable import commit_bytes, file_digest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Progress
 from redub.core.types import Waveform
 from redub.pipeline.store.packs.lines import LineReport, UtteranceBuilder
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder, trained_on
-from redub.pipeline.store.runs.takes import made_from, read_index, take_inputs, wav_bytes
+from redub.pipeline.store.runs.takes import (
+    INDEX,
+    TakeFiles,
+    TakeIndex,
+    made_from,
+    npz_bytes,
+    take_inputs,
+    wav_bytes,
+)
 from redub.pipeline.store.runs.vocoders import vocoder_key
+from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
 from redub.pipeline.work.speaking import check_features, make_vocoder, open_dubber
 from redub.training.synthesis import SpokenLine, synthesise
@@ -76,7 +84,7 @@ def synthesize(
         IntegrityError: the run was trained on other features than the project has.
     """
     dubber = open_dubber(project, run)
-    builder = UtteranceBuilder(project, dubber.system)
+    builder = UtteranceBuilder(Store(project), dubber.system)
     check_features(dubber, project, builder.keys())
     if split not in ("train", "validation", "test"):
         raise UsageError(f"unknown split '{split}'; known: train, validation, test")
@@ -94,25 +102,24 @@ def synthesize(
     voice = make_vocoder(project)
     began = time.perf_counter()
     speech = 0.0
-    rows: list[dict[str, Any]] = []
+    takes: list[TakeFiles] = []
     progress(0, len(report.lines))
     for start in range(0, len(report.lines), LINES_PER_BATCH):
         for spoken in synthesise(dubber, report.lines[start : start + LINES_PER_BATCH]):
             waveform = voice.vocode(spoken.mel)
             speech += waveform.duration_s
-            written = _write(folder, len(rows), spoken, waveform)
-            rows.append({**written, "inputs": wanted[spoken.clip_id]})
-            progress(len(rows), len(report.lines))
+            takes.append(_write(folder, len(takes), spoken, waveform, wanted[spoken.clip_id]))
+            progress(len(takes), len(report.lines))
     seconds = time.perf_counter() - began
-    index = {
-        "checkpoint": made_from(project, run),
-        "keys": dubber.keys,
-        "vocoder": spoken_by,
-        "lines": rows,
-        "left_out": report.left_out,
-    }
-    commit_json(folder / "index.json", index)
-    return SynthesisSummary(len(rows), len(report.left_out), speech, seconds, report.reasons())
+    index = TakeIndex(
+        checkpoint=made_from(project, run),
+        keys=dubber.keys,
+        vocoder=spoken_by,
+        lines=tuple(takes),
+        left_out=report.left_out,
+    )
+    index.write(folder / INDEX)
+    return SynthesisSummary(len(takes), len(report.left_out), speech, seconds, report.reasons())
 
 
 def _check_lines(project: Project, run: str, split: str, report: LineReport) -> None:
@@ -138,11 +145,11 @@ def _check_lines(project: Project, run: str, split: str, report: LineReport) -> 
 
 def _is_spoken(folder: Path, made_from: str, spoken_by: str, wanted: dict[str, str]) -> bool:
     """Whether the folder holds exactly these takes, by this checkpoint and this vocoder."""
-    if not (folder / "index.json").is_file():
+    if not (folder / INDEX).is_file():
         return False
-    index = read_index(folder)
-    known = {row["clip_id"]: row["inputs"] for row in index["lines"]}
-    is_same = index["checkpoint"] == made_from and index.get("vocoder") == spoken_by
+    index = TakeIndex.read(folder / INDEX)
+    known = {take.clip_id: take.inputs for take in index.lines}
+    is_same = index.checkpoint == made_from and index.vocoder == spoken_by
     return is_same and known == wanted
 
 
@@ -150,26 +157,31 @@ def unspoken(project: Project, run: str, split: str) -> dict[str, str]:
     """Why a run has no take of some clips: clip id → reason, as :func:`synthesize` wrote it.
 
     Raises:
-        IntegrityError: see :func:`read_index`.
+        IntegrityError: the index of the takes is damaged.
     """
-    return dict(read_index(run_folder(project, run) / "samples" / split).get("left_out", {}))
+    return dict(TakeIndex.read(run_folder(project, run) / "samples" / split / INDEX).left_out)
 
 
-def _write(folder: Path, number: int, spoken: SpokenLine, waveform: Waveform) -> dict[str, Any]:
+def _write(
+    folder: Path, number: int, spoken: SpokenLine, waveform: Waveform, inputs: str
+) -> TakeFiles:
     name = f"{number:04d}"
     commit_bytes(folder / f"{name}.wav", wav_bytes(waveform))
-    arrays: dict[str, Any] = {"mel": spoken.mel, "durations": spoken.durations}
+    arrays: dict[str, NDArray[Any]] = {"mel": spoken.mel, "durations": spoken.durations}
     if spoken.f0_hz is not None:
         arrays["f0_hz"] = spoken.f0_hz
     for graph in spoken.graphs:
         arrays[f"{graph.stage}_between_nodes"] = graph.between_nodes
         arrays[f"{graph.stage}_from_frames"] = graph.from_frames.mean(axis=0)
         arrays[f"{graph.stage}_valid"] = graph.valid
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    commit_bytes(folder / f"{name}.npz", buffer.getvalue())
-    digests = {suffix: file_digest(folder / f"{name}.{suffix}") for suffix in ("wav", "npz")}
-    return {"clip_id": spoken.clip_id, "name": name, **digests}
+    commit_bytes(folder / f"{name}.npz", npz_bytes(arrays))
+    return TakeFiles(
+        clip_id=spoken.clip_id,
+        name=name,
+        wav=file_digest(folder / f"{name}.wav"),
+        npz=file_digest(folder / f"{name}.npz"),
+        inputs=inputs,
+    )
 
 
 def run_synthesize(

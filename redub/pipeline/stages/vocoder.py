@@ -9,30 +9,30 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from redub.core.config import from_mapping, nearest
-from redub.core.durable import commit_bytes, commit_json
+from redub.core.config import from_mapping, merged, nearest
+from redub.core.durable import commit_json
 from redub.core.errors import ConfigError, ModelRefusedError, UsageError
+from redub.core.records import Json
 from redub.core.stopping import deferred
 from redub.core.threads import torch_threads
-from redub.core.types import AudioSpec, Clip
+from redub.core.types import AudioSpec
 from redub.model.vocoder.discriminators import DiscriminatorConfig
 from redub.model.vocoder.hifi_gan import HifiGanConfig
-from redub.pipeline.stages.train import raise_stopped
-from redub.pipeline.store.packs.lines import voice_name
-from redub.pipeline.store.project import Project, merged, parsed_settings
-from redub.pipeline.store.runs.folders import toml_text
+from redub.pipeline.store.project import Project, parsed_settings
+from redub.pipeline.store.runs.run_settings import write_config
 from redub.pipeline.store.runs.vocoders import vocoder_folder
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.writing import writing
+from redub.pipeline.work.run_card import describe_vocoder
+from redub.pipeline.work.training_events import raise_stopped
 from redub.training.data.recordings import Recording
 from redub.training.vocoder_job import (
+    VOCODER_READS,
     VocoderCallbacks,
     VocoderPlan,
     VocoderReport,
@@ -41,20 +41,19 @@ from redub.training.vocoder_job import (
 )
 from redub.training.vocoder_trainer import train_vocoder
 
-READS = ("mel", "waveform")
 MOST_HELD_OUT = 16
 LINES = "lines.json"
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Json]] = {
     "tiny": {
         "generator": {
             "channels": 128,
             "resblock": "2",
-            "kernels": (3, 7),
-            "dilations": ((1, 3), (1, 3)),
+            "kernels": [3, 7],
+            "dilations": [[1, 3], [1, 3]],
         },
         # Scale discriminators use grouped convolutions, which are the slowest part on a CPU.
-        "discriminators": {"periods": (2, 3, 5), "scales": 0, "width": 4},
+        "discriminators": {"periods": [2, 3, 5], "scales": 0, "width": 4},
         "training": {
             "batch": 8,
             "segment_samples": 4096,
@@ -108,27 +107,26 @@ def vocoder_plan(
     if preset not in PRESETS:
         raise UsageError(f"unknown preset '{preset}'; {nearest(preset, PRESETS)}")
     values = merged(PRESETS[preset], parsed_settings(settings))
-    parts: dict[str, type[Any]] = {
-        "generator": HifiGanConfig,
-        "discriminators": DiscriminatorConfig,
-        "training": VocoderTrainingConfig,
-    }
-    if unknown := sorted(values.keys() - parts.keys()):
+    parts = ("generator", "discriminators", "training")
+    if unknown := sorted(values.keys() - set(parts)):
         raise ConfigError(f"unknown key '{unknown[0]}'; {nearest(unknown[0], parts)}")
-    tables = {name: _table(name, values.get(name, {})) for name in parts}
-    if "audio" in tables["generator"]:
+    generator, discriminators, training = (_table(name, values.get(name, {})) for name in parts)
+    if "audio" in generator:
         raise ConfigError("'generator.audio' is set in the [audio] table only", code="E-CFG-KEY")
-    tables["generator"]["audio"] = dataclasses.asdict(audio)
+    generator["audio"] = dataclasses.asdict(audio)
     try:
-        made: dict[str, Any] = {
-            name: from_mapping(kind, tables[name], where=name) for name, kind in parts.items()
-        }
+        return VocoderPlan(
+            generator=from_mapping(HifiGanConfig, generator, where="generator"),
+            discriminators=from_mapping(
+                DiscriminatorConfig, discriminators, where="discriminators"
+            ),
+            training=from_mapping(VocoderTrainingConfig, training, where="training"),
+        )
     except ModelRefusedError as error:  # no checkpoint is involved: a setting is wrong
         raise ConfigError(error.message, code="E-CFG-VALUE") from error
-    return VocoderPlan(**made)
 
 
-def _table(name: str, value: Any) -> dict[str, Any]:
+def _table(name: str, value: Json) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise ConfigError(f"'{name}' is a table of keys, as in training.seed=3", code="E-CFG-TYPE")
     return dict(value)
@@ -178,7 +176,7 @@ def train_project_vocoder(
             held_out,
             plan,
             folder,
-            keys={name: store.keys.by_name[name].key for name in READS},
+            keys={name: store.keys.by_name[name].key for name in VOCODER_READS},
             max_steps=steps,
             resume=resume,
             device=device,
@@ -189,7 +187,9 @@ def train_project_vocoder(
             ),
         )
         if not report.stopped:
-            _describe(project, folder, plan, report, [clips[line.clip_id] for line in recordings])
+            describe_vocoder(
+                store, folder, plan, report, [clips[line.clip_id] for line in recordings]
+            )
         raise_stopped(signalled(), report)
     return VocoderSummary(folder, report, missing)
 
@@ -203,7 +203,7 @@ def training_recordings(store: Store) -> tuple[list[Recording], int]:
         ConfigError: E-STAGE-EXTRACT, no training clip has a mel and a waveform yet.
     """
     ids = [clip.clip_id for clip in store.clips() if clip.split == "train"]
-    mels, sounds = (store.read(name, ids) for name in READS)
+    mels, sounds = (store.read(name, ids) for name in VOCODER_READS)
     found = [
         Recording(clip_id, np.asarray(mels[clip_id]), np.asarray(sounds[clip_id]).reshape(-1))
         for clip_id in ids
@@ -254,63 +254,9 @@ def _note(
     folder: Path, plan: VocoderPlan, learned: Sequence[Recording], held_out: Sequence[Recording]
 ) -> None:
     """Write a run's settings and its clips, before the first step."""
-    settings = dataclasses.asdict(plan)
-    commit_bytes(folder / "config.toml", (toml_text(settings) + "\n").encode())
+    write_config(folder, plan)
     lines = {"train": learned, "held_out": held_out}
     commit_json(folder / LINES, {k: [x.clip_id for x in own] for k, own in lines.items()})
-
-
-def _describe(
-    project: Project,
-    folder: Path,
-    plan: VocoderPlan,
-    report: VocoderReport,
-    clips: Sequence[Clip],
-) -> None:
-    """Write the run's card: data, voices, rights, features, figures."""
-    store = Store(project)
-    audio = plan.generator.audio
-    rights = Counter(clip.rights or "not stated" for clip in clips)
-    seconds = sum(clip.video_frames for clip in clips) / project.config.video.fps
-    voices = sorted({voice_name(clip) for clip in clips})
-    card = [
-        f"# {folder.name}",
-        "",
-        f"A HiFi-GAN with {report.parameters:,} parameters, trained by redub for "
-        f"{report.last_step} steps on {report.lines} lines of the training split.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| project | {project.config.name} |",
-        f"| recordings | {len(clips)} lines, {seconds / 60:.1f} min |",
-        f"| rights of the footage | {', '.join(f'{k}: {v}' for k, v in sorted(rights.items()))} |",
-        f"| voices | {', '.join(voices)} |",
-        f"| mels | {audio.mel_channels} channels, {audio.fmin_hz:g}–{audio.fmax_hz:g} Hz, "
-        f"{audio.sample_rate_hz} Hz, hop {audio.hop_samples}, window {audio.win_samples}, fft "
-        f"{audio.n_fft} |",
-        f"| held-out lines | {report.held_out}, not trained on |",
-        f"| mel distance before training | {report.first_mel_l1:.4f} |",
-        f"| mel distance after step {report.last_step} | {report.last_mel_l1:.4f} |",
-        f"| checkpoint in use | {report.best_checkpoint.name} |",
-        "",
-        "The mel distance is the mean absolute difference of natural-log mels, recorded against "
-        "vocoded.",
-        "",
-        "## Features",
-        "",
-        "| feature | key | licence |",
-        "| --- | --- | --- |",
-    ]
-    for feature in READS:
-        key = store.keys.by_name[feature]
-        card.append(f"| {feature} | `{key.key}` | {key.document['licence']} |")
-    card += [
-        "",
-        "A vocoder carries traits of the voices above into all speech that it makes; use it only "
-        "as their owners allow, and mark its speech as synthetic.",
-        "",
-    ]
-    commit_bytes(folder / "card.md", "\n".join(card).encode())
 
 
 def run_vocoder_train(

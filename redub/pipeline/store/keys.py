@@ -32,6 +32,7 @@ from redub.features.registry import (
     weights_wanted,
 )
 from redub.features.weights.folder import WeightFolder, understood
+from redub.pipeline.store.key_document import ConfigFields, KeyDocument
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import ProjectConfig
 from redub.pipeline.store.weights import Ledger, checked_folder, read_ledger
@@ -63,7 +64,7 @@ class FeatureKey:
 
     feature: str
     key: str
-    document: dict[str, Any]
+    document: KeyDocument
     schema: FeatureSchema
     reads: tuple[str, ...]
     optional: frozenset[str]
@@ -208,20 +209,20 @@ class FeatureKeys:
         folders = extractor.folders if isinstance(extractor, WeightUser) else {}
         reads = {read: above[read].key for read in extractor.reads}
         licences = {folder.licence for folder in folders.values()} or {"Apache-2.0"}
-        document = {
-            "feature": name,
-            "backend": self.backend(name),
-            "version": extractor.version,
-            "settings": settings_of(self.configured(name)),
-            "media": media_settings(extractor, self.config),
-            "weights": {role: dict(folder.files) for role, folder in folders.items()},
-            "licence": " and ".join(sorted(licences)),
-            "terms": sorted({folder.terms for folder in folders.values()} - {""}),
-            "libraries": library_versions(isinstance(extractor, ModelExtractor)),
-            "reads": reads,
-        }
+        document = KeyDocument(
+            feature=name,
+            backend=self.backend(name),
+            version=extractor.version,
+            settings=ConfigFields(**settings_of(self.configured(name))),
+            media=media_settings(extractor, self.config),
+            weights={role: dict(folder.files) for role, folder in folders.items()},
+            licence=" and ".join(sorted(licences)),
+            terms=tuple(sorted({folder.terms for folder in folders.values()} - {""})),
+            libraries=library_versions(isinstance(extractor, ModelExtractor)),
+            reads=reads,
+        )
         media = set(extractor.media)
-        key = digest_of(document)
+        key = digest_of(document.to_json())
         return FeatureKey(
             feature=name,
             key=key,
@@ -305,17 +306,3 @@ def library_versions(networks: bool) -> dict[str, str]:
         optional("kaldi_native_fbank", extra="paper", purpose="features by networks with weights")
     names = (*COMPUTING_LIBRARIES, *(NETWORK_LIBRARIES if networks else ()))
     return {name: importlib.metadata.version(name) for name in names}
-
-
-def differing_fields(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
-    """Dotted names of the fields that differ between two key documents, as ``name old→new``."""
-    lines: list[str] = []
-    for name in sorted(old.keys() | new.keys()):
-        a, b = old.get(name), new.get(name)
-        if a == b:
-            continue
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += differing_fields(a, b, prefix=f"{prefix}{name}.")
-        else:
-            lines.append(f"{prefix}{name} {a!r}→{b!r}")
-    return lines

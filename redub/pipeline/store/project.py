@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from redub.core.config import nearest
+from redub.core.config import merged, nearest
 from redub.core.errors import ConfigError, UsageError
+from redub.core.records import Json
 from redub.features.registry import PROFILES
 from redub.pipeline.store.settings import (
     FILE_NAME,
@@ -109,38 +109,30 @@ def with_training(
     return Project(project.root, dataclasses.replace(project.config, train=train))
 
 
-def parsed_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parsed_settings(settings: Sequence[str]) -> dict[str, Json]:
     """Parse ``key=value`` settings with dotted keys into nested tables; later ones win.
 
     Raises:
         UsageError: a setting without ``=``.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Json] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--set {setting}: wanted key=value, as training.seed=3")
-        nested: Any = _toml_value(text.strip())
-        for name in reversed(key.strip().split(".")):
+        *tables, last = key.strip().split(".")
+        nested: dict[str, Json] = {last: _toml_value(text.strip())}
+        for name in reversed(tables):
             nested = {name: nested}
         values = merged(values, nested)
     return values
 
 
-def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with changes applied, table by table; both inputs stay as they are."""
-    both = dict(values)
-    for key, change in changes.items():
-        old = both.get(key)
-        is_table = isinstance(old, Mapping) and isinstance(change, Mapping)
-        both[key] = merged(old, change) if is_table else change  # type: ignore[arg-type]
-    return both
-
-
-def _toml_value(text: str) -> Any:
+def _toml_value(text: str) -> Json:
     """Parse a value as TOML; anything else is a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value: Json = tomllib.loads(f"value = {text}")["value"]
+        return value
     except tomllib.TOMLDecodeError:
         return text
 
@@ -157,7 +149,7 @@ TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config`
 name = {name}
 
 [footage]
-root = "footage"            # media, NAME.srt beside NAME.mp4, optional cast/emotions/splits.csv
+root = "footage"            # media, NAME.srt next to NAME.mp4, optional cast/emotions/splits.csv
 allow_audio_only = false    # true: speech files without video are clips too
 
 [index]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from redub.core.columns import encode, value_type
 from redub.core.types import Clip, Value
 from redub.features.base import FeatureSchema
+from redub.pipeline.store.keys import media_digest, text_digest
 
 _CLIP_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 
@@ -30,6 +31,39 @@ SOURCE_SCHEMA = pa.schema(
         ("faults", pa.int64()),
     ]
 )
+
+
+def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> pa.Table:
+    """Clip rows for one part of the clip table."""
+    columns: dict[str, list[Any]] = {
+        f.name: [getattr(clip, f.name) for clip in clips] for f in fields(Clip)
+    }
+    columns["start_s"] = [clip.start_frame / fps for clip in clips]
+    columns["end_s"] = [clip.end_frame / fps for clip in clips]
+    columns["media_digest"] = [media_digest(clip) for clip in clips]
+    columns["text_digest"] = [text_digest(clip) for clip in clips]
+    columns["fingerprint"] = list(fingerprints)
+    return pa.table(columns, schema=CLIP_SCHEMA)
+
+
+class SourceRow(NamedTuple):
+    """One reading of a media file; without a fingerprint: the file left the folder.
+
+    ``info``: the file's properties as JSON. ``clips``, ``faults``: how many it gave.
+    """
+
+    source: str
+    fingerprint: str = ""
+    source_digest: str = ""
+    info: str = "{}"
+    clips: int = 0
+    faults: int = 0
+
+
+def source_table(rows: Sequence[SourceRow]) -> pa.Table:
+    """Source rows for one part of the table."""
+    return pa.Table.from_pylist([row._asdict() for row in rows], schema=SOURCE_SCHEMA)
+
 
 QUARANTINE_SCHEMA = pa.schema(
     [

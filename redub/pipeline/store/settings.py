@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from redub.core.config import from_mapping, nearest
 from redub.core.errors import ConfigError
+from redub.core.records import Json
 from redub.core.types import AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
@@ -104,7 +105,7 @@ class IndexConfig:
     diversity: float = 0.0
     speaker: Literal["any", "same", "other"] = "any"
     exclude_same_scene: bool = False
-    neighbour_lines: int = 0
+    adjacent_lines: int = 0
     films: tuple[str, ...] = ()
     rights: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -134,9 +135,9 @@ class IndexConfig:
             raise ConfigError(
                 f"index.segment_rows is {self.segment_rows}; wanted at least 1", code="E-CFG-VALUE"
             )
-        if self.neighbour_lines < 0:
+        if self.adjacent_lines < 0:
             raise ConfigError(
-                f"index.neighbour_lines is {self.neighbour_lines}; wanted 0 or more",
+                f"index.adjacent_lines is {self.adjacent_lines}; wanted 0 or more",
                 code="E-CFG-VALUE",
             )
 
@@ -179,8 +180,8 @@ class TrainConfig:
     frames: Literal["float16", "float32"] = "float16"
     samples: int = 2
     tensorboard: bool = False
-    model_settings: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    model_settings: dict[str, Json] = field(default_factory=dict)
+    training: dict[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "threads", "reference_mels"):
@@ -254,7 +255,7 @@ class ProjectConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compute: Runtime = field(default_factory=Runtime)
     profile: str = BUILTIN
-    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    features: dict[str, dict[str, Json]] = field(default_factory=dict)
 
 
 def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
@@ -316,7 +317,7 @@ def train_config(values: Any) -> TrainConfig:
     return dataclasses.replace(built, model_settings=settings, training=dict(training))
 
 
-def train_values(config: TrainConfig) -> dict[str, Any]:
+def train_values(config: TrainConfig) -> dict[str, Json]:
     """The table ``[train]`` that :func:`train_config` reads as these settings."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model, **values.pop("model_settings")}

@@ -12,7 +12,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,8 +26,6 @@ from redub.pipeline.store.keys import (
     FeatureKey,
     FeatureKeys,
     key_folder,
-    media_digest,
-    text_digest,
 )
 from redub.pipeline.store.parts import PartTable
 from redub.pipeline.store.project import Project
@@ -145,7 +142,7 @@ class Store:
         """
         key = self.keys.by_name[name]
         folder = key_folder(self.project, name, key.key)
-        for file, content in (("key.json", key.document), (SCHEMA, asdict(key.schema))):
+        for file, content in (("key.json", key.document.to_json()), (SCHEMA, asdict(key.schema))):
             if not (folder / file).exists():
                 commit_json(folder / file, content)
 
@@ -233,6 +230,11 @@ class Store:
         return there.unique(subset="clip_id", keep="last"), column
 
 
+def store_of(source: Store | Project) -> Store:
+    """The store itself; for a project its store, opened now."""
+    return source if isinstance(source, Store) else Store(source)
+
+
 def commonest(reasons: Iterable[str]) -> str:
     """The three commonest of some reasons as text, each with its count."""
     counts = Counter(reasons).most_common(3)
@@ -276,19 +278,6 @@ def clips_of(frame: pl.DataFrame) -> list[Clip]:
     """Rows of a clip table as objects, in their order."""
     names = [f.name for f in fields(Clip)]
     return [Clip(**row) for row in frame.select(names).iter_rows(named=True)]
-
-
-def clip_table(clips: Sequence[Clip], fingerprints: Sequence[str], fps: int) -> pa.Table:
-    """Clip rows for one part of the clip table."""
-    columns: dict[str, list[Any]] = {
-        f.name: [getattr(clip, f.name) for clip in clips] for f in fields(Clip)
-    }
-    columns["start_s"] = [clip.start_frame / fps for clip in clips]
-    columns["end_s"] = [clip.end_frame / fps for clip in clips]
-    columns["media_digest"] = [media_digest(clip) for clip in clips]
-    columns["text_digest"] = [text_digest(clip) for clip in clips]
-    columns["fingerprint"] = list(fingerprints)
-    return pa.table(columns, schema=CLIP_SCHEMA)
 
 
 def frame_digest(frame: pl.DataFrame) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from redub.core.durable import commit_json
 from redub.pipeline.store.project import Project
@@ -19,8 +19,15 @@ def _path(project: Project) -> Path:
     return project.root / ".redub" / "timings.json"
 
 
-def read_timings(project: Project) -> dict[str, Any]:
-    """``{"features": {name: [seconds, clips]}, "stages": {name: seconds}}``; empty if unknown."""
+class Timings(TypedDict):
+    """``features``: seconds and clips of the last extract run. ``stages``: seconds. By name."""
+
+    features: dict[str, tuple[float, int]]
+    stages: dict[str, float]
+
+
+def read_timings(project: Project) -> Timings:
+    """The times of past runs; empty if unknown."""
     with contextlib.suppress(OSError, ValueError):
         values = json.loads(_path(project).read_text())
         if isinstance(values, dict):
@@ -34,7 +41,7 @@ def note_features(project: Project, seconds: dict[str, float], clips: int) -> No
         return
     timings = read_timings(project)
     for name, value in seconds.items():
-        timings["features"][name] = [round(value, 3), clips]
+        timings["features"][name] = (round(value, 3), clips)
     commit_json(_path(project), timings)
 
 

@@ -12,15 +12,11 @@ import pyarrow as pa
 
 from redub.core.durable import check_folder, storage_errors
 from redub.core.errors import IntegrityError
-from redub.pipeline.store.index.builds import (
-    check_build,
-    neighbour_tables,
-    read_build,
-    records_of_builds,
-)
+from redub.pipeline.store.index.build_record import BuildRecord, records_of_builds
+from redub.pipeline.store.index.builds import neighbour_tables
 from redub.pipeline.store.parts import PartTable
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.takes import read_index
+from redub.pipeline.store.runs.takes import INDEX, TakeIndex
 from redub.pipeline.store.runs.vocoders import VOCODER_RUNS
 from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA
 from redub.pipeline.store.tables import Store
@@ -65,9 +61,9 @@ def verify_store(project: Project) -> tuple[int, list[str]]:
             wrong.append(str(error))
     for path in records_of_builds(project):
         try:
-            record = read_build(path)
-            files += sum(map(len, record["files"].values()))
-            check_build(project, record)
+            record = BuildRecord.read(path)
+            files += sum(map(len, record.files.values()))
+            record.check_files(project)
         except IntegrityError as error:
             wrong.append(str(error))
     more, bad = _verify_runs(project)
@@ -91,12 +87,11 @@ def _verify_runs(project: Project) -> tuple[int, list[str]]:
                 checkpoint.read(place)
             except IntegrityError as error:
                 wrong.append(str(error))
-        for takes in sorted((folder / "samples").glob("*/index.json")):
+        for takes in sorted((folder / "samples").glob(f"*/{INDEX}")):
             try:
-                rows = read_index(takes.parent)["lines"]
-                files += 2 * len(rows)
-                digests = {f"{r['name']}.{s}": r[s] for r in rows for s in ("wav", "npz")}
-                check_folder(takes.parent, digests)
+                for take in TakeIndex.read(takes).lines:
+                    files += len(take.digests)
+                    check_folder(takes.parent, take.digests)
             except IntegrityError as error:
                 wrong.append(str(error))
     return files, wrong

@@ -149,13 +149,11 @@ def _entry(name: str, line: Mapping[str, Any]) -> Entry:
 
 
 def _write_ledger(root: Path, entries: Mapping[str, Entry]) -> None:
-    lines = {name: _without_name(entry) for name, entry in sorted(entries.items())}
+    lines = {name: asdict(entry) for name, entry in sorted(entries.items())}
+    for line in lines.values():
+        del line["name"]
     text = json.dumps({"format": FORMAT, "weights": lines}, indent=1, sort_keys=True)
     commit_bytes(root / FILE_NAME, text.encode() + b"\n")
-
-
-def _without_name(entry: Entry) -> dict[str, Any]:
-    return {key: value for key, value in asdict(entry).items() if key != "name"}
 
 
 # -- adding and removing

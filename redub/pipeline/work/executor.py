@@ -192,7 +192,7 @@ def _client(scheduler: Scheduler, stack: contextlib.ExitStack) -> Any:
             return Client(scheduler.name, timeout=CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
             raise ClusterLostError(
-                f"no Dask scheduler answers at {scheduler.name}: {error}"
+                f"no Dask scheduler responds at {scheduler.name}: {error}"
             ) from error
     return Client(stack.enter_context(local_cluster(scheduler.workers)), set_as_default=False)
 

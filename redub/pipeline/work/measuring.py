@@ -8,30 +8,34 @@ Letters: T mel frames, C mel channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from redub.core.errors import ClipError, ConfigError
-from redub.core.phonemes import id_of
 from redub.core.types import Clip, ClipMedia, FloatArray, Value, Waveform
-from redub.evaluation.duration_error import phoneme_error_ms, slot_error_ms
-from redub.evaluation.f0_correlation import f0_correlation
-from redub.evaluation.mcd import mel_distortion
 from redub.evaluation.pitch_errors import pitch_errors
+from redub.evaluation.summary import take_values
+from redub.evaluation.takes import (
+    GROUND_TRUTH,
+    MEAN_MEL,
+    RESYNTHESIS,
+    LineFigures,
+    TakeSignals,
+)
 from redub.evaluation.word_error import SpeechRecogniser
 from redub.pipeline.store.keys import FeatureKeys
 from redub.pipeline.store.ledger import with_reads
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.runs.evaluations import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS, LineFigures
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.speaking import make_vocoder
 
-HEARD = ("mel", "f0", "audio_emotion")
+TAKE_FEATURES = ("mel", "f0", "audio_emotion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,19 @@ class LineOrder:
     runs: tuple[str, ...]
     split: str
     asr: bool
+
+
+class _Spoken(NamedTuple):
+    """One take: sound, mel (T, C) before the vocoder, and (P, 2) durations with phoneme ids."""
+
+    system: str
+    waveform: Waveform
+    mel: FloatArray
+    durations: Value | None
+
+
+Recorded = Mapping[str, Value]
+"""Feature to its value for one recorded clip."""
 
 
 # -- one task
@@ -70,17 +87,18 @@ def measure_lines(order: LineOrder) -> list[LineFigures]:
             n: values[clip.clip_id] for n, values in recorded.items() if clip.clip_id in values
         }
         mel = np.asarray(truth["mel"])
-        takes: list[tuple[str, Waveform, FloatArray, Any]] = [
-            (GROUND_TRUTH, _sound(order.project, truth["waveform"]), mel, truth.get("durations")),
-            (RESYNTHESIS, tools.vocoder.vocode(mel), mel, truth.get("durations")),
+        aligned = truth.get("durations")
+        takes = [
+            _Spoken(GROUND_TRUTH, _sound(order.project, truth["waveform"]), mel, aligned),
+            _Spoken(RESYNTHESIS, tools.vocoder.vocode(mel), mel, aligned),
         ]
         for run in order.runs:
             sample = runs[run][clip.clip_id]
             durations = _with_ids(tools, clip, sample.durations)
-            takes.append((run, sample.waveform, sample.mel, durations))
+            takes.append(_Spoken(run, sample.waveform, sample.mel, durations))
         constant = np.repeat(tools.mean_mel[None], len(mel), axis=0)  # (T, C)
-        takes.append((MEAN_MEL, tools.vocoder.vocode(constant), constant, None))
-        figures += [_measure(tools, clip, truth, *take, asr=order.asr) for take in takes]
+        takes.append(_Spoken(MEAN_MEL, tools.vocoder.vocode(constant), constant, None))
+        figures += [_measure(tools, clip, truth, take, asr=order.asr) for take in takes]
     return figures
 
 
@@ -92,7 +110,7 @@ class _Tools:
         self.store = Store(project)
         self.keys: FeatureKeys = self.store.keys
         self.vocoder = make_vocoder(project)
-        self.names = with_reads(self.keys, HEARD)
+        self.names = with_reads(self.keys, TAKE_FEATURES)
         self.extractors = {name: self.keys.make(name) for name in self.names}
         clips = self.store.clips()
         training = [clip for clip in clips if clip.split == "train"]
@@ -134,42 +152,37 @@ def _with_ids(tools: _Tools, clip: Clip, durations: Any) -> Any:
 
 
 def _measure(
-    tools: _Tools,
-    clip: Clip,
-    truth: dict[str, Value],
-    system: str,
-    waveform: Waveform,
-    mel: FloatArray,
-    durations: Any,
-    *,
-    asr: bool,
+    tools: _Tools, clip: Clip, truth: Recorded, take: _Spoken, *, asr: bool
 ) -> LineFigures:
-    audio = tools.project.config.audio
-    measured = prosody_features(tools, clip, waveform)
+    project = tools.project
+    audio = project.config.audio
+    measured = prosody_features(tools, clip, take.waveform)
     true_f0 = np.asarray(truth["f0"])[:, 0]
     own_f0 = np.asarray(measured["f0"])[:, 0] if "f0" in measured else np.zeros_like(true_f0)
-    errors = pitch_errors(true_f0, own_f0)
-    true_mel = np.asarray(truth["mel"])
-    sound_mel = np.asarray(measured["mel"]) if "mel" in measured else mel
+    signals = TakeSignals(
+        system=take.system,
+        waveform=take.waveform,
+        slot_samples=audio.sample_count(clip.video_frames, project.config.video),
+        hop_ms=1000 * audio.hop_samples / audio.sample_rate_hz,
+        mel=take.mel,
+        sound_mel=np.asarray(measured["mel"]) if "mel" in measured else take.mel,
+        f0_hz=own_f0,
+        durations=take.durations,
+        recorded_mel=np.asarray(truth["mel"]),
+        recorded_f0_hz=true_f0,
+        recorded_durations=truth.get("durations"),
+    )
+    transcript = None
+    if asr and tools.recogniser is not None and take.system != MEAN_MEL:
+        transcript = tools.recogniser.transcribe(take.waveform)
     vector = measured.get("audio_emotion")
-    slot = audio.sample_count(clip.video_frames, tools.project.config.video)
-    transcript = ""
-    if asr and tools.recogniser is not None and system != MEAN_MEL:
-        transcript = tools.recogniser.transcribe(waveform)
     return LineFigures(
         clip_id=clip.clip_id,
-        system=system,
-        slot_error_ms=abs(
-            slot_error_ms(len(waveform.samples), slot, sample_rate_hz=waveform.sample_rate_hz)
-        ),
-        mcd_dtw=mel_distortion(true_mel, sound_mel).mcd_dtw,
-        mcd_dtw_mel=mel_distortion(true_mel, mel).mcd_dtw,
-        pairs=errors.pairs,
-        voiced_in_both=errors.voiced_in_both,
-        voicing_errors=errors.voicing_errors,
-        gross_errors=errors.gross_errors,
-        f0_correlation=f0_correlation(true_f0, own_f0),
-        phoneme_error_ms=_phoneme_error(tools, truth.get("durations"), durations),
+        system=take.system,
+        text=clip.text,
+        emotion=clip.emotion,
+        values=take_values(signals),
+        pitch=pitch_errors(true_f0, own_f0),
         transcript=transcript,
         emotion_vector=None if vector is None else [float(v) for v in np.asarray(vector)],
     )
@@ -192,20 +205,3 @@ def prosody_features(tools: _Tools, clip: Clip, waveform: Waveform) -> dict[str,
         except ClipError:
             continue  # a take without speech has no F0 and no emotion vector
     return values
-
-
-def _phoneme_error(tools: _Tools, true: Value | None, own: Any) -> float:
-    if true is None or own is None:
-        return float("nan")
-    audio = tools.project.config.audio
-    try:
-        return phoneme_error_ms(
-            np.asarray(true),
-            np.asarray(own),
-            frame_ms=1000 * audio.hop_samples / audio.sample_rate_hz,
-            pauses={id_of("sil"), id_of("sp"), id_of("spn")},
-        )
-    except ClipError:
-        return float(
-            "nan"
-        )  # the aligner chose another pronunciation than the first of the dictionary

@@ -125,7 +125,7 @@ def _queries(
         return [], np.empty((0, own.backend.width), dtype=np.float32)
     raw = np.stack([np.asarray(vectors[clip.clip_id]) for clip in with_vector]).astype(np.float32)
     queries = own.transformed(raw, [clip.speaker for clip in with_vector])
-    usable = own.can_ask(queries)  # (Q,) bool
+    usable = own.can_query(queries)  # (Q,) bool
     return list(itertools.compress(with_vector, usable)), queries[usable]
 
 
@@ -192,7 +192,7 @@ def query_clip(
         raise UsageError(f"unknown modality '{modality}'; {hint}")
     check_k(k)
     store = Store(project)
-    index = open_index(project)
+    index = open_index(store)
     clip = known_clip(store, clip_id)
     check_notes(index, notes or Notes())
     library = {clip.clip_id: clip for clip in index.clips}
@@ -248,8 +248,9 @@ def excluded_clips(
     Raises:
         UsageError: an unknown clip, with the nearest known one.
     """
-    index = open_index(project)
-    clip = known_clip(Store(project), clip_id)
+    store = Store(project)
+    index = open_index(store)
+    clip = known_clip(store, clip_id)
     policy = (notes or Notes()).applied_to(policy_of(project.config.index))
     reasons = policy.reasons(ClipFacts.of(clip), index.table)
     return {

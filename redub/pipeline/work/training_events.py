@@ -1,9 +1,10 @@
-"""Progress reports of a training run: its speed, and TensorBoard event files."""
+"""Progress and end of a training run: its speed, TensorBoard event files, signals."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from redub.core.extras import optional
+from redub.core.stopping import Stopped
+from redub.training.job import TrainReport
 from redub.training.step import StepReport
+from redub.training.vocoder_job import VocoderReport
 
 
 class Speed:
@@ -58,3 +62,21 @@ def event_files(
                     writer.add_scalar(tag, value, row["step"])  # type: ignore[no-untyped-call]
 
         yield observe
+
+
+def raise_stopped(signum: int, report: TrainReport | VocoderReport) -> None:
+    """Raise the signal that ended a training, or that arrived in its last step.
+
+    Args:
+        signum: the signal that this process received; 0 where another process of the run did.
+
+    Raises:
+        Stopped: a signal arrived; names the step and checkpoint that were saved.
+    """
+    if signum or report.stopped:
+        raise Stopped(
+            signum or signal.SIGTERM,
+            step=report.last_step,
+            checkpoint=report.checkpoint,
+            is_complete=not report.stopped,
+        )

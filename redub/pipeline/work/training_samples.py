@@ -12,17 +12,18 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
-from redub.core.durable import commit_bytes, commit_json, file_digest, new_folder, read_json
+from redub.core.durable import commit_bytes, file_digest, new_folder
 from redub.core.errors import ClipError, IntegrityError, StorageError
 from redub.core.phonemes import PAUSES, id_of, symbol_of
+from redub.core.records import JsonRecord
 from redub.core.types import AudioSpec, FloatArray, Waveform
 from redub.evaluation.duration_error import phoneme_error_ms
 from redub.pages.sample_picture import Reading, comparison_png, plotting_library
@@ -50,6 +51,27 @@ class Distances(NamedTuple):
     mel_l1: float | None
     f0_rmse_cents: float | None
     duration_error_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFiles:
+    """One fixed utterance at one step: its files (kind to SHA-256) and :class:`Distances`."""
+
+    clip_id: str
+    name: str
+    files: Mapping[str, str]
+    mel_l1: float | None = None
+    f0_rmse_cents: float | None = None
+    duration_error_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleIndex(JsonRecord):
+    """``index.json``: the samples of one step, from one split."""
+
+    step: int
+    split: str
+    clips: tuple[SampleFiles, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +127,11 @@ def sample_writer(
                     commit_bytes(temp / f"{name}.png", _picture(line, take, step, audio))
                     commit_bytes(temp / f"{name}.wav", wav_bytes(vocoder.vocode(take.mel)))
                     files = {kind: file_digest(temp / f"{name}.{kind}") for kind in ("png", "wav")}
-                    row = {"clip_id": line.clip_id, "name": name, "files": files}
-                    rows.append({**row, **distances(line, take, audio)._asdict()})
-                commit_json(temp / INDEX, {"step": step, "split": split, "clips": rows})
+                    measured = distances(line, take, audio)._asdict()
+                    rows.append(
+                        SampleFiles(clip_id=line.clip_id, name=name, files=files, **measured)
+                    )
+                SampleIndex(step=step, split=split, clips=tuple(rows)).write(temp / INDEX)
         except StorageError:
             raise
         except Exception as error:  # failed samples must not end hours of training
@@ -197,11 +221,14 @@ def read_sample(folder: Path, step: int, number: int = 0) -> ProgressSample:
         IntegrityError: the index or a file is gone or changed.
     """
     place = step_folder(folder, step)
-    row, split = _listed(place, number)
+    index = _index(place)
+    if number >= len(index.clips):
+        raise IntegrityError(f"{_shown(place / INDEX)} is damaged", code="E-INT-JSON")
+    row = index.clips[number]
     content = {}
     for kind in ("png", "wav"):
         path = place / f"line_{number:02d}.{kind}"
-        if not path.is_file() or file_digest(path) != row["files"].get(kind):
+        if not path.is_file() or file_digest(path) != row.files.get(kind):
             raise IntegrityError(f"{_shown(path)} is gone or is not what training wrote")
         content[kind] = path.read_bytes()
     try:
@@ -210,30 +237,22 @@ def read_sample(folder: Path, step: int, number: int = 0) -> ProgressSample:
         raise IntegrityError(f"{_shown(path)} cannot be read") from error
     return ProgressSample(
         step=step,
-        clip_id=row["clip_id"],
-        split=split,
+        clip_id=row.clip_id,
+        split=index.split,
         picture=content["png"],
         waveform=Waveform(samples, rate),
-        distances=Distances(*(_number(row.get(name)) for name in Distances._fields)),
+        distances=Distances(row.mel_l1, row.f0_rmse_cents, row.duration_error_ms),
     )
 
 
-def _listed(place: Path, number: int) -> tuple[dict[str, Any], str]:
+def _index(place: Path) -> SampleIndex:
     path = place / INDEX
     try:
-        index = read_json(path)
-        row, split = index["clips"][number], index["split"]
-        if isinstance(row["clip_id"], str) and isinstance(row["files"], dict):
-            return row, str(split)
-    except (OSError, KeyError, IndexError, TypeError, IntegrityError) as error:
+        return SampleIndex.read(path)
+    except (OSError, IntegrityError) as error:
         raise IntegrityError(f"{_shown(path)} is gone or damaged", code="E-INT-JSON") from error
-    raise IntegrityError(f"{_shown(path)} is damaged", code="E-INT-JSON")
 
 
 def _shown(path: Path) -> str:
     """The last four parts of a path, from the run's folder on, for messages."""
     return "/".join(path.parts[-4:])
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

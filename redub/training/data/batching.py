@@ -86,11 +86,11 @@ def widths_of(lines: Iterable[Utterance], sound: AudioSpec, *, phonemes: int = 8
             break
         if line.sound is not None:
             found.setdefault("local_audio", line.sound.shape[-1])
-        for neighbour in line.context.values():
-            if neighbour.sound is not None:
-                found.setdefault("local_audio", neighbour.sound.shape[-1])
-            for name, vector in neighbour.global_features.items():
-                found.setdefault(f"whole_{name}", vector.shape[-1])
+        for adjacent in line.context.values():
+            if adjacent.sound is not None:
+                found.setdefault("local_audio", adjacent.sound.shape[-1])
+            for name, vector in adjacent.global_features.items():
+                found.setdefault(f"global_{name}", vector.shape[-1])
         found.setdefault("speaker", line.speaker_vector.shape[-1])
         if line.lips is not None:
             found.setdefault("lips", line.lips.shape[-1])
@@ -256,7 +256,7 @@ def _context(
     face, text, audio = (
         _frames(
             [None if own is None else own[None] for own in rows.global_features[name]],
-            scales.get(f"whole_{name}"),
+            scales.get(f"global_{name}"),
             width,
             at_least=1,
         )[:, 0]

@@ -140,8 +140,8 @@ def _of_lines(
     )
 
 
-def _context_of(neighbours: Sequence[AdjacentUtterance | None]) -> ContextColumns:
-    known = [AdjacentUtterance() if one is None else one for one in neighbours]
+def _context_of(adjacent: Sequence[AdjacentUtterance | None]) -> ContextColumns:
+    known = [AdjacentUtterance() if one is None else one for one in adjacent]
     return ContextColumns(
         phonemes=[one.phonemes for one in known],
         lips=[one.lips for one in known],
@@ -204,7 +204,7 @@ def _of_pack(lines: PackedLines, reference_frames: int, epoch: int, context: boo
         audio=links.audio.stacked(np.concatenate(hit_links)[by_line]),
         scores=np.concatenate(scores)[by_line],
         context={
-            side: _context_of([lines.pack.neighbour(side, number) for number in numbers.tolist()])
+            side: _context_of([lines.pack.adjacent(side, number) for number in numbers.tolist()])
             for side in SIDES
             if context
         },

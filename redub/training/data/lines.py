@@ -17,7 +17,7 @@ from redub.core.errors import ClipError
 from redub.core.types import MODALITIES, FloatArray
 from redub.model.batch import CONTEXT_MODALITIES
 from redub.model.blocks.harmonics import PITCH_CENTRE_HZ
-from redub.model.registry import reads_of
+from redub.model.registry import system_spec
 
 IntArray = NDArray[np.integer[Any]]
 
@@ -185,12 +185,8 @@ class _Moments:
         return Scale(mean.astype(np.float32), np.where(constant, 1.0, deviation).astype(np.float32))
 
 
-ONLY_GROWN = {
-    "local_face": "local_face",
-    "local_audio": "local_audio",
-    **{f"whole_{name}": f"global_{name}" for name in CONTEXT_MODALITIES},
-}
-"""Scales that only extended systems need, each with its feature."""
+ONLY_GROWN = ("local_face", "local_audio", *(f"global_{name}" for name in CONTEXT_MODALITIES))
+"""Features, and names of their scales, that only extended systems read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +219,7 @@ class FeatureScaler:
             fitted: scales fitted on the training set of the extended system.
             grown_from: name of the base system.
         """
-        known = reads_of(grown_from)
-        new = {name for name, feature in ONLY_GROWN.items() if feature not in known}
+        new = set(ONLY_GROWN) - set(system_spec(grown_from).reads)
         added = {name: scale for name, scale in fitted.scales.items() if name in new}
         return FeatureScaler({**added, **self.scales})
 
@@ -300,8 +295,8 @@ def _measured(line: Utterance) -> Iterable[tuple[str, FloatArray]]:
             yield "audio", line.hits[modality].audio
     if line.sound is not None:
         yield "local_audio", line.sound
-    for neighbour in line.context.values():
-        if neighbour.sound is not None:
-            yield "local_audio", neighbour.sound
-        for name, vector in neighbour.global_features.items():
-            yield f"whole_{name}", vector[None]
+    for adjacent in line.context.values():
+        if adjacent.sound is not None:
+            yield "local_audio", adjacent.sound
+        for name, vector in adjacent.global_features.items():
+            yield f"global_{name}", vector[None]

@@ -15,19 +15,19 @@ Letters: W width.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 
 from redub.core.columns import Array, Column, Lists
-from redub.core.config import canonical, digest_of
+from redub.core.config import digest_of
+from redub.core.durable import commit_json, file_digest, read_json
 from redub.core.errors import IntegrityError
+from redub.core.records import JsonRecord
 from redub.core.types import MODALITIES
 from redub.training.data.lines import AdjacentUtterance
 from redub.training.data.pack_lines import GLOBAL_FEATURES, PackedLines, adjacent_utterance
@@ -47,24 +47,64 @@ class PackFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackRecord:
+class PackedFeature:
+    """How a pack stores one feature; ``moved`` is the largest change by float16."""
+
+    kind: str
+    width: int
+    dtype: str
+    moved: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRecord(JsonRecord):
     """The content of ``pack.json``.
 
-    keys: what the utterances depend on, as checkpoints record it. features: name to kind, width,
-    dtype and the largest change by float16. modalities: scene, face and text to their feature.
-    splits: split to number of utterances. left_out: split to clip id to the reason why the clip is
-    no utterance.
+    keys: what the utterances depend on, as checkpoints record it. features: by name. modalities:
+    scene, face and text to their feature. splits: split to number of utterances. left_out: split to
+    clip id to the reason why the clip is no utterance.
     """
+
+    ADVICE: ClassVar[str] = "run `redub pack` again"
 
     pack: str
     keys: Mapping[str, str]
-    features: Mapping[str, Mapping[str, Any]]
+    features: Mapping[str, PackedFeature]
     modalities: Mapping[str, str]
     parts: tuple[PackFile, ...]
     links: PackFile
     splits: Mapping[str, int]
     left_out: Mapping[str, Mapping[str, str]]
     format: int = FORMAT
+
+    def commit(self, path: Path) -> None:
+        """Write the record with its own digest; afterwards the pack can be opened."""
+        document = self.to_json()
+        document["digest"] = digest_of(document, digits=64)
+        commit_json(path, document)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read ``pack.json`` and check its digest.
+
+        Raises:
+            IntegrityError: the file is missing or damaged, or a newer redub wrote it.
+        """
+        try:
+            value = read_json(path)
+        except (OSError, IntegrityError) as error:
+            raise IntegrityError(
+                f"{path} cannot be read ({error}); {cls.ADVICE}", code="E-INT-PACK"
+            ) from error
+        if isinstance(value, dict):
+            written = value.get("format")
+            if isinstance(written, int) and written > FORMAT:
+                raise IntegrityError(
+                    f"{path} was written by a newer redub; update redub", code="E-INT-NEWER"
+                )
+            if value.pop("digest", "") == digest_of(value, digits=64):
+                return cls.from_json(value, path)
+        raise IntegrityError(f"{path} is not what was written; {cls.ADVICE}", code="E-INT-PACK")
 
 
 class Links:
@@ -115,13 +155,13 @@ class Pack:
         Raises:
             IntegrityError: a file is gone or changed.
         """
-        record = read_record(root / name / RECORD)
+        record = PackRecord.read(root / name / RECORD)
         for file in (*record.parts, record.links):
             path = root / file.name
             if (
                 not path.is_file()
                 or path.stat().st_size != file.size
-                or _sha256(path) != file.sha256
+                or file_digest(path) != file.sha256
             ):
                 raise IntegrityError(
                     f"{path} is not the file that was packed; run `redub pack` again",
@@ -163,7 +203,7 @@ class Pack:
         ]
         return PackedLines(self, rows, context=context)
 
-    def neighbour(self, side: str, link: int) -> AdjacentUtterance | None:
+    def adjacent(self, side: str, link: int) -> AdjacentUtterance | None:
         """The packed features of an adjacent utterance, as views; None if there is none.
 
         Args:
@@ -200,7 +240,7 @@ def damaged_files(root: Path, record: PackRecord) -> Iterator[PackFile]:
     for file in (*record.parts, record.links):
         path = root / file.name
         is_sized = path.is_file() and path.stat().st_size == file.size
-        if not is_sized or _sha256(path) != file.sha256:
+        if not is_sized or file_digest(path) != file.sha256:
             yield file
 
 
@@ -223,43 +263,6 @@ def names_in(part: Path) -> tuple[list[str], list[str]]:
             code="E-INT-PACK",
         ) from error
     return ids, contents
-
-
-def record_document(record: PackRecord) -> dict[str, Any]:
-    """The JSON values of ``pack.json``: the record, and its digest."""
-    value: dict[str, Any] = json.loads(canonical(asdict(record)))
-    return {**value, "digest": digest_of(value, digits=64)}
-
-
-def read_record(path: Path) -> PackRecord:
-    """Read ``pack.json`` and check its digest.
-
-    Raises:
-        IntegrityError: the file is missing or damaged, or a newer redub wrote it.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value["format"] > FORMAT:
-            raise IntegrityError(
-                f"{path} was written by a newer redub; update redub", code="E-INT-NEWER"
-            )
-        digest = value.pop("digest")
-        if digest != digest_of(value, digits=64):
-            raise IntegrityError(
-                f"{path} is not what was written; run `redub pack` again", code="E-INT-PACK"
-            )
-        value["parts"] = tuple(PackFile(**part) for part in value["parts"])
-        value["links"] = PackFile(**value["links"])
-        return PackRecord(**value)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{path} cannot be read ({error!r}); run `redub pack` again", code="E-INT-PACK"
-        ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(path: Path) -> tuple[int, int, int]:

@@ -123,7 +123,7 @@ class PackedLines(Sequence[Utterance]):
         )
 
     def _context(self, link: int) -> dict[str, AdjacentUtterance]:
-        found = {side: self.pack.neighbour(side, link) for side in SIDES}
+        found = {side: self.pack.adjacent(side, link) for side in SIDES}
         return {side: line for side, line in found.items() if line is not None}
 
     def _hits(self, modality: str, link: int, found: Array) -> Hits:

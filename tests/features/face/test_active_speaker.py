@@ -78,8 +78,8 @@ def test_silence_and_steady_noise_leave_the_choice_to_the_motion(decibels):
 def test_the_sound_changes_nothing_where_there_is_one_face():
     frames = chewing(SPEECH, 0.5)
     plain = EXTRACTOR.extract(media_of(frames))
-    heard = EXTRACTOR.extract(media_of(frames, speech_level=level(~SPEECH)))
-    np.testing.assert_array_equal(plain, heard)
+    with_speech = EXTRACTOR.extract(media_of(frames, speech_level=level(~SPEECH)))
+    np.testing.assert_array_equal(plain, with_speech)
 
 
 def test_the_choice_is_made_in_each_shot_by_the_sound_of_that_shot():

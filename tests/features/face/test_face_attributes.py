@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redub.features.face.attributes import attributes_of, face_pictures, trend
+from redub.features.face.attributes import attributes_of, face_crops, trend
 from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor
 from redub.features.mouth.crop import MouthCropConfig, MouthCropExtractor
 from redub.features.mouth.shape import darkness, mouth_shape
@@ -16,7 +16,7 @@ WAVE = 0.4 + 0.3 * np.sin(2 * np.pi * np.arange(COUNT) / 8)  # 25 / 8 openings p
 def measured(frames, *, time=slice(None)):
     track = TRACK.extract(media_of(frames))
     mouths = MOUTHS.extract(media_of(frames, face_track=track))
-    faces = face_pictures(frames[time], track[time])
+    faces = face_crops(frames[time], track[time])
     mouth = mouth_shape(darkness(mouths[time]))
     return attributes_of(faces, mouth, track[time], fps=25)
 
@@ -99,7 +99,7 @@ def test_mirroring_keeps_what_has_no_side():
 
 def test_face_pictures_put_skin_at_zero():
     frames = talking([0.3] * 3)
-    faces = face_pictures(frames, TRACK.extract(media_of(frames)))
+    faces = face_crops(frames, TRACK.extract(media_of(frames)))
     assert faces.shape == (3, 64, 64)
     assert np.median(faces[:, 35:40, 12:20]) == pytest.approx(0, abs=0.05)  # a cheek
     assert faces.max() > 0.95

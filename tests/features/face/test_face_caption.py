@@ -58,7 +58,7 @@ def test_drooped_corners_with_inner_brows_down_look_angry():
     assert "It looks angry" in text
 
 
-def test_a_closed_and_a_wide_mouth_are_told_apart():
+def test_a_closed_and_a_wide_mouth_get_different_captions():
     assert "mouth stays nearly closed" in caption(talking(np.full(COUNT, 0.0)))
     assert "mouth opens wide" in caption(talking(np.full(COUNT, 1.0)))
 

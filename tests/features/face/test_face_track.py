@@ -10,7 +10,7 @@ from redub.features.face.following import Track
 from redub.features.face.source import FaceSourceConfig, FaceSourceExtractor, longest_gap
 from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor, median_smoothed
 from redub.features.picture.shots import shot_starts
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 from redub.features.registry import make_extractor
 from tests.features.drawn_faces import draw_face, media_of, talking
 
@@ -174,7 +174,7 @@ def test_running_median_removes_a_spike_and_keeps_a_line():
 
 
 def shots(frames):
-    return shot_starts(small_pictures(frames))
+    return shot_starts(small_frames(frames))
 
 
 def test_shots_start_at_cuts_and_not_at_fades():

@@ -146,7 +146,7 @@ def make_roberta_emotion(
         (folder / "model.safetensors.index.json").write_text(
             json.dumps({"metadata": {}, "weight_map": shards})
         )
-    # What training left beside them; nobody may open it.
+    # Files of the training; they must not be opened.
     (folder / "training_args.bin").write_bytes(b"not even a pickle")
     return folder
 

@@ -171,7 +171,7 @@ def test_short_gaps_at_the_ends_belong_to_the_first_and_last_phone():
 # -- the vocabulary
 
 
-def test_letters_and_phones_are_told_apart(letters, phones):
+def test_letters_and_phones_are_distinguished(letters, phones):
     by_letter = read_vocabulary(folder_of(letters, "ctc"))
     assert (by_letter.units, by_letter.blank, by_letter.delimiter) == ("letters", 0, 4)
     assert by_letter.entries["e"] == (LETTERS.index("E"),)
@@ -235,7 +235,7 @@ def test_log_probabilities_are_those_of_transformers(tmp_path, tensors):
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, atol=1e-9)
 
 
-def test_the_doctor_is_told_its_size(letters):
+def test_the_doctor_shows_its_size(letters):
     assert extractor_of(letters).describe()["parameters"].endswith(" M")
 
 

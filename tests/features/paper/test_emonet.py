@@ -55,7 +55,7 @@ def clip(count, seed=0):
     return media_of(frames, face_track=np.tile(np.array(BOX, np.float32), (count, 1)))
 
 
-def pictures(count, seed=0):
+def images(count, seed=0):
     return torch.rand(count, 3, 256, 256, generator=torch.Generator().manual_seed(seed))
 
 
@@ -68,7 +68,7 @@ def test_the_full_size_has_the_published_counts():
     own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     assert own == dict(tensor_shapes())
     assert len(own) == 682
-    # Without the 2-D batch normalisations 132 are left: the count that is told of the authors'
+    # Without the 2-D batch normalisations 132 are left: the count given for the authors'
     # network when they are something without tensors.
     normed = [name for name, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert sum(not any(name.startswith(f"{n}.") for n in normed) for name in own) == 132
@@ -136,7 +136,7 @@ def test_a_pass_is_what_the_formulas_give_written_out(wiring):
     state = random_state(tensor_shapes(**TINY))
     network = EmoNet(**TINY, wiring=wiring).eval()
     network.load_state_dict(state)
-    x = pictures(1)
+    x = images(1)
     pool = F.max_pool2d if wiring.pooling == "max" else F.avg_pool2d
     with torch.inference_mode():
         seen = network(x)
@@ -154,7 +154,7 @@ def test_every_wiring_gives_its_own_vector():
         network = EmoNet(**TINY, wiring=wiring).eval()
         network.load_state_dict(state)
         with torch.inference_mode():
-            found.append(network(pictures(1)).vector[0])
+            found.append(network(images(1)).vector[0])
     for i, j in product(range(8), repeat=2):
         assert (i == j) == bool(torch.allclose(found[i], found[j], rtol=1e-3))
 
@@ -175,12 +175,12 @@ def test_the_statistics_in_a_file_tell_how_it_was_wired(planted):
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = 1.0  # the next pass's statistics are kept
     with torch.no_grad():
-        trained.train()(pictures(2, seed=1))
+        trained.train()(images(2, seed=1))
     off = {}
     for wiring in all_wirings():
         network = EmoNet(**TINY, wiring=wiring).eval()
         network.load_state_dict(trained.state_dict())
-        off[wiring] = misfit(network, pictures(2, seed=2))
+        off[wiring] = misfit(network, images(2, seed=2))
     assert min(off, key=off.get) == planted
     here = off[planted]
     assert all(x.alignment > 1.1 * here.alignment for w, x in off.items() if w[0] != planted[0])
@@ -309,7 +309,7 @@ def test_affect_is_valence_arousal_and_eight_shares(made, vectors):
     np.testing.assert_array_equal(rows[:, :16], vectors.extract(media))
     np.testing.assert_allclose(rows[:, 18:].sum(axis=1), 1.0, rtol=1e-5)
     assert (rows[:, 18:] >= 0).all()
-    picture = extractor.prepare(media).faces.pictures[:1].transpose(0, 3, 1, 2) / np.float32(255)
+    picture = extractor.prepare(media).faces.crops[:1].transpose(0, 3, 1, 2) / np.float32(255)
     with torch.inference_mode():
         seen = extractor.network(torch.from_numpy(picture))
     np.testing.assert_allclose(rows[0, 16:18], seen.affect[0], rtol=1e-3, atol=1e-4)

@@ -109,7 +109,7 @@ def test_the_width_is_known_from_the_configuration_alone(tmp_path):
     assert frame_vectors(tmp_path).schema.width == 1024
 
 
-def test_doctor_is_told_dims_labels_and_rate(folder):
+def test_doctor_shows_dims_labels_and_rate(folder):
     says = line_vector(folder).describe()
     assert says["labels"] == ", ".join(ENGLISH)
     assert says["gives"] == "vector × 32"
@@ -124,7 +124,7 @@ def test_frames_are_those_of_funasrs_own_network(folder):
     expected = plain_frames(plain_funasr(folder), speech)
     extractor = line_vector(folder)
     with torch.inference_mode():
-        (frames,) = extractor.backend().frames([speech], torch.device("cpu"))
+        (frames,) = extractor.frame_extractor().frames([speech], torch.device("cpu"))
     assert len(frames) == (len(speech) - 400) // 320 + 1 == len(expected)
     np.testing.assert_allclose(frames.numpy(), expected, atol=2e-5)
     mean = extractor.extract(media_of(speech))
@@ -189,7 +189,7 @@ def test_a_line_is_one_vector_that_changes_with_the_voice_and_not_with_the_level
     low, high = extractor.extract(voice(f0_hz=110.0)), extractor.extract(voice(f0_hz=240.0))
     assert low.shape == (32,)
     assert np.abs(low - high).max() > 0.01
-    # The whole line is brought to mean 0 and spread 1 before it is heard.
+    # The whole line is brought to mean 0 and spread 1 before the network reads it.
     np.testing.assert_allclose(extractor.extract(voice(f0_hz=110.0, level=0.05)), low, atol=1e-3)
 
 
@@ -228,10 +228,10 @@ class RampReader(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.heard = []
+        self.lengths = []
 
     def extract_features(self, batch, padding_mask):
-        self.heard += [batch.shape[1]] * len(batch)
+        self.lengths += [batch.shape[1]] * len(batch)
         return {"x": batch.unfold(1, 400, 320).mean(dim=2, keepdim=True)}
 
 
@@ -242,11 +242,11 @@ def ramp_network(longest=1500):
 @pytest.mark.parametrize("samples", [400, 719, 720, 5_000, 16_000])
 @pytest.mark.parametrize("longest", [1, 7, 1500])
 def test_pieces_make_every_frame_once_and_at_its_place(samples, longest):
-    backend, ramp = ramp_network(longest), np.arange(samples, dtype=np.float32)
-    (frames,) = backend.frames([ramp], torch.device("cpu"))
+    extractor, ramp = ramp_network(longest), np.arange(samples, dtype=np.float32)
+    (frames,) = extractor.frames([ramp], torch.device("cpu"))
     expected = 320.0 * np.arange((samples - 400) // 320 + 1) + 199.5
     np.testing.assert_allclose(frames[:, 0].numpy(), expected, rtol=1e-6)
-    assert max(backend.network.heard) <= (longest - 1) * 320 + 400
+    assert max(extractor.network.lengths) <= (longest - 1) * 320 + 400
 
 
 def test_pieces_are_few_and_nearly_equal():
@@ -312,7 +312,7 @@ def test_long_lines_are_the_mean_over_the_frames_of_their_pieces(folder):
 
 
 @pytest.mark.parametrize("make", [line_vector, frame_vectors])
-def test_what_cannot_be_heard_is_null_with_a_reason(folder, make):
+def test_unusable_sound_is_null_with_a_reason(folder, make):
     extractor = make(folder)
     for samples, code in (
         (silence(1.0), "E-FEAT-SILENT"),

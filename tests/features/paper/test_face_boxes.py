@@ -53,7 +53,7 @@ def test_rows_may_come_in_any_order_and_from_any_number_of_files(tmp_path):
     both = boxes_of(tmp_path, f"{CLIP},2,10,20,30,40", name="b.csv")
     assert sorted(both.by_clip) == [CLIP, "other"]
     assert both.rows(CLIP, 9, (200, 100))[4, 0] == 14
-    assert both.rows("nobody", 9, (200, 100)) is None
+    assert both.rows("no_clip", 9, (200, 100)) is None
 
 
 def test_boxes_drawn_on_another_size_are_scaled(tmp_path):

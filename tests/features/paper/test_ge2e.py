@@ -39,7 +39,7 @@ def voice(seconds=1.0, f0_hz=120.0, **kwargs):
     return media_of(vowel(seconds, f0_hz=f0_hz, **kwargs))
 
 
-# -- what is heard
+# -- input
 
 
 def test_mel_energies_are_librosas():
@@ -177,7 +177,7 @@ def test_settings_move_the_windows(folder):
     assert len(ge2e(folder, coverage=1.0).prepare(voice(2.0))) == 1
 
 
-def test_sound_at_another_rate_is_heard_at_16_khz(folder):
+def test_sound_at_another_rate_is_read_at_16_khz(folder):
     audio = AudioSpec(sample_rate_hz=22_050, hop_samples=256, win_samples=1024)
 
     def tone(rate):
@@ -191,7 +191,7 @@ def test_sound_at_another_rate_is_heard_at_16_khz(folder):
 # -- nothing to hear
 
 
-def test_what_cannot_be_heard_is_null_with_a_reason(folder):
+def test_unusable_sound_is_null_with_a_reason(folder):
     extractor = ge2e(folder)
     for samples, code in (
         (silence(1.0), "E-FEAT-SILENT"),
@@ -227,7 +227,7 @@ def test_settings_out_of_range_stop_before_any_work(settings):
         Ge2eConfig(audio=AUDIO, **settings)
 
 
-def test_doctor_is_told_dims_and_parameters(folder):
+def test_doctor_shows_dims_and_parameters(folder):
     assert ge2e(folder).describe() == {"gives": "vector × 256", "parameters": "1.42 M"}
 
 

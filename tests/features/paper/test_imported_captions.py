@@ -73,7 +73,10 @@ def test_a_faulty_recorded_file_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    toml = '[features.scene_caption]\nby = "import"\n[features.face_caption]\nby = "import"\n'
+    toml = (
+        '[features.scene_caption]\nbackend = "import"\n'
+        '[features.face_caption]\nbackend = "import"\n'
+    )
     return make_project(tmp_path_factory.mktemp("captions") / "p", sources=1, toml=toml)
 
 

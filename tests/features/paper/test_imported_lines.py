@@ -210,13 +210,13 @@ def test_a_file_about_other_footage_is_refused_and_one_known_clip_is_enough(
     _, take, column = door
     known, *others = [clip.clip_id for clip in Store(open_project(ingested)).clips()]
     (ingested / FILE_NAME).unlink(missing_ok=True)
-    strange = {"clip_id": "nobody", column: "x"}
+    strange = {"clip_id": "no_clip", column: "x"}
     (tmp_path / "strange").write_text(lines(strange))
     message = refusal(take, ingested, tmp_path / "strange")
     assert f"none of the project's {1 + len(others)} clips" in message
-    assert "'nobody'" in message
+    assert "'no_clip'" in message
     assert f"'{known}'" in message
     (tmp_path / "some").write_text(lines(strange, {"clip_id": known, column: "y"}))
     done = take(ingested, tmp_path / "some")
-    assert (done.rows, done.strange) == (2, ("nobody",))
+    assert (done.rows, done.strange) == (2, ("no_clip",))
     assert (done.clips, done.without) == (1 + len(others), len(others))

@@ -83,7 +83,7 @@ def test_a_file_that_was_cut_off_and_one_that_is_missing_are_named(tmp_path):
 
 
 def test_a_project_takes_them_and_a_clip_without_a_file_has_no_lips(tmp_path):
-    root = make_project(tmp_path / "p", sources=1, toml='[features.lips]\nby = "import"\n')
+    root = make_project(tmp_path / "p", sources=1, toml='[features.lips]\nbackend = "import"\n')
     ingest(open_project(root), scheduler=SYNC)
     first, second = Store(open_project(root)).clips()
     folder = save(tmp_path / "w", **{first.clip_id: table(first.video_frames)})

@@ -88,11 +88,11 @@ def test_the_first_attention_stays_within_its_region(region):
 
 def test_a_picture_touches_the_regions_of_its_time_and_place_first():
     network = LgiFormer(width=64, depth=1)
-    pictures = torch.zeros(1, 3, 16, 160, 160)
-    touched = pictures.clone()
-    touched[:, :, 9, 100:, :] = 1.0  # pictures 8 to 11 are regions 4 and 5, rows from 80 the second
+    images = torch.zeros(1, 3, 16, 160, 160)
+    touched = images.clone()
+    touched[:, :, 9, 100:, :] = 1.0  # images 8 to 11 are regions 4 and 5, rows from 80 the second
     with torch.inference_mode():
-        change = network.regions(touched) - network.regions(pictures)
+        change = network.regions(touched) - network.regions(images)
     moved = change.abs().amax(dim=(0, 2, 3)) > 1e-6
     assert moved.tolist() == [r == 5 for r in range(8)]
 
@@ -128,9 +128,9 @@ def test_a_pass_is_what_the_formulas_give_written_out():
     state = random_state(tensor_shapes(128, 1))
     network = LgiFormer(width=128, depth=1).eval()
     network.load_state_dict(state)
-    pictures = noise(1, 1, 3, 16, 160, 160)
+    images = noise(1, 1, 3, 16, 160, 160)
     s = {name: value.double().numpy() for name, value in state.items()}
-    x = pictures[0].double().numpy()
+    x = images[0].double().numpy()
     tokens = np.empty((8, 101, 128))
     tokens[:, 0] = s["lg_region_tokens"]
     positions = sinusoids(800, 128).double().numpy()
@@ -146,17 +146,17 @@ def test_a_pass_is_what_the_formulas_give_written_out():
         region += attend(s, b + "first_attn", normed, normed)
     normed = norm(s, b + "second_attn_norm0", tokens[:, 0])
     tokens[:, 0] += attend(s, b + "second_attn", normed, normed)
-    told = norm(s, b + "third_attn_norm1", tokens[:, 0])
+    keys = norm(s, b + "third_attn_norm1", tokens[:, 0])
     for region in tokens:
         normed = norm(s, b + "third_attn_norm0", region[1:])
-        region[1:] += attend(s, b + "third_attn", normed, told)
+        region[1:] += attend(s, b + "third_attn", normed, keys)
     normed = norm(s, b + "norm2", tokens)
     inner = torch.from_numpy(normed @ s[b + "mlp.fc1.weight"].T + s[b + "mlp.fc1.bias"])
     inner = torch.nn.functional.gelu(inner).numpy()
     tokens += inner @ s[b + "mlp.fc2.weight"].T + s[b + "mlp.fc2.bias"]
     vector = norm(s, "fc_norm", tokens[:, 0].mean(axis=0))
     with torch.inference_mode():
-        seen = network(pictures)
+        seen = network(images)
     np.testing.assert_allclose(seen.vector[0].numpy(), vector, atol=2e-4)
     logits = vector @ s["head.weight"].T + s["head.bias"]
     np.testing.assert_allclose(seen.logits[0].numpy(), logits, atol=2e-4)
@@ -210,12 +210,12 @@ def test_a_batch_gives_what_each_clip_gives_alone(extractor):
 
 
 def test_pictures_are_imagenet_normalised(extractor):
-    pictures = np.random.default_rng(0).integers(0, 256, (1, 16, 160, 160, 3), dtype=np.uint8)
-    red, green, blue = np.moveaxis(pictures.astype(np.float64) / 255, -1, 0)  # (1, 16, 160, 160)
+    images = np.random.default_rng(0).integers(0, 256, (1, 16, 160, 160, 3), dtype=np.uint8)
+    red, green, blue = np.moveaxis(images.astype(np.float64) / 255, -1, 0)  # (1, 16, 160, 160)
     channels = [(red - 0.485) / 0.229, (green - 0.456) / 0.224, (blue - 0.406) / 0.225]
     with torch.inference_mode():
         wanted = extractor.network(torch.from_numpy(np.stack(channels, axis=1)).float()).vector[0]
-    np.testing.assert_allclose(extractor.compute([pictures])[0], wanted.numpy(), atol=1e-4)
+    np.testing.assert_allclose(extractor.compute([images])[0], wanted.numpy(), atol=1e-4)
 
 
 def test_what_is_outside_the_square_is_not_seen(extractor):

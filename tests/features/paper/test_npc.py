@@ -244,17 +244,17 @@ def test_at_another_rate_there_is_one_row_per_mel_frame(folder):
     assert np.isfinite(rows).all()
 
 
-def test_doctor_is_told_what_it_hears_and_that_nobody_vouches_for_emotion(folder):
+def test_doctor_shows_the_input_and_that_emotion_is_not_confirmed(folder):
     says = npc(folder).describe()
     assert says["gives"] == "frames × 16"
-    assert says["hears"] == "80 bands, 25 ms every 10 ms"
+    assert says["input"] == "80 bands, 25 ms every 10 ms"
     assert "npc_360hr is not" in says["emotion-aware"]
 
 
 # -- nothing to hear
 
 
-def test_what_cannot_be_heard_is_null_with_a_reason(folder):
+def test_unusable_sound_is_null_with_a_reason(folder):
     extractor = npc(folder)
     for samples, code in (
         (silence(1.0), "E-FEAT-SILENT"),

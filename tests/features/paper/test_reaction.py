@@ -275,7 +275,7 @@ def ingested(tmp_path_factory):
     """Four clips with words, and RoBERTa in the ledger."""
     base = tmp_path_factory.mktemp("reactions")
     toml = "".join(
-        f'[features.{name}]\nby = "roberta"\n'
+        f'[features.{name}]\nbackend = "roberta"\n'
         for name in ("text_emotion", "global_text", "text_emotion_probs")
     )
     root = make_project(base / "p", sources=2, toml=toml)
@@ -296,7 +296,7 @@ def root(ingested, tmp_path):
 
 def by_import(root):
     text = (root / "redub.toml").read_text()
-    (root / "redub.toml").write_text(text + '[features.reaction]\nby = "import"\n')
+    (root / "redub.toml").write_text(text + '[features.reaction]\nbackend = "import"\n')
 
 
 def write_lines(file, reactions):
@@ -369,7 +369,7 @@ def test_a_file_with_a_mistake_changes_nothing(root, tmp_path):
     before = tree_digest(root)
     (tmp_path / "latin").write_bytes(b'{"clip_id": "a", "reaction": "\xe9"}')
     bad = write_lines(tmp_path / "bad", {known: " "})
-    strange = write_lines(tmp_path / "strange", {"nobody": "glad"})
+    strange = write_lines(tmp_path / "strange", {"no_clip": "glad"})
     for file in (bad, strange, tmp_path / "latin", tmp_path / "missing", tmp_path):
         with pytest.raises(ConfigError) as caught:
             import_reactions(root, file)

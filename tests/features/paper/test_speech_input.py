@@ -48,7 +48,7 @@ def test_sound_at_another_rate_is_resampled_once_for_all():
     assert speech_of(media, STYLE_DUBBER) is speech
 
 
-def test_what_cannot_be_heard_is_absent_and_what_is_broken_is_an_error():
+def test_unusable_sound_is_absent_and_broken_sound_is_an_error():
     broken = vowel(0.5)
     broken[100] = np.nan
     for samples, code, kind in (

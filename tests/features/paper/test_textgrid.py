@@ -288,7 +288,7 @@ def test_too_few_phones_are_refused_too(tmp_path):
     assert "has 2 phones, the phonemes feature 4" in refusal.message
 
 
-def test_a_pronunciation_the_aligner_heard_can_be_kept(tmp_path):
+def test_the_pronunciation_of_the_aligner_can_be_kept(tmp_path):
     phones = [*SEE_SUE[:2], (0.55, 0.8, "EY1"), *SEE_SUE[3:]]
     path = make_textgrids(tmp_path, "Film/night-0003", phones=phones)
     rows = rows_for(path, clip=CLIP, variants="keep")

@@ -33,7 +33,7 @@ from redub.features.models.videollama2.network import (
     language_config,
     model_class,
 )
-from redub.features.picture.caption_frames import face_square, square_pictures, uniform_frames
+from redub.features.picture.caption_frames import face_square, square_images, uniform_frames
 from redub.features.registry import PROFILES, extractor_class, extractor_config
 from redub.features.runtime import Runtime
 from redub.features.weights.offline import quiet_transformers
@@ -99,7 +99,7 @@ def first_logits(extractor, clips):
         return network.model(inputs_embeds=prompts).logits[:, -1]
 
 
-# -- pictures
+# -- images
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_pictures_are_those_of_the_librarys_processor(shape, tower):
         )
         processor.image_mean = processor.image_std = [0.5, 0.5, 0.5]
     wanted = processor.preprocess([Image.fromarray(frame)], return_tensors="np")["pixel_values"][0]
-    [mine] = square_pictures(
+    [mine] = square_images(
         [frame], side, aspect="crop" if tower == "clip" else "squash", bars=(0, 0, 0)
     )
     mean, spread = (np.array(values) for values in NORMAL[tower])
@@ -142,7 +142,7 @@ def test_pictures_are_those_of_the_librarys_processor(shape, tower):
 @pytest.mark.parametrize(("high", "wide"), [(90, 160), (160, 90)])
 def test_padding_keeps_the_whole_picture_and_puts_bars_on_the_short_sides(high, wide):
     frame = np.full((high, wide, 3), (200, 10, 30), dtype=np.uint8)
-    [padded] = square_pictures([frame], 160, aspect="pad", bars=(122, 116, 104))
+    [padded] = square_images([frame], 160, aspect="pad", bars=(122, 116, 104))
     if high > wide:
         padded = padded.transpose(1, 0, 2)
     assert (padded[:35] == (122, 116, 104)).all()
@@ -154,7 +154,7 @@ def test_cropping_loses_the_sides_and_squashing_nothing():
     frame = np.zeros((90, 160, 3), dtype=np.uint8)
     frame[:, :30] = 255  # left of the middle 90 columns, which begin at 35
     for aspect, white in (("crop", False), ("squash", True), ("pad", True)):
-        [square] = square_pictures([frame], 64, aspect=aspect, bars=(0, 0, 0))
+        [square] = square_images([frame], 64, aspect=aspect, bars=(0, 0, 0))
         assert (square.max() > 200) == white
 
 
@@ -211,9 +211,9 @@ def test_a_face_without_a_found_frame_and_a_clip_without_a_picture_have_no_capti
     track = np.tile(np.array([20, 10, 30, 30, 0], np.float32), (30, 1))
     with pytest.raises(FeatureAbsent, match="E-FEAT-NOFACE"):
         face(folders["7B"]).prepare(media_of(CLIP, face_track=track))
-    with pytest.raises(FeatureAbsent, match="E-FEAT-NOPICTURE"):
+    with pytest.raises(FeatureAbsent, match="E-FEAT-NOFRAMES"):
         face(folders["7B"]).prepare(media_of(None, face_track=track))
-    with pytest.raises(FeatureAbsent, match="E-FEAT-NOPICTURE"):
+    with pytest.raises(FeatureAbsent, match="E-FEAT-NOFRAMES"):
         scene(folders["7B"]).prepare(media_of(None))
 
 
@@ -349,10 +349,10 @@ def test_every_end_token_of_the_checkpoint_ends_a_caption(scenes, monkeypatch):
 def test_the_tower_gives_the_last_but_one_hidden_states(scenes, family):
     tower = scenes[family].network.model.model.vision_tower
     side = scenes[family].plan.side
-    pictures = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
-        found = tower(pictures)
-        states = tower.vision_tower(pictures, output_hidden_states=True).hidden_states[-2]
+        found = tower(images)
+        states = tower.vision_tower(images, output_hidden_states=True).hidden_states[-2]
     if family == "7B":
         states = states[:, 1:]
     torch.testing.assert_close(found.flatten(1, 2), states, rtol=0, atol=1e-6)
@@ -782,7 +782,7 @@ def test_nothing_touches_the_network(folders):
 
 def test_a_project_gets_captions_and_nulls_from_one_network(folders, tmp_path):
     toml = "".join(
-        f'[features.{name}]\nby = "videollama2"\ndtype = "float32"\nmax_new_tokens = 6\n'
+        f'[features.{name}]\nbackend = "videollama2"\ndtype = "float32"\nmax_new_tokens = 6\n'
         for name in ("scene_caption", "face_caption")
     )
     root = make_project(tmp_path / "p", sources=1, toml=toml)

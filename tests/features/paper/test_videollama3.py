@@ -18,7 +18,7 @@ from redub.features.models.videollama3.extractor import (
     VideoLlama3SceneCaption,
     VideoLlama3SceneConfig,
 )
-from redub.features.models.videollama3.frames import TimedPictures
+from redub.features.models.videollama3.frames import TimedImages
 from redub.features.models.videollama3.network import MARK, kept_tokens, patches_of
 from redub.features.registry import FEATURE_BACKENDS
 from redub.features.weights.offline import quiet_transformers
@@ -51,13 +51,13 @@ def noise(count, high=90, wide=160):
     return media_of(NOISE.integers(0, 256, (count, high, wide, 3)))
 
 
-@pytest.mark.parametrize("pictures", [1, 16, 180])
+@pytest.mark.parametrize("images", [1, 16, 180])
 @pytest.mark.parametrize("shape", [(90, 160), (216, 384), (60, 60), (1080, 1920), (30, 700)])
-def test_picture_sizes_are_those_of_the_librarys_rule(extractor, shape, pictures):
+def test_picture_sizes_are_those_of_the_librarys_rule(extractor, shape, images):
     from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import smart_resize
 
-    wanted = smart_resize(*shape, 28, min_pixels=12544, max_pixels=12845056 // pictures)
-    assert extractor.plan.picture_size(*shape, pictures) == wanted
+    wanted = smart_resize(*shape, 28, min_pixels=12544, max_pixels=12845056 // images)
+    assert extractor.plan.image_size(*shape, images) == wanted
 
 
 def test_patches_are_ordered_as_the_librarys():
@@ -86,7 +86,7 @@ def test_pictures_carry_their_times(extractor):
     prepared = extractor.prepare(noise(50))
     # Middles of four stretches of 49/4 frames: 6.125, 18.375, 30.625, 42.875.
     assert prepared.seconds == pytest.approx([6 / 25, 18 / 25, 31 / 25, 43 / 25])
-    assert prepared.pictures.shape == (4, 84, 168, 3)
+    assert prepared.images.shape == (4, 84, 168, 3)
     before, after = extractor.network.prompt("What is this?")
     assert before == "<|im_start|>user\n"
     assert after == "\nWhat is this?<|im_end|>\n<|im_start|>assistant\n"
@@ -99,7 +99,7 @@ def test_the_prompt_gives_the_logits_of_the_librarys_own_forward_pass(extractor,
     if still:
         media = media_of(np.repeat(media.frames[:1], 50, axis=0))
     clip = extractor.prepare(media)
-    frames = torch.from_numpy(clip.pictures).permute(0, 3, 1, 2).float() / 255
+    frames = torch.from_numpy(clip.images).permute(0, 3, 1, 2).float() / 255
     patches = patches_of((frames - 0.5) / 0.5, 14, 2)
     kept = kept_tokens(patches)
     parts = [
@@ -134,7 +134,7 @@ def test_a_caption_in_a_padded_batch_is_the_caption_alone(extractor):
 
 def test_black_and_white_clips_begin_differently(extractor):
     network, black = extractor.network, np.zeros((4, 84, 168, 3), dtype=np.uint8)
-    clips = [TimedPictures(p, (0.0, 0.1, 0.2, 0.3)) for p in (black, np.full_like(black, 255))]
+    clips = [TimedImages(p, (0.0, 0.1, 0.2, 0.3)) for p in (black, np.full_like(black, 255))]
     with torch.inference_mode():
         first, second = (
             network.model(inputs_embeds=network.prompt_embeddings("Why?", c)[None]).logits[0, -1]
@@ -156,12 +156,12 @@ def test_a_face_is_shown_in_squares_and_without_one_there_is_no_caption(folder):
     track = np.tile(np.array([40, 20, 30, 30, 1], np.float32), (10, 1))
     clip = noise(10)
     prepared = extractor.prepare(media_of(clip.frames, face_track=track))
-    assert prepared.pictures.shape == (3, 336, 336, 3)
+    assert prepared.images.shape == (3, 336, 336, 3)
     assert prepared.seconds == pytest.approx([2 / 25, 5 / 25, 8 / 25])  # 1.5, 4.5, 7.5 go up
     track[:, 4] = 0
     with pytest.raises(FeatureAbsent, match="E-FEAT-NOFACE"):
         extractor.prepare(media_of(clip.frames, face_track=track))
-    with pytest.raises(FeatureAbsent, match="E-FEAT-NOPICTURE"):
+    with pytest.raises(FeatureAbsent, match="E-FEAT-NOFRAMES"):
         extractor.prepare(media_of(None, face_track=track))
 
 

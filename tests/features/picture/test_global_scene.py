@@ -8,7 +8,7 @@ import pytest
 from redub.core.errors import FeatureAbsent
 from redub.features.picture.edge_histograms import edge_histograms
 from redub.features.picture.global_scene import DIMENSIONS, GlobalSceneConfig, GlobalSceneExtractor
-from redub.features.picture.small_pictures import small_pictures
+from redub.features.picture.small_frames import small_frames
 from redub.features.registry import extractor_class
 from tests.features.drawn_faces import media_of
 
@@ -141,7 +141,7 @@ def test_the_same_clip_gives_the_same_bytes_alone_and_after_others():
     assert other.extract(media_of(frames.copy())).tobytes() == alone.tobytes()
     fresh = GlobalSceneExtractor(GlobalSceneConfig())
     media = media_of(frames)
-    small = media.once(small_pictures, media.frames)  # somebody made the small copies before
+    small = media.once(small_frames, media.frames)  # somebody made the small copies before
     assert len(small) == 9
     assert fresh.extract(media).tobytes() == alone.tobytes()
 
@@ -158,7 +158,7 @@ def test_words_and_faces_change_nothing():
 def test_a_clip_without_picture_has_no_vector(frames):
     with pytest.raises(FeatureAbsent) as absent:
         vector(frames)
-    assert absent.value.code == "E-FEAT-NOPICTURE"
+    assert absent.value.code == "E-FEAT-NOFRAMES"
 
 
 @pytest.mark.parametrize("level", [0, 119, 255])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from redub.core.errors import FeatureAbsent
-from redub.features.picture.attributes import measure_picture
+from redub.features.picture.attributes import measure_frames
 from redub.features.picture.scene_caption import (
     LIGHTNESS,
     MOODS,
@@ -40,7 +40,7 @@ def test_the_planted_hue_is_named(hue, word):
     assert not any(other in text for other in {"red (", "yellow (", "blue ("} - {f"{word} ("})
 
 
-def test_warm_and_cold_colours_are_told_apart():
+def test_warm_and_cold_colours_get_different_captions():
     assert " warm:" in caption(scene(20))
     assert " cold:" in caption(scene(220))
 
@@ -48,7 +48,7 @@ def test_warm_and_cold_colours_are_told_apart():
 def test_dimming_the_picture_darkens_the_words():
     bright = scene(45, 0.3, 0.95)
     words = [
-        binned(measure_picture((bright * gain).astype(np.uint8)).lightness, LIGHTNESS)
+        binned(measure_frames((bright * gain).astype(np.uint8)).lightness, LIGHTNESS)
         for gain in (1, 0.6, 0.4, 0.1)
     ]
     order = [LIGHTNESS[1].index(word) for word in words]
@@ -100,9 +100,9 @@ def test_the_lexicon_knows_every_mood_of_the_table():
 
 
 def test_arousing_colours_earn_a_second_mood():
-    assert "tense" in mood_words(measure_picture(scene(0, 1.0, 0.5)))
-    assert "tense" not in mood_words(measure_picture(scene(0, 0.45, 0.7)))
-    assert "gentle" in mood_words(measure_picture(scene(0, 0.0, 0.95)))
+    assert "tense" in mood_words(measure_frames(scene(0, 1.0, 0.5)))
+    assert "tense" not in mood_words(measure_frames(scene(0, 0.45, 0.7)))
+    assert "gentle" in mood_words(measure_frames(scene(0, 0.0, 0.95)))
 
 
 def test_a_bound_belongs_to_the_bin_above():
@@ -123,7 +123,7 @@ def test_the_person_does_not_colour_the_scene():
 
 
 def test_the_same_attributes_give_the_same_sentences():
-    attributes = measure_picture(scene(30))
+    attributes = measure_frames(scene(30))
     assert scene_sentences(attributes) == caption(scene(30))
     assert scene_sentences(attributes).endswith(".")
 

@@ -68,7 +68,7 @@ def test_padding_with_silence_moves_only_the_outer_pauses(extractor):
 
 @pytest.mark.parametrize("room_noise", [0.0, 0.002, 0.01])
 def test_a_clip_is_aligned_the_same_whatever_came_before(extractor, room_noise):
-    # pocketsphinx tracks background noise from clip to clip unless it is told to forget.
+    # pocketsphinx tracks background noise from clip to clip unless its state is reset.
     noise = room_noise * np.random.default_rng(5).standard_normal(len(SEE_SUE))
     clip = line(SEE_SUE + noise, "see sue")
     alone = DurationExtractor(DurationConfig(audio=AUDIO)).extract(clip)

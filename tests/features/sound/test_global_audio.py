@@ -21,8 +21,8 @@ def described(samples) -> dict[str, float]:
 
 def test_an_octave_of_rise_shows_from_third_to_third():
     # 120 Hz to 240 Hz exponentially: the thirds' means lie a third of an octave apart.
-    told = described(vowel(1.8, 120.0 * 2 ** (np.arange(round(1.8 * RATE)) / (1.8 * RATE))))
-    steps = np.diff([told[f"{part}_f0_st_mean"] for part in ("begin", "middle", "end")])
+    found = described(vowel(1.8, 120.0 * 2 ** (np.arange(round(1.8 * RATE)) / (1.8 * RATE))))
+    steps = np.diff([found[f"{part}_f0_st_mean"] for part in ("begin", "middle", "end")])
     np.testing.assert_allclose(steps, 1 / 3, atol=0.04)  # counted in octaves
 
 
@@ -30,15 +30,15 @@ def test_a_louder_ending_shows_at_the_end_only():
     sound = vowel(1.5, 160.0)
     louder = sound.copy()
     louder[RATE:] *= 10 ** (10 / 20)
-    plain, told = described(sound), described(louder)
-    assert told["end_level_db_mean"] - plain["end_level_db_mean"] == pytest.approx(0.5, abs=0.02)
-    assert told["begin_level_db_mean"] == pytest.approx(plain["begin_level_db_mean"], abs=0.01)
+    plain, found = described(sound), described(louder)
+    assert found["end_level_db_mean"] - plain["end_level_db_mean"] == pytest.approx(0.5, abs=0.02)
+    assert found["begin_level_db_mean"] == pytest.approx(plain["begin_level_db_mean"], abs=0.01)
 
 
 def test_a_third_without_voice_borrows_the_voice_of_the_clip():
-    told = described(np.concatenate([vowel(1.0, 160.0), hiss(0.6, 2000.0, level=0.3)]))
-    assert told["end_voiced_share"] == 0.0
-    assert told["end_f0_st_mean"] == pytest.approx(told["begin_f0_st_mean"], abs=0.05)
+    found = described(np.concatenate([vowel(1.0, 160.0), hiss(0.6, 2000.0, level=0.3)]))
+    assert found["end_voiced_share"] == 0.0
+    assert found["end_f0_st_mean"] == pytest.approx(found["begin_f0_st_mean"], abs=0.05)
 
 
 def test_silence_around_the_line_changes_nothing_much():

@@ -73,8 +73,8 @@ def test_there_is_one_frame_per_whole_hop(samples):
 def test_louder_by_a_factor_is_higher_by_its_logarithm():
     sound = syllables(duration_s=0.5, level=0.4)
     loud, plain = log_mel(wave(sound), AUDIO), log_mel(wave(sound / 2), AUDIO)
-    heard = plain > -3.0  # where the softening 1e-9 is nothing
-    np.testing.assert_allclose((loud - plain)[heard], math.log(2.0), atol=1e-3)
+    audible = plain > -3.0  # where the softening 1e-9 is nothing
+    np.testing.assert_allclose((loud - plain)[audible], math.log(2.0), atol=1e-3)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 432])

@@ -36,7 +36,7 @@ def test_rumble_and_hiss_do_not_count(hz):
     assert speech_level_db(tone(hz)).max() < -60
 
 
-def test_a_sound_that_begins_at_a_picture_is_heard_from_that_picture():
+def test_a_sound_that_begins_at_a_frame_is_measured_from_that_frame():
     samples = tone(1000, seconds=2).samples
     samples[: 30 * 640] = 0
     level = speech_level_db(Waveform(samples, 16_000))
@@ -74,7 +74,7 @@ def test_silence_is_one_hundred_decibels_down():
     assert speech_level_db(Waveform(np.zeros(6400, np.float32), 16_000)).tolist() == [-100] * 10
 
 
-def test_no_sound_and_broken_samples_are_told_apart():
+def test_no_sound_and_broken_samples_are_different_reasons():
     with pytest.raises(FeatureAbsent):
         EXTRACTOR.extract(media_of(None))
     with pytest.raises(ClipError) as caught:

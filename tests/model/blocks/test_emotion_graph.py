@@ -112,7 +112,7 @@ def test_the_order_of_hits_moves_their_nodes_and_nothing_else(found):
     torch.testing.assert_close(after.nodes[:, 15:18], before.nodes[:, 15:18][:, order])
 
 
-def test_leaves_listen_to_nobody_but_their_base_node(found):
+def test_leaves_attend_only_to_their_base_node(found):
     graphs, own, valid, hits = found
     direct = graphs(own, valid, hits)["direct"]
     for leaf in range(3, 21):

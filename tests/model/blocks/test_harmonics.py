@@ -31,7 +31,7 @@ def test_the_comb_peaks_where_the_harmonics_are():
         assert picture[between] < -2.0
 
 
-def test_harmonics_too_close_to_be_told_apart_leave_no_comb():
+def test_harmonics_too_close_to_be_resolved_leave_no_template():
     # At 4 kHz and above a channel is over 200 Hz wide, so 60 Hz harmonics merge.
     high = harmonic_row(60.0, AUDIO)[hz_of_channels() > 4000]
     assert np.abs(high).max() < 0.15

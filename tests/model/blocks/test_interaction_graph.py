@@ -104,18 +104,18 @@ def test_no_message_comes_along_an_edge_that_is_not_there(layer):
     valid = torch.ones(1, 5, dtype=torch.bool)
     message = layer(nodes, valid, current=True, current_intra=False)
     message[0, 1, 2].sum().backward()
-    heard = nodes.grad[0].abs().sum(-1) > 1e-9  # (G, L), float64
+    read = nodes.grad[0].abs().sum(-1) > 1e-9  # (G, L), float64
     wanted = torch.zeros(4, 5, dtype=torch.bool)
     wanted[1] = True  # its own sequence, but for
     wanted[:, 2] = True  # its own step in the others
     wanted[1, 2] = True  # itself asks the question
-    assert torch.equal(heard, wanted)
+    assert torch.equal(read, wanted)
     nodes.grad = None
     layer(nodes, valid, current=True, current_intra=False)[0, 3, 2].sum().backward()
     assert not nodes.grad[0, 3, [0, 1, 3, 4]].any()
 
 
-def test_padding_is_told_nothing_and_tells_nothing():
+def test_padding_reads_nothing_and_is_not_read():
     torch.manual_seed(0)
     graph = InteractionGraph(8, 2, 4, 0.0)
     nodes, valid = torch.randn(2, 4, 6, 8), torch.arange(6) < torch.tensor([[6], [4]])

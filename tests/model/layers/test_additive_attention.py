@@ -45,8 +45,8 @@ def test_gradients_are_those_of_differences(drawn):
 
 def test_nothing_to_read_adds_nothing(drawn):
     layer, query, memory, valid = drawn
-    nobody = torch.zeros_like(valid)
-    torch.testing.assert_close(layer(query, memory, nobody), query + layer.bias)
+    no_key = torch.zeros_like(valid)
+    torch.testing.assert_close(layer(query, memory, no_key), query + layer.bias)
 
 
 def test_what_is_held_does_not_grow_with_the_width_times_both_lengths():

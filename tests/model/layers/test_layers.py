@@ -8,7 +8,7 @@ from redub.model.blocks.lip_aligner import LipAligner
 from redub.model.blocks.lip_encoder import LipEncoder, LipStates
 from redub.model.blocks.timbre_encoder import VoiceSummary
 from redub.model.layers.convolution import MaskedBatchNorm, TimeConv
-from redub.model.layers.fft_block import FFTBlock, StyleAdaptiveNorm
+from redub.model.layers.fft_block import FFTBlock, FFTSizes, StyleAdaptiveNorm
 from redub.model.layers.positions import count_up, sinusoids
 
 
@@ -91,7 +91,9 @@ def test_a_voice_is_the_same_alone_and_beside_a_longer_one():
 
 def test_a_line_without_lips_reads_the_one_learned_state():
     torch.manual_seed(0)
-    encoder = LipEncoder(5, 8, 6, layers=1, heads=2, filter_width=8, kernel=3, dropout=0.0)
+    encoder = LipEncoder(
+        5, 8, 6, FFTSizes(layers=1, heads=2, filter_width=8, kernel=3, dropout=0.0)
+    )
     with torch.no_grad():
         encoder.no_lips.fill_(0.5)
     valid = mask([4, 0], 4)

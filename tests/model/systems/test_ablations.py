@@ -9,6 +9,7 @@ from redub.core.errors import ConfigError
 from redub.model.blocks.emotion_graph import relations
 from redub.model.blocks.phoneme_encoder import PhonemeEncoder
 from redub.model.layers.cross_modal import TextReadsTimbre
+from redub.model.layers.fft_block import FFTSizes
 from redub.model.layers.length_regulator import fill, fill_as_published
 from redub.model.systems.authentic_dubber import AuthenticDubber
 from redub.training.losses import emotion_loss
@@ -33,7 +34,7 @@ def parts_of(system):
     return names
 
 
-def heard_by(system, batch):
+def inputs_read_by(system, batch):
     """The emotion vectors that the mel depends on, by gradient."""
     own = [vector.clone().requires_grad_() for vector in batch.modalities]
     hits = [vectors.clone().requires_grad_() for vectors in batch.hits]
@@ -84,15 +85,13 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_takes_away_the_parts_it_names_and_what_was_heard_through_them(
-    row, widths, make_batch
-):
-    changes, gone, added, heard = ROWS[row]
+def test_a_row_takes_away_the_parts_it_names_and_the_inputs_they_read(row, widths, make_batch):
+    changes, gone, added, read = ROWS[row]
     full = build(AuthenticDubber, widths)
     system = build(AuthenticDubber, widths, changes).eval()
     assert parts_of(full) - parts_of(system) == gone
     assert parts_of(system) - parts_of(full) == added
-    assert heard_by(system, make_batch()) == heard
+    assert inputs_read_by(system, make_batch()) == read
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -118,7 +117,7 @@ def test_sounds_can_hang_on_their_hits(hits):
         assert int(codes[3 + k, 3 + 3 * hits + k]) == 3
 
 
-def test_where_a_sound_hangs_changes_what_its_hit_hears(widths, make_batch):
+def test_the_node_of_a_sound_changes_what_its_hit_reads(widths, make_batch):
     batch = make_batch()
     louder = batch.hits_audio.clone()
     louder[:, 0, 1] += 5  # the sound of the second scene hit
@@ -130,7 +129,7 @@ def test_where_a_sound_hangs_changes_what_its_hit_hears(widths, make_batch):
         moved[tied] = {int(n) for n in (nodes > 1e-5).nonzero()}
     # No node sees itself, so what a sound says arrives two steps away: from its base node at all
     # that is tied to that, or from its hit at the scene node. It keeps its own by the residual, and
-    # a node that heard it may turn to others in the second step.
+    # a node that read it may attend to others in the second step.
     assert {1, 2, 3, 4, 5, 12, 13, 14} <= moved["base"] <= {0, 1, 2, 3, 4, 5, 12, 13, 14}
     assert {0, 13} <= moved["hit"] <= {0, 4, 13}
 
@@ -185,7 +184,7 @@ def test_hits_far_behind_the_best_do_no_harm_however_many(widths, make_batch):
 
 
 def test_training_leaves_out_a_share_of_the_hits_and_speaking_none(widths, make_batch):
-    batch = make_batch(pictures=(3,) * 40, phonemes=(3,) * 40, reference_mel=(16,) * 40)
+    batch = make_batch(video_frames=(3,) * 40, phonemes=(3,) * 40, reference_mel=(16,) * 40)
     system = build(AuthenticDubber, widths, {"hit_dropout": 0.3})
     with torch.no_grad():
         trained = system(batch).graphs[2].valid
@@ -253,7 +252,10 @@ def test_without_positions_the_order_of_words_is_lost():
     for positions in (True, False):
         torch.manual_seed(0)
         encoder = PhonemeEncoder(
-            12, 8, layers=2, heads=2, filter_width=8, kernel=1, dropout=0.0, positions=positions
+            12,
+            8,
+            FFTSizes(layers=2, heads=2, filter_width=8, kernel=1, dropout=0.0),
+            positions=positions,
         ).eval()
         apart = difference(encoder(ids, valid)[:, order], encoder(ids[:, order], valid))
         assert (apart < 1e-4) is not positions

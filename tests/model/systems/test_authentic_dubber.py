@@ -15,27 +15,27 @@ PUBLISHED = {
 VARIANTS = [{}, {"graph": "none"}, {"retrieve": ()}, PUBLISHED]
 
 
-def line_of(batch, row, pictures, phonemes, reference_mel):
+def line_of(batch, row, video_frames, phonemes, reference_mel):
     """One line of a batch by itself, without its padding."""
     lengths = {
         "phonemes": phonemes,
         "phonemes_valid": phonemes,
-        "frames_valid": 4 * pictures,
-        "lips": pictures,
-        "lips_valid": pictures,
-        "local_face": pictures,
-        "local_face_valid": pictures,
+        "frames_valid": 4 * video_frames,
+        "lips": video_frames,
+        "lips_valid": video_frames,
+        "local_face": video_frames,
+        "local_face_valid": video_frames,
         "reference_mel": reference_mel,
         "reference_valid": reference_mel,
         "durations": phonemes,
-        "mel": 4 * pictures,
+        "mel": 4 * video_frames,
     }
 
     def alone(name, value):
         if value is None or name == "clip_ids":
             return value
         if isinstance(value, Prosody):
-            return Prosody(*(part[row : row + 1, : 4 * pictures] for part in value))
+            return Prosody(*(part[row : row + 1, : 4 * video_frames] for part in value))
         if isinstance(value, tuple):
             return tuple(part[row : row + 1] for part in value)
         cut = value[row : row + 1]
@@ -52,7 +52,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(make_dubber, make_batch, variant, 
     if not recorded:
         batch = batch.without_recording()
     together = dubber(batch)
-    alone = dubber(line_of(batch, 1, pictures=4, phonemes=5, reference_mel=33))
+    alone = dubber(line_of(batch, 1, video_frames=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], alone.mel_post, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.log_durations[1:, :5], alone.log_durations)
     torch.testing.assert_close(together.emotion_logits[1:], alone.emotion_logits)
@@ -181,7 +181,7 @@ def test_a_line_without_a_face_is_dubbed_beside_one_with(make_dubber, make_batch
 
 
 def test_the_mouth_of_a_moment_reaches_the_frames_of_that_moment(make_dubber, make_batch):
-    dubber, batch = make_dubber(), make_batch(pictures=(3,), phonemes=(3,), reference_mel=(20,))
+    dubber, batch = make_dubber(), make_batch(video_frames=(3,), phonemes=(3,), reference_mel=(20,))
     lips = dubber.lip_encoder(batch.lips, batch.lips_valid)
     frames = lips_on_mel_clock(lips, batch)
     torch.testing.assert_close(frames, lips.states.repeat_interleave(4, dim=1))

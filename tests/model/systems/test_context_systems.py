@@ -58,7 +58,7 @@ VARIANTS = [
     (HPMDubbing, {}),
     (HPMDubbing, {"scene": True, "voicing": False}),
     (MCDubber, {}),
-    (MCDubber, {"neighbour_mels": False}),
+    (MCDubber, {"adjacent_mels": False}),
     (M2CIDubber, {}),
     *((M2CIDubber, {"context": replace(CONTEXT, **changes)}) for changes in ROWS.values()),
     (M2CIDubber, {"context": replace(CONTEXT, current_intra=False)}),
@@ -83,7 +83,7 @@ def with_sound(batch, seed=7):
 
 
 def context_alone(context, row):
-    """One line's neighbour without the padding that others need."""
+    """The line adjacent to one line, without the padding that others need."""
     least = {"local_face": 4, "sound": 16}
 
     def cut(name, value):
@@ -106,13 +106,13 @@ def context_alone(context, row):
     return Context(**values)
 
 
-def alone(batch, row, pictures, phonemes, reference_mel):
+def alone(batch, row, video_frames, phonemes, reference_mel):
     line = line_of(
         batch._replace(previous=None, following=None, sound=None, sound_valid=None),
-        row, pictures=pictures, phonemes=phonemes, reference_mel=reference_mel,
+        row, video_frames=video_frames, phonemes=phonemes, reference_mel=reference_mel,
     )  # fmt: skip
     if batch.sound is not None:
-        frames = 4 * pictures
+        frames = 4 * video_frames
         line = line._replace(
             sound=batch.sound[row : row + 1, :frames],
             sound_valid=batch.sound_valid[row : row + 1, :frames],
@@ -123,7 +123,7 @@ def alone(batch, row, pictures, phonemes, reference_mel):
 
 
 def noisy(batch):
-    """Large numbers wherever a mask says there is nothing, in the neighbours, too."""
+    """Large numbers wherever a mask says there is nothing, in the adjacent lines, too."""
 
     def filled(values, valid):
         while valid.dim() < values.dim():
@@ -164,7 +164,7 @@ def system(request, widths):
 
 @pytest.fixture
 def batch(make_batch):
-    """Two lines, of which the second has nobody before it."""
+    """Two lines, the second without a line before it."""
     return with_sound(make_batch(before=(7, 0), after=(3, 5)))
 
 
@@ -174,7 +174,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(system, batch, recorded):
     if not recorded:
         batch = batch.without_recording()
     together = system(batch)
-    single = system(alone(batch, 1, pictures=4, phonemes=5, reference_mel=33))
+    single = system(alone(batch, 1, video_frames=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], single.mel_post, rtol=1e-4, atol=1e-5)
     assert torch.equal(together.durations[1:, :5], single.durations)
     assert together.durations.sum(1).tolist() == [24, 16]
@@ -200,24 +200,24 @@ def test_what_padding_holds_changes_no_value_and_no_gradient(system, batch, trai
 
 
 @pytest.mark.parametrize(
-    ("pictures", "phonemes"), [((1,), (1,)), ((1, 7), (3, 1)), ((9, 2, 5), (12, 11, 1))]
+    ("video_frames", "phonemes"), [((1,), (1,)), ((1, 7), (3, 1)), ((9, 2, 5), (12, 11, 1))]
 )
-def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, pictures, phonemes):
+def test_four_frames_of_each_picture_whatever_the_words(system, make_batch, video_frames, phonemes):
     batch = make_batch(
-        pictures=pictures, phonemes=phonemes, reference_mel=(40,) * len(pictures),
-        before=(0,) * len(pictures), after=(1,) * len(pictures),
+        video_frames=video_frames, phonemes=phonemes, reference_mel=(40,) * len(video_frames),
+        before=(0,) * len(video_frames), after=(1,) * len(video_frames),
     ).without_recording()  # fmt: skip
     output = system.eval()(batch)
-    assert output.mel_post.shape == (len(pictures), 4 * max(pictures), 12)
+    assert output.mel_post.shape == (len(video_frames), 4 * max(video_frames), 12)
     assert bool(torch.isfinite(output.mel_post).all())
-    assert output.durations.sum(1).tolist() == [4 * count for count in pictures]
+    assert output.durations.sum(1).tolist() == [4 * count for count in video_frames]
     for row, count in enumerate(phonemes):
-        if 4 * pictures[row] >= count:
+        if 4 * video_frames[row] >= count:
             assert int(output.durations[row, :count].min()) >= 1
         assert int(output.durations[row, count:].sum()) == 0
 
 
-def test_a_line_without_lips_face_and_neighbours_is_spoken(system, batch):
+def test_a_line_without_lips_face_and_adjacent_lines_is_spoken(system, batch):
     hidden = batch._replace(
         lips_valid=torch.zeros_like(batch.lips_valid),
         local_face_valid=torch.zeros_like(batch.local_face_valid),
@@ -230,7 +230,7 @@ def test_a_line_without_lips_face_and_neighbours_is_spoken(system, batch):
 @pytest.mark.parametrize("kind", by_heart(SMALL, fast=(HPMDubbing, DSUAVO)))
 def test_four_lines_are_learnt_by_heart(kind, widths, make_batch):
     batch = make_batch(
-        pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20),
+        video_frames=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20),
         before=(3, 0, 2, 2), after=(2, 3, 0, 2),
     )  # fmt: skip
     clock, channel = torch.arange(24.0)[None, :, None], torch.arange(12.0)[None, None, :]
@@ -250,7 +250,7 @@ def moved(system, batch, **changes):
 
 
 def changed(context, **values):
-    """A neighbour with other values of what is named."""
+    """An adjacent line with other values of what is named."""
     made = {}
     for name, by in values.items():
         value = getattr(context, name)
@@ -318,7 +318,7 @@ def test_a_switch_takes_away_what_it_names_and_nothing_else(widths, make_batch, 
         ("without IMA", (), ("encoder.aggregators.face.join",)),
         ("without IMF", ("encoder.graph",), ("encoder.join",)),
         ("without CAA", ("read", "gate"), ("add",)),
-        ("no interaction in IMA", (), ("encoder.nobody",)),
+        ("no interaction in IMA", (), ("encoder.null_query",)),
         ("without video", ("encoder.frames.face", "encoder.aggregators.face"), ()),
         ("without text", ("encoder.no_steps.text", "encoder.aggregators.text"), ()),
         ("without audio", ("encoder.frames.audio", "encoder.aggregators.audio"), ()),
@@ -383,12 +383,12 @@ def test_aggregation_is_that_of_section_ii_b(widths, make_batch):
     whole = encoder.global_features["audio"](batch.previous.global_features[2])
     current = adaptor.text(batch.phonemes, valid) * valid.unsqueeze(-1)
     beside = whole.unsqueeze(1).expand_as(current)
-    states = ima.meet(torch.cat((current, beside), -1))
-    states = ima.norm_self(states + ima.among(states, states, valid))
-    states = ima.norm_cross(states + ima.across(states, steps, steps_valid))
+    states = ima.fuse_global(torch.cat((current, beside), -1))
+    states = ima.norm_self(states + ima.self_attention(states, states, valid))
+    states = ima.norm_cross(states + ima.cross_attention(states, steps, steps_valid))
     states = ima.block(states, valid)
-    wanted = ima.keep(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
-    found = ima(current, valid, encoder._told("audio", batch.previous, None))
+    wanted = ima.fuse_output(torch.cat((states, beside), -1)) * valid.unsqueeze(-1)
+    found = ima(current, valid, encoder._features_of("audio", batch.previous, None))
     torch.testing.assert_close(found, wanted)
 
 
@@ -425,41 +425,41 @@ def test_interaction_is_where_the_current_words_are_met(widths, make_batch):
     }  # fmt: skip
 
 
-def test_nobody_before_a_line_is_not_a_neighbour_of_zeros(widths, make_batch):
+def test_no_line_before_is_not_a_line_of_zeros(widths, make_batch):
     batch = make_batch(before=(7, 6)).without_recording()
     for kind in (M2CIDubber, RedubDubber):
         system = build(kind, widths).eval()
-        nobody = make_batch(before=(0, 0)).without_recording().previous
+        nothing = make_batch(before=(0, 0)).without_recording().previous
         zeros = batch.previous._replace(
             local_face=torch.zeros_like(batch.previous.local_face),
             sound=torch.zeros_like(batch.previous.sound),
             global_features=tuple(map(torch.zeros_like, batch.previous.global_features)),
         )
         assert difference(
-            system(batch._replace(previous=nobody)).mel_post,
+            system(batch._replace(previous=nothing)).mel_post,
             system(batch._replace(previous=zeros)).mel_post,
         ) > 1e-3  # fmt: skip
 
 
-def test_mcdubber_reads_recorded_neighbours_and_not_its_own_recording(widths, make_batch):
+def test_mcdubber_reads_recorded_adjacent_lines_and_not_its_own_recording(widths, make_batch):
     system, batch = build(MCDubber, widths).eval(), make_batch(before=(3, 2), after=(2, 4))
     unspoken = batch.without_recording()
     other = batch.previous._replace(mel=batch.previous.mel + 1.0)
     assert moved(system, unspoken, previous=other) > 1e-3
-    deaf = build(MCDubber, widths, {"neighbour_mels": False}).eval()
+    deaf = build(MCDubber, widths, {"adjacent_mels": False}).eval()
     assert moved(deaf, unspoken, previous=other) == 0.0
     assert moved(system, batch, mel=batch.mel + 1.0) == 0.0
 
 
-def test_mcdubber_without_neighbours_is_hpmdubbing(widths, make_batch):
+def test_mcdubber_without_adjacent_lines_is_hpmdubbing(widths, make_batch):
     batch = make_batch(before=(0, 0), after=(0, 0)).without_recording()
-    middle = build(MCDubber, widths, {"neighbour_mels": False}).eval()
+    middle = build(MCDubber, widths, {"adjacent_mels": False}).eval()
     plain = build(HPMDubbing, widths).eval()
     plain.load_state_dict(middle.state_dict())
     torch.testing.assert_close(middle(batch).mel_post, plain(batch).mel_post)
 
 
-def test_mcdubber_joins_before_line_and_after_and_knows_the_neighbours_frames(make_batch):
+def test_mcdubber_joins_before_line_and_after_and_knows_the_frames_of_both(make_batch):
     batch = make_batch(before=(3, 0), after=(2, 4))
     wide = widened(batch)
     for row in range(2):
@@ -469,7 +469,7 @@ def test_mcdubber_joins_before_line_and_after_and_knows_the_neighbours_frames(ma
         assert int(wide.batch.phonemes_valid[row].sum()) == len(words)
         lips = torch.cat([part.lips[row][part.lips_valid[row]] for part in parts])
         assert torch.equal(wide.batch.lips[row, : len(lips)], lips)
-    assert wide.first_picture.tolist() == [3, 0]
+    assert wide.first_video_frame.tolist() == [3, 0]
     assert wide.first_frame.tolist() == [12, 0]
     assert wide.first_phoneme.tolist() == batch.previous.phonemes_valid.sum(1).tolist()
     own = [24, 16]
@@ -498,16 +498,16 @@ def test_mcdubber_cuts_out_its_own_part_of_everything(widths, make_batch):
         shape = (1, -1) if values.dim() == 2 else (1, -1, 1)
         return clock[: values.size(1)].view(shape).expand_as(values)
 
-    looked = said.lip_attention  # (B, words, pictures): tell the places of both
+    looked = said.lip_attention  # (B, words, V): tell the places of both
     places = 100 * torch.arange(looked.size(1)).view(1, -1, 1) + torch.arange(looked.size(2))
-    (pictures, pictures_valid), (frames, frames_valid) = said.ctc
+    (video_frames, video_valid), (frames, frames_valid) = said.ctc
     planted = said._replace(
         mel=ramp(said.mel),
         mel_post=ramp(said.mel_post),
         lip_attention=places.expand_as(looked).float(),
         prosody=said.prosody._make(ramp(value) for value in said.prosody),
         spoken=Prosody(ramp(said.spoken.pitch), said.spoken.voiced, ramp(said.spoken.energy)),
-        ctc=((ramp(pictures), pictures_valid), (ramp(frames), frames_valid)),
+        ctc=((ramp(video_frames), video_valid), (ramp(frames), frames_valid)),
     )
     cut = system._middle(planted, wide, batch)
     for row, (first, count) in enumerate(((12, 24), (4, 16))):
@@ -515,11 +515,11 @@ def test_mcdubber_cuts_out_its_own_part_of_everything(widths, make_batch):
         for values in (cut.mel[..., 0], cut.mel_post[..., 0], *cut.prosody, cut.spoken.pitch,
                        cut.spoken.energy, cut.ctc[1][0][..., 0]):  # fmt: skip
             assert torch.equal(values[row, :count], own)
-        pictures = first // 4
+        video_frames = first // 4
         by_pictures = cut.ctc[0][0][row, : count // 4, 0]
-        assert torch.equal(by_pictures, clock[pictures : pictures + count // 4])
+        assert torch.equal(by_pictures, clock[video_frames : video_frames + count // 4])
         word = int(wide.first_phoneme[row])
-        assert cut.lip_attention[row, 0, 0] == 100 * word + pictures
+        assert cut.lip_attention[row, 0, 0] == 100 * word + video_frames
 
 
 def test_mcdubber_learns_what_stands_for_the_frames_that_are_to_be_spoken(widths, make_batch):
@@ -545,7 +545,7 @@ def test_mcdubber_asked_for_no_range_keeps_the_mean_of_its_own_line(widths, make
 
 def test_the_published_mask_looks_at_pictures_behind_the_end(widths, batch):
     batch = batch.without_recording()
-    single = alone(batch, 1, pictures=4, phonemes=5, reference_mel=33)
+    single = alone(batch, 1, video_frames=4, phonemes=5, reference_mel=33)
     for legacy, looks in ((("query_mask",), True), ((), False)):
         system = build(HPMDubbing, widths, {"legacy": legacy}).eval()
         # Zeros, which a longer line beside it brings.

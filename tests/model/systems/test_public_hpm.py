@@ -51,7 +51,7 @@ def loaded(table, *, scene):
 def test_a_published_checkpoint_says_what_the_published_model_says(scene, make_batch):
     published, table = made(scene=scene)
     ours = loaded(table, scene=scene)
-    batch = make_batch(pictures=(6, 6), phonemes=(7, 5)).without_recording()
+    batch = make_batch(video_frames=(6, 6), phonemes=(7, 5)).without_recording()
     torch.manual_seed(3)
     lips, face, speaker = torch.randn(2, 6, 16), torch.randn(2, 6, 6), torch.randn(2, 32)
     scenes = torch.randn(2, SCENE)

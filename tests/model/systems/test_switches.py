@@ -1,4 +1,4 @@
-"""Switches and steps that the other tests would not miss: each is told apart by what comes out."""
+"""Switches and steps that the other tests do not cover: each changes the output."""
 
 from dataclasses import replace
 
@@ -71,7 +71,7 @@ def test_the_causal_mask_hides_the_end_of_the_reference(kind, widths, make_batch
 
 
 def test_the_published_length_is_how_a_system_with_that_defect_rounds(widths, make_batch):
-    batch = make_batch(pictures=(9, 7), phonemes=(7, 5)).without_recording()
+    batch = make_batch(video_frames=(9, 7), phonemes=(7, 5)).without_recording()
     plain = build(AuthenticDubber, widths).eval()
     legacy = build(AuthenticDubber, widths, {"legacy": ("ground_truth_length",)}).eval()
     spoken = []
@@ -85,7 +85,7 @@ def test_the_published_length_is_how_a_system_with_that_defect_rounds(widths, ma
 
 
 def test_without_positions_the_decoder_does_not_know_where_a_frame_is(widths, make_batch):
-    batch = make_batch(pictures=(6, 6), phonemes=(7, 7), reference_mel=(40, 40))
+    batch = make_batch(video_frames=(6, 6), phonemes=(7, 7), reference_mel=(40, 40))
     for legacy, equal in ((("no_positions",), True), ((), False)):
         system = build(AuthenticDubber, widths, {"legacy": legacy}).eval()
         states = torch.randn(1, 1, 16).expand(2, 24, 16)
@@ -121,7 +121,7 @@ def test_graphs_are_read_from_the_basic_one_to_the_direct_one():
     assert [one.stage for one in knowledge.readings] == list(names)
 
 
-def test_an_unvoiced_phoneme_is_told_as_one_whatever_its_pitch(widths):
+def test_an_unvoiced_phoneme_sounds_the_same_whatever_its_pitch(widths):
     system = build(FastSpeech2, widths).eval()
     torch.nn.init.normal_(system.unvoiced)
     pitch, energy = torch.tensor([[0.3, 1.2]]), torch.zeros(1, 2)

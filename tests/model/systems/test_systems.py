@@ -38,7 +38,7 @@ def test_a_line_is_spoken_alone_as_in_a_batch(system, make_batch, recorded):
     if not recorded:
         batch = batch.without_recording()
     together = system(batch)
-    alone = system(line_of(batch, 1, pictures=4, phonemes=5, reference_mel=33))
+    alone = system(line_of(batch, 1, video_frames=4, phonemes=5, reference_mel=33))
     torch.testing.assert_close(together.mel_post[1:, :16], alone.mel_post, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.log_durations[1:, :5], alone.log_durations)
     for name in ("emotion_logits", "speaker"):
@@ -64,9 +64,9 @@ def test_what_padding_holds_changes_no_value_and_no_gradient(system, make_batch,
 
 @pytest.mark.parametrize(("kind", "changes"), VARIANTS, ids=NAMES)
 def test_every_parameter_learns(kind, changes, widths, make_batch):
-    # Two steps of timbre (16 frames each) and of face (4 pictures) at least: of one, no query
+    # Two steps of timbre (16 frames each) and of face (4 video frames) at least: of one, no query
     # needs to choose.
-    batch = make_batch(pictures=(14, 9, 11), phonemes=(7, 5, 6), reference_mel=(52, 33, 36))
+    batch = make_batch(video_frames=(14, 9, 11), phonemes=(7, 5, 6), reference_mel=(52, 33, 36))
     frames = torch.arange(batch.frames_valid.size(1))
     voiced = batch.prosody.voiced & (frames >= 10)  # the first phoneme of each line is unvoiced
     hidden = batch._replace(
@@ -108,7 +108,9 @@ def _asleep(system):
 
 @pytest.mark.parametrize("kind", by_heart(KINDS, fast=(FastSpeech2,)))
 def test_four_lines_are_learnt_by_heart(kind, widths, make_batch):
-    batch = make_batch(pictures=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20))
+    batch = make_batch(
+        video_frames=(6, 4, 5, 3), phonemes=(7, 5, 6, 4), reference_mel=(40, 33, 36, 20)
+    )
     clock, channel = torch.arange(24.0)[None, :, None], torch.arange(12.0)[None, None, :]
     mel = torch.sin(0.35 * clock + channel + torch.arange(4.0)[:, None, None])
     batch = batch._replace(mel=mel * batch.frames_valid.unsqueeze(-1))
@@ -176,7 +178,7 @@ def controlled(batch, **changes):
 @pytest.fixture
 def paused(make_batch):
     """Lines that start and end with a pause and have none inside."""
-    batch = make_batch(pictures=(9, 8), phonemes=(7, 5)).without_recording()
+    batch = make_batch(video_frames=(9, 8), phonemes=(7, 5)).without_recording()
     inner = batch.phonemes.clamp(max=SILENCE - 1)
     inner[:, 0] = SILENCE
     inner[0, 6] = inner[1, 4] = SILENCE

@@ -181,8 +181,8 @@ def test_a_squared_sine_above_the_band_does_not_come_back_as_a_lower_tone():
     given = torch.tensor(tone)[None, None]
     folded_down = np.exp(-2j * np.pi * 0.4 * np.arange(360))
 
-    def heard(x):
+    def alias_energy(x):
         return abs((x[0, 0].detach().numpy()[20:-20] * folded_down).sum()) / 360
 
-    assert heard(snake.act(given)) > 0.05
-    assert heard(snake(given)) < heard(snake.act(given)) / 3
+    assert alias_energy(snake.act(given)) > 0.05
+    assert alias_energy(snake(given)) < alias_energy(snake.act(given)) / 3

@@ -156,12 +156,14 @@ def test_half_a_weight_or_two_of_it_are_refused(change, code, named):
     assert named in refusal(code, folded, table)
 
 
-def test_settings_are_told_from_the_tensors_where_no_config_came_along(small):
+def test_settings_are_read_from_the_tensors_without_a_config(small):
     for name, settings in PUBLISHED.items():
         with torch.device("meta"):
             table = HifiGanGenerator(settings).state_dict()
         assert published_like(table) is settings, name
-    assert published_like(folded(public.state(public.HIFI_GAN))) is None  # 32 channels: nobody's
+    assert (
+        published_like(folded(public.state(public.HIFI_GAN))) is None
+    )  # 32 channels: no published generator
 
 
 # -- lengths

@@ -67,7 +67,7 @@ def test_a_file_directs_each_line(tmp_path):
     assert third.emotion_target == EmotionTarget(emotion="sad", intensity=1.0)
     assert third.voice == "Ada"
     assert third.notes == Notes.parse(more=["joy:0.2"], films=["A", "B"])
-    assert third.to_json() == {
+    assert third.controls.to_json() == {
         "pitch": 1 / 6,
         "rate": 0.9,
         "voice": "Ada",

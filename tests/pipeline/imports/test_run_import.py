@@ -21,8 +21,8 @@ from redub.training.synthesis import VoiceControl, synthesise
 from tests.model.published_hpm import PublishedHPM
 from tests.pipeline.films import make_project
 
-WIDE = {"lips": 16, "expression": 6, "speaker": 32}
-OF = {"lips": "lips", "local_face": "expression", "speaker": "speaker"}
+WIDE = {"lips": 16, "local_face": 6, "speaker": 32}
+OF = {"lips": "lips", "local_face": "local_face", "speaker": "speaker"}
 
 
 class WideStore:
@@ -56,7 +56,7 @@ def checkpoint_for(project, folder, *, lips=16, seed=0):
     model = PublishedHPM(
         width=wide["speaker"],
         lip_width=lips,
-        face=wide["expression"],
+        face=wide["local_face"],
         mel=project.config.audio.mel_channels,
     )
     table = {}
@@ -87,7 +87,7 @@ def line(wide, mel_frames=24):
         speaker_vector=normal(wide["speaker"]),
         reference_mels=[normal(20, 80)],
         lips=normal(mel_frames // 4, wide["lips"]),
-        expression=normal(mel_frames // 4, wide["expression"]),
+        local_face=normal(mel_frames // 4, wide["local_face"]),
     )
 
 

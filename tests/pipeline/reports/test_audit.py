@@ -27,7 +27,8 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
-from redub.pipeline.store.index.builds import current_build, open_index
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.index.neighbours import neighbour_parts
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA
@@ -678,7 +679,7 @@ def flip(path):
 
 
 def test_every_damaged_file_of_builds_and_tables_is_named(project):
-    root, build = project.root, current_build(project)["build"]
+    root, build = project.root, current_build(project).build
     paths = [
         p for p in sorted((root / "index").rglob("*")) if p.is_file() and "commits" not in p.parts
     ]

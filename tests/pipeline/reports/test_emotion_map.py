@@ -32,7 +32,7 @@ FEELINGS = ("happy", "sad", "angry")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Two films of two scenes, five lines each, and one scene held out; nobody shows a face."""
+    """Two films of two scenes, five lines each, and one scene held out; no clip shows a face."""
     root = tmp_path_factory.mktemp("map")
     footage = root / "footage"
     for seed, name in enumerate(("alpha/scene_0", "alpha/scene_1", "beta/scene_2", "beta/scene_3")):
@@ -62,7 +62,7 @@ def shown(project):
     return emotion_map(project, modality="audio", media="auto", count=8)
 
 
-def test_the_points_are_the_library_and_nobody_else(project, shown):
+def test_the_points_are_the_library_and_nothing_else(project, shown):
     index = open_index(project)
     assert len(index.clips) == 20
     assert [p.clip_id for p in shown.points] == [c.clip_id for c in index.clips]
@@ -116,14 +116,12 @@ def test_embedded_sound_is_the_clips_own_and_lasts_as_long(project, shown):
     stored = Store(project).read("waveform", [p.clip_id for p in having])
     for point in having:
         with av.open(io.BytesIO(point.sound)) as media:
-            shift_retrieved = np.concatenate([f.to_ndarray()[0] for f in media.decode(audio=0)])
+            decoded = np.concatenate([f.to_ndarray()[0] for f in media.decode(audio=0)])
         wanted = np.asarray(stored[point.clip_id])[:, 0] / 32768
-        assert len(shift_retrieved) == pytest.approx(len(wanted), abs=3 * 1024)
+        assert len(decoded) == pytest.approx(len(wanted), abs=3 * 1024)
         # The encoder's delay is taken off by the container or is a whole number of frames.
         best = max(
-            np.corrcoef(
-                shift_retrieved[d : d + 9000], wanted[: len(shift_retrieved[d : d + 9000])]
-            )[0, 1]
+            np.corrcoef(decoded[d : d + 9000], wanted[: len(decoded[d : d + 9000])])[0, 1]
             for d in (0, 1024, 2048)
         )
         assert best > 0.9
@@ -312,7 +310,7 @@ def test_emotions_that_lie_among_others_are_found_and_only_those():
         *(Found(clip(k, "sad"), True, ("sad", "sad", "happy")) for k in range(6)),
         Found(clip(10, "happy"), True, ("happy", "happy")),
         Found(clip(11, "happy"), True, ("happy", "sad")),  # half: not most
-        Found(clip(12, "happy"), True, ()),  # nobody labelled near: not asked
+        Found(clip(12, "happy"), True, ()),  # no labelled point near: not counted
         Found(clip(20, "fear"), True, ("fear", "sad", "sad")),
         Found(clip(21, "fear", split="test"), False, ("angry", "sad", "happy")),
         Found(clip(22, "fear"), True, ("fear", "fear", "sad")),

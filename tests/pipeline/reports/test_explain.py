@@ -38,7 +38,7 @@ FEATURES = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Two films of two scenes in the library, one scene held out; nobody shows a face."""
+    """Two films of two scenes in the library, one scene held out; no clip shows a face."""
     root = tmp_path_factory.mktemp("explain")
     footage = root / "footage"
     for seed, name in enumerate(("alpha/scene_0", "alpha/scene_1", "beta/scene_2", "beta/scene_3")):
@@ -100,7 +100,7 @@ def test_a_modality_without_a_vector_says_why_in_the_extractors_words(project, s
     "settings",
     [
         {},
-        {"speaker": "other", "neighbour_lines": 1, "films": ("alpha",)},
+        {"speaker": "other", "adjacent_lines": 1, "films": ("alpha",)},
         {"exclude_same_scene": True, "exclude": ("beta~scene_2-0001",), "rights": ("ours",)},
         {"include": ("beta~scene_3-0001", LINE), "speaker": "same"},
     ],
@@ -156,9 +156,9 @@ def test_settings_that_cut_hits_off_are_named(project):
     made = casting_sheet(with_index(project, min_score=2.0), LINE)
     said = "0 of 3: the rest were cut off by the lowest score of 2."
     assert named(made, "text").silence == said
-    nobody = casting_sheet(with_index(project, films=("alpha",), exclude_same_scene=True), LINE)
+    none_left = casting_sheet(with_index(project, films=("alpha",), exclude_same_scene=True), LINE)
     alone = with_index(project, films=("alpha",), include=("beta~scene_2-0001",))
-    assert named(nobody, "text").candidates == 3
+    assert named(none_left, "text").candidates == 3
     assert (
         named(casting_sheet(alone, LINE), "text").silence
         == "No clip was retrieved: no eligible clip has a text_emotion."

@@ -95,7 +95,7 @@ def test_boxes_and_mouths_are_the_stored_ones_and_faces_are_cut_from_the_same_fr
     assert clip_of(sheet, DRAWN).moments[2].box == (18, 12, 30, 30)
 
 
-def test_nulls_and_set_aside_clips_come_with_their_reasons(sheet):
+def test_nulls_and_quarantined_clips_come_with_their_reasons(sheet):
     wall, broken = clip_of(sheet, WALL), clip_of(sheet, BROKEN)
     assert [feature for feature, _ in wall.trouble] == ["face_track"]
     assert wall.trouble[0][1].startswith("E-FEAT-NOFACE: too few of the 4 searched frames")

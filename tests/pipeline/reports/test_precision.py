@@ -14,7 +14,7 @@ from redub.core.types import Clip
 from redub.pipeline.reports.index import precision
 from redub.pipeline.reports.index import precision_table as module
 from redub.pipeline.reports.index.precision import emotion_precision
-from redub.pipeline.reports.index.precision_table import answers_of, counted, precision_table
+from redub.pipeline.reports.index.precision_table import counted, precision_table, query_hits_of
 from redub.pipeline.store.settings import IndexConfig
 from tests.json_schema import checked
 
@@ -153,14 +153,14 @@ def test_a_table_is_that_of_a_plain_python_count(project_of, similarity, scope):
     for cell in row.cells:
         shares, by_chance, most = [], [], []
         for line in lines:
-            answers = [c for c in clips if may(line, c)]
+            eligible = [c for c in clips if may(line, c)]
             mine = vectors[line.clip_id]
-            answers.sort(key=lambda c, mine=mine: -alike(mine, vectors[c.clip_id]))
-            if len(answers) >= cell.k:
-                best = answers[: cell.k]
-                most.append(min(cell.k, sum(c.emotion == line.emotion for c in answers)) / cell.k)
+            eligible.sort(key=lambda c, mine=mine: -alike(mine, vectors[c.clip_id]))
+            if len(eligible) >= cell.k:
+                best = eligible[: cell.k]
+                most.append(min(cell.k, sum(c.emotion == line.emotion for c in eligible)) / cell.k)
                 shares.append(sum(c.emotion == line.emotion for c in best) / cell.k)
-                by_chance.append(sum(c.emotion == line.emotion for c in answers) / len(answers))
+                by_chance.append(sum(c.emotion == line.emotion for c in eligible) / len(eligible))
         assert cell.queries == len(shares)
         if shares:
             assert cell.precision == pytest.approx(sum(shares) / len(shares))
@@ -265,10 +265,10 @@ def test_a_cell_is_counted_by_hand():
     hits = np.array([[0, 1, 2], [3, 2, 1], [1, 0, -1]])
     is_shared = np.array([[1, 0, 1, 0], [0, 0, 1, 1], [0, 1, 0, 0]], dtype=bool)
     may = np.array([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]], dtype=bool)
-    answers = answers_of(hits, is_shared, may, is_shared)
-    assert (answers.of.tolist(), answers.right.tolist()) == ([3, 4, 2], [2, 2, 1])
+    query_hits = query_hits_of(hits, is_shared, may, is_shared)
+    assert (query_hits.of.tolist(), query_hits.right.tolist()) == ([3, 4, 2], [2, 2, 1])
     scenes = [("f", "a"), ("f", "a"), ("f", "b")]
-    one, two, three = counted(answers, scenes, (1, 2, 3))
+    one, two, three = counted(query_hits, scenes, (1, 2, 3))
     assert (one.queries, one.precision) == (3, 1.0)
     assert (two.queries, two.precision) == (3, pytest.approx((1 / 2 + 2 / 2 + 1 / 2) / 3))
     assert (three.queries, three.precision) == (2, pytest.approx((2 / 3 + 2 / 3) / 2))
@@ -276,8 +276,8 @@ def test_a_cell_is_counted_by_hand():
     assert three.ceiling == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert one.chance == pytest.approx((2 / 3 + 1 / 2 + 1 / 2) / 3)
     assert math.isnan(three.low)  # one scene says nothing of how scenes differ
-    nobody = answers_of(hits[:0], is_shared[:0], may[:0], is_shared[:0])
-    (none,) = counted(nobody, [], (1,))
+    empty = query_hits_of(hits[:0], is_shared[:0], may[:0], is_shared[:0])
+    (none,) = counted(empty, [], (1,))
     assert (none.queries, math.isnan(none.precision)) == (0, True)
 
 

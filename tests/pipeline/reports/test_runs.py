@@ -21,7 +21,8 @@ from redub.pipeline.reports.training_strip import training_strip
 from redub.pipeline.store.lock import project_lock
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.runs import folders
-from redub.pipeline.store.runs.folders import sampled_steps, step_folder, toml_text
+from redub.pipeline.store.runs.folders import sampled_steps, step_folder
+from redub.pipeline.store.runs.run_settings import toml_text
 from redub.pipeline.store.settings import VocoderConfig
 from redub.pipeline.work import training_samples as progress
 from redub.pipeline.work.training_samples import (
@@ -421,14 +422,14 @@ def test_runs_are_compared_where_they_differ_and_at_equal_steps(project):
 
 
 def test_a_term_that_a_run_never_had_is_not_compared_as_0(project):
-    for name, ctc in (("hears", 2.0), ("cannot", 0.0)):
+    for name, ctc in (("reads", 2.0), ("cannot", 0.0)):
         folder = make_run(project, name)
         rows = [json.loads(row) for row in (folder / METRICS).read_text().splitlines()]
         for row in rows:
             terms = {"ctc": ctc * (row["step"] != 15), "units": 0.0}
             row |= {f"validation_{name}": value for name, value in terms.items()}
         (folder / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = run_comparison.compare_runs(project, ["hears", "cannot"])
+    found = run_comparison.compare_runs(project, ["reads", "cannot"])
     assert found.losses["validation_ctc"] == (0.0, None)  # 0 at this step, and never there
     assert "validation_units" not in found.losses
     assert found.losses["validation_loss"] == (1.5, 1.5)
@@ -473,7 +474,7 @@ def test_a_run_is_removed_only_when_it_is_said(project):
     folder, other = make_run(project, "old"), make_run(project, "other")
     words = ["runs", "rm", "old", "-C", str(project.root)]
     refused = CliRunner().invoke(app, words)
-    assert isinstance(refused.exception, UsageError)  # nobody at a terminal to ask
+    assert isinstance(refused.exception, UsageError)  # no terminal for the question
     assert folder.is_dir()
     assert CliRunner().invoke(app, [*words, "--yes"]).exit_code == 0
     assert [path.name for path in (project.root / "runs").iterdir()] == [other.name]

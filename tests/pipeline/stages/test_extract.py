@@ -1,4 +1,4 @@
-"""Ingest and extract: what is committed, what is set aside, what is computed again and why."""
+"""Ingest and extract: what is committed, what is quarantined, what is computed again and why."""
 
 import dataclasses
 import shutil
@@ -15,16 +15,15 @@ from redub.features.base import FeatureSchema
 from redub.features.registry import EXTRACTORS
 from redub.pipeline.reports.plan import plan
 from redub.pipeline.reports.why import explain_rows
-from redub.pipeline.stages import extract as stage
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.store.ledger import check_ledger, ledger
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.quarantine import held_rows, release
-from redub.pipeline.store.schemas import feature_table
+from redub.pipeline.store.schemas import FeatureRow, feature_table
 from redub.pipeline.store.tables import Store
+from redub.pipeline.work.clip_work import checked_value
 from redub.pipeline.work.executor import Scheduler
-from redub.pipeline.work.extraction import checked_value
 from tests.pipeline.films import add_source, make_project, tree_digest
 
 SYNC = Scheduler("sync", 1)
@@ -253,7 +252,7 @@ def test_why_says_everything_a_row_depends_on(finished):
     ],
 )
 def test_values_come_back_as_they_went_in(schema, values):
-    rows = [stage.FeatureRow(str(i), "d", v, "", 1.0) for i, v in enumerate(values)]
+    rows = [FeatureRow(str(i), "d", v, "", 1.0) for i, v in enumerate(values)]
     buffer = pa.BufferOutputStream()
     pq.write_table(feature_table(schema, rows), buffer)
     column = pq.read_table(buffer.getvalue()).column("value")

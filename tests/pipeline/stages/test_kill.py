@@ -119,9 +119,10 @@ def alive(pid: int) -> bool:
 
 
 def test_a_finished_shard_is_adopted_not_computed_again(tmp_path):
-    from redub.pipeline.stages.extract import extract, extract_shard, plan_shards
+    from redub.pipeline.stages.extract import extract
     from redub.pipeline.stages.ingest import ingest
     from redub.pipeline.work.executor import Scheduler
+    from redub.pipeline.work.shards import extract_shard, plan_shards
 
     root = make_project(tmp_path, sources=2)
     project = open_project(root)

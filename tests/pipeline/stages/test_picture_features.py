@@ -12,7 +12,7 @@ import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError
 from redub.core.types import MODALITIES
-from redub.model.registry import READS
+from redub.model.registry import SYSTEMS
 from redub.pipeline.dubbing.session import dub
 from redub.pipeline.reports.index.audit import audit_index
 from redub.pipeline.reports.index.audit_effects import Look
@@ -27,8 +27,9 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.retrieve import retrieve
 from redub.pipeline.stages.synthesize import synthesize
-from redub.pipeline.stages.train import RunRequest, next_run, train_run
-from redub.pipeline.store.index.builds import current_build, is_fresh, open_index
+from redub.pipeline.stages.train import RunRequest, train_run
+from redub.pipeline.store.index.build_record import current_build
+from redub.pipeline.store.index.builds import is_fresh, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of
 from redub.pipeline.store.packs.build import open_pack
 from redub.pipeline.store.packs.lines import UtteranceBuilder, features_read
@@ -44,6 +45,7 @@ from redub.pipeline.store.settings import (
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.speaking import check_features, open_dubber
+from redub.pipeline.work.train_plan import next_run
 from redub.training.data.columns import columns_of
 from redub.training.pretrained import read_weights
 from tests.pipeline.films import tree_digest
@@ -159,14 +161,14 @@ def test_an_unknown_feature_is_refused_with_the_nearest(setting, named, hint):
 
 
 def test_a_system_reads_the_named_features_in_place_of_those_it_declares(pictured, captioned):
-    for system, declared in READS.items():
+    for system, declared in ((name, spec.reads) for name, spec in SYSTEMS.items()):
         assert features_read(captioned.config, system) == declared
         read = features_read(pictured.config, system)
         assert len(read) == len(set(read))
         assert set(declared) - set(read) == {"scene_emotion", "face_emotion"}
         named = {"global_scene", "global_face"}  # some read them as context already
         assert set(read) == (set(declared) - {"scene_emotion", "face_emotion"}) | named
-    assert features_among(READS["authentic_dubber"])["scene"] == "scene_emotion"
+    assert features_among(SYSTEMS["authentic_dubber"].reads)["scene"] == "scene_emotion"
     assert features_among(features_read(pictured.config))["face"] == "global_face"
     # A system that reads the picture feature for another reason was still trained on captions.
     both = ("scene_emotion", "global_scene")
@@ -202,7 +204,7 @@ def test_packed_lines_are_the_lines_of_the_store_and_hold_the_named_vectors(pict
         np.testing.assert_array_equal(one.hits, other.hits)
 
 
-def test_a_run_learns_from_pictures_speaks_and_is_refused_where_captions_are_asked_for(
+def test_a_run_learns_from_frames_speaks_and_is_refused_where_captions_are_required(
     pictured, captioned, tmp_path
 ):
     summary = train_run(pictured, RunRequest(run="pictured", max_steps=2))
@@ -261,14 +263,14 @@ def test_plan_status_and_why_follow_the_setting(pictured, captioned):
     rows = {line.feature: line for line in plan(Store(pictured))}
     assert (rows["global_scene"].new, rows["scene_emotion"].new) == (0, 0)
     status = project_status(pictured)
-    assert status.index == current_build(pictured)["build"]
+    assert status.index == current_build(pictured).build
     assert status.neighbours > 0
     clip_id = Store(pictured).clips()[0].clip_id
     (row,) = explain_rows(pictured, clip_id, "global_scene").rows
     assert row.feature == "global_scene"
 
 
-def test_an_index_of_pictures_is_told_as_such_where_captions_are_asked_for(pictured, captioned):
+def test_an_index_of_frames_is_named_where_captions_are_required(pictured, captioned):
     assert not is_fresh(Store(captioned), current_build(captioned))
     stats = index_stats(captioned)
     assert not stats.is_fresh

@@ -11,7 +11,8 @@ from redub.core.types import MODALITIES
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
-from redub.pipeline.store.index.builds import current_build, open_index, records_of_builds
+from redub.pipeline.store.index.build_record import current_build, records_of_builds
+from redub.pipeline.store.index.builds import open_index
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store, frame_digest
 from redub.pipeline.work.executor import Scheduler
@@ -59,22 +60,22 @@ def answers(project, every=1):
 
 
 def test_new_footage_is_a_new_segment_and_answers_like_a_new_index(root):
-    before = current_build(open_project(root))["segments"]
+    before = current_build(open_project(root)).segments
     for number in (3, 4):
         add(root, number)
         project, summary = brought_up_to_date(root)
         assert summary.fresh
-    segments = current_build(project)["segments"]
+    segments = current_build(project).segments
     assert [len(segments[m]) for m in ("scene", "text")] == [3, 3]
     assert all(segments[m][0] == before[m][0] for m in ("scene", "text"))
     found = answers(project, every=3)
     assert sum(map(len, found.values())) > 15
     build_index(project, compact=True)
-    assert [len(current_build(project)["segments"][m]) for m in ("scene", "text")] == [1, 1]
+    assert [len(current_build(project).segments[m]) for m in ("scene", "text")] == [1, 1]
     assert answers(project, every=3) == found
 
 
-def test_a_clip_that_is_gone_is_nobodys_neighbour_and_its_rows_die(root):
+def test_a_removed_clip_is_not_retrieved_and_its_rows_are_dropped(root):
     add(root, 3)
     brought_up_to_date(root)
     (root / "footage" / "splits.csv").write_text(
@@ -97,8 +98,8 @@ def test_other_words_replace_a_row(root):
     script.write_text(script.read_text().replace("home", "away at once"))
     project, _ = brought_up_to_date(root)
     record = current_build(project)
-    assert len(record["segments"]["text"]) == 2
-    assert len(record["segments"]["scene"]) == 1  # the pictures are the same
+    assert len(record.segments["text"]) == 2
+    assert len(record.segments["scene"]) == 1  # the pictures are the same
     index = open_index(project)
     values = Store(project).read("text_emotion")
     own = index.modalities["text"]
@@ -107,11 +108,11 @@ def test_other_words_replace_a_row(root):
 
 
 def test_many_small_segments_are_made_into_one(root, monkeypatch):
-    monkeypatch.setattr("redub.pipeline.stages.index.MOST_SEGMENTS", 2)
+    monkeypatch.setattr("redub.pipeline.work.index_segments.MOST_SEGMENTS", 2)
     for number in (3, 4):
         add(root, number)
         project, _ = brought_up_to_date(root)
-    assert len(current_build(project)["segments"]["scene"]) == 1
+    assert len(current_build(project).segments["scene"]) == 1
 
 
 def test_segments_of_few_rows_answer_like_one(root):
@@ -120,13 +121,13 @@ def test_segments_of_few_rows_answer_like_one(root):
     settings = root / "redub.toml"
     settings.write_text(settings.read_text() + "segment_rows = 2\n")
     project, _ = brought_up_to_date(root, compact=True)
-    assert len(current_build(project)["segments"]["scene"]) > 1
+    assert len(current_build(project).segments["scene"]) > 1
     assert answers(project, every=3) == whole
 
 
 def test_a_damaged_segment_is_made_again(root):
     project = open_project(root)
-    name = current_build(project)["segments"]["scene"][0]
+    name = current_build(project).segments["scene"][0]
     file = root / "index" / "scene" / name / "vectors.npy"
     right = file.read_bytes()
     file.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
@@ -136,14 +137,14 @@ def test_a_damaged_segment_is_made_again(root):
 
 
 def test_a_kept_segment_is_not_read_again_but_readers_and_the_next_build_see_damage(root):
-    name = current_build(open_project(root))["segments"]["scene"][0]
+    name = current_build(open_project(root)).segments["scene"][0]
     file = root / "index" / "scene" / name / "vectors.npy"
     right = file.read_bytes()
     file.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
     add(root, 3)
     project, summary = brought_up_to_date(root)
     assert summary.fresh
-    assert name in current_build(project)["segments"]["scene"]
+    assert name in current_build(project).segments["scene"]
     with pytest.raises(IntegrityError, match="other bytes"):
         open_index(project)
     assert build_index(project).fresh
@@ -152,7 +153,7 @@ def test_a_kept_segment_is_not_read_again_but_readers_and_the_next_build_see_dam
 
 
 def test_a_kept_segment_that_was_cut_short_is_made_again_at_once(root):
-    name = current_build(open_project(root))["segments"]["scene"][0]
+    name = current_build(open_project(root)).segments["scene"][0]
     file = root / "index" / "scene" / name / "vectors.npy"
     right = file.read_bytes()
     file.write_bytes(right[:-1])
@@ -190,7 +191,7 @@ def test_rows_per_segment_must_be_at_least_one(root):
 
 
 def test_modalities_are_all_there(root):
-    assert set(current_build(open_project(root))["segments"]) == set(MODALITIES)
+    assert set(current_build(open_project(root)).segments) == set(MODALITIES)
 
 
 def test_the_digest_of_a_frame_tells_every_cell_and_column_apart():
@@ -219,5 +220,5 @@ def test_rows_are_read_in_the_order_asked_for(root):
     ids = [*ids, ids[0]]
     rows = store.read_rows("text_emotion", ids)
     np.testing.assert_array_equal(rows, np.stack([values[clip_id] for clip_id in ids]))
-    with pytest.raises(IntegrityError, match="no committed text_emotion of nobody"):
-        store.read_rows("text_emotion", ["nobody"])
+    with pytest.raises(IntegrityError, match="no committed text_emotion of no_clip"):
+        store.read_rows("text_emotion", ["no_clip"])

@@ -9,12 +9,12 @@ from redub.pipeline.dubbing.take import DubSummary
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
-from redub.pipeline.stages.train import training_settings
 from redub.pipeline.store.index.builds import open_index
-from redub.pipeline.store.packs.lines import neighbours_in_scene
+from redub.pipeline.store.packs.lines import adjacent_in_scene
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
+from redub.pipeline.work.run_settings import training_settings
 from tests.pipeline.films import INDEXED, add_source, make_project
 
 SYNC = Scheduler("sync", 1)
@@ -22,7 +22,7 @@ SYNC = Scheduler("sync", 1)
 
 def beside(project):
     """Names of the lines by what follows them."""
-    before, after = neighbours_in_scene(Store(project).clips())
+    before, after = adjacent_in_scene(Store(project).clips())
     assert {second: first for first, second in after.items()} == before
     return after
 
@@ -75,7 +75,7 @@ def test_a_file_that_comes_later_and_stands_before_moves_the_others(root):
     assert searched == places
 
 
-def test_a_line_that_was_set_aside_leaves_a_gap(root):
+def test_a_quarantined_line_leaves_a_gap(root):
     words = root / "footage" / "scene_2.srt"
     add_source(root / "footage", "scene_2", seed=2, lines=3)
     words.write_text(words.read_text().replace("00:00:01,880", "00:00:01,080"))  # no time at all

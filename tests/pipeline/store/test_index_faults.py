@@ -2,7 +2,7 @@
 
 import pytest
 
-from redub.pipeline.store.index.builds import current_build
+from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.project import open_project
 from tests.pipeline.faults import kill_sweep, make_indexed, mutation_sweep
 
@@ -19,6 +19,6 @@ def test_a_damaged_file_is_refused_or_makes_no_difference(root):
 
 
 def test_a_build_that_is_killed_leaves_the_one_before(root):
-    assert len(current_build(open_project(root))["segments"]["scene"]) == 2
+    assert len(current_build(open_project(root)).segments["scene"]) == 2
     outcome = kill_sweep(root, [0, 3, 7, 1000])
     assert outcome == {"killed": 3, "finished": 1}

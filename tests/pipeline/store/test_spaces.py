@@ -26,12 +26,8 @@ from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
 from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.stages.retrieve import retrieve
-from redub.pipeline.store.index.builds import (
-    OpenIndex,
-    current_build,
-    open_index,
-    records_of_builds,
-)
+from redub.pipeline.store.index.build_record import current_build, records_of_builds
+from redub.pipeline.store.index.builds import OpenIndex, open_index
 from redub.pipeline.store.index.neighbours import retrieval_key
 from redub.pipeline.store.index.spaces import fit_space
 from redub.pipeline.store.project import open_project
@@ -49,7 +45,7 @@ PAIRS = [("speaker_zscore", "whiten"), ("whiten", "speaker_zscore"), ("lda", "ld
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
-    """Five scenes of three lines, all extracted; nobody shows a face, nothing is indexed yet."""
+    """Five scenes of three lines, all extracted; no clip shows a face, nothing is indexed yet."""
     root = tmp_path_factory.mktemp("spaces")
     for number, name in enumerate(SOURCES):
         add_source(root / "footage", name, seed=number, lines=3)
@@ -123,29 +119,29 @@ def test_batches_in_any_order_answer_like_an_index_made_at_once(root, tmp_path, 
         project = train_on(copy, SOURCES[:4])
         build_index(project)
         found.append(answers(project, every=3))
-        spaces = current_build(project)["spaces"]
-        assert set(spaces) == {"scene", "text"}  # nobody has a face to fit on
+        spaces = current_build(project).spaces
+        assert set(spaces) == {"scene", "text"}  # no clip has a face to fit on
     assert found[0] == found[1] == found[2]
     assert sum(map(len, found[0].values())) > 35
 
 
-def test_a_changed_library_is_fitted_anew_where_it_is_fitted_at_all(root):
+def test_a_changed_library_is_fitted_again_where_it_is_fitted_at_all(root):
     project = settle(root, text="whiten")
     build_index(project)
     before = current_build(project)
     project = train_on(root, SOURCES[:3])
     build_index(project)
     after = current_build(project)
-    assert after["spaces"]["text"] != before["spaces"]["text"]
-    assert not set(after["segments"]["text"]) & set(before["segments"]["text"])
-    assert after["segments"]["scene"][0] == before["segments"]["scene"][0]  # kept, one was added
-    assert [len(after["segments"][m]) for m in ("scene", "text")] == [2, 1]
+    assert after.spaces["text"] != before.spaces["text"]
+    assert not set(after.segments["text"]) & set(before.segments["text"])
+    assert after.segments["scene"][0] == before.segments["scene"][0]  # kept, one was added
+    assert [len(after.segments[m]) for m in ("scene", "text")] == [2, 1]
 
 
 def test_transforms_see_the_library_and_no_held_out_clip(root):
     project = settle(root, scene="whiten", text="lda")
     build_index(project)
-    build, spaces = current_build(project)["build"], current_build(project)["spaces"]
+    build, spaces = current_build(project).build, current_build(project).spaces
     labels = root / "footage" / "emotions.csv"
     rows = [
         row.rsplit(",", 1)[0] + ",fear" if row.split(".")[0] in SOURCES[2:] else row
@@ -155,15 +151,15 @@ def test_transforms_see_the_library_and_no_held_out_clip(root):
     project = train_on(root, SOURCES[:2])
     assert sum(clip.emotion == "fear" for clip in Store(project).clips()) == 9
     assert not build_index(project).fresh
-    assert (current_build(project)["build"], current_build(project)["spaces"]) == (build, spaces)
+    assert (current_build(project).build, current_build(project).spaces) == (build, spaces)
 
 
 def test_identity_is_stored_nowhere_and_answers_with_the_vectors_as_they_are(root):
     project = open_project(root)
     build_index(project)
     record, index = current_build(project), open_index(project)
-    assert record["spaces"] == {}
-    folder = root / "index" / "library" / record["build"]
+    assert record.spaces == {}
+    folder = root / "index" / "library" / record.build
     assert sorted(path.name for path in folder.iterdir()) == [
         "audio.npy",
         "audio_transform.npz",
@@ -281,7 +277,8 @@ def test_a_build_of_an_earlier_redub_is_rebuilt_and_never_crashes(root):
         open_index(project)
     assert index_stats(project).modalities[0].transform == "identity"
     assert build_index(project).fresh
-    assert current_build(project)["segments"] == record["segments"]  # nothing was indexed again
+    segments = {m: list(names) for m, names in current_build(project).segments.items()}
+    assert segments == record["segments"]  # nothing was indexed again
     assert answers(project, every=3) == right
 
 
@@ -320,7 +317,7 @@ def test_pages_figures_and_checks_name_the_transform_and_agree_with_it(root):
     assert sheet["face"] == "cosine of face_emotion"
 
 
-def test_an_audit_asks_again_in_the_transformed_space(root):
+def test_an_audit_searches_again_in_the_transformed_space(root):
     train_on(root, SOURCES[:4])
     project = settle(root, scene="speaker_zscore", text="whiten")
     settings = root / "redub.toml"
@@ -401,7 +398,7 @@ AROUND_THE_FIRST = np.array([5, 7, 9]) + np.array(
 )
 
 
-def test_a_clip_without_a_direction_is_not_indexed_and_finds_nobody(root):
+def test_a_clip_without_a_direction_is_not_indexed_and_retrieves_nothing(root):
     project = open_project(root)
     config, clips, vectors = planted(project, AROUND_THE_FIRST, face_transform="whiten")
     space = fit_space(config, "face", clips, vectors)
@@ -459,6 +456,6 @@ def test_who_speaks_is_part_of_a_space(root):
     assert one.digest != other.digest
 
 
-def test_nobody_with_a_vector_is_nothing_to_fit(root):
+def test_without_vectors_nothing_is_fitted(root):
     config, clips, _ = planted(open_project(root), np.eye(3), face_transform="whiten")
     assert fit_space(config, "face", clips, {}) is None

@@ -149,7 +149,7 @@ def test_missing_shards_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code", "remote_code"])
-def test_a_configuration_that_asks_for_code_is_refused(tmp_path, key):
+def test_a_configuration_that_names_code_is_refused(tmp_path, key):
     weights = tmp_path / "w"
     weights.mkdir()
     (weights / "model.safetensors").write_bytes(b"x")
@@ -271,7 +271,7 @@ def small(tmp_path, monkeypatch):
         table.clear()
     ToyExtractor.passes.clear()
     ToyExtractor.spoilt.clear()
-    toml = '[features.audio_emotion]\nby = "toy"\n'
+    toml = '[features.audio_emotion]\nbackend = "toy"\n'
     root = make_project(tmp_path / "p", toml=toml)
     (root / "redub.toml").write_text(
         (root / "redub.toml").read_text().replace("shard_clips = 2", "shard_clips = 4")
@@ -374,7 +374,7 @@ def test_one_bad_input_costs_only_its_own_row(small):
 def test_a_caption_waits_only_for_readers_that_need_no_picture(small):
     """The builtin scene emotion needs the frames, so the caption cannot wait for a batch."""
     text = (small / "redub.toml").read_text()
-    (small / "redub.toml").write_text(text + '[features.scene_caption]\nby = "toy"\n')
+    (small / "redub.toml").write_text(text + '[features.scene_caption]\nbackend = "toy"\n')
     project = open_project(small)
     extract(project, scheduler=SYNC, features=["scene_caption"])
     assert ToyExtractor.passes == [2, 2, 2]
@@ -413,7 +413,7 @@ def test_features_whose_weights_are_there_can_be_made_without_the_others(small):
     refusal("E-MODEL-UNLISTED", extract, paper, scheduler=SYNC, features=["scene_emotion"])
 
 
-def test_what_was_set_aside_under_other_weights_is_tried_again(small, tmp_path):
+def test_clips_quarantined_under_other_weights_are_tried_again(small, tmp_path):
     bad = Store(open_project(small)).clips()[0].clip_id
     ToyExtractor.spoilt.add(bad)
     first = extract(open_project(small), scheduler=SYNC, features=["audio_emotion"])
@@ -469,7 +469,7 @@ def test_status_plan_and_why_go_round_what_lacks_its_weights(small):
 def test_unknown_backends_and_profiles_name_the_nearest():
     for text, near in (
         ('[features]\nprofile = "papers"\n', "paper"),
-        ('[features.mel]\nby = "bultin"\n', "builtin"),
+        ('[features.mel]\nbackend = "bultin"\n', "builtin"),
         ('profile = "paper"\n', r"\[features\]"),
     ):
         with pytest.raises(ConfigError, match=near):

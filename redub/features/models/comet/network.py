@@ -5,7 +5,7 @@ Letters: B prompts, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,9 @@ SPECIAL_IDS = (
 """The decoding settings that are read from the folder; redub sets lengths and beams itself."""
 
 
+TokenIds = int | list[int]
+
+
 class ReactionWriter:
     """A loaded model with its tokenizer and special token ids.
 
@@ -39,7 +42,7 @@ class ReactionWriter:
     """
 
     def __init__(
-        self, module: Any, tokenizer: Any, special: dict[str, Any], device: torch.device
+        self, module: Any, tokenizer: Any, special: Mapping[str, TokenIds], device: torch.device
     ) -> None:
         self.module = module
         self.tokenizer = tokenizer
@@ -122,14 +125,16 @@ def load_writer(weights: WeightFolder, device: torch.device) -> ReactionWriter:
     return ReactionWriter(module.to(device), tokenizer, special, device)
 
 
-def special_ids(weights: WeightFolder, values: dict[str, Any], config: Any) -> dict[str, Any]:
+def special_ids(
+    weights: WeightFolder, values: Mapping[str, Any], config: Any
+) -> Mapping[str, TokenIds]:
     """Return the ids of special tokens, from ``generation_config.json``, else from the config.
 
     Raises:
         ModelRefusedError: E-MODEL-FILE, the start, end or padding token is missing.
     """
     own = weights.json("generation_config.json") if weights.has("generation_config.json") else {}
-    found = {}
+    found: dict[str, TokenIds] = {}
     for name in SPECIAL_IDS:
         value = own.get(name, values.get(name, getattr(config, name, None)))
         if value is not None:

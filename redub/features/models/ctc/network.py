@@ -107,13 +107,13 @@ def _today(name: str) -> str:
     return f"{stem}.{_OLD_NAMES[last]}" if last in _OLD_NAMES else name
 
 
-def _tensors(weights: WeightFolder) -> dict[str, Any]:
+def _tensors(weights: WeightFolder) -> dict[str, Tensor]:
     if weights.has(INDEX):
         shards = json.loads(weights.text(INDEX)).get("weight_map", {})
         files = sorted(set(shards.values()))
     else:
         files = [weights.one_of("model.safetensors", "pytorch_model.bin")]
-    state: dict[str, Any] = {}
+    state: dict[str, Tensor] = {}
     for file in files:
         state |= tensor_table(weights.tensors(file), weights, file)
     return state

@@ -18,7 +18,7 @@ from redub.core.errors import ConfigError
 from redub.core.types import ByteArray, ClipMedia, FloatArray, SharedWork, Value
 from redub.features.base import FeatureSchema, Media
 from redub.features.face.landmarks import POINTS
-from redub.features.face.rgb_crops import FacePictures, cut_faces, frames_with_face
+from redub.features.face.rgb_crops import FaceCrops, cut_faces, frames_with_face
 from redub.features.models.model_extractor import ModelExtractor, in_batches
 from redub.features.models.shared_networks import shared
 from redub.features.weights.checkpoint_parts import only_file, tensor_table
@@ -107,7 +107,7 @@ class Readings(NamedTuple):
 class FacesOfClip(NamedTuple):
     """The face images of a clip, and the cache that shares EmoNet's outputs between features."""
 
-    faces: FacePictures
+    faces: FaceCrops
     shared: SharedWork
 
 
@@ -153,7 +153,7 @@ class EmoNetReader(ModelExtractor):
 
     def readings(self, given: FacesOfClip) -> Readings:
         """Run the network on a clip, or return the cached outputs."""
-        arguments = (self.network, given.faces.pictures, self.runtime.batch or self.batch)
+        arguments = (self.network, given.faces.crops, self.runtime.batch or self.batch)
         return given.shared.get(read_faces, arguments, {})
 
     def describe(self) -> dict[str, str]:
@@ -248,7 +248,7 @@ def on_frame(points: FloatArray, squares: FloatArray) -> FloatArray:
     return (corners + points * sides).astype(np.float32)
 
 
-def read_faces(network: EmoNet, pictures: ByteArray, batch: int) -> Readings:
+def read_faces(network: EmoNet, images: ByteArray, batch: int) -> Readings:
     """Run the network on (V, 256, 256, 3) uint8 face images, ``batch`` images at a time."""
     import torch
 
@@ -265,7 +265,7 @@ def read_faces(network: EmoNet, pictures: ByteArray, batch: int) -> Readings:
             found = (seen.vector, affect, peaks(seen.heat))
             return list(zip(*(values.cpu().numpy() for values in found), strict=True))
 
-    rows = in_batches(list(pictures), read, batch)
+    rows = in_batches(list(images), read, batch)
     return Readings(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 

@@ -144,13 +144,13 @@ class EmoNet(nn.Module):
             nn.Linear(vector // 2, classes + 2),
         )
 
-    def forward(self, pictures: Tensor) -> Sight:
+    def forward(self, images: Tensor) -> Sight:
         """Process a batch of face images.
 
         Args:
-            pictures: (B, 3, 256, 256), RGB from 0 to 1.
+            images: (B, 3, 256, 256), RGB from 0 to 1.
         """
-        first = self._stem(pictures)
+        first = self._stem(images)
         own0, heat0 = self._stack(0, first)
         passed0 = self.bl0(own0)
         own1, heat = self._stack(1, first + passed0 + self.al0(heat0))
@@ -165,9 +165,9 @@ class EmoNet(nn.Module):
         outputs = self.emo_fc_2(vector)
         return Sight(vector, outputs[:, :-2], outputs[:, -2:], heat)
 
-    def _stem(self, pictures: Tensor) -> Tensor:
+    def _stem(self, images: Tensor) -> Tensor:
         """(B, 3, 256, 256) → (B, D, 64, 64)"""
-        maps = self.bn1(self.conv1(pictures)).relu()
+        maps = self.bn1(self.conv1(images)).relu()
         maps = halved(self.conv2(maps), self.wiring.pooling)
         return self.conv4(self.conv3(maps))  # type: ignore[no-any-return]
 
@@ -197,7 +197,7 @@ class Misfit(NamedTuple):
     head: float  # depends also on tap and mask
 
 
-def misfit(network: EmoNet, pictures: Tensor) -> Misfit:
+def misfit(network: EmoNet, images: Tensor) -> Misfit:
     """Measure how far layer inputs are from the batch normalisation statistics of the file.
 
     Every batch normalisation stores the mean and variance of its inputs in training. With faces as
@@ -205,7 +205,7 @@ def misfit(network: EmoNet, pictures: Tensor) -> Misfit:
     does not. So the weights alone show which wiring is right.
 
     Args:
-        pictures: (B, 3, 256, 256) faces; many different faces give a better estimate.
+        images: (B, 3, 256, 256) faces; many different faces give a better estimate.
     """
     off: dict[str, Tensor] = {}
 
@@ -225,7 +225,7 @@ def misfit(network: EmoNet, pictures: Tensor) -> Misfit:
     ]
     try:
         with torch.inference_mode():
-            network(pictures)
+            network(images)
     finally:
         for handle in handles:
             handle.remove()

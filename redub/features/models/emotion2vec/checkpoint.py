@@ -173,8 +173,7 @@ def _yaml(weights: WeightFolder, name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise weights.refused(f"{name} is not a table", code="E-MODEL-FILE")
     weights.refuse_code(values, name)
-    plain: dict[str, Any] = _plain(values, weights, name)
-    return plain
+    return {key: _plain(value, weights, name) for key, value in values.items()}
 
 
 def _plain(value: Any, weights: WeightFolder, name: str) -> Any:

@@ -38,11 +38,11 @@ class LipResNet(nn.Module):
         )
         self.trunk = ResNet18(activation)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(B, V, 88, 88) normalised grey images → (B, V, 512)."""
-        maps = self.frontend3D(pictures.unsqueeze(1))  # (B, 64, V, 22, 22)
+        maps = self.frontend3D(images.unsqueeze(1))  # (B, 64, V, 22, 22)
         frames = maps.transpose(1, 2).flatten(0, 1)  # (B * V, 64, 22, 22)
-        return self.trunk(frames).unflatten(0, pictures.shape[:2])  # type: ignore[no-any-return]
+        return self.trunk(frames).unflatten(0, images.shape[:2])  # type: ignore[no-any-return]
 
 
 class ResNet18(nn.Module):

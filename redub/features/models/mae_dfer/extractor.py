@@ -31,7 +31,7 @@ MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB 
 LABELS = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 """Classes of the head: DFEW's labels 1 to 7."""
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, str | list[int]] = {
     "attn_type": "local_global",
     "lg_region_size": [2, 5, 10],
     "lg_classify_token_type": "region",
@@ -124,7 +124,7 @@ class MaeDferExtractor(ModelExtractor):
         chosen = sorted({k for window in windows for k in window})
         faces = cut_faces(frames, track, SIDE, self.config.margin, chosen, average=False)
         places = np.searchsorted(chosen, windows)
-        return faces.pictures[places]
+        return faces.crops[places]
 
     def compute(self, inputs: Sequence[ByteArray]) -> list[Value]:
         """Compute (D,) float32 per clip: the mean over its windows."""
@@ -133,10 +133,10 @@ class MaeDferExtractor(ModelExtractor):
         from redub.features.models.face_input import on_device
 
         network, device = self.network, self.runtime.torch_device()
-        pictures = on_device(np.concatenate(inputs), device)  # (windows, 16, 160, 160, 3)
+        images = on_device(np.concatenate(inputs), device)  # (windows, 16, 160, 160, 3)
         mean, spread = (torch.tensor(values, device=device) for values in (MEAN, SPREAD))
         with torch.inference_mode():
-            seen = ((pictures - mean) / spread).permute(0, 4, 1, 2, 3)
+            seen = ((images - mean) / spread).permute(0, 4, 1, 2, 3)
             vectors = network(seen).vector.cpu().numpy()
         ends = np.cumsum([len(windows) for windows in inputs])[:-1]
         return [part.mean(axis=0, dtype=np.float32) for part in np.split(vectors, ends)]

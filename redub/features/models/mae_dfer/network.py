@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-PICTURES, SIDE = 16, 160  # images of a clip, and their side in pixels
+IMAGES, SIDE = 16, 160  # images of a clip, and their side in pixels
 TUBE = (2, 16, 16)  # size of a token: images, rows, columns
-GRID = tuple(n // t for n, t in zip((PICTURES, SIDE, SIDE), TUBE, strict=True))  # (8, 10, 10)
+GRID = tuple(n // t for n, t in zip((IMAGES, SIDE, SIDE), TUBE, strict=True))  # (8, 10, 10)
 REGION = (2, 5, 10)  # tokens of a region along each axis
 REGIONS = tuple(n // r for n, r in zip(GRID, REGION, strict=True))  # (4, 2, 1)
 HEAD_WIDTH = 64
@@ -112,9 +112,9 @@ class PatchEmbedding(nn.Module):
         super().__init__()
         self.proj = nn.Conv3d(3, width, kernel_size=TUBE, stride=TUBE)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(B, 3, 16, 160, 160) → (B, 800, D), row by row within a pair of images."""
-        return self.proj(pictures).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.proj(images).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class LgiFormer(nn.Module):
@@ -133,21 +133,21 @@ class LgiFormer(nn.Module):
         self.register_buffer("positions", positions, persistent=False)
         self.positions: Tensor
 
-    def forward(self, pictures: Tensor) -> Expression:
+    def forward(self, images: Tensor) -> Expression:
         """Process a batch of clips.
 
         Args:
-            pictures: (B, 3, 16, 160, 160), RGB, ImageNet-normalised.
+            images: (B, 3, 16, 160, 160), RGB, ImageNet-normalised.
         """
-        tokens = self.regions(pictures)
+        tokens = self.regions(images)
         for block in self.blocks:
             tokens = block(tokens)
         vector = self.fc_norm(tokens[:, :, 0].mean(dim=1))
         return Expression(vector, self.head(vector))
 
-    def regions(self, pictures: Tensor) -> Tensor:
+    def regions(self, images: Tensor) -> Tensor:
         """Make the tokens by region, the region token first: (B, R, 1 + L, D)."""
-        local = by_region(self.patch_embed(pictures) + self.positions)
+        local = by_region(self.patch_embed(images) + self.positions)
         regional = self.lg_region_tokens.expand(len(local), -1, -1).unsqueeze(2)
         return torch.cat([regional, local], dim=2)
 

@@ -158,7 +158,7 @@ class NpcExtractor(ModelExtractor):
         """Add the front end settings to the description."""
         described = super().describe()
         front: FbankSpec = self.network.front
-        described["hears"] = (
+        described["input"] = (
             f"{front.channels} bands, {front.window_ms:g} ms every {front.shift_ms:g} ms"
         )
         described["emotion-aware"] = "only if its publisher says so; npc_360hr is not"
@@ -192,7 +192,7 @@ def read_config(config: Any, weights: WeightFolder) -> tuple[FbankSpec, NpcSizes
         )
         if not 1 <= spec.shift_ms <= spec.window_ms <= 200:
             raise ValueError(f"windows of {spec.window_ms} ms every {spec.shift_ms} ms")
-        sizes = NpcSizes(channels=spec.channels, **_known(paras, NpcSizes))
+        sizes = _sizes(spec.channels, paras, NpcSizes)
     except (TypeError, ValueError) as error:
         raise weights.refused(
             f"its configuration does not fit: {error}", code="E-MODEL-FILE"
@@ -208,21 +208,20 @@ def read_config(config: Any, weights: WeightFolder) -> tuple[FbankSpec, NpcSizes
     return spec, sizes
 
 
-def _known(paras: Mapping[str, Any], kind: type[NpcSizes]) -> dict[str, Any]:
-    """Name → size, checked against the types of the fields.
+def _sizes(channels: int, paras: Mapping[str, Any], kind: type[NpcSizes]) -> NpcSizes:
+    """The sizes of the network, checked against the types of the fields.
 
     Raises:
         ValueError: an unknown name, or a value of another type.
     """
     types = {field.name: type(field.default) for field in dataclasses.fields(kind)}
-    checked: dict[str, Any] = {}
-    for key, value in paras.items():
-        if key in IGNORED_SIZES:
-            continue
+    used = {key: value for key, value in paras.items() if key not in IGNORED_SIZES}
+    for key, value in used.items():
         if key not in types or type(value) is not types[key]:
             raise ValueError(f"{key} = {value!r} is not known here")
-        checked[key] = _whole(value) if types[key] is int else value
-    return checked
+        if types[key] is int:
+            _whole(value)
+    return kind(channels=channels, **used)
 
 
 def _whole(value: Any) -> int:

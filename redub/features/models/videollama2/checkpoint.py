@@ -26,7 +26,7 @@ FAMILIES: dict[str, Language] = {
 CONNECTORS = {"stc_connector": 1, "stc_connector_v35": 0}
 """``mm_projector_type`` → padding of the connector's 3-D convolution."""
 
-TOWERS: dict[str, dict[str, Any]] = {
+TOWERS: dict[str, dict[str, int | float | str]] = {
     "clip-vit-large-patch14-336": {
         "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
         "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
@@ -182,7 +182,9 @@ def _padding(weights: WeightFolder, config: Mapping[str, Any]) -> int:
     return CONNECTORS[name]
 
 
-def _tower(weights: WeightFolder, config: Mapping[str, Any]) -> tuple[TowerKind, dict[str, Any]]:
+def _tower(
+    weights: WeightFolder, config: Mapping[str, Any]
+) -> tuple[TowerKind, Mapping[str, int | float | str]]:
     name = str(config.get("mm_vision_tower", "")).rstrip("/").rpartition("/")[2].lower()
     if "siglip" in name:
         kind: TowerKind = "siglip"
@@ -193,7 +195,8 @@ def _tower(weights: WeightFolder, config: Mapping[str, Any]) -> tuple[TowerKind,
             f"mm_vision_tower is '{name}', wanted a CLIP or SigLIP tower", code="E-MODEL-KIND"
         )
     if weights.has("vision_tower/config.json"):
-        own = weights.json("vision_tower/config.json")
+        file = weights.json("vision_tower/config.json")
+        own = file.get("vision_config", file)  # the file of a whole CLIP or SigLIP model
     elif name in TOWERS:
         own = TOWERS[name]
     else:
@@ -202,7 +205,6 @@ def _tower(weights: WeightFolder, config: Mapping[str, Any]) -> tuple[TowerKind,
             "the folder as vision_tower/config.json and record the weights again",
             code="E-MODEL-FILE",
         )
-    own = own.get("vision_config", own)  # the file of a whole CLIP or SigLIP model
     tower = {key: own[key] for key in TOWER_FIELDS if key in own}
     for key in TOWER_FIELDS:
         if key not in ("hidden_act", "layer_norm_eps"):

@@ -21,9 +21,9 @@ from redub.features.models.video_caption import (
 )
 from redub.features.models.videollama2.checkpoint import VideoLlama2Plan, read_plan
 from redub.features.picture.caption_frames import (
-    clip_pictures,
-    face_pictures,
-    square_pictures,
+    clip_frames,
+    face_crops,
+    square_images,
     uniform_frames,
 )
 
@@ -104,10 +104,10 @@ class VideoLlama2SceneCaption(VideoLlama2Captioner):
         """Choose and resize the frames, (N, S, S, 3) uint8 RGB.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE.
+            FeatureAbsent: E-FEAT-NOFRAMES.
         """
-        frames, plan = clip_pictures(media), self.plan
-        return square_pictures(
+        frames, plan = clip_frames(media), self.plan
+        return square_images(
             (frames[k] for k in uniform_frames(len(frames), plan.frames)),
             plan.side,
             aspect="pad" if self.config.aspect == "pad" else plan.aspect,
@@ -125,8 +125,8 @@ class VideoLlama2FaceCaption(VideoLlama2Captioner):
         """Cut and resize the face squares, (N, S, S, 3) uint8 RGB.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, E-FEAT-NOFACE.
+            FeatureAbsent: E-FEAT-NOFRAMES, E-FEAT-NOFACE.
         """
         plan = self.plan
-        squares, _ = face_pictures(media, plan.frames, margin=self.config.margin)
-        return square_pictures(squares, plan.side, aspect="squash", bars=plan.bars)
+        squares, _ = face_crops(media, plan.frames, margin=self.config.margin)
+        return square_images(squares, plan.side, aspect="squash", bars=plan.bars)

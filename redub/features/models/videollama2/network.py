@@ -63,9 +63,9 @@ class VisionTower(nn.Module):
         self.kind = kind
         self.layers = layers
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Compute patch states: (N, 3, S, S) normalised frames → (N, H, W, C)."""
-        states = self.vision_tower.embeddings(pictures)
+        states = self.vision_tower.embeddings(images)
         if self.kind == "clip":
             states = self.vision_tower.pre_layrnorm(states)  # the spelling of transformers
         for layer in self.vision_tower.encoder.layers[: self.layers]:
@@ -152,9 +152,9 @@ class VideoLlama2(CaptionWriter[VideoLlama2Plan]):
         return text
 
     @torch.inference_mode()
-    def visual_tokens(self, pictures: ByteArray) -> Tensor:
+    def visual_tokens(self, images: ByteArray) -> Tensor:
         """Compute the (L, D) tokens of one clip from its (N, S, S, 3) uint8 frames."""
-        frames = torch.from_numpy(np.ascontiguousarray(pictures))
+        frames = torch.from_numpy(np.ascontiguousarray(images))
         if self.device.type == "cuda":
             frames = frames.pin_memory().to(self.device, non_blocking=True)
         mean, spread = (

@@ -22,7 +22,7 @@ VISION_FIELDS = (
     "rope_parameters",
 )  # fmt: skip
 PREPROCESSOR = "video_preprocessor_config.json"
-USUAL: dict[str, Any] = {
+USUAL: dict[str, int | bool | list[float]] = {
     "min_pixels": 128 * 28 * 28, "max_pixels": 768 * 28 * 28, "patch_size": 14, "merge_size": 2,
     "temporal_patch_size": 1, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
     "use_token_compression": True,
@@ -53,13 +53,13 @@ class VideoLlama3Plan:
     spread: tuple[float, ...]
     thins: bool
 
-    def picture_size(self, height: int, width: int, pictures: int) -> tuple[int, int]:
+    def image_size(self, height: int, width: int, images: int) -> tuple[int, int]:
         """Return the nearest height and width in whole tokens within the limits.
 
         Args:
-            pictures: number of frames of the clip.
+            images: number of frames of the clip.
         """
-        unit, most = self.patch * self.merge, self.most_pixels // pictures
+        unit, most = self.patch * self.merge, self.most_pixels // images
         high, wide = (round(side / unit) * unit for side in (height, width))
         if high * wide > most:
             shrink = math.sqrt(height * width / most)

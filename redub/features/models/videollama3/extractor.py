@@ -24,13 +24,13 @@ from redub.features.models.video_caption import (
     check_caption_config,
 )
 from redub.features.models.videollama3.checkpoint import VideoLlama3Plan, read_plan
-from redub.features.models.videollama3.frames import TimedPictures
+from redub.features.models.videollama3.frames import TimedImages
 from redub.features.picture.caption_frames import (
-    clip_pictures,
-    face_pictures,
+    clip_frames,
+    face_crops,
     pillow_image,
     resized,
-    square_pictures,
+    square_images,
     uniform_frames,
 )
 
@@ -108,20 +108,20 @@ class VideoLlama3Captioner(VideoCaptioner):
 
         return load_videollama3(self.weights, plan, dtype=self.config.dtype, device=device)
 
-    def timed(self, pictures: Sequence[ByteArray], chosen: Sequence[int]) -> TimedPictures:
+    def timed(self, images: Sequence[ByteArray], chosen: Sequence[int]) -> TimedImages:
         """Scale frames of one size to whole tokens, and add their times.
 
         Args:
             chosen: indices of the frames in the clip.
         """
-        height, width = pictures[0].shape[:2]
-        height, width = self.plan.picture_size(height, width, len(pictures))
-        scaled = np.stack([resized(pillow_image().fromarray(p), width, height) for p in pictures])
-        return TimedPictures(scaled, tuple(k / self.config.video.fps for k in chosen))
+        height, width = images[0].shape[:2]
+        height, width = self.plan.image_size(height, width, len(images))
+        scaled = np.stack([resized(pillow_image().fromarray(p), width, height) for p in images])
+        return TimedImages(scaled, tuple(k / self.config.video.fps for k in chosen))
 
-    def size(self, prepared: TimedPictures) -> float:
+    def size(self, prepared: TimedImages) -> float:
         """Number of colour values, for sorting into batches."""
-        return float(prepared.pictures.size)
+        return float(prepared.images.size)
 
 
 class VideoLlama3SceneCaption(VideoLlama3Captioner):
@@ -129,13 +129,13 @@ class VideoLlama3SceneCaption(VideoLlama3Captioner):
 
     Config: ClassVar[type] = VideoLlama3SceneConfig
 
-    def prepare(self, media: ClipMedia) -> TimedPictures:
+    def prepare(self, media: ClipMedia) -> TimedImages:
         """Choose and scale the frames.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE.
+            FeatureAbsent: E-FEAT-NOFRAMES.
         """
-        frames = clip_pictures(media)
+        frames = clip_frames(media)
         chosen = uniform_frames(len(frames), self.config.frames)
         return self.timed([frames[k] for k in chosen], chosen)
 
@@ -146,12 +146,12 @@ class VideoLlama3FaceCaption(VideoLlama3Captioner):
     reads: ClassVar[tuple[str, ...]] = ("face_track",)
     Config: ClassVar[type] = VideoLlama3FaceConfig
 
-    def prepare(self, media: ClipMedia) -> TimedPictures:
+    def prepare(self, media: ClipMedia) -> TimedImages:
         """Cut and scale the face squares.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOPICTURE, E-FEAT-NOFACE.
+            FeatureAbsent: E-FEAT-NOFRAMES, E-FEAT-NOFACE.
         """
-        squares, chosen = face_pictures(media, self.config.frames, margin=self.config.margin)
-        pictures = square_pictures(squares, FACE_SIDE, aspect="squash", bars=(0, 0, 0))
-        return self.timed(list(pictures), chosen)
+        squares, chosen = face_crops(media, self.config.frames, margin=self.config.margin)
+        images = square_images(squares, FACE_SIDE, aspect="squash", bars=(0, 0, 0))
+        return self.timed(list(images), chosen)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from redub.core.types import ByteArray
 
 
-class TimedPictures(NamedTuple):
+class TimedImages(NamedTuple):
     """(N, H, W, 3) uint8 RGB frames with sides in whole tokens, and their times in seconds."""
 
-    pictures: ByteArray
+    images: ByteArray
     seconds: tuple[float, ...]

@@ -25,7 +25,7 @@ from redub.features.models.caption_writer import (
     write,
 )
 from redub.features.models.videollama3.checkpoint import VideoLlama3Plan
-from redub.features.models.videollama3.frames import TimedPictures
+from redub.features.models.videollama3.frames import TimedImages
 from redub.features.weights.folder import WeightFolder
 from redub.features.weights.offline import quiet_transformers
 
@@ -33,18 +33,18 @@ MARK = "<|video_pad|>"
 SAME = 0.1  # largest mean difference (normalised colours times 255) of a repeated token
 
 
-def patches_of(pictures: Tensor, patch: int, merge: int) -> Tensor:
+def patches_of(images: Tensor, patch: int, merge: int) -> Tensor:
     """Cut frames into patches, grouped by token.
 
     Args:
-        pictures: (N, 3, H, W), sides divisible by ``patch · merge``.
+        images: (N, 3, H, W), sides divisible by ``patch · merge``.
 
     Returns:
         (N, tokens, merge², 3 · patch²), tokens row by row.
     """
-    count, colours, height, width = pictures.shape
+    count, colours, height, width = images.shape
     high, wide = height // (patch * merge), width // (patch * merge)
-    cut = pictures.reshape(count, colours, high, merge, patch, wide, merge, patch)
+    cut = images.reshape(count, colours, high, merge, patch, wide, merge, patch)
     ordered = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)  # frame, token, patch in it, colour, pixels
     return ordered.reshape(count, high * wide, merge * merge, colours * patch * patch)
 
@@ -87,7 +87,7 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
         return text
 
     @torch.inference_mode()
-    def prompt_embeddings(self, instruction: str, clip: TimedPictures) -> Tensor:
+    def prompt_embeddings(self, instruction: str, clip: TimedImages) -> Tensor:
         """Compute (L, D) embeddings of the whole prompt of one clip."""
         tokens, counts = self._visual_tokens(clip)
         stamped = ",".join(
@@ -102,10 +102,10 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
         embedded[ids == self.plan.video_token] = tokens
         return embedded
 
-    def _visual_tokens(self, clip: TimedPictures) -> tuple[Tensor, list[int]]:
+    def _visual_tokens(self, clip: TimedImages) -> tuple[Tensor, list[int]]:
         """(K, D) tokens of a clip, and the number of tokens of each frame."""
         plan, device = self.plan, self.device
-        frames = torch.from_numpy(clip.pictures)
+        frames = torch.from_numpy(clip.images)
         if device.type == "cuda":
             frames = frames.pin_memory().to(device, non_blocking=True)
         mean, spread = (
@@ -117,7 +117,7 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
             kept = kept_tokens(patches)
         else:
             kept = torch.ones(patches.shape[:2], dtype=torch.bool, device=device)
-        height, width = clip.pictures.shape[1:3]
+        height, width = clip.images.shape[1:3]
         grid = [[len(patches), height // plan.patch, width // plan.patch]]
         found = self.model.get_video_features(
             pixel_values_videos=patches.flatten(0, 2),
@@ -128,7 +128,7 @@ class VideoLlama3(CaptionWriter[VideoLlama3Plan]):
         return tokens[kept.flatten()], kept.sum(dim=1).tolist()
 
     def captions(
-        self, instruction: str, clips: Sequence[TimedPictures], most_tokens: int
+        self, instruction: str, clips: Sequence[TimedImages], most_tokens: int
     ) -> list[str]:
         """Write one text per clip by greedy decoding; shorter prompts are padded on the left."""
         prompts = [self.prompt_embeddings(instruction, clip) for clip in clips]

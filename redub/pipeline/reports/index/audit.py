@@ -128,12 +128,12 @@ def _same_scene(look: Look) -> tuple[KindReport, list[Finding]]:
     col = pl.col
     same = (col("film") == col("hit_film")) & (col("scene") == col("hit_scene"))
     same &= (col("scene") != "") & (col("clip_id") != col("hit"))
-    near = (col("position") - col("hit_position")).abs() <= look.policy.neighbour_lines
+    near = (col("position") - col("hit_position")).abs() <= look.policy.adjacent_lines
     flagged = look.joined().filter(same)
     if look.policy.exclude_same_scene:
         wrong = flagged
     else:
-        wrong = flagged.filter(near) if look.policy.neighbour_lines else flagged.clear()
+        wrong = flagged.filter(near) if look.policy.adjacent_lines else flagged.clear()
     findings = [
         Finding(
             kind="same_scene",
@@ -156,8 +156,8 @@ def _same_scene(look: Look) -> tuple[KindReport, list[Finding]]:
     says = counted_queries(look, flagged, "are of the query's own scene")
     if flagged.height and not look.policy.exclude_same_scene:
         rule = "index.exclude_same_scene is false"
-        if look.policy.neighbour_lines:
-            rule += f", only lines up to {look.policy.neighbour_lines} away are excluded"
+        if look.policy.adjacent_lines:
+            rule += f", only lines up to {look.policy.adjacent_lines} away are excluded"
         says += (f"{rule}: for information",)
     return kind_report(look, "same_scene", findings, says, flagged, ban)
 
@@ -375,7 +375,7 @@ def _held_out(look: Look) -> tuple[KindReport, list[Finding]]:
 
 def _without_self_exclusion(look: Look, clips: Sequence[Clip]) -> tuple[str, ...]:
     """How many clips would retrieve themselves if only the split rule kept them apart."""
-    policy = replace(look.policy, exclude_self=False, exclude_same_scene=False, neighbour_lines=0)
+    policy = replace(look.policy, exclude_self=False, exclude_same_scene=False, adjacent_lines=0)
     counts = []
     for modality in MODALITIES:
         found = search_without(

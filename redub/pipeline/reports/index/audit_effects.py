@@ -18,10 +18,9 @@ from redub.index.base import BoolArray
 from redub.index.library import ModalityIndex
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
 from redub.pipeline.reports.index.audit_report import Effect, Finding, Kind, KindReport, Share
+from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.builds import (
     OpenIndex,
-    built_of,
-    current_build,
     exact_search,
     features_of,
     is_fresh,
@@ -82,11 +81,11 @@ class Look:
         Raises:
             ConfigError: there is no build yet.
         """
-        index = newest_build(project)
         store = Store(project)
+        index = newest_build(store)
         record = current_build(project)
         assert record is not None  # newest_build has opened it
-        return cls(store, index, fresh=is_fresh(store, record), built=built_of(record))
+        return cls(store, index, fresh=is_fresh(store, record), built=record.features)
 
     def joined(self) -> pl.DataFrame:
         """Stored hits with facts of the query clip and, prefixed ``hit_``, of the hit."""
@@ -275,16 +274,16 @@ def search_without(
         return {}
     values = look.store.read(look.features[modality], [clip.clip_id for clip in clips])
     with_vector = [clip for clip in clips if clip.clip_id in values]
-    answers: dict[str, list[str]] = {}
+    retrieved: dict[str, list[str]] = {}
     for start in range(0, len(with_vector), SEARCH_BLOCK):
         some = with_vector[start : start + SEARCH_BLOCK]
         queries = np.stack([np.asarray(values[clip.clip_id]) for clip in some]).astype(np.float32)
         queries = own.transformed(queries, [clip.speaker for clip in some])
-        can_ask = own.can_ask(queries)
-        some, queries = list(itertools.compress(some, can_ask)), queries[can_ask]
+        can_query = own.can_query(queries)
+        some, queries = list(itertools.compress(some, can_query)), queries[can_query]
         if not some:
             continue
         hits = own.search(queries, k, np.stack([~forbidden(clip) for clip in some]))
         for clip, rows in zip(some, hits.rows, strict=True):
-            answers[clip.clip_id] = [look.index.clips[row].clip_id for row in rows if row >= 0]
-    return answers
+            retrieved[clip.clip_id] = [look.index.clips[row].clip_id for row in rows if row >= 0]
+    return retrieved

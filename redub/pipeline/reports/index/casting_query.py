@@ -52,25 +52,27 @@ def casting_question(project: Project, clip_id: str, k: int) -> CastingQuestion:
         ConfigError: there is no index, or it is out of date.
     """
     store = Store(project)
-    index = open_index(project)
+    index = open_index(store)
     clip = known_clip(store, clip_id)
     features = features_of(store)
     vectors = {name: store.read(features[name], [clip_id]) for name in MODALITIES}
     return CastingQuestion(store=store, index=index, clip=clip, k=k, vectors=vectors)
 
 
-def casting_search(project: Project, asked: CastingQuestion, notes: Notes) -> CastingSearch:
+def casting_search(project: Project, question: CastingQuestion, notes: Notes) -> CastingSearch:
     """Search every modality as :func:`redub.pipeline.work.query.query_clip` does."""
-    index = asked.index
+    index = question.index
     hits = {}
-    for name, own in asked.vectors.items():
-        found = neighbour_rows(index, project, name, [asked.clip], own, k=asked.k, notes=notes)
+    for name, own in question.vectors.items():
+        found = neighbour_rows(
+            index, project, name, [question.clip], own, k=question.k, notes=notes
+        )
         hits[name] = [
             CastingAnswer(row["rank"] + 1, row["hit"], row["score"], row["margin"])
             for row in found.to_pylist()
         ]
     policy = notes.applied_to(policy_of(project.config.index))
-    codes = policy.reasons(ClipFacts.of(asked.clip), index.table)
+    codes = policy.reasons(ClipFacts.of(question.clip), index.table)
     lost = {
         index.clips[row].clip_id: Reason(int(codes[row])).names for row in np.flatnonzero(codes)
     }

@@ -100,19 +100,19 @@ def casting_sheet(
     """Collect everything that the page shows from the index, the store and the footage."""
     check_k(k)
     notes = notes or Notes()
-    asked = casting_question(project, clip_id, project.config.index.k if k is None else k)
-    check_notes(asked.index, notes)
-    before = casting_search(project, asked, Notes())
-    after = casting_search(project, asked, notes) if notes else None
-    gather = _Gatherer(project, asked, before, after)
-    library, now = len(asked.index.table), after or before
+    question = casting_question(project, clip_id, project.config.index.k if k is None else k)
+    check_notes(question.index, notes)
+    before = casting_search(project, question, Notes())
+    after = casting_search(project, question, notes) if notes else None
+    gather = _Gatherer(project, question, before, after)
+    library, now = len(question.index.table), after or before
     return CastingSheet(
         title=f"{clip_id}: casting sheet",
         project=project.config.name,
         created=time.strftime("%Y-%m-%d %H:%M"),
         line=gather.cast[clip_id],
-        summary=_summary(asked.k, library - len(now.lost)),
-        line_facts=_line_facts(asked.clip, project.config.video.fps),
+        summary=_summary(question.k, library - len(now.lost)),
+        line_facts=_line_facts(question.clip, project.config.video.fps),
         line_texts=gather.captions(),
         notes=tuple(notes.lines()),
         modalities=tuple(gather.modality(name) for name in MODALITIES),
@@ -154,12 +154,12 @@ class _Gatherer:
     def __init__(
         self,
         project: Project,
-        asked: CastingQuestion,
+        question: CastingQuestion,
         before: CastingSearch,
         after: CastingSearch | None,
     ) -> None:
-        self.project, self.asked, self.before, self.after = project, asked, before, after
-        self.store, self.index, self.clip_id = asked.store, asked.index, asked.clip.clip_id
+        self.project, self.question, self.before, self.after = project, question, before, after
+        self.store, self.index, self.clip_id = question.store, question.index, question.clip.clip_id
         self.features = features_of(self.store)
         self.lost = (after or before).lost
         self.clips = {clip.clip_id: clip for clip in self.store.clips()}
@@ -234,17 +234,17 @@ class _Gatherer:
         """One modality of the page: the query's texts and classes, and the retrieved clips."""
         before = self.before.hits[name]
         after = None if self.after is None else self.after.hits[name]
-        asked = self._texts(name, self.clip_id)
-        own = emotion_words(asked)
-        answers = [hit.clip_id for hit in (*before, *(after or ()))]
-        met = own & set().union(*(emotion_words(self._texts(name, hit)) for hit in answers))
+        query_texts = self._texts(name, self.clip_id)
+        own = emotion_words(query_texts)
+        retrieved = [hit.clip_id for hit in (*before, *(after or ()))]
+        shared = own & set().union(*(emotion_words(self._texts(name, hit)) for hit in retrieved))
         remaining = None if after is None else {hit.clip_id for hit in after}
         candidates = self._candidates(name)
         found = len(before if after is None else after)
         return CastModality(
             modality=name,
             similarity=self._similarity(name),
-            texts=marked_text(asked, met),
+            texts=marked_text(query_texts, shared),
             labels=self._labels(name),
             shares=self._shares(name, self.clip_id),
             hits=tuple(self._hit(name, hit, own, remaining) for hit in before),
@@ -320,8 +320,8 @@ class _Gatherer:
 
     def _silence(self, name: str, found: int, candidates: int) -> str:
         """Why fewer than K clips were retrieved; empty where K were."""
-        feature, k = self.features[name], self.asked.k
-        if not self.asked.vectors[name]:
+        feature, k = self.features[name], self.question.k
+        if not self.question.vectors[name]:
             return f"The line has no {feature}, so nothing was searched: {self._why_not(feature)}"
         if k == 0:
             return "K is 0, so nothing was searched."
@@ -423,7 +423,7 @@ class _Gatherer:
             ("index build", self.index.build),
             ("library", f"{len(self.index.table)} of {len(self.clips)} clips"),
             ("clips by split", ", ".join(f"{n} {split}" for split, n in sorted(splits.items()))),
-            ("K", str(self.asked.k)),
+            ("K", str(self.question.k)),
             ("index settings", spelled_words(asdict(config))),
             ("policy", spelled_words(rules)),
             *((name, f"{keys.by_name[name].key} by {keys.backend(name)}") for name in used),

@@ -31,7 +31,7 @@ from redub.pipeline.reports.index.map_holes import (
     usable_vectors,
     with_article,
 )
-from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index
+from redub.pipeline.store.index.builds import OpenIndex, build_settings, features_of, open_index
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.decoders import close_decoders
@@ -87,7 +87,8 @@ def emotion_map(project: Project, *, modality: str, media: str, count: int) -> E
         raise UsageError(f"unknown media '{media}'; {nearest(media, MEDIA)}")
     if count < 0:
         raise UsageError(f"{count} clips cannot be embedded; wanted 0 or more")
-    store, index = Store(project), open_index(project)
+    store = Store(project)
+    index = open_index(store)
     space, vectors = _space(project, index, modality)
     if not len(space.rows):
         raise ConfigError(
@@ -144,10 +145,7 @@ def _space(project: Project, index: OpenIndex, modality: str) -> tuple[ModalityI
         index.table,
         index.audio[rows],
         rows,
-        metric=config.metric,
-        backend=config.backend,
-        recall_floor=config.recall_floor,
-        seed=config.seed,
+        settings=build_settings(config),
     )
     return space, index.audio[rows]
 

@@ -83,20 +83,22 @@ def coverage_holes(
     policy = dataclasses.replace(policy_of(project.config.index), exclude_self=True)
     lists = label_holes(index.clips, held_out, k)
     for name in MODALITIES:
-        asking, queries = _queries(project, store, index, name, every)
-        hits = _ask(index, index.modalities[name], policy, asking, queries, 1)
-        is_library = np.array([index.table.row_of(c.clip_id) is not None for c in asking], bool)
-        lacking = len(every) - len(asking)
-        lists.append(alone_holes(name, asking, hits.scores[:, 0], is_library, lacking))
-    asking, queries = _queries(project, store, index, modality, every)
-    hits = _ask(index, space, policy, asking, queries, k)
+        query_clips, queries = _queries(project, store, index, name, every)
+        hits = _search(index, index.modalities[name], policy, query_clips, queries, 1)
+        is_library = np.array(
+            [index.table.row_of(c.clip_id) is not None for c in query_clips], bool
+        )
+        lacking = len(every) - len(query_clips)
+        lists.append(alone_holes(name, query_clips, hits.scores[:, 0], is_library, lacking))
+    query_clips, queries = _queries(project, store, index, modality, every)
+    hits = _search(index, space, policy, query_clips, queries, k)
     found = [
         Found(
             clip,
             index.table.row_of(clip.clip_id) is not None,
             tuple(filter(None, (index.clips[row].emotion for row in rows if row >= 0))),
         )
-        for clip, rows in zip(asking, hits.rows, strict=True)
+        for clip, rows in zip(query_clips, hits.rows, strict=True)
     ]
     return [*lists, region_holes(modality, found, Counter(c.emotion for c in index.clips), k)]
 
@@ -107,35 +109,35 @@ def _queries(
     """The clips with a usable vector of this modality, and their vectors (Q, D)."""
     feature = features_of(store)[modality]
     values = store.read(feature)
-    asking = [clip for clip in every if clip.clip_id in values]
+    query_clips = [clip for clip in every if clip.clip_id in values]
     width = store.keys.by_name[feature].schema.width
-    queries = np.zeros((len(asking), width), dtype=np.float32)
-    for row, clip in enumerate(asking):
+    queries = np.zeros((len(query_clips), width), dtype=np.float32)
+    for row, clip in enumerate(query_clips):
         queries[row] = values[clip.clip_id]
-    if modality == "audio" and asking:
+    if modality == "audio" and query_clips:
         path = project.root / "index" / LIBRARY / index.build / "audio_transform.npz"
         with np.load(path, allow_pickle=False) as arrays:
             transform = Chain.from_arrays(dict(arrays))
-        queries = transform.apply(queries, [clip.speaker for clip in asking])
+        queries = transform.apply(queries, [clip.speaker for clip in query_clips])
     elif modality != "audio":
         own = index.modalities[modality]
-        queries = own.transformed(queries, [clip.speaker for clip in asking])
+        queries = own.transformed(queries, [clip.speaker for clip in query_clips])
     usable = usable_vectors(queries, project.config.index.metric)
-    return list(itertools.compress(asking, usable)), queries[usable]
+    return list(itertools.compress(query_clips, usable)), queries[usable]
 
 
-def _ask(
+def _search(
     index: OpenIndex,
     space: ModalityIndex,
     policy: Policy,
-    asking: Sequence[Clip],
+    query_clips: Sequence[Clip],
     queries: FloatArray,
     k: int,
 ) -> Chosen:
-    if not len(asking) or not len(space.rows):
-        none = np.full((len(asking), k), np.nan, dtype=np.float32)
-        return Chosen(np.full((len(asking), k), -1, dtype=np.int64), none, none)
-    facts = [ClipFacts.of(clip) for clip in asking]
+    if not len(query_clips) or not len(space.rows):
+        none = np.full((len(query_clips), k), np.nan, dtype=np.float32)
+        return Chosen(np.full((len(query_clips), k), -1, dtype=np.int64), none, none)
+    facts = [ClipFacts.of(clip) for clip in query_clips]
     return search(space, index.table, policy, queries, facts, Selection(k=k))
 
 
@@ -222,7 +224,7 @@ def _needed_for(lines: int) -> str:
 
 def alone_holes(
     modality: str,
-    asking: Sequence[Clip],
+    query_clips: Sequence[Clip],
     best: FloatArray,
     is_library: BoolArray,
     lacking: int = 0,
@@ -251,7 +253,7 @@ def alone_holes(
     )
     holes = []
     for q in order:
-        clip = asking[q]
+        clip = query_clips[q]
         who = f"{_named(clip)} ({'library' if is_library[q] else clip.split})"
         said = f"{who} stands alone in {modality}: "
         said += "no clip is eligible" if no_hit[q] else f"its best hit scores {best[q]:.3f}"

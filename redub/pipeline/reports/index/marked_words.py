@@ -18,7 +18,7 @@ WORDS_OF = {
     Reason.SCENE: "it is in the line's own scene",
     Reason.FILM: "its film may not be retrieved",
     Reason.RIGHTS: "its rights are not among those that are required",
-    Reason.NEIGHBOUR: "it stands next to the line in its scene",
+    Reason.ADJACENT: "it is adjacent to the line in its scene",
     Reason.EXCLUDED: "named as one that must not be retrieved",
     Reason.NOT_INCLUDED: "only other clips are named as those that may be retrieved",
 }

@@ -86,8 +86,8 @@ def emotion_precision(
     raw = np.stack([np.asarray(values[c]) for c in clips["clip_id"]]).astype(np.float32)
     speakers, labels = clips["speaker"].to_list(), clips["emotion"].to_list()
     shared = shares_of_neighbours(raw, speakers, labels, k=k, scope=scope, fitted=fitted)
-    hits, asked = int(shared.sum()), int(shared.size)
-    share = wilson(hits, asked)
+    hits, total = int(shared.sum()), int(shared.size)
+    share = wilson(hits, total)
     name = "speaker z-score" + (" + axes fitted on the other speakers" if fitted else "")
     return PrecisionReport(
         modality=modality,

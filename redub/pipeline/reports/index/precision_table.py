@@ -33,6 +33,7 @@ from redub.index.base import BoolArray, IntArray, Metric
 from redub.index.library import LibraryTable, ModalityIndex, has_direction
 from redub.index.library import retrieve as search
 from redub.index.policy import HELD_OUT, ClipFacts, Policy
+from redub.index.registry import BuildSettings
 from redub.index.selection import Selection
 from redub.index.transform import Chain, fit_for_search
 from redub.pipeline.store.index.builds import library_of, policy_of
@@ -221,19 +222,19 @@ def _check_labels(known: Sequence[Clip], queries: Sequence[Clip]) -> None:
 class Lines:
     """The query clips, the library, and the labels, which only counting may read."""
 
-    asking: Sequence[Clip]  # Q, labelled
+    query_clips: Sequence[Clip]  # Q, labelled
     table: LibraryTable  # N, labelled
     policy: Policy
 
     @cached_property
     def facts(self) -> list[ClipFacts]:
         """(Q,) what a policy reads of the queries; holds no emotion."""
-        return [ClipFacts.of(clip) for clip in self.asking]
+        return [ClipFacts.of(clip) for clip in self.query_clips]
 
     @cached_property
     def scenes(self) -> list[tuple[str, str]]:
         """(Q,) film and scene of the queries."""
-        return [(clip.film, clip.scene) for clip in self.asking]
+        return [(clip.film, clip.scene) for clip in self.query_clips]
 
     def may(self, policy: Policy, numbers: Sequence[int]) -> BoolArray:
         """(q, N) bool: whether a library clip is eligible for a query."""
@@ -241,7 +242,9 @@ class Lines:
 
     def is_shared(self, numbers: Sequence[int]) -> BoolArray:
         """(q, N) bool: whether a library clip has the query's label. Only for counting."""
-        return np.stack([self.table.is_value("emotion", self.asking[q].emotion) for q in numbers])
+        return np.stack(
+            [self.table.is_value("emotion", self.query_clips[q].emotion) for q in numbers]
+        )
 
 
 def _named(name: str | None, known: tuple[str, ...], kind: str) -> tuple[str, ...]:
@@ -293,14 +296,13 @@ def _space(
         lines.table,
         vectors[kept],
         np.array(rows, dtype=np.int64)[kept],
-        metric=metric,
+        settings=BuildSettings(backend="exact", metric=metric),
         halves=halves,
-        backend="exact",
     )
-    numbers = [q for q, clip in enumerate(lines.asking) if clip.clip_id in values]
-    queries = _transformed(fitted, values, [lines.asking[q] for q in numbers])
-    can_ask = has_direction(queries, metric)
-    return index, dict(itertools.compress(zip(numbers, queries, strict=True), can_ask))
+    numbers = [q for q, clip in enumerate(lines.query_clips) if clip.clip_id in values]
+    queries = _transformed(fitted, values, [lines.query_clips[q] for q in numbers])
+    can_query = has_direction(queries, metric)
+    return index, dict(itertools.compress(zip(numbers, queries, strict=True), can_query))
 
 
 def _stacked(values: Mapping[str, Value], clips: Sequence[Clip]) -> FloatArray:
@@ -339,7 +341,7 @@ def _rows(
                 transform=transform,
                 candidates=len(index.rows),
                 cells=counted(
-                    _answered(lines, index, queries, used, max(ks)),
+                    _query_hits(lines, index, queries, used, max(ks)),
                     [lines.scenes[q] for q in queries],
                     ks,
                 ),
@@ -351,7 +353,7 @@ def _blocks(numbers: list[int]) -> Iterator[list[int]]:
         yield numbers[start : start + BLOCK_LINES]
 
 
-class Answers(NamedTuple):
+class QueryHits(NamedTuple):
     """Hits of Q queries, and counts of the eligible clips."""
 
     found: BoolArray  # (Q, K) whether there is a hit of this rank
@@ -360,13 +362,13 @@ class Answers(NamedTuple):
     right: IntArray  # (Q,) eligible clips with the query's label
 
 
-def _answered(
+def _query_hits(
     lines: Lines,
     index: ModalityIndex,
     queries: Mapping[int, FloatArray],
     policy: Policy,
     k: int,
-) -> Answers:
+) -> QueryHits:
     blocks = []
     for some in _blocks(list(queries)):
         vectors = np.stack([queries[q] for q in some])
@@ -374,14 +376,14 @@ def _answered(
         hits = search(index, lines.table, policy, vectors, facts, Selection(k=k)).rows
         # Labels of held-out utterances are read only below this line.
         may, is_shared = lines.may(policy, some)[:, index.rows], lines.is_shared(some)
-        blocks.append(answers_of(hits, is_shared, may, is_shared[:, index.rows]))
+        blocks.append(query_hits_of(hits, is_shared, may, is_shared[:, index.rows]))
     if not blocks:
         empty = np.zeros((0, k), dtype=np.int64)
-        return answers_of(empty, empty, empty, empty)
-    return Answers(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+        return query_hits_of(empty, empty, empty, empty)
+    return QueryHits(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
-def answers_of(hits: IntArray, is_shared: Any, may: Any, may_share: Any) -> Answers:
+def query_hits_of(hits: IntArray, is_shared: Any, may: Any, may_share: Any) -> QueryHits:
     """Compare hits with labels.
 
     Args:
@@ -392,30 +394,30 @@ def answers_of(hits: IntArray, is_shared: Any, may: Any, may_share: Any) -> Answ
     """
     found = hits >= 0
     is_right = np.take_along_axis(is_shared, np.maximum(hits, 0), axis=1) & found
-    return Answers(found, is_right, may.sum(axis=1), (may & may_share).sum(axis=1))
+    return QueryHits(found, is_right, may.sum(axis=1), (may & may_share).sum(axis=1))
 
 
 def counted(
-    answers: Answers, scenes: Sequence[tuple[str, str]], ks: Sequence[int]
+    query_hits: QueryHits, scenes: Sequence[tuple[str, str]], ks: Sequence[int]
 ) -> tuple[PrecisionCell, ...]:
     """Count right hits at every K.
 
     Args:
         scenes: (Q,) scenes of the queries; the bootstrap draws queries of a scene together.
-        ks: values of K, none above the number of ranks in ``answers``.
+        ks: values of K, none above the number of ranks in ``query_hits``.
     """
     cells = []
     for k in ks:
-        full: BoolArray = answers.found[
+        full: BoolArray = query_hits.found[
             :, k - 1
         ]  # hits have no gaps: rank k implies all ranks before
         share, chance, ceiling = Interval(*NOTHING), math.nan, math.nan
         if full.any():
-            shares = answers.is_right[full, :k].mean(axis=1)
+            shares = query_hits.is_right[full, :k].mean(axis=1)
             drawn = list(itertools.compress(scenes, full))
             share = bootstrap_mean(shares, seed=SEED, clusters=drawn)
-            chance = float((answers.right[full] / answers.of[full]).mean())
-            ceiling = float(np.minimum(answers.right[full] / k, 1.0).mean())
+            chance = float((query_hits.right[full] / query_hits.of[full]).mean())
+            ceiling = float(np.minimum(query_hits.right[full] / k, 1.0).mean())
         cells.append(
             PrecisionCell(
                 k=k,

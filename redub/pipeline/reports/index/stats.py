@@ -21,15 +21,13 @@ import polars as pl
 from redub.core.types import MODALITIES, Clip
 from redub.index.base import GraphFacts
 from redub.index.segments import Placed
+from redub.pipeline.store.index.build_record import BuildRecord, current_build, records_of_builds
 from redub.pipeline.store.index.builds import (
     LIBRARY,
     OpenIndex,
-    built_of,
-    current_build,
     is_fresh,
     newest_build,
-    records_of_builds,
-    segment_record,
+    read_segment_record,
 )
 from redub.pipeline.store.index.neighbours import stored_hits
 from redub.pipeline.store.project import Project
@@ -171,9 +169,10 @@ def index_stats(project: Project) -> IndexStats:
         ConfigError: there is no build yet.
         IntegrityError: a file of the build is damaged.
     """
-    index = newest_build(project)
-    record: Any = current_build(project)
     store = Store(project)
+    index = newest_build(store)
+    record = current_build(project)
+    assert record is not None  # newest_build has opened it
     live = {clip.clip_id: clip for clip in store.clips()}
     rows = stored_hits(store, index).filter(pl.col("clip_id").is_in(list(live)))
     transform, width = _transform(project, index)
@@ -212,26 +211,26 @@ def _transform(project: Project, index: OpenIndex) -> tuple[str, int]:
     return steps, int(index.audio.shape[1])
 
 
-def _size(project: Project, record: Mapping[str, Any], folder: str) -> int:
+def _size(project: Project, record: BuildRecord, folder: str) -> int:
     root = project.root / "index" / folder
-    return sum((root / file).stat().st_size for file in record["files"][folder])
+    return sum((root / file).stat().st_size for file in record.files[folder])
 
 
 def _modality(
     project: Project,
     index: OpenIndex,
-    record: Mapping[str, Any],
+    record: BuildRecord,
     modality: str,
     rows: pl.DataFrame,
 ) -> ModalityStats:
     own = index.modalities[modality]
     segments = tuple(
         _segment(project, record, f"{modality}/{name}", placed)
-        for name, placed in zip(record["segments"][modality], own.backend.placed, strict=True)
+        for name, placed in zip(record.segments[modality], own.backend.placed, strict=True)
     )
     return ModalityStats(
         modality=modality,
-        feature=built_of(record)[modality],
+        feature=record.features[modality],
         rows=len(own.rows),
         width=own.backend.width,
         metric=own.backend.metric,
@@ -246,10 +245,8 @@ def _modality(
     )
 
 
-def _segment(
-    project: Project, record: Mapping[str, Any], folder: str, placed: Placed
-) -> SegmentStats:
-    saved = segment_record(project.root / "index" / folder).index
+def _segment(project: Project, record: BuildRecord, folder: str, placed: Placed) -> SegmentStats:
+    saved = read_segment_record(project.root / "index" / folder).index
     return SegmentStats(
         name=folder,
         backend=saved.backend,

@@ -22,6 +22,7 @@ from redub.index.library import ModalityIndex
 from redub.index.policy import ClipFacts, Reason
 from redub.index.segments import LiveSegments
 from redub.index.similarity import pair_scores
+from redub.pipeline.store.index.build_record import BuildRecord, records_of_builds
 from redub.pipeline.store.index.builds import (
     OpenIndex,
     exact_search,
@@ -30,8 +31,6 @@ from redub.pipeline.store.index.builds import (
     neighbour_tables,
     newest_build,
     policy_of,
-    read_build,
-    records_of_builds,
 )
 from redub.pipeline.store.index.neighbours import neighbour_parts, stored_hits
 from redub.pipeline.store.parts import PartTable
@@ -156,7 +155,7 @@ def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyRepor
     for path in reversed(records):
         wrong = damaged if path == records[-1] else superseded
         try:
-            for folder, digests in read_build(path)["files"].items():
+            for folder, digests in BuildRecord.read(path).files.items():
                 for name, digest in digests.items():
                     named.setdefault((folder, name, digest), wrong)
         except IntegrityError as error:
@@ -178,11 +177,11 @@ def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyRepor
     if not records:
         gaps.append("there is no index yet; run `redub index build`")
     else:
-        newest = _newest_name(records[-1])
+        newest, store = _newest_name(records[-1]), Store(project)
         try:
-            fresh = newest != "" and is_fresh(Store(project), read_build(records[-1]))
+            fresh = newest != "" and is_fresh(store, BuildRecord.read(records[-1]))
             if fresh:
-                stored_in, again, violations = _ask_again(project, queries, gaps)
+                stored_in, again, violations = _ask_again(store, queries, gaps)
             elif newest:
                 gaps.append("neighbours: not searched again, the newest build is out of date")
         except IntegrityError as error:
@@ -208,7 +207,7 @@ def verify_index(project: Project, *, queries: int = ASKED_AGAIN) -> VerifyRepor
 
 def _newest_name(path: Path) -> str:
     try:
-        return str(read_build(path)["build"])
+        return BuildRecord.read(path).build
     except IntegrityError:
         return ""
 
@@ -223,9 +222,9 @@ def _damage(project: Project, folder: str, name: str, digest: str) -> list[str]:
 
 
 def _ask_again(
-    project: Project, queries: int, gaps: list[str]
+    store: Store, queries: int, gaps: list[str]
 ) -> tuple[str, tuple[AskedAgain, ...], tuple[Violation, ...]]:
-    store, index = Store(project), newest_build(project)
+    project, index = store.project, newest_build(store)
     clips = {clip.clip_id: clip for clip in store.clips()}
     stored = stored_hits(store, index).filter(pl.col("clip_id").is_in(list(clips)))
     if not stored.height:

@@ -55,13 +55,13 @@ def query_chunks(
     Yields:
         The name of a part, a digest of everything that its rows depend on, and its query clips.
     """
-    asking = retrieval_key(store.project, index)
+    policy_key = retrieval_key(store.project, index)
     features = features_of(store)
     keys = [store.keys.by_name[features[m]] for m in MODALITIES]
     for start in range(0, len(clips), QUERIES_PER_PART):
         chunk = clips[start : start + QUERIES_PER_PART]
-        asked = [[asdict(c), [key.input_digest(c) for key in keys]] for c in chunk]
-        yield digest_of([asking, [key.key for key in keys], asked], digits=16), chunk
+        queries = [[asdict(c), [key.input_digest(c) for key in keys]] for c in chunk]
+        yield digest_of([policy_key, [key.key for key in keys], queries], digits=16), chunk
 
 
 def neighbours_of(store: Store, index: OpenIndex) -> dict[str, dict[str, list[tuple[str, float]]]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError, IntegrityError
@@ -110,10 +111,14 @@ def fit_space(
 
 def write_space(folder: Path, modality: str, space: Space) -> None:
     """Write the three files of a space into a library folder that is not yet committed."""
-    arrays: dict[str, Any] = space.transform.to_arrays()
-    np.savez(folder / f"{modality}_transform.npz", **arrays)
+    write_arrays(folder / f"{modality}_transform.npz", space.transform.to_arrays())
     np.save(folder / f"{modality}_rows.npy", space.rows, allow_pickle=False)
     np.save(folder / f"{modality}.npy", space.raw, allow_pickle=False)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the arrays of a fitted transform as an ``.npz`` file."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
 
 
 def read_spaces(folder: Path, library: Sequence[Clip]) -> dict[str, Space]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from redub.core.config import digest_of
-from redub.core.durable import commit_file, commit_json
+from redub.core.durable import commit_file
 from redub.core.errors import IntegrityError
 from redub.core.types import MODALITIES
 from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index
@@ -34,15 +34,14 @@ from redub.pipeline.store.packs.parts import (
     write_ipc,
 )
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.tables import Store, commonest, digest_column
+from redub.pipeline.store.tables import Store, commonest, digest_column, store_of
 from redub.training.data.pack import (
     LINKS,
     RECORD,
     Pack,
+    PackedFeature,
     PackRecord,
     damaged_files,
-    read_record,
-    record_document,
 )
 
 log = logging.getLogger(__name__)
@@ -105,16 +104,20 @@ def pack_keys(
     }
 
 
-def build_pack(project: Project) -> PackSummary:
+def build_pack(source: Store | Project) -> PackSummary:
     """Write the pack of the project's present footage and settings, unless it exists.
+
+    Args:
+        source: the store; for a project its store is opened.
 
     Raises:
         ConfigError: features, the index or the neighbours are missing (names the stage), or a
             value does not fit into float16 (names the feature).
         IntegrityError: an utterance retrieves a clip that is no training clip now.
     """
-    store, index = Store(project), open_index(project)
-    kinds = _kinds(store, project)
+    store = store_of(source)
+    project, index = store.project, open_index(store)
+    kinds = _kinds(store)
     clips = store.clip_frame()
     live = {name: store.live_features(name, clips=clips) for name in kinds}
     contents = _contents(store, clips, live)
@@ -129,57 +132,62 @@ def build_pack(project: Project) -> PackSummary:
     if found := _usable(root, name):
         return _summary(root, found, fresh=False, written=0)
     settings = digest_of([PACK_VERSION, {n: (keys[n], asdict(k)) for n, k in kinds.items()}])
-    source = FeatureSource(store, kinds, live)
-    parts, losses, written = packed_parts(source, root, settings, contents)
+    values = FeatureSource(store, kinds, live)
+    parts, losses, written = packed_parts(values, root, settings, contents)
     rows = {clip_id: row for row, clip_id in enumerate(rows_of_parts(root, parts, contents))}
-    links, left_out, splits = line_links(store, index, clips, rows, live)
-    target = root / name / LINKS
-    commit_file(target, lambda temp: write_ipc(temp, links.schema, links.to_batches()))
+    links = line_links(store, index, clips, rows, live)
+    target, table = root / name / LINKS, links.table
+    commit_file(target, lambda temp: write_ipc(temp, table.schema, table.to_batches()))
     record = PackRecord(
         pack=name,
         keys=keys,
-        features={n: {**asdict(kind), "moved": losses.get(n, 0.0)} for n, kind in kinds.items()},
+        features={
+            name: PackedFeature(**asdict(kind), moved=losses.get(name, 0.0))
+            for name, kind in kinds.items()
+        },
         modalities={m: n for m, n in features_of(store).items() if m in MODALITIES},
         parts=tuple(parts),
-        links=pack_file(root, target, len(links)),
-        splits=splits,
-        left_out=left_out,
+        links=pack_file(root, target, len(table)),
+        splits=links.splits,
+        left_out=links.left_out,
     )
-    commit_json(root / name / RECORD, record_document(record))
+    record.commit(root / name / RECORD)
     return _summary(root, record, fresh=True, written=written + target.stat().st_size)
 
 
-def open_pack(project: Project, built: PackSummary | None = None) -> Pack:
+def open_pack(source: Store | Project, built: PackSummary | None = None) -> Pack:
     """Open the pack of the project's present footage and settings; build it if it is missing.
 
     Damaged files of a pack are deleted and written again.
 
     Args:
+        source: the store; for a project its store is opened.
         built: the result of :func:`build_pack`, if the caller has just called it.
     """
-    root = project.root / FOLDER
-    name = (built or build_pack(project)).pack
+    store = store_of(source)
+    root = store.project.root / FOLDER
+    name = (built or build_pack(store)).pack
     try:
         return Pack.open(root, name)
     except IntegrityError as error:
         log.warning("%s; packing again", error)
-    for file in damaged_files(root, read_record(root / name / RECORD)):
+    for file in damaged_files(root, PackRecord.read(root / name / RECORD)):
         (root / file.name).unlink(missing_ok=True)
         (root / file.name).with_suffix(".json").unlink(missing_ok=True)
     (root / name / RECORD).unlink()
-    return Pack.open(root, build_pack(project).pack)
+    return Pack.open(root, build_pack(store).pack)
 
 
 # -- content
 
 
-def _kinds(store: Store, project: Project) -> dict[str, Stored]:
+def _kinds(store: Store) -> dict[str, Stored]:
     """The packed features and their stored types; float32 frames may be stored as float16."""
     kinds = {}
-    for name in features_read(project.config):
+    for name in features_read(store.project.config):
         schema = store.keys.by_name[name].schema
         is_frames = schema.kind == "frames" and schema.dtype == "float32"
-        dtype = project.config.train.frames if is_frames else schema.dtype
+        dtype = store.project.config.train.frames if is_frames else schema.dtype
         kinds[name] = Stored(kind=schema.kind, width=schema.width, dtype=dtype)
     return kinds
 
@@ -205,7 +213,7 @@ def _contents(
 def _usable(root: Path, name: str) -> PackRecord | None:
     """The record of a pack whose files all exist with the right size; None if one does not."""
     try:
-        record = read_record(root / name / RECORD)
+        record = PackRecord.read(root / name / RECORD)
     except IntegrityError:
         return None
     files = (*record.parts, record.links)

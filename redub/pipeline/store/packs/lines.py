@@ -7,49 +7,29 @@ Letters: P phonemes, T mel frames, V video frames, W width.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redub.core.config import nearest
 from redub.core.errors import ConfigError
 from redub.core.phonemes import id_of
 from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
-from redub.model.registry import reads_context, reads_of
+from redub.model.registry import system_spec
 from redub.pipeline.store.index.builds import OpenIndex, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of, retrieval_key, stack_hits
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.packs.voices import References, Voice, library_voices, voice_name
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import MODALITY_FEATURES, ProjectConfig, feature_of
-from redub.pipeline.store.tables import Store, commonest, lacking
+from redub.pipeline.store.tables import Store, commonest, lacking, store_of
 from redub.training.data.lines import SIDES, AdjacentUtterance, Hits, Utterance, with_silence
 from redub.training.data.pack_lines import LOCAL_FACE, SOUND_FRAMES, adjacent_utterance
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """A voice: speaker vectors (W,) and reference mels (T, C) of library utterances.
-
-    ``name``: a speaker or a clip id. ``clip_ids``: the utterances of the reference mels.
-    """
-
-    name: str
-    speaker_vectors: tuple[FloatArray, ...]
-    reference_mels: tuple[FloatArray, ...]
-    clip_ids: tuple[str, ...]
-
-    @property
-    def speaker_vector(self) -> FloatArray:
-        """(W,) float32, the mean over the voice's utterances."""
-        exact: Any = np.mean(self.speaker_vectors, axis=0, dtype=np.float64)
-        mean: FloatArray = exact.astype(np.float32)
-        return mean
 
 
 @dataclass(slots=True)
@@ -64,11 +44,6 @@ class LineReport:
         return commonest(self.left_out.values())
 
 
-def voice_name(clip: Clip) -> str:
-    """The name of a clip's voice: its speaker, or its source where the speaker is unknown."""
-    return clip.speaker or f"source {clip.source}"
-
-
 def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str, ...]:
     """The features that utterances for a system consist of.
 
@@ -80,18 +55,18 @@ def features_read(config: ProjectConfig, system: str | None = None) -> tuple[str
     """
     chosen = feature_of(config.index)
     instead = {MODALITY_FEATURES[modality][0]: name for modality, name in chosen.items()}
-    declared = reads_of(system or config.train.model)
+    declared = system_spec(system or config.train.model).reads
     return tuple(dict.fromkeys(instead.get(name, name) for name in declared))
 
 
 class UtteranceBuilder:
     """Joins features into utterances; opens the store and the index once."""
 
-    def __init__(self, project: Project, system: str | None = None) -> None:
+    def __init__(self, source: Store | Project, system: str | None = None) -> None:
         """Read the features of a system, by default the project's ``train.model``."""
-        self.project = project
-        self.store = Store(project)
-        self.index: OpenIndex = open_index(project)
+        self.store = store_of(source)
+        self.project = project = self.store.project
+        self.index: OpenIndex = open_index(self.store)
         self.clips = self.store.clips()
         self.by_id = {clip.clip_id: clip for clip in self.clips}
         self.values: dict[str, dict[str, Value]] = {
@@ -101,9 +76,9 @@ class UtteranceBuilder:
         self.neighbours = neighbours_of(self.store, self.index)
         self._reasons: dict[str, dict[str, str]] = {}
         self.sides: dict[str, dict[str, str]] = {}
-        if reads_context(system or project.config.train.model):
-            self.sides = dict(zip(SIDES, neighbours_in_scene(self.clips), strict=True))
-        self.voices = self._voices()
+        if system_spec(system or project.config.train.model).context:
+            self.sides = dict(zip(SIDES, adjacent_in_scene(self.clips), strict=True))
+        self.voices = library_voices(self.clips, self.values["mel"], self.values["speaker"])
 
     def keys(self) -> dict[str, str]:
         """Keys of the features in these utterances, as a checkpoint records them."""
@@ -126,7 +101,7 @@ class UtteranceBuilder:
                 report.left_out[clip.clip_id] = self._why(missing[-1], clip)
                 continue
             rows = np.asarray(self.values["durations"][clip.clip_id])
-            line = self._line(clip, rows[:, 0], self.voice_of(clip), durations=rows[:, 1])
+            line = self._line(clip, rows[:, 0], durations=rows[:, 1])
             if line is None:
                 report.left_out[clip.clip_id] = NO_OTHER_LINE
             else:
@@ -143,7 +118,7 @@ class UtteranceBuilder:
                 report.left_out[clip.clip_id] = self._why("phonemes", clip)
                 continue
             ids = np.asarray(self.values["phonemes"][clip.clip_id])[:, 0]
-            line = self._line(clip, silenced(ids), self.voice_of(clip))
+            line = self._line(clip, silenced(ids))
             if line is None:
                 report.left_out[clip.clip_id] = "no library utterance of this voice"
             else:
@@ -159,24 +134,11 @@ class UtteranceBuilder:
             self._reasons[feature] = self.store.why_null(feature)
         return lacking(feature, self._reasons[feature].get(clip.clip_id))
 
-    def voice_of(self, clip: Clip) -> Voice | None:
-        """The voice of a clip's speaker from *other* training clips; None if there are none."""
+    def references_of(self, clip: Clip) -> References | None:
+        """What a clip's utterance takes from other clips of its voice; None if there are none."""
         voice = self.voices.get(voice_name(clip))
-        if voice is None:
-            return None
-        kept = [i for i, clip_id in enumerate(voice.clip_ids) if clip_id != clip.clip_id]
-        if not kept:
-            return None
-        picked = pick_references(
-            clip.clip_id, voice.clip_ids, self.project.config.train.reference_mels
-        )
-        order = [voice.clip_ids.index(clip_id) for clip_id in picked]
-        return Voice(
-            voice.name,
-            tuple(voice.speaker_vectors[i] for i in kept),
-            tuple(voice.reference_mels[i] for i in order),
-            tuple(voice.clip_ids[i] for i in order),
-        )
+        most = self.project.config.train.reference_mels
+        return None if voice is None else voice.references(clip.clip_id, most)
 
     def named_voice(self, name: str | None) -> Voice:
         """A voice by speaker or clip id; without a name, the voice with the most utterances.
@@ -184,8 +146,6 @@ class UtteranceBuilder:
         Raises:
             ConfigError: no such speaker or clip in the library.
         """
-        from redub.core.config import nearest
-
         if not self.voices:
             raise ConfigError("the library has no voice: no training clip has a mel and a speaker")
         if name is None:
@@ -194,45 +154,60 @@ class UtteranceBuilder:
             return self.voices[name]
         for voice in self.voices.values():
             if name in voice.clip_ids:
-                place = voice.clip_ids.index(name)
-                vector = np.asarray(self.values["speaker"][name])
-                return Voice(name, (vector,), (voice.reference_mels[place],), (name,))
+                return voice.of_clip(name)
         known = [*self.voices, *(c for v in self.voices.values() for c in v.clip_ids)]
         raise ConfigError(f"unknown voice '{name}'; {nearest(name, known)}", code="E-VOICE")
 
-    def _voices(self) -> dict[str, Voice]:
-        members = reference_candidates(self.clips, self.values)
-        return {
-            name: Voice(
-                name,
-                tuple(np.asarray(self.values["speaker"][i]) for i in ids),
-                tuple(np.asarray(self.values["mel"][i]) for i in ids),
-                tuple(ids),
-            )
-            for name, ids in members.items()
-        }
-
-    def _line(
+    def make(
         self,
         clip: Clip,
         phonemes: Any,
-        voice: Voice | None,
+        references: References,
         *,
-        durations: Any = None,
-    ) -> Utterance | None:
-        if voice is None:
+        vectors: Mapping[str, FloatArray],
+        hits: Mapping[str, Hits],
+        lips: FloatArray | None,
+        local_face: FloatArray | None,
+        recorded: Mapping[str, NDArray[Any]] | None = None,
+        context: Mapping[str, AdjacentUtterance] | None = None,
+    ) -> Utterance:
+        """Make one utterance; its length in mel frames comes from the video alone.
+
+        Args:
+            phonemes: (P,) ids, with silence at either end.
+            vectors, hits: by modality; a modality without a vector is left out.
+            lips, local_face: (V, W), None without a face.
+            recorded: ``durations``, ``mel``, ``f0_hz``, ``energy`` and ``sound``, as
+                :class:`Utterance` defines them; empty for an utterance to speak.
+            context: ``previous`` and ``following`` to the adjacent utterance, if known.
+        """
+        config, known = self.project.config, recorded or {}
+        samples = config.audio.sample_count(clip.video_frames, config.video)
+        return Utterance(
+            clip_id=clip.clip_id,
+            speaker=references.voice,
+            phonemes=np.asarray(phonemes, dtype=np.int64),
+            mel_frames=config.audio.frame_count(samples),
+            speaker_vector=references.speaker_vector,
+            reference_mels=[np.asarray(self.values["mel"][i]) for i in references.clip_ids],
+            lips=lips,
+            local_face=local_face,
+            durations=known.get("durations"),
+            emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
+            vectors=vectors,
+            hits=hits,
+            context=context or {},
+            mel=known.get("mel"),
+            f0_hz=known.get("f0_hz"),
+            energy=known.get("energy"),
+            sound=known.get("sound"),
+        )
+
+    def _line(self, clip: Clip, phonemes: Any, *, durations: Any = None) -> Utterance | None:
+        references = self.references_of(clip)
+        if references is None:
             return None
         clip_id = clip.clip_id
-        recorded: dict[str, NDArray[Any]] = {}
-        if durations is not None:
-            recorded = {
-                "durations": np.asarray(durations, dtype=np.int64),
-                "mel": np.asarray(self.values["mel"][clip_id]),
-                "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
-                "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
-            }
-            if clip_id in self.values.get(SOUND_FRAMES, {}):
-                recorded["sound"] = np.asarray(self.values[SOUND_FRAMES][clip_id])
         features = feature_of(self.project.config.index)
         vectors = {
             m: np.asarray(self.values[features[m]][clip_id])
@@ -241,16 +216,15 @@ class UtteranceBuilder:
         }
         lips = self.values["lips"].get(clip_id)
         local_face = self.values.get(LOCAL_FACE, {}).get(clip_id)
-        return make_line(
-            self.project,
+        return self.make(
             clip,
             phonemes,
-            voice,
+            references,
             vectors=vectors,
             hits=hits_of(self.index, vectors, self.neighbours[clip_id]),
             lips=None if lips is None else np.asarray(lips),
             local_face=None if local_face is None else np.asarray(local_face),
-            recorded=recorded,
+            recorded=None if durations is None else self._recording(clip_id, durations),
             context={
                 side: as_context(self._values_of(near[clip_id]))
                 for side, near in self.sides.items()
@@ -258,56 +232,21 @@ class UtteranceBuilder:
             },
         )
 
+    def _recording(self, clip_id: str, durations: Any) -> dict[str, NDArray[Any]]:
+        recorded = {
+            "durations": np.asarray(durations, dtype=np.int64),
+            "mel": np.asarray(self.values["mel"][clip_id]),
+            "f0_hz": np.asarray(self.values["f0"][clip_id])[:, 0],
+            "energy": np.asarray(self.values["energy"][clip_id])[:, 0],
+        }
+        if clip_id in self.values.get(SOUND_FRAMES, {}):
+            recorded["sound"] = np.asarray(self.values[SOUND_FRAMES][clip_id])
+        return recorded
+
 
 def as_context(values: Mapping[str, Value]) -> AdjacentUtterance:
     """Collect a clip's values, by feature, as the context of an adjacent utterance."""
     return adjacent_utterance(lambda name: np.asarray(values[name]) if name in values else None)
-
-
-def make_line(
-    project: Project,
-    clip: Clip,
-    phonemes: Any,
-    voice: Voice,
-    *,
-    vectors: Mapping[str, FloatArray],
-    hits: Mapping[str, Hits],
-    lips: FloatArray | None,
-    local_face: FloatArray | None = None,
-    recorded: Mapping[str, NDArray[Any]] | None = None,
-    context: Mapping[str, AdjacentUtterance] | None = None,
-) -> Utterance:
-    """Make one utterance; its length in mel frames comes from the video alone.
-
-    Args:
-        phonemes: (P,) ids, with silence at either end.
-        vectors, hits: by modality; a modality without a vector is left out.
-        lips, local_face: (V, W), None without a face.
-        recorded: ``durations``, ``mel``, ``f0_hz``, ``energy`` and ``sound``, as
-            :class:`Utterance` defines them; empty for an utterance to speak.
-        context: ``previous`` and ``following`` to the adjacent utterance, if known.
-    """
-    config, known = project.config, recorded or {}
-    samples = config.audio.sample_count(clip.video_frames, config.video)
-    return Utterance(
-        clip_id=clip.clip_id,
-        speaker=voice.name,
-        phonemes=np.asarray(phonemes, dtype=np.int64),
-        mel_frames=config.audio.frame_count(samples),
-        speaker_vector=voice.speaker_vector,
-        reference_mels=voice.reference_mels,
-        lips=lips,
-        local_face=local_face,
-        durations=known.get("durations"),
-        emotion=EMOTIONS.index(clip.emotion) if clip.emotion else -1,
-        vectors=vectors,
-        hits=hits,
-        context=context or {},
-        mel=known.get("mel"),
-        f0_hz=known.get("f0_hz"),
-        energy=known.get("energy"),
-        sound=known.get("sound"),
-    )
 
 
 def hits_of(
@@ -324,7 +263,7 @@ def hits_of(
     return found
 
 
-def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+def adjacent_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str, str]]:
     """Clip id to the clip before, and clip id to the clip after, in the same film and scene.
 
     A training clip may be the context of any clip. A held-out clip is context only within its own
@@ -344,33 +283,6 @@ def neighbours_in_scene(clips: Sequence[Clip]) -> tuple[dict[str, str], dict[str
             if second.split in ("train", first.split):
                 after[first.clip_id] = second.clip_id
     return before, after
-
-
-def reference_candidates(
-    clips: Iterable[Clip], has: Mapping[str, Container[str]]
-) -> dict[str, list[str]]:
-    """Voice to its possible reference clips: training clips with a mel and a speaker vector."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for clip in clips:
-        if clip.split == "train" and all(clip.clip_id in has[n] for n in ("mel", "speaker")):
-            members[voice_name(clip)].append(clip.clip_id)
-    return dict(members)
-
-
-def pick_references(clip_id: str, members: Sequence[str], most: int) -> list[str]:
-    """Pick at most ``most`` reference clips of a voice for a clip, never the clip itself.
-
-    The choice is pseudo-random and depends on the clip ids alone.
-    """
-    prefix = hashlib.sha256(f"{clip_id}\0".encode())
-
-    def rank(other: str) -> bytes:
-        """Pseudo-random sort key of a candidate for this clip."""
-        digest = prefix.copy()
-        digest.update(other.encode())
-        return digest.digest()
-
-    return heapq.nsmallest(most, (other for other in members if other != clip_id), key=rank)
 
 
 def silenced(phonemes: Any) -> Any:

@@ -10,29 +10,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from redub.core.columns import encode, value_type
 from redub.core.errors import IntegrityError
-from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray
+from redub.core.types import EMOTIONS, MODALITIES, Clip
 from redub.pipeline.store.index.builds import OpenIndex
 from redub.pipeline.store.index.neighbours import neighbours_of
-from redub.pipeline.store.packs.lines import (
-    neighbours_in_scene,
-    pick_references,
-    reference_candidates,
-    voice_name,
-)
+from redub.pipeline.store.packs.lines import adjacent_in_scene
 from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
-from redub.pipeline.store.settings import ProjectConfig
+from redub.pipeline.store.packs.voices import References, library_voices, voice_name
 from redub.pipeline.store.tables import Store, clips_of, lacking
 
 RECORDED = ("mel", "f0", "energy", "durations")
 """Features of the recording; the last missing one is the reason why a clip is left out."""
+
+
+class Links(NamedTuple):
+    """The links of all clips.
+
+    table: one row per clip, with its references to other clips as row numbers of the table.
+    left_out: split to clip id to the reason why the clip is no utterance. splits: split to number
+    of utterances.
+    """
+
+    table: pa.Table
+    left_out: dict[str, dict[str, str]]
+    splits: dict[str, int]
 
 
 def line_links(
@@ -41,7 +48,7 @@ def line_links(
     frame: pl.DataFrame,
     rows: Mapping[str, int],
     live: Mapping[str, pl.DataFrame],
-) -> tuple[pa.Table, dict[str, dict[str, str]], dict[str, int]]:
+) -> Links:
     """Collect the links of all clips.
 
     Args:
@@ -49,71 +56,93 @@ def line_links(
         rows: clip id to its row number in the parts.
         live: feature to :meth:`Store.live_features`.
 
-    Returns:
-        One row per clip: split, voice, and every reference to other clips as link row numbers.
-        Split to clip id to the reason why the clip is no utterance. Split to number of utterances.
-
     Raises:
         IntegrityError: E-PACK-LEAK, a clip retrieves a clip that is no training clip.
     """
-    config = store.project.config
     clips = clips_of(frame)
-    place = {clip.clip_id: number for number, clip in enumerate(clips)}
-    splits = {clip.clip_id: clip.split for clip in clips}
     has, why = _held(live)
-    speaker = store.read("speaker")
-    voices = {name: _Voice(ids, speaker) for name, ids in reference_candidates(clips, has).items()}
+    voices = library_voices(clips, has["mel"], store.read("speaker"))
+    most = store.project.config.train.reference_mels
     neighbours = neighbours_of(store, index)
-    before, after = neighbours_in_scene(clips)
-    columns: dict[str, list[Any]] = defaultdict(list)
+    links = _LinkRows(store, index, clips)
     left_out: dict[str, dict[str, str]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
     for clip in clips:
-        clip_id = clip.clip_id
         voice = voices.get(voice_name(clip))
-        references = (
-            [] if voice is None else voice.reference_mels(clip_id, config.train.reference_mels)
-        )
-        if reason := _why_no_line(clip_id, references, has, why):
-            left_out[clip.split][clip_id] = reason
+        references = None if voice is None else voice.references(clip.clip_id, most)
+        if reason := _why_no_line(clip.clip_id, references, has, why):
+            left_out[clip.split][clip.clip_id] = reason
         else:
             counts[clip.split] += 1
-        for name, cell in _own_cells(clip, config).items():
-            columns[name].append(cell)
-        columns["row"].append(rows[clip_id])
-        columns["is_line"].append(not reason)
-        columns["previous"].append(place.get(before.get(clip_id, ""), -1))
-        columns["following"].append(place.get(after.get(clip_id, ""), -1))
-        columns["reference_mels"].append([place[i] for i in references])
-        vector = voice.vector_without(clip_id) if voice and references else None
+        links.add(
+            clip,
+            row=rows[clip.clip_id],
+            is_line=not reason,
+            references=references,
+            hits=neighbours.get(clip.clip_id, {}),
+        )
+    return Links(links.table(), dict(left_out), dict(counts))
+
+
+class _LinkRows:
+    """The link table, filled clip by clip."""
+
+    def __init__(self, store: Store, index: OpenIndex, clips: Sequence[Clip]) -> None:
+        self.config, self.index = store.project.config, index
+        self.place = {clip.clip_id: number for number, clip in enumerate(clips)}
+        self.splits = {clip.clip_id: clip.split for clip in clips}
+        self.before, self.after = adjacent_in_scene(clips)
+        self.widths = {
+            "speaker_vector": store.keys.by_name["speaker"].schema.width,
+            "audio": int(index.audio.shape[1]),
+        }
+        self.columns: dict[str, list[Any]] = defaultdict(list)
+
+    def add(
+        self,
+        clip: Clip,
+        *,
+        row: int,
+        is_line: bool,
+        references: References | None,
+        hits: Mapping[str, Sequence[tuple[str, float]]],
+    ) -> None:
+        """Add the row of one clip; ``row`` is its row number in the parts."""
+        columns, place, clip_id = self.columns, self.place, clip.clip_id
+        samples = self.config.audio.sample_count(clip.video_frames, self.config.video)
+        columns["clip_id"].append(clip_id)
+        columns["row"].append(row)
+        columns["split"].append(clip.split)
+        columns["voice"].append(voice_name(clip))
+        columns["is_line"].append(is_line)
+        columns["mel_frames"].append(self.config.audio.frame_count(samples))
+        columns["emotion"].append(EMOTIONS.index(clip.emotion) if clip.emotion else -1)
+        columns["previous"].append(place.get(self.before.get(clip_id, ""), -1))
+        columns["following"].append(place.get(self.after.get(clip_id, ""), -1))
+        picked = () if references is None else references.clip_ids
+        columns["reference_mels"].append([place[i] for i in picked])
+        vector = None if references is None else references.speaker_vector
         columns["speaker_vector"].append(vector)
-        library = index.table.row_of(clip_id)
-        columns["audio"].append(None if library is None else index.audio[library])
+        library = self.index.table.row_of(clip_id)
+        columns["audio"].append(None if library is None else self.index.audio[library])
         for modality in MODALITIES:
-            hits = neighbours[clip_id][modality] if clip_id in neighbours else []
-            _refuse_held_out(clip, hits, splits)
-            columns[f"{modality}_hits"].append([place[hit] for hit, _ in hits])
-            columns[f"{modality}_scores"].append([score for _, score in hits])
-    speaker_width = store.keys.by_name["speaker"].schema.width
-    widths = {"speaker_vector": speaker_width, "audio": int(index.audio.shape[1])}
-    return _link_table(columns, widths), dict(left_out), dict(counts)
+            own = hits.get(modality, ())
+            _refuse_held_out(clip, own, self.splits)
+            columns[f"{modality}_hits"].append([place[hit] for hit, _ in own])
+            columns[f"{modality}_scores"].append([score for _, score in own])
 
-
-def _own_cells(clip: Clip, config: ProjectConfig) -> dict[str, Any]:
-    """The cells that follow from the clip's row and the settings alone."""
-    samples = config.audio.sample_count(clip.video_frames, config.video)
-    return {
-        "clip_id": clip.clip_id,
-        "split": clip.split,
-        "voice": voice_name(clip),
-        "mel_frames": config.audio.frame_count(samples),
-        "emotion": EMOTIONS.index(clip.emotion) if clip.emotion else -1,
-    }
+    def table(self) -> pa.Table:
+        """All rows as an Arrow table."""
+        vectors = {
+            name: encode(self.columns[name], value_type("vector", width, "float32"))
+            for name, width in self.widths.items()
+        }
+        return pa.table({**self.columns, **vectors}, schema=_link_schema(self.widths))
 
 
 def _why_no_line(
     clip_id: str,
-    references: Sequence[str],
+    references: References | None,
     has: Mapping[str, set[str]],
     why: Mapping[str, Mapping[str, str]],
 ) -> str:
@@ -121,16 +150,7 @@ def _why_no_line(
     missing = [name for name in RECORDED if clip_id not in has[name]]
     if missing:
         return lacking(missing[-1], why[missing[-1]].get(clip_id))
-    return "" if references else NO_OTHER_LINE
-
-
-def _link_table(columns: Mapping[str, Any], widths: Mapping[str, int]) -> pa.Table:
-    """The columns as an Arrow table; ``widths``: vector column to its width."""
-    vectors = {
-        name: encode(columns[name], value_type("vector", width, "float32"))
-        for name, width in widths.items()
-    }
-    return pa.table({**columns, **vectors}, schema=_link_schema(widths))
+    return NO_OTHER_LINE if references is None else ""
 
 
 def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
@@ -153,26 +173,6 @@ def _link_schema(widths: Mapping[str, int]) -> pa.Schema:
             *((f"{m}_scores", scores) for m in MODALITIES),
         ]
     )
-
-
-class _Voice:
-    """The training clips of one voice: references for a clip come from the *other* clips."""
-
-    def __init__(self, clip_ids: Sequence[str], speaker: Mapping[str, Any]) -> None:
-        self.clip_ids = clip_ids
-        self.vectors = {i: np.asarray(speaker[i], dtype=np.float64) for i in clip_ids}
-        self.total = np.sum(list(self.vectors.values()), axis=0)
-
-    def reference_mels(self, clip_id: str, most: int) -> list[str]:
-        """Clip ids of at most ``most`` reference mels for a clip."""
-        return pick_references(clip_id, self.clip_ids, most)
-
-    def vector_without(self, clip_id: str) -> FloatArray:
-        """(W,) float32, the mean speaker vector of the other clips."""
-        own = self.vectors.get(clip_id)
-        total = self.total if own is None else self.total - own
-        mean: FloatArray = (total / (len(self.vectors) - (own is not None))).astype(np.float32)
-        return mean
 
 
 def _held(

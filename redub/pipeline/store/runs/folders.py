@@ -11,17 +11,16 @@ import json
 import os
 import re
 import shutil
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from redub.core.config import nearest
 from redub.core.durable import TEMP_PREFIX, commit_file, read_json, storage_errors, sync_folder
 from redub.core.errors import ConfigError, IntegrityError, StorageError, UsageError
 from redub.pipeline.store.lock import project_lock
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.runs.run_settings import CONFIG, RunSettings
 from redub.training import checkpoint
 from redub.training.checkpoint import steps_in
 from redub.training.pretrained import export_weights
@@ -78,17 +77,6 @@ def sampled_steps(folder: Path) -> list[int]:
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"step_\d{8}", name))
 
 
-def toml_text(values: Mapping[str, Any], *, prefix: str = "") -> str:
-    """Nested settings as TOML; None, which TOML cannot express, is left out."""
-    plain = {k: v for k, v in values.items() if not isinstance(v, Mapping) and v is not None}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            name = f"{prefix}{key}"
-            lines += ["", f"[{name}]", toml_text(value, prefix=f"{name}.")]
-    return "\n".join(lines)
-
-
 def spoken_checkpoint(project: Project, run: str) -> Path:
     """The checkpoint that synthesis uses: lowest validation loss, else the newest.
 
@@ -136,7 +124,7 @@ def export_run(project: Project, run: str, target: Path) -> ExportedRun:
     return ExportedRun(run=run, checkpoint=place.name, file=target, size_bytes=size)
 
 
-CONFIG, CARD, SAMPLES = "config.toml", "card.md", "samples"
+CARD, SAMPLES = "card.md", "samples"
 
 
 # -- listing
@@ -169,7 +157,7 @@ def list_runs(project: Project) -> list[RunLine]:
         steps = [row["step"] for row in rows] or [0]
         losses = [row["validation_loss"] for row in rows if "validation_loss" in row]
         loss = f"{losses[-1]:.4f}" if losses else "–"
-        lines.append(RunLine(folder.name, _model(folder), steps[-1], loss))
+        lines.append(RunLine(folder.name, _model(folder), int(steps[-1]), loss))
     return lines
 
 
@@ -188,8 +176,7 @@ def _run_folders(project: Project) -> list[Path]:
 def _model(folder: Path) -> str:
     if not (folder / CONFIG).is_file():
         return "unfinished"
-    name = settings_in(folder).values.get("model.name")
-    return name if isinstance(name, str) else "damaged"
+    return RunSettings.read(folder).model or "damaged"
 
 
 def find_run(project: Project, name: str) -> Path:
@@ -205,7 +192,11 @@ def find_run(project: Project, name: str) -> Path:
     return known[name]
 
 
-# -- reading metrics and settings
+# -- reading metrics
+
+
+MetricsRow = dict[str, float]
+"""One row of ``metrics.jsonl``: ``step``, and losses or other figures by name."""
 
 
 class Metrics(NamedTuple):
@@ -214,11 +205,11 @@ class Metrics(NamedTuple):
     An incomplete last row is no damage: a killed run leaves one.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[MetricsRow]
     fault: str
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[MetricsRow]:
     """Rows of ``metrics.jsonl`` up to the first unreadable row."""
     return metrics_in(folder).rows
 
@@ -230,7 +221,7 @@ def metrics_in(folder: Path) -> Metrics:
         return Metrics([], "")
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.splitlines()
-    rows: list[dict[str, Any]] = []
+    rows: list[MetricsRow] = []
     for number, line in enumerate(lines, start=1):
         row = _row(line)
         if row is None:
@@ -241,76 +232,19 @@ def metrics_in(folder: Path) -> Metrics:
     return Metrics(rows, "")
 
 
-def _row(line: str) -> dict[str, Any] | None:
+def _row(line: str) -> MetricsRow | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or type(row.get("step")) is not int:
         return None
-    losses = (row[name] for name in ("loss", "validation_loss") if name in row)
-    return row if all(is_figure(value) for value in losses) else None
+    return row if all(is_figure(value) for value in row.values()) else None
 
 
 def is_figure(value: object) -> bool:
     """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-class Settings(NamedTuple):
-    """A run's settings by dotted name, and a sentence about what could not be read."""
-
-    values: dict[str, Any]
-    fault: str
-
-
-def settings_in(folder: Path) -> Settings:
-    """Read ``config.toml``, or the newest checkpoint if that file is missing or damaged."""
-    fault = ""
-    path = folder / CONFIG
-    if path.is_file():
-        try:
-            values = dotted(tomllib.loads(path.read_text(encoding="utf-8")))
-            if isinstance(values.get("model.name"), str):
-                return Settings(values, "")
-            fault = f"{CONFIG} names no model"
-        except ValueError as error:  # of TOML and of UTF-8
-            fault = f"{CONFIG} is damaged: {error}"
-    record = _newest_record(folder / CHECKPOINTS)
-    if record is not None:
-        model = {"name": record.get("system"), **settings_table(record, "model")}
-        known = {"model": model, "training": settings_table(record, "training")}
-        return Settings(dotted(known), fault and f"{fault}; the newest checkpoint's is shown")
-    return Settings({}, fault or "its settings are not known: no step was finished yet")
-
-
-def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested tables to dotted names; None is left out."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= dotted(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def settings_table(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A table of a checkpoint's record; empty if it is missing or no table."""
-    found = record.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _newest_record(root: Path) -> dict[str, Any] | None:
-    """``config.json`` of the newest checkpoint in which it can be read."""
-    for place in checkpoint.steps_in(root):
-        try:
-            record = read_json(place / checkpoint.RECORD)
-        except (OSError, IntegrityError):
-            continue
-        if isinstance(record, dict):
-            return record
-    return None
 
 
 def count_text(word: str, count: int) -> str:

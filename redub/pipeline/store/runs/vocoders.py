@@ -16,7 +16,7 @@ from torch import Tensor
 
 from redub.core.config import digest_of, from_mapping, nearest
 from redub.core.durable import file_digest
-from redub.core.errors import ConfigError, ModelRefusedError
+from redub.core.errors import ConfigError, IntegrityError, ModelRefusedError
 from redub.core.types import AudioSpec
 from redub.features.weights.checkpoint_parts import tensor_table
 from redub.features.weights.folder import WeightFolder, load_strictly
@@ -29,6 +29,7 @@ from redub.model.vocoder.weight_norm import folded
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.weights import checked_folder, read_ledger
 from redub.training import checkpoint
+from redub.training.run_files import VocoderRecord
 
 CONFIG = "config.json"
 NEURAL = ("hifi_gan", "bigvgan")
@@ -199,8 +200,9 @@ def load_run(project: Project, run: str) -> HifiGan:
     place = spoken_checkpoint(project, run)
     snapshot = checkpoint.read(place)
     try:
-        settings = from_mapping(HifiGanConfig, snapshot.record["generator"])
-    except (ConfigError, KeyError, TypeError) as error:
+        record = VocoderRecord.from_json(snapshot.record, place / checkpoint.RECORD)
+        settings = from_mapping(HifiGanConfig, record.generator)
+    except (ConfigError, IntegrityError) as error:
         raise ModelRefusedError(
             f"{place} does not fit this version of redub ({error})", code="E-MODEL-CONFIG"
         ) from error

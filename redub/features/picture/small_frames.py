@@ -13,7 +13,7 @@ from redub.core.types import ByteArray
 SIDE = 64  # colour statistics and cuts do not need details
 
 
-def small_pictures(frames: ByteArray) -> ByteArray:
+def small_frames(frames: ByteArray) -> ByteArray:
     """Scale (V, H, W, 3) frames to (V, 64, 64, 3) uint8 RGB by averaging."""
     small = np.empty((len(frames), SIDE, SIDE, 3), dtype=np.uint8)
     for k, frame in enumerate(frames):
