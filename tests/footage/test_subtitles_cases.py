@@ -779,4 +779,4 @@ LONG = 300_000
 def test_long_lines_of_unclosed_marks_are_read_in_one_pass(read, name, text):
     found = read(text, name)  # a search that begins again at every mark would take hours
     assert found.cues == ()
-    assert found.faults
+    assert found.faults or found.others
