@@ -48,7 +48,7 @@ def hostile(tmp_path_factory):
     shutil.copy(footage / "scene_1.mp4", footage / "lines.mp4")
     (footage / "lines.srt").write_text(
         "1\n00:00:00,100 --> 00:00:00,700\nANN: hello my good friend\n\n"
-        "2\n00:00:00,500 --> 00:00:00,900\nBOB: we should go home now\n\n"
+        "2\n00:00:00,500 --> 00:00:00,900\nANN: we should go home now\n\n"
         "3\n00:00:01,500 --> 00:00:01,200\nBOB: thank you\n\n"
         "4\n00:00:01,000 --> 00:00:01,800\nEVE: thank you for the water\n"
     )

@@ -38,6 +38,8 @@ from redub.commands.training import (
 )
 from redub.core.errors import UsageError
 
+_NOTICES = 5  # that are printed
+
 
 @app.command()
 def ingest(
@@ -47,6 +49,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Stage 1: read new and changed footage into the clip table."""
+    from redub.footage.subtitles import not_spoken_sentence
     from redub.pipeline.stages.ingest import run_ingest
 
     with progress_bar("ingest", "files") as bar:
@@ -57,6 +60,12 @@ def ingest(
         f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
         f"{summary.clips} clips"
     )
+    if summary.not_spoken:
+        say(not_spoken_sentence(summary.not_spoken))
+    for notice in summary.notices[:_NOTICES]:
+        say(f"note: {notice}")
+    if len(summary.notices) > _NOTICES:
+        say(f"note: {len(summary.notices) - _NOTICES} more notes, all of them with --json")
     if summary.first_reason:
         say(f"first fault: {summary.first_reason}")
     finish(summary.quarantined, command("extract", project=project), project)

@@ -35,13 +35,15 @@ FAULTS: dict[str, str] = {
     "E-DEC-MEM": "decoding needed more memory than the limit",
     # subtitles
     "E-SUB-FORMAT": "a subtitle file or cue that cannot be parsed",
-    "E-SUB-ENCODING": "a subtitle file that is not UTF-8",
+    "E-SUB-ENCODING": "a subtitle file that is not UTF-8, or UTF-16 with a byte order mark",
     "E-SUB-NEGATIVE": "a cue with a negative time",
     "E-SUB-REVERSED": "a cue that ends before it starts",
     "E-SUB-ZERO": "a cue shorter than one video frame",
     "E-SUB-EMPTY": "a cue without words",
     "E-SUB-TEXT": "a cue with more text than the limit for one utterance",
-    "E-SUB-OVERLAP": "a cue that starts before the previous cue has ended",
+    "E-SUB-OVERLAP": "a cue that starts before the previous cue of the same or an unknown speaker "
+    "has ended",
+    "E-SUB-SPEAKERS": "a cue with several speakers that is too short to be shared between them",
     "E-SUB-PASTEND": "a cue that lies past the end of its media",
     # the folder's tables
     "E-IN-CAST": "an utterance whose speaker is not in cast.csv",
@@ -56,7 +58,11 @@ class ClipFault:
 
     Attributes:
         clip_id: empty if the whole source is refused.
-        line: number of the subtitle cue, from 1; 0 if the whole source is refused.
+        line: number of the subtitle cue, from 1; 0 if the whole source is refused, or text that
+            stands outside the cues.
+        part: letter of the speaker in a cue with several, see ``subtitles.Cue``.
+        file_line, text: where the cue stands in its subtitle file, and its text; 0 and empty for
+            other faults.
         signal, attempts, peak_memory_mib: as in :class:`redub.core.errors.ClipError`.
     """
 
@@ -65,6 +71,9 @@ class ClipFault:
     message: str
     clip_id: str = ""
     line: int = 0
+    part: str = ""
+    file_line: int = 0
+    text: str = ""
     signal: str | None = None
     attempts: int = 1
     peak_memory_mib: int | None = None

@@ -6,7 +6,7 @@
     ├── cast.csv …           optional tables (:mod:`redub.footage.tables`)
     └── Moonfleet/           a folder below the root is a film
         ├── harbour.mp4      a source; its scene is its path below the film, without the suffix
-        └── harbour.srt      its subtitles: .srt, .vtt or .ass (the first of these that exists)
+        └── harbour.srt      its subtitles: the first of ``SUBTITLE_SUFFIXES`` that exists
 
 Sources are the regular files and links with a suffix of :data:`MEDIA_SUFFIXES`, in the order of
 their paths; names that begin with a dot are skipped. The content of a file decides its format, so
@@ -14,10 +14,11 @@ a wrong suffix from that list does no harm.
 
 A clip id consists of the path below the root, with ``~`` for ``/`` and without the suffix ``.mp4``
 (another suffix follows after ``+``), and the line number: ``Moonfleet~harbour-0003``,
-``take+mkv-0001``. Letters and digits of any script and ``. _ -`` stay; every other byte, and a dash
-at the start, is written ``%XX``. So an id has no special characters, two utterances never share an
-id, and a new file in the folder does not change the ids of other files. A path that is too long is
-cut, and ``~~`` and a digest follow.
+``take+mkv-0001``. The second speaker of a cue has the id ``Moonfleet~harbour-0003b``. Letters and
+digits of any script and ``. _ -`` stay; every other byte, and a dash at the start, is written
+``%XX``. So an id has no special characters, two utterances never share an id, and a new file in the
+folder does not change the ids of other files. A path that is too long is cut, and ``~~`` and a
+digest follow.
 """
 
 from __future__ import annotations
@@ -38,8 +39,23 @@ from redub.footage.child import DecoderChild
 from redub.footage.faults import ClipFault, shown
 from redub.footage.paths import locate, open_regular
 from redub.footage.probe import SourceInfo
-from redub.footage.subtitles import SUBTITLE_SUFFIXES, Cue, Subtitles, read_subtitles
-from redub.footage.tables import Tables, line_value, load_tables, rows_without_line
+from redub.footage.subtitles import (
+    SUBTITLE_SUFFIXES,
+    TEXT_KINDS,
+    Cue,
+    Notice,
+    NotSpoken,
+    Subtitles,
+    read_subtitles,
+)
+from redub.footage.tables import (
+    Tables,
+    every_line,
+    line_speakers,
+    line_value,
+    load_tables,
+    rows_without_line,
+)
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -76,21 +92,28 @@ class FolderRules:
         allow_silent: accept sources without sound, as clips without a waveform. They can be
             dubbed, but not used for training.
         film: the film of every source; by default the first folder below the root.
+        dialogue_styles: styles of ASS files that are dialogue although they look like signs.
     """
 
     allow_audio_only: bool = False
     allow_silent: bool = True
     film: str | None = None
+    dialogue_styles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SourceClips:
-    """The clips and faults of one source. ``info`` is None if the whole source is refused."""
+    """The clips and faults of one source, and what its subtitles say beside the dialogue.
+
+    ``info`` is None if the whole source is refused.
+    """
 
     source: str
     info: SourceInfo | None
     clips: tuple[Clip, ...]
     faults: tuple[ClipFault, ...]
+    others: tuple[NotSpoken, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 def list_sources(root: Path) -> list[str]:
@@ -144,12 +167,12 @@ def read_source(
     try:
         path = locate(root, relative)
         info, digest = _look_at(path, relative, decoder, rules)
-        lines = _lines(root, relative, tables, info, decoder)
+        lines = _lines(root, relative, tables, info, decoder, rules)
     except ClipError as error:
         return SourceClips(relative, None, (), (ClipFault.of(error, source=relative),))
     clips: list[Clip] = []
     faults = [
-        replace(fault, clip_id=clip_id_of(relative, fault.line) if fault.line else "")
+        replace(fault, clip_id=clip_id_of(relative, fault.line, fault.part) if fault.line else "")
         for fault in lines.faults
     ]
     film = rules.film or film_of(relative, root.resolve().name)
@@ -164,20 +187,38 @@ def read_source(
                     message=why_not,
                     clip_id=clip.clip_id,
                     line=cue.index,
+                    part=cue.part,
                 )
             )
         else:
             clips.append(clip)
-    present = {cue.index for cue in lines.cues} | {fault.line for fault in lines.faults}
-    for row in rows_without_line(tables, relative, present):
-        message = (
-            f"{row.table} line {row.row} names a line that '{shown(relative)}' does not have; "
-            f"wanted one of its {len(present)} lines"
-        )
+    faults += _rows_without_line(tables, relative, lines)
+    numbers = {
+        clip_id_of(relative, cue.index, cue.part): line_order(cue.index, cue.part)
+        for cue in lines.cues
+    }
+    unusable = [line_order(fault.line, fault.part) for fault in faults if fault.line]
+    placed = _placed(clips, numbers, unusable)
+    return SourceClips(relative, info, placed, tuple(faults), lines.others, lines.notices)
+
+
+def _rows_without_line(tables: Tables, relative: str, lines: Subtitles) -> list[ClipFault]:
+    """A fault for every table row about a line that the source does not have."""
+    present = {f"{part.index}{part.part}" for part in lines.cues}
+    present |= {f"{fault.line}{fault.part}" for fault in lines.faults}
+    kinds = {str(other.cue): other.kind for other in lines.others if other.kind in TEXT_KINDS}
+    faults = []
+    for line, row in rows_without_line(tables, relative, present):
+        if line in kinds:
+            why = f"line {line} of '{shown(relative)}', which is not spoken ({kinds[line]})"
+        else:
+            why = (
+                f"a line that '{shown(relative)}' does not have; wanted one of its "
+                f"{len(present)} lines"
+            )
+        message = f"{row.table} line {row.row} names {why}"
         faults.append(ClipFault(source=relative, code="E-IN-ROW", message=message))
-    numbers = {clip_id_of(relative, cue.index): cue.index for cue in lines.cues}
-    placed = _placed(clips, numbers, [fault.line for fault in faults if fault.line])
-    return SourceClips(relative, info, placed, tuple(faults))
+    return faults
 
 
 def read_folder(
@@ -237,6 +278,11 @@ def positions(numbers: Sequence[int], unusable: Collection[int]) -> list[int]:
     return places
 
 
+def line_order(line: int, part: str) -> int:
+    """A number by which lines and their parts are in order."""
+    return line * 32 + (ord(part) - ord("a") if part else 0)
+
+
 def film_of(relative: str, root_name: str) -> str:
     """Return the film of a source: the first folder below the root, else the name of the root."""
     parts = PurePosixPath(relative).parts
@@ -253,7 +299,7 @@ def scene_of(relative: str) -> str:
     return below.with_suffix("").as_posix()
 
 
-def clip_id_of(relative: str, line: int) -> str:
+def clip_id_of(relative: str, line: int, part: str = "") -> str:
     """Return the clip id of one line of one source; the module docstring has the rule."""
     path = PurePosixPath(relative)
     ending = "" if path.suffix in (".mp4", "") else "+" + _safe(path.suffix[1:])
@@ -263,7 +309,7 @@ def clip_id_of(relative: str, line: int) -> str:
     if len(word) > _MAX_ID:
         digest = hashlib.sha256(os.fsencode(relative)).hexdigest()[:32]
         word = f"{word[: _MAX_ID - 34]}~~{digest}"  # '~~' cannot arise otherwise
-    return f"{word}-{line:04d}"
+    return f"{word}-{line:04d}{part}"
 
 
 def _safe(word: str) -> str:
@@ -298,7 +344,12 @@ def _look_at(
 
 
 def _lines(
-    root: Path, relative: str, tables: Tables, info: SourceInfo, decoder: DecoderChild
+    root: Path,
+    relative: str,
+    tables: Tables,
+    info: SourceInfo,
+    decoder: DecoderChild,
+    rules: FolderRules,
 ) -> Subtitles:
     """The cues of the source, or one cue over the whole source if it has no subtitles.
 
@@ -317,6 +368,9 @@ def _lines(
                 cast=tables.names,
                 end_s=info.duration_s,
                 max_clip_s=max_clip_s,
+                fps=info.fps,
+                styles=rules.dialogue_styles,
+                speakers=line_speakers(tables.speakers, relative),
             )
     if info.duration_s > max_clip_s:
         raise ClipError(
@@ -336,11 +390,12 @@ def _lines(
 def _clip(
     relative: str, digest: str, film: str, cue: Cue, info: SourceInfo, tables: Tables
 ) -> Clip:
-    speaker = line_value(tables.speakers, relative, cue.index) or cue.speaker
-    scene = line_value(tables.scenes, relative, cue.index) or scene_of(relative)
+    of_line = line_speakers(tables.speakers, relative).get(f"{cue.index}{cue.part}", "")
+    speaker = of_line or every_line(tables.speakers, relative) or cue.speaker
+    scene = line_value(tables.scenes, relative, cue.index, cue.part) or scene_of(relative)
     split = tables.source_splits.get(relative) or tables.scene_splits.get(scene) or "train"
     return Clip(
-        clip_id=clip_id_of(relative, cue.index),
+        clip_id=clip_id_of(relative, cue.index, cue.part),
         source=relative,
         source_digest=digest,
         start_frame=_frame(cue.start_s),
@@ -351,7 +406,7 @@ def _clip(
         speaker=speaker,
         text=cue.text,
         split=split,
-        emotion=line_value(tables.emotions, relative, cue.index),
+        emotion=line_value(tables.emotions, relative, cue.index, cue.part),
         rights=(tables.cast or {}).get(speaker, ""),
         has_video=info.has_video,
         has_audio=info.has_audio,

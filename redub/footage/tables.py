@@ -11,14 +11,18 @@ splits.csv     source or scene, split       train, validation, test or none
 =============  ===========================  =======================================================
 
 ``source`` is a path below the folder, with ``/``. ``line`` is the number of the subtitle cue, or 1
-for a source without subtitles; an empty ``line`` means every utterance of the source. A mistake in
-a table stops the run with the file and the row, because a partly applied table would do harm.
+for a source without subtitles; an empty ``line`` means every utterance of the source. The second
+speaker of cue 3 has the line ``3b``. In ``speakers.csv`` the line ``3`` is the first speaker alone;
+in the other tables it is all of cue 3. A mistake in a table stops the run with the file and the
+row, because a partly applied table would do harm.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +39,8 @@ TABLE_NAMES = ("cast.csv", "emotions.csv", "speakers.csv", "scenes.csv", "splits
 _MAX_TABLE_BYTES = 256 << 20
 _MAX_COLUMNS = 64
 _MAX_CELL = 4096
-_EVERY_LINE = 0
+_EVERY_LINE = ""
+_LINE = re.compile(r"0*([1-9][0-9]*)([b-z]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,8 @@ class LineValue:
     row: int
 
 
-LineTable = Mapping[str, Mapping[int, LineValue]]
-"""Source → line number (0: every line) → value."""
+LineTable = Mapping[str, Mapping[str, LineValue]]
+"""Source → line number with the letter of its part, as ``3b`` (empty: every line) → value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +79,33 @@ class Tables:
         return () if self.cast is None else self.cast.keys()
 
 
-def line_value(table: LineTable, source: str, line: int) -> str:
-    """Return the value of one utterance: that of its row, else of the row for all, else empty."""
+def line_value(table: LineTable, source: str, line: int, part: str = "") -> str:
+    """Return the value of one utterance, else of its cue, else of the row for all, else empty."""
     rows = table.get(source, {})
-    found = rows.get(line) or rows.get(_EVERY_LINE)
+    found = rows.get(f"{line}{part}") or rows.get(str(line)) or rows.get(_EVERY_LINE)
     return found.value if found else ""
 
 
-def rows_without_line(tables: Tables, source: str, lines: Collection[int]) -> Iterator[LineValue]:
-    """Yield the rows of a source whose line number is not in ``lines``."""
+def line_speakers(table: LineTable, source: str) -> dict[str, str]:
+    """Return the speakers of single lines of a source: ``{"3": "Ann", "3b": "Bob"}``."""
+    rows = table.get(source, {})
+    return {line: found.value for line, found in rows.items() if line != _EVERY_LINE}
+
+
+def every_line(table: LineTable, source: str) -> str:
+    """Return the value for every line of a source; empty without one."""
+    found = table.get(source, {}).get(_EVERY_LINE)
+    return found.value if found else ""
+
+
+def rows_without_line(
+    tables: Tables, source: str, lines: Collection[str]
+) -> Iterator[tuple[str, LineValue]]:
+    """Yield line and row of the rows of a source whose line is not in ``lines``."""
     for table in (tables.emotions, tables.speakers, tables.scenes):
         for line, found in table.get(source, {}).items():
             if line != _EVERY_LINE and line not in lines:
-                yield found
+                yield line, found
 
 
 def load_tables(root: Path, sources: Collection[str], default_scenes: Collection[str]) -> Tables:
@@ -120,7 +139,7 @@ def _cast(root: Path) -> dict[str, str] | None:
         return None
     cast: dict[str, str] = {}
     for row, cells in rows:
-        name = cells["name"]
+        name = _normal(cells["name"])
         if not name:
             raise _mistake("cast.csv", row, "has no name; wanted one person per row")
         if name.casefold() in {known.casefold() for known in cast}:
@@ -131,17 +150,18 @@ def _cast(root: Path) -> dict[str, str] | None:
 
 def _line_table(
     root: Path, name: str, column: str, known: frozenset[str], legal: Collection[str] = ()
-) -> dict[str, dict[int, LineValue]]:
+) -> dict[str, dict[str, LineValue]]:
     rows = _rows(root, name, ("source", "line", column)) or ()
-    table: dict[str, dict[int, LineValue]] = {}
+    table: dict[str, dict[str, LineValue]] = {}
     for row, cells in rows:
-        source, value = _source_of(name, row, cells, known), cells[column]
+        source, value = _source_of(name, row, cells, known), _normal(cells[column])
         line = _EVERY_LINE
         if cells["line"]:
-            if not cells["line"].isascii() or not cells["line"].isdigit() or int(cells["line"]) < 1:
+            number = _LINE.fullmatch(cells["line"])
+            if number is None:
                 what = f"has the line '{shown(cells['line'])}'; wanted a number from 1, or nothing"
                 raise _mistake(name, row, what)
-            line = int(cells["line"])
+            line = number[1] + number[2]
         if not value:
             raise _mistake(name, row, f"has no {column}")
         if legal and value not in legal:
@@ -153,6 +173,11 @@ def _line_table(
             raise _mistake(name, row, what)
         table[source][line] = LineValue(value, name, row)
     return table
+
+
+def _normal(word: str) -> str:
+    """A word in the normal form NFC, as subtitles have it; macOS writes accents apart."""
+    return unicodedata.normalize("NFC", word)
 
 
 def _splits(

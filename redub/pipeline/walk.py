@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Bar, Say
+from redub.footage.subtitles import not_spoken_sentence
 from redub.pipeline.reports.evaluation import run_report
 from redub.pipeline.stages.evaluate import run_evaluate
 from redub.pipeline.stages.extract import run_extract
@@ -115,6 +116,7 @@ def _one_stage(
             f"{read.sources} sources read, {read.unchanged} unchanged, {read.clips} clips, "
             f"{read.quarantined} files and lines quarantined"
         )
+        text = "; ".join(filter(None, [text, not_spoken_sentence(read.not_spoken)]))
     elif stage == "extract":
         with bar("extract") as progress:
             done = run_extract(project, scheduler, None, progress)

@@ -365,3 +365,85 @@ def test_very_long_paths_have_ids_that_fit_a_file_name():
     first, second = clip_id_of(long + "/a.mp4", 1), clip_id_of(long + "/b.mp4", 1)
     assert first != second
     assert len(first) <= 165
+
+
+TWO_SPEAKERS = """1
+00:00:00,000 --> 00:00:00,800
+- Who is there?
+- Only the wind.
+
+2
+00:00:00,800 --> 00:00:01,000
+[DOOR SLAMS]
+
+3
+00:00:01,000 --> 00:00:02,000
+RENE\u0301E (O.S.): Come in!
+"""
+
+
+def test_two_speakers_of_one_cue_have_clips_and_table_rows_of_their_own(root, decoder):
+    (root / "Moonfleet" / "harbour.srt").write_text(TWO_SPEAKERS)
+    (root / "speakers.csv").write_text(
+        "source,line,speaker\nMoonfleet/harbour.mp4,1,Anna\nMoonfleet/harbour.mp4,1b,Ben\n"
+    )
+    (root / "emotions.csv").write_text(
+        "source,line,emotion\nMoonfleet/harbour.mp4,1,sad\nMoonfleet/harbour.mp4,3,happy\n"
+    )
+    (root / "scenes.csv").write_text("source,line,scene\nMoonfleet/harbour.mp4,1b,night\n")
+    clips, faults = read(root, decoder)
+    assert faults == []
+    found = [(c.clip_id[-5:], c.speaker, c.emotion, c.scene, c.text) for c in clips[:3]]
+    assert found == [
+        ("-0001", "Anna", "sad", "harbour", "Who is there?"),
+        ("0001b", "Ben", "sad", "night", "Only the wind."),
+        ("-0003", "RENÉE", "happy", "harbour", "Come in!"),
+    ]
+    assert [c.start_frame for c in clips[:3]] == [0, 10, 25]  # 10 of 21 letters in 20 frames
+
+
+def test_a_row_about_the_first_speaker_says_nothing_about_the_second(root, decoder):
+    (root / "Moonfleet" / "harbour.srt").write_text(TWO_SPEAKERS)
+    (root / "speakers.csv").write_text("source,line,speaker\nMoonfleet/harbour.mp4,1,Anna\n")
+    clips, _ = read(root, decoder)
+    assert [c.speaker for c in clips[:3]] == ["Anna", "", "RENÉE"]
+
+
+def test_a_row_about_a_sound_says_that_it_is_not_spoken(root, decoder):
+    (root / "Moonfleet" / "harbour.srt").write_text(TWO_SPEAKERS)
+    (root / "emotions.csv").write_text("source,line,emotion\nMoonfleet/harbour.mp4,2,sad\n")
+    _, (fault,) = read(root, decoder)
+    assert fault.code == "E-IN-ROW"
+    assert "line 2 of 'Moonfleet/harbour.mp4', which is not spoken (sound desc" in fault.message
+
+
+@pytest.mark.parametrize("line", ["1a", "b", "1bb", "-1", "1.0", "１"])
+def test_a_line_of_a_table_is_a_number_and_at_most_one_letter(root, line):
+    (root / "speakers.csv").write_text(f"source,line,speaker\ntrailer.mp4,{line},Anna\n")
+    with pytest.raises(ConfigError, match=r"speakers.csv line 2 has the line"):
+        read_tables(root)
+
+
+def test_names_in_tables_and_subtitles_meet_with_their_accents_apart(root, decoder):
+    (root / "Moonfleet" / "harbour.srt").write_text(TWO_SPEAKERS)
+    (root / "cast.csv").write_text("name\nRene\u0301e\nAnna\n")
+    (root / "speakers.csv").write_text(
+        "source,line,speaker\nMoonfleet/harbour.mp4,1,Anna\nMoonfleet/harbour.mp4,1b,Ren\u00e9e\n"
+        "trailer.mp4,,Rene\u0301e\n"
+    )
+    clips, faults = read(root, decoder)
+    assert faults == []
+    assert [c.speaker for c in clips] == ["Anna", "Renée", "Renée", "Renée"]
+
+
+def test_speakers_that_overlap_are_both_clips(root, decoder):
+    (root / "Moonfleet" / "harbour.srt").write_text(
+        "1\n00:00:00,000 --> 00:00:01,500\nANNA: Wait for me!\n\n"
+        "2\n00:00:01,000 --> 00:00:02,000\nBEN: I cannot.\n"
+    )
+    clips, faults = read(root, decoder)
+    assert faults == []
+    assert [(c.speaker, c.start_frame, c.end_frame) for c in clips[:2]] == [
+        ("ANNA", 0, 38),
+        ("BEN", 25, 50),
+    ]

@@ -228,6 +228,9 @@ def _place(root: Path, line: CorpusLine, work: _Work, decoder: DecoderChild) -> 
         if read.faults:
             beside.unlink()
             raise ClipError(read.faults[0].message)
+        if not read.cues:
+            beside.unlink()
+            raise ClipError(f"its text '{line.text}' has no dialogue ({read.others[-1].kind})")
     else:
         work.without_words += 1
     if work.placing != "copy" and _hard_link(media, place, must=work.placing == "hardlink"):

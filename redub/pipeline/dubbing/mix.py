@@ -35,11 +35,14 @@ def mixed_track(
 ) -> Waveform:
     """Vocode every utterance into its slot; the track is as long as the video.
 
-    Utterances are faded over 5 ms at both ends. Between them there is silence.
+    Utterances are faded over 5 ms at both ends. Between them there is silence; where two speakers
+    talk at the same time, their sound is added.
     """
     config = project.config
     rate = config.audio.sample_rate_hz
-    total = max(round(info.duration_s * rate), _sample(project, clips[-1].end_frame))
+    total = max(
+        round(info.duration_s * rate), _sample(project, max(clip.end_frame for clip in clips))
+    )
     samples = np.zeros(total, dtype=np.float32)
     vocoder = make_vocoder(project)
     for clip, line in zip(clips, spoken, strict=True):
@@ -50,7 +53,7 @@ def mixed_track(
         waveform[len(waveform) - fade :] *= ramp[::-1]
         start = _sample(project, clip.start_frame)
         kept = min(len(waveform), total - start)
-        samples[start : start + kept] = waveform[:kept]
+        samples[start : start + kept] += waveform[:kept]
     return Waveform(samples, rate)
 
 

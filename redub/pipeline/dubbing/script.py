@@ -9,9 +9,9 @@ from redub.core.config import existing_file, nearest
 from redub.core.durable import file_digest
 from redub.core.errors import ClipError, UsageError
 from redub.core.types import Clip
-from redub.footage.folder import positions
+from redub.footage.folder import line_order, positions
 from redub.footage.probe import SourceInfo
-from redub.footage.subtitles import read_subtitles
+from redub.footage.subtitles import counted, not_spoken_sentence, read_subtitles
 from redub.pipeline.dubbing.direction import Direction
 from redub.pipeline.dubbing.take import DubSummary, LineFault, line_number
 from redub.pipeline.store.project import Project
@@ -59,15 +59,23 @@ def script_clips(
         cast=cast,
         end_s=info.duration_s,
         max_clip_s=project.config.footage.max_clip_s,
+        fps=info.fps,
+        styles=project.config.footage.dialogue_styles,
     )
     summary.faults += [LineFault(f.line, f.code, f.message) for f in fitted.faults]
+    summary.notes += [notice.text for notice in fitted.notices]
+    if counts := counted(fitted.others):
+        summary.notes.append(not_spoken_sentence(counts))
     fps = project.config.video.fps
     digest = file_digest(video)
     clips = []
-    places = positions([cue.index for cue in fitted.cues], [f.line for f in fitted.faults])
+    places = positions(
+        [line_order(cue.index, cue.part) for cue in fitted.cues],
+        [line_order(fault.line, fault.part) for fault in fitted.faults if fault.line],
+    )
     for position, cue in zip(places, fitted.cues, strict=True):
         clip = Clip(
-            clip_id=f"{video.stem}-{cue.index:04d}",
+            clip_id=f"{video.stem}-{cue.index:04d}{cue.part}",
             source=video.name,
             source_digest=digest,
             start_frame=round(cue.start_s * fps),

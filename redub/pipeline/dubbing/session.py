@@ -122,7 +122,8 @@ def _check_files(video: Path, script: Path, output: Path) -> None:
 
 
 def _nothing_to_speak(script: Path, summary: DubSummary) -> ConfigError:
-    reasons = "; ".join(f"line {f.line}: {f.message}" for f in summary.faults)
+    faults = [f"line {fault.line}: {fault.message}" for fault in summary.faults]
+    reasons = "; ".join(faults or summary.notes)
     return ConfigError(f"no line of {script.name} can be spoken: {reasons}", code="E-DUB")
 
 

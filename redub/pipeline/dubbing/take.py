@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from string import ascii_lowercase
 from typing import ClassVar, Protocol, Self
 
 from redub.core.records import JsonRecord
@@ -60,11 +61,12 @@ class TakeHit:
 class TakeLine:
     """One spoken script line: its slot (start, end) in seconds, voice, controls, retrieved clips.
 
-    ``controls``: those that change nothing are left out. ``hits``: by modality, best
-    first.
+    ``part``: ``b``, ``c``, … for the second and later speakers of a line. ``controls``: those that
+    change nothing are left out. ``hits``: by modality, best first.
     """
 
     line: int
+    part: str = ""
     text: str
     slot_s: tuple[float, float]
     voice: str
@@ -111,6 +113,7 @@ class TakeRecord(JsonRecord):
             lines=tuple(
                 TakeLine(
                     line=line_number(clip),
+                    part=line_part(clip),
                     text=clip.text,
                     slot_s=(clip.start_frame / fps, clip.end_frame / fps),
                     voice=line.speaker,
@@ -127,5 +130,10 @@ class TakeRecord(JsonRecord):
 
 
 def line_number(clip: Clip) -> int:
-    """The number of the script line that a clip was cut for, from 1."""
-    return int(clip.clip_id.rpartition("-")[2])
+    """The number of the script line that a clip was cut for, from 1; 3 for its part 3b, too."""
+    return int(clip.clip_id.rpartition("-")[2].rstrip(ascii_lowercase))
+
+
+def line_part(clip: Clip) -> str:
+    """The letter of a second or later speaker of a script line, ``b`` for 3b; else empty."""
+    return clip.clip_id[len(clip.clip_id.rstrip(ascii_lowercase)) :]

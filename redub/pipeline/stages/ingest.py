@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError
 from redub.core.progress import Progress
 from redub.footage.faults import ClipFault
 from redub.footage.folder import FolderRules, SourceClips, read_source
+from redub.footage.subtitles import TEXT_KINDS, counted
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.quarantine import QuarantineRow, quarantine_table
 from redub.pipeline.store.schemas import SourceRow, clip_table, source_table
@@ -32,6 +33,8 @@ class IngestSummary:
     """Counts of the stage: sources read, unchanged or gone, and new clips and quarantine rows.
 
     ``first_reason``: source, code and message of the first quarantined row; empty without one.
+    ``not_spoken``: kind of text in the subtitles that is not dialogue → number of texts.
+    ``notices``: sentences about doubtful cues that are used, with their source.
     """
 
     sources: int = 0
@@ -40,6 +43,8 @@ class IngestSummary:
     clips: int = 0
     quarantined: int = 0
     first_reason: str = ""
+    not_spoken: dict[str, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 def ingest(
@@ -91,7 +96,11 @@ def read_one(order: SourceOrder) -> SourceClips:
         order.source,
         order.tables,
         decoder=shared_decoder(order.project),
-        rules=FolderRules(allow_audio_only=footage.allow_audio_only, film=footage.film or None),
+        rules=FolderRules(
+            allow_audio_only=footage.allow_audio_only,
+            film=footage.film or None,
+            dialogue_styles=footage.dialogue_styles,
+        ),
     )
 
 
@@ -132,6 +141,10 @@ def _commit(
             parts.commit([parts.write_part(name, table, shard=shard)])
     summary.clips += len(clips)
     summary.quarantined += len(faults)
+    for _, read in batch:
+        for kind, number in counted(read.others).items():
+            summary.not_spoken[kind] = summary.not_spoken.get(kind, 0) + number
+        summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
     if faults and not summary.first_reason:
         first = faults[0]
         summary.first_reason = f"{first.source}: {first.code}: {first.message}"
@@ -150,7 +163,11 @@ def _take_out(store: Store, gone: Sequence[str]) -> None:
 
 
 def _source_row(order: SourceOrder, read: SourceClips) -> SourceRow:
-    info = {} if read.info is None else asdict(read.info)
+    info: dict[str, object] = {} if read.info is None else asdict(read.info)
+    if others := [asdict(other) for other in read.others if other.kind in TEXT_KINDS]:
+        info["not_spoken"] = others
+    if read.notices:
+        info["notices"] = [notice.text for notice in read.notices]
     return SourceRow(
         source=order.source,
         fingerprint=order.fingerprint,

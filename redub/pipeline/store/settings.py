@@ -28,12 +28,14 @@ class FootageConfig:
 
     ``decoder``: ``auto`` uses decord for sources that it reads correctly and PyAV for others;
     ``pyav`` uses PyAV for all. ``max_clip_s``, ``wall_s``: seconds. ``memory_mib``: MiB.
+    ``dialogue_styles``: styles of ASS subtitles that are spoken although they look like signs.
     """
 
     root: str = "footage"
     decoder: Literal["auto", "pyav"] = "auto"
     film: str = ""
     allow_audio_only: bool = False
+    dialogue_styles: tuple[str, ...] = ()
     max_clip_s: float = 60.0
     memory_mib: int = 1500
     wall_s: float = 60.0

@@ -21,7 +21,7 @@ from redub.footage.tables import Tables
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

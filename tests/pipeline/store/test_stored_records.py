@@ -27,6 +27,7 @@ TAKE = TakeRecord(
     lines=(
         TakeLine(
             line=2,
+            part="b",
             text="we should go",
             slot_s=(0.5, 1.75),
             voice="Ada",
@@ -45,6 +46,7 @@ TAKE_STORED = {
     "lines": [
         {
             "line": 2,
+            "part": "b",
             "text": "we should go",
             "slot_s": [0.5, 1.75],
             "voice": "Ada",
