@@ -108,6 +108,7 @@ class DecoderChild:
         video: VideoSpec,
         audio: AudioSpec,
         decoder: str = "pyav",
+        channel: int | None = None,
         frames: bool = True,
         waveform: bool = True,
     ) -> DecodedClip:
@@ -127,6 +128,7 @@ class DecoderChild:
             video=video,
             audio=audio,
             decoder=decoder,
+            channel=channel,
             frames=frames,
             waveform=waveform,
         )

@@ -125,6 +125,7 @@ def answer(request: Request, limits: DecodeLimits, shared: SharedBuffer) -> Repl
         video=request.video,
         audio=request.audio,
         decoder=request.decoder,
+        channel=request.channel,
         frames=request.frames,
         waveform=request.waveform,
         limits=limits,

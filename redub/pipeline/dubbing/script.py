@@ -90,5 +90,5 @@ def script_clips(
             has_audio=info.has_audio,
             decoder=info.decoder,
         )
-        clips.append(with_version(clip, project.config.footage.decoder))
+        clips.append(with_version(clip, project.config.footage.decoder, reading=info.reading))
     return clips

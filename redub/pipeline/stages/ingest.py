@@ -34,7 +34,8 @@ class IngestSummary:
 
     ``first_reason``: source, code and message of the first quarantined row; empty without one.
     ``not_spoken``: kind of text in the subtitles that is not dialogue → number of texts.
-    ``notices``: sentences about doubtful cues that are used, with their source.
+    ``notices``: sentences about doubtful cues that are used, and about what was chosen in the
+    media (tracks, channels, orientation, holes), with their source.
     """
 
     sources: int = 0
@@ -129,7 +130,11 @@ def _commit(
         for fault in read.faults
     ]
     only = store.project.config.footage.decoder
-    clips = [with_version(clip, only) for _, read in batch for clip in read.clips]
+    clips = [
+        with_version(clip, only, reading=read.info.reading if read.info else "")
+        for _, read in batch
+        for clip in read.clips
+    ]
     prints = [order.fingerprint for order, read in batch for _ in read.clips]
     tables = [
         (store.quarantine, quarantine_table(faults)),
@@ -145,6 +150,9 @@ def _commit(
         for kind, number in counted(read.others).items():
             summary.not_spoken[kind] = summary.not_spoken.get(kind, 0) + number
         summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
+        summary.notices += [
+            f"{read.source}: {note}" for note in (read.info.notes if read.info else ())
+        ]
     if faults and not summary.first_reason:
         first = faults[0]
         summary.first_reason = f"{first.source}: {first.code}: {first.message}"
