@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, ModelRefusedError, UsageError
-from redub.features.weights.packages import PACKAGES, is_fetched, package_folder
+from redub.features.registry import BUILTIN
+from redub.features.weights.packages import PACKAGES, fetched, is_fetched, package_folder
 from redub.pipeline.store.lock import project_lock
+from redub.pipeline.store.project import NewProject, init_project
 from redub.pipeline.store.weights import add_weights
 
 ALL = "all"
+PACKAGED = "packaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +101,29 @@ def get_package(
 
 
 def _is_whole(name: str) -> bool:
-    from redub.features.weights.packages import fetched
-
     try:
         return fetched(name) is not None
     except ModelRefusedError:  # damaged: download it again
         return False
+
+
+def start_project(root: Path, profile: str | None = None) -> NewProject:
+    """Start a project that uses the packages that were fetched before.
+
+    Args:
+        profile: of the features; by default ``packaged`` if a package is here, else ``builtin``.
+
+    Raises:
+        ConfigError: E-CFG-EXISTS, the folder holds a project already, or there is no such profile.
+        ModelRefusedError: E-MODEL-CHANGED, a fetched file is not the published one.
+    """
+    here = [name for name in PACKAGES if fetched(name) is not None]
+    made = init_project(root, profile or (PACKAGED if here else BUILTIN))
+    if made.profile == BUILTIN:
+        return made
+    for name in here:
+        record_package(name, root)
+    return dataclasses.replace(made, weights=tuple(here))
 
 
 def record_package(name: str, root: Path, *, replace: bool = False) -> None:
