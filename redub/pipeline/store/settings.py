@@ -15,6 +15,7 @@ from redub.core.records import Json
 from redub.core.types import AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
+from redub.footage.language import known_language
 from redub.model.vocoder.registry import VOCODERS
 
 FILE_NAME = "redub.toml"
@@ -29,6 +30,8 @@ class FootageConfig:
     ``decoder``: ``auto`` uses decord for sources that it reads correctly and PyAV for others;
     ``pyav`` uses PyAV for all. ``max_clip_s``, ``wall_s``: seconds. ``memory_mib``: MiB.
     ``dialogue_styles``: styles of ASS subtitles that are spoken although they look like signs.
+    ``subtitles_language``: language of the subtitles to read; empty: those without a language in
+    their name, else the only language, else English.
     """
 
     root: str = "footage"
@@ -36,11 +39,13 @@ class FootageConfig:
     film: str = ""
     allow_audio_only: bool = False
     dialogue_styles: tuple[str, ...] = ()
+    subtitles_language: str = ""
     max_clip_s: float = 60.0
     memory_mib: int = 1500
     wall_s: float = 60.0
 
     def __post_init__(self) -> None:
+        known_language(self.subtitles_language, "footage.subtitles_language")
         if Path(self.root) in (Path(), Path("..")):
             raise ConfigError(
                 "footage.root is the project itself; name another folder", code="E-CFG-VALUE"
