@@ -67,6 +67,7 @@ class SubtitleFile:
         words: words of the name that are neither a language nor a known mark.
         is_foreign_parts: it is for foreign parts, signs or commentary only.
         is_for_deaf: it describes sounds, too.
+        order: of equally good files the one with the smallest order is taken.
     """
 
     path: str
@@ -74,6 +75,7 @@ class SubtitleFile:
     words: tuple[str, ...] = ()
     is_foreign_parts: bool = False
     is_for_deaf: bool = False
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def files_beside(sources: Collection[str], files: Iterable[str], *, language: st
             unused.append(Unused(name, f"subtitles of the kind {suffix} are not read"))
         elif suffix in UNREAD_MEDIA:
             unused.append(Unused(name, f"media of the kind {suffix} are not read; convert it"))
-    choices = {source: _choice(found[source], language) for source in sources if source in found}
+    choices = {source: choose(found[source], language) for source in sources if source in found}
     return Beside(choices, tuple(unused))
 
 
@@ -222,6 +224,7 @@ def _described(name: str, words: Iterable[str]) -> SubtitleFile:
         words=tuple(others),
         is_foreign_parts=bool(marks & FOREIGN_PARTS),
         is_for_deaf=bool(marks & _SDH),
+        order=_order(name),
     )
 
 
@@ -233,8 +236,12 @@ def _split(part: str) -> list[str]:
     return [word for word in _WORDS.split(part) if word]
 
 
-def _choice(files: list[SubtitleFile], language: str) -> Choice:
-    """Choose one of the files of a source."""
+def choose(files: Collection[SubtitleFile], language: str) -> Choice:
+    """Choose one of the files, or of the tracks, of a source.
+
+    Args:
+        language: two letters of ISO 639-1; empty: see the module docstring.
+    """
     why: dict[str, str] = {}
     usable = []
     for file in files:
@@ -279,12 +286,15 @@ def _wanted_language(languages: set[str], setting: str) -> tuple[str, str]:
     )
 
 
-def _rank(file: SubtitleFile) -> tuple[bool, int, int, bytes]:
-    """Beside the film first, then without descriptions of sounds, then by format."""
-    path = PurePosixPath(file.path)
+def _rank(file: SubtitleFile) -> tuple[bool, tuple[int, ...], bytes]:
+    return file.is_for_deaf, file.order, os.fsencode(file.path)
+
+
+def _order(name: str) -> tuple[int, ...]:
+    """Beside the film first, then by format."""
+    path = PurePosixPath(name)
     depth = sum(part.casefold() in SUBTITLE_FOLDERS for part in path.parts[:-1])
-    suffix = SUBTITLE_SUFFIXES.index(path.suffix.lower())
-    return file.is_for_deaf, depth, suffix, os.fsencode(file.path)
+    return depth, SUBTITLE_SUFFIXES.index(path.suffix.lower())
 
 
 def _no_film(name: str, sources: Collection[str]) -> str:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import tempfile
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -238,7 +239,8 @@ def read_source(
         chosen = subtitles.checked(relative).path
         path = locate(root, relative)
         info, digest = _look_at(path, relative, decoder, rules)
-        lines = _lines(root, relative, tables, info, decoder, rules, chosen)
+        reader = _LineReader(root, relative, tables, info, decoder, rules)
+        lines, came_from = reader.beside(chosen) if chosen else reader.inside(path)
     except ClipError as error:
         return SourceClips(relative, None, (), (ClipFault.of(error, source=relative),))
     clips: list[Clip] = []
@@ -271,7 +273,7 @@ def read_source(
     unusable = [line_order(fault.line, fault.part) for fault in faults if fault.line]
     placed = _placed(clips, numbers, unusable)
     return SourceClips(
-        relative, info, placed, tuple(faults), lines.others, lines.notices, chosen or ""
+        relative, info, placed, tuple(faults), lines.others, lines.notices, came_from
     )
 
 
@@ -419,46 +421,77 @@ def _look_at(
     return info, digest
 
 
-def _lines(
-    root: Path,
-    relative: str,
-    tables: Tables,
-    info: SourceInfo,
-    decoder: DecoderChild,
-    rules: FolderRules,
-    chosen: str | None,
-) -> Subtitles:
-    """The cues of the source, or one cue over the whole source if it has no subtitles.
+@dataclass(frozen=True, slots=True)
+class _LineReader:
+    """Reads the utterances of one source, and says where they come from."""
 
-    Raises:
-        ClipError: the subtitle file is a link to a place outside the folder; or the source has no
-            subtitles and is longer than the limit or shorter than half a video frame.
-    """
-    max_clip_s = decoder.limits.max_clip_s
-    if chosen is not None:
+    root: Path
+    relative: str
+    tables: Tables
+    info: SourceInfo
+    decoder: DecoderChild
+    rules: FolderRules
+
+    def beside(self, chosen: str) -> tuple[Subtitles, str]:
+        """The cues of a subtitle file.
+
+        Raises:
+            ClipError: the file is a link to a place outside the folder.
+        """
+        return self._read(locate(self.root, chosen)), chosen
+
+    def inside(self, path: Path) -> tuple[Subtitles, str]:
+        """The cues of a track of the media file, or one cue over the whole of it.
+
+        Raises:
+            ClipError: E-SUB-CHOICE, tracks in several languages; or there is no track that can be
+                read, and the media are longer than the limit or shorter than half a video frame.
+        """
+        language = known_language(self.rules.subtitles_language, "footage.subtitles_language")
+        track = self.decoder.subtitles(path, language)
+        Choice(problem=track.problem).checked(self.relative)
+        notices = tuple(Notice(0, sentence) for sentence in track.unused)
+        if not track.track:
+            return Subtitles((self._whole(),), (), notices=notices), ""
+        with tempfile.TemporaryDirectory(prefix="redub-subtitles-") as folder:
+            file = Path(folder) / f"{path.stem[:100]}{track.suffix}"
+            file.write_bytes(track.content)
+            found = self._read(file)
+        return replace(found, notices=notices + found.notices), track.track
+
+    def _read(self, file: Path) -> Subtitles:
         return read_subtitles(
-            locate(root, chosen),
-            source=relative,
-            cast=tables.names,
-            end_s=info.duration_s,
-            max_clip_s=max_clip_s,
-            fps=info.fps,
-            styles=rules.dialogue_styles,
-            speakers=line_speakers(tables.speakers, relative),
+            file,
+            source=self.relative,
+            cast=self.tables.names,
+            end_s=self.info.duration_s,
+            max_clip_s=self.decoder.limits.max_clip_s,
+            fps=self.info.fps,
+            styles=self.rules.dialogue_styles,
+            speakers=line_speakers(self.tables.speakers, self.relative),
         )
-    if info.duration_s > max_clip_s:
-        raise ClipError(
-            f"'{shown(relative)}' lasts {info.duration_s:.1f} s, one clip at most "
-            f"{max_clip_s:g} s; add a subtitle file of the same name, one cue per utterance",
-            code="E-IN-TOOLONG",
-        )
-    if _frame(info.duration_s) == 0:
-        raise ClipError(
-            f"'{shown(relative)}' lasts {info.duration_s:.3f} s, less than half a video frame; "
-            "remove it from the folder",
-            code="E-IN-RANGE",
-        )
-    return Subtitles((Cue(index=1, start_s=0.0, end_s=info.duration_s, text=""),), ())
+
+    def _whole(self) -> Cue:
+        """One cue over the whole source.
+
+        Raises:
+            ClipError: it is longer than the limit, or shorter than half a video frame.
+        """
+        lasts_s, longest_s = self.info.duration_s, self.decoder.limits.max_clip_s
+        name = shown(self.relative)
+        if lasts_s > longest_s:
+            raise ClipError(
+                f"'{name}' lasts {lasts_s:.1f} s, one clip at most {longest_s:g} s; add a subtitle "
+                "file of the same name, one cue per utterance",
+                code="E-IN-TOOLONG",
+            )
+        if _frame(lasts_s) == 0:
+            raise ClipError(
+                f"'{name}' lasts {lasts_s:.3f} s, less than half a video frame; remove it from the "
+                "folder",
+                code="E-IN-RANGE",
+            )
+        return Cue(index=1, start_s=0.0, end_s=lasts_s, text="")
 
 
 def _clip(
