@@ -125,6 +125,7 @@ class Clip:
         position: place of the utterance in its scene, counted from 1.
         text, speaker, emotion: empty where unknown.
         decoder: the reader of the video frames, "pyav" or "decord".
+        off_screen: the speaker is not in the picture: no face and no lips are looked for.
     """
 
     clip_id: str
@@ -143,6 +144,7 @@ class Clip:
     has_video: bool = True
     has_audio: bool = True
     decoder: str = "pyav"
+    off_screen: bool = False
 
     @property
     def video_frames(self) -> int:

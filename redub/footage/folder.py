@@ -518,6 +518,7 @@ def _clip(
         has_video=info.has_video,
         has_audio=info.has_audio,
         decoder=info.decoder,
+        off_screen=cue.off_screen,
     )
 
 

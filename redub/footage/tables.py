@@ -133,6 +133,15 @@ def load_tables(root: Path, sources: Collection[str], default_scenes: Collection
     )
 
 
+def cast_names(root: Path) -> set[str]:
+    """The names in ``cast.csv`` of a footage folder; none without the folder or the table.
+
+    Raises:
+        ConfigError: E-CFG-TABLE, a mistake in the table.
+    """
+    return set(_cast(root) or ())
+
+
 def _cast(root: Path) -> dict[str, str] | None:
     rows = _rows(root, "cast.csv", ("name",), ("rights", "note"))
     if rows is None:

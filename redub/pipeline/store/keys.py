@@ -92,8 +92,9 @@ def check_feature_settings(config: ProjectConfig) -> None:
 
 
 def media_digest(clip: Clip) -> str:
-    """Digest of the source's bytes, the time span, and the decoder (with version) that reads it."""
-    return digest_of([clip.source_digest, clip.start_frame, clip.end_frame, clip.decoder])
+    """Digest of the source's bytes, the time span, the decoder with version, and off-screen."""
+    media = [clip.source_digest, clip.start_frame, clip.end_frame, clip.decoder]
+    return digest_of([*media, "off screen"] if clip.off_screen else media)
 
 
 def text_digest(clip: Clip) -> str:

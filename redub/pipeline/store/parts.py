@@ -132,7 +132,7 @@ class PartTable:
             if wanted is None or part.shard in wanted
         ]
         if tables:
-            return pa.concat_tables(tables)
+            return pa.concat_tables(tables, promote_options="default")
         schema = self.schema
         if columns is not None:
             schema = pa.schema([self.schema.field(name) for name in columns])
@@ -190,6 +190,10 @@ class PartTable:
             ) from None
         except (OSError, pa.ArrowException) as error:
             raise IntegrityError(f"{path} cannot be read: {error}; {REPAIR}") from error
+        for name in self.schema.names if columns is None else columns:
+            if name not in table.column_names:  # a part of before the column existed
+                kind = self.schema.field(name).type
+                table = table.append_column(name, pa.nulls(len(table), kind))
         if table.num_rows != part.rows:
             raise IntegrityError(
                 f"{path} has {table.num_rows} rows, committed were {part.rows}; {REPAIR}"

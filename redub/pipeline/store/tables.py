@@ -61,7 +61,7 @@ class Store:
     def clip_frame(self) -> pl.DataFrame:
         """Live clips in clip-table order: the clips of each source's latest ingest."""
         latest = self.source_frame().select("source", "fingerprint")
-        clips = _frame(self.clip_parts.read())
+        clips = _frame(self.clip_parts.read()).with_columns(pl.col("off_screen").fill_null(False))
         live = clips.join(
             latest, on=["source", "fingerprint"], how="semi", maintain_order="left"
         ).unique(subset="clip_id", keep="last", maintain_order=True)
