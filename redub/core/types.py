@@ -125,6 +125,7 @@ class Clip:
         position: place of the utterance in its scene, counted from 1.
         text, speaker, emotion: empty where unknown.
         decoder: the reader of the video frames, "pyav" or "decord".
+        language: of the text, as ``en``, ``en-GB`` or ``de``.
     """
 
     clip_id: str
@@ -143,6 +144,7 @@ class Clip:
     has_video: bool = True
     has_audio: bool = True
     decoder: str = "pyav"
+    language: str = "en"
 
     @property
     def video_frames(self) -> int:
