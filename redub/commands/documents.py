@@ -49,6 +49,8 @@ DOCUMENTS = {
     "weights.entry": "redub.pipeline.store.weights:Entry",
     "weights.list": "redub.pipeline.store.weights:WeightsList",
     "weights.kinds": "redub.features.weights.kinds:WeightKinds",
+    "weights.get": "redub.pipeline.store.packaged:FetchedPackages",
+    "weights.packages": "redub.features.weights.packages:WeightPackages",
     "weights.verify": "redub.pipeline.store.weights:WeightsCheck",
     "captions.import": "redub.pipeline.imports.lines:ImportSummary",
     "reactions.import": "redub.pipeline.imports.lines:ImportSummary",

@@ -60,11 +60,13 @@ class Plan:
     """What `redub run` would do.
 
     ``lacking``: features that cannot be computed because weights are not recorded, with the
-    reason.
+    reason. ``fallbacks``: features that the builtin backend computes instead of the profile's, with
+    the reason.
     """
 
     features: list[PlanLine]
     lacking: dict[str, str]
+    fallbacks: dict[str, str]
     footage: FootagePlan
 
 
@@ -76,7 +78,9 @@ def plan_project(store: Store) -> Plan:
     """
     lacking = {name: error.message for name, error in store.keys.lacking.items()}
     footage = plan_footage(store)
-    return Plan(features=plan(store), lacking=lacking, footage=footage)
+    return Plan(
+        features=plan(store), lacking=lacking, fallbacks=store.keys.fallbacks, footage=footage
+    )
 
 
 def plan_footage(store: Store) -> FootagePlan:

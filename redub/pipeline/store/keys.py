@@ -24,7 +24,9 @@ from redub.core.types import Clip
 from redub.features.base import Extractor, FeatureSchema, WeightUser
 from redub.features.models.model_extractor import ModelExtractor
 from redub.features.registry import (
+    BUILTIN,
     EXTRACTORS,
+    FALLBACK_PROFILES,
     backend_of,
     extractor_class,
     extractor_config,
@@ -170,8 +172,35 @@ class FeatureKeys:
         )
 
     def backend(self, name: str) -> str:
-        """The backend that computes a feature, by the profile and ``[features]``."""
+        """The backend that computes a feature, by the profile, ``[features]`` and the weights."""
+        return BUILTIN if name in self.fallbacks else self._backend_asked(name)
+
+    def _backend_asked(self, name: str) -> str:
         return backend_of(name, self.config.profile, self.config.features.get(name))
+
+    @cached_property
+    def fallbacks(self) -> dict[str, str]:
+        """Features that the builtin backend computes for want of weights, each with the reason.
+
+        Only in the profiles of ``FALLBACK_PROFILES``, and not for a feature that has settings of
+        its own in ``[features.<name>]``: they are settings of the backend that was asked for.
+        """
+        if self.config.profile not in FALLBACK_PROFILES:
+            return {}
+        found = {}
+        for name in EXTRACTORS:
+            backend = self._backend_asked(name)
+            if self.config.features.get(name) or backend == BUILTIN:
+                continue
+            config = extractor_config(
+                name, audio=self.config.audio, video=self.config.video, backend=backend
+            )
+            try:
+                for entry in weights_wanted(name, config, backend).values():
+                    self.ledger.folder(*entry)
+            except ModelRefusedError as error:
+                found[name] = f"builtin instead of {backend}: {error.message}"
+        return found
 
     def configured(self, name: str) -> Any:
         """The frozen config of one extractor in this project."""
