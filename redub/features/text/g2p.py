@@ -93,7 +93,7 @@ def read_graphemes(folder: WeightFolder) -> Graphemes:
     """
     path = folder.file(FILE)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             tensors: dict[str, Any] = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
         raise folder.refused(

@@ -6,6 +6,7 @@ guess: plural, possessive, third person, past, *-ing*, *-ly*, *-ness*, *-less* a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from redub.core.phonemes import VOWELS
@@ -73,8 +74,13 @@ def _before_vowel(stem: str) -> Iterator[str]:
     if len(stem) < 2:
         return
     doubled = len(stem) > 2 and stem[-1] == stem[-2] and stem[-1] not in _VOWEL_LETTERS
+    if doubled and stem[-1] in "lsfz":  # call and hiss end so themselves
+        yield stem
     if doubled:
         yield stem[:-1]
+    # hoping comes from hope, not from hop; listening and walking have no stem with an e
+    if re.search(r"[aeiou][^aeiouwxy]$", stem) and not re.search(r"[aeiou]{2}.$", stem):
+        yield stem + "e"
     yield stem
     yield stem + "e"
 

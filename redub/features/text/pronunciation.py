@@ -52,6 +52,7 @@ EXTRA: dict[str, tuple[str, ...]] = {
     "brrr": ("B", "ER"), "tsk": ("T", "IH", "S", "K"), "pfft": ("F", "T"), "pff": ("F",),
     "grr": ("G", "ER"), "shh": ("SH",), "shhh": ("SH",), "sh": ("SH",), "hmm": ("HH", "M"),
     "hmph": ("HH", "AH", "M", "F"), "zzz": ("Z",), "mmm": ("M",), "hm": ("HH", "M"),
+    "'n'": ("AH", "N"),
     "argh": ("AA", "R", "G"), "ahh": ("AA",), "ohh": ("OW",), "nth": ("EH", "N", "TH"),
     "litre": ("L", "IY", "T", "ER"), "litres": ("L", "IY", "T", "ER", "Z"),
     "meh": ("M", "EH"), "eww": ("Y", "UW"), "phew": ("F", "Y", "UW"), "ugh": ("AH", "G"),
@@ -229,7 +230,7 @@ class _Speaker(NamedTuple):
         from redub.features.text.inflection import inflected
 
         bare = word.strip("'")
-        phones = EXTRA.get(bare)
+        phones = EXTRA.get(word) or EXTRA.get(bare)
         if phones is None and self.lookup_is != "espeak":
             phones = inflected(word, self._stem)
         if phones is not None:

@@ -331,7 +331,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
     rule(rf"{_BEGIN}({NUMBER}) ?([{_MONEY}]){_END}", _money_after),
     rule(rf"(?<![\w.,/])(?:([0-9]+)[ -])?([0-9]{{1,3}})/([0-9]{{1,3}})(?: ?({_UNIT}))?(?![\w/])",
          _fraction),
-    rule(rf"(?<![0-9.,])(?:([0-9]+) ?)?({NUMERIC})", _numeric),
+    rule(rf"(?<![0-9])(?:([0-9]+) ?)?({NUMERIC})", _numeric),
     rule(rf"(?<![\w.])[vV]?([0-9]+(?:\.[0-9]+){{2,}}){_END}", _version),
     rule(r"(?<![\w.])[vV]\.? ?([0-9]+(?:\.[0-9]+)*)(?!\w)", _version),
     rule(rf"(?:(?<![\w.,])'|{_BEGIN})([0-9]{{2,4}})'?s(?!\w)", _several),
@@ -348,5 +348,6 @@ NUMBER_RULES: tuple[Rule, ...] = (
          _letters_and_digits),
     rule(rf"({_MINUS})?(?<![\w])({NUMBER})", _number),
     rule(rf"()({NUMBER})", _number),
+    rule(rf"()({NUMERIC})", _numeric),
 )  # fmt: skip
 """In order: the first rule that fits is used."""

@@ -76,9 +76,9 @@ def plain_word(text: str) -> str:
 
     Letters of other scripts stay as they are.
     """
-    spread = unicodedata.normalize("NFKD", text.lower())
-    shaped = "".join(_PLAIN.get(letter, letter) for letter in spread)
-    kept = (c for c in shaped if unicodedata.category(c)[0] != "M" and c not in "\u00ad\u200b")
+    shaped = "".join(_PLAIN.get(letter, letter) for letter in text.lower())
+    spread = unicodedata.normalize("NFKD", shaped)
+    kept = (c for c in spread if unicodedata.category(c)[0] != "M" and c not in "\u00ad\u200b")
     return "".join(c for c in kept if unicodedata.category(c) != "Cf").translate(_LATIN)
 
 

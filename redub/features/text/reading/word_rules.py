@@ -6,7 +6,7 @@ import re
 
 from redub.features.text.reading.numbers import cardinal, each_digit, ordinal
 from redub.features.text.reading.rule import Context, Piece, Rule, Words, letters, rule
-from redub.features.text.reading.shape import INVISIBLE, LETTER, MARK, plain_word
+from redub.features.text.reading.shape import INVISIBLE, LETTER, MARK, NUMERIC, names_of, plain_word
 
 ALWAYS, NAME, DIGIT, GOES_ON = "always", "before a name", "before a number", "before a word"
 
@@ -101,6 +101,8 @@ def _address(match: re.Match[str], context: Context) -> list[Piece]:
             said = cardinal(token) if len(token) < 5 else each_digit(token)
         elif token in _ADDRESS_SIGNS:
             said = (_ADDRESS_SIGNS[token],)
+        elif token == NUMERIC:
+            said = names_of(context.text[start + found.start()]).replace("-", " ").split()
         place = (start + found.start(), start + found.end())
         pieces.append(Piece(*place, tuple(said), "" if said else "punctuation"))
     return pieces
@@ -259,7 +261,7 @@ def part_words(written: str, context: Context, start: int) -> Words:
     """
     plain = plain_word(written)
     bare = plain.strip("'")
-    if len(bare) == 1 and bare.isascii() and bare.isalpha():
+    if len(bare) == 1 and bare.isascii() and bare.isalpha() and not _contraction(plain, context):
         return _single_letter(written.strip("'"), plain, start, context)
     capitals = re.fullmatch(r"([A-Z]{2,})('?s)?", written.replace("’", "'"))
     if capitals:
@@ -279,6 +281,11 @@ def part_words(written: str, context: Context, start: int) -> Words:
     if bare.isascii() and len(bare) > 1 and not _has_vowel(bare) and bare.isalpha():
         return letters(bare)
     return (plain,)
+
+
+def _contraction(plain: str, context: Context) -> bool:
+    """Whether a letter with apostrophes is a word of its own: ``'n'``."""
+    return "'" in plain and context.known(plain)
 
 
 def _camel_part(part: str, context: Context) -> Words:
