@@ -8,6 +8,7 @@ Letters: V video frames, H and W frame height and width, S samples, T mel frames
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -112,6 +113,10 @@ class Waveform:
     def duration_s(self) -> float:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate_hz
+
+
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""A language tag: ``en``, ``en-GB``, ``de``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,12 +93,14 @@ class FolderRules:
             dubbed, but not used for training.
         film: the film of every source; by default the first folder below the root.
         dialogue_styles: styles of ASS files that are dialogue although they look like signs.
+        language: of all lines that ``languages.csv`` does not name.
     """
 
     allow_audio_only: bool = False
     allow_silent: bool = True
     film: str | None = None
     dialogue_styles: tuple[str, ...] = ()
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def read_source(
     ]
     film = rules.film or film_of(relative, root.resolve().name)
     for cue in lines.cues:
-        clip = _clip(relative, digest, film, cue, info, tables)
+        clip = _clip(relative, digest, film, cue, info, tables, rules.language)
         why_not = _not_in_cast(clip, tables)
         if why_not:
             faults.append(
@@ -388,7 +390,13 @@ def _lines(
 
 
 def _clip(
-    relative: str, digest: str, film: str, cue: Cue, info: SourceInfo, tables: Tables
+    relative: str,
+    digest: str,
+    film: str,
+    cue: Cue,
+    info: SourceInfo,
+    tables: Tables,
+    language: str,
 ) -> Clip:
     of_line = line_speakers(tables.speakers, relative).get(f"{cue.index}{cue.part}", "")
     speaker = of_line or every_line(tables.speakers, relative) or cue.speaker
@@ -411,6 +419,7 @@ def _clip(
         has_video=info.has_video,
         has_audio=info.has_audio,
         decoder=info.decoder,
+        language=line_value(tables.languages, relative, cue.index, cue.part) or language,
     )
 
 

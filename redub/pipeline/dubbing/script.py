@@ -89,6 +89,7 @@ def script_clips(
             has_video=info.has_video,
             has_audio=info.has_audio,
             decoder=info.decoder,
+            language=project.config.footage.language,
         )
         clips.append(with_version(clip, project.config.footage.decoder))
     return clips

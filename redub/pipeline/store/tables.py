@@ -47,7 +47,7 @@ class Store:
         self.keys = FeatureKeys(project)
         root = project.root
         self.sources = PartTable(root / "sources", SOURCE_SCHEMA)
-        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA)
+        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA, later={"language": "en"})
         self.quarantine = PartTable(root / "quarantine", QUARANTINE_SCHEMA)
         self._features: dict[str, PartTable] = {}
 
