@@ -7,10 +7,9 @@ guess: plural, possessive, third person, past, *-ing*, *-ly*, *-ness*, *-less* a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from redub.core.phonemes import VOWELS
-from redub.features.text.pronunciation import Lookup
 
 _HISSING = frozenset({"S", "Z", "SH", "ZH", "CH", "JH"})
 _UNVOICED = frozenset({"P", "T", "K", "F", "TH", "S", "SH", "CH", "HH"})
@@ -22,7 +21,7 @@ _ENDINGS = {
 }  # fmt: skip
 
 
-def inflected(word: str, lookup: Lookup) -> tuple[str, ...] | None:
+def inflected(word: str, lookup: Callable[[str], tuple[str, ...] | None]) -> tuple[str, ...] | None:
     """Return the phones of an inflected word whose stem is known; None if no stem is.
 
     Args:

@@ -135,6 +135,11 @@ class WordPhonemes(WeightUser):
         """
         return complete(self.saying(text, language))
 
+    def guessed(self, text: str, language: str = ENGLISH) -> tuple[str, ...]:
+        """Return the words of a text whose phones the network guesses, each once."""
+        said = self.saying(text, language)
+        return tuple(dict.fromkeys(word.text for word in said.words if word.guessed))
+
     def extract(self, media: ClipMedia) -> NDArray[np.int32]:
         """Return the phoneme ids of the text; raises as :meth:`words`."""
         return ids_of(self.words(media.clip.text, media.clip.language))[:, None]

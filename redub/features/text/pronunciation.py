@@ -17,6 +17,7 @@ from pocketsphinx import get_model_path
 
 from redub.core.errors import FeatureAbsent
 from redub.core.phonemes import CONSONANTS, VOWELS
+from redub.features.text.inflection import inflected
 from redub.features.text.reading.line import Reading, SpokenWord, read_line
 from redub.features.text.reading.rule import LETTER_WORD
 
@@ -227,8 +228,6 @@ class _Speaker(NamedTuple):
 
     def _derived(self, word: str) -> list[Word] | None:
         """The phones of a word that is in no dictionary as such."""
-        from redub.features.text.inflection import inflected
-
         bare = word.strip("'")
         phones = EXTRA.get(word) or EXTRA.get(bare)
         if phones is None and self.lookup_is != "espeak":
