@@ -12,6 +12,7 @@ import ctypes
 import functools
 import importlib.metadata
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -48,7 +49,23 @@ ARPABET: dict[str, tuple[str, ...]] = {
 """IPA signs of the voice → ARPAbet phones. Signs without an exact phone are left out on purpose:
 ``ᵻ`` (roses: IH or AH), ``x`` (loch), ``ɬ``, and nasal or palatal sounds of foreign words."""
 
+NEAREST: dict[str, tuple[str, ...]] = {
+    # vowels
+    "a": ("AA",), "ɒ": ("AA",), "e": ("EY",), "o": ("OW",), "u": ("UW",), "ɨ": ("IH",),
+    "ᵻ": ("IH",), "y": ("UW",), "ʏ": ("UH",), "ø": ("ER",), "œ": ("ER",), "ɵ": ("ER",),
+    "ɯ": ("UW",), "ɤ": ("AH",), "ɘ": ("AH",), "ɜ": ("ER",), "ɔø": ("OY",), "ɔy": ("OY",),
+    "ɑ": ("AA",),
+    # consonants
+    "r": ("R",), "ʁ": ("R",), "ʀ": ("R",), "ɾ": ("R",), "ç": ("HH",), "x": ("HH",), "χ": ("HH",),
+    "ħ": ("HH",), "ɣ": ("G",), "β": ("B",), "ɸ": ("F",), "ʋ": ("V",), "ɥ": ("W",), "ɲ": ("N", "Y"),
+    "ʎ": ("L", "Y"), "ɫ": ("L",), "ʝ": ("Y",), "ɕ": ("SH",), "ʑ": ("ZH",), "ʂ": ("SH",),
+    "ʐ": ("ZH",), "ɬ": ("L",), "c": ("K",), "ɟ": ("G",), "g": ("G",), "q": ("K",), "ʈ": ("T",),
+    "ɖ": ("D",), "ɱ": ("M",), "ɴ": ("NG",),
+}  # fmt: skip
+"""IPA signs of other languages → the nearest ARPAbet phones; never used for English."""
+
 _R_COLOURED = frozenset({"ɚ", "ɜː", "aɪɚ", "ɑːɹ", "ɔːɹ", "ɛɹ", "ɪɹ", "ʊɹ"})
+NASAL = "\u0303"
 _STRESS = str.maketrans("", "", "ˈˌ")
 _SEPARATOR = "_"
 _SILENT_OUTPUT, _UTF8, _IPA = 2, 1, 2  # AUDIO_OUTPUT_SYNCHRONOUS, espeakCHARS_UTF8, phoneme mode
@@ -231,10 +248,45 @@ class EspeakPhonemes(WordPhonemes):
         return complete(said, place="what espeak-ng can say in ARPAbet", advice=advice)
 
 
+def nearest_phones(word: str, language: str) -> tuple[str, ...] | None:
+    """Return phones of a word of another language than English, with the nearest English sounds.
+
+    The sounds are written with the phones of English, because the models know no others. None if a
+    sound has no near phone.
+    """
+    phones: list[str] = []
+    for sign in ipa_signs(word, language):
+        found = _nearest(sign)
+        if found is None:
+            return None
+        phones += found
+    return tuple(phones) or None
+
+
+def _nearest(sign: str) -> tuple[str, ...] | None:
+    """The phones of one IPA sign: as a whole, without its length, or letter by letter."""
+    plain = sign.replace("ː", "")
+    for form in (plain, sign):
+        if form in NEAREST or form in ARPABET:
+            return NEAREST.get(form) or ARPABET[form]
+    phones: list[str] = []
+    for letter in plain:
+        if letter == NASAL:
+            phones.append("N")
+        elif letter in NEAREST or letter in ARPABET:
+            phones += NEAREST.get(letter) or ARPABET[letter]
+        elif letter + "ː" in ARPABET:
+            phones += ARPABET[letter + "ː"]
+        elif unicodedata.category(letter) not in ("Mn", "Lm"):  # those are small marks
+            return None
+    return tuple(phones)
+
+
 def foreign_saying(text: str, language: str, own: Mapping[str, tuple[str, ...]]) -> Saying:
     """Say a text of another language than English, each stretch without spaces as one word.
 
-    espeak-ng reads numbers and signs itself. A word that becomes silence is punctuation.
+    espeak-ng reads numbers and signs itself. A word that becomes silence is punctuation. Sounds
+    that English does not have become the nearest English phone.
 
     Raises:
         FeatureAbsent: E-TEXT-LANGUAGE, espeak-ng has no voice of the language.
@@ -259,7 +311,7 @@ def foreign_saying(text: str, language: str, own: Mapping[str, tuple[str, ...]])
             silent.append(NotSpoken("punctuation", found[0], start, end))
         else:
             spoken.append(SpokenWord(bare, start, end))
-            phones = own.get(bare) or espeak_lookup(bare, language)
+            phones = own.get(bare) or nearest_phones(bare, language)
             if phones is None:
                 unknown.append(bare)
             else:

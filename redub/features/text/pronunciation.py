@@ -61,6 +61,12 @@ EXTRA: dict[str, tuple[str, ...]] = {
     "messieurs": ("M", "EH", "S", "ER", "Z"), "mille": ("M", "IH", "L"),
     "kilocalorie": ("K", "IH", "L", "AH", "K", "AE", "L", "ER", "IY"),
     "kilocalories": ("K", "IH", "L", "AH", "K", "AE", "L", "ER", "IY", "Z"),
+    "centiliter": ("S", "EH", "N", "T", "AH", "L", "IY", "T", "ER"),
+    "centiliters": ("S", "EH", "N", "T", "AH", "L", "IY", "T", "ER", "Z"),
+    "kilohertz": ("K", "IH", "L", "AH", "HH", "ER", "T", "S"),
+    "gigahertz": ("G", "IH", "G", "AH", "HH", "ER", "T", "S"),
+    "trillionth": ("T", "R", "IH", "L", "Y", "AH", "N", "TH"),
+    "zeroth": ("Z", "IH", "R", "OW", "TH"),
     "paise": ("P", "AY", "S", "EY"), "paisa": ("P", "AY", "S", "AH"),
 }  # fmt: skip
 """Words of the reading rules and interjections that the dictionary lacks."""
@@ -238,7 +244,7 @@ class _Speaker(NamedTuple):
         return None if phones is None else [Word(bare, phones, source=self.otherwise_is)]
 
     def _stem(self, word: str) -> tuple[str, ...] | None:
-        return self.own.get(word) or self.lookup(word)
+        return self.own.get(word) or self.lookup(word) or EXTRA.get(word)
 
 
 def pronounce(

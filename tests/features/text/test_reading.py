@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from redub.features.text.pronunciation import LETTERS, known_word, pronounce
 from redub.features.text.reading.line import Reading, read_line
-from redub.features.text.reading.word_rules import roman_value
+from redub.features.text.reading.numbers import cardinal, ordinal, plural_of_last
+from redub.features.text.reading.units import CURRENCIES, MONTHS, SCALES, UNITS
+from redub.features.text.reading.word_rules import ABBREVIATIONS, roman_value
 
 TABLE = Path(__file__).with_name("readings.txt")
 ROWS = [
@@ -140,3 +142,20 @@ def test_the_words_of_a_number_come_from_its_characters():
     text = "On 5 km/h."
     five = next(word for word in read(text).words if word.text == "hour")
     assert text[five.start : five.end] == "5 km/h"
+
+
+def test_every_word_that_a_table_of_rules_writes_can_be_pronounced():
+    words = {w for one, many in UNITS.values() for w in (*one, *many)}
+    words |= {w for names in CURRENCIES.values() for w in names if w}
+    words |= {w for full, _ in ABBREVIATIONS.values() for w in full.split()}
+    words |= {*MONTHS.values(), *SCALES.values()}
+    for number in [*range(130), *(10**k for k in range(3, 15))]:
+        for spelled in (cardinal(str(number)), ordinal(str(number))):
+            words |= {*spelled, *plural_of_last(spelled)}
+    assert len(words) > 200
+    for word in sorted(words):
+        assert pronounce(word)
+
+
+def test_a_number_without_a_name_is_read_digit_by_digit():
+    assert said("1" + "0" * 15) == "one" + " zero" * 15

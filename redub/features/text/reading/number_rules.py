@@ -231,7 +231,9 @@ def _quantity(match: re.Match[str], context: Context) -> Words | None:
 
 
 def _range(match: re.Match[str], context: Context) -> Words | None:
-    first, mark, second = match.groups()
+    minus, first, mark, second = match.groups()
+    if minus:
+        return ("minus", *number(first), "to", *number(second))
     if mark.strip() == "-" and mark != "-" and "=" in context.shape:
         return (*number(first), "minus", *number(second))
     years = len(first) == 4 and first[0] in "12" and first.isdigit()
@@ -276,9 +278,9 @@ def _letters_and_digits(match: re.Match[str], context: Context) -> Words:
     """A word of letters and digits: MP3, F-16, 20-year-old, COVID-19, 4K."""
     said: list[str] = []
     written = match[0]
-    for found in re.finditer(r"([0-9]+)s(?![^\W_])|[0-9]+|[^\W\d_]+", written):
+    for found in re.finditer(r"([0-9]{2,})s(?![^\W_])|[0-9]+|[^\W\d_]+", written):
         token = found[0]
-        if found[1] and len(found[1]) > 1:
+        if found[1]:
             several = year(found[1]) if len(found[1]) == 4 else cardinal(found[1])
             said += plural_of_last(several)
         elif token[0].isdigit():
@@ -341,7 +343,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
     rule(rf"{_BEGIN}([0-9]+)(['\"])(?!\w)", _inches),
     rule(rf"({_MINUS})?{_BEGIN}({NUMBER})(?:( ?[-–] ?)({NUMBER}))?[ -]?({_UNIT})"
          rf"((?<=m|t|i)(?:{NUMERIC}|\^?[23]))?(?!\w)", _quantity),
-    rule(rf"{_BEGIN}({NUMBER})( ?[-–] ?)({NUMBER})(?![\w-]|[.,/:][0-9])", _range),
+    rule(rf"({_MINUS})?{_BEGIN}({NUMBER})( ?[-–] ?)({NUMBER})(?![\w-]|[.,/:][0-9])", _range),
     rule(rf"{_BEGIN}({NUMBER}) ?([x×]) ?({NUMBER}){_END}", _by),
     rule(r"\^ ?(-)?([0-9]+)", _power),
     rule(r"(?<![\w'])(?=[^\W_]*(?:-[^\W_]+)*[0-9])(?=[0-9-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*(?!\w)",

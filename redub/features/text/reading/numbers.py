@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-LONGEST = 36
+LONGEST = 15
 """Longer numbers are read digit by digit, because they have no name."""
 
 

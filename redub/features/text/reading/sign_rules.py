@@ -55,6 +55,7 @@ SIGN_RULES: tuple[Rule, ...] = (
     rule(r"#", _said("hash")),
     rule(r"~(?= ?[$£€0-9])", _said("about")),
     rule(rf"(?<=\w)/(?=(?:{_PER})(?!\w))", _said("per")),
+    rule(r"(?<=[a-z])/s(?!\w)", _said("per second")),
     rule(r"(?<=\w)/(?=\w)", _said("slash")),
     rule(r"(?:(?<=[0-9])|(?<=[0-9] ))/(?= ?[0-9])", _said("divided by")),
     rule(r"(?:(?<=[0-9])|(?<=[0-9] ))\*(?= ?[0-9])", _said("times")),

@@ -275,6 +275,8 @@ def part_words(written: str, context: Context, start: int) -> Words:
     drawn = _undrawn(plain, context)
     if drawn:
         return (drawn,)
+    if re.fullmatch(r"[A-Z]{2,}[a-z]{1,2}", written):  # a formula: HAc
+        return letters(written)
     camel = re.findall(r"[^\W\d_]?[a-z']+|[A-Z]+(?![a-z])", written)
     if len(camel) > 1 and "".join(camel) == written and re.search("[a-z][A-Z]", written):
         return [word for part in camel for word in _camel_part(part, context)]
@@ -291,7 +293,8 @@ def _contraction(plain: str, context: Context) -> bool:
 def _camel_part(part: str, context: Context) -> Words:
     if len(part) == 1 or (part.isupper() and not context.knows(part.lower())):
         return letters(part)
-    return (plain_word(part),)
+    plain = plain_word(part)
+    return (plain,) if context.knows(plain) or _has_vowel(plain) else letters(part)
 
 
 def _single_letter(written: str, plain: str, start: int, context: Context) -> Words:
