@@ -112,10 +112,15 @@ def _wrong(path: Path, number: int, what: str) -> ConfigError:
 
 
 def own_words_folder(root: Path) -> WeightFolder | None:
-    """Return a project's file of pronunciations with its SHA-256; None without one."""
+    """Return a project's file of pronunciations with its SHA-256; None without one.
+
+    Raises:
+        ConfigError: E-CFG-TABLE, an error in the file, with its line.
+    """
     path = root / FILE_NAME
     if not path.is_file():
         return None
+    read_own_words(path)  # so that an error is known before any work
     return WeightFolder(
         name=ROLE,
         path=root,

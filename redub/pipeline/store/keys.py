@@ -231,9 +231,10 @@ class FeatureKeys:
             folders = {role: checked_folder(self.ledger, *own) for role, own in wanted.items()}
         else:
             folders = {role: self.ledger.folder(*own) for role, own in wanted.items()}
-        own_words = own_words_folder(self.project.root)
-        if own_words and issubclass(extractor_class(name, backend), WordPhonemes):
-            folders[OWN_WORDS] = own_words
+        if issubclass(extractor_class(name, backend), WordPhonemes):
+            own_words = own_words_folder(self.project.root)
+            if own_words:
+                folders[OWN_WORDS] = own_words
         return folders
 
     def make(self, name: str, *, checked: bool = True) -> Extractor:

@@ -58,6 +58,12 @@ def test_a_changed_pronunciation_changes_the_keys_of_words_alone(root):
     assert changed(before, dict(keys_of(root))) == set()
 
 
+def test_an_error_in_the_pronunciations_is_known_before_any_work(root):
+    (root / "pronunciations.csv").write_text("zed,Z QQ D\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"pronunciations\.csv line 1 has the phone 'QQ'"):
+        _ = keys_of(root)
+
+
 def test_recorded_weights_for_unknown_words_are_in_the_key(root, tmp_path):
     before = dict(keys_of(root))
     folder = folder_with(tmp_path / "g2p", made_tensors())
