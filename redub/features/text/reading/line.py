@@ -15,13 +15,13 @@ from redub.features.text.reading.number_rules import NUMBER_RULES
 from redub.features.text.reading.rule import Context, Piece, Rule
 from redub.features.text.reading.shape import names_of, shape_of
 from redub.features.text.reading.sign_rules import SIGN_RULES, STAGE_RULES
-from redub.features.text.reading.word_rules import WORD_RULES
+from redub.features.text.reading.word_rules import ADDRESS_RULES, WORD_RULES
 
 _RULES: tuple[Rule, ...] = (
     *STAGE_RULES,
-    *WORD_RULES[:4],
+    *ADDRESS_RULES,
     *NUMBER_RULES,
-    *WORD_RULES[4:],
+    *WORD_RULES,
     *SIGN_RULES,
 )
 _OWN = re.compile(r"\S+")

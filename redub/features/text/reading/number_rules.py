@@ -17,7 +17,7 @@ from redub.features.text.reading.numbers import (
     year,
 )
 from redub.features.text.reading.rule import Context, Rule, Words, letters, rule
-from redub.features.text.reading.shape import NUMERIC
+from redub.features.text.reading.shape import NUMERIC, SIGN
 from redub.features.text.reading.units import CURRENCIES, MONTHS, SCALES, UNITS, money_words
 
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
@@ -130,8 +130,8 @@ def _ratio(match: re.Match[str], context: Context) -> Words:
 
 def _money(match: re.Match[str], context: Context) -> Words:
     minus, sign, amount, most, scale = match.groups()
-    if amount.endswith("."):
-        amount = amount[:-1]
+    if re.fullmatch(r"[0-9]+,[0-9]{2}", amount):  # €1,50
+        amount = amount.replace(",", ".")
     singular = context.after(match.end()).lower() in ("bill", "note", "coin", "banknote")
     said = money_words(sign, amount, most, SCALES.get(scale or "", ""), singular=singular)
     return (*(("minus",) if minus else ()), *said)
@@ -172,6 +172,20 @@ def _numeric(match: re.Match[str], context: Context) -> Words:
     return (*cardinal(whole), "and", *own) if whole else own
 
 
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+
+def _raised(match: re.Match[str], context: Context) -> Words | None:
+    """A number with a power in raised digits: 10⁻³."""
+    raised = context.text[match.start(2) : match.end()]
+    digits = raised.removeprefix("⁻")
+    if not digits or set(digits) - set(_RAISED):
+        return None
+    minus = len(raised) > len(digits)
+    plain = "".join(str(_RAISED.index(digit)) for digit in digits)
+    return (*cardinal(match[1]), *_power_words(minus, plain))
+
+
 def _version(match: re.Match[str], context: Context) -> Words:
     said: list[str] = ["version"] if match[0][0] in "vV" else []
     for place, group in enumerate(match[1].split(".")):
@@ -201,8 +215,9 @@ def _feet(match: re.Match[str], context: Context) -> Words:
 def _inches(match: re.Match[str], context: Context) -> Words | None:
     """6' or 12", where no quotation mark is open."""
     digits, mark = match.groups()
-    if context.shape[: match.start()].count(mark) % 2:
-        return None
+    before = context.shape[: match.start()]
+    if len(re.findall(rf"(?<![\w]){mark}|(?<=[^\W\d]){mark}(?!\w)", before)) % 2:
+        return None  # the mark closes a quotation
     if mark == "'" and context.after(match.end()).lower() not in (
         "tall",
         "by",
@@ -211,8 +226,22 @@ def _inches(match: re.Match[str], context: Context) -> Words | None:
         "wide",
     ):
         return None
-    one = digits == "1"
+    one = digits == "1" or _describes(match, context)
     return (*cardinal(digits), {"'": ("feet", "foot"), '"': ("inches", "inch")}[mark][one])
+
+
+def _feet_inches(match: re.Match[str], context: Context) -> Words:
+    """6 ft 2 in."""
+    feet, inches = match.groups()
+    said = (*cardinal(feet), "foot" if feet == "1" else "feet") if feet else ()
+    one = inches == "1" or _describes(match, context)
+    return (*said, *number(inches), "inch" if one else "inches")
+
+
+def _describes(match: re.Match[str], context: Context) -> bool:
+    """Whether a quantity describes a thing: a 12 inch ruler."""
+    article = context.before(match.start()).lower() in ("a", "an")
+    return article and re.match(r" [a-z]", context.shape[match.end() :]) is not None
 
 
 def _quantity(match: re.Match[str], context: Context) -> Words | None:
@@ -226,7 +255,8 @@ def _quantity(match: re.Match[str], context: Context) -> Words | None:
         if sign not in "²³23":
             return None
         said.append("square" if sign in "²2" else "cubic")
-    attribute = match[0][len(amount) + len(minus or "")] == "-" and not most
+    describes = _describes(match, context)
+    attribute = describes or match[0][len(amount) + len(minus or "")] == "-" and not most
     return (*said, *(one if (amount == "1" and not most) or attribute else many))
 
 
@@ -248,7 +278,10 @@ def _by(match: re.Match[str], context: Context) -> Words:
 
 
 def _power(match: re.Match[str], context: Context) -> Words:
-    minus, digits = match.groups()
+    return _power_words(bool(match[1]), match[2])
+
+
+def _power_words(minus: bool, digits: str) -> tuple[str, ...]:
     if not minus and digits in ("2", "3"):
         return ("squared",) if digits == "2" else ("cubed",)
     return ("to", "the", "power", "of", *(("minus",) if minus else ()), *cardinal(digits))
@@ -257,9 +290,23 @@ def _power(match: re.Match[str], context: Context) -> Words:
 def _number(match: re.Match[str], context: Context) -> Words:
     minus, written = match.groups()
     said = number(written)
+    if re.fullmatch(r"[1-9][0-9]{2}", written) and _names_a_place(match, context):
+        said = (*cardinal(written[0]), *short_year(written[1:]))
     if re.fullmatch(r"[12][0-9]{3}", written) and _is_year(written, match, context):
         said = year(written)
     return (*(("minus",) if minus else ()), *said)
+
+
+_PLACES = frozenset({
+    "boeing", "airbus", "flight", "room", "route", "highway", "interstate", "suite", "apartment",
+    "gate", "channel", "fahrenheit", "bus",
+})  # fmt: skip
+
+
+def _names_a_place(match: re.Match[str], context: Context) -> bool:
+    """Whether a number of three digits is a name that is read in two parts: Room 237."""
+    before = context.before(match.start())
+    return before[:1].isupper() and before.lower() in _PLACES
 
 
 def _is_year(written: str, match: re.Match[str], context: Context) -> bool:
@@ -278,17 +325,21 @@ def _letters_and_digits(match: re.Match[str], context: Context) -> Words:
     """A word of letters and digits: MP3, F-16, 20-year-old, COVID-19, 4K."""
     said: list[str] = []
     written = match[0]
+    written = written.removesuffix("'s")
     for found in re.finditer(r"([0-9]{2,})s(?![^\W_])|[0-9]+|[^\W\d_]+", written):
         token = found[0]
         if found[1]:
             several = year(found[1]) if len(found[1]) == 4 else cardinal(found[1])
             said += plural_of_last(several)
         elif token[0].isdigit():
-            said += _digits_of_name(token, after_letter=found.start() > 0)
+            beside = found.start() > 0 or re.match(r"[A-Z](?!\w)", written[found.end() :])
+            said += _digits_of_name(token, after_letter=bool(beside))
         elif _is_word(token, written, context):
             said.append(token.lower())
         else:
             said += letters(token) or (token.lower(),)
+    if match[1] and said:
+        said[-1] += "'s"
     return said
 
 
@@ -328,11 +379,13 @@ NUMBER_RULES: tuple[Rule, ...] = (
          r"(?![\w:])", _time),
     rule(rf"{_BEGIN}([0-9]{{1,2}}) ?([aApP])(?:\.[mM]\.?|[mM]){_END}", _hour),
     rule(rf"{_BEGIN}([0-9]+):([0-9]+)(?![\w:])", _ratio),
-    rule(rf"({_MINUS})?(?:(?<!\w)(?:US|CA|NZ|AU|A|C))?([{_MONEY}]) ?({NUMBER})"
+    rule(rf"({_MINUS})?(?:(?<!\w)(?:US|CA|NZ|AU|A|C))?([{_MONEY}])"
+         rf" ?([0-9]+,[0-9]{{2}}(?![0-9])|{NUMBER})"
          rf"(?: ?[-–] ?[{_MONEY}]?({NUMBER}))?(?: ?({_SCALE})(?!\w))?", _money),
     rule(rf"{_BEGIN}({NUMBER}) ?([{_MONEY}]){_END}", _money_after),
     rule(rf"(?<![\w.,/])(?:([0-9]+)[ -])?([0-9]{{1,3}})/([0-9]{{1,3}})(?: ?({_UNIT}))?(?![\w/])",
          _fraction),
+    rule(rf"{_BEGIN}([0-9]+)({SIGN}?{NUMERIC}+)", _raised),
     rule(rf"(?<![0-9])(?:([0-9]+) ?)?({NUMERIC})", _numeric),
     rule(rf"(?<![\w.])[vV]?([0-9]+(?:\.[0-9]+){{2,}}){_END}", _version),
     rule(r"(?<![\w.])[vV]\.? ?([0-9]+(?:\.[0-9]+)*)(?!\w)", _version),
@@ -341,12 +394,15 @@ NUMBER_RULES: tuple[Rule, ...] = (
     rule(rf"{_BEGIN}({_WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH){_END}", _ordinal),
     rule(rf"{_BEGIN}([0-9]+)' ?([0-9]{{1,2}})(?:\"|'')?{_END}", _feet),
     rule(rf"{_BEGIN}([0-9]+)(['\"])(?!\w)", _inches),
+    rule(rf"{_BEGIN}([0-9]+) ?ft\.? ([0-9]+) ?in(?!\w)\.?", _feet_inches),
+    rule(rf"{_BEGIN}()({NUMBER})in(?!\w)", _feet_inches),
     rule(rf"({_MINUS})?{_BEGIN}({NUMBER})(?:( ?[-–] ?)({NUMBER}))?[ -]?({_UNIT})"
          rf"((?<=m|t|i)(?:{NUMERIC}|\^?[23]))?(?!\w)", _quantity),
     rule(rf"({_MINUS})?{_BEGIN}({NUMBER})( ?[-–] ?)({NUMBER})(?![\w-]|[.,/:][0-9])", _range),
     rule(rf"{_BEGIN}({NUMBER}) ?([x×]) ?({NUMBER}){_END}", _by),
     rule(r"\^ ?(-)?([0-9]+)", _power),
-    rule(r"(?<![\w'])(?=[^\W_]*(?:-[^\W_]+)*[0-9])(?=[0-9-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*(?!\w)",
+    rule(r"(?<![\w'])(?=[^\W_]*(?:-[^\W_]+)*[0-9])(?=[0-9-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*"
+         r"('s)?(?!\w)",
          _letters_and_digits),
     rule(rf"({_MINUS})?(?<![\w])({NUMBER})", _number),
     rule(rf"()({NUMBER})", _number),

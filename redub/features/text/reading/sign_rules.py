@@ -49,6 +49,7 @@ STAGE_RULES: tuple[Rule, ...] = (
 SIGN_RULES: tuple[Rule, ...] = (
     rule(r"\s+", _silent("space")),
     rule(rf"[{SIGN}{INVISIBLE}{MARK}]+", _silent("sign")),
+    rule(r"(?<=[0-9mM])[-–](?=[0-9]{1,2}(?::[0-9]{2}| ?[apAP]\.?[mM]))", _said("to")),
     rule(r"#(?=[0-9])", _said("number")),
     rule(r"#(?=\w)", _said("hashtag")),
     rule(r"(?<=\w)#", _said("sharp")),

@@ -21,7 +21,7 @@ ABBREVIATIONS: dict[str, tuple[str, str]] = {
     "rd": ("road", ALWAYS), "sgt": ("sergeant", ALWAYS), "lt": ("lieutenant", ALWAYS),
     "cpl": ("corporal", ALWAYS), "cmdr": ("commander", ALWAYS),
     "supt": ("superintendent", ALWAYS), "govt": ("government", ALWAYS),
-    "incl": ("including", ALWAYS), "misc": ("miscellaneous", ALWAYS),
+    "incl": ("including", ALWAYS), "misc": ("miscellaneous", ALWAYS), "esq": ("esquire", ALWAYS),
     "tues": ("tuesday", ALWAYS), "thurs": ("thursday", ALWAYS), "mt": ("mount", NAME),
     "ft": ("fort", NAME), "gen": ("general", NAME), "sen": ("senator", NAME),
     "rep": ("representative", NAME), "rev": ("reverend", NAME), "gov": ("governor", NAME),
@@ -50,7 +50,8 @@ _PHRASES = {
 _SAINTLY = frozenset({"mount", "mt", "port", "fort", "ft", "lake", "cape", "sault"})
 
 INITIALISMS = frozenset({
-    "AI", "AKA", "CV", "DIY", "ETA", "EU", "HR", "ID", "LA", "PR", "SOS", "UN", "VIP", "CEO",
+    "AD", "BC", "BCE", "AI", "AKA", "CV", "DIY", "ETA", "EU", "HR", "ID", "LA", "PR",
+    "SOS", "UN", "VIP", "CEO",
     "CFO", "GPS", "DVD", "USB", "ATM", "HIV", "UFO", "IQ", "PC", "DJ", "MC", "AC", "DC", "CD",
     "NBA", "NFL", "MIT", "UCLA", "SUV", "BBQ", "OCD", "ADHD", "GDP", "PHD", "PTSD", "LAPD",
     "NYPD", "FAQ",
@@ -65,12 +66,22 @@ _NUMBERED = (
     "grade|schedule|corps|division|olympiad|wrestlemania|unit"
 )
 _ROMAN = r"(?=[IVXL])(?:XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+_SHORT_NUMBERED = r"vol|ch|pt|bk|sec|fig"
+_DAYS = {
+    "Mon": "monday", "Tue": "tuesday", "Tues": "tuesday", "Wed": "wednesday", "Thu": "thursday",
+    "Thurs": "thursday", "Fri": "friday", "Sat": "saturday", "Sun": "sunday",
+}  # fmt: skip
+_DAY = "|".join(sorted(_DAYS, key=len, reverse=True))
+_WARS = {"WWI": "one", "WWII": "two", "WW1": "one", "WW2": "two"}
 _REIGNS = (
     "henry|louis|george|edward|richard|james|charles|william|elizabeth|mary|catherine|philip|pius|"
     "john|paul|benedict|gregory|leo|clement|alexander|nicholas|peter|frederick|francis|napoleon|"
     "ramses|ramesses|thutmose|amenhotep|ptolemy|tutmose|ferdinand|leopold|albert|wilhelm|otto|"
     "harald|olaf|gustav|christian|felipe|juan|carlos|urban|innocent|boniface|sixtus|celestine"
 )
+_NUMBERED_IN_FULL = {
+    "vol": "volume", "ch": "chapter", "pt": "part", "bk": "book", "sec": "section", "fig": "figure",
+}  # fmt: skip
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
 
 _DOMAINS = r"com|org|net|edu|gov|io|tv|info|co\.uk|ac\.uk|eu|ai"
@@ -131,10 +142,35 @@ def _hashtag(match: re.Match[str], context: Context) -> list[Piece]:
     return own
 
 
+def _with_and(match: re.Match[str], context: Context) -> list[Piece]:
+    """Letters around a sign: AT&T, R&B."""
+    return [
+        Piece(
+            match.start() + found.start(),
+            match.start() + found.end(),
+            ("and",) if found[0] == "&" else letters(found[0]),
+        )
+        for found in re.finditer(r"[A-Z]+|&", match[0])
+    ]
+
+
+def _days(match: re.Match[str], context: Context) -> Words:
+    return (_DAYS[match[1]], "to", _DAYS[match[2]])
+
+
+def _war(match: re.Match[str], context: Context) -> Words:
+    return ("world", "war", _WARS[match[0]])
+
+
 def _dotted(match: re.Match[str], context: Context) -> Words:
     """Letters with dots: U.S.A., p.m., e.g."""
     plain = match[0].lower().rstrip(".")
-    return _PHRASES.get(plain) or letters(match[0])
+    if plain in _PHRASES:
+        return _PHRASES[plain]
+    if re.search(r"'?s$", match[0]):  # the C.I.A.'s, PhDs
+        said = letters(match[0][:-1])
+        return (*said[:-1], said[-1] + "'s")
+    return letters(match[0])
 
 
 def _phrase(match: re.Match[str], context: Context) -> Words:
@@ -195,8 +231,11 @@ def _numbered(match: re.Match[str], context: Context) -> list[Piece] | None:
         return None
     start = match.start(2)
     word = match[1]
+    said = tuple(part_words(word, context, match.start(1)))
+    if word.endswith("."):
+        said = (_NUMBERED_IN_FULL.get(word[:-1].lower(), word[:-1].lower()),)
     return [
-        Piece(match.start(1), match.end(1), tuple(part_words(word, context, match.start(1)))),
+        Piece(match.start(1), match.end(1), said),
         Piece(match.end(1), start, (), "space"),
         Piece(start, match.end(2), cardinal(str(roman_value(roman)))),
     ]
@@ -212,8 +251,13 @@ def _reign(match: re.Match[str], context: Context) -> list[Piece] | None:
     return [
         Piece(match.start(1), match.end(1), tuple(part_words(name, context, match.start(1)))),
         Piece(match.end(1), start, (), "space"),
-        Piece(start, match.end(2), ("the", *ordinal(str(roman_value(roman))))),
+        Piece(start, match.end(), _of(ordinal(str(roman_value(roman))), match[3])),
     ]
+
+
+def _of(words: tuple[str, ...], possessive: str | None) -> tuple[str, ...]:
+    """An ordinal with its article, and with 's where the numeral has it."""
+    return ("the", *words[:-1], words[-1] + "'s") if possessive else ("the", *words)
 
 
 def roman_value(roman: str) -> int:
@@ -307,7 +351,9 @@ def _single_letter(written: str, plain: str, start: int, context: Context) -> Wo
     follows = context.shape[end : end + 1]
     title = re.match(r"\s+[A-Z]", context.shape[end:]) is not None
     article = context.shouting or context.begins_sentence(start) or title or "…" in follows
-    article = article or context.shape[end:].startswith(("...", "-"))
+    article = article or re.match(r"\.\.\.|-[aA]", context.shape[end:]) is not None
+    if written == "A" and re.match(r"-[^\W\dAa_]", context.shape[end:]) and not context.shouting:
+        article = False  # A-list
     return letters("a") if written == "A" and (not article or follows in ("+", "&")) else (plain,)
 
 
@@ -320,6 +366,8 @@ def _capitals(written: str, start: int, context: Context) -> Words | None:
     before = context.before(start).lower()
     if written in INITIALISMS or (written in _AFTER_THE and before in ("the", "a", "an", "in")):
         return letters(plain)
+    if re.fullmatch(r"X{0,2}(?:IX|IV|V?I{0,3})", written) and len(written) > 2:
+        return None if context.known(plain) else cardinal(str(roman_value(written)))
     if context.known(plain) or _undrawn(plain, context):
         return None
     return letters(plain) if len(plain) < 5 or not _has_vowel(plain) else None
@@ -348,18 +396,26 @@ def _has_vowel(word: str) -> bool:
     return any(letter in "aeiouy" for letter in word)
 
 
-WORD_RULES: tuple[Rule, ...] = (
+ADDRESS_RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w.+-])[\w.+-]*\w@[\w-]+(?:\.[\w-]+)+(?<!\.)", _address),
     rule(r"(?<!\w)[A-Za-z]+://[^\s<>\"]*[\w/]", _address),
     rule(rf"(?<![\w@.])(?:www\.)?(?:[A-Za-z0-9-]+\.)+(?:{_DOMAINS})(?:/[^\s<>\"]*[\w/])?(?![\w])",
          _address),
     rule(r"(?<!\w)([#@])([^\W\d]\w*)", _hashtag),
+    rule(r"(?<!\w)WW(?:I{1,2}|[12])(?!\w)", _war),
+)  # fmt: skip
+"""Come before the rules of numbers; in order: the first rule that fits is used."""
+
+WORD_RULES: tuple[Rule, ...] = (
     rule(r"(?<!\w)(?:w/o|and/or|n/a|b/c|c/o)(?!\w)|(?<!\w)w/(?=\s|\w)", _phrase, ignore_case=True),
-    rule(r"(?<![\w.])(?:[A-Za-z]\.){2,}(?:[A-Za-z](?!\w))?|(?<!\w)Ph\.?D\.?(?!\w)", _dotted),
-    rule(rf"(?<!\w)((?i:{_NUMBERED}))\s({_ROMAN})(?![\w'-])", _numbered),
-    rule(rf"(?<!\w)((?i:{_REIGNS}))\s({_ROMAN})(?![\w'-])", _reign),
+    rule(r"(?<![\w.])(?:[A-Za-z]\.){2,}(?:[A-Za-z](?!\w)|'s(?!\w))?", _dotted),
+    rule(r"(?<!\w)Ph\.?D(?:\.|s)?(?!\w)", _dotted),
+    rule(r"(?<!\w)[A-Z]{1,3}(?:&[A-Z]{1,3})+(?!\w)", _with_and),
+    rule(rf"(?<!\w)({_DAY})\.?[-–]({_DAY})(?!\w)", _days),
+    rule(rf"(?<!\w)((?i:{_NUMBERED})|(?i:{_SHORT_NUMBERED})\.)\s({_ROMAN})(?![\w'-])", _numbered),
+    rule(rf"(?<!\w)((?i:{_REIGNS}))\s({_ROMAN})('s)?(?![\w'-])", _reign),
     rule(r"(?<![\w'-])([A-Za-z]{1,6})(?:\.|(?![\w'.-]))", _abbreviation),
     rule(rf"(?<!\w)'?{_APOSTROPHED}(?:-+{_APOSTROPHED})*'?(?![{MARK}])", _word),
     rule(rf"'?{_APOSTROPHED}'?", _word),
 )  # fmt: skip
-"""In order: the first rule that fits is used."""
+"""Come after the rules of numbers."""
