@@ -30,6 +30,8 @@ def inflected(word: str, lookup: Callable[[str], tuple[str, ...] | None]) -> tup
     """
     for stem, ending in _stems(word):
         phones = lookup(stem) if len(stem) > 1 else None
+        if phones is None and "'" in stem:  # y'all'd've
+            phones = inflected(stem, lookup)
         if phones:
             return (*phones, *_sound(ending, phones[-1]))
     return None

@@ -36,6 +36,7 @@ _SAID_AS = {
     ("50", "50"): ("fifty", "fifty"),
     ("20", "20"): ("twenty", "twenty"),
 }
+_ALWAYS_OPEN = ("twenty", "four", "seven", "three", "sixty", "five")
 _YEAR_BEFORE = frozenset({
     "in", "since", "until", "till", "by", "year", "from", "before", "after", "around", "circa",
     "class", "summer", "winter", "spring", "fall", "autumn", "of", "christmas", "late", "early",
@@ -83,6 +84,7 @@ def _month_day(month: int, day: int, of_year: str) -> Words | None:
     names = tuple(dict.fromkeys(MONTHS.values()))
     said: tuple[str, ...] = ()
     if of_year:
+        of_year = "2000" if of_year == "00" else of_year
         said = year(of_year) if len(of_year) == 4 else short_year(of_year)
     return (names[month - 1], *ordinal(str(day)), *said)
 
@@ -148,6 +150,8 @@ def _fraction(match: re.Match[str], context: Context) -> Words | None:
         return _month_day(int(over), int(under), "")
     if not whole and (over, under) in _SAID_AS:
         return _SAID_AS[over, under]
+    if not whole and not unit and int(over) + int(under) == 100 and int(over) > 9:
+        return (*cardinal(over), *cardinal(under))  # 60/40
     said: tuple[str, ...] = fraction(over, under)
     if whole:
         if int(over) >= int(under):
@@ -173,6 +177,11 @@ def _numeric(match: re.Match[str], context: Context) -> Words:
 
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+
+def _thousands(match: re.Match[str], context: Context) -> Words:
+    """10 000 and 1.000.000, where the groups are thousands without doubt."""
+    return cardinal(re.sub(r"[ .]", "", match[0]))
 
 
 def _raised(match: re.Match[str], context: Context) -> Words | None:
@@ -256,12 +265,14 @@ def _quantity(match: re.Match[str], context: Context) -> Words | None:
             return None
         said.append("square" if sign in "²2" else "cubic")
     describes = _describes(match, context)
-    attribute = describes or match[0][len(amount) + len(minus or "")] == "-" and not most
+    attribute = describes or (match[0][len(amount) + len(minus or "")] == "-" and not most)
     return (*said, *(one if (amount == "1" and not most) or attribute else many))
 
 
 def _range(match: re.Match[str], context: Context) -> Words | None:
     minus, first, mark, second = match.groups()
+    if first == second and not minus:
+        return (*number(first), *number(second))  # fifty-fifty
     if minus:
         return ("minus", *number(first), "to", *number(second))
     if mark.strip() == "-" and mark != "-" and "=" in context.shape:
@@ -365,6 +376,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
     rule(r"(?<!\w)\+[0-9]{1,3}(?:[ -]\(?[0-9]{2,5}\)?){2,5}(?!\w)", _phone),
     rule(r"(?<![\w-])(?:1[ -])?(?:\([0-9]{3}\) ?|[0-9]{3}[-. ])[0-9]{3}[-.][0-9]{4}(?![\w-])",
          _phone),
+    rule(r"(?<![\w.,-])0[0-9]{2,4}(?: [0-9]{3,4}){1,3}(?![\w-])", _phone),
     rule(rf"{_BEGIN}([0-9]{{3}})-([0-9]{{4}})(?![\w-])", _short_phone),
     rule(rf"{_BEGIN}(?:911|999|112|411|311)(?![\w-]|[.,:/][0-9])", _emergency),
     rule(rf"{_BEGIN}([0-9]{{4}})-([01][0-9])-([0-3][0-9])(?![\w-])", _iso_date),
@@ -385,6 +397,8 @@ NUMBER_RULES: tuple[Rule, ...] = (
     rule(rf"{_BEGIN}({NUMBER}) ?([{_MONEY}]){_END}", _money_after),
     rule(rf"(?<![\w.,/])(?:([0-9]+)[ -])?([0-9]{{1,3}})/([0-9]{{1,3}})(?: ?({_UNIT}))?(?![\w/])",
          _fraction),
+    rule(rf"{_BEGIN}[1-9][0-9]{{0,2}}(?:(?: 000)+|(?:\.000){{2,}})(?![\w-]|[.,][0-9])", _thousands),
+    rule(rf"{_BEGIN}24/7/365{_END}", lambda match, context: _ALWAYS_OPEN),
     rule(rf"{_BEGIN}([0-9]+)({SIGN}?{NUMERIC}+)", _raised),
     rule(rf"(?<![0-9])(?:([0-9]+) ?)?({NUMERIC})", _numeric),
     rule(rf"(?<![\w.])[vV]?([0-9]+(?:\.[0-9]+){{2,}}){_END}", _version),

@@ -31,7 +31,7 @@ _PLAIN = {
     "º": "°",
     "˚": "°",
 }
-_SPOKEN = frozenset("&%+=@$£€¥¢#×÷~/°§<>^\\_…•♪♫♬♩*|'\"-–—₹₽")
+_SPOKEN = frozenset("&%+=@$£€¥¢#×÷~/°§<>^\\_…•♪♫♬♩*|'\"-–—₹±≈≥≤≠√∞№")
 """Signs and marks that a rule knows."""
 _LATIN = str.maketrans(
     {"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "đ": "d", "ł": "l", "ı": "i", "þ": "th", "ð": "d"}

@@ -10,6 +10,8 @@ from redub.features.text.reading.shape import INVISIBLE, MARK, SIGN
 _SIGNS = {
     "&": "and", "+": "plus", "@": "at", "%": "percent", "×": "times", "÷": "divided by",
     "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee",
+    "±": "plus or minus", "≈": "about", "≥": "greater than or equal to", "№": "number",
+    "≤": "less than or equal to", "≠": "not equal to", "√": "square root of", "∞": "infinity",
     "°": "degrees", "§": "section", "=": "equals", "\\": "backslash",
 }  # fmt: skip
 _PER = "day|hour|week|month|year|person|night|minute|second|head|pound|gallon|lb|kg"
@@ -61,8 +63,8 @@ SIGN_RULES: tuple[Rule, ...] = (
     rule(r"(?:(?<=[0-9])|(?<=[0-9] ))/(?= ?[0-9])", _said("divided by")),
     rule(r"(?:(?<=[0-9])|(?<=[0-9] ))\*(?= ?[0-9])", _said("times")),
     rule(r"(?<= )-(?= [0-9])(?=.*=)", _said("minus")),
-    rule(r"<=|≤", _said("less than or equal to")),
-    rule(r">=|≥", _said("greater than or equal to")),
+    rule(r"<=", _said("less than or equal to")),
+    rule(r">=", _said("greater than or equal to")),
     rule(r"(?<=\w )<(?= \w)|<(?= ?[0-9])", _said("less than")),
     rule(r"(?<=\w )>(?= \w)|(?<!^)(?<=[0-9])>(?=[0-9])", _said("greater than")),
     rule(r"=+(?=[>])", _silent("sign")),

@@ -50,8 +50,8 @@ _PHRASES = {
 _SAINTLY = frozenset({"mount", "mt", "port", "fort", "ft", "lake", "cape", "sault"})
 
 INITIALISMS = frozenset({
-    "AD", "BC", "BCE", "AI", "AKA", "CV", "DIY", "ETA", "EU", "HR", "ID", "LA", "PR",
-    "SOS", "UN", "VIP", "CEO",
+    "EST", "PST", "GMT", "CET", "UTC", "AD", "BC", "BCE", "AI", "AKA", "CV", "DIY", "ETA", "EU", "HR",
+    "ID", "LA", "PR", "SOS", "UN", "VIP", "CEO",
     "CFO", "GPS", "DVD", "USB", "ATM", "HIV", "UFO", "IQ", "PC", "DJ", "MC", "AC", "DC", "CD",
     "NBA", "NFL", "MIT", "UCLA", "SUV", "BBQ", "OCD", "ADHD", "GDP", "PHD", "PTSD", "LAPD",
     "NYPD", "FAQ",
@@ -284,11 +284,15 @@ def _word(match: re.Match[str], context: Context) -> list[Piece]:
         part = context.text[start:end]
         follows = plain_word(parts[place + 2][0]) if place + 2 < len(parts) else ""
         plain = plain_word(part)
-        if follows.startswith(plain) and follows != plain and not _has_vowel(plain):
+        stutters = follows.startswith(plain) and follows != plain and not _has_vowel(plain)
+        if stutters and whole not in _NO_STUTTER:
             pieces.append(Piece(start, end, (f"{plain}-",)))  # w-what
         else:
             pieces.append(Piece(start, end, _whole_word(part, start, context)))
     return pieces
+
+
+_NO_STUTTER = frozenset({"d-day", "t-test", "b-boy", "b-boys", "h-hour", "g-girl"})
 
 
 def _whole_word(written: str, start: int, context: Context) -> tuple[str, ...]:
@@ -316,6 +320,8 @@ def part_words(written: str, context: Context, start: int) -> Words:
             return said
     if context.knows(plain) or context.knows(plain.removesuffix("'s")):
         return (plain,)
+    if "'n'" in plain.strip("'"):  # rock'n'roll
+        return [word for part in re.split(r"('n')", plain) for word in (part,) if word]
     drawn = _undrawn(plain, context)
     if drawn:
         return (drawn,)
@@ -402,6 +408,7 @@ ADDRESS_RULES: tuple[Rule, ...] = (
     rule(rf"(?<![\w@.])(?:www\.)?(?:[A-Za-z0-9-]+\.)+(?:{_DOMAINS})(?:/[^\s<>\"]*[\w/])?(?![\w])",
          _address),
     rule(r"(?<!\w)([#@])([^\W\d]\w*)", _hashtag),
+    rule(r"(?<!\w)[Nn]° ?(?=[0-9])", lambda match, context: ("number",)),
     rule(r"(?<!\w)WW(?:I{1,2}|[12])(?!\w)", _war),
 )  # fmt: skip
 """Come before the rules of numbers; in order: the first rule that fits is used."""
