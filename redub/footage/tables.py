@@ -123,7 +123,7 @@ def load_tables(root: Path, sources: Collection[str], default_scenes: Collection
         ConfigError: E-CFG-TABLE with the file and the row: a missing column, an unknown word (with
             the nearest known word), an unknown source, a repeated row.
     """
-    known = frozenset(sources)
+    known = _by_name(sources)
     scenes = _line_table(root, "scenes.csv", "scene", known)
     all_scenes = {v.value for rows in scenes.values() for v in rows.values()} | set(default_scenes)
     source_splits, scene_splits = _splits(root, known, all_scenes)
@@ -138,7 +138,7 @@ def load_tables(root: Path, sources: Collection[str], default_scenes: Collection
     )
 
 
-def _languages(root: Path, known: frozenset[str]) -> LineTable:
+def _languages(root: Path, known: Mapping[str, str]) -> LineTable:
     """The table of languages, each a tag like ``en`` or ``en-GB``."""
     table = _line_table(root, "languages.csv", "language", known)
     for rows in table.values():
@@ -165,7 +165,7 @@ def _cast(root: Path) -> dict[str, str] | None:
 
 
 def _line_table(
-    root: Path, name: str, column: str, known: frozenset[str], legal: Collection[str] = ()
+    root: Path, name: str, column: str, known: Mapping[str, str], legal: Collection[str] = ()
 ) -> dict[str, dict[str, LineValue]]:
     rows = _rows(root, name, ("source", "line", column)) or ()
     table: dict[str, dict[str, LineValue]] = {}
@@ -197,7 +197,7 @@ def _normal(word: str) -> str:
 
 
 def _splits(
-    root: Path, known: frozenset[str], scenes: Collection[str]
+    root: Path, known: Mapping[str, str], scenes: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     name = "splits.csv"
     by_source: dict[str, str] = {}
@@ -223,9 +223,22 @@ def _splits(
     return by_source, by_scene
 
 
-def _source_of(table: str, row: int, cells: Mapping[str, str], known: frozenset[str]) -> str:
-    source = cells["source"]
-    if source not in known:
+def _by_name(sources: Collection[str]) -> dict[str, str]:
+    """Source by its name and by its name in NFC, where no other source has that one.
+
+    macOS writes the accents of a file name apart, and a table does not.
+    """
+    found: dict[str, str] = {}
+    for source in sources:
+        name = _normal(source)
+        found[name] = "" if name in found else source
+    return {**found, **{source: source for source in sources}}
+
+
+def _source_of(table: str, row: int, cells: Mapping[str, str], known: Mapping[str, str]) -> str:
+    source = known.get(cells["source"]) or known.get(_normal(cells["source"])) or ""
+    if not source:
+        source = cells["source"]
         hint = nearest(source, known) if known else "the folder has no media"
         raise _mistake(table, row, f"names '{shown(source)}', which is not in the folder; {hint}")
     return source

@@ -50,8 +50,8 @@ _PHRASES = {
 _SAINTLY = frozenset({"mount", "mt", "port", "fort", "ft", "lake", "cape", "sault"})
 
 INITIALISMS = frozenset({
-    "EST", "PST", "GMT", "CET", "UTC", "AD", "BC", "BCE", "AI", "AKA", "CV", "DIY", "ETA", "EU", "HR",
-    "ID", "LA", "PR", "SOS", "UN", "VIP", "CEO",
+    "EST", "PST", "GMT", "CET", "UTC", "AD", "BC", "BCE", "AI", "AKA", "CV", "DIY", "ETA", "EU",
+    "HR", "ID", "LA", "PR", "SOS", "UN", "VIP", "CEO",
     "CFO", "GPS", "DVD", "USB", "ATM", "HIV", "UFO", "IQ", "PC", "DJ", "MC", "AC", "DC", "CD",
     "NBA", "NFL", "MIT", "UCLA", "SUV", "BBQ", "OCD", "ADHD", "GDP", "PHD", "PTSD", "LAPD",
     "NYPD", "FAQ",
