@@ -98,12 +98,14 @@ class Choice:
         unused: files that belong to the source and are not read.
         problem: why the source cannot be read, as the end of a sentence; empty: all is right.
         code: of the problem.
+        language: of the file in its name, two letters of ISO 639-1; empty if the name has none.
     """
 
     path: str | None = None
     unused: tuple[Unused, ...] = ()
     problem: str = ""
     code: str = "E-SUB-CHOICE"
+    language: str = ""
 
     def checked(self, source: str) -> Choice:
         """Return this choice.
@@ -268,7 +270,9 @@ def choose(files: Collection[SubtitleFile], language: str) -> Choice:
         else:
             why[file.path] = f"{shown(best.path)} is read instead"
     unused = tuple(Unused(path, reason) for path, reason in sorted(why.items()))
-    return Choice(best.path if best else None, unused, problem)
+    if best is None:
+        return Choice(None, unused, problem)
+    return Choice(best.path, unused, problem, language=best.language)
 
 
 def _wanted_language(languages: set[str], setting: str) -> tuple[str, str]:

@@ -122,6 +122,7 @@ class DecoderChild:
             track=reply.track,
             unused=reply.unused,
             problem=reply.problem,
+            language=reply.language,
         )
 
     def decode(

@@ -130,6 +130,7 @@ def answer(request: Request, limits: DecodeLimits, shared: SharedBuffer) -> Repl
             track=found.track,
             unused=found.unused,
             problem=found.problem,
+            language=found.language,
             peak_memory_mib=peak_memory_mib(),
         )
     clip = decode_in_process(

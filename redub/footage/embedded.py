@@ -38,7 +38,7 @@ class EmbeddedSubtitles:
         suffix: of the format of ``content``.
         track: the track that was read, for people; empty without one.
         unused: sentences about the other subtitle tracks.
-        problem: as :attr:`redub.footage.beside.Choice.problem`.
+        problem, language: as of :class:`redub.footage.beside.Choice`.
     """
 
     content: bytes = b""
@@ -46,6 +46,7 @@ class EmbeddedSubtitles:
     track: str = ""
     unused: tuple[str, ...] = ()
     problem: str = ""
+    language: str = ""
 
 
 def read_embedded(path: Path, language: str, limits: DecodeLimits) -> EmbeddedSubtitles:
@@ -75,6 +76,7 @@ def read_embedded(path: Path, language: str, limits: DecodeLimits) -> EmbeddedSu
             suffix=_suffix(stream),
             track=choice.path,
             unused=tuple(unused),
+            language=choice.language,
         )
 
 

@@ -97,6 +97,7 @@ class FolderRules:
             dubbed, but not used for training.
         film: the film of every source; by default the first folder below the root.
         dialogue_styles: styles of ASS files that are dialogue although they look like signs.
+        language: of all lines that ``languages.csv`` does not name.
         subtitles_language: of the subtitles to read, a code or an English name; empty: see
             :mod:`redub.footage.beside`.
     """
@@ -105,6 +106,7 @@ class FolderRules:
     allow_silent: bool = True
     film: str | None = None
     dialogue_styles: tuple[str, ...] = ()
+    language: str = "en"
     subtitles_language: str = ""
 
 
@@ -240,7 +242,11 @@ def read_source(
         path = locate(root, relative)
         info, digest = _look_at(path, relative, decoder, rules)
         reader = _LineReader(root, relative, tables, info, decoder, rules)
-        lines, came_from = reader.beside(chosen) if chosen else reader.inside(path)
+        if chosen:
+            lines, came_from = reader.beside(chosen)
+            language = subtitles.language
+        else:
+            lines, came_from, language = reader.inside(path)
     except ClipError as error:
         return SourceClips(relative, None, (), (ClipFault.of(error, source=relative),))
     clips: list[Clip] = []
@@ -248,9 +254,11 @@ def read_source(
         replace(fault, clip_id=clip_id_of(relative, fault.line, fault.part) if fault.line else "")
         for fault in lines.faults
     ]
+    if language in ("", rules.language.partition("-")[0]):
+        language = rules.language  # else NAME.de.srt is German, whatever the other films are
     film = rules.film or film_of(relative, root.resolve().name)
     for cue in lines.cues:
-        clip = _clip(relative, digest, film, cue, info, tables)
+        clip = _clip(relative, digest, film, cue, info, tables, language)
         why_not = _not_in_cast(clip, tables)
         if why_not:
             faults.append(
@@ -440,8 +448,8 @@ class _LineReader:
         """
         return self._read(locate(self.root, chosen)), chosen
 
-    def inside(self, path: Path) -> tuple[Subtitles, str]:
-        """The cues of a track of the media file, or one cue over the whole of it.
+    def inside(self, path: Path) -> tuple[Subtitles, str, str]:
+        """The cues of a track of the media file, or one cue over the whole of it; and its language.
 
         Raises:
             ClipError: E-SUB-CHOICE, tracks in several languages; or there is no track that can be
@@ -452,12 +460,12 @@ class _LineReader:
         Choice(problem=track.problem).checked(self.relative)
         notices = tuple(Notice(0, sentence) for sentence in track.unused)
         if not track.track:
-            return Subtitles((self._whole(),), (), notices=notices), ""
+            return Subtitles((self._whole(),), (), notices=notices), "", ""
         with tempfile.TemporaryDirectory(prefix="redub-subtitles-") as folder:
             file = Path(folder) / f"{path.stem[:100]}{track.suffix}"
             file.write_bytes(track.content)
             found = self._read(file)
-        return replace(found, notices=notices + found.notices), track.track
+        return replace(found, notices=notices + found.notices), track.track, track.language
 
     def _read(self, file: Path) -> Subtitles:
         return read_subtitles(
@@ -495,7 +503,13 @@ class _LineReader:
 
 
 def _clip(
-    relative: str, digest: str, film: str, cue: Cue, info: SourceInfo, tables: Tables
+    relative: str,
+    digest: str,
+    film: str,
+    cue: Cue,
+    info: SourceInfo,
+    tables: Tables,
+    language: str,
 ) -> Clip:
     of_line = line_speakers(tables.speakers, relative).get(f"{cue.index}{cue.part}", "")
     speaker = of_line or every_line(tables.speakers, relative) or cue.speaker
@@ -519,6 +533,7 @@ def _clip(
         has_audio=info.has_audio,
         decoder=info.decoder,
         off_screen=cue.off_screen,
+        language=line_value(tables.languages, relative, cue.index, cue.part) or language,
     )
 
 

@@ -71,6 +71,7 @@ class SubtitlesReply:
     track: str
     unused: tuple[str, ...]
     problem: str
+    language: str
     peak_memory_mib: int
 
 

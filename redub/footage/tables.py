@@ -8,6 +8,7 @@ emotions.csv   source, line, emotion        emotion of an utterance (``core.type
 speakers.csv   source, line, speaker        speaker of an utterance; overrides the subtitles
 scenes.csv     source, line, scene          scene of an utterance
 splits.csv     source or scene, split       train, validation, test or none
+languages.csv  source, line, language       language of an utterance: en, en-GB, de
 =============  ===========================  =======================================================
 
 ``source`` is a path below the folder, with ``/``. ``line`` is the number of the subtitle cue, or 1
@@ -29,12 +30,14 @@ from pathlib import Path
 
 from redub.core.config import nearest
 from redub.core.errors import ClipError, ConfigError
-from redub.core.types import EMOTIONS
+from redub.core.types import EMOTIONS, LANGUAGE
 from redub.footage.faults import shown
 from redub.footage.paths import open_regular
 
 SPLITS = ("train", "validation", "test", "none")
-TABLE_NAMES = ("cast.csv", "emotions.csv", "speakers.csv", "scenes.csv", "splits.csv")
+TABLE_NAMES = (
+    "cast.csv", "emotions.csv", "speakers.csv", "scenes.csv", "splits.csv", "languages.csv",
+)  # fmt: skip
 
 _MAX_TABLE_BYTES = 256 << 20
 _MAX_COLUMNS = 64
@@ -62,7 +65,7 @@ class Tables:
 
     Attributes:
         cast: name → rights, or None without ``cast.csv``.
-        emotions, speakers, scenes: see :data:`LineTable`.
+        emotions, speakers, scenes, languages: see :data:`LineTable`.
         source_splits, scene_splits: source → split, scene → split.
     """
 
@@ -72,6 +75,7 @@ class Tables:
     scenes: LineTable = field(default_factory=dict)
     source_splits: Mapping[str, str] = field(default_factory=dict)
     scene_splits: Mapping[str, str] = field(default_factory=dict)
+    languages: LineTable = field(default_factory=dict)
 
     @property
     def names(self) -> Collection[str]:
@@ -102,7 +106,7 @@ def rows_without_line(
     tables: Tables, source: str, lines: Collection[str]
 ) -> Iterator[tuple[str, LineValue]]:
     """Yield line and row of the rows of a source whose line is not in ``lines``."""
-    for table in (tables.emotions, tables.speakers, tables.scenes):
+    for table in (tables.emotions, tables.speakers, tables.scenes, tables.languages):
         for line, found in table.get(source, {}).items():
             if line != _EVERY_LINE and line not in lines:
                 yield line, found
@@ -130,6 +134,7 @@ def load_tables(root: Path, sources: Collection[str], default_scenes: Collection
         scenes=scenes,
         source_splits=source_splits,
         scene_splits=scene_splits,
+        languages=_languages(root, known),
     )
 
 
@@ -140,6 +145,17 @@ def cast_names(root: Path) -> set[str]:
         ConfigError: E-CFG-TABLE, a mistake in the table.
     """
     return set(_cast(root) or ())
+
+
+def _languages(root: Path, known: Mapping[str, str]) -> LineTable:
+    """The table of languages, each a tag like ``en`` or ``en-GB``."""
+    table = _line_table(root, "languages.csv", "language", known)
+    for rows in table.values():
+        for found in rows.values():
+            if not LANGUAGE.fullmatch(found.value):
+                what = f"has the language '{shown(found.value)}'; wanted a tag like en or en-GB"
+                raise _mistake("languages.csv", found.row, what)
+    return table
 
 
 def _cast(root: Path) -> dict[str, str] | None:

@@ -141,6 +141,28 @@ def test_tables_add_what_subtitles_cannot_say(root, decoder):
     ]
 
 
+def test_the_language_is_that_of_the_table_else_of_the_subtitles_else_of_the_settings(
+    root, decoder
+):
+    def languages(**settings):
+        clips, _ = read(root, decoder, rules=FolderRules(**settings))
+        return [c.language for c in clips]
+
+    assert languages() == ["en", "en", "en"]
+    assert languages(language="en-GB") == ["en-GB"] * 3
+    harbour = root / "Moonfleet" / "harbour.srt"
+    harbour.rename(harbour.with_name("harbour.de.srt"))
+    assert languages() == ["de", "de", "en"]
+    (root / "languages.csv").write_text("source,line,language\nMoonfleet/harbour.mp4,2,fr\n")
+    assert languages(language="de-AT") == ["de-AT", "fr", "de-AT"]
+
+
+def test_a_language_that_is_no_tag_is_a_mistake_of_the_table(root, decoder):
+    (root / "languages.csv").write_text("source,line,language\ntrailer.mp4,,German!\n")
+    with pytest.raises(ConfigError, match=r"languages\.csv line 2 has the language 'German!'"):
+        read(root, decoder)
+
+
 def test_with_a_cast_everybody_else_is_refused(root, decoder):
     (root / "cast.csv").write_text("name\nAnna\n")
     clips, faults = read(root, decoder)

@@ -93,6 +93,7 @@ def script_clips(
             has_audio=info.has_audio,
             decoder=info.decoder,
             off_screen=cue.off_screen,
+            language=project.config.footage.language,
         )
         clips.append(with_version(clip, project.config.footage.decoder))
     return clips

@@ -112,6 +112,7 @@ def read_one(order: SourceOrder) -> SourceClips:
             allow_audio_only=footage.allow_audio_only,
             film=footage.film or None,
             dialogue_styles=footage.dialogue_styles,
+            language=footage.language,
             subtitles_language=footage.subtitles_language,
         ),
         subtitles=order.subtitles,

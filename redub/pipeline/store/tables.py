@@ -38,6 +38,9 @@ from redub.pipeline.store.schemas import (
     feature_schema,
 )
 
+LATER_CLIP_COLUMNS: dict[str, str | bool] = {"language": "en", "off_screen": False}
+"""Columns of the clip table that redub 0.1 did not write, with the value for its rows."""
+
 
 class Store:
     """All tables of one project; stages read live rows and append new ones."""
@@ -47,7 +50,7 @@ class Store:
         self.keys = FeatureKeys(project)
         root = project.root
         self.sources = PartTable(root / "sources", SOURCE_SCHEMA)
-        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA)
+        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA, later=LATER_CLIP_COLUMNS)
         self.quarantine = PartTable(root / "quarantine", QUARANTINE_SCHEMA)
         self._features: dict[str, PartTable] = {}
 
@@ -61,7 +64,7 @@ class Store:
     def clip_frame(self) -> pl.DataFrame:
         """Live clips in clip-table order: the clips of each source's latest ingest."""
         latest = self.source_frame().select("source", "fingerprint")
-        clips = _frame(self.clip_parts.read()).with_columns(pl.col("off_screen").fill_null(False))
+        clips = _frame(self.clip_parts.read())
         live = clips.join(
             latest, on=["source", "fingerprint"], how="semi", maintain_order="left"
         ).unique(subset="clip_id", keep="last", maintain_order=True)

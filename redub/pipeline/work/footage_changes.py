@@ -138,7 +138,9 @@ def rows_about(tables: Tables, source: str) -> list[Any]:
     scenes = {scene_of(source), *lines[2].values()}
     splits = [tables.source_splits.get(source), {s: tables.scene_splits.get(s) for s in scenes}]
     cast = None if tables.cast is None else dict(tables.cast)
-    return [cast, [{str(k): v for k, v in table.items()} for table in lines], splits]
+    languages = {line: found.value for line, found in tables.languages.get(source, {}).items()}
+    rows = [cast, [{str(k): v for k, v in table.items()} for table in lines], splits]
+    return [*rows, languages] if languages else rows
 
 
 @lru_cache(maxsize=1)
