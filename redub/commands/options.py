@@ -27,7 +27,8 @@ DryRun = Annotated[
     bool, typer.Option("-n", "--dry-run", help="print the plan (as `redub plan`), write nothing")
 ]
 ProfileName = Annotated[
-    str | None, typer.Option("--profile", help="builtin | paper; overrides [features] profile")
+    str | None,
+    typer.Option("--profile", help="builtin | packaged | paper; overrides [features] profile"),
 ]
 Neighbours = Annotated[int | None, typer.Option("-k", "--k", help="number of neighbours")]
 ClipId = Annotated[str, typer.Argument(help="a clip id")]

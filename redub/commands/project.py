@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="folder of the new project")] = HERE,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="builtin | packaged | paper (default: packaged if weights are here)"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start a project: write a commented redub.toml and make a footage folder."""
-    from redub.pipeline.store.project import init_project
+    from redub.pipeline.store.packaged import start_project
 
     try:
-        made = init_project(folder)
+        made = start_project(folder, profile)
     except ConfigError as error:
         if error.code != "E-CFG-EXISTS":
             raise
@@ -39,6 +43,12 @@ def init(
     if as_json:
         put(made, schema="init")
     say(f"wrote {made.file}")
+    if made.weights:
+        say(f"profile {made.profile}, with the weights {', '.join(made.weights)}")
+    elif made.profile == "builtin":
+        say("profile builtin: hand-made measurements. For trained models type:")
+        say(f"  {command('weights', 'get', 'all', project=folder)}")
+        say('  and set profile = "packaged" under [features] in redub.toml')
     say("put media (and NAME.srt next to NAME.mp4) into its footage folder")
     finish(0, command("ingest", project=folder))
 
@@ -142,7 +152,7 @@ def _say_status(report: Status) -> None:
     )
     if report.null_clip is not None:
         say(f"why a value is null: `redub cache why {report.null_clip}`, or that of another clip")
-    _say_lacking(report.lacking)
+    _say_backends(report.lacking, report.fallbacks)
     if report.old_rows:
         say(
             "rows that redub 0.1 wrote are in the store under other keys and are not read; "
@@ -153,9 +163,11 @@ def _say_status(report: Status) -> None:
     say(f"runs: {', '.join(unfinished.get(run, run) for run in report.runs) or 'none'}")
 
 
-def _say_lacking(lacking: Mapping[str, str]) -> None:
+def _say_backends(lacking: Mapping[str, str], fallbacks: Mapping[str, str]) -> None:
     for name, why in lacking.items():
         say(f"{name} cannot be made: {why}")
+    for name, why in fallbacks.items():
+        say(f"{name} is made by {why}")
 
 
 @app.command()
@@ -180,6 +192,8 @@ def _say_plan(found: Plan) -> None:
     say(f"footage: {len(footage.to_read)} sources to read, {len(footage.gone)} gone")
     for source in footage.to_read[:5]:
         say(f"  new or changed: {source}")
+    for unused in footage.unused[:5]:
+        say(f"  not used: {unused}")
     say(f"index: {footage.index}")
     table(
         ["feature", "up-to-date", "new", "changed", "quarantined", "est. s", "why"],
@@ -188,7 +202,7 @@ def _say_plan(found: Plan) -> None:
             for x in found.features
         ],
     )
-    _say_lacking(found.lacking)
+    _say_backends(found.lacking, found.fallbacks)
 
 
 def _estimate(line: PlanLine) -> str:

@@ -11,7 +11,7 @@ from redub.commands.apps import weights_app
 from redub.commands.console import OK, REFUSED, finish, progress_bar, put, say, table
 from redub.commands.invocation import HERE, command
 from redub.commands.options import Json, ProjectDir, project_of
-from redub.core.errors import UsageError
+from redub.core.errors import ConfigError, UsageError
 
 
 @weights_app.command("add")
@@ -46,6 +46,83 @@ def weights_add(
     say(f"{entry.name}: {len(entry.files)} files of {entry.path}")
     say(f"licence: {entry.licence}{'; ' + entry.terms if entry.terms else ''}")
     finish(0, command("doctor", "--weights", project=project))
+
+
+@weights_app.command("get")
+def weights_get(
+    names: Annotated[
+        list[str], typer.Argument(help="packages of `redub weights packages`, or: all")
+    ],
+    replace: Annotated[bool, typer.Option(help="overwrite an entry that has other files")] = False,
+    again: Annotated[bool, typer.Option(help="download a package that is here already")] = False,
+    project: ProjectDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Download public packages that carry weights, by SHA-256, and record them in models.lock.
+
+    In a folder without a project the packages are only downloaded.
+    """
+    from redub.pipeline.store.packaged import (
+        FetchedPackage,
+        FetchedPackages,
+        get_package,
+        package_names,
+    )
+
+    wanted = package_names(names)
+    root = _root_or_none(project)
+    done: list[FetchedPackage] = []
+    with progress_bar("download", "packages") as bar:
+        for name in wanted:
+            bar(len(done), len(wanted))
+            done.append(get_package(name, root, replace=replace, again=again))
+        bar(len(done), len(wanted))
+    if as_json:
+        put(FetchedPackages(tuple(done)), schema="weights.get")
+    for got in done:
+        state = got.problem or f"{got.package}, {got.licence}; files in {got.folder}"
+        say(f"{got.name}: {state}")
+    failed = any(got.problem for got in done)
+    if root is None:
+        say(f"no project in {project}: nothing was recorded. `redub init` records them")
+    elif not failed:
+        say(f"next: {command('doctor', '--weights', project=project)}")
+    raise typer.Exit(REFUSED if failed else OK)
+
+
+def _root_or_none(folder: Path) -> Path | None:
+    """The root of the project of a folder; None if there is none."""
+    try:
+        return Path(project_of(folder).root)
+    except ConfigError as error:
+        if error.code != "E-CFG-NOPROJECT":
+            raise
+        return None
+
+
+@weights_app.command("packages")
+def weights_packages(as_json: Json = False) -> None:
+    """List the public packages that carry weights, with size and licence."""
+    from redub.features.weights.packages import PACKAGES, WeightPackages, is_fetched
+
+    here = {name: is_fetched(name) for name in PACKAGES}
+    if as_json:
+        put(WeightPackages(PACKAGES, here), schema="weights.packages")
+        return
+    table(
+        ["name", "what", "package", "MB", "licence", "here"],
+        [
+            [
+                name,
+                package.title,
+                f"{package.package} {package.version}",
+                package.megabytes,
+                package.licence,
+                "yes" if here[name] else "no",
+            ]
+            for name, package in PACKAGES.items()
+        ],
+    )
 
 
 @weights_app.command("list")

@@ -1,4 +1,4 @@
-"""The registry of features, their backends, and the two profiles.
+"""The registry of features, their backends, and the three profiles.
 
 :data:`EXTRACTORS` lists all features with their builtin extractors; a feature comes after the
 features that it reads. :data:`FEATURE_BACKENDS` lists the other backends of a feature: networks
@@ -146,8 +146,14 @@ PROFILES: dict[str, dict[str, str]] = {
         "lips": "lrw",
         "global_audio": "wav2vec2",
     },
+    "packaged": {
+        "speaker": "ge2e",
+    },
 }
 """Profile → feature → backend; features that a profile does not name use the builtin backend."""
+
+FALLBACK_PROFILES = frozenset({"packaged"})
+"""Profiles in which the builtin backend answers for a feature whose weights are not recorded."""
 
 
 def backend_of(name: str, profile: str, overrides: Mapping[str, Any] | None = None) -> str:
@@ -219,6 +225,12 @@ def weights_wanted(name: str, config: Any, backend: str = BUILTIN) -> dict[str, 
     """Return role → (entry of the weights ledger, kind) of the files that an extractor reads."""
     kind = extractor_class(name, backend)
     return kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
+
+
+def weights_optional(name: str, config: Any, backend: str = BUILTIN) -> dict[str, tuple[str, str]]:
+    """Return the files that an extractor reads if they are recorded; as :func:`weights_wanted`."""
+    kind = extractor_class(name, backend)
+    return kind.weights_optional(config) if issubclass(kind, WeightUser) else {}
 
 
 def make_extractor(

@@ -631,6 +631,17 @@ def test_the_cast_decides_what_a_name_is(say, text, cast, expected):
     assert spoken(say(text, cast=cast)) == expected
 
 
+@pytest.mark.parametrize("text", ["- Yes. - No.", "-Yes. -No.", "–Yes. –No.", "-Yes.\n-No."])
+def test_dashes_on_one_line_are_two_speakers_with_and_without_a_space(read, text):
+    found = read(f"1\n00:00:01,000 --> 00:00:03,000\n{text}\n", "x.srt")
+    assert spoken(found) == [("", "Yes."), ("", "No.")]
+
+
+def test_a_hyphen_in_a_word_or_before_a_number_is_no_speaker(read):
+    found = read("1\n00:00:01,000 --> 00:00:03,000\n- Well-known. At -5 degrees.\n", "x.srt")
+    assert spoken(found) == [("", "Well-known. At -5 degrees.")]
+
+
 def test_a_name_field_with_two_names_is_shared_by_two_dashes(read):
     found = read(ass("0:00:00.00,0:00:04.00,Default,RUTH/OTTO,0,0,0,,- Yes.\\N- No."), "x.ass")
     assert spoken(found) == [("RUTH", "Yes."), ("OTTO", "No.")]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from redub.features.weights.packages import PACKAGES, files_here
+
 _TOKENIZER = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
@@ -190,6 +192,12 @@ KINDS: dict[str, WeightKind] = {
         title="pronunciation lexicon, LibriSpeech or CMU format",
         wanted=(("*.txt", "*.dict", "*.lexicon"),),
     ),
+    "g2p": WeightKind(
+        title="g2p-en, phones of unknown English words",
+        wanted=(("checkpoint20.npz",),),
+        licence="Apache-2.0",
+        source="PyPI g2p-en 2.1.0",
+    ),
     "textgrids": WeightKind(
         title="phone alignments by the Montreal Forced Aligner, one TextGrid per clip",
         wanted=(("*.TextGrid", "**/*.TextGrid"),),
@@ -211,3 +219,17 @@ KINDS: dict[str, WeightKind] = {
         wanted=(("*.csv",),),
     ),
 }  # fmt: skip
+
+
+def _of_package(name: str) -> WeightKind:
+    package = PACKAGES[name]
+    return WeightKind(
+        title=package.title,
+        wanted=tuple((own,) for own in files_here(name)),
+        licence=package.licence,
+        terms=package.terms,
+        source=f"{package.source} {package.version} (`redub weights get {name}`)",
+    )
+
+
+KINDS |= {name: _of_package(name) for name in PACKAGES if name not in KINDS}

@@ -17,7 +17,7 @@ _MARKED = re.compile(rf"\s*({_MARK})\s*")
 _LINE_MARK = re.compile(rf"\n(?=[^\S\n]*{_MARK})")
 _INLINE_CHEVRON = re.compile(r"\s(?=>>)")
 _AFTER_SENTENCE = r"(?:(?<=[.!?…\"”’)\]♪])|(?<=\S[-–—]))"
-_INLINE_DASH = re.compile(rf"{_AFTER_SENTENCE}[^\S\n]+(?={_DASH}[^\S\n]+\S)")
+_INLINE_DASH = re.compile(rf"{_AFTER_SENTENCE}[^\S\n]+(?={_DASH}(?:[^\S\n]+\S|[^\W\d_]))")
 _LINE_LABEL = re.compile(r"\n")
 _INLINE_LABEL = re.compile(rf"{_AFTER_SENTENCE}[^\S\n]+")
 _MAX_LABEL = 200

@@ -53,12 +53,13 @@ class Status:
     """The state of a project.
 
     ``ledger``: row counts per feature. ``null_clip``: the clip with most null values, None without
-    any. ``lacking``: features whose weights are not recorded, with
-    the command to type. ``old_rows``: redub 0.1 wrote rows that are not read and are to be computed
-    again. ``neighbours``: rows of the newest index build under the present settings.
-    ``unfinished``: runs that stopped before their last step. ``busy``: the command that writes to
-    the project now. ``next_words``: the words of the next command, without ``redub`` and
-    options; ``next_command``: the whole command, which the command line fills in.
+    any. ``lacking``: features whose weights are not recorded, with the command to type.
+    ``fallbacks``: features that the builtin backend computes instead of the profile's, with the
+    reason. ``old_rows``: redub 0.1 wrote rows that are not read and are to be computed again.
+    ``neighbours``: rows of the newest index build under the present settings. ``unfinished``: runs
+    that stopped before their last step. ``busy``: the command that writes to the project now.
+    ``next_words``: the words of the next command, without ``redub`` and options; ``next_command``:
+    the whole command, which the command line fills in.
     """
 
     sources: int
@@ -68,6 +69,7 @@ class Status:
     ledger: list[LedgerLine]
     null_clip: str | None
     lacking: dict[str, str]
+    fallbacks: dict[str, str]
     index: str | None
     neighbours: int
     runs: list[str]
@@ -122,6 +124,7 @@ def project_status(project: Project) -> Status:
         ledger=lines,
         null_clip=nulls.most_common(1)[0][0] if nulls else None,
         lacking={name: error.message for name, error in store.keys.lacking.items()},
+        fallbacks=store.keys.fallbacks,
         index=None if build is None else build.build,
         neighbours=sum(part.rows for part in neighbours),
         runs=runs,

@@ -16,7 +16,7 @@ from pathlib import Path
 from redub.core.config import merged, nearest, read_toml
 from redub.core.errors import ConfigError, UsageError
 from redub.core.records import Json
-from redub.features.registry import PROFILES
+from redub.features.registry import BUILTIN, PROFILES
 from redub.pipeline.store.settings import (
     FILE_NAME,
     ProjectConfig,
@@ -75,9 +75,13 @@ def with_profile(project: Project, profile: str) -> Project:
     Raises:
         ConfigError: there is no such profile.
     """
+    _check_profile(profile)
+    return Project(project.root, dataclasses.replace(project.config, profile=profile))
+
+
+def _check_profile(profile: str) -> None:
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile '{profile}'; {nearest(profile, PROFILES)}")
-    return Project(project.root, dataclasses.replace(project.config, profile=profile))
 
 
 def with_training(
@@ -155,10 +159,15 @@ def _toml_value(text: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class NewProject:
-    """A project that was just made: its ``redub.toml`` and its footage folder."""
+    """A project that was just made: its ``redub.toml``, footage folder, profile and weights.
+
+    ``weights`` are the entries of ``models.lock``, from packages that were fetched before.
+    """
 
     file: Path
     footage: Path
+    profile: str = BUILTIN
+    weights: tuple[str, ...] = ()
 
 
 TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config` prints all of them.
@@ -167,6 +176,9 @@ name = {name}
 [footage]
 root = "footage"            # media, NAME.srt next to NAME.mp4, optional cast/emotions/splits.csv
 allow_audio_only = false    # true: speech files without video are clips too
+
+[features]
+profile = {profile:17} # builtin | packaged | paper: which models compute the features
 
 [index]
 k = 3                       # neighbours per modality (paper: 3)
@@ -177,19 +189,21 @@ preset = "tiny"             # tiny | paper
 """
 
 
-def init_project(root: Path) -> NewProject:
+def init_project(root: Path, profile: str = BUILTIN) -> NewProject:
     """Write a commented ``redub.toml`` and the footage folder.
 
     Raises:
-        ConfigError: E-CFG-EXISTS, the folder holds a project already; nothing was changed.
+        ConfigError: E-CFG-EXISTS, the folder holds a project already, or there is no such profile;
+            nothing was changed.
     """
     from redub.core.durable import commit_bytes, storage_errors
 
     path = root / FILE_NAME
     if path.exists():
         raise ConfigError(f"{path} exists already; nothing was changed", code="E-CFG-EXISTS")
+    _check_profile(profile)
     with storage_errors(path):
         (root / "footage").mkdir(parents=True, exist_ok=True)
     name = root.resolve().name or "project"
-    commit_bytes(path, TEMPLATE.format(name=json.dumps(name)).encode())
-    return NewProject(path, root / "footage")
+    commit_bytes(path, TEMPLATE.format(name=json.dumps(name), profile=json.dumps(profile)).encode())
+    return NewProject(path, root / "footage", profile)

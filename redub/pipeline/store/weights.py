@@ -27,6 +27,7 @@ from redub.core.errors import (
 )
 from redub.features.weights.folder import WeightFolder, refuse_pointer
 from redub.features.weights.kinds import KINDS, WeightKind
+from redub.features.weights.packages import PACKAGES
 
 FILE_NAME = "models.lock"
 FORMAT = 1
@@ -89,9 +90,11 @@ class Ledger:
         """
         entry = self.entries.get(name)
         if entry is None:
+            add = f"`redub weights add {kind} PATH{'' if name == kind else f' --name {name}'}`"
+            get = f"`redub weights get {kind}` or " if kind in PACKAGES and name == kind else ""
             raise ModelRefusedError(
                 f"no weights '{name}' in {FILE_NAME} ({KINDS[kind].title}); record them with "
-                f"`redub weights add {kind} PATH{'' if name == kind else f' --name {name}'}`",
+                f"{get}{add}",
                 code="E-MODEL-UNLISTED",
             )
         if entry.kind != kind:
@@ -167,6 +170,7 @@ def add_weights(
     name: str = "",
     licence: str = "",
     terms: str = "",
+    source: str = "",
     replace: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Entry:
@@ -174,7 +178,7 @@ def add_weights(
 
     Args:
         name: of the entry; the kind's name by default.
-        licence, terms: the kind's by default.
+        licence, terms, source: the kind's by default.
         replace: overwrite an entry of the same name that has other files.
         progress: called with the hashed bytes and all bytes.
 
@@ -201,7 +205,7 @@ def add_weights(
         files=digests,
         licence=licence or KINDS[kind].licence,
         terms=terms or KINDS[kind].terms,
-        source=KINDS[kind].source,
+        source=source or KINDS[kind].source,
     )
     folder = entry.folder()
     for file in names:

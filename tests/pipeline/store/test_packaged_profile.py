@@ -1,0 +1,76 @@
+"""The packaged profile: each feature by its package where it is recorded, else by builtin code."""
+
+import dataclasses
+
+import pytest
+
+from redub.core.errors import ModelRefusedError
+from redub.features.registry import PROFILES
+from redub.features.weights import packages
+from redub.pipeline.reports.plan import plan_project
+from redub.pipeline.reports.status import project_status
+from redub.pipeline.store.packaged import record_package, start_project
+from redub.pipeline.store.project import open_project
+from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import read_ledger, remove_weights
+from tests.packaged import packaged, use_real_packages
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    packaged("ge2e")
+    use_real_packages(monkeypatch)
+    made = start_project(tmp_path)
+    assert made.profile == "packaged"
+    return open_project(tmp_path)
+
+
+def test_a_new_project_records_what_was_fetched(project):
+    here = [name for name in packages.PACKAGES if packages.is_fetched(name)]
+    assert list(read_ledger(project.root).entries) == sorted(here)
+    assert project.config.profile == "packaged"
+
+
+def test_without_packages_a_new_project_is_builtin(tmp_path):
+    assert start_project(tmp_path).profile == "builtin"
+    assert not read_ledger(tmp_path).entries
+
+
+def test_a_feature_whose_weights_are_not_recorded_is_builtin_and_says_so(project):
+    assert Store(project).keys.backend("speaker") == "ge2e"
+    remove_weights(project.root, "ge2e")
+    keys = Store(project).keys
+    assert keys.backend("speaker") == "builtin"
+    assert "speaker" not in keys.lacking
+    assert "weights get ge2e" in keys.fallbacks["speaker"]
+    assert "speaker" in plan_project(Store(project)).fallbacks
+    assert "speaker" in project_status(project).fallbacks
+
+
+def test_the_answering_backend_is_in_the_key(project):
+    with_package = Store(project).keys.by_name["speaker"].key
+    remove_weights(project.root, "ge2e")
+    without = Store(project).keys.by_name["speaker"].key
+    builtin = dataclasses.replace(
+        project, config=dataclasses.replace(project.config, profile="builtin")
+    )
+    assert with_package != without == Store(builtin).keys.by_name["speaker"].key
+    record_package("ge2e", project.root)
+    assert Store(project).keys.by_name["speaker"].key == with_package
+
+
+def test_a_backend_that_the_user_named_is_never_replaced(project):
+    remove_weights(project.root, "ge2e")
+    config = dataclasses.replace(project.config, features={"speaker": {"backend": "ge2e"}})
+    keys = Store(dataclasses.replace(project, config=config)).keys
+    assert not keys.fallbacks.keys() & {"speaker"}
+    with pytest.raises(ModelRefusedError, match="weights get ge2e"):
+        keys.key("speaker", keys.by_name)
+
+
+def test_all_packages_together_leave_nothing_to_builtin_that_the_profile_names(project):
+    if not all(packages.is_fetched(name) for name in packages.PACKAGES):
+        pytest.skip("not every package is here; type `make models`")
+    keys = Store(project).keys
+    assert not keys.fallbacks
+    assert {name: keys.backend(name) for name in PROFILES["packaged"]} == PROFILES["packaged"]
