@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
 from redub.footage.choice import choose_audio, choose_video
+from redub.footage.display_times import DisplayTimes
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import descriptor_path
 from redub.footage.structure import missing_bytes
@@ -373,14 +374,26 @@ class MediaFile:
         yield from _decoded(self._demux(getattr(self, kind)), deque() if counts else None)
 
     def _demux(self, *streams: Any) -> Iterator[Any]:
+        times = self._display_times()
         try:
-            yield from self.container.demux(list(streams))
+            for packet in self.container.demux(list(streams)):
+                if times is not None and packet.size and packet.stream == self.video:
+                    packet.pts = times.of(packet)
+                yield packet
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError) as error:
             raise _corrupt(
                 f"the container cannot be read to its end ({first_line(error)})"
             ) from error
+
+    def _display_times(self) -> DisplayTimes | None:
+        """Counts the times of an MPEG-1 or MPEG-2 video that is read in order."""
+        video = self.video
+        if video is None or self.can_seek or video.codec.name not in ("mpeg1video", "mpeg2video"):
+            return None
+        rate = video.codec_context.framerate or video.average_rate or 25
+        return DisplayTimes(Fraction(rate), Fraction(video.time_base))
 
     def _seek(self, kind: str, file_s: float) -> bool:
         stream = getattr(self, kind)

@@ -228,7 +228,7 @@ class _Converter:
         scaled = self.reformatter.reformat(
             frame, width=self.width, height=self.height, format="rgb24", threads=1
         )
-        self.out[k] = self.geometry.set_upright(scaled.to_ndarray())
+        self.out[k] = self.geometry.set_upright(np.asarray(scaled.to_ndarray(), np.uint8))
         self.last = (frame, k)
 
 

@@ -40,7 +40,7 @@ BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "mpegvideo", "vob"})
 
 
 KEPT_TAGS = frozenset({"hvc1", "dvh1"})
-"""Codec tags that are kept: Apple's players play HEVC only under ``hvc1``, FFmpeg writes ``hev1``."""
+"""Codec tags that are kept: Apple plays HEVC only under ``hvc1``, FFmpeg writes ``hev1``."""
 
 
 DISK_ERRORS = frozenset(
@@ -70,7 +70,8 @@ def write_dubbed(
     codec, or they have no usable timestamps, the video is re-encoded as H.264, upright and with its
     pixel aspect, and the report says so. The film's sound track
     (:mod:`redub.footage.choice`) is replaced, and the dub is the default track; other tracks,
-    metadata and chapters stay if the container can hold them. The metadata field ``comment`` marks the file as AI-generated.
+    metadata and chapters stay if the container can hold them. The metadata field ``comment`` marks
+    the file as AI-generated.
 
     Args:
         source: any film that redub can read, with or without sound.
