@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
-from redub.footage.choice import choose_audio, choose_video
-from redub.footage.display_times import DisplayTimes
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import descriptor_path
+from redub.footage.streams.choice import choose_audio, choose_video
+from redub.footage.streams.display_times import DisplayTimes
 from redub.footage.structure import missing_bytes
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "ogg")
@@ -94,12 +94,13 @@ class MediaFile:
     """One opened media file. Use :func:`open_media`.
 
     Attributes:
-        video: the PyAV stream of the film, or None (:mod:`redub.footage.choice`).
+        video: the PyAV stream of the film, or None (:mod:`redub.footage.streams.choice`).
         audio: the PyAV stream of the film's sound track, or None.
         choices: sentences about the choice of the two streams.
         unusual: what differs from reading the first streams as they are, as short words.
         geometry: geometry of the video frames, None without video.
         origin_s: timestamp in the file that counts as time 0.
+        lost_frames: video frames that could not be decoded since :meth:`video_frames` began.
         video_start_s, audio_start_s: starts of the streams, in seconds since the origin.
     """
 
@@ -111,6 +112,7 @@ class MediaFile:
         self.video_start_s = self.audio_start_s = 0.0
         self.choices: tuple[str, ...] = ()
         self.unusual: tuple[str, ...] = ()
+        self.lost_frames = 0
         self._empty: set[int] = set()  # sound streams without sound
         self._open()
         try:
@@ -172,12 +174,14 @@ class MediaFile:
             ClipError: E-IN-CORRUPT, E-IN-TOOBIG.
         """
         clean = False
+        self.lost_frames = 0
         back_s = _REORDER_FRAMES / self.fps
         last_s = self.video_start_s - 1 / self.fps
         for frame in self._frames("video", start_s - back_s, wanted_s=start_s):
             if frame is None:  # damage
-                if clean:
+                if clean and not self.limits.max_concealed_share:
                     raise _corrupt("a video frame could not be decoded")
+                self.lost_frames += clean
                 continue
             self._check_size(frame.width, frame.height)
             time_s = self._time_of(frame, last_s + 1 / self.fps)

@@ -23,11 +23,11 @@ from av.video.reformatter import VideoReformatter
 
 from redub.core.errors import ClipError, ConfigError
 from redub.core.types import AudioSpec, ByteArray, FloatArray, VideoSpec, Waveform
-from redub.footage.channels import channels_of
 from redub.footage.container import MediaFile, open_media
 from redub.footage.decord_reader import DecordReader, read_with_decord
 from redub.footage.limits import DecodeLimits, peak_memory_mib
 from redub.footage.paths import open_regular
+from redub.footage.streams.channels import channels_of
 
 Allocate = Callable[[int], ByteArray]
 
@@ -52,7 +52,8 @@ class DecodedClip:
         frames: (V, H, W, 3) uint8 RGB, upright; None if not requested or without video.
         waveform: exactly ``audio.sample_count(V, video)`` samples; None if not requested or
             without sound.
-        notes: sentences about sound that was missing and filled; empty for an ordinary clip.
+        notes: sentences about sound that was missing and filled, and about frames that the decoder
+            concealed; empty for an ordinary clip.
         decoder: the reader of the video frames.
         peak_memory_mib: peak resident memory of the decoding process so far.
     """
@@ -113,10 +114,12 @@ def decode_in_process(
                 require_reached(media, reader.end_s, times_s[-1])
                 read_with_decord(reader, times_s, video_frames, same_time_s=media.same_time_s)
             else:
-                read_frames(media, times_s, video_frames)
+                concealed = read_frames(media, times_s, video_frames)
+                if concealed:
+                    notes = (f"{concealed} of {count} frames are damaged and were concealed",)
         if with_sound:
             mono = buffer[frame_bytes:].view(np.float32)  # (S,)
-            notes = _read_sound(media, start_frame, count, video, audio, mono, channel)
+            notes += _read_sound(media, start_frame, count, video, audio, mono, channel)
             sound = Waveform(mono, audio.sample_rate_hz)
         peak_mib = peak_memory_mib()
         return DecodedClip(video_frames, sound, notes, decoder, peak_mib)
@@ -147,7 +150,7 @@ def check_request(
         )
 
 
-def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> None:
+def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> int:
     """Fill ``out`` (V, H, W, 3) with the frames that PyAV shows at ``times_s``.
 
     Only the shown frames are converted to RGB, and one full-size frame is in memory at a time.
@@ -155,8 +158,12 @@ def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> N
     Args:
         times_s: V increasing times in seconds since the file's origin.
 
+    Returns:
+        How many of the V frames the decoder flagged as damaged and concealed.
+
     Raises:
-        ClipError: E-IN-CORRUPT (a shown frame is damaged), E-IN-RANGE, E-IN-TRUNC.
+        ClipError: E-IN-CORRUPT (more frames are damaged than the limit allows), E-IN-RANGE,
+            E-IN-TRUNC.
     """
     convert = _Converter(media, out)
     done = 0
@@ -168,7 +175,7 @@ def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> N
             convert(frame if shown is None else shown, done)
             done += 1
         if done == len(times_s):
-            return
+            return convert.total()
         shown, shown_s = frame, time_s
     if shown is None:
         raise ClipError(
@@ -178,6 +185,7 @@ def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> N
     require_reached(media, shown_s + max(lasts_s, 1 / media.fps), times_s[-1])
     for k in range(done, len(times_s)):
         convert(shown, k)
+    return convert.total()
 
 
 def require_reached(media: MediaFile, video_end_s: float, wanted_s: float) -> None:
@@ -214,22 +222,39 @@ class _Converter:
         self.width, self.height = (height, width) if is_turned else (width, height)
         self.reformatter = VideoReformatter()
         self.last: tuple[Any, int] | None = None
+        self.concealed = 0
+        self.media = media
 
     def __call__(self, frame: Any, k: int) -> None:
         if self.last is not None and self.last[0] is frame:
             self.out[k] = self.out[self.last[1]]
+            self.concealed += frame.is_corrupt
+            self.total()
             return
         if frame.is_corrupt:
-            raise ClipError(
-                "a frame of this clip is damaged: bytes inside the file are wrong; copy or "
-                "convert the file again",
-                code="E-IN-CORRUPT",
-            )
+            self.concealed += 1
+            self.total()
         scaled = self.reformatter.reformat(
             frame, width=self.width, height=self.height, format="rgb24", threads=1
         )
         self.out[k] = self.geometry.set_upright(np.asarray(scaled.to_ndarray(), np.uint8))
         self.last = (frame, k)
+
+    def total(self) -> int:
+        """How many frames are damaged or lost.
+
+        Raises:
+            ClipError: E-IN-CORRUPT, more than the limit allows.
+        """
+        share = self.media.limits.max_concealed_share
+        found = min(self.concealed + self.media.lost_frames, len(self.out))
+        if found > share * len(self.out):
+            raise ClipError(
+                "a frame of this clip is damaged: bytes inside the file are wrong; copy or convert "
+                f"the file again, or raise footage.max_concealed_share, now {share:g}",
+                code="E-IN-CORRUPT",
+            )
+        return found
 
 
 def _read_sound(

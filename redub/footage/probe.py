@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
 from redub.core.types import VideoSpec, channel_in
-from redub.footage.channels import choose_channel
 from redub.footage.container import MediaFile, open_media
 from redub.footage.decode import AUDIO_GAP_S, read_frames
 from redub.footage.decord_reader import DecordReader
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import open_regular
+from redub.footage.streams.channels import choose_channel
 from redub.footage.structure import is_matroska, is_mp4, missing_bytes
 
 _SAMPLED_FRAMES = 5

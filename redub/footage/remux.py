@@ -68,10 +68,10 @@ def write_dubbed(
 
     Video packets are copied without re-encoding. Only if the output container cannot hold their
     codec, or they have no usable timestamps, the video is re-encoded as H.264, upright and with its
-    pixel aspect, and the report says so. The film's sound track
-    (:mod:`redub.footage.choice`) is replaced, and the dub is the default track; other tracks,
-    metadata and chapters stay if the container can hold them. The metadata field ``comment`` marks
-    the file as AI-generated.
+    pixel aspect, and the report says so. The film's sound track is replaced
+    (:mod:`redub.footage.streams.choice`), and the dub is the default track; other tracks, metadata
+    and chapters stay if the container can hold them. The metadata field ``comment`` marks the file
+    as AI-generated.
 
     Args:
         source: any film that redub can read, with or without sound.
