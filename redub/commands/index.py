@@ -24,6 +24,7 @@ from redub.commands.options import (
     notes_of,
     project_of,
 )
+from redub.commands.uses import say_uses_of
 from redub.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ def index_build(
     """Stage 3: index the clips of the training split; only new clips are added."""
     from redub.pipeline.stages.index import run_index
 
-    summary = run_index(project_of(project), compact=compact)
+    opened = project_of(project)
+    summary = run_index(opened, compact=compact)
     if as_json:
         put(summary, schema="index.build")
     for line in summary.lines():
         say(line)
+    say_uses_of(opened)
     finish(0, command("retrieve", project=project))
 
 

@@ -37,7 +37,7 @@ class IngestSummary:
     ``notices``: sentences about doubtful cues that are used, and about what was chosen in the
     media (tracks, channels, orientation, holes), with their source. ``unused``: files that were
     seen and not used, with the reason. ``without_subtitles``: sources of which the whole is one
-    utterance without words.
+    utterance without words. ``with_words``, ``with_speaker``: utterances of the whole project.
     """
 
     sources: int = 0
@@ -50,6 +50,8 @@ class IngestSummary:
     notices: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     without_subtitles: int = 0
+    with_words: int = 0
+    with_speaker: int = 0
 
 
 _NAMED = 5  # unused files in a message
@@ -98,6 +100,9 @@ def ingest(
             progress(done, len(orders))
     finally:
         close_decoders()
+    clips = store.clip_frame()
+    summary.with_words = int((clips["text"] != "").sum())
+    summary.with_speaker = int((clips["speaker"] != "").sum())
     return summary
 
 
