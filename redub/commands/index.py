@@ -58,7 +58,7 @@ def index_build(
 @index_app.command("query")
 def index_query(
     clip: ClipId,
-    modality: Annotated[str, typer.Option(help="scene | face | text | all")] = "all",
+    modality: Annotated[str, typer.Option(help="scene | face | text | audio | all")] = "all",
     k: Neighbours = None,
     more: More = None,
     less: Less = None,
@@ -69,11 +69,10 @@ def index_query(
     as_json: Json = False,
 ) -> None:
     """Show the neighbours of one clip with their scores, with a director's notes if given."""
-    from redub.pipeline.work.query import QueryAnswer, query_clip
+    from redub.pipeline.work.query import query_answer
 
     notes = notes_of(more, less, like, unlike, film)
-    found = query_clip(project_of(project), clip, modality=modality, k=k, notes=notes)
-    answer = QueryAnswer(clip, found)
+    answer = query_answer(project_of(project), clip, modality=modality, k=k, notes=notes)
     if as_json:
         put(answer, schema="index.query")
         return
@@ -98,6 +97,8 @@ def _say_neighbours(answer: QueryAnswer) -> None:
                 for h in hits
             ],
         )
+    for remark in answer.remarks:
+        say(remark)
 
 
 def _margin(margin: float) -> str:
