@@ -58,7 +58,7 @@ def test_every_setting_of_a_new_project_is_on_the_page_of_settings(generated):
     from redub.pipeline.store.project import TEMPLATE
 
     page = generated["reference/settings.md"]
-    values = tomllib.loads(TEMPLATE.format(name='"x"', profile='"builtin"'))
+    values = tomllib.loads(TEMPLATE.format(name='"x"', profile='"builtin"', footage='"f"'))
     keys = [f"{table}.{key}" for table, own in values.items() if table != "name" for key in own]
     assert len(keys) > 3
     for key in (*keys, "name", "index.metric", "compute.device", "vocoder.run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,8 @@ def captions_import(
     say(f"{done.without} of {done.clips} clips have no caption")
     say(f"{len(done.strange)} ids are not known")
     following = command("extract", project=project)
-    finish(0, f'{following}, after backend = "import" under [features.scene_caption]')
+    say('set backend = "import" under [features.scene_caption] in redub.toml')
+    finish(0, following)
 
 
 @reactions_app.command("import")
@@ -55,7 +57,8 @@ def reactions_import(
     say(f"{done.rows} reactions; {len(done.strange)} ids are not known")
     say(f"{done.without} of {done.clips} clips with words have no reaction")
     following = command("extract", project=project)
-    finish(0, f'{following}, after backend = "import" under [features.reaction]')
+    say('set backend = "import" under [features.reaction] in redub.toml')
+    finish(0, following)
 
 
 @corpus_app.command("prepare")
@@ -96,7 +99,8 @@ def corpus_prepare(
     for note in done.notes:
         say(f"note: {note}")
     say(f"{done.folder}/{done.report} says what became of every file")
-    finish(0, f'redub init, then root = "{done.folder}" under [footage]')
+    folder = Path(done.folder).resolve()  # `redub init` takes no -C
+    finish(0, shlex.join(["redub", "init", f"{folder}.redub", "--footage", str(folder)]))
 
 
 def _split_lists(items: Sequence[str]) -> dict[str, Path]:

@@ -153,6 +153,7 @@ def dub(
         lines=tuple(line or ()),
         file=direct,
     )
+    _check_output(output)
     direction, voice_of_all = controls.parsed()
     adjacent_sound = _context(context)
     with progress_bar("dub", "lines") as bar:
@@ -171,6 +172,14 @@ def dub(
         put(summary, schema="dub")
     _say_dub(summary)
     raise typer.Exit(QUARANTINED if summary.faults else OK)
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a name that is no film before any work."""
+    from redub.footage.remux import CONTAINERS
+
+    if path.suffix.lower() not in CONTAINERS:
+        raise UsageError(f"-o is {path}; wanted a name that ends in {', '.join(CONTAINERS)}")
 
 
 def _context(name: str) -> ContextChoice:

@@ -29,13 +29,16 @@ def init(
         str | None,
         typer.Option(help="builtin | packaged | paper (default: packaged if weights are here)"),
     ] = None,
+    footage: Annotated[
+        Path | None, typer.Option(help="an existing footage folder (default: a new one)")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start a project: write a commented redub.toml and make a footage folder."""
     from redub.pipeline.store.packaged import start_project
 
     try:
-        made = start_project(folder, profile)
+        made = start_project(folder, profile, footage)
     except ConfigError as error:
         if error.code != "E-CFG-EXISTS":
             raise
@@ -50,7 +53,10 @@ def init(
         say("profile builtin: hand-made measurements. For trained models type:")
         say(f"  {command('weights', 'get', 'all', project=folder)}")
         say('  and set profile = "packaged" under [features] in redub.toml')
-    say("put media (and NAME.srt next to NAME.mp4) into its footage folder")
+    if footage is None:
+        say("put media (and NAME.srt next to NAME.mp4) into its footage folder")
+    else:
+        say(f"reads the footage in {made.footage}")
     finish(0, command("ingest", project=folder))
 
 

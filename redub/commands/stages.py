@@ -228,7 +228,8 @@ def vocoder_train(
     for line in summary.lines():
         say(line)
     following = command("synthesize", project=project)
-    finish(0, f'{following}, after name = "hifi_gan" and run = "{run}" under [vocoder]')
+    say(f'set name = "hifi_gan" and run = "{run}" under [vocoder] in redub.toml')
+    finish(0, following)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import tomllib
 import types
 import typing
@@ -49,8 +50,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def close_match(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` with the most similar known word; empty if none is similar."""
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    """``did you mean 'x'?`` with the most similar known word; empty if none is similar.
+
+    A known word that begins with ``word`` is nearer than one that has similar letters.
+    """
+    options = sorted(known)
+    begun = [one for one in options if word and one.casefold().startswith(word.casefold())]
+    close = begun[:1] or difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else ""
 
 
@@ -73,8 +79,18 @@ def existing_file(path: Path) -> Path:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; wanted a file", code="E-IN-MISSING")
     if not path.exists():
-        raise ConfigError(f"there is no file {path}", code="E-IN-MISSING")
+        raise ConfigError(f"there is no file {path}{_sibling(path)}", code="E-IN-MISSING")
     return path
+
+
+def _sibling(path: Path) -> str:
+    """``; did you mean 'x'?`` with a file of the same folder; empty if none has a similar name."""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.is_file()]
+    close = close_match(path.name, [name for name in names if name != path.name])
+    return f"; {close}" if close else ""
 
 
 def read_toml(path: Path, *, code: str = "E-CFG-TOML") -> dict[str, Any]:

@@ -107,18 +107,22 @@ def _is_whole(name: str) -> bool:
         return False
 
 
-def start_project(root: Path, profile: str | None = None) -> NewProject:
+def start_project(
+    root: Path, profile: str | None = None, footage: Path | None = None
+) -> NewProject:
     """Start a project that uses the packages that were fetched before.
 
     Args:
+        footage: an existing footage folder to use instead of the project's own.
         profile: of the features; by default ``packaged`` if a package is here, else ``builtin``.
 
     Raises:
-        ConfigError: E-CFG-EXISTS, the folder holds a project already, or there is no such profile.
+        ConfigError: E-CFG-EXISTS, the folder holds a project already, or there is no such profile;
+            E-CFG-FOOTAGE, ``footage`` is no folder.
         ModelRefusedError: E-MODEL-CHANGED, a fetched file is not the published one.
     """
     here = [name for name in PACKAGES if fetched(name) is not None]
-    made = init_project(root, profile or (PACKAGED if here else BUILTIN))
+    made = init_project(root, profile or (PACKAGED if here else BUILTIN), footage)
     if made.profile == BUILTIN:
         return made
     for name in here:

@@ -174,7 +174,7 @@ TEMPLATE = """# redub project. Keys left out keep their defaults; `redub config`
 name = {name}
 
 [footage]
-root = "footage"            # media, NAME.srt next to NAME.mp4, optional cast/emotions/splits.csv
+root = {footage:20} # media, NAME.srt next to NAME.mp4, optional cast/emotions/splits.csv
 allow_audio_only = false    # true: speech files without video are clips too
 
 [features]
@@ -189,12 +189,15 @@ preset = "tiny"             # tiny | paper
 """
 
 
-def init_project(root: Path, profile: str = BUILTIN) -> NewProject:
+def init_project(root: Path, profile: str = BUILTIN, footage: Path | None = None) -> NewProject:
     """Write a commented ``redub.toml`` and the footage folder.
+
+    Args:
+        footage: an existing footage folder to use instead of the project's own.
 
     Raises:
         ConfigError: E-CFG-EXISTS, the folder holds a project already, or there is no such profile;
-            nothing was changed.
+            nothing was changed; E-CFG-FOOTAGE, ``footage`` is no folder.
     """
     from redub.core.durable import commit_bytes, storage_errors
 
@@ -202,8 +205,16 @@ def init_project(root: Path, profile: str = BUILTIN) -> NewProject:
     if path.exists():
         raise ConfigError(f"{path} exists already; nothing was changed", code="E-CFG-EXISTS")
     _check_profile(profile)
+    if footage is not None and not footage.is_dir():
+        raise ConfigError(f"there is no footage folder {footage}", code="E-CFG-FOOTAGE")
+    own = root / "footage"
     with storage_errors(path):
-        (root / "footage").mkdir(parents=True, exist_ok=True)
+        (own if footage is None else root).mkdir(parents=True, exist_ok=True)
     name = root.resolve().name or "project"
-    commit_bytes(path, TEMPLATE.format(name=json.dumps(name), profile=json.dumps(profile)).encode())
-    return NewProject(path, root / "footage", profile)
+    text = TEMPLATE.format(
+        name=json.dumps(name),
+        profile=json.dumps(profile),
+        footage=json.dumps("footage" if footage is None else str(footage.resolve())),
+    )
+    commit_bytes(path, text.encode())
+    return NewProject(path, footage or own, profile)
