@@ -113,7 +113,11 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
         ),
     },
     "speaker": {"ge2e": "redub.features.models.ge2e.extractor:Ge2eExtractor"},
-    "landmarks": {"emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor"},
+    "face_track": {"mediapipe": "redub.features.models.mediapipe_face.track:MediaPipeTrack"},
+    "landmarks": {
+        "mediapipe": "redub.features.models.mediapipe_face.landmarks:MediaPipeLandmarks",
+        "emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor",
+    },
     "global_face": {"mae_dfer": "redub.features.models.mae_dfer.extractor:MaeDferExtractor"},
     "local_face": {"emonet": "redub.features.models.emonet.extractor:EmoNetExtractor"},
     "lips": {

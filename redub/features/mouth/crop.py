@@ -17,6 +17,7 @@ from redub.core.errors import FeatureAbsent
 from redub.core.types import ByteArray, ClipMedia, Value
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.face.crops import MOUTH, grey_crops
+from redub.features.face.landmarks import as_68
 from redub.features.mouth.warp import SIDE as SIDE
 from redub.features.mouth.warp import make_a_face, upright_mouths
 
@@ -55,7 +56,8 @@ class MouthCropExtractor(LocalExtractor):
         if media.frames is None:
             raise FeatureAbsent("the clip has no video frame to crop", code="E-FEAT-NOFACE")
         if placed_by(media.features) == "landmarks":
-            crops = upright_mouths(media.frames, frames_of(media.features, "landmarks"))
+            points = as_68(frames_of(media.features, "landmarks"))
+            crops = upright_mouths(media.frames, points)
         else:
             crops = grey_crops(media.frames, frames_of(media.features, "face_track"), MOUTH, SIDE)
         return crops.reshape(-1, SIDE * SIDE)
@@ -63,6 +65,6 @@ class MouthCropExtractor(LocalExtractor):
 
 def placed_by(features: Mapping[str, Value]) -> Literal["landmarks", "geometry"]:
     """Return what locates the mouth in a clip: landmarks if they form a face, else the box."""
-    if "landmarks" in features and make_a_face(frames_of(features, "landmarks")):
+    if "landmarks" in features and make_a_face(as_68(frames_of(features, "landmarks"))):
         return "landmarks"
     return "geometry"
