@@ -30,7 +30,18 @@ from redub.core import stopping
 from redub.core.errors import AnotherFailed, ClusterLostError, RedubError, UsageError
 from redub.core.stopping import Stopped
 
-NOUNS = ("project", "stages", "dub", "index", "cache", "runs", "weights", "corpus", "reports")
+NOUNS = (
+    "project",
+    "stages",
+    "dub",
+    "words",
+    "index",
+    "cache",
+    "runs",
+    "weights",
+    "corpus",
+    "reports",
+)
 """Files of ``redub/commands``, in the order in which ``redub --help`` lists their commands."""
 for noun in NOUNS:
     importlib.import_module(f"redub.commands.{noun}")

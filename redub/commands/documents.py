@@ -26,6 +26,7 @@ DOCUMENTS = {
     "demo": "redub.pipeline.demo:DemoSummary",
     "dub": "redub.pipeline.dubbing.take:DubSummary",
     "page": "redub.pipeline.reports.page:WrittenPage",
+    "say": "redub.pipeline.reports.words:SaidLines",
     "index.build": "redub.pipeline.stages.index:IndexSummary",
     "index.query": "redub.pipeline.work.query:QueryAnswer",
     "index.excluded": "redub.pipeline.work.query:ExcludedClips",

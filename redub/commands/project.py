@@ -192,6 +192,8 @@ def _say_plan(found: Plan) -> None:
     say(f"footage: {len(footage.to_read)} sources to read, {len(footage.gone)} gone")
     for source in footage.to_read[:5]:
         say(f"  new or changed: {source}")
+    for unused in footage.unused[:5]:
+        say(f"  not used: {unused}")
     say(f"index: {footage.index}")
     table(
         ["feature", "up-to-date", "new", "changed", "quarantined", "est. s", "why"],

@@ -60,12 +60,21 @@ def ingest(
         f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
         f"{summary.clips} clips"
     )
+    if summary.without_subtitles:
+        say(
+            f"{summary.without_subtitles} sources have no subtitles: each is one utterance without "
+            "words"
+        )
     if summary.not_spoken:
         say(not_spoken_sentence(summary.not_spoken))
     for notice in summary.notices[:_NOTICES]:
         say(f"note: {notice}")
     if len(summary.notices) > _NOTICES:
         say(f"note: {len(summary.notices) - _NOTICES} more notes, all of them with --json")
+    for unused in summary.unused[:_NOTICES]:
+        say(f"not used: {unused}")
+    if len(summary.unused) > _NOTICES:
+        say(f"not used: {len(summary.unused) - _NOTICES} more files, all of them with --json")
     if summary.first_reason:
         say(f"first fault: {summary.first_reason}")
     finish(summary.quarantined, command("extract", project=project), project)

@@ -8,6 +8,7 @@ Letters: V video frames, H and W frame height and width, S samples, T mel frames
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -114,6 +115,10 @@ class Waveform:
         return len(self.samples) / self.sample_rate_hz
 
 
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""A language tag: ``en``, ``en-GB``, ``de``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
     """One row of the clip table: one utterance by one speaker, and where its media is.
@@ -125,6 +130,8 @@ class Clip:
         position: place of the utterance in its scene, counted from 1.
         text, speaker, emotion: empty where unknown.
         decoder: the reader of the video frames, "pyav" or "decord".
+        off_screen: the speaker is not in the picture: no face and no lips are looked for.
+        language: of the text, as ``en``, ``en-GB`` or ``de``.
     """
 
     clip_id: str
@@ -143,6 +150,8 @@ class Clip:
     has_video: bool = True
     has_audio: bool = True
     decoder: str = "pyav"
+    off_screen: bool = False
+    language: str = "en"
 
     @property
     def video_frames(self) -> int:

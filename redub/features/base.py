@@ -101,6 +101,11 @@ class WeightUser(LocalExtractor):
         """
         raise NotImplementedError
 
+    @classmethod
+    def weights_optional(cls, config: Any) -> dict[str, tuple[str, str]]:
+        """Return files that a config uses where they are recorded, as :meth:`weights_wanted`."""
+        return {}
+
     @property
     def schema(self) -> FeatureSchema:
         """See :attr:`Extractor.schema`."""

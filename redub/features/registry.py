@@ -231,6 +231,12 @@ def weights_wanted(name: str, config: Any, backend: str = BUILTIN) -> dict[str, 
     return kind.weights_wanted(config) if issubclass(kind, WeightUser) else {}
 
 
+def weights_optional(name: str, config: Any, backend: str = BUILTIN) -> dict[str, tuple[str, str]]:
+    """Return the files that an extractor reads if they are recorded; as :func:`weights_wanted`."""
+    kind = extractor_class(name, backend)
+    return kind.weights_optional(config) if issubclass(kind, WeightUser) else {}
+
+
 def make_extractor(
     name: str,
     *,

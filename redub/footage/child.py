@@ -24,9 +24,10 @@ from typing import TypeVar
 import numpy as np
 
 from redub.core.errors import ClipError
-from redub.core.types import AudioSpec, VideoSpec, Waveform
+from redub.core.types import AudioSpec, ByteArray, VideoSpec, Waveform
 from redub.footage import wire
 from redub.footage.decode import DecodedClip, check_request
+from redub.footage.embedded import MAX_BYTES, EmbeddedSubtitles
 from redub.footage.faults import FAULTS
 from redub.footage.limits import DecodeLimits
 from redub.footage.messages import (
@@ -38,13 +39,15 @@ from redub.footage.messages import (
     ProbeRequest,
     Reply,
     Request,
+    SubtitlesReply,
+    SubtitlesRequest,
     read_reply,
     text_of,
 )
 from redub.footage.paths import open_regular
 from redub.footage.probe import SourceInfo
 
-Wanted = TypeVar("Wanted", ProbeReply, DecodeReply)
+Wanted = TypeVar("Wanted", ProbeReply, SubtitlesReply, DecodeReply)
 
 _ATTEMPTS = 2
 _OUTPUT_BYTES = 64 << 10
@@ -98,6 +101,29 @@ class DecoderChild:
         if memory is not None:
             os.close(memory)
         return reply.info
+
+    def subtitles(self, path: Path, language: str = "") -> EmbeddedSubtitles:
+        """Read a subtitle track; see :func:`redub.footage.embedded.read_embedded`.
+
+        Raises:
+            ClipError: any fault of the file, or E-DEC-CRASH, E-DEC-TIMEOUT, E-DEC-MEM.
+        """
+        with open_regular(path) as descriptor:
+            extra_s = self.limits.extra_s(os.fstat(descriptor).st_size)
+        cpu_s = self.limits.cpu_s + extra_s
+        wanted = SubtitlesRequest(path=os.path.abspath(path), cpu_s=cpu_s, language=language)
+        reply, memory = self._ask(wanted, SubtitlesReply, extra_s)
+        content = _mapped(memory)
+        if len(content) != reply.size or reply.size > 4 * MAX_BYTES:
+            raise _nonsense(f"{len(content)} bytes for {reply.size}")
+        return EmbeddedSubtitles(
+            content=content.tobytes(),
+            suffix=reply.suffix,
+            track=reply.track,
+            unused=reply.unused,
+            problem=reply.problem,
+            language=reply.language,
+        )
 
     def decode(
         self,
@@ -288,15 +314,7 @@ def _clip_of(reply: DecodeReply, descriptor: int | None, audio: AudioSpec) -> De
     """Map the memory file of the child as arrays; changes stay private to this process."""
     shape, samples = reply.shape, reply.samples
     frame_bytes = int(np.prod(shape)) if shape is not None else 0
-    data = np.zeros(0, np.uint8)
-    if descriptor is not None:
-        try:
-            # Seal it: a hostile child could shrink it later and kill this process by SIGBUS.
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-            size = os.fstat(descriptor).st_size
-            data = np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
-        finally:
-            os.close(descriptor)
+    data = _mapped(descriptor)
     wanted = frame_bytes + 4 * (samples or 0)
     if len(data) != wanted:
         raise _nonsense(f"{len(data)} bytes for {wanted}")
@@ -309,6 +327,19 @@ def _clip_of(reply: DecodeReply, descriptor: int | None, audio: AudioSpec) -> De
         decoder=reply.decoder,
         peak_memory_mib=reply.peak_memory_mib,
     )
+
+
+def _mapped(descriptor: int | None) -> ByteArray:
+    """The bytes of a memory file of the child, which is closed; none without a file."""
+    if descriptor is None:
+        return np.zeros(0, np.uint8)
+    try:
+        # Seal it: a hostile child could shrink it later and kill this process by SIGBUS.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        size = os.fstat(descriptor).st_size
+        return np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
+    finally:
+        os.close(descriptor)
 
 
 def _peak_memory_mib(pid: int) -> int | None:

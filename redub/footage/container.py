@@ -197,6 +197,15 @@ class MediaFile:
             if not missing_bytes(self.descriptor):
                 raise
 
+    def text_packets(self, index: int) -> Iterator[Any]:
+        """Yield the packets of a subtitle stream from the beginning, without decoding.
+
+        Raises:
+            ClipError: E-IN-CORRUPT.
+        """
+        self._rewind()
+        yield from (packet for packet in self._demux(self.container.streams[index]) if packet.size)
+
     def close(self) -> None:
         """Close the container; the descriptor stays open."""
         self.container.close()

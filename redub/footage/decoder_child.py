@@ -25,6 +25,7 @@ from redub.core.errors import ClipError
 from redub.core.types import ByteArray
 from redub.footage import wire
 from redub.footage.decode import decode_in_process
+from redub.footage.embedded import read_embedded
 from redub.footage.limits import DecodeLimits, peak_memory_mib
 from redub.footage.messages import (
     DecodeReply,
@@ -33,6 +34,8 @@ from redub.footage.messages import (
     ProbeRequest,
     Reply,
     Request,
+    SubtitlesReply,
+    SubtitlesRequest,
     read_request,
     text_of,
 )
@@ -118,6 +121,18 @@ def answer(request: Request, limits: DecodeLimits, shared: SharedBuffer) -> Repl
     allow_cpu(request.cpu_s)
     if isinstance(request, ProbeRequest):
         return ProbeReply(info=probe(path, limits), peak_memory_mib=peak_memory_mib())
+    if isinstance(request, SubtitlesRequest):
+        found = read_embedded(path, request.language, limits)
+        shared.allocate(len(found.content))[:] = np.frombuffer(found.content, np.uint8)
+        return SubtitlesReply(
+            size=len(found.content),
+            suffix=found.suffix,
+            track=found.track,
+            unused=found.unused,
+            problem=found.problem,
+            language=found.language,
+            peak_memory_mib=peak_memory_mib(),
+        )
     clip = decode_in_process(
         path,
         start_frame=request.start_frame,
@@ -161,7 +176,7 @@ def serve(link: socket.socket, limits: DecodeLimits) -> None:
                 "scale the file down first",
                 peak_memory_mib=peak_memory_mib(),
             )
-        with_arrays = isinstance(reply, DecodeReply)
+        with_arrays = isinstance(reply, (DecodeReply, SubtitlesReply))
         try:
             wire.send(link, text_of(reply), shared.descriptor if with_arrays else None)
         except wire.WireClosedError:

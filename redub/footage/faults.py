@@ -26,6 +26,7 @@ FAULTS: dict[str, str] = {
     "E-IN-TOOBIG": "video frames larger than the limit",
     "E-IN-TOOLONG": "a clip longer than the limit",
     "E-IN-RANGE": "a clip that is empty, reversed or past the end of its source",
+    "E-IN-NAME": "a file name that is not UTF-8",
     # trust
     "E-SEC-SCHEME": "a path that names a protocol (http:, concat:, subfile:)",
     "E-SEC-ESCAPE": "a path that leads out of the footage folder",
@@ -34,6 +35,7 @@ FAULTS: dict[str, str] = {
     "E-DEC-TIMEOUT": "decoding took longer than the limit and was stopped",
     "E-DEC-MEM": "decoding needed more memory than the limit",
     # subtitles
+    "E-SUB-CHOICE": "subtitle files in several languages, and none of them is named",
     "E-SUB-FORMAT": "a subtitle file or cue that cannot be parsed",
     "E-SUB-ENCODING": "a subtitle file that is not UTF-8, or UTF-16 with a byte order mark",
     "E-SUB-NEGATIVE": "a cue with a negative time",

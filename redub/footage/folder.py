@@ -6,7 +6,7 @@
     ├── cast.csv …           optional tables (:mod:`redub.footage.tables`)
     └── Moonfleet/           a folder below the root is a film
         ├── harbour.mp4      a source; its scene is its path below the film, without the suffix
-        └── harbour.srt      its subtitles: the first of ``SUBTITLE_SUFFIXES`` that exists
+        └── harbour.srt      its subtitles, found by the rules of :mod:`redub.footage.beside`
 
 Sources are the regular files and links with a suffix of :data:`MEDIA_SUFFIXES`, in the order of
 their paths; names that begin with a dot are skipped. The content of a file decides its format, so
@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import tempfile
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,12 +36,13 @@ from pathlib import Path, PurePosixPath
 from redub.core.durable import file_digest
 from redub.core.errors import ClipError, ConfigError
 from redub.core.types import Clip, VideoSpec
+from redub.footage.beside import Beside, Choice, Unused, files_beside
 from redub.footage.child import DecoderChild
 from redub.footage.faults import ClipFault, shown
+from redub.footage.language import known_language
 from redub.footage.paths import locate, open_regular
 from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import (
-    SUBTITLE_SUFFIXES,
     TEXT_KINDS,
     Cue,
     Notice,
@@ -70,10 +72,12 @@ VIDEO_SUFFIXES = frozenset(
         ".m2ts",
         ".mts",
         ".mpg",
+        ".mpeg",
         ".vob",
+        ".ogv",
     )
 )
-SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus"))
+SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".mka", ".ogg", ".oga", ".opus"))
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 
 _GRID = VideoSpec()  # clip times count its 1/25 s; the frame size does not matter here
@@ -93,19 +97,40 @@ class FolderRules:
             dubbed, but not used for training.
         film: the film of every source; by default the first folder below the root.
         dialogue_styles: styles of ASS files that are dialogue although they look like signs.
+        language: of all lines that ``languages.csv`` does not name.
+        subtitles_language: of the subtitles to read, a code or an English name; empty: see
+            :mod:`redub.footage.beside`.
     """
 
     allow_audio_only: bool = False
     allow_silent: bool = True
     film: str | None = None
     dialogue_styles: tuple[str, ...] = ()
+    language: str = "en"
+    subtitles_language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """The files of a footage folder, as sorted posix paths below it.
+
+    Attributes:
+        sources: media files.
+        others: all other files.
+        beside: the subtitles of each source, and the files that are not used.
+    """
+
+    sources: list[str]
+    others: list[str]
+    beside: Beside
 
 
 @dataclass(frozen=True, slots=True)
 class SourceClips:
     """The clips and faults of one source, and what its subtitles say beside the dialogue.
 
-    ``info`` is None if the whole source is refused.
+    ``info`` is None if the whole source is refused. ``subtitles`` names the file or the track that
+    the cues come from; empty without subtitles.
     """
 
     source: str
@@ -114,17 +139,56 @@ class SourceClips:
     faults: tuple[ClipFault, ...]
     others: tuple[NotSpoken, ...] = ()
     notices: tuple[Notice, ...] = ()
+    subtitles: str = ""
 
 
 def list_sources(root: Path) -> list[str]:
     """List all sources below ``root`` as sorted posix paths; links to folders are not followed.
 
+    A name that is not UTF-8 is given with its bytes escaped (``caf\\xe9.mp4``).
+
     Raises:
         ConfigError: ``root`` is not a folder, or a folder cannot be listed.
     """
+    return list_files(root).sources
+
+
+def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
+    """List sources and other files below ``root``, and find the subtitles of each source.
+
+    Raises:
+        ConfigError: ``root`` is not a folder, a folder cannot be listed, or there is no such
+            language.
+    """
+    language = known_language(subtitles_language, "footage.subtitles_language")
+    named, others = _listed(root)
+    unreadable = {_escaped(name): name for name in named if _escaped(name) != name}
+    sources = sorted([_escaped(name) for name in named], key=os.fsencode)
+    strange = [Unused(_escaped(name), _NOT_UTF8) for name in others if _escaped(name) != name]
+    others = [name for name in others if _escaped(name) == name]
+    found = files_beside(sources, others, language=language)
+    refused = Choice(problem=f"has {_NOT_UTF8}", code="E-IN-NAME")
+    return FolderFiles(
+        sources,
+        sorted(others, key=os.fsencode),
+        Beside({**found.choices, **dict.fromkeys(unreadable, refused)}, (*found.unused, *strange)),
+    )
+
+
+_NOT_UTF8 = "a name that is not UTF-8; rename the file"
+
+
+def _escaped(name: str) -> str:
+    """The name with bytes that are not UTF-8 written as ``\\xNN``; tables hold only UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _listed(root: Path) -> tuple[list[str], list[str]]:
+    """Media and other files below ``root``, as the file system names them."""
     if not root.is_dir():
         raise ConfigError(f"'{shown(str(root))}' is not a folder; wanted a folder of footage")
-    found = []
+    found: list[str] = []
+    others: list[str] = []
 
     def cannot_list(error: OSError) -> None:
         """Turn an error of ``os.walk`` into a ConfigError."""
@@ -137,7 +201,9 @@ def list_sources(root: Path) -> list[str]:
         named = [n for n in [*files, *folders] if _is_media(n) and not n.startswith(".")]
         found += [(below / name).as_posix() for name in named]
         folders[:] = [name for name in folders if not _is_media(name)]
-    return sorted(found, key=os.fsencode)
+        other = [name for name in files if not _is_media(name) and not name.startswith(".")]
+        others += [(below / name).as_posix() for name in other]
+    return found, others
 
 
 def read_tables(root: Path) -> Tables:
@@ -157,17 +223,30 @@ def read_source(
     *,
     decoder: DecoderChild,
     rules: FolderRules | None = None,
+    subtitles: Choice | None = None,
 ) -> SourceClips:
     """Turn one source into clips and faults; other sources of the folder are not read.
+
+    Args:
+        subtitles: those of the source, from :func:`list_files`, which is called without it.
 
     ``Clip.position`` counts the clips of each scene within this source, see :func:`positions`. If
     ``scenes.csv`` puts several sources into one scene, the store continues the count.
     """
     rules = rules or FolderRules()
+    if subtitles is None:
+        files = list_files(root, subtitles_language=rules.subtitles_language)
+        subtitles = files.beside.of(relative)
     try:
+        chosen = subtitles.checked(relative).path
         path = locate(root, relative)
         info, digest = _look_at(path, relative, decoder, rules)
-        lines = _lines(root, relative, tables, info, decoder, rules)
+        reader = _LineReader(root, relative, tables, info, decoder, rules)
+        if chosen:
+            lines, came_from = reader.beside(chosen)
+            language = subtitles.language
+        else:
+            lines, came_from, language = reader.inside(path)
     except ClipError as error:
         return SourceClips(relative, None, (), (ClipFault.of(error, source=relative),))
     clips: list[Clip] = []
@@ -175,9 +254,11 @@ def read_source(
         replace(fault, clip_id=clip_id_of(relative, fault.line, fault.part) if fault.line else "")
         for fault in lines.faults
     ]
+    if language in ("", rules.language.partition("-")[0]):
+        language = rules.language  # else NAME.de.srt is German, whatever the other films are
     film = rules.film or film_of(relative, root.resolve().name)
     for cue in lines.cues:
-        clip = _clip(relative, digest, film, cue, info, tables)
+        clip = _clip(relative, digest, film, cue, info, tables, language)
         why_not = _not_in_cast(clip, tables)
         if why_not:
             faults.append(
@@ -199,7 +280,9 @@ def read_source(
     }
     unusable = [line_order(fault.line, fault.part) for fault in faults if fault.line]
     placed = _placed(clips, numbers, unusable)
-    return SourceClips(relative, info, placed, tuple(faults), lines.others, lines.notices)
+    return SourceClips(
+        relative, info, placed, tuple(faults), lines.others, lines.notices, came_from
+    )
 
 
 def _rows_without_line(tables: Tables, relative: str, lines: Subtitles) -> list[ClipFault]:
@@ -237,10 +320,13 @@ def read_folder(
     Raises:
         ConfigError: a mistake in a table; raised before the first source is opened.
     """
+    rules = rules or FolderRules()
+    files = list_files(root, subtitles_language=rules.subtitles_language)
     tables = read_tables(root)
-    sources = [source for source in list_sources(root) if source not in known]
+    sources = [source for source in files.sources if source not in known]
     for done, source in enumerate(sources, start=1):
-        yield read_source(root, source, tables, decoder=decoder, rules=rules)
+        own = files.beside.of(source)
+        yield read_source(root, source, tables, decoder=decoder, rules=rules, subtitles=own)
         if progress is not None:
             progress(done, len(sources), source)
 
@@ -343,52 +429,87 @@ def _look_at(
     return info, digest
 
 
-def _lines(
-    root: Path,
-    relative: str,
-    tables: Tables,
-    info: SourceInfo,
-    decoder: DecoderChild,
-    rules: FolderRules,
-) -> Subtitles:
-    """The cues of the source, or one cue over the whole source if it has no subtitles.
+@dataclass(frozen=True, slots=True)
+class _LineReader:
+    """Reads the utterances of one source, and says where they come from."""
 
-    Raises:
-        ClipError: the subtitle file is a link to a place outside the folder; or the source has no
-            subtitles and is longer than the limit or shorter than half a video frame.
-    """
-    max_clip_s = decoder.limits.max_clip_s
-    base = PurePosixPath(relative)
-    for suffix in SUBTITLE_SUFFIXES:
-        beside = base.with_suffix(suffix).as_posix()
-        if os.path.lexists(root / beside):
-            return read_subtitles(
-                locate(root, beside),
-                source=relative,
-                cast=tables.names,
-                end_s=info.duration_s,
-                max_clip_s=max_clip_s,
-                fps=info.fps,
-                styles=rules.dialogue_styles,
-                speakers=line_speakers(tables.speakers, relative),
+    root: Path
+    relative: str
+    tables: Tables
+    info: SourceInfo
+    decoder: DecoderChild
+    rules: FolderRules
+
+    def beside(self, chosen: str) -> tuple[Subtitles, str]:
+        """The cues of a subtitle file.
+
+        Raises:
+            ClipError: the file is a link to a place outside the folder.
+        """
+        return self._read(locate(self.root, chosen)), chosen
+
+    def inside(self, path: Path) -> tuple[Subtitles, str, str]:
+        """The cues of a track of the media file, or one cue over the whole of it; and its language.
+
+        Raises:
+            ClipError: E-SUB-CHOICE, tracks in several languages; or there is no track that can be
+                read, and the media are longer than the limit or shorter than half a video frame.
+        """
+        language = known_language(self.rules.subtitles_language, "footage.subtitles_language")
+        track = self.decoder.subtitles(path, language)
+        Choice(problem=track.problem).checked(self.relative)
+        notices = tuple(Notice(0, sentence) for sentence in track.unused)
+        if not track.track:
+            return Subtitles((self._whole(),), (), notices=notices), "", ""
+        with tempfile.TemporaryDirectory(prefix="redub-subtitles-") as folder:
+            file = Path(folder) / f"{path.stem[:100]}{track.suffix}"
+            file.write_bytes(track.content)
+            found = self._read(file)
+        return replace(found, notices=notices + found.notices), track.track, track.language
+
+    def _read(self, file: Path) -> Subtitles:
+        return read_subtitles(
+            file,
+            source=self.relative,
+            cast=self.tables.names,
+            end_s=self.info.duration_s,
+            max_clip_s=self.decoder.limits.max_clip_s,
+            fps=self.info.fps,
+            styles=self.rules.dialogue_styles,
+            speakers=line_speakers(self.tables.speakers, self.relative),
+        )
+
+    def _whole(self) -> Cue:
+        """One cue over the whole source.
+
+        Raises:
+            ClipError: it is longer than the limit, or shorter than half a video frame.
+        """
+        lasts_s, longest_s = self.info.duration_s, self.decoder.limits.max_clip_s
+        name = shown(self.relative)
+        if lasts_s > longest_s:
+            raise ClipError(
+                f"'{name}' lasts {lasts_s:.1f} s, one clip at most {longest_s:g} s; add a subtitle "
+                "file of the same name, one cue per utterance",
+                code="E-IN-TOOLONG",
             )
-    if info.duration_s > max_clip_s:
-        raise ClipError(
-            f"'{shown(relative)}' lasts {info.duration_s:.1f} s, one clip at most "
-            f"{max_clip_s:g} s; add a subtitle file of the same name, one cue per utterance",
-            code="E-IN-TOOLONG",
-        )
-    if _frame(info.duration_s) == 0:
-        raise ClipError(
-            f"'{shown(relative)}' lasts {info.duration_s:.3f} s, less than half a video frame; "
-            "remove it from the folder",
-            code="E-IN-RANGE",
-        )
-    return Subtitles((Cue(index=1, start_s=0.0, end_s=info.duration_s, text=""),), ())
+        if _frame(lasts_s) == 0:
+            raise ClipError(
+                f"'{name}' lasts {lasts_s:.3f} s, less than half a video frame; remove it from the "
+                "folder",
+                code="E-IN-RANGE",
+            )
+        return Cue(index=1, start_s=0.0, end_s=lasts_s, text="")
 
 
 def _clip(
-    relative: str, digest: str, film: str, cue: Cue, info: SourceInfo, tables: Tables
+    relative: str,
+    digest: str,
+    film: str,
+    cue: Cue,
+    info: SourceInfo,
+    tables: Tables,
+    language: str,
 ) -> Clip:
     of_line = line_speakers(tables.speakers, relative).get(f"{cue.index}{cue.part}", "")
     speaker = of_line or every_line(tables.speakers, relative) or cue.speaker
@@ -411,6 +532,8 @@ def _clip(
         has_video=info.has_video,
         has_audio=info.has_audio,
         decoder=info.decoder,
+        off_screen=cue.off_screen,
+        language=line_value(tables.languages, relative, cue.index, cue.part) or language,
     )
 
 

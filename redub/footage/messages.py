@@ -28,6 +28,15 @@ class ProbeRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitlesRequest:
+    """Read a subtitle track; see :func:`redub.footage.embedded.read_embedded`."""
+
+    path: str
+    cpu_s: int
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeRequest:
     """Decode one clip; see :func:`redub.footage.decode.decode_in_process`."""
 
@@ -47,6 +56,22 @@ class ProbeReply:
     """The description of a source."""
 
     info: SourceInfo
+    peak_memory_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitlesReply:
+    """A subtitle track without its text, which lies in the memory file of the message.
+
+    size: of the text in bytes; the others as in :class:`redub.footage.embedded.EmbeddedSubtitles`.
+    """
+
+    size: int
+    suffix: str
+    track: str
+    unused: tuple[str, ...]
+    problem: str
+    language: str
     peak_memory_mib: int
 
 
@@ -73,11 +98,19 @@ class FaultReply:
     peak_memory_mib: int
 
 
-Request = ProbeRequest | DecodeRequest
-Reply = ProbeReply | DecodeReply | FaultReply
+Request = ProbeRequest | SubtitlesRequest | DecodeRequest
+Reply = ProbeReply | SubtitlesReply | DecodeReply | FaultReply
 KINDS: dict[str, type[Request | Reply]] = {
     kind.__name__: kind
-    for kind in (ProbeRequest, DecodeRequest, ProbeReply, DecodeReply, FaultReply)
+    for kind in (
+        ProbeRequest,
+        SubtitlesRequest,
+        DecodeRequest,
+        ProbeReply,
+        SubtitlesReply,
+        DecodeReply,
+        FaultReply,
+    )
 }
 
 

@@ -8,6 +8,7 @@ emotions.csv   source, line, emotion        emotion of an utterance (``core.type
 speakers.csv   source, line, speaker        speaker of an utterance; overrides the subtitles
 scenes.csv     source, line, scene          scene of an utterance
 splits.csv     source or scene, split       train, validation, test or none
+languages.csv  source, line, language       language of an utterance: en, en-GB, de
 =============  ===========================  =======================================================
 
 ``source`` is a path below the folder, with ``/``. ``line`` is the number of the subtitle cue, or 1
@@ -29,12 +30,14 @@ from pathlib import Path
 
 from redub.core.config import nearest
 from redub.core.errors import ClipError, ConfigError
-from redub.core.types import EMOTIONS
+from redub.core.types import EMOTIONS, LANGUAGE
 from redub.footage.faults import shown
 from redub.footage.paths import open_regular
 
 SPLITS = ("train", "validation", "test", "none")
-TABLE_NAMES = ("cast.csv", "emotions.csv", "speakers.csv", "scenes.csv", "splits.csv")
+TABLE_NAMES = (
+    "cast.csv", "emotions.csv", "speakers.csv", "scenes.csv", "splits.csv", "languages.csv",
+)  # fmt: skip
 
 _MAX_TABLE_BYTES = 256 << 20
 _MAX_COLUMNS = 64
@@ -62,7 +65,7 @@ class Tables:
 
     Attributes:
         cast: name → rights, or None without ``cast.csv``.
-        emotions, speakers, scenes: see :data:`LineTable`.
+        emotions, speakers, scenes, languages: see :data:`LineTable`.
         source_splits, scene_splits: source → split, scene → split.
     """
 
@@ -72,6 +75,7 @@ class Tables:
     scenes: LineTable = field(default_factory=dict)
     source_splits: Mapping[str, str] = field(default_factory=dict)
     scene_splits: Mapping[str, str] = field(default_factory=dict)
+    languages: LineTable = field(default_factory=dict)
 
     @property
     def names(self) -> Collection[str]:
@@ -102,7 +106,7 @@ def rows_without_line(
     tables: Tables, source: str, lines: Collection[str]
 ) -> Iterator[tuple[str, LineValue]]:
     """Yield line and row of the rows of a source whose line is not in ``lines``."""
-    for table in (tables.emotions, tables.speakers, tables.scenes):
+    for table in (tables.emotions, tables.speakers, tables.scenes, tables.languages):
         for line, found in table.get(source, {}).items():
             if line != _EVERY_LINE and line not in lines:
                 yield line, found
@@ -119,7 +123,7 @@ def load_tables(root: Path, sources: Collection[str], default_scenes: Collection
         ConfigError: E-CFG-TABLE with the file and the row: a missing column, an unknown word (with
             the nearest known word), an unknown source, a repeated row.
     """
-    known = frozenset(sources)
+    known = _by_name(sources)
     scenes = _line_table(root, "scenes.csv", "scene", known)
     all_scenes = {v.value for rows in scenes.values() for v in rows.values()} | set(default_scenes)
     source_splits, scene_splits = _splits(root, known, all_scenes)
@@ -130,7 +134,28 @@ def load_tables(root: Path, sources: Collection[str], default_scenes: Collection
         scenes=scenes,
         source_splits=source_splits,
         scene_splits=scene_splits,
+        languages=_languages(root, known),
     )
+
+
+def cast_names(root: Path) -> set[str]:
+    """The names in ``cast.csv`` of a footage folder; none without the folder or the table.
+
+    Raises:
+        ConfigError: E-CFG-TABLE, a mistake in the table.
+    """
+    return set(_cast(root) or ())
+
+
+def _languages(root: Path, known: Mapping[str, str]) -> LineTable:
+    """The table of languages, each a tag like ``en`` or ``en-GB``."""
+    table = _line_table(root, "languages.csv", "language", known)
+    for rows in table.values():
+        for found in rows.values():
+            if not LANGUAGE.fullmatch(found.value):
+                what = f"has the language '{shown(found.value)}'; wanted a tag like en or en-GB"
+                raise _mistake("languages.csv", found.row, what)
+    return table
 
 
 def _cast(root: Path) -> dict[str, str] | None:
@@ -149,7 +174,7 @@ def _cast(root: Path) -> dict[str, str] | None:
 
 
 def _line_table(
-    root: Path, name: str, column: str, known: frozenset[str], legal: Collection[str] = ()
+    root: Path, name: str, column: str, known: Mapping[str, str], legal: Collection[str] = ()
 ) -> dict[str, dict[str, LineValue]]:
     rows = _rows(root, name, ("source", "line", column)) or ()
     table: dict[str, dict[str, LineValue]] = {}
@@ -181,7 +206,7 @@ def _normal(word: str) -> str:
 
 
 def _splits(
-    root: Path, known: frozenset[str], scenes: Collection[str]
+    root: Path, known: Mapping[str, str], scenes: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     name = "splits.csv"
     by_source: dict[str, str] = {}
@@ -207,9 +232,22 @@ def _splits(
     return by_source, by_scene
 
 
-def _source_of(table: str, row: int, cells: Mapping[str, str], known: frozenset[str]) -> str:
-    source = cells["source"]
-    if source not in known:
+def _by_name(sources: Collection[str]) -> dict[str, str]:
+    """Source by its name and by its name in NFC, where no other source has that one.
+
+    macOS writes the accents of a file name apart, and a table does not.
+    """
+    found: dict[str, str] = {}
+    for source in sources:
+        name = _normal(source)
+        found[name] = "" if name in found else source
+    return {**found, **{source: source for source in sources}}
+
+
+def _source_of(table: str, row: int, cells: Mapping[str, str], known: Mapping[str, str]) -> str:
+    source = known.get(cells["source"]) or known.get(_normal(cells["source"])) or ""
+    if not source:
+        source = cells["source"]
         hint = nearest(source, known) if known else "the folder has no media"
         raise _mistake(table, row, f"names '{shown(source)}', which is not in the folder; {hint}")
     return source

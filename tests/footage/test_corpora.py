@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from redub.core.errors import ConfigError, StorageError
 from redub.footage.child import DecoderChild
 from redub.footage.corpora import prepare
-from redub.footage.corpora.grid import sentence
+from redub.footage.corpora.grid import sentence, spoken_text
 from redub.footage.corpora.lists import name_of, read_lists
 from redub.footage.corpora.plan import CorpusLine, runs_of, scenes_of
 from redub.footage.corpora.prepare import prepare_corpus, subtitle
@@ -290,6 +290,16 @@ def test_lines_without_numbers_are_scenes_of_their_own():
 # -- GRID
 
 
+def test_a_letter_of_grid_is_said_by_its_british_name():
+    # Cooke et al. 2006: the fourth word is a letter; a is no article, and z is "zed".
+    from redub.features.text.pronunciation import LETTERS, pronounce
+
+    for letter in "abcdefghijklmnopqrstuvxyz":
+        said = pronounce(spoken_text(f"bba{letter}2n"))
+        fourth = [phone for word in said[3:-2] for phone in word.phones]
+        assert fourth == (["Z", "EH", "D"] if letter == "z" else list(LETTERS[letter.upper()]))
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
@@ -343,9 +353,9 @@ def test_grid_in_its_published_folders(tmp_path, film, sound, decoder):
         for c in clips_of(tmp_path / "out", decoder)
     ]
     assert found == [
-        ("s1/s1-bbaf2n.mpg", "s1", "none", 1, "Bin blue at f two now."),
-        ("s21/s21-pbio1p.wav", "s21", "none", 1, "Place blue in o one please."),
-        ("s6/s6-bwba2a.mp4", "s6", "test", 1, "Bin white by a two again."),
+        ("s1/s1-bbaf2n.mpg", "s1", "none", 1, "Bin blue at F two now."),
+        ("s21/s21-pbio1p.wav", "s21", "none", 1, "Place blue in O one please."),
+        ("s6/s6-bwba2a.mp4", "s6", "test", 1, "Bin white by A two again."),
     ]
     heaps = report(tmp_path / "out")
     assert heaps["s1/video/mpg_6000/swiu2n.mpg"][1] == (

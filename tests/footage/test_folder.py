@@ -20,6 +20,7 @@ from redub.footage.folder import (
     FolderRules,
     clip_id_of,
     film_of,
+    list_files,
     list_sources,
     positions,
     read_folder,
@@ -138,6 +139,28 @@ def test_tables_add_what_subtitles_cannot_say(root, decoder):
         ("Ben", "licensed 2026", "", "night", "test", 1),
         ("Cleo", "", "", "trailer", "none", 1),
     ]
+
+
+def test_the_language_is_that_of_the_table_else_of_the_subtitles_else_of_the_settings(
+    root, decoder
+):
+    def languages(**settings):
+        clips, _ = read(root, decoder, rules=FolderRules(**settings))
+        return [c.language for c in clips]
+
+    assert languages() == ["en", "en", "en"]
+    assert languages(language="en-GB") == ["en-GB"] * 3
+    harbour = root / "Moonfleet" / "harbour.srt"
+    harbour.rename(harbour.with_name("harbour.de.srt"))
+    assert languages() == ["de", "de", "en"]
+    (root / "languages.csv").write_text("source,line,language\nMoonfleet/harbour.mp4,2,fr\n")
+    assert languages(language="de-AT") == ["de-AT", "fr", "de-AT"]
+
+
+def test_a_language_that_is_no_tag_is_a_mistake_of_the_table(root, decoder):
+    (root / "languages.csv").write_text("source,line,language\ntrailer.mp4,,German!\n")
+    with pytest.raises(ConfigError, match=r"languages\.csv line 2 has the language 'German!'"):
+        read(root, decoder)
 
 
 def test_with_a_cast_everybody_else_is_refused(root, decoder):
@@ -262,7 +285,7 @@ def test_the_content_decides_not_the_ending(root, decoder):
 
 
 def test_odd_names_work(tmp_path, film, decoder):
-    names = ["-rf.mp4", "zwei\nZeilen.mp4", "Příběh 映画.mp4", "a~b.mp4", os.fsdecode(b"\xff.mp4")]
+    names = ["-rf.mp4", "zwei\nZeilen.mp4", "Příběh 映画.mp4", "a~b.mp4"]
     for name in names:
         (tmp_path / name).write_bytes(film)
     clips, faults = read(tmp_path, decoder)
@@ -272,8 +295,21 @@ def test_odd_names_work(tmp_path, film, decoder):
         "zwei%0AZeilen-0001",
         "Příběh%20映画-0001",
         "a%7Eb-0001",
-        "%FF-0001",
     }
+
+
+def test_a_name_that_is_not_utf_8_is_one_fault_and_the_others_are_read(tmp_path, film, decoder):
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    for name in (b"good.mp4", b"\xff.mp4", b"caf\xe9/film.mp4", b"\xff.srt"):
+        (tmp_path / os.fsdecode(name)).write_bytes(film)
+    clips, faults = read(tmp_path, decoder)
+    assert [clip.source for clip in clips] == ["good.mp4"]
+    assert [(f.source, f.code) for f in faults] == [
+        ("\\xff.mp4", "E-IN-NAME"),
+        ("caf\\xe9/film.mp4", "E-IN-NAME"),
+    ]
+    (unused,) = list_files(tmp_path).beside.all_unused()
+    assert (unused.path, "not UTF-8" in unused.reason) == ("\\xff.srt", True)
 
 
 def test_known_sources_are_left_out_and_progress_is_reported(root, decoder):

@@ -453,6 +453,35 @@ def test_dub_speaks_what_it_can_and_names_the_rest(finished, tmp_path):
     assert (tmp_path / "o.mp4").exists()
 
 
+def test_dub_refuses_a_misspelt_speaker_before_any_work(finished, tmp_path):
+    script = tmp_path / "script.srt"
+    script.write_text("1\n00:00:00,200 --> 00:00:01,600\nRUBI: we should go home now\n")
+    done = typed(finished, script, tmp_path / "o.mp4")
+    assert done.returncode == 4, done.stderr
+    assert "line 1 (file line 3) names 'RUBI': did you mean 'RUBY'?" in done.stderr
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_an_off_screen_line_is_spoken_without_lips(finished, tmp_path, monkeypatch):
+    script = tmp_path / "script.srt"
+    script.write_text(
+        "1\n00:00:00,200 --> 00:00:01,600\nRUBY: we should go home now\n\n"
+        "2\n00:00:01,800 --> 00:00:03,200\nRUBY (O.S.): thank you\n"
+    )
+    lips = {}
+
+    def listening(dubber, lines, controls=None):
+        lips.update({line.clip_id: line.lips for line in lines})
+        return synthesise(dubber, lines, controls)
+
+    monkeypatch.setattr("redub.pipeline.dubbing.session.synthesise", listening)
+    video = finished.footage_root / "scene_06.mp4"
+    summary = dub(finished, video=video, script=script, output=tmp_path / "o.mp4")
+    assert (summary.dubbed, summary.faults) == (2, [])
+    assert lips["scene_06-0001"] is not None
+    assert lips["scene_06-0002"] is None
+
+
 def typed(project, script, output, *words):
     video = project.footage_root / "scene_06.mp4"
     return redub("dub", video, "--script", script, "-o", output, "-C", project.root, *words)

@@ -23,7 +23,8 @@ from redub.core.types import AudioSpec, ClipMedia
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.sound.samples import Samples, checked_samples, refuse_silence, waveform_of
 from redub.features.sound.waveform import to_int16
-from redub.features.text.pronunciation import Word, pronounce
+from redub.features.text.phonemes import ReadsWords
+from redub.features.text.pronunciation import Word
 
 ALIGNER_HZ = 16_000  # sample rate of the acoustic model
 ALIGNER_FRAME_S = 0.010
@@ -183,7 +184,7 @@ class DurationConfig:
     audio: AudioSpec
 
 
-class DurationExtractor(LocalExtractor):
+class DurationExtractor(ReadsWords, LocalExtractor):
     """Compute (R, 2) int32 rows of (phoneme id, mel frames) from sound and text; they sum to T.
 
     The rows without ``sil`` are the ``phonemes`` feature in its order.
@@ -210,7 +211,7 @@ class DurationExtractor(LocalExtractor):
         """
         samples = checked_samples(waveform_of(media), self.audio)
         refuse_silence(samples)
-        words = pronounce(media.clip.text)
+        words = self.spoken(media.clip.text, media.clip.language)
         if self._aligner is None:
             self._aligner = ForcedAligner()
         spans = self._aligner.align(_at_aligner_rate(samples, self.audio), words)

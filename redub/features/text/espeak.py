@@ -11,18 +11,19 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
+import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError
 from redub.core.extras import optional
-from redub.core.types import ClipMedia
-from redub.features.base import FeatureSchema, LocalExtractor, Media
-from redub.features.text.phonemes import ids_of
-from redub.features.text.pronunciation import Word, pronounce
+from redub.features.runtime import Runtime
+from redub.features.text.phonemes import ENGLISH, WordPhonemes, is_english
+from redub.features.text.pronunciation import Saying, Source, Word, complete, say
+from redub.features.text.reading.line import NotSpoken, Reading, SpokenWord
+from redub.features.weights.folder import WeightFolder
 
 PACKAGE = "espeakng-loader"
 VOICE = b"en-us"
@@ -48,7 +49,23 @@ ARPABET: dict[str, tuple[str, ...]] = {
 """IPA signs of the voice → ARPAbet phones. Signs without an exact phone are left out on purpose:
 ``ᵻ`` (roses: IH or AH), ``x`` (loch), ``ɬ``, and nasal or palatal sounds of foreign words."""
 
+NEAREST: dict[str, tuple[str, ...]] = {
+    # vowels
+    "a": ("AA",), "ɒ": ("AA",), "e": ("EY",), "o": ("OW",), "u": ("UW",), "ɨ": ("IH",),
+    "ᵻ": ("IH",), "y": ("UW",), "ʏ": ("UH",), "ø": ("ER",), "œ": ("ER",), "ɵ": ("ER",),
+    "ɯ": ("UW",), "ɤ": ("AH",), "ɘ": ("AH",), "ɜ": ("ER",), "ɔø": ("OY",), "ɔy": ("OY",),
+    "ɑ": ("AA",),
+    # consonants
+    "r": ("R",), "ʁ": ("R",), "ʀ": ("R",), "ɾ": ("R",), "ç": ("HH",), "x": ("HH",), "χ": ("HH",),
+    "ħ": ("HH",), "ɣ": ("G",), "β": ("B",), "ɸ": ("F",), "ʋ": ("V",), "ɥ": ("W",), "ɲ": ("N", "Y"),
+    "ʎ": ("L", "Y"), "ɫ": ("L",), "ʝ": ("Y",), "ɕ": ("SH",), "ʑ": ("ZH",), "ʂ": ("SH",),
+    "ʐ": ("ZH",), "ɬ": ("L",), "c": ("K",), "ɟ": ("G",), "g": ("G",), "q": ("K",), "ʈ": ("T",),
+    "ɖ": ("D",), "ɱ": ("M",), "ɴ": ("NG",),
+}  # fmt: skip
+"""IPA signs of other languages → the nearest ARPAbet phones; never used for English."""
+
 _R_COLOURED = frozenset({"ɚ", "ɜː", "aɪɚ", "ɑːɹ", "ɔːɹ", "ɛɹ", "ɪɹ", "ʊɹ"})
+NASAL = "\u0303"
 _STRESS = str.maketrans("", "", "ˈˌ")
 _SEPARATOR = "_"
 _SILENT_OUTPUT, _UTF8, _IPA = 2, 1, 2  # AUDIO_OUTPUT_SYNCHRONOUS, espeakCHARS_UTF8, phoneme mode
@@ -123,10 +140,17 @@ def _library() -> Any:
     return library
 
 
+def has_voice(language: str) -> bool:
+    """Whether espeak-ng has a voice of a language tag in lower case, as ``de`` or ``pt-br``."""
+    found: int = _library().espeak_SetVoiceByName(language.encode())
+    return found == 0
+
+
 @functools.lru_cache(maxsize=65_536)
-def ipa_signs(word: str) -> tuple[str, ...]:
+def ipa_signs(word: str, voice: str = VOICE.decode()) -> tuple[str, ...]:
     """Return the IPA signs of one word spoken alone, without stress marks."""
     library = _library()
+    library.espeak_SetVoiceByName(voice.encode())
     rest = ctypes.c_char_p(word.encode())
     signs: list[str] = []
     while rest.value:  # one clause at a time; the call advances the pointer
@@ -138,19 +162,19 @@ def ipa_signs(word: str) -> tuple[str, ...]:
     return tuple(signs)
 
 
-def unwritable(word: str) -> tuple[str, ...]:
+def unwritable(word: str, voice: str = VOICE.decode()) -> tuple[str, ...]:
     """Return the IPA signs of a word that have no exact ARPAbet phone."""
-    return tuple(sign for sign in ipa_signs(word) if sign not in ARPABET)
+    return tuple(sign for sign in ipa_signs(word, voice) if sign not in ARPABET)
 
 
-def espeak_lookup(word: str) -> tuple[str, ...] | None:
+def espeak_lookup(word: str, voice: str = VOICE.decode()) -> tuple[str, ...] | None:
     """Return the phones of a word; None if it has no sound or a sound has no exact phone.
 
     An ``ɹ`` after an r-coloured sign is left out, as in *marie* (M ER IY), because ARPAbet's ER
     contains it.
     """
-    signs = ipa_signs(word)
-    if not signs or unwritable(word):
+    signs = ipa_signs(word, voice)
+    if not signs or unwritable(word, voice):
         return None
     phones: list[str] = []
     for place, sign in enumerate(signs):
@@ -175,49 +199,132 @@ class EspeakConfig:
         object.__setattr__(self, "espeak", same_version(self.espeak))
 
 
-class EspeakPhonemes(LocalExtractor):
-    """Compute (P, 1) int32 phoneme ids from text; every word is pronounced alone."""
+class EspeakPhonemes(WordPhonemes):
+    """Compute (P, 1) int32 phoneme ids from text; every English word is pronounced alone."""
 
-    media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = EspeakConfig
 
-    def __init__(self, config: EspeakConfig) -> None:
+    def __init__(
+        self,
+        config: Any,
+        folders: Mapping[str, WeightFolder] | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
         require_espeak()
-        self.config = config
+        super().__init__(config, folders, runtime)
 
-    @property
-    def schema(self) -> FeatureSchema:
-        """One int32 per phoneme."""
-        return FeatureSchema(kind="frames", width=1, dtype="int32")
+    def saying(self, text: str, language: str = ENGLISH) -> Saying:
+        """Say a text by espeak-ng; see :meth:`WordPhonemes.saying`.
 
-    def extract(self, media: ClipMedia) -> NDArray[np.int32]:
-        """Return the phoneme ids of the text; raises as :func:`espeak_words`."""
-        return ids_of(espeak_words(media.clip.text))[:, None]
+        A text of another language is read by the rules of espeak-ng for that language.
+
+        Raises:
+            FeatureAbsent: E-TEXT-LANGUAGE, espeak-ng has no voice of the language.
+        """
+        if is_english(language):
+            return say(
+                text,
+                espeak_lookup,
+                own=self.own,
+                lookup_is="espeak",
+                british=language.lower() == "en-gb",
+            )
+        return foreign_saying(text, language.lower(), self.own)
+
+    def words(self, text: str, language: str = ENGLISH) -> list[Word]:
+        """Return the words of a text with their phones; see :meth:`WordPhonemes.words`.
+
+        Raises:
+            FeatureAbsent: E-TEXT-OOV names the sounds that have no exact ARPAbet phone, too.
+        """
+        said = self.saying(text, language)
+        voice = VOICE.decode() if is_english(language) else language.lower()
+        sounds = dict.fromkeys(
+            sign for word in said.unknown for sign in unwritable(word.strip("'"), voice)
+        )
+        advice = "respell them in the text, or give their phones in pronunciations.csv"
+        if sounds:
+            advice += f" (sounds without an exact phone: {' '.join(sounds)})"
+        return complete(said, place="what espeak-ng can say in ARPAbet", advice=advice)
+
+
+def nearest_phones(word: str, language: str) -> tuple[str, ...] | None:
+    """Return phones of a word of another language than English, with the nearest English sounds.
+
+    The sounds are written with the phones of English, because the models know no others. None if a
+    sound has no near phone.
+    """
+    phones: list[str] = []
+    for sign in ipa_signs(word, language):
+        found = _nearest(sign)
+        if found is None:
+            return None
+        phones += found
+    return tuple(phones) or None
+
+
+def _nearest(sign: str) -> tuple[str, ...] | None:
+    """The phones of one IPA sign: as a whole, without its length, or letter by letter."""
+    plain = sign.replace("ː", "")
+    for form in (plain, sign):
+        if form in NEAREST or form in ARPABET:
+            return NEAREST.get(form) or ARPABET[form]
+    phones: list[str] = []
+    for letter in plain:
+        if letter == NASAL:
+            phones.append("N")
+        elif letter in NEAREST or letter in ARPABET:
+            phones += NEAREST.get(letter) or ARPABET[letter]
+        elif letter + "ː" in ARPABET:
+            phones += ARPABET[letter + "ː"]
+        elif unicodedata.category(letter) not in ("Mn", "Lm"):  # those are small marks
+            return None
+    return tuple(phones)
+
+
+def foreign_saying(text: str, language: str, own: Mapping[str, tuple[str, ...]]) -> Saying:
+    """Say a text of another language than English, each stretch without spaces as one word.
+
+    espeak-ng reads numbers and signs itself. A word that becomes silence is punctuation. Sounds
+    that English does not have become the nearest English phone.
+
+    Raises:
+        FeatureAbsent: E-TEXT-LANGUAGE, espeak-ng has no voice of the language.
+    """
+    if not has_voice(language):
+        raise FeatureAbsent(
+            f"espeak-ng has no voice of the language '{language}'; correct [footage] language or "
+            "the column 'language' of languages.csv",
+            code="E-TEXT-LANGUAGE",
+        )
+    words: list[Word] = []
+    spoken: list[SpokenWord] = []
+    silent: list[NotSpoken] = []
+    unknown: list[str] = []
+    for found in re.finditer(r"\s+|\S+", text):
+        start, end = found.span()
+        written = found[0].lower()
+        bare = written.strip(".,;:!?…\"'“”„‚‘’«»()[]¿¡–—-")
+        if written.isspace():
+            silent.append(NotSpoken("space", found[0], start, end))
+        elif not bare or (bare not in own and not ipa_signs(bare, language)):
+            silent.append(NotSpoken("punctuation", found[0], start, end))
+        else:
+            spoken.append(SpokenWord(bare, start, end))
+            phones = own.get(bare) or nearest_phones(bare, language)
+            if phones is None:
+                unknown.append(bare)
+            else:
+                source: Source = "own" if bare in own else "espeak"
+                words.append(Word(bare, phones, start, end, source))
+    reading = Reading(text, tuple(spoken), tuple(silent))
+    return Saying(tuple(words), tuple(dict.fromkeys(unknown)), reading)
 
 
 def espeak_words(text: str) -> list[Word]:
-    """Return the words of a text with their phones by espeak-ng.
+    """Return the words of an English text with their phones by espeak-ng.
 
     Raises:
-        FeatureAbsent: E-TEXT-NONE; E-TEXT-OOV, with every word that has a sound without an exact
-            ARPAbet phone.
+        FeatureAbsent: as :meth:`EspeakPhonemes.words`.
     """
-    strange: dict[str, tuple[str, ...]] = {}
-
-    def lookup(word: str) -> tuple[str, ...] | None:
-        """Look a word up, and note it if it has no exact phones."""
-        phones = espeak_lookup(word)
-        if phones is None:
-            strange[word] = unwritable(word)
-        return phones
-
-    try:
-        return pronounce(text, lookup, place="what espeak-ng can say in ARPAbet")
-    except FeatureAbsent as refusal:
-        sounds = dict.fromkeys(sign for signs in strange.values() for sign in signs)
-        if refusal.code != "E-TEXT-OOV" or not sounds:
-            raise
-        raise FeatureAbsent(
-            f"{refusal.message} (sounds without an exact phone: {' '.join(sounds)})",
-            code=refusal.code,
-        ) from refusal
+    return EspeakPhonemes(EspeakConfig()).words(text)

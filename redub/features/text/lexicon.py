@@ -17,17 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from redub.core.errors import ConfigError
 from redub.core.phonemes import PAUSES
-from redub.core.types import ClipMedia
-from redub.features.base import FeatureSchema, Media, WeightUser
 from redub.features.runtime import Runtime
 from redub.features.text.espeak import espeak_lookup, require_espeak, same_version
-from redub.features.text.phonemes import ids_of
-from redub.features.text.pronunciation import Word, plain_phone, pronounce
+from redub.features.text.g2p import KIND as G2P
+from redub.features.text.phonemes import ENGLISH, WordPhonemes, require_english
+from redub.features.text.pronunciation import Saying, Word, complete, plain_phone, say
 from redub.features.weights.folder import WeightFolder
 
 KIND = "lexicon"
@@ -35,7 +31,7 @@ _COMMENT = re.compile(r"^;;;.*|(?:^|\s)#.*")
 _VARIANT = re.compile(r"\(\d+\)$")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
-Then = Literal["none", "espeak"]
+Then = Literal["none", "espeak", "g2p"]
 Entries = dict[str, tuple[str, ...]]
 
 
@@ -104,7 +100,8 @@ class LexiconConfig:
 
     Attributes:
         weights: entry of the weights ledger.
-        then: backend for words that are not in the file.
+        then: backend for words that are not in the file: none, espeak, or the network g2p.
+        guess_weights: entry of the weights ledger with that network.
         espeak: version of ``espeakng-loader`` if ``then`` is ``espeak``. If set, this version must
             be installed; if empty, the installed version is filled in.
     """
@@ -112,6 +109,7 @@ class LexiconConfig:
     weights: str = KIND
     then: Then = "none"
     espeak: str = ""
+    guess_weights: str = G2P
 
     def __post_init__(self) -> None:
         if self.then == "espeak":
@@ -123,13 +121,17 @@ class LexiconConfig:
             )
 
 
-class LexiconPhonemes(WeightUser):
+class LexiconPhonemes(WordPhonemes):
     """Compute (P, 1) int32 phoneme ids (``redub.core.phonemes``) from text and a lexicon."""
 
-    media: ClassVar[frozenset[Media]] = frozenset({"text"})
     Config: ClassVar[type] = LexiconConfig
 
-    def __init__(self, config: Any, folders: Mapping[str, WeightFolder], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        config: Any,
+        folders: Mapping[str, WeightFolder] | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
         super().__init__(config, folders, runtime)
         if config.then == "espeak":
             require_espeak()
@@ -137,33 +139,34 @@ class LexiconPhonemes(WeightUser):
 
     @classmethod
     def weights_wanted(cls, config: Any) -> dict[str, tuple[str, str]]:
-        """Return the entry with the lexicon."""
-        return {KIND: (config.weights, KIND)}
+        """Return the entry with the lexicon, and that of the network if ``then`` is ``g2p``."""
+        network = {G2P: (config.guess_weights, G2P)} if config.then == "g2p" else {}
+        return {KIND: (config.weights, KIND), **network}
 
-    @property
-    def schema(self) -> FeatureSchema:
-        """One int32 per phoneme."""
-        return FeatureSchema(kind="frames", width=1, dtype="int32")
-
-    def words(self, text: str) -> list[Word]:
-        """Return the words of a text with their phones.
+    def saying(self, text: str, language: str = ENGLISH) -> Saying:
+        """Say a text by the lexicon; see :meth:`WordPhonemes.saying`.
 
         Raises:
-            FeatureAbsent: E-TEXT-NONE; E-TEXT-OOV, with every unknown word.
+            FeatureAbsent: E-TEXT-LANGUAGE.
             ModelRefusedError: the file is not a lexicon.
         """
-        folder = self.folders[KIND]
+        require_english(language, "the backend lexicon")
         if self._entries is None:
-            self._entries = read_lexicon(folder)
-        by_espeak = self.config.then == "espeak"
-        place = f"the lexicon '{folder.name}'" + (" nor sayable by espeak-ng" if by_espeak else "")
-        return pronounce(
+            self._entries = read_lexicon(self.folders[KIND])
+        then = {"none": None, "espeak": espeak_lookup, "g2p": self.guess}[self.config.then]
+        return say(
             text,
             self._entries.get,
-            otherwise=espeak_lookup if by_espeak else None,
-            place=place,
+            own=self.own,
+            otherwise=then,
+            otherwise_is="espeak" if self.config.then == "espeak" else "guess",
+            lookup_is="lexicon",
+            british=language.lower() == "en-gb",
         )
 
-    def extract(self, media: ClipMedia) -> NDArray[np.int32]:
-        """Return the phoneme ids of the text; raises as :meth:`words`."""
-        return ids_of(self.words(media.clip.text))[:, None]
+    def words(self, text: str, language: str = ENGLISH) -> list[Word]:
+        """Return the words of a text with their phones; see :meth:`WordPhonemes.words`."""
+        by_espeak = self.config.then == "espeak"
+        place = f"the lexicon '{self.folders[KIND].name}'"
+        place += " nor sayable by espeak-ng" if by_espeak else ""
+        return complete(self.saying(text, language), place=place)

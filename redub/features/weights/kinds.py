@@ -192,6 +192,12 @@ KINDS: dict[str, WeightKind] = {
         title="pronunciation lexicon, LibriSpeech or CMU format",
         wanted=(("*.txt", "*.dict", "*.lexicon"),),
     ),
+    "g2p": WeightKind(
+        title="g2p-en, phones of unknown English words",
+        wanted=(("checkpoint20.npz",),),
+        licence="Apache-2.0",
+        source="PyPI g2p-en 2.1.0",
+    ),
     "textgrids": WeightKind(
         title="phone alignments by the Montreal Forced Aligner, one TextGrid per clip",
         wanted=(("*.TextGrid", "**/*.TextGrid"),),

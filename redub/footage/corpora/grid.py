@@ -1,6 +1,8 @@
 """Read GRID: one folder per talker; the file name encodes a sentence of six words.
 
-``s1/bbaf2n.mpg`` is *bin blue at f two now*. The text comes from the name. If there is an
+``s1/bbaf2n.mpg`` is *bin blue at f two now*. The text comes from the name; it has the letter as a
+capital, so that *A* is read as the letter and not as the article, and *zed*, as the British talkers
+of the corpus say it. If there is an
 ``.align`` file, its words must be the same. Its times are not used, because redub has an aligner.
 Source: Cooke et al. 2006 (JASA 120(5)) and the page of the data set (zenodo 3625687).
 """
@@ -54,7 +56,7 @@ def read_grid(tree: CorpusTree) -> CorpusPlan:
                 target=f"{talker}/{talker}-{code}{path.suffix.lower()}",
                 key=f"{talker}-{code}",
                 speaker=talker,
-                text=sentence(code).capitalize() + ".",
+                text=spoken_text(code),
             )
         )
     _note_alignments(plan, chosen, aligned)
@@ -73,6 +75,13 @@ def sentence(code: str) -> str:
             ADVERBS[adverb],
         )
     )  # fmt: skip
+
+
+def spoken_text(code: str) -> str:
+    """The text of a GRID code as it is said: ``bbaf2n`` → ``Bin blue at F two now.``"""
+    words = sentence(code).split()
+    words[3] = "zed" if words[3] == "z" else words[3].upper()
+    return " ".join([words[0].capitalize(), *words[1:]]) + "."
 
 
 def _name_of(path: PurePosixPath) -> Name | None:

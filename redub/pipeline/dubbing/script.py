@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from redub.core.config import existing_file, nearest
@@ -11,7 +11,7 @@ from redub.core.errors import ClipError, UsageError
 from redub.core.types import Clip
 from redub.footage.folder import line_order, positions
 from redub.footage.probe import SourceInfo
-from redub.footage.subtitles import counted, not_spoken_sentence, read_subtitles
+from redub.footage.subtitles import Cue, counted, not_spoken_sentence, read_subtitles
 from redub.pipeline.dubbing.direction import Direction
 from redub.pipeline.dubbing.take import DubSummary, LineFault, line_number
 from redub.pipeline.store.project import Project
@@ -38,6 +38,7 @@ def script_clips(
     summary: DubSummary,
     *,
     cast: Sequence[str],
+    check: Callable[[Sequence[Cue]], Sequence[str]] = lambda cues: (),
 ) -> list[Clip]:
     """Cut a clip of the video for every script line.
 
@@ -45,6 +46,7 @@ def script_clips(
 
     Args:
         cast: names that may stand before a colon as a speaker.
+        check: refuses usable cues, or gives sentences about them.
 
     Raises:
         ClipError: E-IN-NOVIDEO, the file has no video stream.
@@ -66,6 +68,7 @@ def script_clips(
     summary.notes += [notice.text for notice in fitted.notices]
     if counts := counted(fitted.others):
         summary.notes.append(not_spoken_sentence(counts))
+    summary.notes += check(fitted.cues)
     fps = project.config.video.fps
     digest = file_digest(video)
     clips = []
@@ -89,6 +92,8 @@ def script_clips(
             has_video=info.has_video,
             has_audio=info.has_audio,
             decoder=info.decoder,
+            off_screen=cue.off_screen,
+            language=project.config.footage.language,
         )
         clips.append(with_version(clip, project.config.footage.decoder))
     return clips

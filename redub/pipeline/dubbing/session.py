@@ -20,6 +20,8 @@ from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.footage.remux import write_dubbed
+from redub.footage.subtitles import Cue
+from redub.footage.tables import cast_names
 from redub.model.registry import system_spec
 from redub.pipeline.dubbing.direction import Direction, check_emotion_target
 from redub.pipeline.dubbing.mix import (
@@ -31,6 +33,7 @@ from redub.pipeline.dubbing.mix import (
     original_loudness,
 )
 from redub.pipeline.dubbing.script import check_line_numbers, script_clips
+from redub.pipeline.dubbing.speakers import check_speakers
 from redub.pipeline.dubbing.take import DubSummary, TakeRecord, line_number
 from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, ScriptLines
 from redub.pipeline.store.packs.lines import UtteranceBuilder
@@ -71,13 +74,15 @@ def dub(
             (``original``), or the new sound of the previous utterance (``dubbed``; the following
             one then has no sound).
         direction: controls of all script lines or of single ones.
-        voice: speaker or clip id of the library; None for the speakers that the script names. An
-            unknown speaker gets the library's most recorded voice.
+        voice: speaker or clip id of the library; None for the speakers that the script names. A
+            line without a speaker, and a speaker of the cast without a recording, get the library's
+            most recorded voice, which is noted.
 
     Raises:
         UsageError: a note names an unknown clip, film, emotion or script line, or ``context`` is
             ``dubbed`` and the run's system reads no context.
-        ConfigError: E-IN-MISSING, there is no such video or script; no run, no index, or a script
+        ConfigError: E-VOICE, the script names a speaker that neither the library nor the cast
+            knows; E-IN-MISSING, there is no such video or script; no run, no index, or a script
             without one usable line.
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
@@ -93,7 +98,21 @@ def dub(
     summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
-        clips = script_clips(project, video, script, info, summary, cast=list(builder.voices))
+        known = {clip.speaker for clip in builder.clips if clip.speaker}
+        known |= cast_names(project.footage_root)
+
+        def check(cues: Sequence[Cue]) -> list[str]:
+            """Refuse unknown speakers of lines without a chosen voice."""
+            return check_speakers(
+                script.name,
+                cues,
+                voices=builder.voices,
+                cast=known,
+                has_voice=lambda cue: bool(voice or direction.on(cue.index).voice),
+            )
+
+        names = [*builder.voices, *sorted(known - set(builder.voices))]
+        clips = script_clips(project, video, script, info, summary, cast=names, check=check)
         check_line_numbers(direction, clips)
         tools = Toolbox(project, root=video.parent)
         made = ScriptLines(builder, tools, clips)

@@ -43,10 +43,11 @@ class DubSummary:
 
 
 class SpokenLines(Protocol):
-    """The spoken clips, each with its utterance, and their retrieved clips by clip id."""
+    """The spoken clips, each with its utterance; retrieved clips and guessed words by clip id."""
 
     lines: list[tuple[Clip, Utterance]]
     retrieved: dict[str, Retrieved]
+    guessed: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,8 @@ class TakeLine:
     """One spoken script line: its slot (start, end) in seconds, voice, controls, retrieved clips.
 
     ``part``: ``b``, ``c``, … for the second and later speakers of a line. ``controls``: those that
-    change nothing are left out. ``hits``: by modality, best first.
+    change nothing are left out. ``hits``: by modality, best first. ``guessed``: words whose phones
+    a network guessed from the letters.
     """
 
     line: int
@@ -73,6 +75,7 @@ class TakeLine:
     notes: Notes
     controls: Controls
     hits: Mapping[str, tuple[TakeHit, ...]]
+    guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,7 @@ class TakeRecord(JsonRecord):
                         modality: tuple(TakeHit(clip_id=hit, score=score) for hit, score in hits)
                         for modality, hits in made.retrieved[clip.clip_id].items()
                     },
+                    guessed=made.guessed.get(clip.clip_id, ()),
                 )
                 for clip, line in made.lines
             ),

@@ -11,6 +11,7 @@ import numpy as np
 
 from redub.core.errors import ClipError, FeatureAbsent
 from redub.core.types import MODALITIES, Clip, ClipMedia, FloatArray, Value, Waveform
+from redub.features.text.phonemes import WordPhonemes
 from redub.index.notes import Notes
 from redub.pipeline.dubbing.direction import Direction, LineDirection, shift_query, shift_retrieved
 from redub.pipeline.dubbing.take import DubSummary, LineFault, Retrieved, line_number
@@ -49,13 +50,15 @@ class ScriptLines:
     """The model inputs of a script's lines; :meth:`prepare` makes them.
 
     ``lines``: the clips that can be spoken, each with its utterance. ``retrieved``: library clips,
-    by clip id. ``values``: computed features, by clip id.
+    by clip id. ``guessed``: words whose phones a network guessed, by clip id. ``values``: computed
+    features, by clip id.
     """
 
     def __init__(self, builder: UtteranceBuilder, tools: Toolbox, clips: Sequence[Clip]) -> None:
         self.builder, self.tools, self.clips = builder, tools, clips
         self.lines: list[tuple[Clip, Utterance]] = []
         self.retrieved: dict[str, Retrieved] = {}
+        self.guessed: dict[str, tuple[str, ...]] = {}
         self.values: dict[str, Mapping[str, Value]] = {}
 
     def prepare(
@@ -82,6 +85,7 @@ class ScriptLines:
                     values = self.values[clip.clip_id] = _features(builder, self.tools, clip)
                     line, hits = _one_line(builder, clip, values, spoken_by, wanted)
                     self.lines.append((clip, line))
+                    self._note_guessed(clip, summary)
                     self.retrieved[clip.clip_id] = hits
                 except ClipError as error:
                     fault = LineFault(line_number(clip), error.code, error.message)
@@ -89,6 +93,16 @@ class ScriptLines:
                 progress(done, len(self.clips))
         finally:
             close_decoders()
+
+    def _note_guessed(self, clip: Clip, summary: DubSummary) -> None:
+        """Note the words of a line whose phones were guessed."""
+        speaker = self.tools.extractor("phonemes")
+        guessed = (
+            speaker.guessed(clip.text, clip.language) if isinstance(speaker, WordPhonemes) else ()
+        )
+        self.guessed[clip.clip_id] = guessed
+        if guessed:
+            summary.notes.append(f"line {line_number(clip)}: guessed: {', '.join(guessed)}")
 
     def inputs(self, *, with_context: bool) -> list[Utterance]:
         """The utterances.

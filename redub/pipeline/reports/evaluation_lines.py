@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from redub.core.errors import ClipError
+from redub.core.errors import ClipError, FeatureAbsent
 from redub.core.phonemes import symbol_of
 from redub.core.types import MODALITIES, Clip, Value, Waveform
 from redub.evaluation.takes import GROUND_TRUTH, RESYNTHESIS
 from redub.features.text.emotion_lexicon import weights_of, words_of
+from redub.features.text.phonemes import WordPhonemes
 from redub.footage.encode import write_clip
 from redub.pages.contents import Casting, Line, Neighbour, Picture, Sound, Take
 from redub.pipeline.store.index.builds import features_of, open_index
@@ -168,8 +169,27 @@ class _Gatherer:
             picture=self._picture(clip, dubbed),
             takes=takes,
             casting=tuple(self._casting(clip, modality) for modality in MODALITIES),
-            facts=(("slot", f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s"),),
+            facts=(
+                ("slot", f"{clip.start_frame / fps:.2f} s to {clip.end_frame / fps:.2f} s"),
+                *self._spoken(clip),
+            ),
         )
+
+    def _spoken(self, clip: Clip) -> tuple[tuple[str, str], ...]:
+        """What the text of a clip is spoken as, and which of its words are guessed or unknown."""
+        speaker = self.tools.extractor("phonemes")
+        assert isinstance(speaker, WordPhonemes)
+        try:
+            said = speaker.saying(clip.text, clip.language)
+        except FeatureAbsent as error:
+            return (("not spoken", error.message),)
+        facts = [("spoken as", " ".join(word.text for word in said.reading.words))]
+        guessed = dict.fromkeys(word.text for word in said.words if word.guessed)
+        if guessed:
+            facts.append(("guessed", ", ".join(guessed)))
+        if said.unknown:
+            facts.append(("unknown", ", ".join(said.unknown)))
+        return tuple(facts)
 
     def _picture(self, clip: Clip, sound: Waveform) -> Picture | None:
         """The clip's video with a take's sound; None where the video cannot be read."""

@@ -40,7 +40,7 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True)
 class FootagePlan:
-    """Sources that `redub ingest` would read or drop, and the state of the index.
+    """Sources that `redub ingest` would read or drop, unused files, and the state of the index.
 
     The feature lines count only clips that were ingested.
     """
@@ -48,6 +48,7 @@ class FootagePlan:
     to_read: list[str]
     gone: list[str]
     index: str
+    unused: list[str]
 
     @property
     def is_changed(self) -> bool:
@@ -89,13 +90,18 @@ def plan_footage(store: Store) -> FootagePlan:
     Raises:
         ConfigError: the footage folder or one of its tables is wrong.
     """
-    orders, _, gone = footage_changes(store)
+    changes = footage_changes(store)
     build = current_build(store.project)
     if build is None:
         state = "to be built"
     else:
         state = "up to date" if is_fresh(store, build) else "to be built again"
-    return FootagePlan([order.source for order in orders], gone, state)
+    return FootagePlan(
+        [order.source for order in changes.orders],
+        changes.gone,
+        state,
+        [str(found) for found in changes.unused],
+    )
 
 
 def plan(store: Store) -> list[PlanLine]:

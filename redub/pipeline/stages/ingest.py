@@ -34,7 +34,9 @@ class IngestSummary:
 
     ``first_reason``: source, code and message of the first quarantined row; empty without one.
     ``not_spoken``: kind of text in the subtitles that is not dialogue → number of texts.
-    ``notices``: sentences about doubtful cues that are used, with their source.
+    ``notices``: sentences about doubtful cues that are used, with their source. ``unused``: files
+    that were seen and not used, with the reason. ``without_subtitles``: sources of which the whole
+    is one utterance without words.
     """
 
     sources: int = 0
@@ -45,6 +47,11 @@ class IngestSummary:
     first_reason: str = ""
     not_spoken: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    without_subtitles: int = 0
+
+
+_NAMED = 5  # unused files in a message
 
 
 def ingest(
@@ -65,10 +72,15 @@ def ingest(
     if not root.is_dir():
         raise ConfigError(f"the footage folder {root} does not exist", code="E-CFG-FOOTAGE")
     store = Store(project)
-    orders, unchanged, gone = footage_changes(store)
-    if not orders and not unchanged:
-        raise ConfigError(f"0 clips: no media below {root}", code="E-CFG-FOOTAGE")
-    summary = IngestSummary(sources=len(orders), unchanged=unchanged, gone=len(gone))
+    changes = footage_changes(store)
+    orders, gone = changes.orders, changes.gone
+    unused = [str(found) for found in changes.unused]
+    if not orders and not changes.unchanged:
+        seen = f"; not used: {'; '.join(unused[:_NAMED])}" if unused else ""
+        raise ConfigError(f"0 clips: no media below {root}{seen}", code="E-CFG-FOOTAGE")
+    summary = IngestSummary(
+        sources=len(orders), unchanged=changes.unchanged, gone=len(gone), unused=unused
+    )
     if gone:
         _take_out(store, gone)
     size = project.config.store.sources_per_commit
@@ -100,7 +112,10 @@ def read_one(order: SourceOrder) -> SourceClips:
             allow_audio_only=footage.allow_audio_only,
             film=footage.film or None,
             dialogue_styles=footage.dialogue_styles,
+            language=footage.language,
+            subtitles_language=footage.subtitles_language,
         ),
+        subtitles=order.subtitles,
     )
 
 
@@ -144,6 +159,7 @@ def _commit(
     for _, read in batch:
         for kind, number in counted(read.others).items():
             summary.not_spoken[kind] = summary.not_spoken.get(kind, 0) + number
+        summary.without_subtitles += bool(read.clips) and not read.subtitles
         summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
     if faults and not summary.first_reason:
         first = faults[0]
@@ -166,6 +182,8 @@ def _source_row(order: SourceOrder, read: SourceClips) -> SourceRow:
     info: dict[str, object] = {} if read.info is None else asdict(read.info)
     if others := [asdict(other) for other in read.others if other.kind in TEXT_KINDS]:
         info["not_spoken"] = others
+    if read.subtitles:
+        info["subtitles"] = read.subtitles
     if read.notices:
         info["notices"] = [notice.text for notice in read.notices]
     return SourceRow(

@@ -31,8 +31,12 @@ from redub.features.registry import (
     extractor_class,
     extractor_config,
     make_extractor,
+    weights_optional,
     weights_wanted,
 )
+from redub.features.text.own_words import ROLE as OWN_WORDS
+from redub.features.text.own_words import own_words_folder
+from redub.features.text.phonemes import ReadsWords, WordPhonemes
 from redub.features.weights.folder import WeightFolder, understood
 from redub.pipeline.store.key_document import ConfigFields, KeyDocument
 from redub.pipeline.store.project import Project
@@ -92,13 +96,14 @@ def check_feature_settings(config: ProjectConfig) -> None:
 
 
 def media_digest(clip: Clip) -> str:
-    """Digest of the source's bytes, the time span, and the decoder (with version) that reads it."""
-    return digest_of([clip.source_digest, clip.start_frame, clip.end_frame, clip.decoder])
+    """Digest of the source's bytes, the time span, the decoder with version, and off-screen."""
+    media = [clip.source_digest, clip.start_frame, clip.end_frame, clip.decoder]
+    return digest_of([*media, "off screen"] if clip.off_screen else media)
 
 
 def text_digest(clip: Clip) -> str:
-    """Digest of the clip's words."""
-    return digest_of(clip.text)
+    """Digest of the clip's words, and of their language if it is not English."""
+    return digest_of(clip.text if clip.language == "en" else [clip.text, clip.language])
 
 
 def row_digest(media: str, text: str, uses_media: bool, uses_text: bool) -> str:
@@ -132,8 +137,10 @@ class FeatureKeys:
         """Feature to key; each key is computed at its first look-up."""
         config = self.config
         ledger = {name: asdict(entry) for name, entry in self.ledger.entries.items()}
+        own_words = own_words_folder(self.project.root)
         settings = digest_of(
             [asdict(config.audio), asdict(config.video), config.profile, config.features, ledger]
+            + ([dict(own_words.files)] if own_words else [])
         )
         settings = f"{self.project.root} {settings}"  # the folder of committed schemas
         if settings not in _KEYS:
@@ -216,10 +223,20 @@ class FeatureKeys:
         Raises:
             ModelRefusedError: the weights are not recorded, or (``checked``) gone or changed.
         """
-        wanted = weights_wanted(name, self.configured(name), self.backend(name))
+        settings, backend = self.configured(name), self.backend(name)
+        wanted = weights_wanted(name, settings, backend)
+        for role, (entry, kind) in weights_optional(name, settings, backend).items():
+            if entry in self.ledger.entries:
+                wanted[role] = (entry, kind)
         if checked:
-            return {role: checked_folder(self.ledger, *entry) for role, entry in wanted.items()}
-        return {role: self.ledger.folder(*entry) for role, entry in wanted.items()}
+            folders = {role: checked_folder(self.ledger, *own) for role, own in wanted.items()}
+        else:
+            folders = {role: self.ledger.folder(*own) for role, own in wanted.items()}
+        if issubclass(extractor_class(name, backend), WordPhonemes):
+            own_words = own_words_folder(self.project.root)
+            if own_words:
+                folders[OWN_WORDS] = own_words
+        return folders
 
     def make(self, name: str, *, checked: bool = True) -> Extractor:
         """Build the extractor of a feature.
@@ -231,7 +248,7 @@ class FeatureKeys:
             ModelRefusedError: the weights are not recorded, or (``checked``) gone or changed.
         """
         config = self.config
-        return make_extractor(
+        extractor = make_extractor(
             name,
             audio=config.audio,
             video=config.video,
@@ -240,6 +257,19 @@ class FeatureKeys:
             folders=self.folders(name, checked=checked),
             runtime=config.compute,
         )
+        if isinstance(extractor, ReadsWords) and "phonemes" in extractor.reads:
+            extractor.words_of = self.speaker(checked=checked).words
+        return extractor
+
+    def speaker(self, *, checked: bool = True) -> WordPhonemes:
+        """Build the project's backend of ``phonemes``, which says what words a text is spoken as.
+
+        Raises:
+            ModelRefusedError: as :meth:`make`.
+        """
+        extractor = self.make("phonemes", checked=checked)
+        assert isinstance(extractor, WordPhonemes)
+        return extractor
 
     def key(self, name: str, above: Mapping[str, FeatureKey]) -> FeatureKey:
         """Compute one feature's key from the keys of the features it reads.
@@ -260,7 +290,7 @@ class FeatureKeys:
             weights={role: dict(folder.files) for role, folder in folders.items()},
             licence=" and ".join(sorted(licences)),
             terms=tuple(sorted({folder.terms for folder in folders.values()} - {""})),
-            libraries=library_versions(isinstance(extractor, ModelExtractor)),
+            libraries=_libraries(extractor),
             reads=reads,
         )
         media = set(extractor.media)
@@ -330,6 +360,14 @@ def media_settings(extractor: Extractor, config: ProjectConfig) -> dict[str, int
     if "waveform" in extractor.media:
         settings["sample_rate_hz"] = config.audio.sample_rate_hz
     return settings
+
+
+def _libraries(extractor: Extractor) -> dict[str, str]:
+    """Name and version of the libraries that an extractor computes with."""
+    versions = library_versions(isinstance(extractor, ModelExtractor))
+    if isinstance(extractor, WordPhonemes):
+        return {**versions, "inflect": importlib.metadata.version("inflect")}
+    return versions
 
 
 _KEYS: dict[str, dict[str, FeatureKey]] = {}

@@ -14,7 +14,7 @@ against its record before its first use in a process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,17 @@ class CommitRecord:
 
 
 class PartTable:
-    """Append-only rows of one schema, readable only through their commits."""
+    """Append-only rows of one schema, readable only through their commits.
 
-    def __init__(self, root: Path, schema: pa.Schema) -> None:
+    ``later``: columns that older versions did not write, with the value for their rows.
+    """
+
+    def __init__(
+        self, root: Path, schema: pa.Schema, *, later: Mapping[str, str | bool] | None = None
+    ) -> None:
         self.root = root
         self.schema = schema
+        self._later = later or {}
         self._commits: list[CommitRecord] | None = None
         self._last_digest = ""
         self._verified: set[str] = set()
@@ -194,7 +200,19 @@ class PartTable:
             raise IntegrityError(
                 f"{path} has {table.num_rows} rows, committed were {part.rows}; {REPAIR}"
             )
-        return table
+        return self._with_later(table, self.schema.names if columns is None else columns)
+
+    def _with_later(self, table: pa.Table, wanted: Sequence[str]) -> pa.Table:
+        """Add the wanted columns that an older redub did not write, with their default."""
+        missing = [
+            name for name in self._later if name in wanted and name not in table.column_names
+        ]
+        if not missing:
+            return table
+        for name in missing:
+            column = pa.array([self._later[name]] * table.num_rows, self.schema.field(name).type)
+            table = table.append_column(name, column)
+        return table.select(list(wanted))
 
     def _record_path(self, number: int) -> Path:
         return self.root / "commits" / f"{number:08d}.json"

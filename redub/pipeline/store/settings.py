@@ -12,9 +12,10 @@ from typing import Any, Literal
 from redub.core.config import from_mapping, nearest, parse_toml, unknown_key
 from redub.core.errors import ConfigError
 from redub.core.records import Json
-from redub.core.types import AudioSpec, VideoSpec
+from redub.core.types import LANGUAGE, AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
+from redub.footage.language import known_language
 from redub.model.vocoder.registry import VOCODERS
 
 FILE_NAME = "redub.toml"
@@ -29,6 +30,9 @@ class FootageConfig:
     ``decoder``: ``auto`` uses decord for sources that it reads correctly and PyAV for others;
     ``pyav`` uses PyAV for all. ``max_clip_s``, ``wall_s``: seconds. ``memory_mib``: MiB.
     ``dialogue_styles``: styles of ASS subtitles that are spoken although they look like signs.
+    ``language``: of the dialogue (``en``, ``en-GB``, ``de``), where ``languages.csv`` names none.
+    ``subtitles_language``: language of the subtitles to read; empty: those without a language in
+    their name, else the only language, else English.
     """
 
     root: str = "footage"
@@ -36,14 +40,22 @@ class FootageConfig:
     film: str = ""
     allow_audio_only: bool = False
     dialogue_styles: tuple[str, ...] = ()
+    language: str = "en"
+    subtitles_language: str = ""
     max_clip_s: float = 60.0
     memory_mib: int = 1500
     wall_s: float = 60.0
 
     def __post_init__(self) -> None:
+        known_language(self.subtitles_language, "footage.subtitles_language")
         if Path(self.root) in (Path(), Path("..")):
             raise ConfigError(
                 "footage.root is the project itself; name another folder", code="E-CFG-VALUE"
+            )
+        if not LANGUAGE.fullmatch(self.language):
+            raise ConfigError(
+                f"footage.language is '{self.language}'; wanted a tag like en, en-GB or de",
+                code="E-CFG-VALUE",
             )
 
 

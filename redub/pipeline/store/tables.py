@@ -38,6 +38,9 @@ from redub.pipeline.store.schemas import (
     feature_schema,
 )
 
+LATER_CLIP_COLUMNS: dict[str, str | bool] = {"language": "en", "off_screen": False}
+"""Columns of the clip table that redub 0.1 did not write, with the value for its rows."""
+
 
 class Store:
     """All tables of one project; stages read live rows and append new ones."""
@@ -47,7 +50,7 @@ class Store:
         self.keys = FeatureKeys(project)
         root = project.root
         self.sources = PartTable(root / "sources", SOURCE_SCHEMA)
-        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA)
+        self.clip_parts = PartTable(root / "clips", CLIP_SCHEMA, later=LATER_CLIP_COLUMNS)
         self.quarantine = PartTable(root / "quarantine", QUARANTINE_SCHEMA)
         self._features: dict[str, PartTable] = {}
 

@@ -15,13 +15,13 @@ from typing import Any
 from redub.core.config import digest_of
 from redub.core.durable import file_digest
 from redub.core.types import Clip
-from redub.footage.folder import list_sources, read_tables, scene_of
-from redub.footage.subtitles import SUBTITLE_SUFFIXES
+from redub.footage.beside import Choice, Unused
+from redub.footage.folder import list_files, read_tables, scene_of
 from redub.footage.tables import Tables
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
 
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,43 +31,73 @@ class SourceOrder:
     project: Project
     source: str
     tables: Tables
+    subtitles: Choice
     fingerprint: str
 
 
-def footage_changes(store: Store) -> tuple[list[SourceOrder], int, list[str]]:
-    """Compare the footage folder with the store.
+@dataclass(frozen=True, slots=True)
+class FootageChanges:
+    """The footage folder against the store.
 
-    Returns:
-        Sources to read because they are new, changed or released by `redub bad retry`, the number
-        of unchanged sources, and the names of sources that are gone.
+    Attributes:
+        orders: sources to read because they are new, changed or released by `redub bad retry`.
+        unchanged: number of other sources.
+        gone: names of sources that left the folder.
+        unused: subtitle-like and media-like files that are not used, with the reason.
+    """
+
+    orders: list[SourceOrder]
+    unchanged: int
+    gone: list[str]
+    unused: list[Unused]
+
+
+def footage_changes(store: Store) -> FootageChanges:
+    """Compare the footage folder with the store.
 
     Raises:
         ConfigError: a table of the folder is wrong.
     """
     project = store.project
     root = project.footage_root
-    names, tables = list_sources(root), read_tables(root)
+    files = list_files(root, subtitles_language=project.config.footage.subtitles_language)
+    names, tables = files.sources, read_tables(root)
     known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
     releases = store.releases_at_ingest()
     prints = {
-        source: fingerprint_of(project, root, source, tables, releases=releases.get(source, 0))
+        source: fingerprint_of(
+            project,
+            root,
+            source,
+            tables,
+            files.beside.of(source),
+            releases=releases.get(source, 0),
+        )
         for source in names
     }
     orders = [
-        SourceOrder(project, source, tables, fingerprint)
+        SourceOrder(project, source, tables, files.beside.of(source), fingerprint)
         for source, fingerprint in prints.items()
         if known.get(source) != fingerprint
     ]
     gone = sorted(s for s, fingerprint in known.items() if fingerprint and s not in prints)
-    return orders, len(names) - len(orders), gone
+    unused = files.beside.all_unused()
+    return FootageChanges(orders, len(names) - len(orders), gone, unused)
 
 
 def fingerprint_of(
-    project: Project, root: Path, source: str, tables: Tables, *, releases: int = 0
+    project: Project,
+    root: Path,
+    source: str,
+    tables: Tables,
+    choice: Choice,
+    *,
+    releases: int = 0,
 ) -> str:
     """Digest of everything that a source's clip rows depend on; media by size and mtime.
 
     Args:
+        choice: the subtitles of the source.
         releases: how many quarantine rows of the source `redub bad retry` has released. A release
             changes the digest, so that ingest reads the source again.
     """
@@ -77,14 +107,12 @@ def fingerprint_of(
         stamp = [state.st_size, state.st_mtime_ns]
     except OSError as error:
         stamp = [-1, error.errno or 0]
-    subtitles = []
-    for suffix in SUBTITLE_SUFFIXES:
-        beside = path.with_suffix(suffix)
+    subtitles = [choice.path, choice.problem]
+    if choice.path is not None:
         try:
-            if beside.is_file():
-                subtitles.append([suffix, file_digest(beside)])
+            subtitles.append(file_digest(root / choice.path))
         except OSError as error:
-            subtitles.append([suffix, str(error.errno)])
+            subtitles.append(str(error.errno))
     config = project.config
     return digest_of(
         [
@@ -110,7 +138,9 @@ def rows_about(tables: Tables, source: str) -> list[Any]:
     scenes = {scene_of(source), *lines[2].values()}
     splits = [tables.source_splits.get(source), {s: tables.scene_splits.get(s) for s in scenes}]
     cast = None if tables.cast is None else dict(tables.cast)
-    return [cast, [{str(k): v for k, v in table.items()} for table in lines], splits]
+    languages = {line: found.value for line, found in tables.languages.get(source, {}).items()}
+    rows = [cast, [{str(k): v for k, v in table.items()} for table in lines], splits]
+    return [*rows, languages] if languages else rows
 
 
 @lru_cache(maxsize=1)

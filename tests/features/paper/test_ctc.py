@@ -384,7 +384,7 @@ def test_words_must_be_those_of_the_phonemes_feature(letters, tmp_path):
     said = np.array([id_of(p) for p in ("S", "EY", "S", "UW")], dtype=np.int32)[:, None]
     media = media_of(SPEECH, text="see sue", features={"phonemes": said})
     with pytest.raises(FeatureAbsent, match=r"as 'builtin' says them") as refusal:
-        extractor_of(letters).prepare(media)
+        extractor_of(letters, words="builtin").prepare(media)
     assert refusal.value.code == "E-ALIGN-DIFFERS"
     extractor = extractor_of(letters, words="lexicon", folders={"lexicon": lexicon})
     spoken = [phone for phone, _ in named(extractor.extract(media)) if phone != "sil"]

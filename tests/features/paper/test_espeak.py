@@ -8,7 +8,13 @@ import pytest
 from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError
 from redub.core.phonemes import symbol_of
 from redub.features.text import espeak
-from redub.features.text.espeak import ARPABET, EspeakConfig, EspeakPhonemes, espeak_lookup
+from redub.features.text.espeak import (
+    ARPABET,
+    EspeakConfig,
+    EspeakPhonemes,
+    espeak_lookup,
+    nearest_phones,
+)
 from redub.features.text.pronunciation import PHONES, dictionary
 from tests.features.voices import media_of
 
@@ -23,7 +29,9 @@ def saying(monkeypatch):
 
     def replace(**table):
         monkeypatch.setattr(espeak, "installed_version", lambda: "0.2.4")
-        monkeypatch.setattr(espeak, "ipa_signs", lambda word: tuple(table.get(word, "").split()))
+        monkeypatch.setattr(
+            espeak, "ipa_signs", lambda word, voice="": tuple(table.get(word, "").split())
+        )
 
     return replace
 
@@ -45,8 +53,8 @@ def test_signs_become_phones(saying):
 
 
 def test_an_r_after_an_r_coloured_vowel_is_said_once(saying):
-    saying(marie="m ɚ ɹ iː", carry="k æ ɹ i", r="ɹ")
-    assert phones("marie carry r") == "M ER IY K AE R IY R"
+    saying(marie="m ɚ ɹ iː", carry="k æ ɹ i", err="ɹ")
+    assert phones("marie carry err") == "M ER IY K AE R IY R"
 
 
 def test_words_with_a_sound_that_arpabet_lacks_are_all_named_with_the_sounds(saying):
@@ -103,3 +111,28 @@ def test_every_sign_of_the_dictionarys_words_is_mapped_or_left_out_on_purpose():
     words = sorted(dictionary())[::40]
     signs = {sign for word in words for sign in espeak.ipa_signs(word)}
     assert signs - ARPABET.keys() <= left_out
+
+
+def test_a_sound_of_another_language_becomes_the_nearest_english_phone(saying):
+    # German: Ich (ɪ ç), schön (ʃ øː n), Euro (ɔø r oː); French: bon (b ɔ̃)
+    saying(ich="ɪ ç", schön="ʃ øː n", euro="ɔø r oː", bon="b ɔ̃", zeit="ts aɪ t")
+    said = {w: nearest_phones(w, "xx") for w in ("ich", "schön", "euro", "bon", "zeit", "still")}
+    assert said == {
+        "ich": ("IH", "HH"),
+        "schön": ("SH", "ER", "N"),
+        "euro": ("OY", "R", "OW"),
+        "bon": ("B", "AO", "N"),
+        "zeit": ("T", "S", "AY", "T"),
+        "still": None,  # silence
+    }
+
+
+@installed
+def test_german_is_said_by_german_rules_and_english_rules_are_not_used():
+    extractor = EspeakPhonemes(EspeakConfig())
+    (words,) = [extractor.words("Guten Tag, Zeit!", "de")]
+    assert [w.text for w in words] == ["guten", "tag", "zeit"]
+    assert words[2].phones == ("T", "S", "AY", "T")  # z is ts; in English it is not
+    assert extractor.words("die", "en")[0].phones == ("D", "AY")
+    assert extractor.words("die", "de")[0].phones == ("D", "IY")
+    assert extractor.words("die", "en")[0].phones == ("D", "AY")  # the voice is set for each word

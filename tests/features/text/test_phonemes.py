@@ -10,7 +10,6 @@ from redub.features.text.pronunciation import (
     PHONES,
     plain_phone,
     pronounce,
-    spell_number,
     spoken_words,
 )
 from tests.features.voices import AUDIO, media_of
@@ -41,25 +40,6 @@ def test_text_is_read_as_it_is_spoken(written, said):
     assert spoken_words(written) == said
 
 
-@pytest.mark.parametrize(
-    ("digits", "said"),
-    [
-        ("0", "zero"),
-        ("13", "thirteen"),
-        ("40", "forty"),
-        ("99", "ninety nine"),
-        ("100", "one hundred"),
-        ("2013", "two thousand thirteen"),
-        ("999999", "nine hundred ninety nine thousand nine hundred ninety nine"),
-        ("1000000", "one zero zero zero zero zero zero"),
-        ("007", "zero zero seven"),
-        ("3.14", "three point one four"),
-    ],
-)
-def test_numbers_are_spelled_out(digits, said):
-    assert spell_number(digits) == said
-
-
 @given(st.integers(0, 999_999))
 def test_every_spelled_number_can_be_pronounced(number):
     assert pronounce(str(number))
@@ -72,9 +52,9 @@ def test_hyphened_words_fall_apart_only_when_unknown():
 
 def test_all_unknown_words_are_named_at_once_and_none_is_guessed():
     with pytest.raises(FeatureAbsent) as refusal:
-        phoneme_ids("The blorfy kid met Zxqv and blorfy")
+        phoneme_ids("The blorfy kid met Zoxqv and blorfy")
     assert refusal.value.code == "E-TEXT-OOV"
-    assert "blorfy, zxqv;" in refusal.value.message
+    assert "blorfy, zoxqv;" in refusal.value.message
 
 
 @pytest.mark.parametrize("text", ["", "   ", "...!", "[music]"])
@@ -107,7 +87,7 @@ def test_another_lookup_keeps_the_rules_around_it():
     guess = {"foo": ("F", "UW")}.get
     said = pronounce("By-door 'foo'", table.get, otherwise=guess)
     assert [w.text for w in said] == ["by", "door", "foo"]
-    with pytest.raises(FeatureAbsent, match="not in the big book: door-bar, bar;"):
+    with pytest.raises(FeatureAbsent, match="not in the big book: bar;"):
         pronounce("door-bar bar foo", table.get, otherwise=guess, place="the big book")
 
 

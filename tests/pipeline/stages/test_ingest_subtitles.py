@@ -9,7 +9,9 @@ import pytest
 from redub.footage.probe import probe
 from redub.pipeline.dubbing.script import script_clips
 from redub.pipeline.dubbing.take import DubSummary, line_number
+from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.ingest import ingest
+from redub.pipeline.store.keys import media_digest
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
@@ -49,6 +51,36 @@ def test_ingest_counts_and_keeps_what_is_not_spoken(root):
     assert ids == ["scene_1-0001", "scene_1-0001b", "scene_1-0004"]
     again = ingest(open_project(root), scheduler=SYNC)
     assert (again.sources, again.not_spoken) == (0, {})
+
+
+def test_off_screen_is_a_property_of_the_utterance_that_takes_its_face_away(root):
+    (root / "footage" / "scene_1.srt").write_text(
+        "1\n00:00:00,000 --> 00:00:00,800\nANN: Hi.\n\n"
+        "2\n00:00:00,800 --> 00:00:01,600\nANN (O.S.): Hello.\n"
+    )
+    project = open_project(root)
+    ingest(project, scheduler=SYNC)
+    clips = {clip.clip_id: clip for clip in Store(project).clips()}
+    assert not clips["scene_1-0001"].off_screen
+    assert clips["scene_1-0002"].off_screen
+    extract(project, scheduler=SYNC, features=["lips", "mel"])
+    table = Store(project).feature_parts("face_track").read().to_pylist()
+    reasons = {row["clip_id"]: row["why_not"] for row in table}
+    assert reasons["scene_1-0002"].startswith("E-FEAT-OFFSCREEN")
+    assert not reasons["scene_1-0001"].startswith("E-FEAT-OFFSCREEN")
+    assert "scene_1-0002" in Store(project).read("mel")
+
+
+def test_a_line_that_moves_off_screen_is_looked_at_again(root):
+    text = "1\n00:00:00,000 --> 00:00:00,800\nANN{}: Hi.\n"
+    digests = []
+    for label in ("", " (O.S.)", ""):
+        (root / "footage" / "scene_1.srt").write_text(text.format(label))
+        project = open_project(root)
+        ingest(project, scheduler=SYNC)
+        (clip,) = [c for c in Store(project).clips() if c.source == "scene_1.mp4"]
+        digests.append(media_digest(clip))
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_a_new_setting_of_dialogue_styles_reads_the_subtitles_again(root):

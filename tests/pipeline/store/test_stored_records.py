@@ -34,6 +34,7 @@ TAKE = TakeRecord(
             notes=Notes.parse(more=["sad:0.4"], films=["f"]),
             controls=Controls(rate=0.9, emotion=EmotionTarget(emotion="sad", intensity=1.0)),
             hits={"text": (TakeHit(clip_id="c1", score=0.75),), "face": ()},
+            guessed=("zorblax",),
         ),
     ),
 )
@@ -53,6 +54,7 @@ TAKE_STORED = {
             "notes": {"more": [{"emotion": "sad", "weight": 0.4}], "films": ["f"]},
             "controls": {"rate": 0.9, "emotion": {"emotion": "sad", "intensity": 1.0}},
             "hits": {"text": [{"clip_id": "c1", "score": 0.75}], "face": []},
+            "guessed": ["zorblax"],
         }
     ],
 }

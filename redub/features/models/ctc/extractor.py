@@ -33,7 +33,7 @@ from redub.features.sound.durations import rows_on_mel_clock
 from redub.features.sound.speech_input import speech_of
 from redub.features.text.espeak import espeak_words, require_espeak
 from redub.features.text.lexicon import LexiconConfig, LexiconPhonemes
-from redub.features.text.phonemes import ids_of
+from redub.features.text.phonemes import ReadsWords, ids_of
 from redub.features.text.pronunciation import Word, pronounce
 from redub.features.weights.folder import WeightFolder
 
@@ -57,15 +57,16 @@ class CtcConfig:
     Attributes:
         weights: entry of the weights ledger.
         pause_s: a gap longer than this becomes a row ``sil``; 0 to 10 seconds.
-        words: backend of the ``phonemes`` feature; with it a network of letters knows which
-            phonemes belong to a word.
+        words: how a network of letters knows which phonemes belong to a word: ``phonemes`` asks
+            the backend of that feature, the others are those of a backend, for phonemes that came
+            from elsewhere.
         lexicon, then: settings of that backend.
     """
 
     audio: AudioSpec
     weights: str = KIND
     pause_s: float = 0.25
-    words: Literal["builtin", "lexicon", "espeak"] = "builtin"
+    words: Literal["phonemes", "builtin", "lexicon", "espeak"] = "phonemes"
     lexicon: str = "lexicon"
     then: Literal["none", "espeak"] = "none"
 
@@ -76,7 +77,7 @@ class CtcConfig:
             )
 
 
-class CtcDurations(ModelExtractor):
+class CtcDurations(ReadsWords, ModelExtractor):
     """Compute (R, 2) int32 rows of (phoneme id, mel frames) from sound and text; they sum to T.
 
     The rows without ``sil`` are the ``phonemes`` feature in its order. A wrong text is aligned,
@@ -136,14 +137,17 @@ class CtcDurations(ModelExtractor):
         if self._vocabulary.units == "phones":
             labels, pieces = phone_labels(wanted, self._vocabulary)
         else:
-            labels, pieces = word_labels(self._words(media.clip.text, wanted), self._vocabulary)
+            labels, pieces = word_labels(self._words(media, wanted), self._vocabulary)
         repeats = tuple(n > 0 and labels[n] == labels[n - 1] for n in range(len(labels)))
         check_room((len(speech) - window) // step + 1, len(labels), sum(repeats))
         samples = 0 if media.waveform is None else len(media.waveform.samples)
         return Line(speech, self.audio.frame_count(samples), labels, repeats, pieces)
 
-    def _words(self, text: str, wanted: NDArray[np.int32]) -> list[Word]:
-        if self._lexicon is not None:
+    def _words(self, media: ClipMedia, wanted: NDArray[np.int32]) -> list[Word]:
+        text = media.clip.text
+        if self.config.words == "phonemes":
+            words = self.spoken(text, media.clip.language)
+        elif self._lexicon is not None:
             words = self._lexicon.words(text)
         else:
             words = espeak_words(text) if self.config.words == "espeak" else pronounce(text)
