@@ -152,6 +152,8 @@ PROFILES: dict[str, dict[str, str]] = {
     },
     "packaged": {
         "speaker": "ge2e",
+        "face_track": "mediapipe",
+        "landmarks": "mediapipe",
     },
 }
 """Profile → feature → backend; features that a profile does not name use the builtin backend."""

@@ -1,4 +1,4 @@
-"""68 landmarks of the face in every frame; the builtin backend never has a value.
+"""68 or 468 landmarks of the face in every frame; the builtin backend never has a value.
 
 Landmarks need a trained network (:mod:`redub.features.models.mediapipe_face.landmarks`,
 :mod:`redub.features.models.emonet.extractor`). Fixed positions in the face box would look like

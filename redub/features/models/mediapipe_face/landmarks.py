@@ -25,12 +25,12 @@ class MediaPipeLandmarkConfig:
 
     Attributes:
         weights: entry of the weights ledger.
-        points: 68, the scheme of the other backends, or 468, the whole mesh.
+        points: 468, the whole mesh, or 68, the scheme of the other backends.
         min_share: fraction of the frames in which the network must find a face.
     """
 
     weights: str = KIND
-    points: int = POINTS
+    points: int = MESH_POINTS
     min_share: float = 0.5
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class MediaPipeLandmarkConfig:
 
 
 class MediaPipeLandmarks(WeightUser):
-    """Compute (V, 136) float32, x and y of each point in turn, or (V, 936).
+    """Compute (V, 936) float32, x and y of each point in turn, or (V, 136).
 
     Units are pixels of the decoded frame; pixel k reaches from k to k + 1 as in ``face_track``.
     """
@@ -73,7 +73,7 @@ class MediaPipeLandmarks(WeightUser):
 
     @property
     def schema(self) -> FeatureSchema:
-        """One row of 136 or 936 numbers per frame."""
+        """One row of 936 or 136 numbers per frame."""
         return FeatureSchema(kind="frames", width=2 * self.config.points)
 
     @property

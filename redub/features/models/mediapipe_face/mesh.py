@@ -34,6 +34,8 @@ OUTER_CORNERS = (33, 263)  # of the right and of the left eye: their line is mad
 ROOM = 1.5  # side of the square in sizes of the face; MediaPipe's setting
 LEAST = 0.5  # least presence score of a face; MediaPipe's setting
 TURNS = (0.0, math.radians(-35), math.radians(35))  # tried in turn where only the box is known
+MOST_PASSES = 4  # in the first frame of a shot
+SETTLED = math.radians(2)
 INSIDE = 0.75  # how far the face may lie from the middle of its box, in box sizes
 
 
@@ -106,11 +108,24 @@ class MediaPipeMesh:
                 return points
         for turn in TURNS:
             points, presence = self.points(frame, square_of_box(box, turn))
-            if presence >= LEAST:  # the box is a rough guess, so the points are found once more
-                points, presence = self.points(frame, square_around(points))
+            if presence >= LEAST:
+                points, presence = self._settled(frame, points)
                 if presence >= LEAST and lies_in(points, box):
                     return points
         return None
+
+    def _settled(self, frame: ByteArray, points: Floats) -> tuple[Floats, float]:
+        """Find the points again in the square around them, until the angle of the face settles.
+
+        A box is a rough guess, and the points of a face that is not level are biased towards level.
+        """
+        square, presence = square_around(points), 1.0
+        for _ in range(MOST_PASSES):
+            points, presence = self.points(frame, square)
+            before, square = square, square_around(points)
+            if presence < LEAST or abs(square.angle - before.angle) < SETTLED:
+                break
+        return points, presence
 
 
 def square_of_box(box: FloatArray, angle: float) -> Square:
@@ -180,7 +195,9 @@ def _shrunk(frame: ByteArray, square: Square, shrink: float) -> tuple[ByteArray,
     part = frame[y0:y1, x0:x1]
     width, height = max(1, round((x1 - x0) * shrink)), max(1, round((y1 - y0) * shrink))
     small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    moved = Square((square.x - x0) * shrink, (square.y - y0) * shrink, square.side * shrink, square.angle)
+    moved = Square(
+        (square.x - x0) * shrink, (square.y - y0) * shrink, square.side * shrink, square.angle
+    )
     return np.asarray(small, dtype=np.uint8), moved
 
 
