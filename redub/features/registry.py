@@ -88,7 +88,8 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
         "roberta": "redub.features.models.roberta_emotion.extractor:RobertaSceneEmotion"
     },
     "face_emotion": {
-        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaFaceEmotion"
+        "face_api": "redub.features.models.face_api.extractor:ExpressionOfClip",
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaFaceEmotion",
     },
     "text_emotion": {
         "roberta": "redub.features.models.roberta_emotion.extractor:RobertaTextEmotion"
@@ -119,7 +120,10 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
         "emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor",
     },
     "global_face": {"mae_dfer": "redub.features.models.mae_dfer.extractor:MaeDferExtractor"},
-    "local_face": {"emonet": "redub.features.models.emonet.extractor:EmoNetExtractor"},
+    "local_face": {
+        "face_api": "redub.features.models.face_api.extractor:ExpressionFrames",
+        "emonet": "redub.features.models.emonet.extractor:EmoNetExtractor",
+    },
     "lips": {
         "lrw": "redub.features.models.lrw_lips.extractor:LrwLipExtractor",
         "import": "redub.features.mouth.imported_lips:ImportedLips",
