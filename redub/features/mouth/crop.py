@@ -20,6 +20,8 @@ from redub.features.face.crops import MOUTH, grey_crops
 from redub.features.face.landmarks import as_68
 from redub.features.mouth.warp import SIDE as SIDE
 from redub.features.mouth.warp import make_a_face, upright_mouths
+from redub.features.picture.shots import shot_starts
+from redub.features.picture.small_frames import small_frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,8 @@ class MouthCropExtractor(LocalExtractor):
             raise FeatureAbsent("the clip has no video frame to crop", code="E-FEAT-NOFACE")
         if placed_by(media.features) == "landmarks":
             points = as_68(frames_of(media.features, "landmarks"))
-            crops = upright_mouths(media.frames, points)
+            shots = media.once(shot_starts, media.once(small_frames, media.frames))
+            crops = upright_mouths(media.frames, points, shots)
         else:
             crops = grey_crops(media.frames, frames_of(media.features, "face_track"), MOUTH, SIDE)
         return crops.reshape(-1, SIDE * SIDE)

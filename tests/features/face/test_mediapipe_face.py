@@ -238,6 +238,31 @@ def test_a_clip_does_not_depend_on_the_clips_before(weights):
     np.testing.assert_array_equal(two.extract(media_of(frames, face_track=track)), points)
 
 
+def test_a_small_face_beside_a_larger_one_is_tracked_in_every_search(detector):
+    # 0.20 and 0.13 of the width: the smaller one is too small for the short-range network.
+    picture = on_canvas(drawing(size=205), 360, 640, 20, 30)
+    picture[180:310, 450:580] = drawing(size=130)
+    frames = np.stack([picture] * 8)
+    tracks = detector.follow(frames, list(range(8)), 0)
+    assert [list(track.boxes) for track in tracks] == [list(range(8))] * 2
+    assert tracks[0].last.w > tracks[1].last.w
+
+
+def test_one_face_has_one_networks_box_in_every_search(detector):
+    picture = on_canvas(drawing(size=205), 360, 640, 20, 30)
+    (track,) = detector.follow(np.stack([picture] * 7), list(range(7)), 0)
+    assert len(set(track.boxes.values())) == 1
+
+
+def test_a_face_that_enters_later_is_found_by_the_next_thorough_search(detector):
+    alone = on_canvas(drawing(size=205), 360, 640, 20, 30)
+    both = alone.copy()
+    both[180:310, 450:580] = drawing(size=130)
+    first, second = detector.follow(np.stack([alone] * 4 + [both] * 6), list(range(10)), 0)
+    assert list(first.boxes) == list(range(10))
+    assert list(second.boxes) == [6, 7, 8, 9]
+
+
 # -- the points
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 import cv2
@@ -21,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.types import ByteArray, FloatArray
-from redub.features.face.detector import Box
+from redub.features.face.detector import Box, overlap
+from redub.features.face.following import LinkedFollower, Track
 from redub.features.models.mediapipe_face.network import open_network
 from redub.features.weights.folder import WeightFolder
 
@@ -30,6 +32,8 @@ Floats = NDArray[np.float64]
 SAME_FACE = 0.3  # two boxes with more overlap are one face; MediaPipe's setting
 EYES, MOUTH = (0, 1), 3  # of the six points: right eye, left eye, nose, mouth, both ears
 NEAR = 0.23  # of the longer side; by smaller faces, there may be others that are too small
+RIVALS = 0.5  # of the widest face; active_speaker.RIVAL is 0.6, and sizes differ a little
+THOROUGH_EVERY = 3  # searches of a shot with one face; the full-range network is slow
 LARGER, HIGHER = 1.165, 0.117  # of a cascade's box against a network's box, see cascade_box
 
 
@@ -100,12 +104,40 @@ class MediaPipeDetector:
         self.short_range = Detector(weights, SHORT_RANGE)
         self.full_range = Detector(weights, FULL_RANGE)
 
-    def faces(self, frame: ByteArray) -> list[Box]:
-        """Find all faces in an (H, W, 3) RGB frame, best first, as boxes of the cascades' form."""
+    def faces(self, frame: ByteArray, *, thorough: bool = True) -> list[Box]:
+        """Find the faces in an (H, W, 3) RGB frame, best first, as boxes of the cascades' form.
+
+        Args:
+            thorough: search for faces that are too small for the short-range network, too, where
+                it finds no large one. Without, they are found only where it finds none at all.
+        """
         near = self._boxes(self.short_range, frame)
-        if near and near[0].w >= NEAR * max(frame.shape[:2]):
+        if near and (not thorough or near[0].w >= NEAR * max(frame.shape[:2])):
             return near
-        return self._boxes(self.full_range, frame) or near
+        # A face that both find keeps one network's box: theirs differ by a few pixels.
+        more = [
+            box
+            for box in self._boxes(self.full_range, frame)
+            if all(overlap(box, known) < SAME_FACE for known in near)
+        ]
+        return sorted([*near, *more], key=_best_first)
+
+    def follow(self, frames: ByteArray, probes: list[int], needed: float) -> list[Track]:
+        """Track the faces of one shot; see :data:`redub.features.face.following.Follow`.
+
+        While there is one face only, every third search is thorough; with rivals, every one is.
+        """
+        searches, crowded = count(), False
+
+        def faces_of(frame: ByteArray) -> list[Box]:
+            nonlocal crowded
+            thorough = next(searches) % THOROUGH_EVERY == 0 or crowded
+            found = self.faces(frame, thorough=thorough)
+            widest = max((box.w for box in found), default=0.0)
+            crowded = crowded or sum(box.w >= RIVALS * widest for box in found) > 1
+            return found
+
+        return LinkedFollower(faces_of).follow(frames, probes, needed)
 
     def _boxes(self, network: Detector, frame: ByteArray) -> list[Box]:
         least = self.min_face * min(frame.shape[:2])
@@ -115,7 +147,11 @@ class MediaPipeDetector:
             for corners, points, score in zip(*found, strict=True)
         ]
         boxes = [box for box in boxes if box.w >= least]
-        return sorted(boxes, key=lambda box: (-box.area * box.score, box.x, box.y))
+        return sorted(boxes, key=_best_first)
+
+
+def _best_first(box: Box) -> tuple[float, float, float]:
+    return -box.area * box.score, box.x, box.y
 
 
 class Detector:

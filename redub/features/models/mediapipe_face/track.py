@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from redub.core.errors import ConfigError
-from redub.features.face.following import Follow, LinkedFollower
+from redub.features.face.following import Follow
 from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor
 from redub.features.models.mediapipe_face.detector import MediaPipeDetector
 from redub.features.models.mediapipe_face.network import KIND
@@ -57,5 +57,5 @@ class MediaPipeTrack(FaceTrackExtractor):
         network = MediaPipeDetector(
             self.folders["mediapipe"], min_face=config.min_face, threshold=config.score
         )
-        first: list[Follow] = [LinkedFollower(network.faces).follow]
+        first: list[Follow] = [network.follow]
         return first + (super().detectors() if config.fallback == "builtin" else [])
