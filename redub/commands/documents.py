@@ -12,6 +12,7 @@ DOCUMENTS = {
     "doctor": "redub.pipeline.reports.doctor:Examination",
     "doctor.weights": "redub.pipeline.reports.weights_doctor:WeightsExamination",
     "status": "redub.pipeline.reports.status:Status",
+    "lines": "redub.pipeline.reports.lines:LineUses",
     "plan": "redub.pipeline.reports.plan:Plan",
     "ingest": "redub.pipeline.stages.ingest:IngestSummary",
     "extract": "redub.pipeline.stages.extract:ExtractSummary",

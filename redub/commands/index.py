@@ -24,6 +24,7 @@ from redub.commands.options import (
     notes_of,
     project_of,
 )
+from redub.commands.uses import say_uses_of
 from redub.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,18 +45,20 @@ def index_build(
     """Stage 3: index the clips of the training split; only new clips are added."""
     from redub.pipeline.stages.index import run_index
 
-    summary = run_index(project_of(project), compact=compact)
+    opened = project_of(project)
+    summary = run_index(opened, compact=compact)
     if as_json:
         put(summary, schema="index.build")
     for line in summary.lines():
         say(line)
+    say_uses_of(opened)
     finish(0, command("retrieve", project=project))
 
 
 @index_app.command("query")
 def index_query(
     clip: ClipId,
-    modality: Annotated[str, typer.Option(help="scene | face | text | all")] = "all",
+    modality: Annotated[str, typer.Option(help="scene | face | text | audio | all")] = "all",
     k: Neighbours = None,
     more: More = None,
     less: Less = None,
@@ -66,11 +69,10 @@ def index_query(
     as_json: Json = False,
 ) -> None:
     """Show the neighbours of one clip with their scores, with a director's notes if given."""
-    from redub.pipeline.work.query import QueryAnswer, query_clip
+    from redub.pipeline.work.query import query_answer
 
     notes = notes_of(more, less, like, unlike, film)
-    found = query_clip(project_of(project), clip, modality=modality, k=k, notes=notes)
-    answer = QueryAnswer(clip, found)
+    answer = query_answer(project_of(project), clip, modality=modality, k=k, notes=notes)
     if as_json:
         put(answer, schema="index.query")
         return
@@ -95,6 +97,8 @@ def _say_neighbours(answer: QueryAnswer) -> None:
                 for h in hits
             ],
         )
+    for remark in answer.remarks:
+        say(remark)
 
 
 def _margin(margin: float) -> str:

@@ -14,6 +14,7 @@ from redub.commands.apps import app
 from redub.commands.console import ERROR, OK, REFUSED, finish, plain_value, put, say, table
 from redub.commands.invocation import HERE, command
 from redub.commands.options import Json, ProfileName, ProjectDir, project_of, with_profile_option
+from redub.commands.uses import say_uses
 from redub.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -137,6 +138,43 @@ def status(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Jso
         return
     say(report.busy.sentence())
     say(f"next: wait for it, or look: {following}")
+
+
+@app.command()
+def lines(
+    why: Annotated[
+        bool, typer.Option("--why", help="list the utterances that lack a use, with the reason")
+    ] = False,
+    project: ProjectDir = HERE,
+    profile: ProfileName = None,
+    as_json: Json = False,
+) -> None:
+    """Count the utterances that can be trained on, measured, spoken and retrieved.
+
+    An utterance with a reason is no fault: it is in the store, but it lacks what the use needs.
+    """
+    from redub.pipeline.reports.lines import line_uses
+
+    found = line_uses(project_of(project, profile), with_lines=why)
+    if as_json:
+        put(found, schema="lines")
+        return
+    if found.lines:
+        table(
+            ["clip", "from", "split", "speaker", "text", "why not"],
+            [
+                [
+                    line.clip_id,
+                    f"{line.start_s:.2f} s",
+                    line.split,
+                    line.speaker or "–",
+                    line.text or "–",
+                    "; ".join(f"{use}: {reason}" for use, reason in line.why_not.items()),
+                ]
+                for line in found.lines
+            ],
+        )
+    say_uses(found, listed=why)
 
 
 def _say_status(report: Status) -> None:

@@ -36,6 +36,7 @@ from redub.commands.training import (
     TrainOptions,
     TrainSettings,
 )
+from redub.commands.uses import say_uses_of
 from redub.core.errors import UsageError
 
 _NOTICES = 5  # that are printed
@@ -60,6 +61,7 @@ def ingest(
         f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
         f"{summary.clips} clips"
     )
+    say(f"{summary.with_words} utterances have words, {summary.with_speaker} have a speaker")
     if summary.without_subtitles:
         say(
             f"{summary.without_subtitles} sources have no subtitles: each is one utterance without "
@@ -109,6 +111,7 @@ def extract(
     say(f"{summary.clips} clips, {summary.rows} rows written")
     if opened.config.profile != project_of(project).config.profile:
         say(f'for the later stages, set profile = "{profile}" under [features] in redub.toml')
+    say_uses_of(opened)
     words = project_status(opened).next_words
     following = with_profile_option(words, project, opened.config.profile, profile)
     finish(summary.quarantined, following, project)
@@ -119,10 +122,12 @@ def retrieve(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Stage 4: find the K neighbours of every clip, per modality."""
     from redub.pipeline.stages.retrieve import run_retrieve
 
-    summary = run_retrieve(project_of(project))
+    opened = project_of(project)
+    summary = run_retrieve(opened)
     if as_json:
         put(summary, schema="retrieve")
     say(f"{summary.queries} clips queried, {summary.rows} neighbour rows")
+    say_uses_of(opened)
     finish(0, command("train", project=project))
 
 
@@ -131,12 +136,14 @@ def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Write the files that training reads: clips, features and neighbours (`train` does it too)."""
     from redub.pipeline.stages.pack import run_pack
 
-    report = run_pack(project_of(project))
+    opened = project_of(project)
+    report = run_pack(opened)
     if as_json:
         put(report, schema="pack")
         return
     for line in report.lines():
         say(line)
+    say_uses_of(opened)
     finish(0, command("train", project=project))
 
 

@@ -129,7 +129,9 @@ class Clip:
         start_frame, end_frame: in units of 1/25 s; ``end_frame`` is exclusive.
         position: place of the utterance in its scene, counted from 1.
         text, speaker, emotion: empty where unknown.
-        decoder: the reader of the video frames, "pyav" or "decord".
+        decoder: the reader of the video frames, "pyav" or "decord". In the clip table its version
+            follows, and how the source is read where that is not the ordinary way, as
+            ``pyav 18.1.0 sound=2 channel=0``.
         off_screen: the speaker is not in the picture: no face and no lips are looked for.
         language: of the text, as ``en``, ``en-GB`` or ``de``.
     """
@@ -154,9 +156,20 @@ class Clip:
     language: str = "en"
 
     @property
+    def channel(self) -> int | None:
+        """The channel of the sound to use, counted from 0; None for the mean of all channels."""
+        return channel_in(self.decoder)
+
+    @property
     def video_frames(self) -> int:
         """Length in video frames of 1/25 s."""
         return self.end_frame - self.start_frame
+
+
+def channel_in(reading: str) -> int | None:
+    """The number of a word ``channel=2`` in a description of how a source is read."""
+    words = [word for word in reading.split() if word.startswith("channel=")]
+    return int(words[0].partition("=")[2]) if words else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

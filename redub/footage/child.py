@@ -134,6 +134,7 @@ class DecoderChild:
         video: VideoSpec,
         audio: AudioSpec,
         decoder: str = "pyav",
+        channel: int | None = None,
         frames: bool = True,
         waveform: bool = True,
     ) -> DecodedClip:
@@ -153,6 +154,7 @@ class DecoderChild:
             video=video,
             audio=audio,
             decoder=decoder,
+            channel=channel,
             frames=frames,
             waveform=waveform,
         )

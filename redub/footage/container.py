@@ -17,11 +17,14 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from av.stream import Disposition
+import numpy as np
+from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import descriptor_path
+from redub.footage.streams.choice import choose_audio, choose_video
+from redub.footage.streams.display_times import DisplayTimes
 from redub.footage.structure import missing_bytes
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "ogg")
@@ -31,6 +34,10 @@ DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "o
 _REORDER_FRAMES = 16
 _AUDIO_PREROLL_S = 0.35  # decoders of AAC, Opus and MP3 need earlier packets for a correct result
 _BACK_OFF_S = (0.0, 5.0, 20.0, 80.0)
+_KEPT = {"video": 3, "audio": 32}  # key packets before the wanted one, in a file read in order
+_SEEKLESS = frozenset(("mpeg", "mpegvideo"))
+"""Demuxers that give wrong times after a seek: MPEG program streams (.mpg, .vob) store a time only
+for some frames, and FFmpeg counts the others from the place where it begins to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,23 @@ class FrameGeometry:
         width, height: in pixels, as stored.
         pixel_aspect: width of a pixel divided by its height.
         quarter_turns: counterclockwise rotations by 90 degrees that set a frame upright.
+        is_mirrored: whether left and right are swapped before the rotation.
     """
 
     width: int
     height: int
     pixel_aspect: Fraction
     quarter_turns: int
+    is_mirrored: bool = False
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether the frames are stored as they are shown."""
+        return not self.quarter_turns and not self.is_mirrored
+
+    def set_upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Mirror and rotate an image (H, W, …) as the file says."""
+        return np.rot90(image[:, ::-1] if self.is_mirrored else image, self.quarter_turns)
 
     def fitted(self, max_side: int) -> tuple[int, int]:
         """Return the (width, height) to scale to, before the rotation.
@@ -76,10 +94,13 @@ class MediaFile:
     """One opened media file. Use :func:`open_media`.
 
     Attributes:
-        video: the PyAV stream of the first video that is not a cover image, or None.
-        audio: the PyAV stream of the first sound track, or None.
+        video: the PyAV stream of the film, or None (:mod:`redub.footage.streams.choice`).
+        audio: the PyAV stream of the film's sound track, or None.
+        choices: sentences about the choice of the two streams.
+        unusual: what differs from reading the first streams as they are, as short words.
         geometry: geometry of the video frames, None without video.
         origin_s: timestamp in the file that counts as time 0.
+        lost_frames: video frames that could not be decoded since :meth:`video_frames` began.
         video_start_s, audio_start_s: starts of the streams, in seconds since the origin.
     """
 
@@ -89,7 +110,10 @@ class MediaFile:
         self.geometry: FrameGeometry | None = None
         self.origin_s = 0.0
         self.video_start_s = self.audio_start_s = 0.0
-        self._is_silent = False
+        self.choices: tuple[str, ...] = ()
+        self.unusual: tuple[str, ...] = ()
+        self.lost_frames = 0
+        self._empty: set[int] = set()  # sound streams without sound
         self._open()
         try:
             self._find_origin()
@@ -125,6 +149,11 @@ class MediaFile:
         return min(0.55 * tick_s, 5.9e-4) + 1e-5
 
     @property
+    def can_seek(self) -> bool:
+        """Whether times are right after a seek; otherwise the file is read from its beginning."""
+        return self.format_name not in _SEEKLESS
+
+    @property
     def counts_frames(self) -> bool:
         """Whether presentation times must be counted (AVI with B-frames).
 
@@ -145,12 +174,14 @@ class MediaFile:
             ClipError: E-IN-CORRUPT, E-IN-TOOBIG.
         """
         clean = False
+        self.lost_frames = 0
         back_s = _REORDER_FRAMES / self.fps
         last_s = self.video_start_s - 1 / self.fps
         for frame in self._frames("video", start_s - back_s, wanted_s=start_s):
             if frame is None:  # damage
-                if clean:
+                if clean and not self.limits.max_concealed_share:
                     raise _corrupt("a video frame could not be decoded")
+                self.lost_frames += clean
                 continue
             self._check_size(frame.width, frame.height)
             time_s = self._time_of(frame, last_s + 1 / self.fps)
@@ -220,9 +251,16 @@ class MediaFile:
             raise
 
     def _choose_streams(self) -> None:
-        streams = self.container.streams
-        self.video = next(filter(_is_video, streams.video), None)
-        self.audio = next(filter(_has_decoder, () if self._is_silent else streams.audio), None)
+        video = choose_video(self.container)
+        audio = choose_audio(self.container, self._empty)
+        self.video, self.audio = video.stream, audio.stream
+        self.choices = tuple(filter(None, (video.note, audio.note)))
+        unusual = [] if video.ordinary or self.video is None else [f"video={self.video.index}"]
+        if self.audio is not None and not audio.ordinary:
+            unusual.append(f"sound={self.audio.index}")
+        if self.video is not None and not self.can_seek:
+            unusual.append("in-order")
+        self.unusual = tuple(unusual)
         if self.video is None and self.audio is None:
             raise ClipError(
                 f"the {self.format_name} file holds no video and no sound that can be decoded; "
@@ -244,13 +282,17 @@ class MediaFile:
 
     def _find_origin(self) -> None:
         frame, sound = self._first_frames()
+        while sound is None and self.audio is not None:  # declared, but it holds no sound
+            self._empty.add(self.audio.index)
+            self._rewind()
+            self.audio = choose_audio(self.container, self._empty).stream
+            if self.audio is not None:
+                frame, sound = self._first_frames()
         if self.video is not None and frame is None:
             raise ClipError(
                 "no video frame could be decoded; copy or convert the file again",
                 code="E-IN-TRUNC" if missing_bytes(self.descriptor) else "E-IN-CORRUPT",
             )
-        if sound is None:  # a sound stream is declared, but it is empty
-            self.audio, self._is_silent = None, True
         starts = [self._time_of(first, 0.0) for first in (frame, sound) if first is not None]
         if not starts:
             raise ClipError("no sound could be decoded; copy the file again", code="E-IN-CORRUPT")
@@ -260,12 +302,16 @@ class MediaFile:
             if starts[0] - self.origin_s < 1 / self.fps:
                 self.origin_s = starts[0]
             aspect = self.video.sample_aspect_ratio
+            turns, is_mirrored = orientation(frame)
             self.geometry = FrameGeometry(
                 width=frame.width,
                 height=frame.height,
                 pixel_aspect=Fraction(aspect) if aspect else Fraction(1),
-                quarter_turns=round(frame.rotation / 90) % 4,
+                quarter_turns=turns,
+                is_mirrored=is_mirrored,
             )
+            if is_mirrored:
+                self.unusual += ("mirrored",)
             self.video_start_s = self._time_of(frame, 0.0)
         if sound is not None:
             self.audio_start_s = self._time_of(sound, 0.0)
@@ -308,6 +354,12 @@ class MediaFile:
         is checked, and the seek is repeated from further back, at last from the beginning.
         """
         counts = kind == "video" and self.counts_frames
+        if not self.can_seek:
+            self._rewind()
+            yield from _decoded(
+                _from_key(self._demux(getattr(self, kind)), wanted_s, self, kept=_KEPT[kind])
+            )
+            return
         for back_off_s in () if counts else _BACK_OFF_S:
             target_s = seek_s - back_off_s
             started_s = self.video_start_s if kind == "video" else self.audio_start_s
@@ -326,14 +378,26 @@ class MediaFile:
         yield from _decoded(self._demux(getattr(self, kind)), deque() if counts else None)
 
     def _demux(self, *streams: Any) -> Iterator[Any]:
+        times = self._display_times()
         try:
-            yield from self.container.demux(list(streams))
+            for packet in self.container.demux(list(streams)):
+                if times is not None and packet.size and packet.stream == self.video:
+                    packet.pts = times.of(packet)
+                yield packet
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError) as error:
             raise _corrupt(
                 f"the container cannot be read to its end ({first_line(error)})"
             ) from error
+
+    def _display_times(self) -> DisplayTimes | None:
+        """Counts the times of an MPEG-1 or MPEG-2 video that is read in order."""
+        video = self.video
+        if video is None or self.can_seek or video.codec.name not in ("mpeg1video", "mpeg2video"):
+            return None
+        rate = video.codec_context.framerate or video.average_rate or 25
+        return DisplayTimes(Fraction(rate), Fraction(video.time_base))
 
     def _seek(self, kind: str, file_s: float) -> bool:
         stream = getattr(self, kind)
@@ -374,12 +438,48 @@ def _open_container(descriptor: int) -> Any:
         ) from error
 
 
-def _has_decoder(stream: Any) -> bool:
-    return stream.codec_context is not None
+def orientation(frame: Any) -> tuple[int, bool]:
+    """Counterclockwise quarter turns and whether to mirror first, from a frame's display matrix.
+
+    The matrix maps a point (x, y) of the frame to (a x + c y, b x + d y); y points down. A negative
+    determinant mirrors. Other angles than quarter turns are rounded.
+    """
+    data = next((one for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), None)
+    if data is None:
+        return round(frame.rotation / 90) % 4, False
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).astype(np.float64)
+    is_mirrored = bool(a * d - b * c < 0)
+    if is_mirrored:
+        a, b = -a, -b
+    return round(float(np.degrees(np.arctan2(-b, a))) / 90) % 4, is_mirrored
 
 
-def _is_video(stream: Any) -> bool:
-    return _has_decoder(stream) and not stream.disposition & Disposition.attached_pic
+def _from_key(
+    packets: Iterable[Any], wanted_s: float, media: MediaFile, *, kept: int
+) -> Iterator[Any]:
+    """Drop the first packets, so that no more than needed is decoded.
+
+    The last ``kept`` groups that start at or before ``wanted_s`` stay: a group begins with a key
+    packet, and its first frames may refer to the group before.
+    """
+    groups: deque[list[Any]] = deque([[]])
+    waiting = iter(packets)
+    for packet in waiting:
+        if packet.is_keyframe and packet.size:
+            if packet.pts is not None and _packet_s(packet, media) > wanted_s:
+                waiting = itertools.chain([packet], waiting)
+                break
+            groups.append([])
+            if len(groups) > kept:
+                groups.popleft()
+        groups[-1].append(packet)
+    for group in groups:
+        yield from group
+    yield from waiting
+
+
+def _packet_s(packet: Any, media: MediaFile) -> float:
+    return float(packet.pts * packet.time_base) - media.origin_s
 
 
 def _decoded(packets: Iterable[Any], stamps: deque[int] | None = None) -> Iterator[Any]:

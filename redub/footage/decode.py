@@ -27,6 +27,7 @@ from redub.footage.container import MediaFile, open_media
 from redub.footage.decord_reader import DecordReader, read_with_decord
 from redub.footage.limits import DecodeLimits, peak_memory_mib
 from redub.footage.paths import open_regular
+from redub.footage.streams.channels import channels_of
 
 Allocate = Callable[[int], ByteArray]
 
@@ -34,7 +35,7 @@ HOLD_S = 0.08
 """Seconds for which the last video frame may be repeated at the end of a clip."""
 
 _MARGIN_FRAMES = 5  # frames of sound decoded before and after a clip, against resampler edges
-_AUDIO_GAP_S = 0.03  # smaller jumps of sound timestamps are rounding errors, not silence
+AUDIO_GAP_S = 0.03  # smaller jumps of sound timestamps are rounding errors, not silence
 _SILENCE_NOTE_S = 0.1
 
 # Weights of the loudspeakers in the mono mix, before division by their sum. The centre channel
@@ -51,7 +52,8 @@ class DecodedClip:
         frames: (V, H, W, 3) uint8 RGB, upright; None if not requested or without video.
         waveform: exactly ``audio.sample_count(V, video)`` samples; None if not requested or
             without sound.
-        notes: sentences about sound that was missing and filled; empty for an ordinary clip.
+        notes: sentences about sound that was missing and filled, and about frames that the decoder
+            concealed; empty for an ordinary clip.
         decoder: the reader of the video frames.
         peak_memory_mib: peak resident memory of the decoding process so far.
     """
@@ -71,6 +73,7 @@ def decode_in_process(
     video: VideoSpec,
     audio: AudioSpec,
     decoder: str = "pyav",
+    channel: int | None = None,
     frames: bool = True,
     waveform: bool = True,
     limits: DecodeLimits | None = None,
@@ -81,6 +84,7 @@ def decode_in_process(
     Args:
         start_frame, end_frame: on the grid of ``video.fps``; the end is exclusive.
         decoder: the reader of the video frames; PyAV always reads the sound.
+        channel: the channel of the sound to use; None for the weighted mean of all.
         frames, waveform: whether to decode them; a source without the stream gives None.
         allocate: allocates one flat uint8 buffer for both results; numpy by default.
 
@@ -110,10 +114,12 @@ def decode_in_process(
                 require_reached(media, reader.end_s, times_s[-1])
                 read_with_decord(reader, times_s, video_frames, same_time_s=media.same_time_s)
             else:
-                read_frames(media, times_s, video_frames)
+                concealed = read_frames(media, times_s, video_frames)
+                if concealed:
+                    notes = (f"{concealed} of {count} frames are damaged and were concealed",)
         if with_sound:
             mono = buffer[frame_bytes:].view(np.float32)  # (S,)
-            notes = _read_sound(media, start_frame, count, video, audio, mono)
+            notes += _read_sound(media, start_frame, count, video, audio, mono, channel)
             sound = Waveform(mono, audio.sample_rate_hz)
         peak_mib = peak_memory_mib()
         return DecodedClip(video_frames, sound, notes, decoder, peak_mib)
@@ -144,7 +150,7 @@ def check_request(
         )
 
 
-def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> None:
+def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> int:
     """Fill ``out`` (V, H, W, 3) with the frames that PyAV shows at ``times_s``.
 
     Only the shown frames are converted to RGB, and one full-size frame is in memory at a time.
@@ -152,8 +158,12 @@ def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> N
     Args:
         times_s: V increasing times in seconds since the file's origin.
 
+    Returns:
+        How many of the V frames the decoder flagged as damaged and concealed.
+
     Raises:
-        ClipError: E-IN-CORRUPT (a shown frame is damaged), E-IN-RANGE, E-IN-TRUNC.
+        ClipError: E-IN-CORRUPT (more frames are damaged than the limit allows), E-IN-RANGE,
+            E-IN-TRUNC.
     """
     convert = _Converter(media, out)
     done = 0
@@ -165,7 +175,7 @@ def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> N
             convert(frame if shown is None else shown, done)
             done += 1
         if done == len(times_s):
-            return
+            return convert.total()
         shown, shown_s = frame, time_s
     if shown is None:
         raise ClipError(
@@ -175,6 +185,7 @@ def read_frames(media: MediaFile, times_s: Sequence[float], out: ByteArray) -> N
     require_reached(media, shown_s + max(lasts_s, 1 / media.fps), times_s[-1])
     for k in range(done, len(times_s)):
         convert(shown, k)
+    return convert.total()
 
 
 def require_reached(media: MediaFile, video_end_s: float, wanted_s: float) -> None:
@@ -205,27 +216,45 @@ class _Converter:
     def __init__(self, media: MediaFile, out: ByteArray) -> None:
         assert media.geometry is not None
         self.out = out
-        self.turns = media.geometry.quarter_turns
+        self.geometry = media.geometry
         height, width = out.shape[1:3]
-        self.width, self.height = (height, width) if self.turns % 2 else (width, height)
+        is_turned = self.geometry.quarter_turns % 2
+        self.width, self.height = (height, width) if is_turned else (width, height)
         self.reformatter = VideoReformatter()
         self.last: tuple[Any, int] | None = None
+        self.concealed = 0
+        self.media = media
 
     def __call__(self, frame: Any, k: int) -> None:
         if self.last is not None and self.last[0] is frame:
             self.out[k] = self.out[self.last[1]]
+            self.concealed += frame.is_corrupt
+            self.total()
             return
         if frame.is_corrupt:
-            raise ClipError(
-                "a frame of this clip is damaged: bytes inside the file are wrong; copy or "
-                "convert the file again",
-                code="E-IN-CORRUPT",
-            )
+            self.concealed += 1
+            self.total()
         scaled = self.reformatter.reformat(
             frame, width=self.width, height=self.height, format="rgb24", threads=1
         )
-        self.out[k] = np.rot90(scaled.to_ndarray(), self.turns)
+        self.out[k] = self.geometry.set_upright(np.asarray(scaled.to_ndarray(), np.uint8))
         self.last = (frame, k)
+
+    def total(self) -> int:
+        """How many frames are damaged or lost.
+
+        Raises:
+            ClipError: E-IN-CORRUPT, more than the limit allows.
+        """
+        share = self.media.limits.max_concealed_share
+        found = min(self.concealed + self.media.lost_frames, len(self.out))
+        if found > share * len(self.out):
+            raise ClipError(
+                "a frame of this clip is damaged: bytes inside the file are wrong; copy or convert "
+                f"the file again, or raise footage.max_concealed_share, now {share:g}",
+                code="E-IN-CORRUPT",
+            )
+        return found
 
 
 def _read_sound(
@@ -235,6 +264,7 @@ def _read_sound(
     video: VideoSpec,
     audio: AudioSpec,
     out: FloatArray,
+    channel: int | None,
 ) -> tuple[str, ...]:
     """Fill ``out`` (S,) with the sound of the clip, mono and resampled once.
 
@@ -249,7 +279,7 @@ def _read_sound(
     )
     skipped = audio.sample_count(_MARGIN_FRAMES, video)
     margin = round(Fraction(_MARGIN_FRAMES, video.fps) * rate_hz)
-    found_samples = _gather(media, first, rate_hz, piece, margin)
+    found_samples = _gather(media, first, rate_hz, piece, margin, channel)
     if not np.isfinite(piece).all():
         raise ClipError(
             "the sound of this clip holds NaN or infinite samples; export it again",
@@ -266,7 +296,14 @@ def _read_sound(
     return ()
 
 
-def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margin: int) -> int:
+def _gather(
+    media: MediaFile,
+    first: int,
+    rate_hz: int,
+    piece: FloatArray,
+    margin: int,
+    channel: int | None,
+) -> int:
     """Write mono sound into ``piece``, which begins at sample ``first`` since the origin.
 
     Returns:
@@ -282,11 +319,11 @@ def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margi
                 "file; wanted one rate: convert the file",
                 code="E-IN-CORRUPT",
             )
-        mono = _mono(frame)
+        mono = _mono(frame, channel)
         stamped = round(time_s * rate_hz) - first
-        if position is None or stamped > position + _AUDIO_GAP_S * rate_hz:
+        if position is None or stamped > position + AUDIO_GAP_S * rate_hz:
             position = stamped
-        elif stamped < position - _AUDIO_GAP_S * rate_hz:
+        elif stamped < position - AUDIO_GAP_S * rate_hz:
             mono = mono[position - stamped :]  # these samples are in the piece already
         start, end = position, position + len(mono)
         inside = slice(max(start, 0), max(min(end, len(piece)), 0))
@@ -298,19 +335,19 @@ def _gather(media: MediaFile, first: int, rate_hz: int, piece: FloatArray, margi
     return found
 
 
-def _mono(frame: Any) -> FloatArray:
-    """Mix one PyAV sound frame to (n,) float32; full scale is 1, loudspeakers are weighted."""
-    samples = frame.to_ndarray()
-    channels = [channel.name for channel in frame.layout.channels]
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, len(channels)).T
-    if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif samples.dtype.kind == "i":
-        samples = samples / np.float64(-int(np.iinfo(samples.dtype).min))
-    weights = np.array([_LOUDSPEAKERS.get(name, _OTHER_LOUDSPEAKER) for name in channels])
-    if len(channels) == 1 or not weights.any():
-        weights = np.ones(len(channels))
+def _mono(frame: Any, channel: int | None) -> FloatArray:
+    """Mix one PyAV sound frame to (n,) float32; full scale is 1, loudspeakers are weighted.
+
+    Args:
+        channel: use this channel alone, if the frame has it.
+    """
+    samples = channels_of(frame)
+    if channel is not None and channel < len(samples):
+        return np.asarray(samples[channel], dtype=np.float32)
+    names = [one.name for one in frame.layout.channels]
+    weights = np.array([_LOUDSPEAKERS.get(name, _OTHER_LOUDSPEAKER) for name in names])
+    if len(names) == 1 or not weights.any():
+        weights = np.ones(len(names))
     mono: FloatArray = np.asarray(weights / weights.sum() @ samples, dtype=np.float32)
     return mono
 

@@ -140,6 +140,7 @@ def answer(request: Request, limits: DecodeLimits, shared: SharedBuffer) -> Repl
         video=request.video,
         audio=request.audio,
         decoder=request.decoder,
+        channel=request.channel,
         frames=request.frames,
         waveform=request.waveform,
         limits=limits,
@@ -203,7 +204,7 @@ def main() -> None:
 
 def _setting(word: str) -> tuple[str, Any]:
     name, _, value = word.partition("=")
-    return name, (float(value) if name in ("wall_s", "max_clip_s") else int(value))
+    return name, type(getattr(DecodeLimits(), name))(value)
 
 
 if __name__ == "__main__":

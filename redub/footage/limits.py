@@ -20,7 +20,7 @@ def peak_memory_mib() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """Limits of one request to the decoder process; all must be above 0.
+    """Limits of one request to the decoder process; all but the last must be above 0.
 
     Attributes:
         memory_mib: address space of the process. A 60 s clip at the default frame size takes up
@@ -31,6 +31,8 @@ class DecodeLimits:
         max_clip_s: longer clips are refused; sources may have any length.
         clips_per_child: the process is replaced after this number of requests, in case a library
             leaks memory.
+        max_concealed_share: share of a clip's frames that the decoder may flag as damaged and
+            conceal, from 0 to below 1. Only damage that the decoder notices is counted.
 
     Raises:
         ConfigError: E-CFG-VALUE, a limit is not above 0.
@@ -42,11 +44,18 @@ class DecodeLimits:
     max_pixels_per_frame: int = 4096 * 2304
     max_clip_s: float = 60.0
     clips_per_child: int = 200
+    max_concealed_share: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.max_concealed_share < 1:
+            raise ConfigError(
+                f"decode limit 'max_concealed_share' is {self.max_concealed_share}; wanted a "
+                "number from 0 to below 1",
+                code="E-CFG-VALUE",
+            )
         for field in fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
+            if field.name != "max_concealed_share" and not value > 0:
                 raise ConfigError(
                     f"decode limit '{field.name}' is {value}; wanted a number above 0",
                     code="E-CFG-VALUE",

@@ -47,6 +47,7 @@ class DecodeRequest:
     video: VideoSpec
     audio: AudioSpec
     decoder: str
+    channel: int | None = None
     frames: bool
     waveform: bool
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
-from redub.core.types import VideoSpec
+from redub.core.types import VideoSpec, channel_in
 from redub.footage.container import MediaFile, open_media
-from redub.footage.decode import read_frames
+from redub.footage.decode import AUDIO_GAP_S, read_frames
 from redub.footage.decord_reader import DecordReader
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import open_regular
+from redub.footage.streams.channels import choose_channel
 from redub.footage.structure import is_matroska, is_mp4, missing_bytes
 
 _SAMPLED_FRAMES = 5
@@ -30,6 +31,7 @@ _PEAK_LEVELS = 16.0  # allowed 99.9th percentile of the difference; 5 on real fo
 _SAME_TIME_S = 1e-3
 _TRUNCATION_S = 0.1
 _STEADY = 0.1  # allowed deviation of frame intervals at a constant rate, as a part of a frame
+_NOTED_S = 0.1  # shorter holes and ends of the sound are not noted
 _READ_AHEAD_BYTES = 400 << 20
 
 
@@ -46,6 +48,8 @@ class SourceInfo:
         is_vfr: whether the frame rate varies.
         av_mismatch_ms: length of the sound minus length of the video, in milliseconds.
         decoder: the reader of the video frames; ``why_decoder`` gives the reason in one sentence.
+        reading: how the file is read, where it is not the ordinary way: streams that are not the
+            first ones, ``in-order``, ``mirrored``, ``channel=2``; empty for most files.
         notes: peculiarities of the file, as sentences.
     """
 
@@ -64,7 +68,13 @@ class SourceInfo:
     av_mismatch_ms: int = 0
     decoder: Literal["decord", "pyav"] = "pyav"
     why_decoder: str = ""
+    reading: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def channel(self) -> int | None:
+        """The channel of the sound to use, counted from 0; None for the mean of all channels."""
+        return channel_in(self.reading)
 
 
 def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
@@ -87,6 +97,10 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
                 f"H.264 in a short file, and all {packets.frames} timestamps and "
                 f"{len(_sampled(packets))} sampled frames agree with PyAV"
             )
+        spoken = choose_channel(media, packets.audio_end_s)
+        unusual = list(media.unusual)
+        if spoken.channel is not None:
+            unusual.append(f"channel={spoken.channel}")
         width, height = (0, 0) if geometry is None else geometry.upright(1 << 30)
         mismatch_s = 0.0
         if media.video is not None and media.audio is not None:
@@ -109,7 +123,8 @@ def probe(path: Path, limits: DecodeLimits | None = None) -> SourceInfo:
             av_mismatch_ms=round(1000 * mismatch_s),
             decoder=decoder,
             why_decoder=why,
-            notes=tuple(_notes(media, packets)),
+            reading=" ".join(unusual),
+            notes=(*filter(None, (*media.choices, spoken.note)), *_notes(media, packets)),
         )
 
 
@@ -122,6 +137,7 @@ class _Packets:
     has_open_groups: bool  # a frame is stored after a key frame but shown before it
     video_end_s: float
     audio_end_s: float
+    holes: tuple[tuple[float, float], ...] = ()  # (start, length) of gaps in the sound
 
     @property
     def frames(self) -> int:
@@ -152,8 +168,13 @@ def _read_packets(media: MediaFile) -> _Packets:
     has_open_groups = False
     ends = {"video": 0.0, "audio": 0.0}
     step_s = 1 / media.fps
+    holes: list[tuple[float, float]] = []
+    # A WAV of unknown size ends inside a packet, which FFmpeg marks as corrupt; its samples are
+    # right. Where the size is known, missing_bytes finds what is lost.
+    keeps_partial = media.format_name == "wav"
+    sounds = 0
     for packet in media.packets():
-        if packet.is_corrupt or packet.is_discard:
+        if (packet.is_corrupt and not keeps_partial) or packet.is_discard:
             continue
         kind = packet.stream.type
         stamp = packet.pts
@@ -169,10 +190,20 @@ def _read_packets(media: MediaFile) -> _Packets:
                 keys.append(time_s)
             has_open_groups |= bool(keys) and time_s < keys[-1]
             lasts_s = lasts_s or step_s
+        else:
+            gap_s = time_s - ends[kind]
+            if sounds and gap_s > AUDIO_GAP_S:
+                holes.append((ends[kind], gap_s))
+            sounds += 1
         ends[kind] = max(ends[kind], time_s + lasts_s)
     times_s = np.sort(np.asarray(stamps, np.float64))
     return _Packets(
-        times_s, np.sort(np.asarray(keys)), has_open_groups, ends["video"], ends["audio"]
+        times_s,
+        np.sort(np.asarray(keys)),
+        has_open_groups,
+        ends["video"],
+        ends["audio"],
+        tuple(holes),
     )
 
 
@@ -221,8 +252,10 @@ def _why_not_decord(media: MediaFile, packets: _Packets, limits: DecodeLimits) -
         return "decord would read the whole long source for every clip; PyAV reads only the clip"
     if packets.has_open_groups:
         return "groups of pictures are open: decord returns wrong frames after a seek"
-    if media.geometry.quarter_turns:
-        return "the video is stored rotated: decord does not set it upright"
+    if not media.geometry.is_upright:
+        return "the video is stored rotated or mirrored: decord does not set it upright"
+    if "video=" in " ".join(media.unusual):
+        return "the film is not the first video stream, and decord may read another one"
     if media.geometry.pixel_aspect != 1:
         return "the pixels are not square, and decord ignores that"
     video = VideoSpec()
@@ -276,6 +309,8 @@ def _notes(media: MediaFile, packets: _Packets) -> list[str]:
     if media.geometry is not None and media.geometry.quarter_turns:
         turned = 90 * media.geometry.quarter_turns
         notes.append(f"the video is stored rotated; it is turned {turned} degrees left")
+    if media.geometry is not None and media.geometry.is_mirrored:
+        notes.append("the video is stored mirrored; left and right are swapped, then it is turned")
     if media.geometry is not None and media.geometry.pixel_aspect != 1:
         notes.append(f"pixels of aspect {media.geometry.pixel_aspect}; scaled to square pixels")
     if abs(media.origin_s) > _SAME_TIME_S:
@@ -283,5 +318,18 @@ def _notes(media: MediaFile, packets: _Packets) -> list[str]:
     if media.video_start_s > 1 / media.fps:
         notes.append(f"the video begins {media.video_start_s:.3f} s after the sound")
     if media.video is not None and media.audio_start_s > 1 / media.fps:
-        notes.append(f"the sound begins {media.audio_start_s:.3f} s after the video")
+        notes.append(
+            f"the sound begins {media.audio_start_s:.3f} s after the video; silence comes first"
+        )
+    silent_s = sum(length_s for _, length_s in packets.holes)
+    if silent_s > _NOTED_S:
+        many = "1 hole" if len(packets.holes) == 1 else f"{len(packets.holes)} holes"
+        notes.append(
+            f"the sound has {many} of together {silent_s:.3f} s, the first at "
+            f"{packets.holes[0][0]:.3f} s; they are filled with silence"
+        )
+    if media.video is not None and media.audio is not None:
+        short_s = packets.video_end_s - packets.audio_end_s
+        if short_s > max(_NOTED_S, 2 / media.fps):
+            notes.append(f"the sound ends {short_s:.3f} s before the video; silence follows")
     return notes

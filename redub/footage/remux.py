@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
+from av.stream import Disposition
 
 from redub.core.errors import ClipError, StorageError
 from redub.core.types import Waveform
-from redub.footage.container import DEMUXERS, open_media
+from redub.footage.container import DEMUXERS, FrameGeometry, MediaFile, open_media
 from redub.footage.encode import SoundWriter, open_output, whole_file
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import descriptor_path, open_regular
@@ -35,6 +37,10 @@ CONTAINER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"
 
 BROADCAST_FORMATS = frozenset({"mpegts", "mpeg", "mpegvideo", "vob"})
 """Containers whose timestamps may start at any value; in other containers they start at 0."""
+
+
+KEPT_TAGS = frozenset({"hvc1", "dvh1"})
+"""Codec tags that are kept: Apple plays HEVC only under ``hvc1``, FFmpeg writes ``hev1``."""
 
 
 DISK_ERRORS = frozenset(
@@ -61,9 +67,11 @@ def write_dubbed(
     """Write a copy of a film with a dubbed sound track.
 
     Video packets are copied without re-encoding. Only if the output container cannot hold their
-    codec, or they have no usable timestamps, the video is re-encoded as H.264, and the report says
-    so. The first sound track is replaced; other tracks, metadata and chapters stay if the container
-    can hold them. The metadata field ``comment`` marks the file as AI-generated.
+    codec, or they have no usable timestamps, the video is re-encoded as H.264, upright and with its
+    pixel aspect, and the report says so. The film's sound track is replaced
+    (:mod:`redub.footage.streams.choice`), and the dub is the default track; other tracks, metadata
+    and chapters stay if the container can hold them. The metadata field ``comment`` marks the file
+    as AI-generated.
 
     Args:
         source: any film that redub can read, with or without sound.
@@ -91,6 +99,9 @@ def write_dubbed(
                 descriptor=descriptor,
                 container=CONTAINERS[out.suffix.lower()],
                 video_index=media.video.index,
+                audio_index=None if media.audio is None else media.audio.index,
+                geometry=media.geometry,
+                video_end_s=_video_end_s(media),
                 origin_s=Fraction(media.origin_s).limit_denominator(90_000_000),
                 waveform=waveform,
                 subtitles=subtitles,
@@ -124,6 +135,9 @@ class _Dub:
     descriptor: int
     container: str
     video_index: int
+    audio_index: int | None
+    geometry: FrameGeometry | None
+    video_end_s: Fraction
     origin_s: Fraction
     waveform: Waveform
     subtitles: Path | None
@@ -145,11 +159,9 @@ class _Dub:
                 {k: v for k, v in source.metadata.items() if k.lower() not in CONTAINER_TAGS}
             )
             output.metadata["comment"] = DISCLOSURE
-            tracks = self._tracks(source, output, copy=copy, notes=notes)
-            encoder = None if copy else _video_encoder(output, video)
             # Timestamps of a broadcast container start at any value: shift them to 0.
             shift_s = self.origin_s if source.format.name in BROADCAST_FORMATS else Fraction(0)
-            sound = self._sound(source, output, video, shift_s, notes)
+            tracks, encoder, sound = self._tracks(source, output, shift_s, copy=copy, notes=notes)
             text = _SubtitleWriter(output, self.subtitles) if self.subtitles else None
             output.start_encoding()
             if text:
@@ -159,7 +171,7 @@ class _Dub:
                 if packet.stream == video and packet.dts is not None:
                     sound.write_until(packet.dts * packet.time_base - shift_s)
                 if packet.stream == video and encoder is not None:
-                    _reencode(packet, encoder, output, shift_s)
+                    self._reencode(packet, encoder, output, shift_s)
                 elif packet.size:  # demux marks the end of each stream with an empty packet
                     _copy(packet, tracks[packet.stream], output, shift_s)
             if encoder is not None:
@@ -168,28 +180,39 @@ class _Dub:
             sound.finish()
         return DubReport(video_copied=copy, notes=tuple(notes))
 
-    def _sound(
-        self, source: Any, output: Any, video: Any, shift_s: Fraction, notes: list[str]
-    ) -> SoundWriter:
-        """Open the dubbed track; cut it at the end of the video."""
-        length_s = _video_end_s(source, video) - self.origin_s
+    def _sound(self, source: Any, output: Any, shift_s: Fraction, notes: list[str]) -> SoundWriter:
+        """Open the dubbed track, as the default one; cut it at the end of the video."""
+        length_s = self.video_end_s - self.origin_s
         keep = max(0, round(length_s * self.waveform.sample_rate_hz))
         kept = Waveform(self.waveform.samples[:keep], self.waveform.sample_rate_hz)
         over_s = self.waveform.duration_s - kept.duration_s
         if over_s > 0:
             notes.append(f"{over_s:.3f} s of sound after the end of the video were cut")
         sound = SoundWriter(output, kept, start_s=self.origin_s - shift_s)
-        for original in source.streams.audio[:1]:
-            if original.language:
-                sound.stream.metadata["language"] = original.language
+        sound.stream.disposition = Disposition.default
+        if self.audio_index is not None and source.streams[self.audio_index].language:
+            sound.stream.metadata["language"] = source.streams[self.audio_index].language
         return sound
 
-    def _tracks(self, source: Any, output: Any, *, copy: bool, notes: list[str]) -> dict[Any, Any]:
-        """Open an output track for every stream that is copied."""
+    def _tracks(
+        self, source: Any, output: Any, shift_s: Fraction, *, copy: bool, notes: list[str]
+    ) -> tuple[dict[Any, Any], Any, SoundWriter]:
+        """Open an output track for every stream, in the order of the source.
+
+        Returns:
+            Source stream → copied track, the video encoder if the video is not copied, and the
+            writer of the dubbed track, which stands where the replaced track stood.
+        """
         tracks: dict[Any, Any] = {}
+        encoder: Any = None
+        sound: SoundWriter | None = None
         for stream in source.streams:
             is_video = stream.index == self.video_index
-            if stream in source.streams.audio[:1] or (is_video and not copy):
+            if stream.index == self.audio_index:
+                sound = self._sound(source, output, shift_s, notes)
+                continue
+            if is_video and not copy:
+                encoder = self._video_encoder(output, stream)
                 continue
             codec = getattr(getattr(stream, "codec_context", None), "name", None)
             if not _fits(self.container, stream.type, codec):
@@ -198,11 +221,59 @@ class _Dub:
                 what = f"{stream.type} track {stream.index} ({codec})"
                 notes.append(f"{what} does not fit {self.container}: left out")
                 continue
-            track = output.add_stream_from_template(stream)
-            track.metadata.update(stream.metadata)
-            track.time_base = stream.time_base
-            tracks[stream] = track
-        return tracks
+            tracks[stream] = _track_like(stream, output)
+        return tracks, encoder, sound or self._sound(source, output, shift_s, notes)
+
+    def _video_encoder(self, output: Any, video: Any) -> Any:
+        context = video.codec_context
+        encoder = output.add_stream("libx264", rate=video.average_rate or 25)
+        width, height = context.width - context.width % 2, context.height - context.height % 2
+        aspect = Fraction(1) if self.geometry is None else self.geometry.pixel_aspect
+        if self.geometry is not None and self.geometry.quarter_turns % 2:
+            width, height, aspect = height, width, 1 / aspect
+        encoder.width, encoder.height = width, height
+        if aspect != 1:
+            encoder.codec_context.sample_aspect_ratio = aspect
+        encoder.pix_fmt = "yuv420p"
+        encoder.codec_context.thread_count = 1
+        encoder.codec_context.time_base = video.time_base
+        encoder.codec_context.max_b_frames = 0
+        encoder.codec_context.flags |= av.codec.context.Flags.bitexact
+        encoder.options = {"crf": "16", "preset": "medium"}
+        encoder.disposition = Disposition.default
+        return encoder
+
+    def _reencode(self, packet: Any, encoder: Any, output: Any, shift_s: Fraction) -> None:
+        for frame in packet.decode():
+            if frame.pts is None:
+                continue
+            pts, time_base = frame.pts - round(shift_s / frame.time_base), frame.time_base
+            if self.geometry is not None and not self.geometry.is_upright:
+                frame = _upright(frame, self.geometry)
+            frame.pict_type = av.video.frame.PictureType.NONE
+            plain = frame.reformat(width=encoder.width, height=encoder.height, format="yuv420p")
+            plain.pts, plain.time_base = pts, time_base
+            output.mux(encoder.encode(plain))
+
+
+def _track_like(stream: Any, output: Any) -> Any:
+    """Open a track with the parameters, metadata and disposition of a source stream."""
+    track = output.add_stream_from_template(stream)
+    track.metadata.update(stream.metadata)
+    track.time_base = stream.time_base
+    track.disposition = stream.disposition
+    if stream.type == "audio":  # the dub is the default
+        track.disposition = Disposition(stream.disposition & ~Disposition.default)
+    if stream.type == "video" and stream.codec_context.codec_tag in KEPT_TAGS:
+        track.codec_tag = stream.codec_context.codec_tag
+    return track
+
+
+def _upright(frame: Any, geometry: FrameGeometry) -> Any:
+    """Turn the pixels of a frame, so that the new film needs no display matrix."""
+    planes = frame.reformat(format="yuv444p").to_ndarray()  # (3, H, W)
+    turned = np.stack([geometry.set_upright(plane) for plane in planes])
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="yuv444p")
 
 
 def _with_decoding_times(packets: Iterable[Any], video: Any) -> Iterator[Any]:
@@ -257,41 +328,25 @@ def _fits(container: str, kind: str, codec: str | None) -> bool:
     return codec in MP4_HOLDS.get(kind, set())
 
 
-def _video_end_s(source: Any, video: Any) -> Fraction:
-    """End of the last frame in the source's timestamps, from the headers only."""
-    if video.duration:
-        start = video.start_time or 0
-        return Fraction(start + video.duration) * Fraction(video.time_base)
-    if source.duration:
-        return Fraction(source.duration + (source.start_time or 0), av.time_base)
-    return Fraction(10**9)  # unknown (a broken index): no sound is cut
+def _video_end_s(media: MediaFile) -> Fraction:
+    """End of the last frame in the source's timestamps.
 
-
-def _video_encoder(output: Any, video: Any) -> Any:
-    context = video.codec_context
-    encoder = output.add_stream("libx264", rate=video.average_rate or 25)
-    encoder.width, encoder.height = (
-        context.width - context.width % 2,
-        context.height - context.height % 2,
-    )
-    encoder.pix_fmt = "yuv420p"
-    encoder.codec_context.thread_count = 1
-    encoder.codec_context.time_base = video.time_base
-    encoder.codec_context.max_b_frames = 0
-    encoder.codec_context.flags |= av.codec.context.Flags.bitexact
-    encoder.options = {"crf": "16", "preset": "medium"}
-    return encoder
-
-
-def _reencode(packet: Any, encoder: Any, output: Any, shift_s: Fraction) -> None:
-    for frame in packet.decode():
-        if frame.pts is None:
-            continue
-        frame.pts -= round(shift_s / frame.time_base)
-        frame.pict_type = av.video.frame.PictureType.NONE
-        plain = frame.reformat(width=encoder.width, height=encoder.height, format="yuv420p")
-        plain.pts, plain.time_base = frame.pts, frame.time_base
-        output.mux(encoder.encode(plain))
+    MP4 declares it. Other containers declare the end of the longest stream, or the start of the
+    last frame, so their packets are read.
+    """
+    video = media.video
+    if video is None:
+        return Fraction(0)
+    if video.duration and media.format_name.startswith("mov"):
+        return Fraction((video.start_time or 0) + video.duration) * Fraction(video.time_base)
+    step_s = 1 / Fraction(video.average_rate or 25)
+    end_s = Fraction(0)
+    for packet in media.packets():
+        stamp = packet.dts if media.counts_frames or packet.pts is None else packet.pts
+        if packet.stream.type == "video" and stamp is not None:
+            lasts_s = packet.duration * packet.time_base if packet.duration else step_s
+            end_s = max(end_s, Fraction(stamp * packet.time_base + lasts_s))
+    return end_s
 
 
 ASS_HEADER = (

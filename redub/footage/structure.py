@@ -37,6 +37,8 @@ def missing_bytes(descriptor: int) -> int:
         return _missing_segment(head, size)
     if head[:4] == b"RIFF":
         return _missing_riff(descriptor, size)
+    if head[:4] == b"RF64" and head[12:16] == b"ds64":
+        return max(int.from_bytes(head[20:28], "little") + 8 - size - _RIFF_SLACK, 0)
     return 0
 
 
@@ -60,11 +62,16 @@ def _missing_riff(descriptor: int, size: int) -> int:
     while position + 8 <= size:
         header = os.pread(descriptor, 8, position)
         length = int.from_bytes(header[4:], "little")
-        if header[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):  # size not filled in
+        if header[:4] != b"RIFF" or _is_unknown(length):
             return 0
         position += 8 + length
     missing = position - size
     return missing if missing > _RIFF_SLACK else 0
+
+
+def _is_unknown(length: int) -> bool:
+    """Whether a writer that cannot seek left the size open: 0, all ones, or about 2 or 4 GiB."""
+    return length == 0 or 0x7FFF_F000 <= length <= 0x7FFF_FFFF or length >= 0xFFFF_F000
 
 
 def _missing_segment(head: bytes, size: int) -> int:

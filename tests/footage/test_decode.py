@@ -366,6 +366,15 @@ def test_a_damaged_picture_is_refused_only_where_it_is_shown(tmp_path):
     assert caught.value.code == "E-IN-CORRUPT"
     assert probe(path).decoder == "pyav"
 
+    # Where a share is allowed, the same frames are counted and said.
+    lenient = clip(path, 35, 70, limits=DecodeLimits(max_concealed_share=0.9))
+    assert [note for note in lenient.notes if "of 35 frames are damaged" in note]
+    share = int(lenient.notes[0].split()[0]) / 35
+    assert clip(path, 35, 70, limits=DecodeLimits(max_concealed_share=share)).notes
+    with pytest.raises(ClipError):
+        clip(path, 35, 70, limits=DecodeLimits(max_concealed_share=share - 0.5 / 35))
+    assert not clip(path, 0, 30, limits=DecodeLimits(max_concealed_share=0.9)).notes
+
 
 def test_a_clip_inside_a_hundred_thousand_pictures_is_found_in_bounded_memory(tmp_path):
     short = make(tmp_path / "short.mp4", steady(250), gop=250, options={"preset": "ultrafast"})

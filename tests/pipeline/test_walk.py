@@ -36,8 +36,9 @@ from redub.pipeline.store.runs.evaluations import is_evaluated, last_evaluation
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
+from redub.pipeline.work import query
 from redub.pipeline.work.executor import Scheduler
-from redub.pipeline.work.query import excluded_clips, query_clip
+from redub.pipeline.work.query import excluded_clips, query_answer, query_clip
 from redub.pipeline.work.train_plan import next_run
 from redub.training.synthesis import VoiceControl, synthesise
 from tests.json_schema import checked
@@ -102,6 +103,55 @@ def test_a_query_now_is_what_was_stored(finished):
     answer = query_clip(finished, clip_id)
     for modality, hits in found[clip_id].items():
         assert [(h.clip_id, pytest.approx(h.score)) for h in answer[modality]] == hits
+
+
+def test_sound_is_a_query_for_clips_that_have_it(finished):
+    """The answer is that of cosines, computed here from the stored vectors."""
+    store = Store(finished)
+    index = open_index(finished)
+    allowed = {c.clip_id for c in index.clips}
+    clip = index.clips[0]
+    excluded = excluded_clips(finished, clip.clip_id)
+    hits = query_clip(finished, clip.clip_id, modality="audio", k=5)["audio"]
+
+    unit = index.audio / np.maximum(np.linalg.norm(index.audio, axis=1, keepdims=True), 1e-12)
+    scores = dict(zip([c.clip_id for c in index.clips], unit @ unit[0], strict=True))
+    eligible = [i for i in scores if i in allowed and i not in excluded]
+    best = sorted(eligible, key=lambda i: (-scores[i], i))[:5]
+    assert [hit.clip_id for hit in hits] == best
+    np.testing.assert_allclose([h.score for h in hits], [scores[i] for i in best], atol=1e-5)
+    # A clip outside of the library is transformed like the library.
+    outside = next(c for c in store.clips() if c.split == "test")
+    assert query_clip(finished, outside.clip_id, modality="audio")["audio"]
+
+
+def test_scores_and_notes_that_tell_nothing_are_said(finished):
+    clip_id = open_index(finished).clips[0].clip_id
+    plain = query_answer(finished, clip_id)
+    assert set(plain.neighbours) == {*MODALITIES, "audio"}
+    assert not any("notes" in remark for remark in plain.remarks)
+
+    # A note that names the clip's own best text neighbour first changes something elsewhere only
+    # if the other modalities have vectors of that clip; unliking a clip that is never retrieved
+    # changes nothing at all.
+    retrieved = {hit.clip_id for hits in plain.neighbours.values() for hit in hits}
+    excluded = excluded_clips(finished, clip_id)
+    away = next(i for i in excluded if i not in retrieved)
+    idle = query_answer(finished, clip_id, notes=Notes(unlike=(away,)))
+    assert idle.neighbours == plain.neighbours
+    assert "the notes change nothing in: scene, face, text, audio" in idle.remarks
+    first = plain.neighbours["text"][0].clip_id
+    told = query_answer(finished, clip_id, notes=Notes(unlike=(first,)))
+    assert not any("notes" in remark and "text" in remark for remark in told.remarks)
+
+
+def test_equal_scores_are_said(finished, monkeypatch):
+    hit = query_clip(finished, open_index(finished).clips[0].clip_id)["face"][0]
+    same = [replace(hit, rank=1, score=1.0), replace(hit, rank=2, score=1.0 - 1e-8)]
+    monkeypatch.setattr(query, "query_clip", lambda *_, **__: {"face": same, "text": [hit]})
+    remarks = query_answer(finished, "x").remarks
+    assert len(remarks) == 1
+    assert remarks[0].startswith("face: all 2 hits have the score 1.0000")
 
 
 def test_hits_carry_the_vectors_of_their_own_clips(finished):

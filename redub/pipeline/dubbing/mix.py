@@ -84,6 +84,7 @@ def original_loudness(
             video=config.video,
             audio=config.audio,
             decoder="pyav",
+            channel=info.channel,
             frames=False,
             waveform=True,
         ).waveform

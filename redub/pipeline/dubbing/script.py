@@ -95,5 +95,5 @@ def script_clips(
             off_screen=cue.off_screen,
             language=project.config.footage.language,
         )
-        clips.append(with_version(clip, project.config.footage.decoder))
+        clips.append(with_version(clip, project.config.footage.decoder, reading=info.reading))
     return clips

@@ -34,9 +34,10 @@ class IngestSummary:
 
     ``first_reason``: source, code and message of the first quarantined row; empty without one.
     ``not_spoken``: kind of text in the subtitles that is not dialogue → number of texts.
-    ``notices``: sentences about doubtful cues that are used, with their source. ``unused``: files
-    that were seen and not used, with the reason. ``without_subtitles``: sources of which the whole
-    is one utterance without words.
+    ``notices``: sentences about doubtful cues that are used, and about what was chosen in the
+    media (tracks, channels, orientation, holes), with their source. ``unused``: files that were
+    seen and not used, with the reason. ``without_subtitles``: sources of which the whole is one
+    utterance without words. ``with_words``, ``with_speaker``: utterances of the whole project.
     """
 
     sources: int = 0
@@ -49,6 +50,8 @@ class IngestSummary:
     notices: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     without_subtitles: int = 0
+    with_words: int = 0
+    with_speaker: int = 0
 
 
 _NAMED = 5  # unused files in a message
@@ -97,6 +100,9 @@ def ingest(
             progress(done, len(orders))
     finally:
         close_decoders()
+    clips = store.clip_frame()
+    summary.with_words = int((clips["text"] != "").sum())
+    summary.with_speaker = int((clips["speaker"] != "").sum())
     return summary
 
 
@@ -144,7 +150,11 @@ def _commit(
         for fault in read.faults
     ]
     only = store.project.config.footage.decoder
-    clips = [with_version(clip, only) for _, read in batch for clip in read.clips]
+    clips = [
+        with_version(clip, only, reading=read.info.reading if read.info else "")
+        for _, read in batch
+        for clip in read.clips
+    ]
     prints = [order.fingerprint for order, read in batch for _ in read.clips]
     tables = [
         (store.quarantine, quarantine_table(faults)),
@@ -161,6 +171,9 @@ def _commit(
             summary.not_spoken[kind] = summary.not_spoken.get(kind, 0) + number
         summary.without_subtitles += bool(read.clips) and not read.subtitles
         summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
+        summary.notices += [
+            f"{read.source}: {note}" for note in (read.info.notes if read.info else ())
+        ]
     if faults and not summary.first_reason:
         first = faults[0]
         summary.first_reason = f"{first.source}: {first.code}: {first.message}"

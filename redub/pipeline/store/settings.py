@@ -29,6 +29,7 @@ class FootageConfig:
 
     ``decoder``: ``auto`` uses decord for sources that it reads correctly and PyAV for others;
     ``pyav`` uses PyAV for all. ``max_clip_s``, ``wall_s``: seconds. ``memory_mib``: MiB.
+    ``max_concealed_share``: share of a clip's frames that the decoder may find damaged and conceal.
     ``dialogue_styles``: styles of ASS subtitles that are spoken although they look like signs.
     ``language``: of the dialogue (``en``, ``en-GB``, ``de``), where ``languages.csv`` names none.
     ``subtitles_language``: language of the subtitles to read; empty: those without a language in
@@ -45,8 +46,15 @@ class FootageConfig:
     max_clip_s: float = 60.0
     memory_mib: int = 1500
     wall_s: float = 60.0
+    max_concealed_share: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.max_concealed_share < 1:
+            raise ConfigError(
+                f"footage.max_concealed_share is {self.max_concealed_share}; wanted a number from "
+                "0 to below 1",
+                code="E-CFG-VALUE",
+            )
         known_language(self.subtitles_language, "footage.subtitles_language")
         if Path(self.root) in (Path(), Path("..")):
             raise ConfigError(

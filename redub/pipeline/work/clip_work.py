@@ -7,6 +7,7 @@ commits the rows and the quarantine rows.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,6 +25,8 @@ from redub.pipeline.store.quarantine import QuarantineRow
 from redub.pipeline.store.schemas import FeatureRow
 from redub.pipeline.work.decoders import decoder_thread
 from redub.pipeline.work.extraction import Toolbox
+
+_log = logging.getLogger(__name__)
 
 NOTHING = DecodedClip(None, None, (), "", 0)
 
@@ -159,6 +162,8 @@ class ClipWork:
             start = time.perf_counter()
             try:
                 decoded = self.decoding.result()
+                for note in decoded.notes:
+                    _log.warning("%s: %s", self.clip.clip_id, note)
             except ClipError as error:
                 self._hold(WHOLE_CLIP, error)
                 by_name = tools.keys.by_name

@@ -20,7 +20,10 @@ def limits_of(project: Project) -> DecodeLimits:
     """Limits of one decode (memory, wall time, clip length), from ``[footage]``."""
     footage = project.config.footage
     return DecodeLimits(
-        memory_mib=footage.memory_mib, wall_s=footage.wall_s, max_clip_s=footage.max_clip_s
+        memory_mib=footage.memory_mib,
+        wall_s=footage.wall_s,
+        max_clip_s=footage.max_clip_s,
+        max_concealed_share=footage.max_concealed_share,
     )
 
 

@@ -70,6 +70,7 @@ class Toolbox:
             video=config.video,
             audio=config.audio,
             decoder=clip.decoder.partition(" ")[0],
+            channel=clip.channel,
             frames=frames and clip.has_video,
             waveform=sound and clip.has_audio,
         )

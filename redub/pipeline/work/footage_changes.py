@@ -149,12 +149,15 @@ def decoder_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("av", "decord")}
 
 
-def with_version(clip: Clip, only: str = "auto") -> Clip:
+def with_version(clip: Clip, only: str = "auto", *, reading: str = "") -> Clip:
     """The clip with its decoder's version, which enters the digest: frames may depend on it.
 
     Args:
         only: the decoder to use instead of the clip's; ``auto`` keeps the clip's.
+        reading: of its :class:`SourceInfo`; it enters the digest, too.
     """
     name = clip.decoder if only == "auto" else only
     package = {"pyav": "av", "decord": "decord"}[name]
-    return dataclasses.replace(clip, decoder=f"{name} {decoder_versions()[package]}")
+    return dataclasses.replace(
+        clip, decoder=f"{name} {decoder_versions()[package]} {reading}".strip()
+    )

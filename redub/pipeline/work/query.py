@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from redub.index.notes import Notes, directed
 from redub.index.policy import ClipFacts, Reason
 from redub.pipeline.store.index.builds import (
     OpenIndex,
+    audio_search,
     features_of,
     open_index,
     policy_of,
@@ -30,7 +31,13 @@ from redub.pipeline.store.index.builds import (
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.schemas import NEIGHBOUR_SCHEMA
 from redub.pipeline.store.settings import MOST_NEIGHBOURS
-from redub.pipeline.store.tables import Store
+from redub.pipeline.store.tables import Store, lacking
+
+AUDIO = "audio"
+"""The modality of clips that have sound; only queries by hand use it."""
+
+EQUAL_SCORES = 1e-6
+"""Scores that differ by less are equal: cosines of float32 vectors are not more exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,15 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswer:
-    """The neighbours of one clip, by modality, best first."""
+    """The neighbours of one clip, by modality, best first.
+
+    ``remarks``: sentences about modalities without a query, about scores that do not tell the hits
+    apart, and about notes that change nothing.
+    """
 
     clip: str
     neighbours: dict[str, list[Neighbour]]
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +188,8 @@ def query_clip(
     """Search the neighbours of one clip with the project's policy and a director's notes.
 
     Args:
-        modality: ``scene``, ``face``, ``text``, or ``all`` three.
+        modality: ``scene``, ``face``, ``text``, ``audio``, or ``all`` that the clip has; ``audio``
+            is for clips with sound, and no model reads its hits.
         k: neighbours, 1 to 100; the project's ``index.k`` by default.
 
     Returns:
@@ -187,8 +200,8 @@ def query_clip(
             no library clip has.
         ConfigError: no index, or an index that is out of date.
     """
-    if modality != "all" and modality not in MODALITIES:
-        hint = nearest(modality, [*MODALITIES, "all"])
+    if modality not in (*MODALITIES, AUDIO, "all"):
+        hint = nearest(modality, [*MODALITIES, AUDIO, "all"])
         raise UsageError(f"unknown modality '{modality}'; {hint}")
     check_k(k)
     store = Store(project)
@@ -196,9 +209,14 @@ def query_clip(
     clip = store.clip(clip_id)
     check_notes(index, notes or Notes())
     library = {clip.clip_id: clip for clip in index.clips}
+    if modality in ("all", AUDIO):
+        by_sound = audio_search(project, index)
+        index = replace(index, modalities={**index.modalities, AUDIO: by_sound})
     answer: dict[str, list[Neighbour]] = {}
-    for name in MODALITIES if modality == "all" else (modality,):
+    for name in (*MODALITIES, AUDIO) if modality == "all" else (modality,):
         vectors = store.read(features_of(store)[name], [clip_id])
+        if name == AUDIO and modality == "all" and not vectors:
+            continue  # a clip without sound is no query
         found = neighbour_rows(index, project, name, [clip], vectors, k=k, notes=notes)
         answer[name] = [
             Neighbour(
@@ -213,6 +231,52 @@ def query_clip(
             for row in found.to_pylist()
         ]
     return answer
+
+
+def query_answer(
+    project: Project,
+    clip_id: str,
+    *,
+    modality: str = "all",
+    k: int | None = None,
+    notes: Notes | None = None,
+) -> QueryAnswer:
+    """:func:`query_clip` with remarks about what its scores cannot tell.
+
+    Raises:
+        UsageError, ConfigError: as :func:`query_clip`.
+    """
+    found = query_clip(project, clip_id, modality=modality, k=k, notes=notes)
+    store = Store(project)
+    remarks = []
+    for name, hits in found.items():
+        if not hits:
+            feature = features_of(store)[name]
+            why = store.why_absent(feature).get(clip_id)
+            has = bool(store.read(feature, [clip_id]))
+            remarks.append(
+                f"{name}: the policy leaves no clip, or the vector has no direction"
+                if has
+                else f"{name}: no query, {lacking(feature, why)}"
+            )
+        elif len(hits) > 1 and hits[0].score - hits[-1].score < EQUAL_SCORES:
+            remarks.append(
+                f"{name}: all {len(hits)} hits have the score {hits[0].score:.4f}, so this feature "
+                "does not tell them apart; their order is that of the clip ids"
+            )
+    if notes:
+        plain = query_clip(project, clip_id, modality=modality, k=k)
+        idle = [name for name in found if found[name] and _same(found[name], plain[name])]
+        if idle:
+            remarks.append(f"the notes change nothing in: {', '.join(idle)}")
+    return QueryAnswer(clip_id, found, remarks)
+
+
+def _same(hits: Sequence[Neighbour], others: Sequence[Neighbour]) -> bool:
+    """Whether two answers have the same clips in the same order, with equal scores."""
+    return [hit.clip_id for hit in hits] == [hit.clip_id for hit in others] and all(
+        abs(hit.score - other.score) < EQUAL_SCORES for hit, other in zip(hits, others, strict=True)
+    )
 
 
 def check_k(k: int | None) -> None:

@@ -64,8 +64,14 @@ def clip_of(sheet, clip_id):
 
 
 def test_every_clip_says_who_found_its_face_and_what_placed_its_mouth(sheet):
-    assert clip_of(sheet, FACE).face_source == "frontal 4 of 20 frames, longest gap 4"
-    assert clip_of(sheet, DRAWN).face_source == "user boxes 2 of 20 frames, longest gap 18"
+    assert clip_of(sheet, FACE).face_source == (
+        "found in 4 of the searched frames (frontal 4), followed through all 20; "
+        "longest stretch between two finds: 4 frames"
+    )
+    assert clip_of(sheet, DRAWN).face_source == (
+        "found in 2 of the searched frames (user boxes 2), followed through all 20; "
+        "longest stretch between two finds: 18 frames"
+    )
     assert clip_of(sheet, DRAWN).mouth_source == clip_of(sheet, FACE).mouth_source == "geometry"
     assert {clip.clip_id: clip.look for clip in sheet.clips} == {
         FACE: "",
@@ -151,7 +157,7 @@ def test_a_source_that_is_gone_costs_its_pictures_only(project, tmp_path):
     finally:
         (tmp_path / "away.mp4").rename(source)
     assert clip.moments == ()
-    assert clip.face_source.startswith("frontal")
+    assert clip.face_source.startswith("found in 4 of the searched frames (frontal")
     assert clip.trouble == (("video", "E-IN-MISSING: face.mp4 is gone; bring it back"),)
 
 
@@ -160,7 +166,7 @@ def test_the_page_is_written_whole(project, tmp_path):
     page = path.read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert page.count('<article class="clip') == 1
-    assert "user boxes 2 of 20 frames" in page
+    assert "(user boxes 2), followed through all 20" in page
 
 
 # -- what networks got

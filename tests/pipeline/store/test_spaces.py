@@ -92,6 +92,7 @@ def answers(project, notes=None, every=1):
         (clip.clip_id, modality): [(hit.clip_id, hit.score) for hit in hits]
         for clip in Store(project).clips()[::every]
         for modality, hits in query_clip(project, clip.clip_id, notes=notes).items()
+        if modality in MODALITIES
     }
 
 

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
+from redub.core.types import EMOTIONS
 from redub.features.text.emotion_lexicon import base_forms, lexicon
 from redub.index.policy import Reason
 from redub.pages.casting import CastText, Piece
@@ -46,13 +49,18 @@ def _word(value: Any) -> str:
 
 # -- words
 
+_NEUTRAL = EMOTIONS.index("neutral")
 _WORD = re.compile(r"[a-z]+(?:['’‘][a-z]+)*", re.IGNORECASE | re.ASCII)
 
 
 def _entry(word: str) -> str:
-    """The lexicon's entry of a word; empty where the lexicon does not have it."""
+    """The lexicon's entry of a word; empty where it has none, or where the word is only neutral.
+
+    A neutral word (``door``, ``table``) names no emotion, so sharing one explains no hit.
+    """
     plain = word.lower().replace("’", "'").replace("‘", "'")
-    return next((form for form in base_forms(plain) if form in lexicon()), "")
+    found = next((form for form in base_forms(plain) if form in lexicon()), "")
+    return found if found and np.delete(lexicon()[found], _NEUTRAL).any() else ""
 
 
 def emotion_words(texts: Iterable[tuple[str, str]]) -> set[str]:

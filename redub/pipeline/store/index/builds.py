@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 from redub.core.errors import ConfigError, IntegrityError
 from redub.core.types import MODALITIES, Clip, FloatArray
 from redub.index.exact import ExactBackend
-from redub.index.library import LibraryTable, ModalityIndex
+from redub.index.library import LibraryTable, ModalityIndex, has_direction
 from redub.index.policy import Policy
 from redub.index.registry import BuildSettings
 from redub.index.segments import LiveSegments, Segment, SegmentRecord
 from redub.index.selection import Selection
+from redub.index.transform import Chain
 from redub.pipeline.store.index.build_record import (
     BUILD_VERSION,
     BuildDocument,
@@ -291,6 +292,32 @@ def _indexed(
             known[clip_id].append(digest)
     own = {clip.clip_id: key.input_digest(clip) for clip in clips if clip.clip_id in known}
     return {c: digest if digest in known[c] else known[c][-1] for c, digest in own.items()}
+
+
+def audio_search(project: Project, index: OpenIndex) -> ModalityIndex:
+    """The audio emotion vectors of a build as a modality that the exact backend searches.
+
+    Audio is no modality of training: the sound of a line that is to be dubbed does not exist yet.
+    Clips that have sound can be compared by it.
+    """
+    folder = project.root / "index" / LIBRARY / index.build
+    with np.load(folder / "audio_transform.npz", allow_pickle=False) as arrays:
+        transform = Chain.from_arrays(dict(arrays))
+    metric = project.config.index.metric
+    rows = np.flatnonzero(has_direction(index.audio, metric))
+    vectors = np.ascontiguousarray(index.audio[rows])
+    ids = tuple(index.clips[row].clip_id for row in rows)
+    segment = Segment(
+        modality="audio",
+        feature_key="",
+        clip_ids=ids,
+        digests=("",) * len(ids),
+        backend=ExactBackend.build(vectors, metric=metric),
+        raw=vectors,
+        halves=False,
+    )
+    searched = LiveSegments.of([segment], dict.fromkeys(ids, ""), ids)
+    return ModalityIndex(modality="audio", rows=rows, backend=searched, transform=transform)
 
 
 def exact_search(index: OpenIndex, modality: str) -> ModalityIndex:

@@ -1,0 +1,1 @@
+"""Which stream, channel and time of a media file to use."""
