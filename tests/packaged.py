@@ -32,4 +32,4 @@ def use_real_packages(patch):
     if REAL:
         patch.setenv(packages.ENVIRONMENT, REAL)
     else:
-        patch.delenv(packages.ENVIRONMENT)
+        patch.delenv(packages.ENVIRONMENT, raising=False)

@@ -88,7 +88,8 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
         "roberta": "redub.features.models.roberta_emotion.extractor:RobertaSceneEmotion"
     },
     "face_emotion": {
-        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaFaceEmotion"
+        "face_api": "redub.features.models.face_api.extractor:ExpressionOfClip",
+        "roberta": "redub.features.models.roberta_emotion.extractor:RobertaFaceEmotion",
     },
     "text_emotion": {
         "roberta": "redub.features.models.roberta_emotion.extractor:RobertaTextEmotion"
@@ -113,9 +114,16 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
         ),
     },
     "speaker": {"ge2e": "redub.features.models.ge2e.extractor:Ge2eExtractor"},
-    "landmarks": {"emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor"},
+    "face_track": {"mediapipe": "redub.features.models.mediapipe_face.track:MediaPipeTrack"},
+    "landmarks": {
+        "mediapipe": "redub.features.models.mediapipe_face.landmarks:MediaPipeLandmarks",
+        "emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor",
+    },
     "global_face": {"mae_dfer": "redub.features.models.mae_dfer.extractor:MaeDferExtractor"},
-    "local_face": {"emonet": "redub.features.models.emonet.extractor:EmoNetExtractor"},
+    "local_face": {
+        "face_api": "redub.features.models.face_api.extractor:ExpressionFrames",
+        "emonet": "redub.features.models.emonet.extractor:EmoNetExtractor",
+    },
     "lips": {
         "lrw": "redub.features.models.lrw_lips.extractor:LrwLipExtractor",
         "import": "redub.features.mouth.imported_lips:ImportedLips",
@@ -148,6 +156,8 @@ PROFILES: dict[str, dict[str, str]] = {
     },
     "packaged": {
         "speaker": "ge2e",
+        "face_track": "mediapipe",
+        "landmarks": "mediapipe",
     },
 }
 """Profile → feature → backend; features that a profile does not name use the builtin backend."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
-Detector = Literal["profile", "frontal", "yunet", "user boxes"]
+Detector = Literal["profile", "frontal", "yunet", "mediapipe", "user boxes"]
 
 FULL_SIDE = 256  # longer side of the copy in which a whole frame is searched
 PROFILE_SIDE = 192  # the same for the profile cascade, which is slow
@@ -52,13 +52,14 @@ class Box(NamedTuple):
 def recorded_score(box: Box) -> float:
     """Encode the detector and the score of a box as one number, for a row of ``face_track``.
 
-    The range encodes the detector: profile (0, 0.1], frontal (0.1, 1], yunet (1, 2], user boxes 3.
-    A more reliable detector has a higher range.
+    The range encodes the detector: profile (0, 0.1], frontal (0.1, 1], yunet (1, 2], mediapipe
+    (2, 2.9], user boxes 3. A more reliable detector has a higher range.
     """
     offset, scale = {
         "profile": (0.0, 0.1),
         "frontal": (0.0, 1.0),  # at least 1/6, the score of one raw hit
         "yunet": (1.0, 1.0),
+        "mediapipe": (2.0, 0.9),
         "user boxes": (2.0, 1.0),
     }[box.by]
     return offset + scale * box.score
@@ -70,7 +71,9 @@ def detector_of(score: float) -> Detector | None:
         return None
     if score <= 1:
         return "frontal" if score > 0.1 else "profile"
-    return "yunet" if score <= 2 else "user boxes"
+    if score <= 2:
+        return "yunet"
+    return "mediapipe" if score < 2.95 else "user boxes"
 
 
 def overlap(a: Box, b: Box) -> float:

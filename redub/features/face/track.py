@@ -163,18 +163,21 @@ class FaceTrackExtractor(WeightUser):
     def followers(self) -> list[Follow]:
         """The detectors, most reliable first; loaded once per process, at the first clip."""
         if not self._followers:
-            config = self.config
-            if config.yunet:
-                network = YuNetDetector(
-                    self.folders["yunet"], min_face=config.min_face, threshold=config.yunet_score
-                )
-                self._followers.append(LinkedFollower(network.faces).follow)
-            cascades = HaarFaceDetector(
-                min_face=config.min_face, min_neighbours=config.min_neighbours
-            )
-            led = LedFollower(cascades, full_search_every=config.full_search_every)
-            self._followers.append(led.follow)
+            self._followers = self.detectors()
         return self._followers
+
+    def detectors(self) -> list[Follow]:
+        """Load YuNet, if its file is recorded, and the cascades."""
+        config = self.config
+        loaded: list[Follow] = []
+        if config.yunet:
+            network = YuNetDetector(
+                self.folders["yunet"], min_face=config.min_face, threshold=config.yunet_score
+            )
+            loaded.append(LinkedFollower(network.faces).follow)
+        cascades = HaarFaceDetector(min_face=config.min_face, min_neighbours=config.min_neighbours)
+        led = LedFollower(cascades, full_search_every=config.full_search_every)
+        return [*loaded, led.follow]
 
     def _tracks(
         self,

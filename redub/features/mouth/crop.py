@@ -17,8 +17,11 @@ from redub.core.errors import FeatureAbsent
 from redub.core.types import ByteArray, ClipMedia, Value
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
 from redub.features.face.crops import MOUTH, grey_crops
+from redub.features.face.landmarks import as_68
 from redub.features.mouth.warp import SIDE as SIDE
 from redub.features.mouth.warp import make_a_face, upright_mouths
+from redub.features.picture.shots import shot_starts
+from redub.features.picture.small_frames import small_frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,9 @@ class MouthCropExtractor(LocalExtractor):
         if media.frames is None:
             raise FeatureAbsent("the clip has no video frame to crop", code="E-FEAT-NOFACE")
         if placed_by(media.features) == "landmarks":
-            crops = upright_mouths(media.frames, frames_of(media.features, "landmarks"))
+            points = as_68(frames_of(media.features, "landmarks"))
+            shots = media.once(shot_starts, media.once(small_frames, media.frames))
+            crops = upright_mouths(media.frames, points, shots)
         else:
             crops = grey_crops(media.frames, frames_of(media.features, "face_track"), MOUTH, SIDE)
         return crops.reshape(-1, SIDE * SIDE)
@@ -63,6 +68,6 @@ class MouthCropExtractor(LocalExtractor):
 
 def placed_by(features: Mapping[str, Value]) -> Literal["landmarks", "geometry"]:
     """Return what locates the mouth in a clip: landmarks if they form a face, else the box."""
-    if "landmarks" in features and make_a_face(frames_of(features, "landmarks")):
+    if "landmarks" in features and make_a_face(as_68(frames_of(features, "landmarks"))):
         return "landmarks"
     return "geometry"

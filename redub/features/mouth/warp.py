@@ -10,13 +10,13 @@ Letters: V video frames, H and W frame height and width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from redub.core.types import ByteArray, FloatArray
-from redub.features.picture.shots import shot_starts
-from redub.features.picture.small_frames import small_frames
 
 Floats = NDArray[np.float64]
 
@@ -42,20 +42,20 @@ def make_a_face(landmarks: FloatArray) -> bool:
     return length > 0 and bool(((sizes * np.conj(mean)).real / length >= LEAST_SIZE).all())
 
 
-def upright_mouths(frames: ByteArray, landmarks: FloatArray) -> ByteArray:
+def upright_mouths(frames: ByteArray, landmarks: FloatArray, shots: Sequence[int]) -> ByteArray:
     """Cut out the mouth of every frame.
 
     Args:
         frames: (V, H, W, 3) uint8 RGB.
         landmarks: (V, 136) x and y of 68 points in pixels (the first pixel's middle is 0.5), for
             which :func:`make_a_face` is True.
+        shots: first frame of each shot; landmarks are not smoothed across a cut.
 
     Returns:
         (V, 96, 96) uint8 grey. Outside the frame its edge is repeated.
     """
     raw = landmarks.reshape(len(landmarks), 68, 2).astype(np.float64)
-    cuts = shot_starts(small_frames(frames))[1:]  # no smoothing across a cut
-    points = np.concatenate([smoothed_landmarks(shot) for shot in np.split(raw, cuts)])
+    points = np.concatenate([smoothed_landmarks(shot) for shot in np.split(raw, shots[1:])])
     crops = np.empty((len(frames), SIDE, SIDE), dtype=np.uint8)
     for k, (frame, face) in enumerate(zip(frames, points, strict=True)):
         turn = upright_similarity(face[list(FACE)])

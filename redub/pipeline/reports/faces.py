@@ -22,6 +22,7 @@ from redub.core.durable import commit_bytes
 from redub.core.errors import ClipError, ConfigError, UsageError
 from redub.core.types import ByteArray, Clip, FloatArray, Value
 from redub.features.face.detector import detector_of
+from redub.features.face.landmarks import as_68
 from redub.features.face.source import longest_gap
 from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor
 from redub.features.mouth.warp import SIDE
@@ -215,6 +216,7 @@ def _moments(
 ) -> tuple[Moment, ...]:
     track = values.get("face_track")
     landmarks, mouths = values.get("landmarks"), values.get("mouth_crop")
+    points = None if landmarks is None else as_68(np.asarray(landmarks))
     made = []
     for k in np.unique(np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int)):
         fed = []
@@ -230,7 +232,7 @@ def _moments(
                 frame=frames[k],
                 box=None if track is None else _box(np.asarray(track)[k]),
                 found_by="" if track is None else detector_of(float(np.asarray(track)[k, 4])) or "",
-                landmarks=None if landmarks is None else np.asarray(landmarks[k]).reshape(-1, 2),
+                landmarks=None if points is None else points[k].reshape(-1, 2),
                 fed=tuple(fed),
             )
         )

@@ -74,3 +74,17 @@ def test_all_packages_together_leave_nothing_to_builtin_that_the_profile_names(p
     keys = Store(project).keys
     assert not keys.fallbacks
     assert {name: keys.backend(name) for name in PROFILES["packaged"]} == PROFILES["packaged"]
+
+
+@pytest.mark.parametrize("feature", ["face_track", "landmarks"])
+def test_faces_are_mediapipes_where_it_is_recorded_and_builtin_elsewhere(project, feature):
+    packaged("mediapipe_face")
+    keys = Store(project).keys
+    with_package = keys.by_name["mouth_crop"].key
+    assert keys.backend(feature) == "mediapipe"
+    remove_weights(project.root, "mediapipe_face")
+    keys = Store(project).keys
+    assert keys.backend(feature) == "builtin"
+    assert "weights get mediapipe_face" in keys.fallbacks[feature]
+    assert feature not in keys.lacking
+    assert keys.by_name["mouth_crop"].key != with_package
