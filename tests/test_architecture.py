@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "model": {"core"},
     "pages": {"core"},
     "training": {"core", "model"},
-    "evaluation": {"core"},
+    "evaluation": {"core", "features"},  # metrics run networks of fetched packages
     STORE: BELOW,
     WORK: BELOW | {STORE},
     "pipeline.stages": READERS,

@@ -158,6 +158,34 @@ ROWS = (
         target="redub.evaluation.lip_audio:LipAudioMeter",
         of_system=MEAN_OF_TAKES,
     ),
+    # listeners
+    Metric(
+        name="dnsmos",
+        title="DNSMOS",
+        direction="higher",
+        explain="predicted rating of speech and background together, 1 to 5, by a network that was "
+        "trained on noisy telephone talk (DNSMOS P.835 OVRL; docs/extractors/dnsmos.md)",
+        card="Predicted rating (DNSMOS)",
+        target="redub.evaluation.dnsmos:dnsmos",
+        of_take="redub.evaluation.dnsmos:overall_of",
+        compared=("run",),
+    ),
+    Metric(
+        name="dnsmos_speech",
+        title="DNSMOS SIG",
+        direction="higher",
+        explain="the same for the speech alone",
+        target="redub.evaluation.dnsmos:dnsmos",
+        of_take="redub.evaluation.dnsmos:speech_of",
+    ),
+    Metric(
+        name="dnsmos_background",
+        title="DNSMOS BAK",
+        direction="higher",
+        explain="the same for the background alone",
+        target="redub.evaluation.dnsmos:dnsmos",
+        of_take="redub.evaluation.dnsmos:background_of",
+    ),
     # public functions that `redub evaluate` does not measure
     Metric(
         name="vde",

@@ -1,0 +1,123 @@
+"""DNSMOS P.835: listeners' ratings of speech, predicted from the sound alone.
+
+A network of Microsoft's DNS Challenge predicts three ratings from 1 to 5: of the speech (SIG), of
+the background (BAK), and of both together (OVRL). It was trained on noisy recordings of telephone
+talk, so it rates noise and distortion, and neither the emotion nor the likeness of a voice. Its
+weights come from the package ``speechmos`` (`redub weights get dnsmos`); OpenCV runs them.
+
+Source: Reddy, Gopal, Cutler, "DNSMOS P.835" (ICASSP 2022). The network's outputs are mapped to the
+scale of the ratings by the polynomials of the published script.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import soxr
+
+from redub.core.errors import ModelRefusedError
+from redub.core.metric import Absent
+from redub.core.types import FloatArray, Waveform
+from redub.evaluation.inputs import MetricInputError
+from redub.evaluation.takes import TakeSignals
+from redub.features.weights.packages import fetched
+
+PACKAGE = "dnsmos"
+NETWORK = "sig_bak_ovr.onnx"
+RATE_HZ = 16_000
+WINDOW = 144_160  # samples, 9.01 s; a shorter utterance is repeated until it is so long
+_HOP = RATE_HZ
+
+# Of the published script, from the highest power; they map an output to the scale of the ratings.
+_SPEECH = (-0.08397278, 1.22083953, 0.0052439)
+_BACKGROUND = (-0.13166888, 1.60915514, -0.39604546)
+_OVERALL = (-0.06766283, 1.11546468, 0.04602535)
+
+_LOCK = threading.Lock()
+
+
+class Ratings(NamedTuple):
+    """Predicted mean opinion scores, 1 to 5."""
+
+    speech: float
+    background: float
+    overall: float
+
+
+def dnsmos(samples: FloatArray, sample_rate_hz: int) -> Ratings:
+    """Predict the ratings of (S,) samples; full scale is 1.
+
+    The ratings depend on the level: a quiet utterance is rated lower.
+
+    Raises:
+        MetricInputError: no sample, or one that is not finite.
+        ModelRefusedError: E-MODEL-UNLISTED, the weights are not here; E-MODEL-CHANGED.
+    """
+    network = _network()
+    if len(samples) == 0 or not np.isfinite(samples).all():
+        raise MetricInputError("sound: no sample, or one that is not finite")
+    sound = soxr.resample(np.asarray(samples, np.float32), sample_rate_hz, RATE_HZ, quality="HQ")
+    sound = np.asarray(sound, np.float32)
+    if len(sound) < WINDOW:
+        sound = np.tile(sound, -(-WINDOW // len(sound)))[:WINDOW]
+    windows = range(0, len(sound) - WINDOW + 1, _HOP)
+    with _LOCK:  # a network of OpenCV keeps the state of one call
+        raw = np.array([_outputs(network, sound[start : start + WINDOW]) for start in windows])
+    speech, background, overall = raw.T
+    return Ratings(
+        float(np.polyval(_SPEECH, speech).mean()),
+        float(np.polyval(_BACKGROUND, background).mean()),
+        float(np.polyval(_OVERALL, overall).mean()),
+    )
+
+
+def _outputs(network: Any, window: FloatArray) -> FloatArray:
+    network.setInput(window[None])
+    outputs: FloatArray = network.forward()[0]
+    return outputs
+
+
+@lru_cache(maxsize=1)
+def _network() -> Any:
+    import cv2
+
+    weights = fetched(PACKAGE)
+    if weights is None:
+        raise ModelRefusedError(
+            f"the weights of DNSMOS are not here; type `redub weights get {PACKAGE}`",
+            code="E-MODEL-UNLISTED",
+        )
+    return cv2.dnn.readNetFromONNX(str(weights.path / NETWORK))
+
+
+@lru_cache(maxsize=8)
+def _ratings(sound: bytes, sample_rate_hz: int) -> Ratings:
+    return dnsmos(np.frombuffer(sound, np.float32), sample_rate_hz)
+
+
+def overall_of(take: TakeSignals) -> float | Absent:
+    """The overall rating of a take."""
+    found = _of(take.waveform)
+    return found if isinstance(found, Absent) else found.overall
+
+
+def speech_of(take: TakeSignals) -> float | Absent:
+    """The rating of a take's speech."""
+    found = _of(take.waveform)
+    return found if isinstance(found, Absent) else found.speech
+
+
+def background_of(take: TakeSignals) -> float | Absent:
+    """The rating of a take's background."""
+    found = _of(take.waveform)
+    return found if isinstance(found, Absent) else found.background
+
+
+def _of(waveform: Waveform) -> Ratings | Absent:
+    if fetched(PACKAGE) is None:
+        return Absent("E-EVAL-WEIGHTS", f"no weights of DNSMOS; type `redub weights get {PACKAGE}`")
+    sound = np.ascontiguousarray(waveform.samples, np.float32).tobytes()
+    return _ratings(sound, waveform.sample_rate_hz)
