@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from redub.core.metric import Absent, Interval
 from redub.core.types import FloatArray, Value, Waveform
 from redub.evaluation.intervals import bootstrap_difference, bootstrap_mean
 from redub.evaluation.pitch_errors import PitchErrors
+from redub.features.weights.folder import WeightFolder
 
 GROUND_TRUTH, RESYNTHESIS, MEAN_MEL = "ground truth", "vocoder resynthesis", "training-mean mel"
 
@@ -29,6 +30,7 @@ class TakeSignals:
         the sound, 0 where unvoiced. durations: (P, 2) rows (phoneme id, frames), None where they
         are not known. slot_samples: length of the video. hop_ms: duration of a mel frame.
     recorded_mel, recorded_f0_hz, recorded_durations: the same of the recording.
+    weights: entry of the weights ledger → its checked folder, for metrics that run a network.
     """
 
     system: str
@@ -42,6 +44,7 @@ class TakeSignals:
     recorded_mel: FloatArray
     recorded_f0_hz: FloatArray
     recorded_durations: Value | None
+    weights: Mapping[str, WeightFolder] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from redub.pipeline.store.ledger import with_reads
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
+from redub.pipeline.store.weights import checked_folder
 from redub.pipeline.work.speaking import make_vocoder
 
 TAKE_FEATURES = ("mel", "f0", "audio_emotion")
@@ -102,6 +103,10 @@ def measure_lines(order: LineOrder) -> list[LineFigures]:
     return figures
 
 
+METRIC_WEIGHTS = ("dnsmos",)
+"""Entries of the weights ledger that metrics read, where they are recorded."""
+
+
 class _Tools:
     """Everything a worker needs: store, vocoder, extractors, speech recogniser, mean mel."""
 
@@ -119,6 +124,11 @@ class _Tools:
             raise ConfigError("no training clip has a mel; run `redub extract`")
         frames = np.concatenate([np.asarray(m) for m in mels.values()])
         self.mean_mel = frames.mean(axis=0).astype(np.float32)
+        self.weights = {
+            name: checked_folder(self.keys.ledger, name, name)
+            for name in METRIC_WEIGHTS
+            if name in self.keys.ledger.entries
+        }
         self.recogniser: SpeechRecogniser | None = None
         sentences = [clip.text for clip in training if clip.text]
         if asr and sentences:
@@ -171,6 +181,7 @@ def _measure(
         recorded_mel=np.asarray(truth["mel"]),
         recorded_f0_hz=true_f0,
         recorded_durations=truth.get("durations"),
+        weights=tools.weights,
     )
     transcript = None
     if asr and tools.recogniser is not None and take.system != MEAN_MEL:
