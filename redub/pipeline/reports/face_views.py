@@ -16,7 +16,7 @@ from redub.pipeline.store.keys import FeatureKeys
 View = Callable[[ByteArray, FloatArray, int], ByteArray]
 """Frames (V, H, W, 3), track (V, 5) and a frame number → the crop that an extractor gets."""
 
-SHOWN = ("global_face", "local_face", "face_caption")  # features of the whole face
+SHOWN = ("global_face", "local_face", "face_emotion", "face_caption")  # features of the whole face
 NETWORK_SIDE = 96  # pixels on the sheet; networks get larger crops
 BUILTIN_SIDE = 64  # pixels, the size of the builtin extractors' crops
 
@@ -26,9 +26,10 @@ def face_views(keys: FeatureKeys) -> dict[str, View]:
     labels: dict[tuple[str, float], list[str]] = defaultdict(list)
     for name in SHOWN:
         margin = getattr(keys.configured(name), "margin", None)
-        if name == "face_caption":
-            if margin is not None:  # the builtin caption measures what global_face measures
-                labels["inside", margin].append(name)
+        if name in ("face_emotion", "face_caption"):
+            if margin is not None:  # the builtin ones measure what global_face measures
+                way = "square" if name == "face_emotion" else "inside"
+                labels[way, margin].append(name)
         else:
             labels["builtin" if margin is None else "square", margin or 0.0].append(name)
     ways: dict[str, Callable[..., ByteArray]] = {

@@ -199,3 +199,5 @@ def test_features_that_cut_alike_share_a_picture():
     assert list(face_views(Keys())) == ["global_face, local_face"]
     assert list(face_views(Keys(global_face=0.2, local_face=0.2))) == ["global_face, local_face"]
     assert list(face_views(Keys(local_face=0.2))) == ["global_face", "local_face"]
+    both = Keys(local_face=0.2, face_emotion=0.2)
+    assert list(face_views(both)) == ["global_face", "local_face, face_emotion"]

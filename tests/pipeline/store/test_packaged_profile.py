@@ -7,13 +7,20 @@ import pytest
 from redub.core.errors import ModelRefusedError
 from redub.features.registry import PROFILES
 from redub.features.weights import packages
+from redub.footage.encode import write_clip
+from redub.pipeline.reports.faces import FACE_FEATURES, face_sheet
 from redub.pipeline.reports.plan import plan_project
 from redub.pipeline.reports.status import project_status
+from redub.pipeline.stages.extract import extract
+from redub.pipeline.stages.ingest import ingest
 from redub.pipeline.store.packaged import record_package, start_project
 from redub.pipeline.store.project import open_project
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.weights import read_ledger, remove_weights
+from redub.pipeline.work.executor import Scheduler
+from tests.features.drawn_faces import talking
 from tests.packaged import packaged, use_real_packages
+from tests.pipeline.films import voice
 
 
 @pytest.fixture
@@ -88,3 +95,22 @@ def test_faces_are_mediapipes_where_it_is_recorded_and_builtin_elsewhere(project
     assert "weights get mediapipe_face" in keys.fallbacks[feature]
     assert feature not in keys.lacking
     assert keys.by_name["mouth_crop"].key != with_package
+
+
+def test_a_new_project_follows_a_face_with_the_packages_networks(project):
+    packaged("mediapipe_face")
+    frames = list(talking([0.2, 0.6] * 6))
+    sound = voice(len(frames) / 25, f0_hz=120, seed=0)
+    (project.root / "footage").mkdir(exist_ok=True)
+    write_clip(project.root / "footage" / "face.mp4", frames, 25, sound)
+    ingest(project, scheduler=Scheduler("sync", 1))
+    extract(project, features=list(FACE_FEATURES), scheduler=Scheduler("sync", 1))
+    store = Store(project)
+    (clip,) = store.clips()
+    values = {name: store.read(name, [clip.clip_id])[clip.clip_id] for name in FACE_FEATURES}
+    assert values["face_source"] == "mediapipe 3 of 12 frames, longest gap 4"
+    assert values["landmarks"].shape == (12, 936)
+    assert values["mouth_source"] == "landmarks"
+    assert values["mouth_crop"].shape == (12, 96 * 96)
+    (shown,) = face_sheet(project, None, 1).clips
+    assert {moment.landmarks.shape for moment in shown.moments} == {(68, 2)}
