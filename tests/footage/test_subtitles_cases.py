@@ -791,3 +791,24 @@ def test_long_lines_of_unclosed_marks_are_read_in_one_pass(read, name, text):
     found = read(text, name)  # a search that begins again at every mark would take hours
     assert found.cues == ()
     assert found.faults or found.others
+
+
+def test_what_could_be_a_name_in_small_letters_is_noted_once(tmp_path):
+    """It is read as words, as before; who meant a speaker is told what to do."""
+    path = tmp_path / "a.srt"
+    path.write_text(
+        "1\n00:00:00,000 --> 00:00:01,000\nRuby: Hi.\n\n"
+        "2\n00:00:01,000 --> 00:00:02,000\nRuby: Hello.\n\n"
+        "3\n00:00:02,000 --> 00:00:03,000\nOne more thing: stay.\n\n"
+        "4\n00:00:03,000 --> 00:00:04,000\nANN: Yes.\n\n"
+        "5\n00:00:04,000 --> 00:00:05,000\nNote: bring bread.\n"
+    )
+    read = read_subtitles(path, source="a.mp4")
+    assert [cue.text for cue in read.cues][:2] == ["Ruby: Hi.", "Ruby: Hello."]
+    notes = [notice.text for notice in read.notices if "read as words" in notice.text]
+    assert notes == [
+        "line 1: 'Ruby:' is read as words; if it names a speaker, add it to cast.csv or write it "
+        "in capitals"
+    ]
+    known = read_subtitles(path, source="a.mp4", cast=["Ruby"])
+    assert not [notice for notice in known.notices if "read as words" in notice.text]

@@ -93,6 +93,19 @@ def test_lines_whose_words_are_not_said_are_counted_after_extract_and_listed(roo
     assert [line["clip_id"] for line in document["lines"]] == [line.clip_id for line in found.lines]
 
 
+def test_a_project_that_cannot_train_is_led_to_the_reasons(tmp_path):
+    """One utterance of each voice: `status` does not send its user to a training that fails."""
+    root = make_project(tmp_path / "new", sources=2, lines=1)
+    for words in ("ingest", "extract"):
+        assert redub(words, "-C", root, "--scheduler", "sync").returncode == 0
+    assert redub("index", "build", "-C", root).returncode == 0
+    done = redub("retrieve", "-C", root)
+    assert line_uses(open_project(root)).uses["train"].usable == 0
+    said = redub("status", "-C", root).stderr.splitlines()[-1]
+    assert said.startswith("next: redub lines --why")
+    assert "not trained on" in done.stderr
+
+
 def test_before_extract_every_reason_is_that_it_is_not_extracted(tmp_path):
     root = make_project(tmp_path / "new", sources=1)
     project = open_project(root)

@@ -101,6 +101,17 @@ class Names:
         off_screen = off_screen or any(map(is_off_screen, _ON_DEVICE.findall(found[1])))
         return Label(names, off_screen), found.end()
 
+    def like_a_name(self, text: str) -> str:
+        """What stands before a colon at the start, if it could be a name in small letters.
+
+        Each word begins with a capital letter, as in ``Ruby:`` or ``Dr. Lee:``; headings are none.
+        """
+        found = LABEL.match(text)
+        words = [] if found is None else found[1].split()
+        if not 1 <= len(words) <= 3 or words[0].upper() in _FIRST_WORDS.split():
+            return ""
+        return " ".join(words) if all(word[:1].isupper() for word in words) else ""
+
     def in_brackets(self, text: str) -> tuple[Label, int] | None:
         """The label in brackets at the start of a text, if it is a name or says 'off screen'.
 

@@ -154,6 +154,11 @@ class Records:
         """Record a sentence about a cue that is used."""
         self.notices.append(Notice(cue, text))
 
+    def notice_once(self, cue: int, text: str) -> None:
+        """Record a sentence about the first cue of which it is true."""
+        if not any(text in notice.text for notice in self.notices):
+            self.notice(cue, f"line {cue}: {text}")
+
 
 def cue_fault(
     source: str, cue: int, code: str, what: str, line: int, text: str, part: str = ""

@@ -95,6 +95,12 @@ def _chunk(text: LinedText, names: Names, cue: int, records: Records) -> tuple[L
         text = text[found[1] :]
         if label.names and found[0].names and names.before_colon(text.chars) is not None:
             break
+    if not label.names and (unsure := names.like_a_name(text.chars)):
+        records.notice_once(
+            cue,
+            f"'{unsure}:' is read as words; if it names a speaker, add it to cast.csv or write it "
+            "in capitals",
+        )
     return label, without_sounds(text, cue, records)
 
 

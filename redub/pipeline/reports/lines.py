@@ -113,7 +113,7 @@ def _reasons(store: Store, clips: pl.DataFrame) -> pl.DataFrame:
     needed = dict.fromkeys((*RECORDED, "phonemes", "speaker", audio))
     frame = clips
     for name in needed:
-        if name in store.keys.by_name:
+        if name not in store.keys.lacking:
             frame = _with_why(store, frame, clips, name)
         else:
             frame = frame.with_columns(pl.lit("its weights are not recorded").alias(_why(name)))

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from redub.core.durable import read_json
+from redub.pipeline.reports.lines import line_uses
 from redub.pipeline.store.index.build_record import current_build
 from redub.pipeline.store.index.builds import is_fresh
 from redub.pipeline.store.index.neighbours import neighbours_of_build
@@ -108,7 +109,8 @@ def project_status(project: Project) -> Status:
     elif not neighbours:
         following = ["retrieve"]
     elif not runs:
-        following = ["train"]
+        can_train = line_uses(store).uses["train"].usable
+        following = ["train"] if can_train else ["lines", "--why"]
     else:
         following = _of_runs(project, runs)
     nulls = Counter(clip_id for line in lines if line.nulls for clip_id in _null(store, line))
