@@ -21,16 +21,22 @@ from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.types import MODALITIES, FloatArray, Value
 from redub.features.registry import EXTRACTORS
-from redub.index.library import retrieve
+from redub.index.library import ModalityIndex, retrieve
 from redub.index.policy import ClipFacts
 from redub.pipeline.dubbing.direction import Direction, EmotionTarget, LineDirection, parse_control
 from redub.pipeline.dubbing.session import dub as dub_video
 from redub.pipeline.dubbing.take import DubSummary
-from redub.pipeline.store.index.builds import OpenIndex, open_index, policy_of, selection_of
+from redub.pipeline.store.index.builds import (
+    OpenIndex,
+    audio_search,
+    open_index,
+    policy_of,
+    selection_of,
+)
 from redub.pipeline.store.project import Project as ProjectFolder
 from redub.pipeline.store.project import open_project as find_project
 from redub.pipeline.store.tables import Store
-from redub.pipeline.work.query import check_k, query_clip
+from redub.pipeline.work.query import AUDIO, check_k, query_clip
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -163,15 +169,16 @@ class Project:
         return self._store.read(name)
 
     def index(self, modality: str) -> Index:
-        """Open the newest index build for one modality: ``scene``, ``face`` or ``text``.
+        """Open the newest index build for one modality: ``scene``, ``face``, ``text`` or ``audio``.
 
         Raises:
             UsageError: no such modality.
             ConfigError: no build, or one that is out of date; the message names the stage to run.
             IntegrityError: a file of the build is damaged.
         """
-        if modality not in MODALITIES:
-            raise UsageError(f"unknown modality '{modality}'; {nearest(modality, MODALITIES)}")
+        if modality not in (*MODALITIES, AUDIO):
+            hint = nearest(modality, [*MODALITIES, AUDIO])
+            raise UsageError(f"unknown modality '{modality}'; {hint}")
         return Index(self.folder, modality)
 
     def _check_feature(self, name: str) -> None:
@@ -188,9 +195,13 @@ class Index:
         self.modality = modality
         self._folder = folder
         self._index: OpenIndex = open_index(folder)
+        is_audio = modality == AUDIO
+        self._own: ModalityIndex = (
+            audio_search(folder, self._index) if is_audio else self._index.modalities[modality]
+        )
 
     def __len__(self) -> int:
-        return len(self._index.modalities[self.modality].rows)
+        return len(self._own.rows)
 
     def __repr__(self) -> str:
         return f"<redub.Index of {len(self)} clips by {self.modality}>"
@@ -198,7 +209,8 @@ class Index:
     @property
     def width(self) -> int:
         """The width of a query vector."""
-        return int(self._index.vectors[self.modality].shape[1])
+        stored = self._index.audio if self.modality == AUDIO else self._index.vectors[self.modality]
+        return int(stored.shape[1])
 
     def query(
         self, clip_or_vector: str | ArrayLike, *, k: int | None = None, speaker: str = ""
@@ -253,7 +265,7 @@ class Index:
         return vector
 
     def _query_vector(self, vector: FloatArray, k: int | None, speaker: str) -> pl.DataFrame:
-        own, settings = self._index.modalities[self.modality], self._folder.config.index
+        own, settings = self._own, self._folder.config.index
         query = own.transformed(vector[None], [speaker])
         if not own.can_query(query)[0]:
             raise UsageError("a query vector without a direction: all zeros once transformed")

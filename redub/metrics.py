@@ -27,6 +27,7 @@ Examples:
     0.6666666666666666
 """
 
+from redub.evaluation.dnsmos import Ratings, dnsmos
 from redub.evaluation.duration_error import phoneme_error_ms, slot_error_ms
 from redub.evaluation.emotion_recogniser import EmotionReport, emotion_report
 from redub.evaluation.f0_correlation import energy_correlation, f0_correlation
@@ -52,9 +53,11 @@ __all__ = [
     "EmotionReport",
     "Interval",
     "LipAudioMeter",
+    "Ratings",
     "WordErrorReport",
     "bootstrap_difference",
     "bootstrap_mean",
+    "dnsmos",
     "emotion_report",
     "energy_correlation",
     "f0_correlation",
