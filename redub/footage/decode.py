@@ -27,7 +27,7 @@ from redub.footage.container import MediaFile, open_media
 from redub.footage.decord_reader import DecordReader, read_with_decord
 from redub.footage.limits import DecodeLimits, peak_memory_mib
 from redub.footage.paths import open_regular
-from redub.footage.streams.channels import channels_of
+from redub.footage.streams.channels import channels_of, names_of
 
 Allocate = Callable[[int], ByteArray]
 
@@ -344,7 +344,7 @@ def _mono(frame: Any, channel: int | None) -> FloatArray:
     samples = channels_of(frame)
     if channel is not None and channel < len(samples):
         return np.asarray(samples[channel], dtype=np.float32)
-    names = [one.name for one in frame.layout.channels]
+    names = names_of(frame)
     weights = np.array([_LOUDSPEAKERS.get(name, _OTHER_LOUDSPEAKER) for name in names])
     if len(names) == 1 or not weights.any():
         weights = np.ones(len(names))

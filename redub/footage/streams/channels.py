@@ -14,7 +14,7 @@ Letters: C channels, S samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ CANCELLING = -0.2
 
 INVERTED_SHARE = 0.2
 """Channels are inverted if this share of the sound is, in pieces of ``_PIECE_S``."""
+
+_WAVE = {
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
 
 _PIECE_S = 1.0
 _WHOLE_S = 120.0  # sources up to this length are measured as a whole
@@ -149,7 +154,7 @@ def _measure(media: MediaFile, length_s: float) -> Levels | None:
             for time_s, frame in media.audio_frames(start_s):
                 if time_s > start_s + lasts_s:
                     break
-                own = tuple(channel.name for channel in frame.layout.channels)
+                own = names_of(frame)
                 names = names or own
                 if own != names:
                     continue  # the layout changes inside the file
@@ -184,6 +189,16 @@ def _add(
     if samples.shape[1]:
         powers.append((samples**2).mean(axis=1))
         products.append(float((samples[0] * samples[1]).mean()))
+
+
+def names_of(frame: Any) -> tuple[str, ...]:
+    """FFmpeg's names of a frame's channels.
+
+    PCM in Matroska and AVI has no names. Six and eight channels are then those of 5.1 and 7.1 in
+    the order of WAVE files, which is the order in which such sound is stored.
+    """
+    names = tuple(channel.name for channel in frame.layout.channels)
+    return names if any(name != "NONE" for name in names) else _WAVE.get(len(names), names)
 
 
 def channels_of(frame: object) -> NDArray[np.float64]:
