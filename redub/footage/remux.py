@@ -214,6 +214,9 @@ class _Dub:
             if is_video and not copy:
                 encoder = self._video_encoder(output, stream)
                 continue
+            if stream.type == "attachment" and self.container == "matroska" and stream.name:
+                output.add_attachment(stream.name, stream.mimetype or "", stream.data)  # a font
+                continue
             codec = getattr(getattr(stream, "codec_context", None), "name", None)
             if not _fits(self.container, stream.type, codec):
                 if is_video:

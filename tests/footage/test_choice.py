@@ -451,3 +451,28 @@ def test_every_frame_of_a_program_stream_is_the_right_one(tmp_path, ending, code
         moments = [Fraction(k, 25) for k in range(start, start + 6)]
         assert numbers_of(pictures) == shown_at(times, moments), start
     assert number_of(clip(path, 0, 1, waveform=False).frames[0]) == 0
+
+
+@pytest.mark.parametrize("target", ["out.mkv", "out.mp4"])
+def test_a_font_inside_a_film_is_kept_or_named(tmp_path, target):
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 48, "yuv420p"
+        output.add_attachment("title.ttf", "font/ttf", b"a font" * 50)
+        for number in range(25):
+            frame = av.VideoFrame.from_ndarray(bars(number), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    dub = Waveform(chirp(np.arange(RATE_HZ) / RATE_HZ).astype(np.float32), RATE_HZ)
+
+    report = write_dubbed(path, tmp_path / target, dub)
+
+    with av.open(str(tmp_path / target)) as opened:
+        fonts = [s for s in opened.streams if s.type == "attachment"]
+        assert len(opened.streams.audio) == 1
+        if target.endswith("mkv"):
+            assert [(font.name, font.data) for font in fonts] == [("title.ttf", b"a font" * 50)]
+        else:
+            assert any("attachment" in note and "left out" in note for note in report.notes)
