@@ -21,7 +21,7 @@ import soxr
 from redub.core.metric import Absent
 from redub.core.types import FloatArray, Waveform
 from redub.evaluation.inputs import MetricInputError
-from redub.evaluation.takes import TakeSignals
+from redub.evaluation.takes import WITHOUT_WEIGHTS, TakeSignals
 from redub.features.weights.folder import WeightFolder
 
 PACKAGE = "dnsmos"
@@ -110,7 +110,7 @@ def _of(take: TakeSignals) -> Ratings | Absent:
     weights = take.weights.get(PACKAGE)
     if weights is None:
         return Absent(
-            "E-EVAL-WEIGHTS", f"models.lock has no {PACKAGE}; type `redub weights get {PACKAGE}`"
+            WITHOUT_WEIGHTS, f"models.lock has no {PACKAGE}; type `redub weights get {PACKAGE}`"
         )
     global _last
     if _last is None or _last[0] is not take.waveform:  # three columns ask one after the other

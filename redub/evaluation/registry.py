@@ -235,6 +235,9 @@ ROWS = (
     ),
 )
 
+METRIC_WEIGHTS = ("dnsmos",)
+"""Entries of the weights ledger that metrics read, where they are recorded."""
+
 METRICS: dict[str, Metric] = {row.name: row for row in ROWS}
 """Metrics by name, in the order of the columns."""
 

@@ -73,6 +73,9 @@ class LineFigures:
     offset_frames: int | None = None
 
 
+WITHOUT_WEIGHTS = "E-EVAL-WEIGHTS"
+"""Code of a value that needs a network whose weights are not recorded."""
+
 NOT_MEASURED = Absent("E-EVAL-NONE", "not measured")
 
 

@@ -30,7 +30,7 @@ def results_of(evaluation: Evaluation) -> MetricTable:
         )
         for scores in evaluation.systems
     )
-    return MetricTable(metrics=tuple(evaluation.metrics), rows=rows)
+    return MetricTable(metrics=tuple(evaluation.shown), rows=rows)
 
 
 class _Other(NamedTuple):

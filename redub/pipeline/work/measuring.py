@@ -19,6 +19,7 @@ import numpy as np
 from redub.core.errors import ClipError, ConfigError
 from redub.core.types import Clip, ClipMedia, FloatArray, Value, Waveform
 from redub.evaluation.pitch_errors import pitch_errors
+from redub.evaluation.registry import METRIC_WEIGHTS
 from redub.evaluation.summary import take_values
 from redub.evaluation.takes import (
     GROUND_TRUTH,
@@ -101,10 +102,6 @@ def measure_lines(order: LineOrder) -> list[LineFigures]:
         takes.append(_Spoken(MEAN_MEL, tools.vocoder.vocode(constant), constant, None))
         figures += [_measure(tools, clip, truth, take, asr=order.asr) for take in takes]
     return figures
-
-
-METRIC_WEIGHTS = ("dnsmos",)
-"""Entries of the weights ledger that metrics read, where they are recorded."""
 
 
 class _Tools:

@@ -17,8 +17,9 @@ from redub.core.errors import ConfigError, IntegrityError
 from redub.core.metric import Absent, Comparison, Interval, Metric
 from redub.core.records import JsonRecord
 from redub.evaluation.emotion_recogniser import EmotionReport
+from redub.evaluation.registry import METRIC_WEIGHTS
 from redub.evaluation.summary import measured_metrics
-from redub.evaluation.takes import GROUND_TRUTH, LineFigures
+from redub.evaluation.takes import GROUND_TRUTH, WITHOUT_WEIGHTS, LineFigures
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.runs.folders import run_folder
 from redub.pipeline.store.runs.takes import INDEX
@@ -119,6 +120,15 @@ class Evaluation(JsonRecord):
         """Clip ids of the measured utterances, in order."""
         return [line.clip_id for line in self.lines if line.system == GROUND_TRUTH]
 
+    @property
+    def shown(self) -> list[Metric]:
+        """The metrics of the tables: those that a missing network kept from all values are not."""
+        return [
+            metric
+            for metric in self.metrics
+            if any(not _lacks_weights(row.values[metric.name]) for row in self.systems)
+        ]
+
     # -- as text
 
     def without(self) -> str:
@@ -130,12 +140,12 @@ class Evaluation(JsonRecord):
 
     def columns(self) -> list[str]:
         """Column titles of the table."""
-        return ["system", *(metric.column for metric in self.metrics)]
+        return ["system", *(metric.column for metric in self.shown)]
 
     def text_rows(self) -> list[list[str]]:
         """Rows of the table as text, one per system."""
         return [
-            [row.system, *(metric.text(row.values[metric.name]) for metric in self.metrics)]
+            [row.system, *(metric.text(row.values[metric.name]) for metric in self.shown)]
             for row in self.systems
         ]
 
@@ -171,6 +181,10 @@ class Evaluation(JsonRecord):
         ]
 
 
+def _lacks_weights(value: Interval | Absent) -> bool:
+    return isinstance(value, Absent) and value.code == WITHOUT_WEIGHTS
+
+
 # -- on disk
 
 
@@ -186,8 +200,10 @@ def inputs_of(project: Project, runs: Sequence[str], split: str) -> str:
     keys = {name: store.keys.by_name[name].key for name in EVALUATED_FEATURES if name in usable}
     clips = [asdict(clip) for clip in store.clips()]
     metrics = [asdict(metric) for metric in measured_metrics()]
+    entries = store.keys.ledger.entries
+    weights = {name: asdict(entries[name]) for name in METRIC_WEIGHTS if name in entries}
     settings = [asdict(project.config.evaluate), list(runs), metrics]
-    return digest_of([takes, keys, clips, *settings, vocoder_key(project)])
+    return digest_of([takes, keys, clips, *settings, vocoder_key(project), weights])
 
 
 def is_evaluated(project: Project, runs: Sequence[str]) -> bool:
