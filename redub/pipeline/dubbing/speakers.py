@@ -48,7 +48,7 @@ def check_speakers(
         more = f"; and {len(unknown) - _NAMED} more lines" if len(unknown) > _NAMED else ""
         raise ConfigError(
             f"speakers of {shown(script)} that neither the library nor cast.csv knows: "
-            f"{'; '.join(lines)}{more}. Correct the names, or choose a voice with --voice",
+            f"{'; '.join(lines)}{more}; correct the names, or choose a voice with --voice",
             code="E-VOICE",
         )
     notes = []
