@@ -39,8 +39,6 @@ from redub.commands.training import (
 from redub.commands.uses import say_uses_of
 from redub.core.errors import UsageError
 
-_NOTICES = 5  # that are printed
-
 
 @app.command()
 def ingest(
@@ -50,7 +48,6 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Stage 1: read new and changed footage into the clip table."""
-    from redub.footage.subtitles import not_spoken_sentence
     from redub.pipeline.stages.ingest import run_ingest
 
     with progress_bar("ingest", "files") as bar:
@@ -61,22 +58,8 @@ def ingest(
         f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
         f"{summary.clips} clips"
     )
-    say(f"{summary.with_words} utterances have words, {summary.with_speaker} have a speaker")
-    if summary.without_subtitles:
-        say(
-            f"{summary.without_subtitles} sources have no subtitles: each is one utterance without "
-            "words"
-        )
-    if summary.not_spoken:
-        say(not_spoken_sentence(summary.not_spoken))
-    for notice in summary.notices[:_NOTICES]:
-        say(f"note: {notice}")
-    if len(summary.notices) > _NOTICES:
-        say(f"note: {len(summary.notices) - _NOTICES} more notes, all of them with --json")
-    for unused in summary.unused[:_NOTICES]:
-        say(f"not used: {unused}")
-    if len(summary.unused) > _NOTICES:
-        say(f"not used: {len(summary.unused) - _NOTICES} more files, all of them with --json")
+    for remark in summary.remarks():
+        say(remark)
     if summary.first_reason:
         say(f"first fault: {summary.first_reason}")
     finish(summary.quarantined, command("extract", project=project), project)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Bar, Say
-from redub.footage.subtitles import not_spoken_sentence
 from redub.pipeline.reports.evaluation import run_report
+from redub.pipeline.reports.lines import line_uses
 from redub.pipeline.stages.evaluate import run_evaluate
 from redub.pipeline.stages.extract import run_extract
 from redub.pipeline.stages.index import run_index
@@ -22,6 +22,7 @@ from redub.pipeline.stages.retrieve import run_retrieve
 from redub.pipeline.stages.synthesize import run_synthesize
 from redub.pipeline.stages.train import run_train
 from redub.pipeline.store.project import Project
+from redub.pipeline.store.tables import Store
 from redub.pipeline.work.executor import Scheduler
 
 STAGES = ("ingest", "extract", "index", "retrieve", "train", "synthesize", "evaluate")
@@ -93,8 +94,6 @@ def run_all(
             stopped = f"{stage}: {error.message}"
             say(f"{STAGES.index(stage) + 1} {stage}: stopped here: {error.message}")
             break
-    from redub.pipeline.store.tables import Store
-
     return Walk(done, stopped, len(Store(project).quarantined()))
 
 
@@ -116,11 +115,16 @@ def _one_stage(
             f"{read.sources} sources read, {read.unchanged} unchanged, {read.clips} clips, "
             f"{read.quarantined} files and lines quarantined"
         )
-        text = "; ".join(filter(None, [text, not_spoken_sentence(read.not_spoken)]))
+        for remark in read.remarks():
+            say(f"{number} ingest: {remark}")
     elif stage == "extract":
         with bar("extract") as progress:
             done = run_extract(project, scheduler, None, progress)
         text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips quarantined"
+        if not Store(project).clip_frame().is_empty():
+            uses = line_uses(project)
+            for sentence in (uses.sentence(), *uses.reasons()):
+                say(f"{number} extract: {sentence}")
     elif stage == "index":
         text = "; ".join(run_index(project).lines())
     elif stage == "retrieve":

@@ -17,7 +17,7 @@ from redub.core.errors import ConfigError
 from redub.core.progress import Progress
 from redub.footage.faults import ClipFault
 from redub.footage.folder import FolderRules, SourceClips, read_source
-from redub.footage.subtitles import TEXT_KINDS, counted
+from redub.footage.subtitles import TEXT_KINDS, counted, not_spoken_sentence
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.quarantine import QuarantineRow, quarantine_table
 from redub.pipeline.store.schemas import SourceRow, clip_table, source_table
@@ -53,8 +53,28 @@ class IngestSummary:
     with_words: int = 0
     with_speaker: int = 0
 
+    def remarks(self) -> list[str]:
+        """What a user should know besides the counts, as sentences; the first ones of many."""
+        said = [f"{self.with_words} utterances have words, {self.with_speaker} have a speaker"]
+        if self.without_subtitles:
+            said.append(
+                f"{self.without_subtitles} sources have no subtitles: each is one utterance "
+                "without words"
+            )
+        if self.not_spoken:
+            said.append(not_spoken_sentence(self.not_spoken))
+        for what, kind, found in (
+            ("note", "notes", self.notices),
+            ("not used", "files", self.unused),
+        ):
+            said += [f"{what}: {one}" for one in found[:_NAMED]]
+            if len(found) > _NAMED:
+                more = len(found) - _NAMED
+                said.append(f"{what}: {more} more {kind}, all of them with `redub ingest --json`")
+        return said
 
-_NAMED = 5  # unused files in a message
+
+_NAMED = 5  # notes and unused files in a message
 
 
 def ingest(
