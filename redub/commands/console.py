@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +32,12 @@ def say(text: str = "") -> None:
     Commands in the text get the ``-C`` of this command, see :func:`with_place`.
     """
     print(printable(with_place(text)), file=sys.stderr)
+
+
+def say_all(sentences: Iterable[str]) -> None:
+    """Print one line for each sentence."""
+    for sentence in sentences:
+        say(sentence)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redub.commands.apps import index_app
-from redub.commands.console import OK, QUARANTINED, finish, put, say, table
+from redub.commands.console import OK, QUARANTINED, finish, put, say, say_all, table
 from redub.commands.invocation import HERE, command
 from redub.commands.options import (
     ClipId,
@@ -24,7 +24,6 @@ from redub.commands.options import (
     notes_of,
     project_of,
 )
-from redub.commands.uses import say_uses_of
 from redub.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def index_build(
     as_json: Json = False,
 ) -> None:
     """Stage 3: index the clips of the training split; only new clips are added."""
+    from redub.pipeline.reports.lines import said_uses
     from redub.pipeline.stages.index import run_index
 
     opened = project_of(project)
@@ -51,7 +51,7 @@ def index_build(
         put(summary, schema="index.build")
     for line in summary.lines():
         say(line)
-    say_uses_of(opened)
+    say_all(said_uses(opened))
     finish(0, command("retrieve", project=project))
 
 
@@ -97,8 +97,7 @@ def _say_neighbours(answer: QueryAnswer) -> None:
                 for h in hits
             ],
         )
-    for remark in answer.remarks:
-        say(remark)
+    say_all(answer.remarks)
 
 
 def _margin(margin: float) -> str:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from redub.commands.apps import app
-from redub.commands.console import ERROR, OK, REFUSED, finish, plain_value, put, say, table
+from redub.commands.console import ERROR, OK, REFUSED, finish, plain_value, put, say, say_all, table
 from redub.commands.invocation import HERE, command
 from redub.commands.options import Json, ProfileName, ProjectDir, project_of, with_profile_option
-from redub.commands.uses import say_uses
 from redub.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ def lines(
                 for line in found.lines
             ],
         )
-    say_uses(found, listed=why)
+    say_all(found.said(listed=why))
 
 
 def _say_status(report: Status) -> None:

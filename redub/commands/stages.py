@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from redub.commands.apps import app, vocoder_app
-from redub.commands.console import OK, finish, no_bar, progress_bar, put, say, table
+from redub.commands.console import OK, finish, no_bar, progress_bar, put, say, say_all, table
 from redub.commands.invocation import HERE, command, is_first_process
 from redub.commands.options import (
     DryRun,
@@ -36,7 +36,6 @@ from redub.commands.training import (
     TrainOptions,
     TrainSettings,
 )
-from redub.commands.uses import say_uses_of
 from redub.core.errors import UsageError
 
 
@@ -58,8 +57,7 @@ def ingest(
         f"{summary.sources} sources read, {summary.unchanged} unchanged, {summary.gone} gone; "
         f"{summary.clips} clips"
     )
-    for remark in summary.remarks():
-        say(remark)
+    say_all(summary.remarks())
     if summary.first_reason:
         say(f"first fault: {summary.first_reason}")
     finish(summary.quarantined, command("extract", project=project), project)
@@ -79,6 +77,7 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Stage 2: compute every missing feature of every clip."""
+    from redub.pipeline.reports.lines import said_uses
     from redub.pipeline.reports.status import project_status
     from redub.pipeline.stages.extract import check_features, run_extract
 
@@ -94,7 +93,7 @@ def extract(
     say(f"{summary.clips} clips, {summary.rows} rows written")
     if opened.config.profile != project_of(project).config.profile:
         say(f'for the later stages, set profile = "{profile}" under [features] in redub.toml')
-    say_uses_of(opened)
+    say_all(said_uses(opened))
     words = project_status(opened).next_words
     following = with_profile_option(words, project, opened.config.profile, profile)
     finish(summary.quarantined, following, project)
@@ -103,6 +102,7 @@ def extract(
 @app.command()
 def retrieve(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Stage 4: find the K neighbours of every clip, per modality."""
+    from redub.pipeline.reports.lines import said_uses
     from redub.pipeline.stages.retrieve import run_retrieve
 
     opened = project_of(project)
@@ -110,13 +110,14 @@ def retrieve(project: ProjectDir = HERE, as_json: Json = False) -> None:
     if as_json:
         put(summary, schema="retrieve")
     say(f"{summary.queries} clips queried, {summary.rows} neighbour rows")
-    say_uses_of(opened)
+    say_all(said_uses(opened))
     finish(0, command("train", project=project))
 
 
 @app.command()
 def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
     """Write the files that training reads: clips, features and neighbours (`train` does it too)."""
+    from redub.pipeline.reports.lines import said_uses
     from redub.pipeline.stages.pack import run_pack
 
     opened = project_of(project)
@@ -126,7 +127,7 @@ def pack(project: ProjectDir = HERE, as_json: Json = False) -> None:
         return
     for line in report.lines():
         say(line)
-    say_uses_of(opened)
+    say_all(said_uses(opened))
     finish(0, command("train", project=project))
 
 

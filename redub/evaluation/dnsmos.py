@@ -90,32 +90,31 @@ def _network(path: str) -> Any:
 
 def overall_of(take: TakeSignals) -> float | Absent:
     """The overall rating of a take."""
-    found = _of(take)
-    return found if isinstance(found, Absent) else found.overall
+    return _rating(take, "overall")
 
 
 def speech_of(take: TakeSignals) -> float | Absent:
     """The rating of a take's speech."""
-    found = _of(take)
-    return found if isinstance(found, Absent) else found.speech
+    return _rating(take, "speech")
 
 
 def background_of(take: TakeSignals) -> float | Absent:
     """The rating of a take's background."""
-    found = _of(take)
-    return found if isinstance(found, Absent) else found.background
+    return _rating(take, "background")
 
 
-def _of(take: TakeSignals) -> Ratings | Absent:
+def _rating(take: TakeSignals, name: str) -> float | Absent:
     weights = take.weights.get(PACKAGE)
     if weights is None:
         return Absent(
             WITHOUT_WEIGHTS, f"models.lock has no {PACKAGE}; type `redub weights get {PACKAGE}`"
         )
-    global _last
-    if _last is None or _last[0] is not take.waveform:  # three columns ask one after the other
-        _last = take.waveform, dnsmos(take.waveform.samples, take.waveform.sample_rate_hz, weights)
-    return _last[1]
+    if not _LAST or _LAST[0][0] is not take.waveform:
+        sound = take.waveform
+        _LAST[:] = [(sound, dnsmos(sound.samples, sound.sample_rate_hz, weights))]
+    rating: float = getattr(_LAST[0][1], name)
+    return rating
 
 
-_last: tuple[Waveform, Ratings] | None = None
+_LAST: list[tuple[Waveform, Ratings]] = []
+"""The last rated sound and its ratings: the three metrics of a take ask one after the other."""

@@ -12,19 +12,18 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import descriptor_path
 from redub.footage.streams.choice import choose_audio, choose_video
 from redub.footage.streams.display_times import DisplayTimes
+from redub.footage.streams.geometry import FrameGeometry, orientation
+from redub.footage.streams.groups import from_key
 from redub.footage.structure import missing_bytes
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "wav", "flac", "mp3", "ogg")
@@ -38,56 +37,6 @@ _KEPT = {"video": 3, "audio": 32}  # key packets before the wanted one, in a fil
 _SEEKLESS = frozenset(("mpeg", "mpegvideo"))
 """Demuxers that give wrong times after a seek: MPEG program streams (.mpg, .vob) store a time only
 for some frames, and FFmpeg counts the others from the place where it begins to read."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrameGeometry:
-    """Geometry of the decoded video frames, before scaling.
-
-    Attributes:
-        width, height: in pixels, as stored.
-        pixel_aspect: width of a pixel divided by its height.
-        quarter_turns: counterclockwise rotations by 90 degrees that set a frame upright.
-        is_mirrored: whether left and right are swapped before the rotation.
-    """
-
-    width: int
-    height: int
-    pixel_aspect: Fraction
-    quarter_turns: int
-    is_mirrored: bool = False
-
-    @property
-    def is_upright(self) -> bool:
-        """Whether the frames are stored as they are shown."""
-        return not self.quarter_turns and not self.is_mirrored
-
-    def set_upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Mirror and rotate an image (H, W, …) as the file says."""
-        return np.rot90(image[:, ::-1] if self.is_mirrored else image, self.quarter_turns)
-
-    def fitted(self, max_side: int) -> tuple[int, int]:
-        """Return the (width, height) to scale to, before the rotation.
-
-        Pixels become square, both sides even and at most ``max_side``. No side grows, except that
-        a side of one pixel becomes two.
-        """
-        width, height = Fraction(self.width), Fraction(self.height)
-        if self.pixel_aspect > 1:
-            height /= self.pixel_aspect
-        else:
-            width *= self.pixel_aspect
-        scale = min(Fraction(1), Fraction(max_side) / max(width, height))
-        return _even(width * scale), _even(height * scale)
-
-    def upright(self, max_side: int) -> tuple[int, int]:
-        """Return the (width, height) of :meth:`fitted`, after the rotation."""
-        width, height = self.fitted(max_side)
-        return (height, width) if self.quarter_turns % 2 else (width, height)
-
-
-def _even(side: Fraction) -> int:
-    return max(2, int(side + Fraction(1, 2)) // 2 * 2)
 
 
 class MediaFile:
@@ -284,8 +233,7 @@ class MediaFile:
         frame, sound = self._first_frames()
         while sound is None and self.audio is not None:  # declared, but it holds no sound
             self._empty.add(self.audio.index)
-            self._rewind()
-            self.audio = choose_audio(self.container, self._empty).stream
+            self._rewind()  # chooses again, without the empty track
             if self.audio is not None:
                 frame, sound = self._first_frames()
         if self.video is not None and frame is None:
@@ -357,7 +305,9 @@ class MediaFile:
         if not self.can_seek:
             self._rewind()
             yield from _decoded(
-                _from_key(self._demux(getattr(self, kind)), wanted_s, self, kept=_KEPT[kind])
+                from_key(
+                    self._demux(getattr(self, kind)), wanted_s, self.origin_s, kept=_KEPT[kind]
+                )
             )
             return
         for back_off_s in () if counts else _BACK_OFF_S:
@@ -436,50 +386,6 @@ def _open_container(descriptor: int) -> Any:
             f"FLAC, MP3, Ogg): {first_line(error)}; convert it, or take it out of the folder",
             code="E-IN-FORMAT",
         ) from error
-
-
-def orientation(frame: Any) -> tuple[int, bool]:
-    """Counterclockwise quarter turns and whether to mirror first, from a frame's display matrix.
-
-    The matrix maps a point (x, y) of the frame to (a x + c y, b x + d y); y points down. A negative
-    determinant mirrors. Other angles than quarter turns are rounded.
-    """
-    data = next((one for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), None)
-    if data is None:
-        return round(frame.rotation / 90) % 4, False
-    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).astype(np.float64)
-    is_mirrored = bool(a * d - b * c < 0)
-    if is_mirrored:
-        a, b = -a, -b
-    return round(float(np.degrees(np.arctan2(-b, a))) / 90) % 4, is_mirrored
-
-
-def _from_key(
-    packets: Iterable[Any], wanted_s: float, media: MediaFile, *, kept: int
-) -> Iterator[Any]:
-    """Drop the first packets, so that no more than needed is decoded.
-
-    The last ``kept`` groups that start at or before ``wanted_s`` stay: a group begins with a key
-    packet, and its first frames may refer to the group before.
-    """
-    groups: deque[list[Any]] = deque([[]])
-    waiting = iter(packets)
-    for packet in waiting:
-        if packet.is_keyframe and packet.size:
-            if packet.pts is not None and _packet_s(packet, media) > wanted_s:
-                waiting = itertools.chain([packet], waiting)
-                break
-            groups.append([])
-            if len(groups) > kept:
-                groups.popleft()
-        groups[-1].append(packet)
-    for group in groups:
-        yield from group
-    yield from waiting
-
-
-def _packet_s(packet: Any, media: MediaFile) -> float:
-    return float(packet.pts * packet.time_base) - media.origin_s
 
 
 def _decoded(packets: Iterable[Any], stamps: deque[int] | None = None) -> Iterator[Any]:

@@ -2,7 +2,8 @@
 
 Runs in the decoder child. The packets of a text track are its cues, so nothing is decoded. Tracks
 that are pictures of words (DVD, Blu-ray) cannot be read and are named. Of several tracks one is
-chosen by the rules of :mod:`redub.footage.beside`; a track that is marked as default is preferred.
+chosen by the rules of :mod:`redub.footage.subtitles.beside`; a track that is marked as default is
+preferred.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any
 from av.stream import Disposition
 
 from redub.core.errors import ClipError
-from redub.footage.beside import FOREIGN_PARTS, SubtitleFile, choose
 from redub.footage.container import MediaFile, open_media
 from redub.footage.language import language_code
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import open_regular
+from redub.footage.subtitles.beside import FOREIGN_PARTS, SubtitleFile, choose
 
 MAX_BYTES = 16 << 20
 _LINES = {"subrip": ".srt", "text": ".srt", "mov_text": ".srt", "webvtt": ".vtt"}
@@ -38,7 +39,7 @@ class EmbeddedSubtitles:
         suffix: of the format of ``content``.
         track: the track that was read, for people; empty without one.
         unused: sentences about the other subtitle tracks.
-        problem, language: as of :class:`redub.footage.beside.Choice`.
+        problem, language: as of :class:`redub.footage.subtitles.beside.Choice`.
     """
 
     content: bytes = b""
@@ -53,7 +54,7 @@ def read_embedded(path: Path, language: str, limits: DecodeLimits) -> EmbeddedSu
     """Choose and read a subtitle track.
 
     Args:
-        language: two letters of ISO 639-1; empty: see :mod:`redub.footage.beside`.
+        language: two letters of ISO 639-1; empty: see :mod:`redub.footage.subtitles.beside`.
 
     Raises:
         ClipError: any ``E-IN-`` or ``E-SEC-`` fault of the file; E-SUB-TEXT, the track is larger

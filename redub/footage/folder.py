@@ -6,11 +6,12 @@
     ├── cast.csv …           optional tables (:mod:`redub.footage.tables`)
     └── Moonfleet/           a folder below the root is a film
         ├── harbour.mp4      a source; its scene is its path below the film, without the suffix
-        └── harbour.srt      its subtitles, found by the rules of :mod:`redub.footage.beside`
+        └── harbour.srt      its subtitles (:mod:`redub.footage.subtitles.beside`)
 
-Sources are the regular files and links with a suffix of :data:`MEDIA_SUFFIXES`, in the order of
-their paths; names that begin with a dot are skipped. The content of a file decides its format, so
-a wrong suffix from that list does no harm.
+Sources are the regular files and links with a suffix of
+:data:`redub.footage.listing.MEDIA_SUFFIXES`, in the order of their paths; names that begin with a
+dot are skipped. The content of a file decides its format, so a wrong suffix from that list does no
+harm.
 
 A clip id consists of the path below the root, with ``~`` for ``/`` and without the suffix ``.mp4``
 (another suffix follows after ``+``), and the line number: ``Moonfleet~harbour-0003``,
@@ -24,22 +25,20 @@ digest follow.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import tempfile
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from redub.core.durable import file_digest
-from redub.core.errors import ClipError, ConfigError
+from redub.core.errors import ClipError
 from redub.core.types import Clip, VideoSpec
-from redub.footage.beside import Beside, Choice, Unused, files_beside
 from redub.footage.child import DecoderChild
 from redub.footage.faults import ClipFault, shown
 from redub.footage.language import known_language
+from redub.footage.listing import list_files, list_sources
 from redub.footage.paths import locate, open_regular
 from redub.footage.probe import SourceInfo
 from redub.footage.subtitles import (
@@ -50,6 +49,8 @@ from redub.footage.subtitles import (
     Subtitles,
     read_subtitles,
 )
+from redub.footage.subtitles.beside import Choice
+from redub.footage.subtitles.places import line_order, positions
 from redub.footage.tables import (
     Tables,
     every_line,
@@ -58,27 +59,6 @@ from redub.footage.tables import (
     load_tables,
     rows_without_line,
 )
-
-VIDEO_SUFFIXES = frozenset(
-    (
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".3gp",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".mpg",
-        ".mpeg",
-        ".vob",
-        ".ogv",
-    )
-)
-SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".mka", ".ogg", ".oga", ".opus"))
-MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 
 _GRID = VideoSpec()  # clip times count its 1/25 s; the frame size does not matter here
 _MAX_ID = 160
@@ -99,7 +79,7 @@ class FolderRules:
         dialogue_styles: styles of ASS files that are dialogue although they look like signs.
         language: of all lines that ``languages.csv`` does not name.
         subtitles_language: of the subtitles to read, a code or an English name; empty: see
-            :mod:`redub.footage.beside`.
+            :mod:`redub.footage.subtitles.beside`.
     """
 
     allow_audio_only: bool = False
@@ -108,21 +88,6 @@ class FolderRules:
     dialogue_styles: tuple[str, ...] = ()
     language: str = "en"
     subtitles_language: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderFiles:
-    """The files of a footage folder, as sorted posix paths below it.
-
-    Attributes:
-        sources: media files.
-        others: all other files.
-        beside: the subtitles of each source, and the files that are not used.
-    """
-
-    sources: list[str]
-    others: list[str]
-    beside: Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,77 +107,16 @@ class SourceClips:
     subtitles: str = ""
 
 
-def list_sources(root: Path) -> list[str]:
-    """List all sources below ``root`` as sorted posix paths; links to folders are not followed.
-
-    A name that is not UTF-8 is given with its bytes escaped (``caf\\xe9.mp4``).
-
-    Raises:
-        ConfigError: ``root`` is not a folder, or a folder cannot be listed.
-    """
-    return list_files(root).sources
-
-
-def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
-    """List sources and other files below ``root``, and find the subtitles of each source.
-
-    Raises:
-        ConfigError: ``root`` is not a folder, a folder cannot be listed, or there is no such
-            language.
-    """
-    language = known_language(subtitles_language, "footage.subtitles_language")
-    named, others = _listed(root)
-    unreadable = {_escaped(name): name for name in named if _escaped(name) != name}
-    sources = sorted([_escaped(name) for name in named], key=os.fsencode)
-    strange = [Unused(_escaped(name), _NOT_UTF8) for name in others if _escaped(name) != name]
-    others = [name for name in others if _escaped(name) == name]
-    found = files_beside(sources, others, language=language)
-    refused = Choice(problem=f"has {_NOT_UTF8}", code="E-IN-NAME")
-    return FolderFiles(
-        sources,
-        sorted(others, key=os.fsencode),
-        Beside({**found.choices, **dict.fromkeys(unreadable, refused)}, (*found.unused, *strange)),
-    )
-
-
-_NOT_UTF8 = "a name that is not UTF-8; rename the file"
-
-
-def _escaped(name: str) -> str:
-    """The name with bytes that are not UTF-8 written as ``\\xNN``; tables hold only UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _listed(root: Path) -> tuple[list[str], list[str]]:
-    """Media and other files below ``root``, as the file system names them."""
-    if not root.is_dir():
-        raise ConfigError(f"'{shown(str(root))}' is not a folder; wanted a folder of footage")
-    found: list[str] = []
-    others: list[str] = []
-
-    def cannot_list(error: OSError) -> None:
-        """Turn an error of ``os.walk`` into a ConfigError."""
-        raise ConfigError(f"a folder of footage cannot be listed: {error}") from error
-
-    for folder, folders, files in os.walk(root, onerror=cannot_list):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
-        # A folder, pipe or link named film.mp4 is listed, too, so that it is refused with a reason.
-        named = [n for n in [*files, *folders] if _is_media(n) and not n.startswith(".")]
-        found += [(below / name).as_posix() for name in named]
-        folders[:] = [name for name in folders if not _is_media(name)]
-        other = [name for name in files if not _is_media(name) and not name.startswith(".")]
-        others += [(below / name).as_posix() for name in other]
-    return found, others
-
-
-def read_tables(root: Path) -> Tables:
+def read_tables(root: Path, sources: Sequence[str] | None = None) -> Tables:
     """Read the tables at the root and check them against the sources of the folder.
+
+    Args:
+        sources: of :func:`list_sources`, which is called without them.
 
     Raises:
         ConfigError: a mistake in a table, with file and row.
     """
-    sources = list_sources(root)
+    sources = list_sources(root) if sources is None else sources
     return load_tables(root, sources, {scene_of(source) for source in sources})
 
 
@@ -249,31 +153,13 @@ def read_source(
             lines, came_from, language = reader.inside(path)
     except ClipError as error:
         return SourceClips(relative, None, (), (ClipFault.of(error, source=relative),))
-    clips: list[Clip] = []
-    faults = [
-        replace(fault, clip_id=clip_id_of(relative, fault.line, fault.part) if fault.line else "")
-        for fault in lines.faults
-    ]
     if language in ("", rules.language.partition("-")[0]):
         language = rules.language  # else NAME.de.srt is German, whatever the other films are
     film = rules.film or film_of(relative, root.resolve().name)
-    for cue in lines.cues:
-        clip = _clip(relative, digest, film, cue, info, tables, language)
-        why_not = _not_in_cast(clip, tables)
-        if why_not:
-            faults.append(
-                ClipFault(
-                    source=relative,
-                    code="E-IN-CAST",
-                    message=why_not,
-                    clip_id=clip.clip_id,
-                    line=cue.index,
-                    part=cue.part,
-                )
-            )
-        else:
-            clips.append(clip)
-    faults += _rows_without_line(tables, relative, lines)
+    made = [_clip(relative, digest, film, cue, info, tables, language) for cue in lines.cues]
+    clips, not_cast = _cast_only(made, lines.cues, tables)
+    rows = _rows_without_line(tables, relative, lines)
+    faults = [*_of_cues(lines.faults, relative), *not_cast, *rows]
     numbers = {
         clip_id_of(relative, cue.index, cue.part): line_order(cue.index, cue.part)
         for cue in lines.cues
@@ -283,6 +169,38 @@ def read_source(
     return SourceClips(
         relative, info, placed, tuple(faults), lines.others, lines.notices, came_from
     )
+
+
+def _of_cues(faults: Iterable[ClipFault], source: str) -> list[ClipFault]:
+    """The faults of a subtitle reader, with the clip ids of their cues."""
+    return [
+        replace(fault, clip_id=clip_id_of(source, fault.line, fault.part) if fault.line else "")
+        for fault in faults
+    ]
+
+
+def _cast_only(
+    made: Sequence[Clip], cues: Sequence[Cue], tables: Tables
+) -> tuple[list[Clip], list[ClipFault]]:
+    """The clips whose speaker the cast allows, and a fault for each of the others."""
+    clips: list[Clip] = []
+    faults: list[ClipFault] = []
+    for clip, cue in zip(made, cues, strict=True):
+        why_not = _not_in_cast(clip, tables)
+        if not why_not:
+            clips.append(clip)
+            continue
+        faults.append(
+            ClipFault(
+                source=clip.source,
+                code="E-IN-CAST",
+                message=why_not,
+                clip_id=clip.clip_id,
+                line=cue.index,
+                part=cue.part,
+            )
+        )
+    return clips, faults
 
 
 def _rows_without_line(tables: Tables, relative: str, lines: Subtitles) -> list[ClipFault]:
@@ -322,7 +240,7 @@ def read_folder(
     """
     rules = rules or FolderRules()
     files = list_files(root, subtitles_language=rules.subtitles_language)
-    tables = read_tables(root)
+    tables = read_tables(root, files.sources)
     sources = [source for source in files.sources if source not in known]
     for done, source in enumerate(sources, start=1):
         own = files.beside.of(source)
@@ -344,29 +262,6 @@ def _placed(
         own = positions([numbers[clip_id] for clip_id in members], unusable)
         places |= dict(zip(members, own, strict=True))
     return tuple(replace(clip, position=places[clip.clip_id]) for clip in ordered)
-
-
-def positions(numbers: Sequence[int], unusable: Collection[int]) -> list[int]:
-    """Number the utterances of a scene: 1, 2, 3, …, with a gap for each unusable utterance.
-
-    Two utterances with a gap between them are not adjacent, so neither is the other's context.
-
-    Args:
-        numbers: line numbers of the usable utterances in their file, in order of time.
-        unusable: line numbers of the unusable utterances.
-    """
-    gone = sorted(unusable)
-    places = [1] * bool(numbers)
-    for pair in itertools.pairwise(numbers):
-        low, high = sorted(pair)
-        is_gap = bisect_right(gone, low) < bisect_left(gone, high)
-        places.append(places[-1] + 1 + is_gap)
-    return places
-
-
-def line_order(line: int, part: str) -> int:
-    """A number by which lines and their parts are in order."""
-    return line * 32 + (ord(part) - ord("a") if part else 0)
 
 
 def film_of(relative: str, root_name: str) -> str:
@@ -403,10 +298,6 @@ def _safe(word: str) -> str:
         c if c.isalnum() or c in "._-" else "".join(f"%{b:02X}" for b in os.fsencode(c))
         for c in word
     )
-
-
-def _is_media(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in MEDIA_SUFFIXES
 
 
 def _look_at(

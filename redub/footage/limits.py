@@ -18,6 +18,18 @@ def peak_memory_mib() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
+def check_share(name: str, value: float) -> None:
+    """Check a share that may be 0 but not 1.
+
+    Raises:
+        ConfigError: E-CFG-VALUE, with the name.
+    """
+    if not 0 <= value < 1:
+        raise ConfigError(
+            f"{name} is {value}; wanted a number from 0 to below 1", code="E-CFG-VALUE"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
     """Limits of one request to the decoder process; all but the last must be above 0.
@@ -47,12 +59,7 @@ class DecodeLimits:
     max_concealed_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_concealed_share < 1:
-            raise ConfigError(
-                f"decode limit 'max_concealed_share' is {self.max_concealed_share}; wanted a "
-                "number from 0 to below 1",
-                code="E-CFG-VALUE",
-            )
+        check_share("decode limit 'max_concealed_share'", self.max_concealed_share)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "max_concealed_share" and not value > 0:

@@ -19,10 +19,11 @@ from av.stream import Disposition
 
 from redub.core.errors import ClipError, StorageError
 from redub.core.types import Waveform
-from redub.footage.container import DEMUXERS, FrameGeometry, MediaFile, open_media
+from redub.footage.container import DEMUXERS, MediaFile, open_media
 from redub.footage.encode import SoundWriter, open_output, whole_file
 from redub.footage.limits import DecodeLimits
 from redub.footage.paths import descriptor_path, open_regular
+from redub.footage.streams.geometry import FrameGeometry
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from redub.core.config import nearest
 from redub.core.errors import ConfigError, UsageError
 from redub.core.progress import Bar, Say
 from redub.pipeline.reports.evaluation import run_report
-from redub.pipeline.reports.lines import line_uses
+from redub.pipeline.reports.lines import said_uses
 from redub.pipeline.stages.evaluate import run_evaluate
 from redub.pipeline.stages.extract import run_extract
 from redub.pipeline.stages.index import run_index
@@ -121,10 +121,8 @@ def _one_stage(
         with bar("extract") as progress:
             done = run_extract(project, scheduler, None, progress)
         text = f"{done.clips} clips, {done.rows} rows, {done.quarantined} clips quarantined"
-        if not Store(project).clip_frame().is_empty():
-            uses = line_uses(project)
-            for sentence in (uses.sentence(), *uses.reasons()):
-                say(f"{number} extract: {sentence}")
+        for sentence in said_uses(project):
+            say(f"{number} extract: {sentence}")
     elif stage == "index":
         text = "; ".join(run_index(project).lines())
     elif stage == "retrieve":

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redub.core.errors import ClipError, ConfigError
-from redub.footage.beside import UNREAD_MEDIA, UNREAD_SUBTITLES, files_beside
-from redub.footage.folder import MEDIA_SUFFIXES
 from redub.footage.language import known_language, language_code
+from redub.footage.listing import MEDIA_SUFFIXES
 from redub.footage.subtitles import SUBTITLE_SUFFIXES
+from redub.footage.subtitles.beside import UNREAD_MEDIA, UNREAD_SUBTITLES, files_beside
 
 
 def chosen(source, *files, language="", others=()):

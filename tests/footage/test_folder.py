@@ -20,15 +20,14 @@ from redub.footage.folder import (
     FolderRules,
     clip_id_of,
     film_of,
-    list_files,
-    list_sources,
-    positions,
     read_folder,
     read_source,
     read_tables,
     scene_of,
 )
 from redub.footage.limits import DecodeLimits
+from redub.footage.listing import list_files, list_sources
+from redub.footage.subtitles.places import positions
 from redub.pipeline.store.tables import clips_of, through_scenes
 
 from .media import make, steady

@@ -148,7 +148,7 @@ def test_scores_and_notes_that_tell_nothing_are_said(finished):
 def test_equal_scores_are_said(finished, monkeypatch):
     hit = query_clip(finished, open_index(finished).clips[0].clip_id)["face"][0]
     same = [replace(hit, rank=1, score=1.0), replace(hit, rank=2, score=1.0 - 1e-8)]
-    monkeypatch.setattr(query, "query_clip", lambda *_, **__: {"face": same, "text": [hit]})
+    monkeypatch.setattr(query, "_answered", lambda *_: [{"face": same, "text": [hit]}])
     remarks = query_answer(finished, "x").remarks
     assert len(remarks) == 1
     assert remarks[0].startswith("face: all 2 hits have the score 1.0000")

@@ -13,7 +13,7 @@ import numpy as np
 
 from redub.core.types import ClipMedia, FloatArray
 from redub.features.base import FeatureSchema, LocalExtractor, Media, frames_of
-from redub.features.face.detector import detector_of
+from redub.features.face.detector import Detector, detector_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +45,18 @@ class FaceSourceExtractor(LocalExtractor):
         or repeated; the gap is the longest run of such frames.
         """
         track: FloatArray = frames_of(media.features, "face_track")
-        by = Counter(filter(None, map(detector_of, track[:, 4].tolist())))
-        found = ", ".join(f"{name} {count}" for name, count in by.most_common())
+        found = said_detectors(detectors_in(track))
         return f"{found} of {len(track)} frames, longest gap {longest_gap(track)}"
+
+
+def detectors_in(track: FloatArray) -> Counter[Detector]:
+    """Count the frames in which each detector found the face, in (V, 5) rows of ``face_track``."""
+    return Counter(filter(None, map(detector_of, track[:, 4].tolist())))
+
+
+def said_detectors(found: Counter[Detector]) -> str:
+    """Counts of detectors as text, the most frequent first: ``frontal 12, profile 2``."""
+    return ", ".join(f"{name} {count}" for name, count in found.most_common())
 
 
 def longest_gap(track: FloatArray) -> int:

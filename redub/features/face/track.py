@@ -122,11 +122,13 @@ class FaceTrackExtractor(WeightUser):
             box is interpolated or copied.
 
         Raises:
-            FeatureAbsent: E-FEAT-NOFACE, fewer than ``min_share`` of the searched frames show the
-                face, or the clip has no frames.
+            FeatureAbsent: E-FEAT-OFFSCREEN, the speaker is not in the picture; E-FEAT-NOFACE, fewer
+                than ``min_share`` of the searched frames show the face, or the clip has no frames.
             ClipError: E-FEAT-BOXES, a box of the user does not fit the clip.
             ModelRefusedError: the file of the user's boxes or of YuNet is not valid.
         """
+        if media.clip.off_screen:
+            raise FeatureAbsent("the speaker is not in the picture", code="E-FEAT-OFFSCREEN")
         frames = media.frames
         if frames is None or len(frames) == 0:
             raise FeatureAbsent(

@@ -21,7 +21,7 @@ from redub.core.errors import ConfigError, FeatureAbsent, MissingExtraError
 from redub.core.extras import optional
 from redub.features.runtime import Runtime
 from redub.features.text.phonemes import ENGLISH, WordPhonemes, is_english
-from redub.features.text.pronunciation import Saying, Source, Word, complete, say
+from redub.features.text.pronunciation import RESPELL, Saying, Source, Word, complete, say
 from redub.features.text.reading.line import NotSpoken, Reading, SpokenWord
 from redub.features.weights.folder import WeightFolder
 
@@ -242,7 +242,7 @@ class EspeakPhonemes(WordPhonemes):
         sounds = dict.fromkeys(
             sign for word in said.unknown for sign in unwritable(word.strip("'"), voice)
         )
-        advice = "respell them in the text, or give their phones in pronunciations.csv"
+        advice = RESPELL
         if sounds:
             advice += f" (sounds without an exact phone: {' '.join(sounds)})"
         return complete(said, place="what espeak-ng can say in ARPAbet", advice=advice)

@@ -17,7 +17,14 @@ from redub.features.runtime import Runtime
 from redub.features.text.g2p import KIND as G2P
 from redub.features.text.g2p import Graphemes, read_graphemes
 from redub.features.text.own_words import FILE_NAME, ROLE, OwnWords, read_own_words
-from redub.features.text.pronunciation import Saying, Word, complete, pronounce, say
+from redub.features.text.pronunciation import (
+    RESPELL,
+    Saying,
+    Word,
+    complete,
+    pronounce,
+    say,
+)
 from redub.features.weights.folder import WeightFolder
 
 Guess = Literal["unknown", "never"]
@@ -198,7 +205,7 @@ class PhonemeExtractor(WordPhonemes):
 
     def words(self, text: str, language: str = ENGLISH) -> list[Word]:
         """Return the words of a text with their phones; see :meth:`WordPhonemes.words`."""
-        advice = "respell them in the text, or give their phones in pronunciations.csv"
+        advice = RESPELL
         if self.config.guess == "unknown" and G2P not in self.folders:
             advice += "; to guess unknown words, type `redub weights get g2p`"
         return complete(self.saying(text, language), advice=advice)

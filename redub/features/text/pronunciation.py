@@ -247,41 +247,30 @@ class _Speaker(NamedTuple):
         return self.own.get(word) or self.lookup(word) or EXTRA.get(word)
 
 
-def pronounce(
-    text: str,
-    lookup: Lookup = builtin_lookup,
-    *,
-    own: Mapping[str, tuple[str, ...]] | None = None,
-    otherwise: Lookup | None = None,
-    otherwise_is: Source = "espeak",
-    lookup_is: Source = "dictionary",
-    british: bool = False,
-    place: str = "the pronouncing dictionary",
-    advice: str = "respell them in the text, or give their phones in pronunciations.csv",
-) -> list[Word]:
-    """Return the words of a text with their phones, in order; see :func:`say` for the arguments.
-
-    Args:
-        place: name of the dictionary, for the message.
-        advice: what to do about unknown words, for the message.
+def pronounce(text: str) -> list[Word]:
+    """Return the words of a text with their phones, in order, by the builtin dictionary.
 
     Raises:
         FeatureAbsent: E-TEXT-NONE, no spoken word; E-TEXT-OOV, with every unknown word.
     """
-    said = say(
-        text, lookup, own=own, otherwise=otherwise, otherwise_is=otherwise_is,
-        lookup_is=lookup_is, british=british,
-    )  # fmt: skip
-    return complete(said, place=place, advice=advice)
+    return complete(say(text))
+
+
+RESPELL = "respell them in the text, or give their phones in pronunciations.csv"
+"""What to do about unknown words."""
 
 
 def complete(
     said: Saying,
     *,
     place: str = "the pronouncing dictionary",
-    advice: str = "respell them in the text, or give their phones in pronunciations.csv",
+    advice: str = RESPELL,
 ) -> list[Word]:
     """Return the words of a line if all of them have phones.
+
+    Args:
+        place: name of the dictionary, for the message.
+        advice: what to do about unknown words, for the message.
 
     Raises:
         FeatureAbsent: E-TEXT-NONE, no spoken word; E-TEXT-OOV, with every unknown word.

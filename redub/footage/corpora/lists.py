@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from redub.core.errors import ConfigError
-from redub.footage.folder import MEDIA_SUFFIXES
+from redub.footage.listing import MEDIA_SUFFIXES
 
 LISTED_SPLITS = ("train", "validation", "test", "none")
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from redub.core.errors import ConfigError
 from redub.footage.corpora.lists import SplitLists
 from redub.footage.faults import shown
-from redub.footage.folder import MEDIA_SUFFIXES, VIDEO_SUFFIXES
+from redub.footage.listing import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 
 _MAX_TEXT_BYTES = 64 << 20
 
@@ -85,7 +85,7 @@ class CorpusTree:
     lists: SplitLists
 
     def media(self) -> Iterator[PurePosixPath]:
-        """Yield the files with a suffix of :data:`redub.footage.folder.MEDIA_SUFFIXES`."""
+        """Yield the files with a suffix of :data:`redub.footage.listing.MEDIA_SUFFIXES`."""
         return (p for p in map(PurePosixPath, self.files) if p.suffix.lower() in MEDIA_SUFFIXES)
 
     def text(self, name: str) -> str:

@@ -201,11 +201,11 @@ def names_of(frame: Any) -> tuple[str, ...]:
     return names if any(name != "NONE" for name in names) else _WAVE.get(len(names), names)
 
 
-def channels_of(frame: object) -> NDArray[np.float64]:
+def channels_of(frame: Any) -> NDArray[np.float64]:
     """(C, S) samples of a PyAV sound frame; full scale is 1."""
-    samples = frame.to_ndarray()  # type: ignore[attr-defined]
-    count = len(frame.layout.channels)  # type: ignore[attr-defined]
-    if not frame.format.is_planar:  # type: ignore[attr-defined]
+    samples = frame.to_ndarray()
+    count = len(frame.layout.channels)
+    if not frame.format.is_planar:
         samples = samples.reshape(-1, count).T
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128) / 128

@@ -155,7 +155,7 @@ class Records:
         self.notices.append(Notice(cue, text))
 
     def notice_once(self, cue: int, text: str) -> None:
-        """Record a sentence about the first cue of which it is true."""
+        """Record a sentence for the first cue that it is true for, and not again."""
         if not any(text in notice.text for notice in self.notices):
             self.notice(cue, f"line {cue}: {text}")
 

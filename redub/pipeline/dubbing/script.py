@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from redub.core.config import existing_file, nearest
 from redub.core.durable import file_digest
 from redub.core.errors import ClipError, UsageError
 from redub.core.types import Clip
-from redub.footage.folder import line_order, positions
 from redub.footage.probe import SourceInfo
-from redub.footage.subtitles import Cue, counted, not_spoken_sentence, read_subtitles
+from redub.footage.subtitles import Subtitles, counted, not_spoken_sentence, read_subtitles
+from redub.footage.subtitles.places import line_order, positions
 from redub.pipeline.dubbing.direction import Direction
 from redub.pipeline.dubbing.take import DubSummary, LineFault, line_number
 from redub.pipeline.store.project import Project
@@ -30,7 +30,7 @@ def check_line_numbers(direction: Direction, clips: Sequence[Clip]) -> None:
             raise UsageError(f"the script has no line {line}; {nearest(str(line), known)}")
 
 
-def script_clips(
+def read_script(
     project: Project,
     video: Path,
     script: Path,
@@ -38,15 +38,13 @@ def script_clips(
     summary: DubSummary,
     *,
     cast: Sequence[str],
-    check: Callable[[Sequence[Cue]], Sequence[str]] = lambda cues: (),
-) -> list[Clip]:
-    """Cut a clip of the video for every script line.
+) -> Subtitles:
+    """Read the lines of a script that fit a video.
 
     A line that cannot be used becomes a fault of the summary.
 
     Args:
         cast: names that may stand before a colon as a speaker.
-        check: refuses usable cues, or gives sentences about them.
 
     Raises:
         ClipError: E-IN-NOVIDEO, the file has no video stream.
@@ -68,15 +66,19 @@ def script_clips(
     summary.notes += [notice.text for notice in fitted.notices]
     if counts := counted(fitted.others):
         summary.notes.append(not_spoken_sentence(counts))
-    summary.notes += check(fitted.cues)
+    return fitted
+
+
+def script_clips(project: Project, video: Path, info: SourceInfo, script: Subtitles) -> list[Clip]:
+    """Cut a clip of the video for every line of :func:`read_script`."""
     fps = project.config.video.fps
     digest = file_digest(video)
     clips = []
     places = positions(
-        [line_order(cue.index, cue.part) for cue in fitted.cues],
-        [line_order(fault.line, fault.part) for fault in fitted.faults if fault.line],
+        [line_order(cue.index, cue.part) for cue in script.cues],
+        [line_order(fault.line, fault.part) for fault in script.faults if fault.line],
     )
-    for position, cue in zip(places, fitted.cues, strict=True):
+    for position, cue in zip(places, script.cues, strict=True):
         clip = Clip(
             clip_id=f"{video.stem}-{cue.index:04d}{cue.part}",
             source=video.name,

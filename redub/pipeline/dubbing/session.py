@@ -20,7 +20,6 @@ from redub.features.sound.loudness import integrated_loudness
 from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.footage.remux import write_dubbed
-from redub.footage.subtitles import Cue
 from redub.footage.tables import cast_names
 from redub.model.registry import system_spec
 from redub.pipeline.dubbing.direction import Direction, check_emotion_target
@@ -32,7 +31,7 @@ from redub.pipeline.dubbing.mix import (
     mixed_track,
     original_loudness,
 )
-from redub.pipeline.dubbing.script import check_line_numbers, script_clips
+from redub.pipeline.dubbing.script import check_line_numbers, read_script, script_clips
 from redub.pipeline.dubbing.speakers import check_speakers
 from redub.pipeline.dubbing.take import DubSummary, TakeRecord, line_number
 from redub.pipeline.dubbing.voices import ORIGINAL, ContextChoice, ScriptLines
@@ -98,21 +97,16 @@ def dub(
     summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
-        known = {clip.speaker for clip in builder.clips if clip.speaker}
-        known |= cast_names(project.footage_root)
-
-        def check(cues: Sequence[Cue]) -> list[str]:
-            """Refuse unknown speakers of lines without a chosen voice."""
-            return check_speakers(
-                script.name,
-                cues,
-                voices=builder.voices,
-                cast=known,
-                has_voice=lambda cue: bool(voice or direction.on(cue.index).voice),
-            )
-
-        names = [*builder.voices, *sorted(known - set(builder.voices))]
-        clips = script_clips(project, video, script, info, summary, cast=names, check=check)
+        cast = _cast_of(project, builder)
+        lines = read_script(project, video, script, info, summary, cast=cast)
+        summary.notes += check_speakers(
+            script.name,
+            lines.cues,
+            voices=builder.voices,
+            cast=cast,
+            has_voice=lambda cue: bool(voice or direction.on(cue.index).voice),
+        )
+        clips = script_clips(project, video, info, lines)
         check_line_numbers(direction, clips)
         tools = Toolbox(project, root=video.parent)
         made = ScriptLines(builder, tools, clips)
@@ -131,6 +125,13 @@ def dub(
     record = TakeRecord.of(builder, run, direction, made, voice=voice, context=seen)
     record.write(Path(summary.take))
     return summary
+
+
+def _cast_of(project: Project, builder: UtteranceBuilder) -> list[str]:
+    """All known speakers: those with a voice first, then those of other clips and of cast.csv."""
+    others = {clip.speaker for clip in builder.clips if clip.speaker}
+    others |= cast_names(project.footage_root)
+    return [*builder.voices, *sorted(others - set(builder.voices))]
 
 
 def _check_files(video: Path, script: Path, output: Path) -> None:

@@ -25,7 +25,8 @@ def check_speakers(
     Args:
         script: name of the script file, for messages.
         voices: speakers of the library with a recording.
-        cast: other known speakers: of the cast table, and of clips that are not in the library.
+        cast: known speakers, also those of the cast table, and of clips that are not in the
+            library.
         has_voice: whether a voice was chosen for a line, so that its speaker does not matter.
 
     Returns:

@@ -23,7 +23,7 @@ from redub.core.errors import ClipError, ConfigError, UsageError
 from redub.core.types import ByteArray, Clip, FloatArray, Value
 from redub.features.face.detector import detector_of
 from redub.features.face.landmarks import as_68
-from redub.features.face.source import longest_gap
+from redub.features.face.source import detectors_in, longest_gap, said_detectors
 from redub.features.face.track import FaceTrackConfig, FaceTrackExtractor
 from redub.features.mouth.warp import SIDE
 from redub.features.registry import EXTRACTORS
@@ -32,7 +32,7 @@ from redub.pages.faces import FaceClip, FaceSheet, Fed, Moment, render_faces
 from redub.pipeline.reports.face_views import View, face_views
 from redub.pipeline.store.ledger import WHOLE_CLIP
 from redub.pipeline.store.project import Project
-from redub.pipeline.store.tables import Store
+from redub.pipeline.store.tables import PENDING, Store
 from redub.pipeline.work.decoders import close_decoders
 from redub.pipeline.work.extraction import Toolbox
 
@@ -187,8 +187,8 @@ def _followed(values: Mapping[str, Value]) -> str:
     if "face_track" not in values:
         return ""
     track = np.asarray(values["face_track"])
-    by = Counter(filter(None, map(detector_of, track[:, 4].tolist())))
-    found = ", ".join(f"{name} {count}" for name, count in by.most_common())
+    by = detectors_in(track)
+    found = said_detectors(by)
     return (
         f"found in {by.total()} of the searched frames ({found}), followed through all "
         f"{len(track)}; longest stretch between two finds: {longest_gap(track)} frames"
@@ -200,9 +200,9 @@ def _look(values: Mapping[str, Value], trouble: Sequence[tuple[str, str]]) -> st
     if trouble:
         return f"no {trouble[0][0].replace('_', ' ')}"
     if "face_track" not in values:
-        return "not extracted yet"
+        return PENDING
     track = np.asarray(values["face_track"])
-    by = Counter(filter(None, map(detector_of, track[:, 4].tolist())))
+    by = detectors_in(track)
     if "user boxes" in by:
         return ""  # the user drew these boxes
     gap = longest_gap(track)

@@ -11,10 +11,10 @@ import polars as pl
 
 from redub.core.errors import ConfigError
 from redub.pipeline.store.packs.links import RECORDED
-from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.packs.training_set import NO_OTHER_LINE, NO_VOICE
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import feature_of
-from redub.pipeline.store.tables import Store, store_of
+from redub.pipeline.store.tables import PENDING, Store, lacking, store_of
 
 USES = {
     "train": "trained on",
@@ -23,9 +23,6 @@ USES = {
     "retrieve": "retrieved",
 }
 """Use of an utterance to its words in a sentence."""
-
-_NO_VOICE = "no library utterance of this voice"
-_PENDING = "not extracted yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class LineUses:
     lines: tuple[LineUse, ...] = ()
 
     def sentence(self) -> str:
-        """``8 utterances: 1 of 8 can be trained on, 8 of 8 spoken, 8 of 8 retrieved``."""
+        """``8 utterances can be: 1 of 8 trained on, 8 of 8 spoken, 8 of 8 retrieved``."""
         said = [
             f"{count.usable} of {count.of} {USES[use]}"
             for use, count in self.uses.items()
@@ -75,11 +72,31 @@ class LineUses:
     def reasons(self) -> list[str]:
         """``7 are not trained on: 7 × no durations (…)``, one sentence per use that lacks any."""
         return [
-            f"{count.of - count.usable} are not {USES[use]}: "
+            f"{_are(count.of - count.usable)} not {USES[use]}: "
             + "; ".join(f"{number} × {why}" for why, number in list(count.reasons.items())[:3])
             for use, count in self.uses.items()
             if count.of > count.usable
         ]
+
+    def said(self, *, listed: bool = False) -> list[str]:
+        """All sentences.
+
+        Args:
+            listed: the utterances were listed already; else the command that lists them is named.
+        """
+        reasons = self.reasons()
+        hint = ["`redub lines --why` lists them"] if reasons and not listed else []
+        return [self.sentence(), *reasons, *hint]
+
+
+def _are(number: int) -> str:
+    return "1 is" if number == 1 else f"{number} are"
+
+
+def said_uses(project: Project) -> list[str]:
+    """What a project's utterances can be used for, as sentences; none without an utterance."""
+    store = Store(project)
+    return [] if store.clip_frame().is_empty() else line_uses(store).said()
 
 
 def line_uses(source: Store | Project, *, with_lines: bool = False) -> LineUses:
@@ -111,10 +128,10 @@ def _reasons(store: Store, clips: pl.DataFrame) -> pl.DataFrame:
     """The clip table with a column per use: why it is impossible; empty where it is possible."""
     audio = feature_of(store.project.config.index)["audio"]
     needed = dict.fromkeys((*RECORDED, "phonemes", "speaker", audio))
-    frame = clips
+    frame, held = clips, store.quarantined()
     for name in needed:
         if name not in store.keys.lacking:
-            frame = _with_why(store, frame, clips, name)
+            frame = _with_why(store, frame, name, held)
         else:
             frame = frame.with_columns(pl.lit("its weights are not recorded").alias(_why(name)))
     voice = pl.when(pl.col("speaker") != "").then("speaker").otherwise("source")
@@ -124,7 +141,7 @@ def _reasons(store: Store, clips: pl.DataFrame) -> pl.DataFrame:
     for name in RECORDED:  # the last missing one is the reason, as for the pack
         recorded = pl.when(_is(name)).then(recorded).otherwise(_said(name))
     usable = pl.when(others < 1).then(pl.lit(NO_OTHER_LINE)).otherwise(pl.lit(""))
-    speak = pl.when(others < 1).then(pl.lit(_NO_VOICE)).otherwise(pl.lit(""))
+    speak = pl.when(others < 1).then(pl.lit(NO_VOICE)).otherwise(pl.lit(""))
     return frame.with_columns(
         pl.when(recorded == "").then(usable).otherwise(recorded).alias("train"),
         pl.when(_is("phonemes")).then(speak).otherwise(_said("phonemes")).alias("speak"),
@@ -132,10 +149,10 @@ def _reasons(store: Store, clips: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(pl.col("train").alias("measure"))
 
 
-def _with_why(store: Store, frame: pl.DataFrame, clips: pl.DataFrame, name: str) -> pl.DataFrame:
+def _with_why(store: Store, frame: pl.DataFrame, name: str, held: pl.DataFrame) -> pl.DataFrame:
     """Add the column that says why a feature is absent; empty where it has a value."""
-    rows = store.live_features(name, clips=clips)
-    absent = store.why_absent(name, live=rows)
+    rows = store.live_features(name, clips=frame)
+    absent = store.why_absent(name, live=rows, held=held)
     has = rows.filter(pl.col("valid")).select("clip_id", pl.lit("").alias(_why(name)))
     why = pl.DataFrame(
         {"clip_id": list(absent), _why(name): list(absent.values())},
@@ -143,7 +160,7 @@ def _with_why(store: Store, frame: pl.DataFrame, clips: pl.DataFrame, name: str)
     )
     known = pl.concat([has, why]).unique(subset="clip_id", keep="first")
     joined = frame.join(known, on="clip_id", how="left", maintain_order="left")
-    return joined.with_columns(pl.col(_why(name)).fill_null(_PENDING))
+    return joined.with_columns(pl.col(_why(name)).fill_null(PENDING))
 
 
 def _why(name: str) -> str:
@@ -155,7 +172,7 @@ def _is(name: str) -> pl.Expr:
 
 
 def _said(name: str) -> pl.Expr:
-    return pl.format(f"no {name} ({{}})", pl.col(_why(name)))
+    return pl.format(lacking(name, "{}"), pl.col(_why(name)))
 
 
 def _lines(found: pl.DataFrame, members: dict[str, pl.Expr]) -> tuple[LineUse, ...]:

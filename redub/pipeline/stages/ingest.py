@@ -36,8 +36,9 @@ class IngestSummary:
     ``not_spoken``: kind of text in the subtitles that is not dialogue → number of texts.
     ``notices``: sentences about doubtful cues that are used, and about what was chosen in the
     media (tracks, channels, orientation, holes), with their source. ``unused``: files that were
-    seen and not used, with the reason. ``without_subtitles``: sources of which the whole is one
-    utterance without words. ``with_words``, ``with_speaker``: utterances of the whole project.
+    seen and not used, with the reason. ``without_subtitles``: number of sources without subtitles;
+    each is one utterance without words. ``with_words``, ``with_speaker``: utterances of the whole
+    project.
     """
 
     sources: int = 0

@@ -16,6 +16,7 @@ from redub.core.types import LANGUAGE, AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
 from redub.footage.language import known_language
+from redub.footage.limits import check_share
 from redub.model.vocoder.registry import VOCODERS
 
 FILE_NAME = "redub.toml"
@@ -49,12 +50,7 @@ class FootageConfig:
     max_concealed_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.max_concealed_share < 1:
-            raise ConfigError(
-                f"footage.max_concealed_share is {self.max_concealed_share}; wanted a number from "
-                "0 to below 1",
-                code="E-CFG-VALUE",
-            )
+        check_share("footage.max_concealed_share", self.max_concealed_share)
         known_language(self.subtitles_language, "footage.subtitles_language")
         if Path(self.root) in (Path(), Path("..")):
             raise ConfigError(

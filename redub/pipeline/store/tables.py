@@ -284,6 +284,10 @@ def store_of(source: Store | Project) -> Store:
     return source if isinstance(source, Store) else Store(source)
 
 
+PENDING = "not extracted yet"
+"""Why a clip has no value of a feature that nothing has tried to compute."""
+
+
 def commonest(reasons: Iterable[str]) -> str:
     """The three commonest of some reasons as text, each with its count."""
     counts = Counter(reasons).most_common(3)
@@ -296,7 +300,7 @@ def lacking(feature: str, why_not: str | None) -> str:
     Args:
         why_not: the reason of :meth:`Store.why_absent`; None if the feature is pending.
     """
-    return f"no {feature} ({'not extracted yet' if why_not is None else why_not})"
+    return f"no {feature} ({PENDING if why_not is None else why_not})"
 
 
 def digest_column(key: FeatureKey) -> pl.Expr:

@@ -185,8 +185,6 @@ class ClipWork:
         media = tools.extractor(name).media
         if "frames" in media and not self.clip.has_video:
             self._null(tools, name, "E-IN-NOVIDEO: the source has no video")
-        elif name == "face_track" and self.clip.off_screen:
-            self._null(tools, name, "E-FEAT-OFFSCREEN: the speaker is not in the picture")
         elif "waveform" in media and not self.clip.has_audio:
             self._null(tools, name, "E-IN-NOAUDIO: the source has no sound")
         elif "text" in media and not self.clip.text:

@@ -15,8 +15,9 @@ from typing import Any
 from redub.core.config import digest_of
 from redub.core.durable import file_digest
 from redub.core.types import Clip
-from redub.footage.beside import Choice, Unused
-from redub.footage.folder import list_files, read_tables, scene_of
+from redub.footage.folder import read_tables, scene_of
+from redub.footage.listing import list_files
+from redub.footage.subtitles.beside import Choice, Unused
 from redub.footage.tables import Tables
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.tables import Store
@@ -61,7 +62,7 @@ def footage_changes(store: Store) -> FootageChanges:
     project = store.project
     root = project.footage_root
     files = list_files(root, subtitles_language=project.config.footage.subtitles_language)
-    names, tables = files.sources, read_tables(root)
+    names, tables = files.sources, read_tables(root, files.sources)
     known = dict(store.source_frame().select("source", "fingerprint").iter_rows())
     releases = store.releases_at_ingest()
     prints = {

@@ -200,37 +200,44 @@ def query_clip(
             no library clip has.
         ConfigError: no index, or an index that is out of date.
     """
+    return _answered(Store(project), clip_id, modality, k, [notes or Notes()])[0]
+
+
+def _answered(
+    store: Store, clip_id: str, modality: str, k: int | None, asked: Sequence[Notes]
+) -> list[dict[str, list[Neighbour]]]:
+    """Answer one query once for each of several notes; see :func:`query_clip`."""
     if modality not in (*MODALITIES, AUDIO, "all"):
         hint = nearest(modality, [*MODALITIES, AUDIO, "all"])
         raise UsageError(f"unknown modality '{modality}'; {hint}")
     check_k(k)
-    store = Store(project)
-    index = open_index(store)
-    clip = store.clip(clip_id)
-    check_notes(index, notes or Notes())
+    project, index, clip = store.project, open_index(store), store.clip(clip_id)
+    for notes in asked:
+        check_notes(index, notes)
     library = {clip.clip_id: clip for clip in index.clips}
-    if modality in ("all", AUDIO):
-        by_sound = audio_search(project, index)
-        index = replace(index, modalities={**index.modalities, AUDIO: by_sound})
-    answer: dict[str, list[Neighbour]] = {}
+    answers: list[dict[str, list[Neighbour]]] = [{} for _ in asked]
     for name in (*MODALITIES, AUDIO) if modality == "all" else (modality,):
         vectors = store.read(features_of(store)[name], [clip_id])
-        if name == AUDIO and modality == "all" and not vectors:
-            continue  # a clip without sound is no query
-        found = neighbour_rows(index, project, name, [clip], vectors, k=k, notes=notes)
-        answer[name] = [
-            Neighbour(
-                row["rank"] + 1,
-                row["hit"],
-                row["score"],
-                row["margin"],
-                library[row["hit"]].speaker,
-                library[row["hit"]].emotion,
-                library[row["hit"]].text,
-            )
-            for row in found.to_pylist()
-        ]
-    return answer
+        if name == AUDIO:
+            if modality == "all" and not vectors:
+                continue  # a clip without sound is no query
+            by_sound = audio_search(project, index)
+            index = replace(index, modalities={**index.modalities, AUDIO: by_sound})
+        for notes, answer in zip(asked, answers, strict=True):
+            found = neighbour_rows(index, project, name, [clip], vectors, k=k, notes=notes)
+            answer[name] = [
+                Neighbour(
+                    row["rank"] + 1,
+                    row["hit"],
+                    row["score"],
+                    row["margin"],
+                    library[row["hit"]].speaker,
+                    library[row["hit"]].emotion,
+                    library[row["hit"]].text,
+                )
+                for row in found.to_pylist()
+            ]
+    return answers
 
 
 def query_answer(
@@ -246,8 +253,9 @@ def query_answer(
     Raises:
         UsageError, ConfigError: as :func:`query_clip`.
     """
-    found = query_clip(project, clip_id, modality=modality, k=k, notes=notes)
     store = Store(project)
+    asked = [notes, Notes()] if notes else [Notes()]
+    found, *plain = _answered(store, clip_id, modality, k, asked)
     remarks = []
     for name, hits in found.items():
         if not hits:
@@ -264,9 +272,8 @@ def query_answer(
                 f"{name}: all {len(hits)} hits have the score {hits[0].score:.4f}, so this feature "
                 "does not tell them apart; their order is that of the clip ids"
             )
-    if notes:
-        plain = query_clip(project, clip_id, modality=modality, k=k)
-        idle = [name for name in found if found[name] and _same(found[name], plain[name])]
+    for without in plain:
+        idle = [name for name in found if found[name] and _same(found[name], without[name])]
         if idle:
             remarks.append(f"the notes change nothing in: {', '.join(idle)}")
     return QueryAnswer(clip_id, found, remarks)

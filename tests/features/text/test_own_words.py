@@ -7,7 +7,7 @@ import pytest
 from redub.core.errors import ConfigError
 from redub.features.text.own_words import own_words_folder, read_own_words
 from redub.features.text.phonemes import PhonemeConfig, PhonemeExtractor
-from redub.features.text.pronunciation import pronounce
+from redub.features.text.pronunciation import complete, say
 
 ZED = ("Z", "EH", "D")
 
@@ -70,7 +70,8 @@ def test_the_users_pronunciation_comes_before_the_dictionary_and_the_letters(tmp
 
 
 def test_inflections_of_the_users_words_are_known():
-    said = pronounce("two zorblaxes", own={"zorblax": ("Z", "AO", "R", "B", "L", "AE", "K", "S")})
+    own = {"zorblax": ("Z", "AO", "R", "B", "L", "AE", "K", "S")}
+    said = complete(say("two zorblaxes", own=own))
     assert said[1].phones[-3:] == ("S", "IH", "Z")
     assert said[1].source == "rule"
 

@@ -8,8 +8,10 @@ from redub.features.registry import FEATURE_BACKENDS, extractor_class
 from redub.features.text.phonemes import PhonemeConfig, PhonemeExtractor, phoneme_ids
 from redub.features.text.pronunciation import (
     PHONES,
+    complete,
     plain_phone,
     pronounce,
+    say,
     spoken_words,
 )
 from tests.features.voices import AUDIO, media_of
@@ -85,10 +87,10 @@ def test_stress_is_cut_off_vowels_and_nothing_else_is_a_phone():
 def test_another_lookup_keeps_the_rules_around_it():
     table = {"by": ("B", "AY"), "door": ("D", "AO", "R")}
     guess = {"foo": ("F", "UW")}.get
-    said = pronounce("By-door 'foo'", table.get, otherwise=guess)
+    said = complete(say("By-door 'foo'", table.get, otherwise=guess))
     assert [w.text for w in said] == ["by", "door", "foo"]
     with pytest.raises(FeatureAbsent, match="not in the big book: bar;"):
-        pronounce("door-bar bar foo", table.get, otherwise=guess, place="the big book")
+        complete(say("door-bar bar foo", table.get, otherwise=guess), place="the big book")
 
 
 def test_every_backend_of_phonemes_and_durations_is_in_the_registry():

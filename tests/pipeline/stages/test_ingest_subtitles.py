@@ -7,7 +7,7 @@ import json
 import pytest
 
 from redub.footage.probe import probe
-from redub.pipeline.dubbing.script import script_clips
+from redub.pipeline.dubbing.script import read_script, script_clips
 from redub.pipeline.dubbing.take import DubSummary, line_number
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.ingest import ingest
@@ -106,7 +106,8 @@ def test_a_dub_notes_speakers_without_names_and_what_is_not_spoken(root, tmp_pat
     script.write_text(LINES)
     summary = DubSummary("", "")
     video = root / "footage" / "scene_1.mp4"
-    clips = script_clips(project, video, script, probe(video), summary, cast=())
+    lines = read_script(project, video, script, probe(video), summary, cast=())
+    clips = script_clips(project, video, probe(video), lines)
     assert [(clip.clip_id, line_number(clip)) for clip in clips] == [
         ("scene_1-0001", 1),
         ("scene_1-0001b", 1),

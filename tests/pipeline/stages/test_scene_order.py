@@ -4,7 +4,7 @@ import pytest
 
 from redub.core.errors import UsageError
 from redub.footage.probe import probe
-from redub.pipeline.dubbing.script import script_clips
+from redub.pipeline.dubbing.script import read_script, script_clips
 from redub.pipeline.dubbing.take import DubSummary
 from redub.pipeline.stages.extract import extract
 from redub.pipeline.stages.index import build_index
@@ -95,7 +95,8 @@ def test_a_script_line_that_cannot_be_spoken_leaves_a_gap(root, tmp_path):
         "3\n00:00:01,000 --> 00:00:01,500\nthank you\n\n4\n00:00:01,600 --> 00:00:01,900\nno\n"
     )
     video = root / "footage" / "scene_2.mp4"
-    clips = script_clips(project, video, script, probe(video), DubSummary("", ""), cast=())
+    lines = read_script(project, video, script, probe(video), DubSummary("", ""), cast=())
+    clips = script_clips(project, video, probe(video), lines)
     assert [(clip.clip_id[-4:], clip.position) for clip in clips] == [
         ("0001", 1), ("0003", 3), ("0004", 4),
     ]  # fmt: skip

@@ -29,7 +29,7 @@ class MediaPipeTrackConfig(FaceTrackConfig):
     fallback: Literal["builtin", "none"] = "builtin"
 
     def __post_init__(self) -> None:
-        # Two arguments: a slotted dataclass is made anew, and super() without them has the old one.
+        # dataclass(slots=True) builds a second class, and super() without arguments uses the first.
         super(MediaPipeTrackConfig, self).__post_init__()
         if not 0.0 < self.score <= 1.0:
             raise ConfigError(f"face_track: score must lie in (0, 1], found {self.score}")

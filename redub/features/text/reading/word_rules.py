@@ -336,7 +336,7 @@ def part_words(written: str, context: Context, start: int) -> Words:
 
 
 def _contraction(plain: str, context: Context) -> bool:
-    """Whether a letter with apostrophes is a word of its own: ``'n'``."""
+    """Whether a letter with apostrophes is a word: ``'n'``."""
     return "'" in plain and context.known(plain)
 
 

@@ -38,6 +38,7 @@ from redub.pipeline.store.index.spaces import Space, committed_spaces
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import IndexConfig, feature_of
 from redub.pipeline.store.tables import (
+    PENDING,
     Store,
     clips_of,
     commonest,
@@ -152,7 +153,7 @@ def library_clips(store: Store) -> tuple[pl.DataFrame, dict[str, str]]:
         raise ConfigError(f"{found}; {advice}", code="E-STAGE-EXTRACT")
     absent = clips.join(library, on="clip_id", how="anti")["clip_id"]
     why = store.why_absent(audio, live=rows) if len(absent) else {}
-    return library, {clip_id: why.get(clip_id, "not extracted yet") for clip_id in absent}
+    return library, {clip_id: why.get(clip_id, PENDING) for clip_id in absent}
 
 
 def build_document(store: Store, library: pl.DataFrame) -> BuildDocument:

@@ -23,7 +23,7 @@ from redub.core.types import EMOTIONS, MODALITIES, Clip, FloatArray, Value
 from redub.model.registry import system_spec
 from redub.pipeline.store.index.builds import OpenIndex, open_index
 from redub.pipeline.store.index.neighbours import neighbours_of, retrieval_key, stack_hits
-from redub.pipeline.store.packs.training_set import NO_OTHER_LINE
+from redub.pipeline.store.packs.training_set import NO_OTHER_LINE, NO_VOICE
 from redub.pipeline.store.packs.voices import References, Voice, library_voices, voice_name
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import MODALITY_FEATURES, ProjectConfig, feature_of
@@ -120,7 +120,7 @@ class UtteranceBuilder:
             ids = np.asarray(self.values["phonemes"][clip.clip_id])[:, 0]
             line = self._line(clip, silenced(ids))
             if line is None:
-                report.left_out[clip.clip_id] = "no library utterance of this voice"
+                report.left_out[clip.clip_id] = NO_VOICE
             else:
                 report.lines.append(line)
         return report

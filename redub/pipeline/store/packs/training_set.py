@@ -11,6 +11,7 @@ from redub.training.data.pack import Pack
 from redub.training.presets import TrainingConfig
 
 NO_OTHER_LINE = "no other line of their voice"
+NO_VOICE = "no library utterance of this voice"
 ONE_SIDED = "no line both before and after them in their scene"
 
 

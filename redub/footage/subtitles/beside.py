@@ -1,7 +1,7 @@
 """Find the subtitle file of each source by stated rules, and name every file that is not used.
 
-For the film ``harbour.mp4`` these are candidates, in the folder of the film or in a folder ``Subs``
-(``Subtitles``, ``Captions``) beside it; upper and lower case and the form of accents do not matter:
+For the film ``harbour.mp4`` these are candidates, in its folder or in a folder ``Subs``
+(``Subtitles``, ``Captions``) in there; upper and lower case and the form of accents do not matter:
 
 * ``harbour.srt`` and the other formats of :data:`SUBTITLE_SUFFIXES`;
 * ``harbour.en.srt``, ``harbour.eng.sdh.srt``, ``harbour_pt-BR.vtt``: words after the name are a

@@ -1,0 +1,119 @@
+"""List a folder of footage: its media files, and the subtitles of each by their names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from redub.core.errors import ConfigError
+from redub.footage.faults import shown
+from redub.footage.language import known_language
+from redub.footage.subtitles.beside import Beside, Choice, Unused, files_beside
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".3gp",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".mpg",
+        ".mpeg",
+        ".vob",
+        ".ogv",
+    )
+)
+SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".mka", ".ogg", ".oga", ".opus"))
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
+
+_NOT_UTF8 = "a name that is not UTF-8; rename the file"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """The files of a footage folder, as sorted posix paths below it.
+
+    Attributes:
+        sources: media files.
+        others: all other files.
+        beside: the subtitles of each source, and the files that are not used.
+    """
+
+    sources: list[str]
+    others: list[str]
+    beside: Beside
+
+
+def list_sources(root: Path) -> list[str]:
+    """List all sources below ``root`` as sorted posix paths; links to folders are not followed.
+
+    A name that is not UTF-8 is given with its bytes escaped (``caf\\xe9.mp4``).
+
+    Raises:
+        ConfigError: ``root`` is not a folder, or a folder cannot be listed.
+    """
+    return _sources(_listed(root)[0])
+
+
+def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
+    """List sources and other files below ``root``, and find the subtitles of each source.
+
+    Raises:
+        ConfigError: ``root`` is not a folder, a folder cannot be listed, or there is no such
+            language.
+    """
+    language = known_language(subtitles_language, "footage.subtitles_language")
+    named, others = _listed(root)
+    unreadable = {_escaped(name): name for name in named if _escaped(name) != name}
+    sources = _sources(named)
+    strange = [Unused(_escaped(name), _NOT_UTF8) for name in others if _escaped(name) != name]
+    others = [name for name in others if _escaped(name) == name]
+    found = files_beside(sources, others, language=language)
+    refused = Choice(problem=f"has {_NOT_UTF8}", code="E-IN-NAME")
+    return FolderFiles(
+        sources,
+        sorted(others, key=os.fsencode),
+        Beside({**found.choices, **dict.fromkeys(unreadable, refused)}, (*found.unused, *strange)),
+    )
+
+
+def _sources(named: list[str]) -> list[str]:
+    return sorted([_escaped(name) for name in named], key=os.fsencode)
+
+
+def _escaped(name: str) -> str:
+    """The name with bytes that are not UTF-8 written as ``\\xNN``; tables hold only UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _listed(root: Path) -> tuple[list[str], list[str]]:
+    """Media and other files below ``root``, as the file system names them."""
+    if not root.is_dir():
+        raise ConfigError(f"'{shown(str(root))}' is not a folder; wanted a folder of footage")
+    found: list[str] = []
+    others: list[str] = []
+
+    def cannot_list(error: OSError) -> None:
+        """Turn an error of ``os.walk`` into a ConfigError."""
+        raise ConfigError(f"a folder of footage cannot be listed: {error}") from error
+
+    for folder, folders, files in os.walk(root, onerror=cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        # A folder, pipe or link named film.mp4 is listed, too, so that it is refused with a reason.
+        named = [n for n in [*files, *folders] if _is_media(n) and not n.startswith(".")]
+        found += [(below / name).as_posix() for name in named]
+        folders[:] = [name for name in folders if not _is_media(name)]
+        other = [name for name in files if not _is_media(name) and not name.startswith(".")]
+        others += [(below / name).as_posix() for name in other]
+    return found, others
+
+
+def _is_media(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in MEDIA_SUFFIXES
