@@ -1,21 +1,14 @@
 """Decode in a child process: send requests, wait with a deadline, replace a child that died.
 
 decord aborts the whole process on some files, and any decoder may hang. So no decoder runs in a
-worker process: one damaged file must not destroy the work on other files. The child is a plain
-subprocess, because daemonic Dask workers cannot have ``multiprocessing`` children.
+worker process: one damaged file must not destroy the work on other files.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +16,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from redub.core import wire
+from redub.core.child_process import ChildProcess
 from redub.core.errors import ClipError
-from redub.core.types import AudioSpec, ByteArray, VideoSpec, Waveform
-from redub.footage import wire
+from redub.core.shared_memory import mapped
+from redub.core.types import AudioSpec, VideoSpec, Waveform
 from redub.footage.decode import DecodedClip, check_request
 from redub.footage.embedded import MAX_BYTES, EmbeddedSubtitles
 from redub.footage.faults import FAULTS
@@ -50,8 +45,6 @@ from redub.footage.probe import SourceInfo
 Wanted = TypeVar("Wanted", ProbeReply, SubtitlesReply, DecodeReply)
 
 _ATTEMPTS = 2
-_OUTPUT_BYTES = 64 << 10
-_START_S = 30.0  # for a slow start on a busy machine; added to the deadline of the first request
 
 
 class DecoderChild:
@@ -65,11 +58,9 @@ class DecoderChild:
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
         self.limits = limits or DecodeLimits()
+        settings = [f"{name}={value}" for name, value in asdict(self.limits).items()]
+        self._child = ChildProcess("redub.footage.decoder_child", settings)
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._link: socket.socket | None = None
-        self._output: int | None = None
-        self._served = 0
         self._closing = False
 
     def __enter__(self) -> DecoderChild:
@@ -86,7 +77,7 @@ class DecoderChild:
     @property
     def pid(self) -> int | None:
         """Process id of the child; None before the first request and after :meth:`close`."""
-        return None if self._process is None else self._process.pid
+        return self._child.pid
 
     def probe(self, path: Path) -> SourceInfo:
         """Examine one source; see :func:`redub.footage.probe.probe`.
@@ -113,7 +104,7 @@ class DecoderChild:
         cpu_s = self.limits.cpu_s + extra_s
         wanted = SubtitlesRequest(path=os.path.abspath(path), cpu_s=cpu_s, language=language)
         reply, memory = self._ask(wanted, SubtitlesReply, extra_s)
-        content = _mapped(memory)
+        content = mapped(memory)
         if len(content) != reply.size or reply.size > 4 * MAX_BYTES:
             raise _nonsense(f"{len(content)} bytes for {reply.size}")
         return EmbeddedSubtitles(
@@ -167,10 +158,9 @@ class DecoderChild:
     def close(self) -> None:
         """End the process, also during a request; a later request starts a new process."""
         self._closing = True
-        if (process := self._process) is not None:
-            process.kill()  # before the lock: another thread may hold the lock for a minute
+        self._child.kill()  # before the lock: another thread may hold the lock for a minute
         with self._lock:
-            self._stop()
+            self._child.stop()
             self._closing = False
 
     def _ask(self, request: Request, kind: type[Wanted], extra_s: int) -> tuple[Wanted, int | None]:
@@ -199,69 +189,14 @@ class DecoderChild:
         raise AssertionError("the last attempt returns or raises")
 
     def _exchange(self, request: Request, wall_s: float) -> tuple[Reply, int | None]:
-        is_new = self._ensure_running()
-        assert self._link is not None
-        deadline_s = time.monotonic() + wall_s + (_START_S if is_new else 0.0)
-        self._served += 1
-        wire.send(self._link, text_of(request))
-        reply = wire.receive(self._link, read_reply, deadline_s=deadline_s)
-        self._link.settimeout(None)
-        self._read_output()  # empty the pipe, so that it has room for the message of a later crash
-        return reply
-
-    def _ensure_running(self) -> bool:
-        """Start or replace the process if needed; return whether it is a new process."""
-        if self._process is not None and (
-            self._process.poll() is not None or self._served >= self.limits.clips_per_child
-        ):
-            self._stop()
-        if self._process is not None:
-            return False
-        ours, theirs = socket.socketpair()
-        output, output_theirs = os.pipe2(os.O_CLOEXEC)
-        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _OUTPUT_BYTES)
-        os.set_blocking(output, False)
-        settings = [f"{name}={value}" for name, value in asdict(self.limits).items()]
-        # -P: a file named numpy.py in the current folder must not be imported.
-        command = [sys.executable, "-P", "-m", "redub.footage.decoder_child", str(os.getpid())]
-        try:
-            self._process = subprocess.Popen(
-                command + settings,
-                stdin=theirs.fileno(),
-                stdout=output_theirs,
-                stderr=output_theirs,
-                process_group=0,  # Ctrl-C must not look like a clip that crashes the decoder
-            )
-        finally:
-            theirs.close()
-            os.close(output_theirs)
-        self._link, self._output, self._served = ours, output, 0
-        return True
-
-    def _stop(self) -> str:
-        """Kill and reap the process; return its last output."""
-        if self._process is None:
-            return ""
-        assert self._link is not None
-        assert self._output is not None
-        self._process.kill()
-        self._process.wait()
-        self._link.close()
-        printed = self._read_output()
-        os.close(self._output)
-        self._process = self._link = self._output = None
-        return printed
-
-    def _read_output(self) -> str:
-        assert self._output is not None
-        try:
-            return os.read(self._output, _OUTPUT_BYTES).decode(errors="replace")
-        except BlockingIOError:
-            return ""
+        if self._child.exchanges >= self.limits.clips_per_child:
+            self._child.stop()
+        return self._child.exchange(text_of(request), read_reply, wall_s=wall_s)
 
     def _timed_out(self, wall_s: float, attempt: int) -> ClipError:
-        peak_mib = _peak_memory_mib(self._process.pid) if self._process is not None else None
-        self._stop()
+        pid = self._child.pid
+        peak_mib = None if pid is None else _peak_memory_mib(pid)
+        self._child.stop()
         return ClipError(
             f"decoding did not finish in {wall_s:g} s and was stopped; raise the limit if the file "
             "is just slow",
@@ -273,13 +208,8 @@ class DecoderChild:
 
     def _death(self, attempt: int) -> ClipError:
         """Make the error for a child that died, from its exit status and last output."""
-        assert self._process is not None
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it closed the socket but still runs
-            status = -signal.SIGKILL
-        printed = self._stop().strip().splitlines()
-        if status == -signal.SIGXCPU:
+        ending = self._child.ending()
+        if ending.status == -signal.SIGXCPU:
             return ClipError(
                 f"decoding used its {self.limits.cpu_s} s of CPU time and was stopped; raise the "
                 "limit if the file is just slow",
@@ -287,13 +217,10 @@ class DecoderChild:
                 signal="SIGXCPU",
                 attempts=attempt,
             )
-        name = signal.Signals(-status).name if status < 0 else None
-        last_words = f", saying '{printed[-1][:200]}'" if printed else ""
-        how = f"by {name}" if name else f"with exit code {status}"
         return ClipError(
-            f"the decoder process ended {how}{last_words}; take the file out, or convert it",
+            f"the decoder process ended {ending}; take the file out, or convert it",
             code="E-DEC-CRASH",
-            signal=name,
+            signal=ending.signal,
             attempts=attempt,
         )
 
@@ -316,7 +243,7 @@ def _clip_of(reply: DecodeReply, descriptor: int | None, audio: AudioSpec) -> De
     """Map the memory file of the child as arrays; changes stay private to this process."""
     shape, samples = reply.shape, reply.samples
     frame_bytes = int(np.prod(shape)) if shape is not None else 0
-    data = _mapped(descriptor)
+    data = mapped(descriptor)
     wanted = frame_bytes + 4 * (samples or 0)
     if len(data) != wanted:
         raise _nonsense(f"{len(data)} bytes for {wanted}")
@@ -329,19 +256,6 @@ def _clip_of(reply: DecodeReply, descriptor: int | None, audio: AudioSpec) -> De
         decoder=reply.decoder,
         peak_memory_mib=reply.peak_memory_mib,
     )
-
-
-def _mapped(descriptor: int | None) -> ByteArray:
-    """The bytes of a memory file of the child, which is closed; none without a file."""
-    if descriptor is None:
-        return np.zeros(0, np.uint8)
-    try:
-        # Seal it: a hostile child could shrink it later and kill this process by SIGBUS.
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-        size = os.fstat(descriptor).st_size
-        return np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY), np.uint8)
-    finally:
-        os.close(descriptor)
 
 
 def _peak_memory_mib(pid: int) -> int | None:

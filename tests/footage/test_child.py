@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from redub.core import wire
 from redub.core.errors import ClipError, ConfigError
 from redub.core.types import AudioSpec, VideoSpec
-from redub.footage import wire
 from redub.footage.child import DecoderChild
 from redub.footage.decode import decode_in_process
 from redub.footage.limits import DecodeLimits
@@ -143,7 +143,7 @@ def test_a_child_killed_in_the_middle_of_a_request_is_retried(film):
             target=lambda: found.append(child.decode(film, start_frame=0, end_frame=9, **SPECS))
         )
         asking.start()
-        assert wait_for(lambda: child._served == 2)
+        assert wait_for(lambda: child._child.exchanges == 2)
         os.kill(first, signal.SIGKILL)
         assert wait_for(lambda: bool(found))
         # The thread that started the new child is still alive: a child dies with its thread.
@@ -179,7 +179,7 @@ def test_closing_ends_a_request_of_another_thread_at_once(film):
         os.kill(stopped, signal.SIGSTOP)  # a file that hangs the decoder
         asking = threading.Thread(target=ask)
         asking.start()
-        assert wait_for(lambda: child._served == 2)
+        assert wait_for(lambda: child._child.exchanges == 2)
         child.close()
         asking.join(timeout=10)
         assert faults == ["E-DEC-CRASH"]  # and no second try in a new child
@@ -310,7 +310,7 @@ def test_chatter_of_libraries_neither_blocks_nor_corrupts(film):
         os.close(descriptor)
         assert 0 < written <= 64 << 10
         assert child.probe(film).frames == 60
-        assert child._read_output() == ""
+        assert child._child.read_output() == ""
 
 
 def test_the_child_dies_with_its_parent(film, tmp_path):

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from redub.core.errors import FeatureAbsent
@@ -175,12 +175,14 @@ def test_rows_always_sum_to_the_frames_and_keep_every_phone(steps, tail, audio):
         phones.append(TimedPhone(id_of("S"), clock + gap, clock + gap + length))
         clock += gap + length
     frames = int((clock + tail) * audio.sample_rate_hz) // audio.hop_samples
+    rate = audio.sample_rate_hz / audio.hop_samples
+    borders = [time_s * rate for phone in phones for time_s in (phone.start_s, phone.end_s)]
+    assume(all(abs(border % 1 - 0.5) > 1e-6 for border in borders))  # ties are rounded by noise
     rows = rows_on_mel_clock(phones, audio, frames)
     assert rows[:, 1].sum() == frames
     assert (rows[:, 1] >= 0).all()
     assert (rows[:, 0] == id_of("S")).sum() == len(phones)
     assert (rows[rows[:, 0] == SIL, 1] > 0).all()
-    rate = audio.sample_rate_hz / audio.hop_samples
     found = rows[rows[:, 0] != SIL, 1]
     for phone, took in zip(phones, found, strict=True):
         if round(phone.end_s * rate) <= frames:

@@ -1,6 +1,6 @@
-"""Messages between the decoder child and its parent: texts over a local socket.
+"""Messages between a child process and its parent: texts over a local socket.
 
-A message is four bytes of length (big endian) and a text (:mod:`redub.footage.messages`). It may
+A message is four bytes of length (big endian) and a text (JSON). It may
 carry the descriptor of one open memory file that holds the arrays as raw bytes. Nothing is pickled:
 if a hostile file takes over the child, the child can send wrong frames, but it cannot run code in
 the parent.

@@ -1,0 +1,1 @@
+"""DeepFilterNet 3: speech out of noise."""

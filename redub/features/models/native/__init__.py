@@ -1,0 +1,1 @@
+"""Native libraries of packages: a child process checks their hashes, and loads them."""
