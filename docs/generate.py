@@ -28,6 +28,7 @@ from redub.cli import app
 from redub.commands.documents import DOCUMENTS
 from redub.core import errors
 from redub.core.registry import load
+from redub.core.types import AudioSpec
 from redub.evaluation.registry import METRICS, function_of
 from redub.evaluation.takes import MEAN_MEL
 from redub.features.registry import EXTRACTORS, FEATURE_BACKENDS, PROFILES
@@ -229,7 +230,7 @@ def settings() -> str:
         "an error that names the nearest known one. `redub config` prints the settings in force. "
         "Settings of single features (`[features.f0]`) are on [the page of features](features.md)."
         "\n",
-        keys_table(ProjectConfig, "", skip=("features", "profile")),
+        keys_table(ProjectConfig, "", skip=("features", "profile", "separate")),
     ]
     for field, hint in fields_of(ProjectConfig):
         if dataclasses.is_dataclass(hint):
@@ -254,6 +255,11 @@ def setting_section(config: type, name: str) -> list[str]:
     doc = "" if (config.__doc__ or "").startswith(f"{config.__name__}(") else config.__doc__
     parts = [f"## [{name}]\n"]
     parts += [f"{plain(paragraph)}\n" for paragraph in inspect.cleandoc(doc or "").split("\n\n")]
+    if config is AudioSpec:  # the key belongs to the table; no record of the sound has it
+        parts.append(
+            "`audio.separate` (boolean, `false`): compute all sound features from the speech that "
+            "DeepFilterNet separates from the sound ([page](../extractors/deepfilternet.md)).\n"
+        )
     parts.append(keys_table(config, f"{name}."))
     for field, hint in fields_of(config):
         if dataclasses.is_dataclass(hint):

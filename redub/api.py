@@ -24,6 +24,7 @@ from redub.features.registry import EXTRACTORS
 from redub.index.library import ModalityIndex, retrieve
 from redub.index.policy import ClipFacts
 from redub.pipeline.dubbing.direction import Direction, EmotionTarget, LineDirection, parse_control
+from redub.pipeline.dubbing.original_sound import BackgroundChoice, check_background
 from redub.pipeline.dubbing.session import dub as dub_video
 from redub.pipeline.dubbing.take import DubSummary
 from redub.pipeline.store.index.builds import (
@@ -297,6 +298,7 @@ def dub(
     energy: str | None = None,
     rate: str | None = None,
     emotion: str | None = None,
+    background: BackgroundChoice = "none",
 ) -> DubSummary:
     """Dub a video by a script: the video stream is copied, every utterance fills its slot.
 
@@ -314,6 +316,7 @@ def dub(
         rate: a factor, ``"0.9"``.
         emotion: an emotion and its strength, ``"sad:0.7"``. The controls apply to all utterances;
             the command ``redub dub --direct`` changes single ones.
+        background: ``"none"``, or ``"separate"``: the original sound without its speech.
 
     Returns:
         A summary: ``output, voice, dubbed, faults, slots, loudness_lufs, notes, take``.
@@ -322,7 +325,9 @@ def dub(
         UsageError: a control that is not a number, or that the run does not support.
         ConfigError: no run, no index, or a script without any usable line.
         ClipError: the video cannot be read.
+        ModelRefusedError: ``"separate"``, and DeepFilterNet's weights are not recorded.
     """
+    check_background(background)
     opened = project if isinstance(project, Project) else open_project(project)
     wanted = LineDirection(
         control=parse_control(pitch=pitch, pitch_range=pitch_range, energy=energy, rate=rate),
@@ -336,6 +341,7 @@ def dub(
         voice=voice,
         run=run,
         direction=Direction(everywhere=wanted),
+        background=background,
     )
 
 

@@ -60,6 +60,13 @@ Context = Annotated[
         "sound of the line before)"
     ),
 ]
+Background = Annotated[
+    str,
+    typer.Option(
+        help="what is heard beside the lines: none (silence), or separate (the original sound "
+        "without its speech)"
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +143,12 @@ def dub(
     line: Line = None,
     direct: Direct = None,
     context: Context = "original",
+    background: Background = "none",
     project: ProjectDir = HERE,
     as_json: Json = False,
 ) -> None:
     """Speak a script onto a clip: the frames stay as they are, every line fills its slot."""
+    from redub.pipeline.dubbing.original_sound import check_background
     from redub.pipeline.dubbing.session import run_dub
 
     controls = Controls(
@@ -155,7 +164,7 @@ def dub(
     )
     _check_output(output)
     direction, voice_of_all = controls.parsed()
-    adjacent_sound = _context(context)
+    adjacent_sound, kept_sound = _context(context), check_background(background)
     with progress_bar("dub", "lines") as bar:
         summary = run_dub(
             project_of(project),
@@ -166,6 +175,7 @@ def dub(
             run=run_name,
             direction=direction,
             context=adjacent_sound,
+            background=kept_sound,
             progress=bar,
         )
     if as_json:

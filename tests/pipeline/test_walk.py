@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from redub.core.errors import ConfigError, IntegrityError, UsageError
-from redub.core.types import MODALITIES, Waveform
+from redub.core.types import MODALITIES, AudioSpec, VideoSpec, Waveform
 from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS
 from redub.features.sound.loudness import integrated_loudness
+from redub.footage.child import DecoderChild
 from redub.footage.demo_film import FilmSpec, make_film
 from redub.index.notes import Notes
 from redub.pipeline.dubbing.direction import Direction, EmotionTarget, LineDirection
@@ -36,11 +37,13 @@ from redub.pipeline.store.runs.evaluations import is_evaluated, last_evaluation
 from redub.pipeline.store.runs.takes import read_samples
 from redub.pipeline.store.tables import Store
 from redub.pipeline.store.verify import repair_store, verify_store
+from redub.pipeline.store.weights import add_weights
 from redub.pipeline.work import query
 from redub.pipeline.work.executor import Scheduler
 from redub.pipeline.work.query import excluded_clips, query_answer, query_clip
 from redub.pipeline.work.train_plan import next_run
 from redub.training.synthesis import VoiceControl, synthesise
+from tests.features.made_library import made_library
 from tests.json_schema import checked
 from tests.pipeline.conftest import STEPS
 from tests.pipeline.films import tree_digest
@@ -545,6 +548,33 @@ def two_lines(tmp_path):
         "2\n00:00:01,800 --> 00:00:03,200\nthank you\n\n"
     )
     return script
+
+
+def test_a_separated_background_is_heard_between_the_lines(finished, two_lines, tmp_path):
+    """The library halves every sound, so half of the original is heard where nobody speaks."""
+    root = shutil.copytree(finished.root, tmp_path / "copy")
+    out = tmp_path / "o.mp4"
+    words = ("dub", root / "footage" / "scene_06.mp4", "--script", two_lines, "-o", out, "-C", root)
+    refused = redub(*words, "--background", "separate")
+    assert refused.returncode == 8
+    assert "redub weights get deepfilternet" in refused.stderr
+    assert redub(*words, "--background", "some").returncode == 2
+    add_weights(root, "deepfilternet", made_library(tmp_path / "library").path)
+    done = redub(*words, "--background", "separate")
+    assert done.returncode == 0, done.stderr
+    assert "what is left of the original sound" in done.stderr
+    assert json.loads(out.with_suffix(".take.json").read_text())["background"] == "separate"
+    with DecoderChild() as decoder:
+        before, after = (
+            decoder.decode(
+                path, start_frame=90, end_frame=140, video=VideoSpec(), audio=AudioSpec(),
+                frames=False,
+            ).waveform.samples
+            for path in (root / "footage" / "scene_06.mp4", out)
+        )  # fmt: skip
+    assert np.sqrt(np.mean(np.square(before))) > 1e-3
+    assert np.corrcoef(before, after)[0, 1] > 0.95
+    assert np.dot(before, after) / np.dot(before, before) == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_voice_of_one_line_is_that_lines_alone(finished, two_lines, tmp_path):

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from redub.core.types import Clip, Waveform
 from redub.features.sound.loudness import integrated_loudness
-from redub.footage.child import DecoderChild
 from redub.footage.probe import SourceInfo
 from redub.pipeline.store.project import Project
 from redub.pipeline.work.speaking import make_vocoder
 from redub.training.synthesis import SpokenLine, VoiceControl
 
 FADE_S = 0.005
-
-
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
-
-
 UNHEARD_DB = 0.5
-
-
-QUIETEST_ORIGINAL = -45.0  # LUFS; below it the original is noise, not something to match
-
-
 FALLBACK_LOUDNESS = -23.0  # LUFS, EBU R 128
 
 
@@ -61,41 +50,6 @@ def _sample(project: Project, frame: int) -> int:
     return project.config.audio.sample_count(frame, project.config.video)
 
 
-def original_loudness(
-    project: Project,
-    decoder: DecoderChild,
-    video: Path,
-    info: SourceInfo,
-    clips: Sequence[Clip],
-) -> float | None:
-    """Loudness of the original sound in the dubbed slots, in LUFS.
-
-    None where the video has no sound, or where it is below -45 LUFS.
-    """
-    if not info.has_audio:
-        return None
-    config = project.config
-    pieces = []
-    for clip in clips:
-        sound = decoder.decode(
-            video,
-            start_frame=clip.start_frame,
-            end_frame=clip.end_frame,
-            video=config.video,
-            audio=config.audio,
-            decoder="pyav",
-            channel=info.channel,
-            frames=False,
-            waveform=True,
-        ).waveform
-        if sound is not None:
-            pieces.append(sound.samples)
-    if not pieces:
-        return None
-    loudness = integrated_loudness(Waveform(np.concatenate(pieces), config.audio.sample_rate_hz))
-    return None if loudness is None or loudness < QUIETEST_ORIGINAL else loudness
-
-
 def louder_db(clips: Sequence[Clip], controls: Sequence[VoiceControl]) -> float:
     """By how many decibels the energy controls make the take louder, weighted by slot length."""
     frames = np.array([clip.end_frame - clip.start_frame for clip in clips], dtype=np.float64)
@@ -124,3 +78,22 @@ def at_loudness(track: Waveform, wanted_lufs: float) -> Waveform:
     if peak > PEAK:
         gain *= PEAK / peak
     return Waveform((track.samples * np.float32(gain)).astype(np.float32), track.sample_rate_hz)
+
+
+def with_background(track: Waveform, background: Waveform, peak: float) -> tuple[Waveform, float]:
+    """Add a background to a track of the same rate; the longer one gives the length.
+
+    Args:
+        peak: the largest sample that is allowed; both are lowered together to keep it.
+
+    Returns:
+        The sum, and by how many decibels both were lowered.
+    """
+    samples = np.zeros(max(len(track.samples), len(background.samples)), np.float32)
+    samples[: len(track.samples)] = track.samples
+    samples[: len(background.samples)] += background.samples
+    highest = float(np.abs(samples).max(initial=0.0))
+    if highest <= peak:
+        return Waveform(samples, track.sample_rate_hz), 0.0
+    lowered = (samples * np.float32(peak / highest)).astype(np.float32)
+    return Waveform(lowered, track.sample_rate_hz), float(20 * np.log10(highest / peak))

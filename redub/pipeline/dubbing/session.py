@@ -1,9 +1,9 @@
 """Dub one video: words from a script, voice from the library, video stream unchanged.
 
 Reads the video, the script, a trained run and the index. Writes one mp4: every utterance fills its
-slot to the sample, the sound between utterances is silence, the video packets are copied bit for
-bit. Writes ``<name>.take.json`` next to the mp4: slot, voice, director's notes and retrieved clips
-of every utterance.
+slot to the sample, the video packets are copied bit for bit. Between the utterances there is
+silence, or the background that is separated from the original sound. Writes ``<name>.take.json``
+next to the mp4: slot, voice, director's notes and retrieved clips of every utterance.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from redub.pipeline.dubbing.mix import (
     louder_db,
     missing_db,
     mixed_track,
-    original_loudness,
+)
+from redub.pipeline.dubbing.original_sound import (
+    NONE,
+    BackgroundChoice,
+    OriginalSound,
+    recorded_separation,
 )
 from redub.pipeline.dubbing.script import check_line_numbers, read_script, script_clips
 from redub.pipeline.dubbing.speakers import check_speakers
@@ -64,11 +69,13 @@ def dub(
     run: str = "authentic",
     direction: Direction | None = None,
     context: ContextChoice = ORIGINAL,
+    background: BackgroundChoice = NONE,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DubSummary:
     """Dub a video.
 
     Args:
+        background: ``separate`` keeps what is not speech in the original sound.
         context: sound of the adjacent utterances for a context system: that of the video
             (``original``), or the new sound of the previous utterance (``dubbed``; the following
             one then has no sound).
@@ -85,6 +92,7 @@ def dub(
             without one usable line.
         ClipError: the video cannot be read (exit 3).
         IntegrityError: the run was trained on other features than this project computes.
+        ModelRefusedError: the background is to be separated, and the weights are not recorded.
     """
     _check_files(video, script, output)
     dubber = open_dubber(project, run)
@@ -94,20 +102,11 @@ def dub(
     check_features(dubber, project, builder.keys())
     direction = direction or Direction()
     _check_direction(builder, dubber, run, direction)
+    separation = None if background == NONE else recorded_separation(project)
     summary = DubSummary(str(output), "", take=str(output.with_suffix(".take.json")))
     with DecoderChild(limits_of(project)) as decoder:
         info = decoder.probe(video)
-        cast = _cast_of(project, builder)
-        lines = read_script(project, video, script, info, summary, cast=cast)
-        summary.notes += check_speakers(
-            script.name,
-            lines.cues,
-            voices=builder.voices,
-            cast=cast,
-            has_voice=lambda cue: bool(voice or direction.on(cue.index).voice),
-        )
-        clips = script_clips(project, video, info, lines)
-        check_line_numbers(direction, clips)
+        clips = _clips_to_speak(project, builder, video, script, info, voice, direction, summary)
         tools = Toolbox(project, root=video.parent)
         made = ScriptLines(builder, tools, clips)
         made.prepare(voice, direction, summary, progress)
@@ -118,13 +117,41 @@ def dub(
             spoken = synthesise(dubber, made.inputs(with_context=reads), controls)
         else:
             spoken = made.spoken_in_order(dubber, controls)
-        track = _track(project, decoder, video, info, made.lines, spoken, controls, summary)
+        sound = OriginalSound(project, decoder, video, info, separation)
+        track = _track(sound, made.lines, spoken, controls, summary)
     _sum_up(project, made.lines, summary)
     summary.notes += list(write_dubbed(video, output, track).notes)
     seen = context if reads else None
-    record = TakeRecord.of(builder, run, direction, made, voice=voice, context=seen)
+    record = TakeRecord.of(
+        builder, run, direction, made, voice=voice, context=seen, background=background
+    )
     record.write(Path(summary.take))
     return summary
+
+
+def _clips_to_speak(
+    project: Project,
+    builder: UtteranceBuilder,
+    video: Path,
+    script: Path,
+    info: SourceInfo,
+    voice: str | None,
+    direction: Direction,
+    summary: DubSummary,
+) -> list[Clip]:
+    """The clips of the script's lines, after their speakers and line numbers were checked."""
+    cast = _cast_of(project, builder)
+    lines = read_script(project, video, script, info, summary, cast=cast)
+    summary.notes += check_speakers(
+        script.name,
+        lines.cues,
+        voices=builder.voices,
+        cast=cast,
+        has_voice=lambda cue: bool(voice or direction.on(cue.index).voice),
+    )
+    clips = script_clips(project, video, info, lines)
+    check_line_numbers(direction, clips)
+    return clips
 
 
 def _cast_of(project: Project, builder: UtteranceBuilder) -> list[str]:
@@ -191,10 +218,7 @@ def _check_direction(
 
 
 def _track(
-    project: Project,
-    decoder: DecoderChild,
-    video: Path,
-    info: SourceInfo,
+    sound: OriginalSound,
     lines: Sequence[tuple[Clip, Utterance]],
     spoken: Sequence[SpokenLine],
     controls: Sequence[VoiceControl],
@@ -202,8 +226,8 @@ def _track(
 ) -> Waveform:
     """The sound track at the loudness of the original; notes the loudness in the summary."""
     clips = [clip for clip, _ in lines]
-    track = mixed_track(project, info, clips, spoken)
-    summary.original_lufs = original_loudness(project, decoder, video, info, clips)
+    track = mixed_track(sound.project, sound.info, clips, spoken)
+    summary.original_lufs = sound.loudness(clips)
     original = summary.original_lufs
     wanted = FALLBACK_LOUDNESS if original is None else original
     wanted += louder_db(clips, controls)
@@ -214,7 +238,7 @@ def _track(
             f"the take is {short:.1f} dB quieter than requested, all lines equally: its peaks are "
             "at -1 dBFS already"
         )
-    return track
+    return sound.with_background(track, summary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +293,7 @@ def run_dub(
     run: str,
     direction: Direction,
     context: ContextChoice,
+    background: BackgroundChoice,
     progress: Progress,
 ) -> DubSummary:
     """Dub one video; reads the store, writes the output and its take record."""
@@ -282,5 +307,6 @@ def run_dub(
             run=run,
             direction=direction,
             context=context,
+            background=background,
             progress=progress,
         )

@@ -84,6 +84,7 @@ class TakeRecord(JsonRecord):
 
     ``voice_requested``: the voice for the whole script, None for that of each speaker. ``context``:
     ``original`` or ``dubbed`` for a system that reads adjacent utterances, else None.
+    ``background``: ``none``, or ``separate`` from the original sound.
     """
 
     ADVICE: ClassVar[str] = "dub the video again"
@@ -94,6 +95,7 @@ class TakeRecord(JsonRecord):
     voice_requested: str | None
     lines: tuple[TakeLine, ...]
     context: str | None = None
+    background: str = "none"
 
     @classmethod
     def of(
@@ -105,6 +107,7 @@ class TakeRecord(JsonRecord):
         *,
         voice: str | None,
         context: str | None,
+        background: str,
     ) -> Self:
         """The record of a dub that has just been made."""
         fps = builder.project.config.video.fps
@@ -113,6 +116,7 @@ class TakeRecord(JsonRecord):
             index=builder.index.build,
             voice_requested=voice,
             context=context,
+            background=background,
             lines=tuple(
                 TakeLine(
                     line=line_number(clip),

@@ -22,6 +22,8 @@ from redub.core.errors import ModelRefusedError
 from redub.core.extras import optional
 from redub.core.types import Clip
 from redub.features.base import Extractor, FeatureSchema, WeightUser
+from redub.features.models.deepfilternet.separation import PACKAGE as SEPARATION
+from redub.features.models.deepfilternet.separation import VERSION as SEPARATION_VERSION
 from redub.features.models.model_extractor import ModelExtractor
 from redub.features.registry import (
     BUILTIN,
@@ -141,6 +143,7 @@ class FeatureKeys:
         settings = digest_of(
             [asdict(config.audio), asdict(config.video), config.profile, config.features, ledger]
             + ([dict(own_words.files)] if own_words else [])
+            + ([SEPARATION] if config.separate else [])
         )
         settings = f"{self.project.root} {settings}"  # the folder of committed schemas
         if settings not in _KEYS:
@@ -202,6 +205,22 @@ class FeatureKeys:
             except ModelRefusedError as error:
                 found[name] = f"builtin instead of {backend}: {error.message}"
         return found
+
+    def separation(self, *, checked: bool) -> WeightFolder | None:
+        """The weights that separate speech from other sound; None if ``[audio] separate`` is off.
+
+        Raises:
+            ModelRefusedError: the weights are not recorded, or (``checked``) gone or changed.
+        """
+        if not self.config.separate:
+            return None
+        return self.recorded_separation(checked=checked)
+
+    def recorded_separation(self, *, checked: bool) -> WeightFolder:
+        """The weights that separate speech from other sound; raises as :meth:`separation`."""
+        if checked:
+            return checked_folder(self.ledger, SEPARATION, SEPARATION)
+        return self.ledger.folder(SEPARATION, SEPARATION)
 
     def configured(self, name: str) -> Any:
         """The frozen config of one extractor in this project."""
@@ -278,7 +297,11 @@ class FeatureKeys:
             ModelRefusedError: E-MODEL-UNLISTED, the feature needs weights that are not recorded.
         """
         extractor = self.make(name, checked=False)
-        folders = extractor.folders if isinstance(extractor, WeightUser) else {}
+        folders = dict(extractor.folders) if isinstance(extractor, WeightUser) else {}
+        media_used = media_settings(extractor, self.config)
+        if "waveform" in extractor.media and (separation := self.separation(checked=False)):
+            folders["separation"] = separation
+            media_used["separation"] = SEPARATION_VERSION
         reads = {read: above[read].key for read in extractor.reads}
         licences = {folder.licence for folder in folders.values()} or {"Apache-2.0"}
         document = KeyDocument(
@@ -286,7 +309,7 @@ class FeatureKeys:
             backend=self.backend(name),
             version=extractor.version,
             settings=ConfigFields(**settings_of(self.configured(name))),
-            media=media_settings(extractor, self.config),
+            media=media_used,
             weights={role: dict(folder.files) for role, folder in folders.items()},
             licence=" and ".join(sorted(licences)),
             terms=tuple(sorted({folder.terms for folder in folders.values()} - {""})),

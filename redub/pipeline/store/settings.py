@@ -257,6 +257,8 @@ class ProjectConfig:
     """All settings of ``redub.toml``, checked.
 
     ``profile`` and ``features`` are ``[features]``: the profile, and single settings by feature.
+    ``separate`` is a key of ``[audio]``: all sound features are computed from the speech that
+    DeepFilterNet separates from the sound.
     """
 
     name: str = "project"
@@ -269,6 +271,7 @@ class ProjectConfig:
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     compute: Runtime = field(default_factory=Runtime)
+    separate: bool = False
     profile: str = BUILTIN
     features: dict[str, dict[str, Json]] = field(default_factory=dict)
 
@@ -285,9 +288,11 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
     own = parse_toml(text, where=where)
     features = own.pop("features", {})
     profile = features.pop("profile", BUILTIN) if isinstance(features, dict) else BUILTIN
-    if "profile" in own:
-        raise ConfigError("unknown key 'profile'; it is a key of [features]", code="E-CFG-KEY")
+    for key, table in (("profile", "features"), ("separate", "audio")):
+        if key in own:
+            raise ConfigError(f"unknown key '{key}'; it is a key of [{table}]", code="E-CFG-KEY")
     train = train_config(own.pop("train", {}))
+    own["separate"] = _separate(own)
     config = from_mapping(ProjectConfig, own)
     _check_tables("features", features)
     if profile not in PROFILES:
@@ -302,6 +307,27 @@ def parse_config(text: str, *, where: str = FILE_NAME) -> ProjectConfig:
             )
         backend_of(name, profile, features[name])
     return dataclasses.replace(config, features=features, profile=profile, train=train)
+
+
+def _separate(own: dict[str, Any]) -> bool:
+    """Take ``separate`` out of the table ``[audio]``; its other keys are those of an AudioSpec.
+
+    Raises:
+        ConfigError: an unknown key of the table (with the nearest known one), or no boolean.
+    """
+    table = own.get("audio", {})
+    if not isinstance(table, Mapping):
+        return False  # refused later, as every value that is no table
+    known = {field.name for field in dataclasses.fields(AudioSpec)} | {"separate"}
+    if unknown := sorted(table.keys() - known):
+        raise unknown_key(f"audio.{unknown[0]}", known)
+    rest = dict(table)
+    separate = rest.pop("separate", False)
+    if not isinstance(separate, bool):
+        raise ConfigError(f"'audio.separate' wants bool, found {separate!r}", code="E-CFG-TYPE")
+    if "audio" in own:
+        own["audio"] = rest
+    return separate
 
 
 def train_config(values: Any) -> TrainConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from redub.features.models.native.child import close_children
 from redub.footage.child import DecoderChild
 from redub.footage.limits import DecodeLimits
 from redub.pipeline.store.project import Project
@@ -48,12 +49,13 @@ def decoder_thread() -> ThreadPoolExecutor:
 
 
 def close_decoders() -> None:
-    """End the child of this process; the child of a worker process ends with the worker."""
+    """End the children of this process; those of a worker process end with the worker."""
     for thread in _THREADS:
         thread.shutdown(wait=False, cancel_futures=True)
     _close_children()
     while _THREADS:
         _THREADS.pop().shutdown()
+    close_children()
 
 
 def _close_children() -> None:

@@ -6,7 +6,8 @@ Reads weights and footage. Writes nothing.
 from __future__ import annotations
 
 import contextlib
-from functools import lru_cache
+import dataclasses
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from redub.core.durable import file_digest
@@ -14,7 +15,9 @@ from redub.core.errors import ClipError
 from redub.core.threads import torch_threads
 from redub.core.types import Clip
 from redub.features.base import Extractor
+from redub.features.models.deepfilternet.separation import speech_of_clip
 from redub.features.runtime import Runtime
+from redub.features.weights.folder import WeightFolder
 from redub.footage.decode import DecodedClip
 from redub.pipeline.store.keys import FeatureKeys
 from redub.pipeline.store.project import Project
@@ -55,15 +58,17 @@ class Toolbox:
         return contextlib.nullcontext()
 
     def decode(self, clip: Clip, *, frames: bool, sound: bool) -> DecodedClip:
-        """Decode a clip after :func:`check_source`.
+        """Decode a clip after :func:`check_source`; with ``[audio] separate``, keep its speech.
 
         Raises:
-            ClipError: the source is gone or changed, or cannot be decoded.
+            ClipError: the source is gone or changed, cannot be decoded, or its speech cannot be
+                separated.
+            ModelRefusedError: the weights of the separation are not recorded, gone or changed.
         """
         path = self.root / clip.source
         check_source(path, self.root, clip.source_digest)
         config = self.project.config
-        return shared_decoder(self.project).decode(
+        decoded = shared_decoder(self.project).decode(
             path,
             start_frame=clip.start_frame,
             end_frame=clip.end_frame,
@@ -74,6 +79,15 @@ class Toolbox:
             frames=frames and clip.has_video,
             waveform=sound and clip.has_audio,
         )
+        if decoded.waveform is None or self._separation is None:
+            return decoded
+        speech, note = speech_of_clip(decoded.waveform, self._separation)
+        notes = (*decoded.notes, note) if note else decoded.notes
+        return dataclasses.replace(decoded, waveform=speech, notes=notes)
+
+    @cached_property
+    def _separation(self) -> WeightFolder | None:
+        return self.keys.separation(checked=True)
 
 
 def check_source(path: Path, root: Path, digest: str) -> None:

@@ -1,8 +1,7 @@
 """Separate speech from what else is heard, by DeepFilterNet 3.
 
-The network suppresses noise. It was not trained to separate music: much of a sustained chord stays
-in the speech (figures: ``docs/extractors/deepfilternet.md``). Speech and background add up to the
-sound.
+The network suppresses noise. It was not trained to separate music, and it takes some shouting or
+crying voices for noise (figures: ``docs/extractors/deepfilternet.md``).
 
 Source: Schröter et al., "DeepFilterNet: Perceptually Motivated Real-Time Speech Enhancement"
 (Interspeech 2023).
@@ -29,8 +28,37 @@ LEAD_IN = RATE_HZ
 """Samples of mirrored sound before the first one: the network needs a second to learn the level of
 the noise."""
 
+ERASED_DB = -10.0
+"""A clip has words. Where less than this part of its sound is left, the speech was taken for
+noise."""
+
 START_S = 60.0
 SLOWEST = 10.0  # seconds of work per second of sound on a busy machine, at most
+
+
+def speech_of_clip(sound: Waveform, weights: WeightFolder) -> tuple[Waveform, str]:
+    """Return the speech in the sound of a clip with words, and a note or an empty text.
+
+    Where the network erases the speech, that is the sound as it is, with a note. Raises as
+    :func:`speech_of_sound`.
+    """
+    speech = speech_of_sound(sound, weights)
+    left_db = power_ratio_db(speech, sound)
+    if left_db >= ERASED_DB:
+        return speech, ""
+    return sound, (
+        f"the separation left {left_db:.0f} dB of the sound, so it took the speech for noise; the "
+        "sound is used as it is"
+    )
+
+
+def power_ratio_db(part: Waveform, whole: Waveform) -> float:
+    """Power of a part of a sound over that of the whole, in dB; 0 for silence, at least -100."""
+    power = float(np.square(whole.samples, dtype=np.float64).sum())
+    if power == 0.0:
+        return 0.0
+    left = float(np.square(part.samples, dtype=np.float64).sum()) / power
+    return 10 * float(np.log10(max(left, 1e-10)))
 
 
 def speech_of_sound(sound: Waveform, weights: WeightFolder) -> Waveform:
