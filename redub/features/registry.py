@@ -115,7 +115,9 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
     },
     "speaker": {"ge2e": "redub.features.models.ge2e.extractor:Ge2eExtractor"},
     "face_track": {"mediapipe": "redub.features.models.mediapipe_face.track:MediaPipeTrack"},
+    "speech_level": {"silero_vad": "redub.features.models.silero_vad.extractor:SileroSpeechLevel"},
     "landmarks": {
+        "face_api": "redub.features.models.face_api.landmarks:FaceApiLandmarks",
         "mediapipe": "redub.features.models.mediapipe_face.landmarks:MediaPipeLandmarks",
         "emonet": "redub.features.models.emonet.extractor:EmoNetLandmarkExtractor",
     },

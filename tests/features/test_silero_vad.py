@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from redub.core.errors import ConfigError
+from redub.core.types import Waveform
 from redub.features.models.ge2e.extractor import VAD, Ge2eConfig, Ge2eExtractor
+from redub.features.models.silero_vad.extractor import SileroSpeechLevel, SileroSpeechLevelConfig
 from redub.features.models.silero_vad.network import (
     CHUNK,
     VoiceActivity,
@@ -12,6 +15,7 @@ from redub.features.models.silero_vad.network import (
     speech_alone,
     voiced_samples,
 )
+from redub.features.sound.speech_level import SILENT_DB, speech_level_db
 from redub.features.weights.packages import PACKAGES
 from tests.features.paper.ledgers import CPU
 from tests.features.voices import AUDIO, hiss, media_of, vowel
@@ -155,3 +159,53 @@ def test_an_utterance_in_which_no_voice_is_found_is_not_lost():
 def test_the_detector_is_optional_and_can_be_left_out():
     assert Ge2eExtractor.weights_optional(Ge2eConfig(audio=AUDIO)) == {VAD: (VAD, VAD)}
     assert Ge2eExtractor.weights_optional(Ge2eConfig(audio=AUDIO, vad="")) == {}
+
+
+# -- the feature speech_level
+
+
+def level(samples, rate=RATE_HZ, **settings):
+    extractor = SileroSpeechLevel(
+        SileroSpeechLevelConfig(**settings), {"model": packaged(VAD)}, CPU
+    )
+    value = extractor.extract(media_of(samples, rate=rate))
+    assert value.dtype == extractor.schema.dtype
+    assert value.shape[1] == extractor.schema.width
+    return value[:, 0]
+
+
+def test_the_level_is_that_of_the_band_where_a_voice_is_heard_and_silence_elsewhere():
+    music = 0.1 * np.sin(2 * np.pi * 440 * np.arange(3 * RATE_HZ) / RATE_HZ)
+    samples = music.copy()
+    samples[RATE_HZ : 2 * RATE_HZ] += syllables(1.0)
+    plain = speech_level_db(Waveform(samples.astype(np.float32), RATE_HZ))
+    found = level(samples)
+    assert len(found) == len(plain) == 75
+    assert (plain > -30).all()  # the builtin level hears the tone all the time
+    voiced = found > SILENT_DB
+    np.testing.assert_array_equal(found[voiced], plain[voiced])
+    assert voiced[30:45].all()
+    assert not voiced[:20].any()
+    assert not voiced[57:].any()
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("count", [0, 1, 300, 9_999])
+def test_every_length_and_rate_has_the_frames_of_the_builtin_level(rate, count):
+    samples = np.random.default_rng(0).standard_normal(count) * 0.1
+    plain = speech_level_db(Waveform(samples.astype(np.float32), rate))
+    assert level(samples, rate).shape == plain.shape
+
+
+def test_a_higher_threshold_never_finds_more():
+    samples = np.concatenate([np.zeros(RATE_HZ), syllables(1.5)])
+    counts = [(level(samples, threshold=t) > SILENT_DB).sum() for t in (0.1, 0.5, 0.9)]
+    assert counts == sorted(counts, reverse=True)
+    wide, narrow = (level(samples, margin_s=m) > SILENT_DB for m in (0.3, 0.0))
+    assert (wide >= narrow).all()
+
+
+@pytest.mark.parametrize("settings", [{"threshold": 0.0}, {"threshold": 1.0}, {"margin_s": -1.0}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        SileroSpeechLevelConfig(**settings)

@@ -1,4 +1,4 @@
-"""face-api's real expression network against plain numpy, and its file format by hand."""
+"""face-api's real networks against plain numpy, and their file format by hand."""
 
 import itertools
 import json
@@ -17,6 +17,8 @@ from redub.features.models.face_api.extractor import (
     ExpressionOfClip,
     summary,
 )
+from redub.features.models.face_api.landmarks import MODEL as LANDMARK_MODEL
+from redub.features.models.face_api.landmarks import FaceApiLandmarkConfig, FaceApiLandmarks
 from redub.features.models.face_api.manifest import read_tensors
 from tests.features.drawn_faces import draw_face, media_of, talking
 from tests.features.paper.ledgers import CPU, folder_of
@@ -62,8 +64,8 @@ def separable(x, own, block, stride):
     return mixed + own[f"{block}/bias"]
 
 
-def expression_by_numpy(image, own):
-    """The 256 numbers and the probabilities of one (112, 112, 3) image."""
+def outputs_by_numpy(image, own):
+    """The 256 numbers and the last layer's of one (112, 112, 3) image."""
     x = (image.astype(np.float64) - (122.782, 117.001, 104.298)) / 255
     for i in range(4):
         if i == 0:
@@ -77,8 +79,7 @@ def expression_by_numpy(image, own):
         x = np.maximum(one + two + three + four, 0)
     assert x.shape == (7, 7, 256)
     vector = x.mean(axis=(0, 1))
-    scores = np.exp(vector @ own["fc/weights"] + own["fc/bias"])
-    return vector, scores / scores.sum()
+    return vector, vector @ own["fc/weights"] + own["fc/bias"]
 
 
 def test_the_network_computes_what_plain_numpy_computes(weights):
@@ -86,9 +87,9 @@ def test_the_network_computes_what_plain_numpy_computes(weights):
     clip = media_of(picture[None], face_track=np.array([[0, 0, 112, 112, 1]], np.float32))
     (row,) = frames_extractor(weights, output="vector_expressions").extract(clip)
     own = {name: v.astype(np.float64) for name, v in read_tensors(weights, MODEL).items()}
-    vector, probabilities = expression_by_numpy(picture, own)
+    vector, logits = outputs_by_numpy(picture, own)
     assert row[:256] == pytest.approx(vector, abs=1e-4)
-    assert row[256:] == pytest.approx(probabilities, abs=1e-4)
+    assert row[256:] == pytest.approx(np.exp(logits) / np.exp(logits).sum(), abs=1e-4)
 
 
 def test_the_binary_is_read_to_its_last_byte(weights):
@@ -161,7 +162,9 @@ def test_a_clip_without_frames_has_no_value(weights):
 
 
 @pytest.mark.parametrize("margin", [-0.1, 2.1])
-@pytest.mark.parametrize("config", [ExpressionConfig, ExpressionFramesConfig])
+@pytest.mark.parametrize(
+    "config", [ExpressionConfig, ExpressionFramesConfig, FaceApiLandmarkConfig]
+)
 def test_margins_out_of_range_are_refused(config, margin):
     with pytest.raises(ConfigError, match="margin"):
         config(margin=margin)
@@ -171,6 +174,54 @@ def test_the_network_names_its_classes(weights):
     said = clip_extractor(weights).describe()
     assert said["classes"] == ", ".join(LABELS)
     assert said["parameters"] == "0.32 M"
+
+
+# -- the landmarks
+
+
+def landmarks(folder, frames, box=BOX, **settings):
+    extractor = FaceApiLandmarks(FaceApiLandmarkConfig(**settings), {"model": folder}, CPU)
+    track = np.tile(np.asarray(box, np.float32), (len(frames), 1))
+    rows = extractor.extract(media_of(frames, face_track=track))
+    assert rows.shape == (len(frames), extractor.schema.width)
+    assert rows.dtype == extractor.schema.dtype
+    return rows.reshape(len(frames), 68, 2)
+
+
+def test_landmarks_are_what_plain_numpy_computes_in_pixels_of_the_frame(weights):
+    picture = draw_face(size=112, radius=0.4)
+    own = {n: v.astype(np.float64) for n, v in read_tensors(weights, LANDMARK_MODEL).items()}
+    _, fractions = outputs_by_numpy(picture, own)
+    frame = np.zeros((200, 200, 3), np.uint8)
+    frame[30:142, 50:162] = picture
+    (found,) = landmarks(weights, frame[None], box=[50, 30, 112, 112, 1], margin=0.0)
+    assert found == pytest.approx(112 * fractions.reshape(68, 2) + (50, 30), abs=0.05)
+
+
+def test_landmarks_of_a_drawn_face_lie_in_the_places_of_its_parts(weights):
+    (found,) = landmarks(weights, talking([0.3], size=PIXELS))
+    parts = {"brows": slice(17, 27), "eyes": slice(36, 48), "nose": slice(31, 36),
+             "mouth": slice(48, 68), "chin": slice(8, 9)}  # fmt: skip
+    heights = [found[part, 1].mean() for part in parts.values()]
+    assert heights == sorted(heights)
+    right_eye, left_eye = found[36:42, 0].mean(), found[42:48, 0].mean()
+    assert right_eye < found[30, 0] < left_eye  # the person's right is on the left
+    assert (np.diff(found[:17, 0]) > 0).all()  # the jaw, from one ear to the other
+
+
+def test_landmarks_move_with_the_picture(weights):
+    frame = talking([0.3], size=PIXELS)
+    (before,) = landmarks(weights, frame)
+    moved = np.roll(frame, (6, 10), axis=(1, 2))
+    (after,) = landmarks(weights, moved, box=BOX + np.array([10, 6, 0, 0, 0], np.float32))
+    assert after - before == pytest.approx(np.tile([10.0, 6.0], (68, 1)), abs=0.2)
+
+
+def test_a_landmark_of_one_frame_does_not_depend_on_the_others(weights):
+    frames = talking([0.1 * k for k in range(18)], size=PIXELS)  # more than one batch
+    together = landmarks(weights, frames)
+    alone = np.concatenate([landmarks(weights, frames[k : k + 1]) for k in range(18)])
+    assert together == pytest.approx(alone, abs=0.01)
 
 
 # -- the files

@@ -23,6 +23,7 @@ TAKE = TakeRecord(
     run="authentic",
     index="b1",
     voice_requested=None,
+    background="separate",
     context="dubbed",
     lines=(
         TakeLine(
@@ -43,6 +44,7 @@ TAKE_STORED = {
     "run": "authentic",
     "index": "b1",
     "voice_requested": None,
+    "background": "separate",
     "context": "dubbed",
     "lines": [
         {

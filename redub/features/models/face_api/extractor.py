@@ -21,7 +21,7 @@ from redub.features.models.shared_networks import shared
 from redub.features.weights.folder import WeightFolder, load_strictly
 
 if TYPE_CHECKING:
-    from redub.features.models.face_api.network import ExpressionNet
+    from redub.features.models.face_api.network import DenseFaceNet
 
 KIND = "face_api"
 MODEL = "face_expression_model"
@@ -177,7 +177,7 @@ def summary(probabilities: FloatArray) -> FloatArray:
     return np.concatenate([mean, spread]).astype(np.float32)
 
 
-def read_expressions(network: ExpressionNet, images: ByteArray, batch: int) -> Expressions:
+def read_expressions(network: DenseFaceNet, images: ByteArray, batch: int) -> Expressions:
     """Run the network on (V, 112, 112, 3) uint8 face images, ``batch`` images at a time."""
     import torch
 
@@ -189,21 +189,24 @@ def read_expressions(network: ExpressionNet, images: ByteArray, batch: int) -> E
         """Return (vector, probabilities) of each image of one batch."""
         with torch.inference_mode():
             seen = network(on_device(np.stack(part), device))
-            found = (seen.vector, seen.logits.softmax(dim=1))
+            found = (seen.vector, seen.last.softmax(dim=1))
             return list(zip(*(values.cpu().numpy() for values in found), strict=True))
 
     rows = in_batches(list(images), read, batch)
     return Expressions(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def load_network(weights: WeightFolder, device: Any) -> ExpressionNet:
-    """Build the network and load its file strictly.
+def load_network(weights: WeightFolder, device: Any, model: str = MODEL) -> DenseFaceNet:
+    """Build one of the two networks and load its file strictly.
+
+    Args:
+        model: :data:`MODEL`, or the landmark network.
 
     Raises:
         ModelRefusedError: the files are damaged, or another network.
     """
-    from redub.features.models.face_api.network import ExpressionNet, state_of
+    from redub.features.models.face_api.network import CLASSES, LANDMARKS, DenseFaceNet, state_of
 
-    network = ExpressionNet()
-    load_strictly(network, state_of(read_tensors(weights, MODEL)), weights)
+    network = DenseFaceNet(CLASSES if model == MODEL else 2 * LANDMARKS)
+    load_strictly(network, state_of(read_tensors(weights, model)), weights)
     return network.eval().requires_grad_(False).to(device)

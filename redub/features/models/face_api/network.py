@@ -1,7 +1,9 @@
-"""The expression network of face-api: four dense blocks of separable convolutions, seven classes.
+"""Two networks of face-api with the same body: seven expressions, and 68 landmarks.
 
-Source: facts of the public project face-api.js (MIT): sizes, names of tensors, input 112 x 112 RGB
-less a mean colour, divided by 255, TensorFlow's padding. Letters: N images.
+The body has four dense blocks of separable convolutions. Source: facts of the public project
+face-api.js (MIT): sizes, names of tensors, input 112 x 112 RGB less a mean colour, divided by 255,
+TensorFlow's padding; landmarks are x, y of each point in turn, as a fraction of the square image.
+Letters: N images.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ SIDE = 112
 MEAN_COLOUR = (122.782, 117.001, 104.298)  # red, green, blue
 WIDTHS = (32, 64, 128, 256)
 CLASSES = 7
+LANDMARKS = 68
 
 
-class Expression(NamedTuple):
-    """Outputs for N images: (N, 256) values before the last layer, and (N, 7) logits."""
+class FaceOutputs(NamedTuple):
+    """Outputs for N images: (N, 256) values before the last layer, and those of the last layer."""
 
     vector: Tensor
-    logits: Tensor
+    last: Tensor
 
 
 class Convolution(nn.Module):
@@ -68,28 +71,32 @@ class DenseBlock(nn.Module):
         return seen
 
 
-class ExpressionNet(nn.Module):
-    """The expression of face images."""
+class DenseFaceNet(nn.Module):
+    """The dense blocks and one last layer.
 
-    def __init__(self) -> None:
+    Args:
+        outputs: 7 logits of the expressions, or 136 coordinates.
+    """
+
+    def __init__(self, outputs: int) -> None:
         super().__init__()
         channels = (3, *WIDTHS)
         for i, width in enumerate(WIDTHS):
             self.add_module(f"dense{i}", DenseBlock(channels[i], width, first=i == 0))
-        self.fc = nn.Linear(WIDTHS[-1], CLASSES)
+        self.fc = nn.Linear(WIDTHS[-1], outputs)
 
-    def forward(self, images: Tensor) -> Expression:
+    def forward(self, images: Tensor) -> FaceOutputs:
         """Read (N, 112, 112, 3) RGB images, 0 to 1."""
         mean = torch.tensor(MEAN_COLOUR, dtype=torch.float32, device=images.device)
         x = (images - mean / 255.0).permute(0, 3, 1, 2)
         for i in range(len(WIDTHS)):
             x = getattr(self, f"dense{i}")(x)
         vector = x.mean(dim=(2, 3))  # an average over all 7 x 7 places
-        return Expression(vector, self.fc(vector))
+        return FaceOutputs(vector, self.fc(vector))
 
 
 def state_of(tensors: Mapping[str, FloatArray]) -> dict[str, Tensor]:
-    """Rename and transpose the tensors of TensorFlow.js to those of :class:`ExpressionNet`.
+    """Rename and transpose the tensors of TensorFlow.js to those of :class:`DenseFaceNet`.
 
     An unknown name or number of axes is kept as it is, for strict loading to name.
     """
