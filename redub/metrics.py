@@ -27,6 +27,7 @@ Examples:
     0.6666666666666666
 """
 
+from redub.evaluation.distillmos import distillmos
 from redub.evaluation.dnsmos import Ratings, dnsmos
 from redub.evaluation.duration_error import phoneme_error_ms, slot_error_ms
 from redub.evaluation.emotion_recogniser import EmotionReport, emotion_report
@@ -57,6 +58,7 @@ __all__ = [
     "WordErrorReport",
     "bootstrap_difference",
     "bootstrap_mean",
+    "distillmos",
     "dnsmos",
     "emotion_report",
     "energy_correlation",

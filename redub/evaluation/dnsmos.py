@@ -16,12 +16,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import soxr
 
 from redub.core.metric import Absent
 from redub.core.types import FloatArray, Waveform
-from redub.evaluation.inputs import MetricInputError
-from redub.evaluation.takes import WITHOUT_WEIGHTS, TakeSignals
+from redub.evaluation.inputs import sound_at
+from redub.evaluation.takes import TakeSignals, without_weights
 from redub.features.weights.folder import WeightFolder
 
 PACKAGE = "dnsmos"
@@ -58,10 +57,7 @@ def dnsmos(samples: FloatArray, sample_rate_hz: int, weights: WeightFolder) -> R
         MetricInputError: no sample, or one that is not finite.
     """
     network = _network(str(weights.path / NETWORK))
-    if len(samples) == 0 or not np.isfinite(samples).all():
-        raise MetricInputError("sound: no sample, or one that is not finite")
-    sound = soxr.resample(np.asarray(samples, np.float32), sample_rate_hz, RATE_HZ, quality="HQ")
-    sound = np.asarray(sound, np.float32)
+    sound = sound_at(RATE_HZ, samples, sample_rate_hz)
     if len(sound) < WINDOW:
         sound = np.tile(sound, -(-WINDOW // len(sound)))[:WINDOW]
     windows = range(0, len(sound) - WINDOW + 1, _HOP)
@@ -106,9 +102,7 @@ def background_of(take: TakeSignals) -> float | Absent:
 def _rating(take: TakeSignals, name: str) -> float | Absent:
     weights = take.weights.get(PACKAGE)
     if weights is None:
-        return Absent(
-            WITHOUT_WEIGHTS, f"models.lock has no {PACKAGE}; type `redub weights get {PACKAGE}`"
-        )
+        return without_weights(PACKAGE)
     if not _LAST or _LAST[0][0] is not take.waveform:
         sound = take.waveform
         _LAST[:] = [(sound, dnsmos(sound.samples, sound.sample_rate_hz, weights))]

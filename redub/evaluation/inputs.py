@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from redub.core.errors import ClipError
+from redub.core.types import FloatArray
 
 Doubles = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -50,3 +52,15 @@ def checked_path(alignment: Any, reference_frames: int, generated_frames: int) -
     if len(path) and ((path < 0).any() or (path.max(axis=0) >= limits).any()):
         raise MetricInputError(f"alignment: a frame outside the {limits} frames of the signals")
     return path.astype(np.int64)
+
+
+def sound_at(rate_hz: int, samples: FloatArray, sample_rate_hz: int) -> FloatArray:
+    """Resample (S,) samples to ``rate_hz``, (S',) float32, for networks that rate a sound.
+
+    Raises:
+        MetricInputError: no sample, or one that is not finite.
+    """
+    if len(samples) == 0 or not np.isfinite(samples).all():
+        raise MetricInputError("sound: no sample, or one that is not finite")
+    sound = soxr.resample(np.asarray(samples, np.float32), sample_rate_hz, rate_hz, quality="HQ")
+    return np.asarray(sound, np.float32)

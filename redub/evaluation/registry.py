@@ -186,6 +186,17 @@ ROWS = (
         target="redub.evaluation.dnsmos:dnsmos",
         of_take="redub.evaluation.dnsmos:background_of",
     ),
+    Metric(
+        name="distillmos",
+        title="DistillMOS",
+        direction="higher",
+        explain="predicted rating of speech quality, 1 to 5, by a network that also learned from "
+        "speech of synthesisers (docs/extractors/distillmos.md)",
+        card="Predicted rating (DistillMOS)",
+        target="redub.evaluation.distillmos:distillmos",
+        of_take="redub.evaluation.distillmos:distillmos_of",
+        compared=("run",),
+    ),
     # public functions that `redub evaluate` does not measure
     Metric(
         name="vde",
@@ -235,7 +246,7 @@ ROWS = (
     ),
 )
 
-METRIC_WEIGHTS = ("dnsmos",)
+METRIC_WEIGHTS = ("dnsmos", "distillmos")
 """Entries of the weights ledger that metrics read, where they are recorded."""
 
 METRICS: dict[str, Metric] = {row.name: row for row in ROWS}

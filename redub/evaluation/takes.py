@@ -79,6 +79,13 @@ WITHOUT_WEIGHTS = "E-EVAL-WEIGHTS"
 NOT_MEASURED = Absent("E-EVAL-NONE", "not measured")
 
 
+def without_weights(package: str) -> Absent:
+    """The value of a metric whose network is not recorded; the message says what to type."""
+    return Absent(
+        WITHOUT_WEIGHTS, f"models.lock has no {package}; type `redub weights get {package}`"
+    )
+
+
 def values_of(name: str, takes: Sequence[LineFigures]) -> list[float]:
     """The values of a metric, without the takes that have none."""
     found = (take.values.get(name) for take in takes)

@@ -1,8 +1,10 @@
 """Measured takes and an evaluation that are written down by hand."""
 
+import numpy as np
+
 from redub.core.metric import Absent
 from redub.evaluation.pitch_errors import PitchErrors
-from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS, LineFigures
+from redub.evaluation.takes import GROUND_TRUTH, MEAN_MEL, RESYNTHESIS, LineFigures, TakeSignals
 
 EMOTIONS = ("happy", "happy", "sad", "angry")
 WORDS = ("we go home now", "stay here", "no", "run for the door")
@@ -51,3 +53,22 @@ def takes_of_runs(better, worse):
         worse: takes_of(worse, right=False, mcd=5.5, gross=20),
         MEAN_MEL: takes_of(MEAN_MEL, right=False, mcd=9.0, gross=30, transcript=None),
     }
+
+
+def take_of_sound(waveform, **weights):
+    """A take of which only the sound matters, and the weights of the networks that rate it."""
+    none = np.zeros((1, 80), np.float32)
+    return TakeSignals(
+        system="run",
+        waveform=waveform,
+        slot_samples=len(waveform.samples),
+        hop_ms=10.0,
+        mel=none,
+        sound_mel=none,
+        f0_hz=none[:, 0],
+        durations=None,
+        recorded_mel=none,
+        recorded_f0_hz=none[:, 0],
+        recorded_durations=None,
+        weights=weights,
+    )

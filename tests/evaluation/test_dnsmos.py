@@ -8,8 +8,8 @@ from redub.core.types import Waveform
 from redub.evaluation import dnsmos as module
 from redub.evaluation.dnsmos import RATE_HZ, WINDOW, background_of, dnsmos, overall_of, speech_of
 from redub.evaluation.inputs import MetricInputError
-from redub.evaluation.takes import TakeSignals
-from tests.features.voices import syllables
+from tests.evaluation.made_takes import take_of_sound
+from tests.features.voices import syllables, with_noise
 from tests.packaged import packaged
 
 
@@ -18,33 +18,8 @@ def weights():
     return packaged("dnsmos")
 
 
-def made_take(waveform, weights=None):
-    """A take of which only the sound matters."""
-    none = np.zeros((1, 80), np.float32)
-    return TakeSignals(
-        system="run",
-        waveform=waveform,
-        slot_samples=len(waveform.samples),
-        hop_ms=10.0,
-        mel=none,
-        sound_mel=none,
-        f0_hz=none[:, 0],
-        durations=None,
-        recorded_mel=none,
-        recorded_f0_hz=none[:, 0],
-        recorded_durations=None,
-        weights={} if weights is None else {"dnsmos": weights},
-    )
-
-
 def voice(seconds=3.0):
     return syllables(duration_s=seconds).astype(np.float32)
-
-
-def with_noise(samples, snr_db):
-    noise = np.random.default_rng(0).standard_normal(len(samples))
-    scale = np.sqrt(np.mean(samples**2) / 10 ** (snr_db / 10))
-    return (samples + scale * noise).astype(np.float32)
 
 
 def test_noise_costs_the_background_rating_most(weights):
@@ -81,19 +56,19 @@ def test_unusable_sound_is_refused(weights):
 
 
 def test_a_take_is_rated_once_for_its_three_columns(weights, monkeypatch):
-    take = made_take(Waveform(voice(2.0), RATE_HZ), weights)
+    take = take_of_sound(Waveform(voice(2.0), RATE_HZ), dnsmos=weights)
     calls = []
     rate = module.dnsmos
     monkeypatch.setattr(module, "dnsmos", lambda *given: calls.append(1) or rate(*given))
     found = (speech_of(take), background_of(take), overall_of(take))
     assert found == pytest.approx(tuple(rate(voice(2.0), RATE_HZ, weights)))
     assert len(calls) == 1
-    other = made_take(Waveform(with_noise(voice(2.0), 5), RATE_HZ), weights)
+    other = take_of_sound(Waveform(with_noise(voice(2.0), 5), RATE_HZ), dnsmos=weights)
     assert overall_of(other) < overall_of(take)
 
 
 def test_without_weights_the_column_says_what_to_type():
-    take = made_take(Waveform(voice(1.0), RATE_HZ))
+    take = take_of_sound(Waveform(voice(1.0), RATE_HZ))
     for value in (overall_of(take), speech_of(take), background_of(take)):
         assert isinstance(value, Absent)
         assert "`redub weights get dnsmos`" in value.message

@@ -44,6 +44,13 @@ def syllables(rate_per_s=4.0, duration_s=2.0, f0_hz=120.0, level=0.2, **voice) -
     return sound * (0.52 - 0.48 * np.cos(2.0 * np.pi * rate_per_s * clock))
 
 
+def with_noise(samples, snr_db) -> np.ndarray:
+    """The same white noise for every sound, ``snr_db`` below it."""
+    noise = np.random.default_rng(0).standard_normal(len(samples))
+    scale = np.sqrt(np.mean(samples**2) / 10 ** (snr_db / 10))
+    return (samples + scale * noise).astype(np.float32)
+
+
 def wave(samples: np.ndarray, rate: int = RATE) -> Waveform:
     return Waveform(np.asarray(samples, dtype=np.float32), rate)
 
