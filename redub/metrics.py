@@ -17,6 +17,8 @@ Examples:
     0.4
     >>> metrics.wer(["we go home now"], ["we go on now"]).wer
     0.25
+    >>> metrics.per(["G OW1 HH OW1 M"], ["G OW OW N"]).per
+    0.4
     >>> metrics.slot_error_ms(16_160, 16_000, sample_rate_hz=16_000)
     10.0
     >>> import numpy as np
@@ -43,6 +45,8 @@ from redub.evaluation.intervals import (
 from redub.evaluation.lip_audio import LipAudioMeter
 from redub.evaluation.mcd import mcd, mcd_dtw, mcd_dtw_sl
 from redub.evaluation.mcd import published_distortion as mcd_published
+from redub.evaluation.phoneme_error import PhonemeErrorReport
+from redub.evaluation.phoneme_error import corpus_per as per
 from redub.evaluation.pitch_errors import f0_frame_error as ffe
 from redub.evaluation.pitch_errors import gross_pitch_error as gpe
 from redub.evaluation.pitch_errors import voicing_decision_error as vde
@@ -54,6 +58,7 @@ __all__ = [
     "EmotionReport",
     "Interval",
     "LipAudioMeter",
+    "PhonemeErrorReport",
     "Ratings",
     "WordErrorReport",
     "bootstrap_difference",
@@ -71,6 +76,7 @@ __all__ = [
     "mcd_dtw_sl",
     "mcd_published",
     "normalise",
+    "per",
     "permutation_p",
     "phoneme_error_ms",
     "slot_error_ms",

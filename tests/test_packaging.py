@@ -31,7 +31,7 @@ NOT_LOCKED = {"tensorboard": "tensorboard", "espeakng_loader": "espeakng-loader"
 COMMANDS = {"build", "mypy", "ruff"}  # run by the Makefile, not imported
 COMPARED = {"faiss"}  # a benchmark measures itself against it where it is there
 PACKAGES = importlib.metadata.packages_distributions()
-OUR_OWN = {"redub", "tests", "examples", *(p.stem for p in ROOT.glob("benchmarks/*.py"))}
+OUR_OWN = {"redub", "tests", "examples", *(p.stem for p in ROOT.rglob("benchmarks/**/*.py"))}
 OUR_OWN |= {"half_installed", "not_there_at_all"} | {
     path.stem for path in ROOT.glob("tests/**/*.py")
 }

@@ -149,6 +149,22 @@ ROWS = (
         of_system="redub.evaluation.word_error:wer_of_takes",
         baseline=Baseline(name="no word understood", value=1.0),
     ),
+    Metric(
+        name="per",
+        title="PER",
+        unit="%",
+        scale=100,
+        digits=1,
+        explain="phoneme error rate of a recogniser without vocabulary (hama) against the first "
+        "pronunciation of every word; recordings have one, too: compare with it",
+        card="Phonemes not understood (PER)",
+        target="redub.evaluation.phoneme_error:corpus_per",
+        of_take="redub.evaluation.phoneme_error:per_of",
+        of_system="redub.evaluation.phoneme_error:per_of_takes",
+        baseline=Baseline(name="no phoneme recognised", value=1.0),
+        compared=("run",),
+        difference="redub.evaluation.phoneme_error:per_difference",
+    ),
     # lips
     Metric(
         name="lip_offset",
@@ -246,7 +262,7 @@ ROWS = (
     ),
 )
 
-METRIC_WEIGHTS = ("dnsmos", "distillmos")
+METRIC_WEIGHTS = ("dnsmos", "distillmos", "hama")
 """Entries of the weights ledger that metrics read, where they are recorded."""
 
 METRICS: dict[str, Metric] = {row.name: row for row in ROWS}

@@ -30,6 +30,7 @@ class TakeSignals:
         the sound, 0 where unvoiced. durations: (P, 2) rows (phoneme id, frames), None where they
         are not known. slot_samples: length of the video. hop_ms: duration of a mel frame.
     recorded_mel, recorded_f0_hz, recorded_durations: the same of the recording.
+    phonemes: (P,) ids of the text, None where they are not known.
     weights: entry of the weights ledger → its checked folder, for metrics that run a network.
     """
 
@@ -44,6 +45,7 @@ class TakeSignals:
     recorded_mel: FloatArray
     recorded_f0_hz: FloatArray
     recorded_durations: Value | None
+    phonemes: Value | None = None
     weights: Mapping[str, WeightFolder] = field(default_factory=dict)
 
 
@@ -57,7 +59,8 @@ class LineFigures:
         vector, None without speech.
     recognised_emotion: emotion that the recogniser of prosody found; recognised_by_all: that of
         the recogniser which reads every dimension; empty where none was found. offset_frames:
-        lip-audio offset in video frames, positive where the sound is late.
+        lip-audio offset in video frames, positive where the sound is late. phoneme_count: phonemes
+        of the text, 0 where they are not known.
     """
 
     clip_id: str
@@ -71,6 +74,7 @@ class LineFigures:
     recognised_emotion: str = ""
     recognised_by_all: str = ""
     offset_frames: int | None = None
+    phoneme_count: int = 0
 
 
 WITHOUT_WEIGHTS = "E-EVAL-WEIGHTS"

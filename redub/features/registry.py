@@ -69,6 +69,7 @@ FEATURE_BACKENDS: dict[str, dict[str, str]] = {
     "durations": {
         "textgrid": "redub.features.sound.textgrid:TextGridDurations",
         "ctc": "redub.features.models.ctc.extractor:CtcDurations",
+        "hama": "redub.features.models.hama.extractor:HamaDurations",
     },
     "scene_caption": {
         "videollama2": "redub.features.models.videollama2.extractor:VideoLlama2SceneCaption",

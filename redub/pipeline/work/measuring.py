@@ -81,7 +81,7 @@ def measure_lines(order: LineOrder) -> list[LineFigures]:
     runs = {run: read_samples(order.project, run, order.split, ids) for run in order.runs}
     recorded = {
         name: tools.store.read(name, ids)
-        for name in ("waveform", "mel", "f0", "durations", "audio_emotion")
+        for name in ("waveform", "mel", "f0", "durations", "phonemes", "audio_emotion")
     }
     figures = []
     for clip in order.clips:
@@ -165,6 +165,7 @@ def _measure(
     audio = project.config.audio
     measured = prosody_features(tools, clip, take.waveform)
     true_f0 = np.asarray(truth["f0"])[:, 0]
+    phonemes = np.asarray(truth["phonemes"])[:, 0] if "phonemes" in truth else None
     own_f0 = np.asarray(measured["f0"])[:, 0] if "f0" in measured else np.zeros_like(true_f0)
     signals = TakeSignals(
         system=take.system,
@@ -178,6 +179,7 @@ def _measure(
         recorded_mel=np.asarray(truth["mel"]),
         recorded_f0_hz=true_f0,
         recorded_durations=truth.get("durations"),
+        phonemes=phonemes,
         weights=tools.weights,
     )
     transcript = None
@@ -193,6 +195,7 @@ def _measure(
         pitch=pitch_errors(true_f0, own_f0),
         transcript=transcript,
         emotion_vector=None if vector is None else [float(v) for v in np.asarray(vector)],
+        phoneme_count=0 if phonemes is None else len(phonemes),
     )
 
 

@@ -11,6 +11,7 @@ from redub.core.types import FloatArray
 
 PROGRAMS: dict[str, str] = {
     "deepfilternet": "redub.features.models.deepfilternet.library:DeepFilter",
+    "hama": "redub.features.models.hama.library:Recogniser",
 }
 
 

@@ -1,6 +1,6 @@
 """How a trained dubber follows pitch, range, energy, rate and emotion, measured on its sound.
 
-    python benchmarks/control.py [PROJECT] [--run authentic] [--lines 24] [--split test]
+    python benchmarks/with_data/control.py [PROJECT] [--run authentic] [--lines 24] [--split test]
 
 Every line of the split is spoken at five settings of each knob and made audible; F0, level and
 length of the speech are measured on the samples, by the same extractor for all. A knob should move

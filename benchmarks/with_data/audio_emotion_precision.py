@@ -3,7 +3,7 @@
 Reads a folder of RAVDESS-named recordings (``03-01-EMOTION-INTENSITY-STATEMENT-REPETITION-ACTOR``),
 which is not part of redub: Livingstone & Russo 2018, CC BY-NC-SA 4.0.
 
-    python benchmarks/audio_emotion_precision.py FOLDER
+    python benchmarks/with_data/audio_emotion_precision.py FOLDER
 
 Protocol. K = 3 by cosine, candidates are all recordings of all other speakers. Rows without labels
 see every recording's speaker and no emotion. The row with labels is fitted once per speaker, on the

@@ -3,7 +3,7 @@
 Reads a folder of RAVDESS-named recordings, as ``audio_emotion_precision.py``, and the fetched
 package (`redub weights get deepfilternet`).
 
-    python benchmarks/separation.py FOLDER [--each 9] [--processes 2]
+    python benchmarks/with_data/separation.py FOLDER [--each 9] [--processes 2]
 
 First table: signal-to-distortion ratio (dB) of the speech (before, after) and of the background
 (the mixture minus the separated speech), medians over every ``--each``-th recording, and how many

@@ -1,6 +1,6 @@
 """Pitch errors of what runs decided, before a vocoder: GPE and FFE of the F0 that they predict.
 
-    python benchmarks/predicted_pitch.py [PROJECT RUN ...] [--split test]
+    python benchmarks/with_data/predicted_pitch.py [PROJECT RUN ...] [--split test]
 
 `redub evaluate` measures F0 on the sound, where the vocoder takes it from a mel that may be
 blurred; this compares each take's own F0 curve with the recorded one. Rates are pooled over frames,

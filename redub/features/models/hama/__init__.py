@@ -1,0 +1,1 @@
+"""hama: phonemes of speech, for durations and for the phoneme error rate."""
