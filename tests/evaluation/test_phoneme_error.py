@@ -21,8 +21,7 @@ from redub.evaluation.phoneme_error import (
 )
 from redub.features.models.native.child import close_children
 from redub.features.text.pronunciation import PHONES
-from tests.evaluation.made_takes import take
-from tests.evaluation.test_dnsmos import made_take
+from tests.evaluation.made_takes import take, take_of_sound
 from tests.features.test_hama import see
 from tests.features.voices import RATE
 from tests.packaged import packaged
@@ -38,7 +37,7 @@ def weights():
 
 def spoken(waveform, phones, weights=None):
     """A take with the phonemes of its text."""
-    made = made_take(waveform)
+    made = take_of_sound(waveform)
     phonemes = None if phones is None else np.array([id_of(phone) for phone in phones.split()])
     return replace(made, phonemes=phonemes, weights={} if weights is None else {"hama": weights})
 
