@@ -6,6 +6,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from redub.features.text.reading.chain_rules import CHAIN_RULES
+from redub.features.text.reading.money_rules import MONEY_RULES
 from redub.features.text.reading.numbers import (
     cardinal,
     each_digit,
@@ -16,19 +18,23 @@ from redub.features.text.reading.numbers import (
     short_year,
     year,
 )
-from redub.features.text.reading.rule import Context, Rule, Words, letters, rule
+from redub.features.text.reading.rule import (
+    BEGIN,
+    END,
+    MINUS,
+    NUMBER,
+    WHOLE,
+    Context,
+    Rule,
+    Words,
+    letters,
+    rule,
+)
 from redub.features.text.reading.shape import NUMERIC, SIGN
-from redub.features.text.reading.units import CURRENCIES, MONTHS, SCALES, UNITS, money_words
+from redub.features.text.reading.units import MONTHS, UNITS
 
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
-NUMBER = rf"(?:{_WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
-_BEGIN = r"(?<![\w.,])"
-_END = r"(?!\w)"
-_MINUS = r"(?:(?<![\w)\]'\"])-)"
 _MONTH = "|".join(sorted((re.escape(name) for name in MONTHS), key=len, reverse=True))
 _UNIT = "|".join(sorted((re.escape(name) for name in UNITS), key=len, reverse=True))
-_MONEY = "".join(re.escape(sign) for sign in CURRENCIES)
-_SCALE = "|".join(sorted(SCALES, key=len, reverse=True))
 
 _SAID_AS = {
     ("24", "7"): ("twenty", "four", "seven"),
@@ -75,7 +81,7 @@ def _date(match: re.Match[str], context: Context) -> Words | None:
 
 
 def _iso_date(match: re.Match[str], context: Context) -> Words | None:
-    return _month_day(int(match[2]), int(match[3]), match[1])
+    return _month_day(int(match[3]), int(match[4]), match[1])
 
 
 def _month_day(month: int, day: int, of_year: str) -> Words | None:
@@ -130,19 +136,6 @@ def _ratio(match: re.Match[str], context: Context) -> Words:
     return (*cardinal(match[1]), "to", *cardinal(match[2]))
 
 
-def _money(match: re.Match[str], context: Context) -> Words:
-    minus, sign, amount, most, scale = match.groups()
-    if re.fullmatch(r"[0-9]+,[0-9]{2}", amount):  # €1,50
-        amount = amount.replace(",", ".")
-    singular = context.after(match.end()).lower() in ("bill", "note", "coin", "banknote")
-    said = money_words(sign, amount, most, SCALES.get(scale or "", ""), singular=singular)
-    return (*(("minus",) if minus else ()), *said)
-
-
-def _money_after(match: re.Match[str], context: Context) -> Words:
-    return money_words(match[2], match[1], None, "")
-
-
 def _fraction(match: re.Match[str], context: Context) -> Words | None:
     whole, over, under, unit = match.groups()
     before = context.before(match.start()).lower()
@@ -152,6 +145,10 @@ def _fraction(match: re.Match[str], context: Context) -> Words | None:
         return _SAID_AS[over, under]
     if not whole and not unit and int(over) + int(under) == 100 and int(over) > 9:
         return (*cardinal(over), *cardinal(under))  # 60/40
+    if not whole and not unit and context.after(match.end()).lower() in ("time", "beat"):
+        return (*cardinal(over), *cardinal(under))  # 4/4 time
+    if not whole and not unit and over == under and int(over) >= 5:
+        return (*cardinal(over), "out", "of", *cardinal(under))  # 10/10
     said: tuple[str, ...] = fraction(over, under)
     if whole:
         if int(over) >= int(under):
@@ -221,19 +218,19 @@ def _feet(match: re.Match[str], context: Context) -> Words:
     return (*cardinal(match[1]), "foot", *cardinal(match[2]))
 
 
+_MEASURED = frozenset({
+    "tall", "by", "x", "high", "wide", "long", "deep", "thick", "away", "down", "up", "of", "and",
+})  # fmt: skip
+
+
 def _inches(match: re.Match[str], context: Context) -> Words | None:
     """6' or 12", where no quotation mark is open."""
     digits, mark = match.groups()
     before = context.shape[: match.start()]
     if len(re.findall(rf"(?<![\w]){mark}|(?<=[^\W\d]){mark}(?!\w)", before)) % 2:
         return None  # the mark closes a quotation
-    if mark == "'" and context.after(match.end()).lower() not in (
-        "tall",
-        "by",
-        "x",
-        "high",
-        "wide",
-    ):
+    ends = re.match(r"\s*(?:[.,;!?]|$)", context.shape[match.end() :])
+    if mark == "'" and not ends and context.after(match.end()).lower() not in _MEASURED:
         return None
     one = digits == "1" or _describes(match, context)
     return (*cardinal(digits), {"'": ("feet", "foot"), '"': ("inches", "inch")}[mark][one])
@@ -377,48 +374,46 @@ NUMBER_RULES: tuple[Rule, ...] = (
     rule(r"(?<![\w-])(?:1[ -])?(?:\([0-9]{3}\) ?|[0-9]{3}[-. ])[0-9]{3}[-.][0-9]{4}(?![\w-])",
          _phone),
     rule(r"(?<![\w.,-])0[0-9]{2,4}(?: [0-9]{3,4}){1,3}(?![\w-])", _phone),
-    rule(rf"{_BEGIN}([0-9]{{3}})-([0-9]{{4}})(?![\w-])", _short_phone),
-    rule(rf"{_BEGIN}(?:911|999|112|411|311)(?![\w-]|[.,:/][0-9])", _emergency),
-    rule(rf"{_BEGIN}([0-9]{{4}})-([01][0-9])-([0-3][0-9])(?![\w-])", _iso_date),
-    rule(rf"{_BEGIN}([0-9]{{1,2}})([/.-])([0-9]{{1,2}})\2([0-9]{{4}}|[0-9]{{2}})(?![\w/.-])",
+    rule(rf"{BEGIN}([0-9]{{3}})-([0-9]{{4}})(?![\w-])", _short_phone),
+    *CHAIN_RULES,
+    rule(rf"{BEGIN}(?:911|999|112|411|311)(?![\w-]|[.,:/][0-9])", _emergency),
+    rule(rf"{BEGIN}([0-9]{{4}})([-/])([01]?[0-9])\2([0-3]?[0-9])(?![\w/-])", _iso_date),
+    rule(rf"{BEGIN}([0-9]{{1,2}})([/.-])([0-9]{{1,2}})\2([0-9]{{4}}|[0-9]{{2}})(?![\w/.-])",
          _date),
-    rule(rf"{_BEGIN}([0-9]{{1,2}})(st|nd|rd|th)? (of )?({_MONTH})(?:,? ([12][0-9]{{3}}))?{_END}",
+    rule(rf"{BEGIN}([0-9]{{1,2}})(st|nd|rd|th)? (of )?({_MONTH})(?:,? ([12][0-9]{{3}}))?{END}",
          _day_month),
     rule(rf"(?<!\w)({_MONTH}) ([0-9]{{1,2}})(?:st|nd|rd|th)?(?:,? ([12][0-9]{{3}}))?"
          r"(?![\w:/%-]|[.,][0-9]|–)", _written_date),
     rule(rf"(?<!\w)({_MONTH}),? ([12][0-9]{{3}})(?![\w-]|[.,][0-9])", _month_year),
-    rule(rf"{_BEGIN}([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?(?: ?([aApP])\.?[mM]\b\.?)?"
+    rule(rf"{BEGIN}([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?(?: ?([aApP])\.?[mM]\b\.?)?"
          r"(?![\w:])", _time),
-    rule(rf"{_BEGIN}([0-9]{{1,2}}) ?([aApP])(?:\.[mM]\.?|[mM]){_END}", _hour),
-    rule(rf"{_BEGIN}([0-9]+):([0-9]+)(?![\w:])", _ratio),
-    rule(rf"({_MINUS})?(?:(?<!\w)(?:US|CA|NZ|AU|A|C))?([{_MONEY}])"
-         rf" ?([0-9]+,[0-9]{{2}}(?![0-9])|{NUMBER})"
-         rf"(?: ?[-–] ?[{_MONEY}]?({NUMBER}))?(?: ?({_SCALE})(?!\w))?", _money),
-    rule(rf"{_BEGIN}({NUMBER}) ?([{_MONEY}]){_END}", _money_after),
+    rule(rf"{BEGIN}([0-9]{{1,2}}) ?([aApP])(?:\.[mM]\.?|[mM]){END}", _hour),
+    rule(rf"{BEGIN}([0-9]+):([0-9]+)(?![\w:])", _ratio),
+    *MONEY_RULES,
     rule(rf"(?<![\w.,/])(?:([0-9]+)[ -])?([0-9]{{1,3}})/([0-9]{{1,3}})(?: ?({_UNIT}))?(?![\w/])",
          _fraction),
-    rule(rf"{_BEGIN}[1-9][0-9]{{0,2}}(?:(?: 000)+|(?:\.000){{2,}})(?![\w-]|[.,][0-9])", _thousands),
-    rule(rf"{_BEGIN}24/7/365{_END}", lambda match, context: _ALWAYS_OPEN),
-    rule(rf"{_BEGIN}([0-9]+)({SIGN}?{NUMERIC}+)", _raised),
+    rule(rf"{BEGIN}[1-9][0-9]{{0,2}}(?:(?: 000)+|(?:\.000){{2,}})(?![\w-]|[.,][0-9])", _thousands),
+    rule(rf"{BEGIN}24/7/365{END}", lambda match, context: _ALWAYS_OPEN),
+    rule(rf"{BEGIN}([0-9]+)({SIGN}?{NUMERIC}+)", _raised),
     rule(rf"(?<![0-9])(?:([0-9]+) ?)?({NUMERIC})", _numeric),
-    rule(rf"(?<![\w.])[vV]?([0-9]+(?:\.[0-9]+){{2,}}){_END}", _version),
+    rule(rf"(?<![\w.])[vV]?([0-9]+(?:\.[0-9]+){{2,}}){END}", _version),
     rule(r"(?<![\w.])[vV]\.? ?([0-9]+(?:\.[0-9]+)*)(?!\w)", _version),
-    rule(rf"(?:(?<![\w.,])'|{_BEGIN})([0-9]{{2,4}})'?s(?!\w)", _several),
+    rule(rf"(?:(?<![\w.,])'|{BEGIN})([0-9]{{2,4}})'?s(?!\w)", _several),
     rule(r"(?<!\w)'([0-9]{2})(?![\w'])", _short_year),
-    rule(rf"{_BEGIN}({_WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH){_END}", _ordinal),
-    rule(rf"{_BEGIN}([0-9]+)' ?([0-9]{{1,2}})(?:\"|'')?{_END}", _feet),
-    rule(rf"{_BEGIN}([0-9]+)(['\"])(?!\w)", _inches),
-    rule(rf"{_BEGIN}([0-9]+) ?ft\.? ([0-9]+) ?in(?!\w)\.?", _feet_inches),
-    rule(rf"{_BEGIN}()({NUMBER})in(?!\w)", _feet_inches),
-    rule(rf"({_MINUS})?{_BEGIN}({NUMBER})(?:( ?[-–] ?)({NUMBER}))?[ -]?({_UNIT})"
+    rule(rf"{BEGIN}({WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH){END}", _ordinal),
+    rule(rf"{BEGIN}([0-9]+)' ?([0-9]{{1,2}})(?:\"|'')?{END}", _feet),
+    rule(rf"{BEGIN}([0-9]+)(['\"])(?!\w)", _inches),
+    rule(rf"{BEGIN}([0-9]+) ?ft\.? ([0-9]+) ?in(?!\w)\.?", _feet_inches),
+    rule(rf"{BEGIN}()({NUMBER})in(?!\w)", _feet_inches),
+    rule(rf"({MINUS})?{BEGIN}({NUMBER})(?:( ?[-–] ?)({NUMBER}))?[ -]?({_UNIT})"
          rf"((?<=m|t|i)(?:{NUMERIC}|\^?[23]))?(?!\w)", _quantity),
-    rule(rf"({_MINUS})?{_BEGIN}({NUMBER})( ?[-–] ?)({NUMBER})(?![\w-]|[.,/:][0-9])", _range),
-    rule(rf"{_BEGIN}({NUMBER}) ?([x×]) ?({NUMBER}){_END}", _by),
+    rule(rf"({MINUS})?{BEGIN}({NUMBER})( ?[-–] ?)({NUMBER})(?![\w-]|[.,/:][0-9])", _range),
+    rule(rf"{BEGIN}({NUMBER}) ?([x×]) ?({NUMBER}){END}", _by),
     rule(r"\^ ?(-)?([0-9]+)", _power),
     rule(r"(?<![\w'])(?=[^\W_]*(?:-[^\W_]+)*[0-9])(?=[0-9-]*[^\W\d_])[^\W_]+(?:-[^\W_]+)*"
          r"('s)?(?!\w)",
          _letters_and_digits),
-    rule(rf"({_MINUS})?(?<![\w])({NUMBER})", _number),
+    rule(rf"({MINUS})?(?<![\w])({NUMBER})", _number),
     rule(rf"()({NUMBER})", _number),
     rule(rf"()({NUMERIC})", _numeric),
 )  # fmt: skip

@@ -7,6 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
+"""Pattern of a whole number, with or without commas."""
+
+NUMBER = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
+BEGIN = r"(?<![\w.,])"
+END = r"(?!\w)"
+MINUS = r"(?:(?<![\w)\]'\"])-)"
+
 LETTER_WORD = re.compile(r"[A-Z](?:'s)?")
 """The spoken words that are names of letters: ``B``, and ``B's`` for its plural."""
 

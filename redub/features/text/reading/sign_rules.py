@@ -6,6 +6,7 @@ import re
 
 from redub.features.text.reading.rule import Context, Piece, Reader, Rule, Words, rule
 from redub.features.text.reading.shape import INVISIBLE, MARK, SIGN
+from redub.features.text.reading.units import UNITS
 
 _SIGNS = {
     "&": "and", "+": "plus", "@": "at", "%": "percent", "×": "times", "÷": "divided by",
@@ -14,7 +15,11 @@ _SIGNS = {
     "≤": "less than or equal to", "≠": "not equal to", "√": "square root of", "∞": "infinity",
     "°": "degrees", "§": "section", "=": "equals", "\\": "backslash",
 }  # fmt: skip
-_PER = "day|hour|week|month|year|person|night|minute|second|head|pound|gallon|lb|kg"
+_PER = "day|hour|week|month|year|person|night|minute|second|head|pound|gallon"
+_UNIT = "|".join(sorted((re.escape(u) for u in UNITS if u.isalpha()), key=len, reverse=True))
+_ENDINGS = (
+    "com|org|edu|gov|exe|pdf|txt|docx?|jpe?g|png|gif|mp3|mp4|html?|csv|zip|json|js|py|md|NET|io"
+)
 
 
 def _silent(kind: str) -> Reader:
@@ -33,6 +38,14 @@ def _said(words: str) -> Reader:
         return words.split()
 
     return read
+
+
+def _per_unit(match: re.Match[str], context: Context) -> Words | None:
+    """The divisor of a quantity or a price: 10 mg/ml, $5/kg."""
+    before = context.shape[: match.start()]
+    if not re.search(r"[0-9] ?[^\W\d_]{1,5}$|[$£€¥₹] ?[0-9][0-9.,]*$", before):
+        return None
+    return ("per", *UNITS[match[1]][0])
 
 
 def _sign(match: re.Match[str], context: Context) -> Words:
@@ -57,12 +70,19 @@ SIGN_RULES: tuple[Rule, ...] = (
     rule(r"(?<=\w)#", _said("sharp")),
     rule(r"#", _said("hash")),
     rule(r"~(?= ?[$£€0-9])", _said("about")),
-    rule(rf"(?<=\w)/(?=(?:{_PER})(?!\w))", _said("per")),
+    rule(rf"(?<=\w)/({_UNIT})(?!\w)", _per_unit),
+    rule(rf"(?<=\w)/(?=(?:{_PER}|lb|kg)(?!\w))", _said("per")),
     rule(r"(?<=[a-z])/s(?!\w)", _said("per second")),
     rule(r"(?<=\w)/(?=\w)", _said("slash")),
     rule(r"(?:(?<=[0-9])|(?<=[0-9] ))/(?= ?[0-9])", _said("divided by")),
     rule(r"(?:(?<=[0-9])|(?<=[0-9] ))\*(?= ?[0-9])", _said("times")),
     rule(r"(?<= )-(?= [0-9])(?=.*=)", _said("minus")),
+    rule(
+        rf"(?<![^\s(\"'])\.(?=(?:{_ENDINGS})(?!\w))|(?<=[A-Za-z])\.(?=(?:{_ENDINGS})(?!\w))",
+        _said("dot"),
+    ),
+    rule(r"!=(?=\s|\w)", _said("not equal to")),
+    rule(r"(?<=[^\s>] )>(?= ?[0-9])", _said("greater than")),
     rule(r"<=", _said("less than or equal to")),
     rule(r">=", _said("greater than or equal to")),
     rule(r"(?<=\w )<(?= \w)|<(?= ?[0-9])", _said("less than")),

@@ -64,6 +64,18 @@ CURRENCIES: dict[str, tuple[str, str, str, str]] = {
 }
 """Sign → one, several, a hundredth, several hundredths."""
 
+COUNTRIES: dict[str, str] = {
+    "US": "U S", "CA": "canadian", "C": "canadian", "AU": "australian", "A": "australian",
+    "NZ": "new zealand", "HK": "hong kong", "SG": "singapore", "S": "singapore", "MX": "mexican",
+}  # fmt: skip
+"""What stands before ``$`` → how it is spoken before *dollars*."""
+
+CODES: dict[str, tuple[str, str]] = {
+    "USD": ("$", "U S"), "EUR": ("€", ""), "GBP": ("£", ""), "JPY": ("¥", ""), "INR": ("₹", ""),
+    "CAD": ("$", "canadian"), "AUD": ("$", "australian"), "NZD": ("$", "new zealand"),
+}  # fmt: skip
+"""Code of a currency → its sign and its country, as in :data:`COUNTRIES`."""
+
 SCALES: dict[str, str] = {
     "hundred": "hundred", "thousand": "thousand", "million": "million", "billion": "billion",
     "trillion": "trillion", "mn": "million", "bn": "billion", "k": "thousand", "K": "thousand",

@@ -45,7 +45,7 @@ WITHOUT_DOT = frozenset({"mr", "mrs", "ms", "dr", "st", "jr", "sr", "vs", "etc",
 _PHRASES = {
     "e.g": ("for", "example"), "i.e": ("that", "is"), "w/o": ("without",), "w/": ("with",),
     "and/or": ("and", "or"), "n/a": ("not", "applicable"), "b/c": ("because",),
-    "c/o": ("care", "of"),
+    "c/o": ("care", "of"), "ac/dc": ("A", "C", "D", "C"),
 }  # fmt: skip
 _SAINTLY = frozenset({"mount", "mt", "port", "fort", "ft", "lake", "cape", "sault"})
 
@@ -372,7 +372,7 @@ def _capitals(written: str, start: int, context: Context) -> Words | None:
     before = context.before(start).lower()
     if written in INITIALISMS or (written in _AFTER_THE and before in ("the", "a", "an", "in")):
         return letters(plain)
-    if re.fullmatch(r"X{0,2}(?:IX|IV|V?I{0,3})", written) and len(written) > 2:
+    if written == "II" or (len(written) > 2 and re.fullmatch(r"X{0,2}(?:IX|IV|V?I{0,3})", written)):
         return None if context.known(plain) else cardinal(str(roman_value(written)))
     if context.known(plain) or _undrawn(plain, context):
         return None
@@ -414,7 +414,9 @@ ADDRESS_RULES: tuple[Rule, ...] = (
 """Come before the rules of numbers; in order: the first rule that fits is used."""
 
 WORD_RULES: tuple[Rule, ...] = (
-    rule(r"(?<!\w)(?:w/o|and/or|n/a|b/c|c/o)(?!\w)|(?<!\w)w/(?=\s|\w)", _phrase, ignore_case=True),
+    rule(r"(?<!\w)I(?=,? (?:and |or |to )?II(?!\w))", lambda match, context: ("one",)),
+    rule(r"(?<!\w)(?:w/o|and/or|n/a|b/c|c/o|ac/dc)(?!\w)|(?<!\w)w/(?=\s|\w)", _phrase,
+         ignore_case=True),
     rule(r"(?<![\w.])(?:[A-Za-z]\.){2,}(?:[A-Za-z](?!\w)|'s(?!\w))?", _dotted),
     rule(r"(?<!\w)Ph\.?D(?:\.|s)?(?!\w)", _dotted),
     rule(r"(?<!\w)[A-Z]{1,3}(?:&[A-Z]{1,3})+(?!\w)", _with_and),
