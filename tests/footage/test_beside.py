@@ -43,6 +43,13 @@ def test_a_file_of_the_same_name_is_read_whatever_the_case_of_its_ending(suffix,
         "film_en.srt",
         "film-English.srt",
         "film [pt-BR].srt",
+        "film.pt-br.srt",
+        "film.EN_us.srt",
+        "film.zh-hans.srt",
+        "film.mp4.srt",
+        "film.MP4.en.srt",
+        "film.en.webvtt",
+        "film.itt",
         "Subs/film.srt",
         "subs/film.en.srt",
         "Subtitles/film.srt",
@@ -71,6 +78,18 @@ def test_a_file_belongs_to_the_longest_name():
     assert beside.of("a.mp4").path == "a.srt"
     assert beside.of("a.en.mp4").path == "a.en.srt"
     assert beside.all_unused() == []
+
+
+def test_a_name_with_the_ending_of_a_media_file_belongs_to_that_file():
+    beside = files_beside(["film.mp4", "film.mkv"], ["film.mkv.srt", "film.mp4.en.srt"])
+    assert beside.of("film.mp4").path == "film.mp4.en.srt"
+    assert beside.of("film.mkv").path == "film.mkv.srt"
+    assert files_beside(["film.mp4"], ["film.mkv.srt"]).of("film.mp4").path is None
+
+
+def test_in_a_folder_of_subtitles_a_file_with_the_name_of_the_film_comes_first():
+    assert chosen("film.mp4", "Subs/en.srt", "Subs/film.en.srt") == "Subs/film.en.srt"
+    assert chosen("film.mp4", "Subs/en.srt", "film.en.srt") == "film.en.srt"
 
 
 def test_the_wanted_language_wins_over_a_file_without_one():

@@ -3,7 +3,7 @@
 For the film ``harbour.mp4`` these are candidates, in its folder or in a folder ``Subs``
 (``Subtitles``, ``Captions``) in there; upper and lower case and the form of accents do not matter:
 
-* ``harbour.srt`` and the other formats of :data:`SUBTITLE_SUFFIXES`;
+* ``harbour.srt`` and the other formats of :data:`SUBTITLE_SUFFIXES`; also ``harbour.mp4.srt``;
 * ``harbour.en.srt``, ``harbour.eng.sdh.srt``, ``harbour_pt-BR.vtt``: words after the name are a
   language (ISO 639 code or English name) or a mark of :data:`MARKS`;
 * ``Subs/harbour/2_English.srt``, and ``Subs/English.srt`` where the folder has one film only.
@@ -39,7 +39,10 @@ FOREIGN_PARTS = frozenset(("forced", "foreign", "signs", "songs", "commentary"))
 """Words in a file name that say that the text is not the dialogue of the film."""
 
 UNREAD_SUBTITLES = frozenset(
-    (".idx", ".sup", ".smi", ".sami", ".lrc", ".stl", ".scc", ".mpl", ".rt")
+    (
+        *(".idx", ".sup", ".smi", ".sami", ".lrc", ".stl", ".scc", ".mcc", ".cap", ".mpl", ".rt"),
+        *(".usf", ".jss", ".psb", ".ssf", ".aqt", ".pjs", ".ttxt", ".ebu", ".cin"),
+    )
 )
 UNREAD_MEDIA = frozenset(
     (
@@ -53,7 +56,7 @@ UNREAD_MEDIA = frozenset(
 
 _BREAK = re.compile(r"[._\s(\[-]")
 _WORDS = re.compile(r"[._\s()\[\]-]+")
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}[-_](?:[A-Z]{2}|[A-Z][a-z]{3}|\d{3})")
+_LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2}|[A-Za-z]{4}|\d{3})")
 _SDH = frozenset(("sdh", "cc", "hi"))
 
 
@@ -164,9 +167,9 @@ def files_beside(sources: Collection[str], files: Iterable[str], *, language: st
         if suffix == ".sub" and name[:-4] in pictures:
             unused.append(Unused(name, "pictures of words (VobSub) are not read"))
         elif suffix in SUBTITLE_SUFFIXES:
-            owners, words = _owners(name, stems, films)
+            owners, words, has_name = _owners(name, stems, films)
             for owner in owners:
-                found[owner].append(_described(name, words))
+                found[owner].append(_described(name, words, has_name))
             if not owners:
                 unused.append(Unused(name, _no_film(name, sources)))
         elif suffix in UNREAD_SUBTITLES:
@@ -183,8 +186,9 @@ def _folded(name: str) -> str:
 
 def _owners(
     name: str, stems: Mapping[tuple[str, str], list[str]], films: Mapping[str, list[str]]
-) -> tuple[list[str], list[str]]:
-    """The sources that a subtitle file belongs to, and the other words of its name."""
+) -> tuple[list[str], list[str], bool]:
+    """The sources that a subtitle file belongs to, the other words of its name, and whether the
+    name of the film is in it."""
     path = PurePosixPath(name)
     stem = path.stem
     ends = [len(stem), *(place.start() for place in reversed([*_BREAK.finditer(stem)]))]
@@ -194,17 +198,25 @@ def _owners(
         for end in ends:
             owners = stems.get((home.as_posix(), _folded(stem[:end].rstrip())))
             if owners:
-                return owners, stem[end:].split(".")
+                words = stem[end:].split(".")
+                media = [o for o in owners if _names_media(o, words)]  # harbour.mp4.srt
+                return (media, words[2:], True) if media else (owners, words, True)
     if folder.parent.name.casefold() in SUBTITLE_FOLDERS:  # Subs/harbour/2_English.srt
         owners = stems.get((folder.parent.parent.as_posix(), _folded(folder.name)))
         if owners:
-            return owners, [path.stem]
+            return owners, [path.stem], True
     if at_home and len(films.get(folder.parent.as_posix(), ())) == 1:
-        return films[folder.parent.as_posix()], [path.stem]
-    return [], []
+        return films[folder.parent.as_posix()], [path.stem], False
+    return [], [], False
 
 
-def _described(name: str, words: Iterable[str]) -> SubtitleFile:
+def _names_media(source: str, words: list[str]) -> bool:
+    """Whether the words after the film's name begin with the ending of its media file."""
+    ending = PurePosixPath(source).suffix.casefold()
+    return len(words) > 1 and not words[0] and f".{words[1].casefold()}" == ending
+
+
+def _described(name: str, words: Iterable[str], has_name: bool) -> SubtitleFile:
     """What the words after the film's name say: language, marks, other words."""
     language, others, marks, numbers = "", [], set(), []
     for word in [word for part in words for word in _split(part)]:
@@ -226,14 +238,15 @@ def _described(name: str, words: Iterable[str]) -> SubtitleFile:
         words=tuple(others),
         is_foreign_parts=bool(marks & FOREIGN_PARTS),
         is_for_deaf=bool(marks & _SDH),
-        order=_order(name),
+        order=_order(name, has_name),
     )
 
 
 def _split(part: str) -> list[str]:
     """The words of a part of a name; ``pt-BR`` stays one word."""
     part = part.strip(" ()[]_-")
-    if _LANGUAGE_TAG.fullmatch(part):
+    tag = _LANGUAGE_TAG.fullmatch(part)
+    if tag and language_code(tag[1]) and tag[2].casefold() not in MARKS | FOREIGN_PARTS:
         return [part]
     return [word for word in _WORDS.split(part) if word]
 
@@ -294,11 +307,11 @@ def _rank(file: SubtitleFile) -> tuple[bool, tuple[int, ...], bytes]:
     return file.is_for_deaf, file.order, os.fsencode(file.path)
 
 
-def _order(name: str) -> tuple[int, ...]:
-    """Beside the film first, then by format."""
+def _order(name: str, has_name: bool) -> tuple[int, ...]:
+    """Beside the film first, then those with the film's name, then by format."""
     path = PurePosixPath(name)
     depth = sum(part.casefold() in SUBTITLE_FOLDERS for part in path.parts[:-1])
-    return depth, SUBTITLE_SUFFIXES.index(path.suffix.lower())
+    return depth, int(not has_name), SUBTITLE_SUFFIXES.index(path.suffix.lower())
 
 
 def _no_film(name: str, sources: Collection[str]) -> str:

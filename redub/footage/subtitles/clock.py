@@ -14,6 +14,10 @@ _SETTINGS = re.compile(
     r"\s*(?:(?:align|position|line|size|vertical|region|[XY][12]):\S*\s*)*", re.IGNORECASE
 )
 _TIME_LIKE = re.compile(r"-?(?:\d+[:.,;][\d:.,;]*|(?=[\w:.,;]*\d)\w*:[\w:.,;]+)")
+_CLOCK = r"\d{1,3}[:;.]\d\d[:;.]\d\d(?:\W\d{1,3})?"
+_TWO_CLOCKS = re.compile(
+    rf"[(\[<{{]*{_CLOCK}[)\]>}}]*(?:[^\w:]+|\s+to\s+){_CLOCK}\W*", re.IGNORECASE
+)
 _WHOLE_TIME = re.compile(r"-?\d+:\d+:\d+(?:[.,]\d+)?|-?\d+:\d+[.,]\d{1,3}")
 
 
@@ -80,7 +84,9 @@ def read_pair(line: str) -> Timing | None:
 
 
 def looks_like_timing(line: str) -> bool:
-    """Whether a line with ``-->`` or ``->`` was meant as times and not as words."""
+    """Whether a line was meant as times and not as words: two clocks alone, or ``1 --> 0:02``."""
+    if _TWO_CLOCKS.fullmatch(line):
+        return True
     sides = re.split(r"-+>", line, maxsplit=1)
     if len(sides) == 1:
         return False
@@ -88,3 +94,13 @@ def looks_like_timing(line: str) -> bool:
     if _TIME_LIKE.fullmatch(first):
         return True
     return not any(c.isspace() for c in first) and _WHOLE_TIME.fullmatch(last) is not None
+
+
+def looks_like_pair(line: str) -> bool:
+    """Whether a line was meant as the times of SBV: two words with a comma, and one is a time."""
+    sides = line.split(",")
+    if len(sides) != 2 or any(c.isspace() for c in line):
+        return False
+    return any(_WHOLE_TIME.fullmatch(side) for side in sides) and all(
+        re.match(r"-?\d+:", side) for side in sides
+    )

@@ -30,16 +30,21 @@ from redub.footage.subtitles.text import text_of
 from redub.footage.subtitles.timed_lines import read_timed_lines
 from redub.footage.subtitles.ttml import read_ttml
 
-SUBTITLE_SUFFIXES = (".srt", ".vtt", ".ass", ".ssa", ".ttml", ".dfxp", ".sbv", ".sub")
+SUBTITLE_SUFFIXES = (
+    *(".srt", ".vtt", ".webvtt", ".ass", ".ssa"),
+    *(".ttml", ".dfxp", ".itt", ".sbv", ".sub"),
+)
 
 _MAX_RAW_LETTERS = 20_000  # of one cue; a longer one is refused before anything is searched in it
 _FORMATS = {
     ".srt": "srt",
     ".vtt": "vtt",
+    ".webvtt": "vtt",
     ".ass": "ass",
     ".ssa": "ass",
     ".ttml": "ttml",
     ".dfxp": "ttml",
+    ".itt": "ttml",
     ".sbv": "sbv",
     ".sub": "microdvd",
 }

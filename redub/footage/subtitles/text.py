@@ -81,6 +81,16 @@ def is_visible(char: str) -> bool:
     return not char.isspace() and (unicodedata.category(char) not in ("Cc", "Cf"))
 
 
+def trimmed(line: str) -> str:
+    """A line without spaces and invisible format characters (direction marks) at its ends."""
+    start, end = 0, len(line)
+    while start < end and not is_visible(line[start]):
+        start += 1
+    while end > start and not is_visible(line[end - 1]):
+        end -= 1
+    return line[start:end]
+
+
 def one_line(text: str) -> str:
     """Put a text on one line, without control characters and invisible format characters."""
     kinds = {char: unicodedata.category(char) for char in set(text)}

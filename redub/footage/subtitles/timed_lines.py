@@ -11,9 +11,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from redub.footage.subtitles.clock import Timing, looks_like_timing, read_pair, read_timing
+from redub.footage.subtitles.clock import (
+    Timing,
+    looks_like_pair,
+    looks_like_timing,
+    read_pair,
+    read_timing,
+)
 from redub.footage.subtitles.records import Kind, RawCue, Records
-from redub.footage.subtitles.text import LinedText
+from redub.footage.subtitles.text import LinedText, trimmed
 
 Dialect = Literal["srt", "vtt", "sbv"]
 
@@ -98,8 +104,8 @@ def _heads(lines: Sequence[str], dialect: Dialect, blocks: Collection[int]) -> l
     for at, line in enumerate(lines):
         if at in blocks:
             continue
-        found = parse(line)
-        if found is not None or (dialect != "sbv" and _is_bad_timing(lines, at)):
+        found = parse(trimmed(line))
+        if found is not None or _is_bad_timing(lines, at, dialect):
             heads.append(_Head(at, at, found))
     if dialect == "srt":
         _find_numbers(lines, heads)
@@ -118,12 +124,15 @@ def _heads(lines: Sequence[str], dialect: Dialect, blocks: Collection[int]) -> l
     return heads
 
 
-def _is_bad_timing(lines: Sequence[str], at: int) -> bool:
-    if looks_like_timing(lines[at]):
+def _is_bad_timing(lines: Sequence[str], at: int, dialect: Dialect) -> bool:
+    line = trimmed(lines[at])
+    if dialect == "sbv":
+        return looks_like_pair(line)
+    if looks_like_timing(line):
         return True
     # '1' and a line with an arrow below a blank line: no cue text stands in such a place
     return (
-        "-->" in lines[at]
+        "-->" in line
         and at > 0
         and _number(lines[at - 1]) is not None
         and (at == 1 or not lines[at - 2].strip())
@@ -131,7 +140,7 @@ def _is_bad_timing(lines: Sequence[str], at: int) -> bool:
 
 
 def _number(line: str) -> int | None:
-    word = line.strip()
+    word = trimmed(line)
     return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else None
 
 
@@ -215,7 +224,7 @@ def _vtt_blocks(lines: Sequence[str]) -> dict[int, Kind]:
             word = line.split(maxsplit=1)[0]
             if word in _VTT_BLOCKS and (word == "NOTE" or line.strip() == word):
                 kind = _VTT_BLOCKS[word]
-        if kind is not None and read_timing(line) is not None:
+        if kind is not None and read_timing(trimmed(line)) is not None:
             kind = None
         if kind is not None:
             blocks[at] = kind

@@ -95,7 +95,7 @@ def test_another_lookup_keeps_the_rules_around_it():
 
 def test_every_backend_of_phonemes_and_durations_is_in_the_registry():
     backends = {name: set(FEATURE_BACKENDS[name]) for name in ("phonemes", "durations")}
-    assert backends == {"phonemes": {"lexicon", "espeak"}, "durations": {"textgrid", "ctc"}}
+    assert backends == {"phonemes": {"lexicon", "espeak"}, "durations": {"textgrid", "ctc", "hama"}}
     for name, own in backends.items():
         for backend in own:
             kind = extractor_class(name, backend)
