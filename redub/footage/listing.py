@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from redub.core.errors import ConfigError
 from redub.footage.faults import shown
 from redub.footage.language import known_language
+from redub.footage.subtitles import SUBTITLE_SUFFIXES
 from redub.footage.subtitles.beside import Beside, Choice, Unused, files_beside
 
 VIDEO_SUFFIXES = frozenset(
@@ -33,6 +35,9 @@ SOUND_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".m4a", ".mka", ".ogg", ".o
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 
 _NOT_UTF8 = "a name that is not UTF-8; rename the file"
+_HIDDEN = "hidden files (their names begin with a dot) are not read; rename it to use it"
+_LINK = "links to folders are not followed; copy the folder, or name it in [footage] root"
+_OF_MACOS = "._"  # what macOS writes beside a file on other file systems; no media are in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def list_sources(root: Path) -> list[str]:
     Raises:
         ConfigError: ``root`` is not a folder, or a folder cannot be listed.
     """
-    return _sources(_listed(root)[0])
+    return _sources(_listed(root).media)
 
 
 def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
@@ -69,7 +74,7 @@ def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
             language.
     """
     language = known_language(subtitles_language, "footage.subtitles_language")
-    named, others = _listed(root)
+    named, others, skipped = _listed(root)
     unreadable = {_escaped(name): name for name in named if _escaped(name) != name}
     sources = _sources(named)
     strange = [Unused(_escaped(name), _NOT_UTF8) for name in others if _escaped(name) != name]
@@ -79,7 +84,10 @@ def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
     return FolderFiles(
         sources,
         sorted(others, key=os.fsencode),
-        Beside({**found.choices, **dict.fromkeys(unreadable, refused)}, (*found.unused, *strange)),
+        Beside(
+            {**found.choices, **dict.fromkeys(unreadable, refused)},
+            (*found.unused, *strange, *skipped),
+        ),
     )
 
 
@@ -92,27 +100,45 @@ def _escaped(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _listed(root: Path) -> tuple[list[str], list[str]]:
-    """Media and other files below ``root``, as the file system names them."""
+class _Listed(NamedTuple):
+    """Names as the file system gives them; ``skipped`` are not looked at."""
+
+    media: list[str]
+    others: list[str]
+    skipped: list[Unused]
+
+
+def _listed(root: Path) -> _Listed:
+    """Media and other files below ``root``."""
     if not root.is_dir():
         raise ConfigError(f"'{shown(str(root))}' is not a folder; wanted a folder of footage")
-    found: list[str] = []
-    others: list[str] = []
+    listed = _Listed([], [], [])
 
     def cannot_list(error: OSError) -> None:
         """Turn an error of ``os.walk`` into a ConfigError."""
         raise ConfigError(f"a folder of footage cannot be listed: {error}") from error
 
-    for folder, folders, files in os.walk(root, onerror=cannot_list):
+    for place, folders, files in os.walk(root, onerror=cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
+        folder = Path(place)
+        below = folder.relative_to(root)
         # A folder, pipe or link named film.mp4 is listed, too, so that it is refused with a reason.
         named = [n for n in [*files, *folders] if _is_media(n) and not n.startswith(".")]
-        found += [(below / name).as_posix() for name in named]
+        listed.media.extend((below / name).as_posix() for name in named)
         folders[:] = [name for name in folders if not _is_media(name)]
         other = [name for name in files if not _is_media(name) and not name.startswith(".")]
-        others += [(below / name).as_posix() for name in other]
-    return found, others
+        listed.others.extend((below / name).as_posix() for name in other)
+        hidden = [n for n in files if n.startswith(".") and not n.startswith(_OF_MACOS)]
+        unused = [(name, _HIDDEN) for name in hidden if _is_media(name) or _is_subtitles(name)]
+        unused += [(name, _LINK) for name in folders if (folder / name).is_symlink()]
+        listed.skipped.extend(
+            Unused(_escaped((below / name).as_posix()), reason) for name, reason in unused
+        )
+    return listed
+
+
+def _is_subtitles(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUBTITLE_SUFFIXES
 
 
 def _is_media(name: str) -> bool:

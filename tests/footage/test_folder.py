@@ -246,6 +246,19 @@ def test_bad_sources_are_faults_beside_good_ones(root, decoder, tmp_path):
     assert len(clips) == 4
 
 
+def test_hidden_files_and_links_to_folders_are_named(root, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    for name in (".film.mp4", ".film.srt", "._harbour.mp4", ".DS_Store", "Moonfleet/.take.wav"):
+        (root / name).touch()
+    files = list_files(root)
+    reasons = {unused.path: unused.reason for unused in files.beside.all_unused()}
+    assert set(reasons) == {"linked", ".film.mp4", ".film.srt", "Moonfleet/.take.wav"}
+    assert "not followed" in reasons["linked"]
+    assert "begin with a dot" in reasons[".film.mp4"]
+    assert not [name for name in [*files.sources, *files.others] if "/." in f"/{name}"]
+
+
 def test_rules_say_what_a_source_must_have(root, decoder):
     make(root / "song.wav", sound="pcm_s16le", sound_s=1.0)
     make(root / "silent.mp4", steady(10))

@@ -170,4 +170,5 @@ def _difference(store: Store, name: str, key: str) -> str:
     if is_of_redub_01(old):
         return "written by redub 0.1, whose settings have other names"
     lines = differing_fields(old, store.keys.by_name[name].document.to_json())
+    lines.sort(key=lambda line: line.startswith("licence "))  # it follows from the other changes
     return lines[0] + (f" and {len(lines) - 1} more" if len(lines) > 1 else "")

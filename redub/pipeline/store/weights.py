@@ -374,9 +374,10 @@ def verify_weights(
 def _check_digest(folder: WeightFolder, file: str) -> None:
     found = file_digest(folder.file(file))
     if found != folder.files[file]:
+        get = f" with `redub weights get {folder.name}`" if folder.name in PACKAGES else ""
         raise folder.refused(
             f"{file} is not the file that was recorded (found {found[:12]}, recorded "
-            f"{folder.files[file][:12]}); restore it, or record the new one with "
+            f"{folder.files[file][:12]}); restore it{get}, or record the new one with "
             "`redub weights add … --replace`",
             code="E-MODEL-CHANGED",
         )
