@@ -9,13 +9,14 @@ again only when its bytes, its subtitles, its rows in the tables or the decoders
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError
 from redub.core.progress import Progress
-from redub.footage.faults import ClipFault
+from redub.footage.faults import ClipFault, shown
 from redub.footage.folder import FolderRules, SourceClips, read_source
 from redub.footage.subtitles import TEXT_KINDS, counted, not_spoken_sentence
 from redub.pipeline.store.project import Project
@@ -53,6 +54,7 @@ class IngestSummary:
     without_subtitles: int = 0
     with_words: int = 0
     with_speaker: int = 0
+    alike: list[str] = field(default_factory=list)
 
     def remarks(self) -> list[str]:
         """What a user should know besides the counts, as sentences; the first ones of many."""
@@ -62,6 +64,11 @@ class IngestSummary:
                 f"{self.without_subtitles} sources have no subtitles: each is one utterance "
                 "without words"
             )
+        said += [
+            f"{names} are different voices, and their names differ only in capitals; if they are "
+            "one person, write the name once in cast.csv and ingest again"
+            for names in self.alike
+        ]
         if self.not_spoken:
             said.append(not_spoken_sentence(self.not_spoken))
         for what, kind, found in (
@@ -124,7 +131,16 @@ def ingest(
     clips = store.clip_frame()
     summary.with_words = int((clips["text"] != "").sum())
     summary.with_speaker = int((clips["speaker"] != "").sum())
+    summary.alike = _alike(clips["speaker"].unique().to_list())
     return summary
+
+
+def _alike(speakers: Collection[str]) -> list[str]:
+    """The names that differ only in capitals, as ``'BOB' and 'Bob'``."""
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(speakers):
+        by_name[name.casefold()].append(f"'{shown(name)}'")
+    return [" and ".join(names) for names in by_name.values() if len(names) > 1]
 
 
 def read_one(order: SourceOrder) -> SourceClips:

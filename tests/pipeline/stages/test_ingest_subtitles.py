@@ -115,3 +115,17 @@ def test_a_dub_notes_speakers_without_names_and_what_is_not_spoken(root, tmp_pat
     ]
     assert "2 speakers" in summary.notes[0]
     assert summary.notes[-1] == "not spoken: 2 sound descriptions, 1 lyrics"
+
+
+def test_names_that_differ_only_in_capitals_are_named_until_the_cast_says_one(root):
+    said = "1\n00:00:00,000 --> 00:00:00,800\n{}: Come in!\n"
+    for number, name in enumerate(("ANN", "Ann")):
+        (root / "footage" / f"scene_{number}.srt").write_text(said.format(name))
+    (root / "footage" / "speakers.csv").write_text("source,line,speaker\nscene_1.mp4,1,Ann\n")
+    project = open_project(root)
+    summary = ingest(project, scheduler=SYNC)
+    assert summary.alike == ["'ANN' and 'Ann'"]
+    assert any("differ only in capitals" in remark for remark in summary.remarks())
+    (root / "footage" / "cast.csv").write_text("name\nAnn\n")
+    assert ingest(open_project(root), scheduler=SYNC).alike == []
+    assert {clip.speaker for clip in Store(project).clips()} == {"Ann"}
