@@ -37,7 +37,8 @@ DIMENSIONS: tuple[str, ...] = (
 """Names of the dimensions of ``face_emotion``."""
 
 
-def _check_margin(feature: str, margin: float) -> None:
+def check_margin(feature: str, margin: float) -> None:
+    """Refuse a margin around the face box outside 0 to 2; raises ConfigError."""
     if not 0.0 <= margin <= 2.0:
         raise ConfigError(
             f"features.{feature}.margin is {margin}; wanted 0 to 2", code="E-CFG-VALUE"
@@ -58,7 +59,7 @@ class ExpressionConfig:
     margin: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_margin("face_emotion", self.margin)
+        check_margin("face_emotion", self.margin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class ExpressionFramesConfig:
     output: Literal["vector", "vector_expressions"] = "vector"
 
     def __post_init__(self) -> None:
-        _check_margin("local_face", self.margin)
+        check_margin("local_face", self.margin)
 
 
 class Expressions(NamedTuple):

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from redub.core.errors import ConfigError
 from redub.core.types import ByteArray, ClipMedia, FloatArray, Value
 from redub.features.base import FeatureSchema, Media
 from redub.features.face.landmarks import POINTS
 from redub.features.face.rgb_crops import FaceCrops, cut_faces, frames_with_face
-from redub.features.models.face_api.extractor import KIND, SIDE, load_network
+from redub.features.models.face_api.extractor import KIND, SIDE, check_margin, load_network
 from redub.features.models.model_extractor import ModelExtractor, in_batches
 from redub.features.models.shared_networks import shared
 
@@ -34,10 +33,7 @@ class FaceApiLandmarkConfig:
     margin: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.margin <= 2.0:
-            raise ConfigError(
-                f"features.landmarks.margin is {self.margin}; wanted 0 to 2", code="E-CFG-VALUE"
-            )
+        check_margin("landmarks", self.margin)
 
 
 class FaceApiLandmarks(ModelExtractor):
