@@ -10,7 +10,7 @@ import pytest
 from redub.core.errors import ClipError, ModelRefusedError
 from redub.features.models.deepfilternet.library import MODEL
 from redub.features.models.native.child import NativeChild
-from tests.features.made_library import made_library, recorded
+from tests.features.made_library import made_library, publish, recorded
 
 WALL_S = 60.0
 SOUND = np.sin(np.arange(5_000) / 20).astype(np.float32)
@@ -124,6 +124,21 @@ def test_a_changed_file_is_refused_before_the_library_is_loaded(tmp_path, monkey
     child.close()
 
 
+def test_a_library_that_the_package_does_not_publish_is_never_loaded(tmp_path, monkeypatch):
+    """A models.lock from a stranger may name any file and its right digest."""
+    folder = made_library(tmp_path / "df", drift=0.25)
+    mark = tmp_path / "loaded"
+    monkeypatch.setenv("REDUB_TEST_LOADED", str(mark))
+    library = next(name for name in folder.files if name.endswith(".so"))
+    with (folder.path / library).open("ab") as file:
+        file.write(b"more")
+    child = NativeChild("deepfilternet", recorded(folder.path))
+    with pytest.raises(ModelRefusedError, match="not the published library") as caught:
+        child.run(SOUND, wall_s=WALL_S)
+    assert caught.value.code == "E-MODEL-CODE"
+    assert not mark.exists()
+
+
 def test_what_is_no_library_or_no_network_is_refused(tmp_path):
     folder = made_library(tmp_path / "df").path
     (folder / MODEL).write_bytes(b"")  # the made library refuses an empty network
@@ -132,6 +147,7 @@ def test_what_is_no_library_or_no_network_is_refused(tmp_path):
     assert caught.value.code == "E-MODEL-FILE"
     library = next(path for path in folder.iterdir() if path.suffix == ".so")
     library.write_bytes(b"not a library")
+    publish(library)
     with pytest.raises(ModelRefusedError, match="cannot be loaded"):
         NativeChild("deepfilternet", recorded(folder)).run(SOUND, wall_s=WALL_S)
     library.unlink()

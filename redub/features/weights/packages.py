@@ -119,6 +119,11 @@ def files_here(name: str) -> dict[str, PackageFile]:
     }
 
 
+def published_digests(name: str) -> frozenset[str]:
+    """Return the SHA-256 of all files that a package publishes, for every system."""
+    return frozenset(file.sha256 for file in PACKAGES[name].files.values())
+
+
 def is_fetched(name: str) -> bool:
     """Whether all files of a package exist."""
     folder = package_folder(name)

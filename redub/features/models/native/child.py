@@ -15,7 +15,9 @@ from redub.core.child_process import ChildProcess
 from redub.core.errors import ClipError
 from redub.core.shared_memory import SharedBuffer, mapped
 from redub.core.types import FloatArray
+from redub.features.models.native.programs import is_library
 from redub.features.weights.folder import WeightFolder
+from redub.features.weights.packages import published_digests
 
 _ATTEMPTS = 2
 
@@ -23,7 +25,8 @@ _ATTEMPTS = 2
 class NativeChild:
     """A program of :data:`redub.features.models.native.programs.PROGRAMS` in a child process.
 
-    The child compares the SHA-256 of every file with the folder's before it loads the library. Each
+    Only a library of the package in ``packages.toml`` is loaded, whatever the ledger says. The
+    child compares the SHA-256 of every file with the folder's before it loads the library. Each
     array is answered by a fork of the child, so that an answer depends on its array alone.
 
     Args:
@@ -40,6 +43,17 @@ class NativeChild:
         )
         self._lock = threading.Lock()
 
+    def _check_published(self) -> None:
+        """Refuse a library that is not the package's: a models.lock could name any code."""
+        published = published_digests(self.program)
+        for name, sha256 in self.folder.files.items():
+            if is_library(name) and sha256 not in published:
+                raise self.folder.refused(
+                    f"{name} is code, and not the published library of {self.program}; type "
+                    f"`redub weights get {self.program}`",
+                    code="E-MODEL-CODE",
+                )
+
     def run(self, array: FloatArray, *, wall_s: float) -> FloatArray:
         """Return the program's answer to a float32 array.
 
@@ -47,10 +61,11 @@ class NativeChild:
             wall_s: after this time the child is stopped.
 
         Raises:
-            ModelRefusedError: E-MODEL-CHANGED or E-MODEL-FILE, the library or its weights cannot be
-                loaded.
+            ModelRefusedError: E-MODEL-CODE, the library is not the published one; E-MODEL-CHANGED
+                or E-MODEL-FILE, the library or its weights cannot be loaded.
             ClipError: E-MODEL-CRASH, the library failed or died on this array; E-MODEL-TIMEOUT.
         """
+        self._check_published()
         with self._lock:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:

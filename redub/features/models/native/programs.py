@@ -37,6 +37,11 @@ class Program(Protocol):
         ...
 
 
+def is_library(name: str) -> bool:
+    """Whether a file of a weight folder is a native library, by its name."""
+    return name.endswith((".so", ".dylib"))
+
+
 def only_library(files: Mapping[str, Path]) -> ctypes.CDLL:
     """Load the one native library among the files.
 
@@ -44,7 +49,7 @@ def only_library(files: Mapping[str, Path]) -> ctypes.CDLL:
         OSError: it cannot be loaded.
         ValueError: there is none for this system, or there are several.
     """
-    found = [path for name, path in files.items() if path.suffix in (".so", ".dylib")]
+    found = [path for name, path in files.items() if is_library(name)]
     if len(found) != 1:
         raise ValueError(f"{len(found)} libraries for this system, wanted 1")
     return ctypes.CDLL(str(found[0]))
