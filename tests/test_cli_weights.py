@@ -44,11 +44,11 @@ def test_the_paper_profile_without_weights_says_what_to_type(tmp_path):
     planned = redub("plan", "--profile", "paper", "-C", root)
     assert planned.returncode == 0
     assert "scene_caption cannot be made: " in planned.stderr
-    assert planned.stderr.endswith(f"next: redub weights add KIND PATH -C {root}\n")
+    assert planned.stderr.endswith(f"next: redub weights kinds -C {root}\n")
     named = checked(redub("plan", "--profile", "paper", "-C", root, "--json").stdout)
     assert "redub weights add videollama2" in named["lacking"]["scene_caption"]
     status = redub("status", "--profile", "paper", "-C", root)
-    assert status.stderr.endswith(f"next: redub weights add KIND PATH -C {root}\n")
+    assert status.stderr.endswith(f"next: redub weights kinds -C {root}\n")
 
 
 def test_a_feature_that_needs_no_weights_is_extracted_in_the_paper_profile(tmp_path):

@@ -165,7 +165,7 @@ def test_next_commands_name_the_folder_that_was_named(root, before):
 def test_a_stage_under_another_profile_goes_on_under_it(root):
     done = redub("status", "--profile", "paper", "-C", root)
     assert done.returncode == 0, done.stderr
-    assert next_words(done) == ["redub", "weights", "add", "KIND", "PATH", "-C", str(root)]
+    assert next_words(done) == ["redub", "weights", "kinds", "-C", str(root)]
     words = options.with_profile_option(("index", "build"), root, "paper", "paper")
     assert shlex.split(words) == [
         *("redub", "run", "--from", "index", "--profile", "paper", "-C", str(root)),

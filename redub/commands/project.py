@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from redub.pipeline.reports.status import Status
 
 
+_NAMED = 5  # files in a message
+
+
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="folder of the new project")] = HERE,
@@ -233,10 +236,11 @@ def plan(project: ProjectDir = HERE, profile: ProfileName = None, as_json: Json 
 def _say_plan(found: Plan) -> None:
     footage = found.footage
     say(f"footage: {len(footage.to_read)} sources to read, {len(footage.gone)} gone")
-    for source in footage.to_read[:5]:
-        say(f"  new or changed: {source}")
-    for unused in footage.unused[:5]:
-        say(f"  not used: {unused}")
+    for what, names in (("new or changed", footage.to_read), ("not used", footage.unused)):
+        say_all([f"  {what}: {name}" for name in names[:_NAMED]])
+        if len(names) > _NAMED:
+            more = len(names) - _NAMED
+            say(f"  {what}: {more} more, all of them with `redub plan --json`")
     say(f"index: {footage.index}")
     table(
         ["feature", "up-to-date", "new", "changed", "quarantined", "est. s", "why"],

@@ -141,20 +141,44 @@ def weights_list(project: ProjectDir = HERE, as_json: Json = False) -> None:
 
 
 @weights_app.command("kinds")
-def weights_kinds(as_json: Json = False) -> None:
-    """List the kinds of weights that can be recorded, with the files and the licence of each."""
+def weights_kinds(project: ProjectDir = HERE, as_json: Json = False) -> None:
+    """List the kinds of weights: their files, their licence, and what a project has of them."""
     from redub.features.weights.kinds import KINDS, WeightKinds
 
     if as_json:
         put(WeightKinds(KINDS), schema="weights.kinds")
         return
+    recorded = _recorded(project)
     table(
-        ["kind", "what", "needs", "licence"],
+        ["kind", "what", "needs", "licence", "recorded"],
         [
-            [name, kind.title, " + ".join("|".join(group) for group in kind.wanted), kind.licence]
+            [
+                name,
+                kind.title,
+                " + ".join("|".join(group) for group in kind.wanted),
+                kind.licence,
+                ", ".join(recorded.get(name, ["no"])) if recorded is not None else "–",
+            ]
             for name, kind in KINDS.items()
         ],
     )
+    say(f"record one with {command('weights', 'add', 'KIND', 'PATH', project=project)}")
+
+
+def _recorded(project: Path) -> dict[str, list[str]] | None:
+    """Kind → its entries in models.lock; None where there is no project."""
+    from redub.pipeline.store.weights import read_ledger
+
+    try:
+        root = project_of(project).root
+    except ConfigError as error:
+        if error.code != "E-CFG-NOPROJECT" or project != HERE:
+            raise
+        return None
+    found: dict[str, list[str]] = {}
+    for entry in read_ledger(root).entries.values():
+        found.setdefault(entry.kind, []).append(entry.name)
+    return found
 
 
 @weights_app.command("verify")

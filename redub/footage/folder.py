@@ -32,6 +32,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from redub.core.config import nearest
 from redub.core.durable import file_digest
 from redub.core.errors import ClipError
 from redub.core.types import Clip, VideoSpec
@@ -435,8 +436,9 @@ def _not_in_cast(clip: Clip, tables: Tables) -> str:
     if not clip.speaker:
         return "this utterance has no speaker; name a speaker of cast.csv in speakers.csv"
     return (
-        f"the speaker '{shown(clip.speaker)}' is not in cast.csv; add the name there, or correct "
-        "it in the subtitles"
+        f"the speaker '{shown(clip.speaker)}' is not in cast.csv "
+        f"({nearest(clip.speaker, [shown(name) for name in tables.cast])}); add the name there, or "
+        "correct it in the subtitles"
     )
 
 

@@ -9,6 +9,7 @@ from iso639.exceptions import InvalidLanguageValue
 
 from redub.core.config import nearest
 from redub.core.errors import ConfigError
+from redub.core.types import LANGUAGE
 
 
 def language_code(word: str) -> str:
@@ -23,6 +24,17 @@ def language_code(word: str) -> str:
         return str(Lang(wanted).pt1)
     except (InvalidLanguageValue, KeyError, ValueError):
         return ""
+
+
+def is_language_tag(tag: str) -> bool:
+    """Whether a text is a tag as ``en``, ``en-GB`` or ``yue``, of a language of ISO 639."""
+    if not LANGUAGE.fullmatch(tag):
+        return False
+    try:
+        Lang(tag.partition("-")[0].lower())
+    except (InvalidLanguageValue, KeyError, ValueError):
+        return False
+    return True
 
 
 def known_language(word: str, where: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from redub.footage.faults import shown
 from redub.footage.language import known_language
 from redub.footage.subtitles import SUBTITLE_SUFFIXES
 from redub.footage.subtitles.beside import Beside, Choice, Unused, files_beside
+from redub.footage.tables import TABLE_NAMES
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -37,6 +40,7 @@ MEDIA_SUFFIXES = VIDEO_SUFFIXES | SOUND_SUFFIXES
 _NOT_UTF8 = "a name that is not UTF-8; rename the file"
 _HIDDEN = "hidden files (their names begin with a dot) are not read; rename it to use it"
 _LINK = "links to folders are not followed; copy the folder, or name it in [footage] root"
+_TABLES_CUTOFF = 0.8  # likeness of a file's name to that of a table, 0 to 1
 _OF_MACOS = "._"  # what macOS writes beside a file on other file systems; no media are in it
 
 
@@ -79,6 +83,7 @@ def list_files(root: Path, *, subtitles_language: str = "") -> FolderFiles:
     sources = _sources(named)
     strange = [Unused(_escaped(name), _NOT_UTF8) for name in others if _escaped(name) != name]
     others = [name for name in others if _escaped(name) == name]
+    strange += _misnamed_tables(others)
     found = files_beside(sources, others, language=language)
     refused = Choice(problem=f"has {_NOT_UTF8}", code="E-IN-NAME")
     return FolderFiles(
@@ -98,6 +103,19 @@ def _sources(named: list[str]) -> list[str]:
 def _escaped(name: str) -> str:
     """The name with bytes that are not UTF-8 written as ``\\xNN``; tables hold only UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _misnamed_tables(names: Iterable[str]) -> list[Unused]:
+    """CSV files that are not read, and whose names resemble that of a table."""
+    found = []
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() != ".csv" or name in TABLE_NAMES:
+            continue
+        near = get_close_matches(path.name.lower(), TABLE_NAMES, n=1, cutoff=_TABLES_CUTOFF)
+        if near:
+            found.append(Unused(name, f"tables are read as '{near[0]}' in the footage folder only"))
+    return found
 
 
 class _Listed(NamedTuple):

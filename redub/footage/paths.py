@@ -100,7 +100,7 @@ def open_regular(path: Path) -> Iterator[int]:
         _require_regular(path, before)
         if before.st_size == 0:
             raise ClipError(
-                f"'{shown(path.name)}' has zero bytes; wanted a media file: copy it again",
+                f"'{shown(path.name)}' has zero bytes; wanted a file with content: copy it again",
                 code="E-IN-EMPTY",
             )
         yield descriptor
@@ -124,9 +124,7 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
     found = next((word for test, word in _KINDS if test(status.st_mode)), "no regular file")
-    raise ClipError(
-        f"'{shown(path.name)}' is {found}; wanted a regular media file", code="E-IN-NOTFILE"
-    )
+    raise ClipError(f"'{shown(path.name)}' is {found}; wanted a regular file", code="E-IN-NOTFILE")
 
 
 def _refusal(path: str, error: Exception) -> ClipError:

@@ -30,8 +30,9 @@ from pathlib import Path
 
 from redub.core.config import nearest
 from redub.core.errors import ClipError, ConfigError
-from redub.core.types import EMOTIONS, LANGUAGE
+from redub.core.types import EMOTIONS
 from redub.footage.faults import shown
+from redub.footage.language import is_language_tag
 from redub.footage.paths import open_regular
 
 SPLITS = ("train", "validation", "test", "none")
@@ -152,7 +153,7 @@ def _languages(root: Path, known: Mapping[str, str]) -> LineTable:
     table = _line_table(root, "languages.csv", "language", known)
     for rows in table.values():
         for found in rows.values():
-            if not LANGUAGE.fullmatch(found.value):
+            if not is_language_tag(found.value):
                 what = f"has the language '{shown(found.value)}'; wanted a tag like en or en-GB"
                 raise _mistake("languages.csv", found.row, what)
     return table

@@ -92,6 +92,15 @@ def test_in_a_folder_of_subtitles_a_file_with_the_name_of_the_film_comes_first()
     assert chosen("film.mp4", "Subs/en.srt", "film.en.srt") == "film.en.srt"
 
 
+@pytest.mark.parametrize("names", [("a", "A"), ("e\u0301", "\u00e9")])
+def test_of_films_with_like_names_each_has_the_file_of_its_exact_name(names):
+    films, texts = [f"{name}.mp4" for name in names], [f"{name}.srt" for name in names]
+    beside = files_beside(films, [*texts, f"{names[0]}.en.srt"], language="")
+    assert [beside.of(film).path for film in films] == texts
+    only = files_beside(films, texts[:1])
+    assert [only.of(film).path for film in films] == [texts[0], None]
+
+
 def test_the_wanted_language_wins_over_a_file_without_one():
     files = ("film.srt", "film.de.srt", "film.en.srt")
     assert chosen("film.mp4", *files) == "film.srt"

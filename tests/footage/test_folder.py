@@ -168,7 +168,7 @@ def test_with_a_cast_everybody_else_is_refused(root, decoder):
     assert [clip.clip_id for clip in clips] == ["Moonfleet~harbour-0001"]
     refused = {fault.clip_id: fault for fault in faults if fault.code == "E-IN-CAST"}
     assert set(refused) == {"Moonfleet~harbour-0002", "trailer-0001"}
-    assert "'BEN'" in refused["Moonfleet~harbour-0002"].message
+    assert "'BEN' is not in cast.csv (known: Anna)" in refused["Moonfleet~harbour-0002"].message
     assert "has no speaker" in refused["trailer-0001"].message
 
 
@@ -257,6 +257,14 @@ def test_hidden_files_and_links_to_folders_are_named(root, tmp_path):
     assert "not followed" in reasons["linked"]
     assert "begin with a dot" in reasons[".film.mp4"]
     assert not [name for name in [*files.sources, *files.others] if "/." in f"/{name}"]
+
+
+def test_a_table_with_nearly_the_right_name_is_named(root):
+    for name in ("Cast.csv", "speaker.csv", "Moonfleet/cast.csv", "numbers.csv"):
+        (root / name).write_text("name\nANN\n")
+    reasons = {one.path: one.reason for one in list_files(root).beside.all_unused()}
+    assert set(reasons) == {"Cast.csv", "speaker.csv", "Moonfleet/cast.csv"}
+    assert "'speakers.csv'" in reasons["speaker.csv"]
 
 
 def test_rules_say_what_a_source_must_have(root, decoder):

@@ -134,3 +134,67 @@ def test_the_dash_before_a_voice_is_a_label_and_a_ruby_text_is_not_spoken(read):
     labels = [other.text for other in found.others if other.kind is Kind.LABEL]
     assert labels == ["-", "<v Ann>", "-", "<v Bob>"]
     assert "<rt>pron</rt>" in [other.text for other in found.others if other.kind is Kind.MARKUP]
+
+
+def spoken(found):
+    return [(cue.speaker, cue.text) for cue in found.cues]
+
+
+def one(text, seconds=3):
+    return f"1\n00:00:00,000 --> 00:00:0{seconds},000\n{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "cues", "lyrics"),
+    [
+        ("♪ la la\nANN: Hello Bob", [("ANN", "Hello Bob")], ["♪ la la"]),
+        ("BOB: Stop it. ♪", [("BOB", "Stop it.")], ["♪"]),
+        ("I ♪ you", [("", "I you")], ["♪"]),
+        ("ANN: ♪ la la ♪\nBOB: Stop it.", [("BOB", "Stop it.")], ["♪ la la ♪"]),
+        ("la la la ♪", [], ["la la la ♪"]),
+        ("Stop it. ♪ la la", [("", "Stop it.")], ["♪ la la"]),
+        ("# You want it\nYou got it #", [], ["# You want it\nYou got it #"]),
+        ("#1 of all songs", [("", "#1 of all songs")], []),
+    ],
+)
+def test_a_song_ends_where_another_speaker_is_named(read, text, cues, lyrics):
+    found = read(one(text))
+    assert spoken(found) == cues
+    assert [other.text for other in found.others if other.kind is Kind.LYRICS] == lyrics
+
+
+@pytest.mark.parametrize("text", ["\u200fANN: Hi", "\u202aANN:\u202c Hi", "\u2066ANN\u2069: Hi"])
+def test_marks_of_direction_do_not_hide_a_name(read, text):
+    assert spoken(read(one(text))) == [("ANN", "Hi")]
+
+
+def test_several_listed_speakers_say_a_line_together(tmp_path, read):
+    names = ("ANN", "BOB", "CY")
+    for text in ("ANN, BOB & CY: Hi", "ANN, BOB, AND CY: Hi", "ANN & BOB & CY: Hi"):
+        assert spoken(read(one(text))) == [(name, "Hi") for name in names]
+    assert spoken(read(one("LONDON, 1984: rain"))) == [("", "LONDON, 1984: rain")]
+    path = tmp_path / "cast.srt"
+    path.write_text(one("Ann, Bob: Hi"))
+    assert spoken(read_subtitles(path, cast=["Ann", "Bob"])) == [("Ann", "Hi"), ("Bob", "Hi")]
+
+
+def test_a_name_in_capitals_that_is_read_as_words_is_not_told_to_be_in_capitals(read):
+    (notice,) = read(one("HE SAID: GO")).notices
+    assert "cast.csv" in notice.text
+    assert "capitals" not in notice.text
+
+
+@pytest.mark.parametrize(
+    "letter", ["-", ">", "=", "♪", "#", "(", "[", "{", "<", "&", ":", ".", "1"]
+)
+def test_a_long_line_of_one_sign_is_read_at_once(read, letter):
+    """A search that begins again at every sign would take hours for such a line."""
+    found = read(one(letter * 1_000_000))
+    assert found.cues == ()
+    assert found.faults or found.others
+
+
+def test_brackets_inside_brackets_are_one_description(read):
+    found = read(one("[a [b] c] Go."))
+    assert spoken(found) == [("", "Go.")]
+    assert [o.text for o in found.others if o.kind is Kind.SOUND] == ["[a [b] c]"]

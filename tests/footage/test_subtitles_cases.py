@@ -685,7 +685,7 @@ def test_the_table_of_speakers_wins_and_lets_two_cues_overlap(read):
         ("♪♪", Kind.LYRICS, ["♪♪"], []),
         ("[♪♪♪]", Kind.LYRICS, ["[♪♪♪]"], []),
         ("“♪ Row, row ♪.”", Kind.LYRICS, ["♪ Row, row ♪"], []),
-        ("[[GLASS BREAKS]]", Kind.SOUND, ["[GLASS BREAKS]"], []),
+        ("[[GLASS BREAKS]]", Kind.SOUND, ["[[GLASS BREAKS]]"], []),
         ("Well (CHUCKLES) come in", Kind.SOUND, ["(CHUCKLES)"], ["Well come in"]),
         ("Ask the Bureau (FBI).", Kind.SOUND, [], ["Ask the Bureau (FBI)."]),
         ("♫ Row, row, row", Kind.LYRICS, ["♫ Row, row, row"], []),

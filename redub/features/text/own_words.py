@@ -119,6 +119,11 @@ def own_words_folder(root: Path) -> WeightFolder | None:
     """
     path = root / FILE_NAME
     if not path.is_file():
+        if path.exists() or path.is_symlink():
+            raise ConfigError(
+                f"{path} is no file that can be read; wanted words and their phones",
+                code="E-CFG-TABLE",
+            )
         return None
     read_own_words(path)  # so that an error is known before any work
     return WeightFolder(

@@ -196,8 +196,12 @@ def _owners(
     at_home = folder.name.casefold() in SUBTITLE_FOLDERS
     for home in [folder, folder.parent] if at_home else [folder]:
         for end in ends:
-            owners = stems.get((home.as_posix(), _folded(stem[:end].rstrip())))
+            name_of_film = stem[:end].rstrip()
+            owners = stems.get((home.as_posix(), _folded(name_of_film)))
             if owners:
+                # 'a.srt' is of 'a.mp4' and not of 'A.mp4', if both are there
+                exact = [o for o in owners if PurePosixPath(o).stem == name_of_film]
+                owners = exact or owners
                 words = stem[end:].split(".")
                 media = [o for o in owners if _names_media(o, words)]  # harbour.mp4.srt
                 return (media, words[2:], True) if media else (owners, words, True)
@@ -319,6 +323,6 @@ def _no_film(name: str, sources: Collection[str]) -> str:
     folder = path.parent
     if folder.name.casefold() in SUBTITLE_FOLDERS:
         folder = folder.parent
-    near = [PurePosixPath(s).name for s in sources if PurePosixPath(s).parent == folder]
+    near = [shown(PurePosixPath(s).name) for s in sources if PurePosixPath(s).parent == folder]
     hint = f"; {nearest(path.stem, near)}" if near else ""
     return f"no media file has this name{hint}"

@@ -87,10 +87,10 @@ def looks_like_timing(line: str) -> bool:
     """Whether a line was meant as times and not as words: two clocks alone, or ``1 --> 0:02``."""
     if _TWO_CLOCKS.fullmatch(line):
         return True
-    sides = re.split(r"-+>", line, maxsplit=1)
-    if len(sides) == 1:
+    before, arrow, after = line.partition("->")
+    if not arrow:
         return False
-    first, last = sides[0].strip(), (sides[1].split() or [""])[0]
+    first, last = before.rstrip("-").strip(), (after.split(maxsplit=1) or [""])[0]
     if _TIME_LIKE.fullmatch(first):
         return True
     return not any(c.isspace() for c in first) and _WHOLE_TIME.fullmatch(last) is not None

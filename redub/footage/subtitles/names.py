@@ -16,6 +16,7 @@ _OWN_LINE = re.compile(rf"\s*({_NAME})((?:[ \t]*{QUALIFIER})+)[ \t]*\n(?=\s*\S)"
 BRACKETED = re.compile(
     r"\s*([(\[])\s*([^()\[\]:]{2,60})((?:\s*\([^()]{1,30}\))?)\s*([)\]])\s*([:：]?)"
 )
+_LISTED = re.compile(r"\s*(?:,\s*(?:&|(?:AND|and)\b)?|&|\+|/|\bAND\b|\band\b)\s*")
 _TOGETHER = re.compile(r"\s*(?:&|\+|/|\bAND\b|\band\b)\s*")
 _OFF_SCREEN = re.compile(
     r"(?:OS|OC|OOS|OOV|VO|OV|OFF|OFFSCREEN|OFFCAMERA|OFFSTAGE|OUTOFVIEW|VOICEOVER|NARRATING|NARRATION|"
@@ -155,8 +156,11 @@ class Names:
             if _key(whole) in self._cast or len(parts) == 1 or not all(map(self._is_name, parts)):
                 return (whole,)
             return tuple(dict.fromkeys(self.canonical(part) for part in parts))
-        parts = _TOGETHER.split(one_line(words))
-        if len(parts) > 1 and all(_key(part) in self._cast for part in parts):
+        parts = _LISTED.split(one_line(words))
+        if len(parts) < 2:
+            return None
+        together = _TOGETHER.search(words) is not None and all(map(self._is_name, parts))
+        if together or all(_key(part) in self._cast for part in parts):
             return tuple(dict.fromkeys(self.canonical(part) for part in parts))
         return None
 

@@ -59,7 +59,13 @@ def parts_of(segments: list[Segment], names: Names, cue: int, records: Records) 
 
 
 def _segment(segment: Segment, names: Names, cue: int, records: Records) -> list[Part]:
-    text = without_lyrics(segment.text, cue, records)
+    text = without_lyrics(
+        segment.text.without_marks(),
+        cue,
+        records,
+        changes=lambda found: _changes(found, names),
+        label_ends=lambda found, at: _end_of_label(found, at, names),
+    )
     given = names.of_field(segment.speaker) if segment.speaker else Label()
     cuts = _changes(text.chars, names)
     bounds = zip([0, *cuts], [*cuts, len(text.chars)], strict=True)
@@ -96,10 +102,10 @@ def _chunk(text: LinedText, names: Names, cue: int, records: Records) -> tuple[L
         if label.names and found[0].names and names.before_colon(text.chars) is not None:
             break
     if not label.names and (unsure := names.like_a_name(text.chars)):
+        capitals = "" if unsure.isupper() else " or write it in capitals"
         records.notice_once(
             cue,
-            f"'{unsure}:' is read as words; if it names a speaker, add it to cast.csv or write it "
-            "in capitals",
+            f"'{unsure}:' is read as words; if it names a speaker, add it to cast.csv{capitals}",
         )
     return label, without_sounds(text, cue, records)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 from redub.footage.subtitles.records import Kind, Records
 from redub.footage.subtitles.text import LinedText
 
 _NOTES = re.compile(r"[♪♫♩♬🎵🎶]+")
 _NOTES_IN_BRACKETS = re.compile(r"[\[(][^\[\]()]*[♪♫♩♬🎵🎶][^\[\]()]*[\])]")
-_HASHES = re.compile(r"(?m)^\s*#[ \t]*\S[^\n]*?#\s*$")
+_HASHES = re.compile(r"(?m)^\s*#[ \t]*\S[^\n]*?#\s*$|\A\s*#[ \t]+[^#]*#\s*\Z")
 _NEW_SPEAKER = re.compile(r"\n\s*(?:>>|[-–—‐−•]\s)")
-_SQUARE = re.compile(r"\[[^\[\]]*\]")
-_ROUND = re.compile(r"\([^()]*\)")
+_SQUARE = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]")
+_ROUND = re.compile(r"\((?:[^()]|\([^()]*\))*\)")
 _STARS = re.compile(r"\*[^*\n]+\*")
 _SENTENCE_END = re.compile(r"(?:[.!?…:;\"”)\]♪—–-]|^|\n)\s*$")
 _ONE_SOUND = re.compile(r"\w+(?:s|ing)", re.IGNORECASE)
@@ -20,15 +21,28 @@ _MAX_SOUND_WORDS = 6
 _MAX_INITIALS = 4  # 'the Bureau (FBI)' is spoken
 
 
-def without_lyrics(text: LinedText, cue: int, records: Records) -> LinedText:
-    """Take out what is sung: text between music notes, or between ``#`` at both ends of a line.
+def without_lyrics(
+    text: LinedText,
+    cue: int,
+    records: Records,
+    *,
+    changes: Callable[[str], Sequence[int]] = lambda chars: (),
+    label_ends: Callable[[str, int], int] = lambda chars, at: at,
+) -> LinedText:
+    """Take out what is sung: text between music notes, or between ``#`` at both ends.
 
     A note without a second one holds for the text up to the next speaker; a single note at the end
-    of a line holds for the line before it.
+    of a line holds for the line before it, unless a speaker is named there. A single note inside a
+    sentence holds for nothing.
+
+    Args:
+        changes: places of a text where another speaker begins.
+        label_ends: where the speaker's label that begins at a place ends; the place without one.
     """
     bracketed = [found.span() for found in _NOTES_IN_BRACKETS.finditer(text.chars)]
     text = _take(text, bracketed, Kind.LYRICS, cue, records)
     spans: list[tuple[int, int]] = []
+    cuts = changes(text.chars)
     marks = [(found.start(), found.end()) for found in _NOTES.finditer(text.chars)]
     after = 0
     for place, (start, end) in enumerate(marks):
@@ -37,10 +51,15 @@ def without_lyrics(text: LinedText, cue: int, records: Records) -> LinedText:
         others = marks[place + 1 :]
         following = _NEW_SPEAKER.search(text.chars, end)
         stop = following.start() if following else len(text.chars)
+        stop = min([stop, *(cut for cut in cuts if cut >= end)])
+        line = text.chars.rfind("\n", 0, start) + 1
+        words = label_ends(text.chars, line)  # where those of the note's line begin
         if others and others[0][0] < stop:
             span = (start, others[0][1])
         elif text[end:stop].is_blank:  # the note ends its line
-            span = (max(after, text.chars.rfind("\n", 0, start) + 1), end)
+            span = (start if line < words <= start else max(after, line), end)
+        elif text.chars[line:start].strip() and not _begins_sentence(text.chars, start):
+            span = (start, end)
         else:
             span = (start, stop)
         spans.append(span)

@@ -70,6 +70,15 @@ class LinedText:
             after = end
         return LinedText.joined([*parts, self[after:]], between="")
 
+    def without_marks(self) -> LinedText:
+        """The text without invisible format characters (marks of direction), but with joiners."""
+        marks = [
+            (at, at + 1)
+            for at, char in enumerate(self.chars)
+            if unicodedata.category(char) == "Cf" and char not in _JOINERS
+        ]
+        return self.cut(marks) if marks else self
+
     def matches(self, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], LinedText]]:
         """Every match of a pattern, with its text."""
         for match in pattern.finditer(self.chars):

@@ -101,7 +101,8 @@ def project_status(project: Project) -> Status:
     elif clips.is_empty():
         following = ["ingest"]
     elif store.keys.lacking:
-        following = ["weights", "add", "KIND", "PATH"]
+        packaged = all("`redub weights get" in str(error) for error in store.keys.lacking.values())
+        following = ["weights", "get", "all"] if packaged else ["weights", "kinds"]
     elif any(line.pending for line in lines):
         following = ["extract"]
     elif build is None or not is_fresh(store, build):

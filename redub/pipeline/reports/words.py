@@ -13,11 +13,11 @@ from pathlib import Path
 
 from redub.core.config import existing_file
 from redub.core.errors import ConfigError, FeatureAbsent, UsageError
-from redub.core.types import LANGUAGE
 from redub.features.text.g2p import KIND as G2P
 from redub.features.text.phonemes import PhonemeConfig, PhonemeExtractor, WordPhonemes
 from redub.features.text.pronunciation import Source
 from redub.features.weights.packages import fetched
+from redub.footage.language import is_language_tag
 from redub.pipeline.store.keys import FeatureKeys
 from redub.pipeline.store.project import Project
 
@@ -87,7 +87,7 @@ def say_lines(
         ModelRefusedError: weights of the project are not recorded, gone or changed.
         ConfigError: an error in ``pronunciations.csv``.
     """
-    if language and not LANGUAGE.fullmatch(language):
+    if language and not is_language_tag(language):
         raise UsageError(f"--language {language}: wanted a tag like en, en-GB or de")
     if project is None:
         backend, speaker = "builtin", _without_project()

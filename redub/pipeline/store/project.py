@@ -54,9 +54,14 @@ def open_project(start: Path) -> Project:
         )
     for folder in (start, *start.parents):
         path = folder / FILE_NAME
+        if not path.is_file() and (path.exists() or path.is_symlink()):
+            raise ConfigError(
+                f"{path} is no file that can be read; wanted the settings of a project",
+                code="E-CFG-TOML",
+            )
         if path.is_file():
             try:
-                text = path.read_text(encoding="utf-8")
+                text = path.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
                 raise ConfigError(
                     f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8", code="E-CFG-TOML"

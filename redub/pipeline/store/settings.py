@@ -12,10 +12,10 @@ from typing import Any, Literal
 from redub.core.config import from_mapping, nearest, parse_toml, unknown_key
 from redub.core.errors import ConfigError
 from redub.core.records import Json
-from redub.core.types import LANGUAGE, AudioSpec, VideoSpec
+from redub.core.types import AudioSpec, VideoSpec
 from redub.features.registry import BUILTIN, EXTRACTORS, PROFILES, backend_of
 from redub.features.runtime import Runtime
-from redub.footage.language import known_language
+from redub.footage.language import is_language_tag, known_language
 from redub.footage.limits import check_share
 from redub.model.vocoder.registry import VOCODERS
 
@@ -56,7 +56,7 @@ class FootageConfig:
             raise ConfigError(
                 "footage.root is the project itself; name another folder", code="E-CFG-VALUE"
             )
-        if not LANGUAGE.fullmatch(self.language):
+        if not is_language_tag(self.language):
             raise ConfigError(
                 f"footage.language is '{self.language}'; wanted a tag like en, en-GB or de",
                 code="E-CFG-VALUE",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from redub.core.errors import ConfigError
@@ -78,3 +80,17 @@ def test_inflections_of_the_users_words_are_known():
 
 def test_without_a_file_there_is_no_folder(tmp_path):
     assert own_words_folder(tmp_path) is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link", "pipe"])
+def test_what_is_no_file_is_refused_and_not_left_out(tmp_path, kind):
+    path = tmp_path / "pronunciations.csv"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere.csv")
+    with pytest.raises(ConfigError, match="no file that can be read") as refused:
+        own_words_folder(tmp_path)
+    assert refused.value.code == "E-CFG-TABLE"

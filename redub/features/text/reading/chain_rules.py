@@ -84,9 +84,14 @@ def _inches(match: re.Match[str], context: Context) -> Words:
     return (*number(match[1]), "inch" if match[1] == "1" else "inches")
 
 
-def _clock_to(match: re.Match[str], context: Context) -> Words:
-    """The dash of 8 a.m.-5 p.m."""
+def _to(match: re.Match[str], context: Context) -> Words:
+    """The dash of 8 a.m.-5 p.m., 10%-20%, 1990s–2000s."""
     return ("to",)
+
+
+def _hours(match: re.Match[str], context: Context) -> Words:
+    """5-6pm."""
+    return (*cardinal(match[1]), "to", *cardinal(match[2]), match[3].upper(), "M")
 
 
 CHAIN_RULES: tuple[Rule, ...] = (
@@ -94,7 +99,8 @@ CHAIN_RULES: tuple[Rule, ...] = (
     rule(rf"{BEGIN}[0-9]{{3,4}}(?:-[0-9]{{3,4}}){{3,}}(?![\w-])", _digits),
     rule(rf"{BEGIN}[0-9]{{1,2}}(?:-[0-9]{{1,2}}){{2,}}(?![\w-])", _chain),
     rule(rf"{BEGIN}({NUMBER}) in\.(?= [a-z])", _inches),
-    rule(r"(?<=[mM]\.)[-–](?=[0-9])", _clock_to),
+    rule(r"(?:(?<=[mM]\.)|(?<=[%°]))[-–](?=[0-9])|(?<=[0-9]s)[-–](?='?[0-9]{2,4}s)", _to),
+    rule(rf"{BEGIN}([0-9]{{1,2}})[-–]([0-9]{{1,2}})([ap])m{END}", _hours),
     rule(rf"{BEGIN}[0-9]{{5}}(?:-[0-9]{{4}})?(?![\w-]|[.,][0-9])", _postcode),
     rule(rf"{BEGIN}[0-9]{{1,3}}(?:\.[0-9]{{3}})+,[0-9]+{END}", _european),
     rule(rf"{BEGIN}[0-9]+,[0-9]{{1,2}}(?= ?(?:%|°|{_COUNTED}|{_LONG_UNITS}){END})", _european),

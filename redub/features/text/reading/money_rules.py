@@ -25,7 +25,7 @@ _EUROPEAN = r"[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{2}(?![0-9])|[0-9]+,[0-9]{2}(?![0-9
 
 def _money(match: re.Match[str], context: Context) -> Words:
     minus, land, sign, amount, most, scale = match.groups()
-    if re.fullmatch(r"[0-9]+,[0-9]{2}|[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]{2})?", amount):
+    if re.fullmatch(r"[0-9]+,[0-9]{2}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{2}", amount):
         amount = amount.replace(".", "").replace(",", ".")  # €1.234,50
     singular = context.after(match.end()).lower() in ("bill", "note", "coin", "banknote")
     said = money_words(sign, amount, most, SCALES.get(scale or "", ""), singular=singular)
@@ -40,6 +40,11 @@ def _of_country(said: Words, country: str) -> Words:
     return (*said[:place], *country.split(), *said[place:])
 
 
+def _minus_inside(match: re.Match[str], context: Context) -> Words:
+    """$-5."""
+    return ("minus", *money_words(match[1], match[2], None, ""))
+
+
 def _money_after(match: re.Match[str], context: Context) -> Words:
     return money_words(match[2], match[1], None, "")
 
@@ -52,6 +57,7 @@ def _coded_money(match: re.Match[str], context: Context) -> Words:
 
 
 MONEY_RULES: tuple[Rule, ...] = (
+    rule(rf"([{_MONEY}])-({NUMBER})(?![\w-])", _minus_inside),
     rule(rf"({MINUS})?(?:(?<!\w)({_COUNTRY}))?([{_MONEY}])"
          rf" ?({_EUROPEAN}|{NUMBER})"
          rf"(?: ?[-–] ?[{_MONEY}]?({NUMBER}))?(?: ?({_SCALE})(?!\w))?", _money),

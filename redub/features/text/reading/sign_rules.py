@@ -53,8 +53,10 @@ def _sign(match: re.Match[str], context: Context) -> Words:
 
 
 STAGE_RULES: tuple[Rule, ...] = (
-    rule(r"\[[^\]]*\]", _silent("stage direction")),
-    rule(r"\((?!\d{3}\) ?\d{3}[-.]\d{4})[^)]*\)", _silent("stage direction")),
+    rule(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]", _silent("stage direction")),
+    rule(
+        r"\((?![^()A-Za-z]*[0-9][^()A-Za-z]*\))(?:[^()]|\([^()]*\))*\)", _silent("stage direction")
+    ),
     rule(r"</?[A-Za-z][^<>]{0,80}>", _silent("markup")),
     rule(r"(?<!\w)(?:[:;][-']?[()DP]|<3)(?!\w)", _silent("emoticon")),
     rule(r"[♪♫♬♩]+", _silent("music")),

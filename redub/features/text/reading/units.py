@@ -80,6 +80,7 @@ SCALES: dict[str, str] = {
     "hundred": "hundred", "thousand": "thousand", "million": "million", "billion": "billion",
     "trillion": "trillion", "mn": "million", "bn": "billion", "k": "thousand", "K": "thousand",
     "m": "million", "M": "million", "b": "billion", "B": "billion", "tn": "trillion",
+    "T": "trillion",
 }  # fmt: skip
 """What may follow an amount of money → its name."""
 
