@@ -32,6 +32,7 @@ from redub.core.stopping import Stopped
 
 NOUNS = (
     "project",
+    "reindex",
     "stages",
     "dub",
     "words",

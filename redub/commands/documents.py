@@ -23,6 +23,7 @@ DOCUMENTS = {
     "vocoder.train": "redub.pipeline.stages.vocoder:VocoderSummary",
     "synthesize": "redub.pipeline.stages.synthesize:SynthesisSummary",
     "evaluate": "redub.pipeline.store.runs.evaluations:Evaluation",
+    "reindex": "redub.pipeline.reindex:Reindexed",
     "run": "redub.pipeline.walk:Walk",
     "demo": "redub.pipeline.demo:DemoSummary",
     "dub": "redub.pipeline.dubbing.take:DubSummary",

@@ -17,6 +17,7 @@ SAFE = {  # stage → what a stop leaves whole
     "extract": "the clips done so far are in the store",
     "index": "the index is as it was before",
     "retrieve": "the neighbours are as they were before",
+    "reindex": "clips and features done so far are in the store, the index is as it was before",
     "train": "every checkpoint is whole, and training goes on from the newest",
     "vocoder train": "every checkpoint is whole, and training goes on from the newest",
     "synthesize": "takes of an unfinished split are never read; the split is spoken again",

@@ -104,8 +104,45 @@ class IndexSummary:
         return [f"index {self.build}: {self.library} clips, {counts}", said]
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedBuild:
+    """A build whose files are written; ``fresh``: it is not committed yet, so nobody reads it."""
+
+    record: BuildRecord
+    fresh: bool
+    library: int
+    left_out: dict[str, str]
+
+    def commit(self, project: Project) -> None:
+        """Make this build the newest one, unless it already is."""
+        if self.fresh:
+            self.record.commit(project)
+
+    def summary(self) -> IndexSummary:
+        """What was built."""
+        return IndexSummary(
+            build=self.record.build,
+            fresh=self.fresh,
+            library=self.library,
+            indexed={modality: self.record.rows[modality] for modality in MODALITIES},
+            left_out=len(self.left_out),
+            recall=dict(self.record.recall),
+            reasons=commonest(self.left_out.values()),
+        )
+
+
 def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
     """Build and commit the index over the training split, unless it is up to date.
+
+    Args, Raises: see :func:`prepare_build`.
+    """
+    prepared = prepare_build(project, compact=compact)
+    prepared.commit(project)
+    return prepared.summary()
+
+
+def prepare_build(project: Project, *, compact: bool = False) -> PreparedBuild:
+    """Write the files of a build over the training split, without the commit that names it.
 
     Only new and changed clips are indexed; other clips stay in the segments of the last build.
     Beyond 16 segments, or with more than one dead row per two live rows, all clips are indexed
@@ -130,22 +167,10 @@ def build_index(project: Project, *, compact: bool = False) -> IndexSummary:
         newest = None
     up_to_date = newest is not None and newest.build == document.build and not compact
     if newest is not None and up_to_date and newest.is_whole(project):
-        made = newest
-    else:
-        old = None if compact else newest
-        made = _built(store, library, document, old, every_byte=up_to_date or old is None)
-        made.commit(project)
-    rows = {modality: made.rows[modality] for modality in MODALITIES}
-    recall = dict(made.recall)
-    return IndexSummary(
-        build=made.build,
-        fresh=made is not newest,
-        library=len(library),
-        indexed=rows,
-        left_out=len(left_out),
-        recall=recall,
-        reasons=commonest(left_out.values()),
-    )
+        return PreparedBuild(newest, False, len(library), left_out)
+    old = None if compact else newest
+    made = _built(store, library, document, old, every_byte=up_to_date or old is None)
+    return PreparedBuild(made, True, len(library), left_out)
 
 
 def _built(

@@ -8,10 +8,17 @@ again only when its bytes, its subtitles, its rows in the tables or the decoders
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
 
 from redub.core.config import digest_of
 from redub.core.errors import ConfigError
@@ -27,6 +34,9 @@ from redub.pipeline.store.writing import writing
 from redub.pipeline.work.decoders import close_decoders, shared_decoder
 from redub.pipeline.work.executor import Failure, Scheduler
 from redub.pipeline.work.footage_changes import SourceOrder, footage_changes, with_version
+
+OnlySources = Callable[[str], bool]
+"""Whether a source, a posix path below the footage folder, may be read or taken out now."""
 
 
 @dataclass(slots=True)
@@ -55,6 +65,27 @@ class IngestSummary:
     with_words: int = 0
     with_speaker: int = 0
     alike: list[str] = field(default_factory=list)
+
+    def add(self, batch: Sequence[SourceClips]) -> None:
+        """Count what was found in some sources."""
+        for read in batch:
+            self.clips += len(read.clips)
+            self.quarantined += len(read.faults)
+            for kind, number in counted(read.others).items():
+                self.not_spoken[kind] = self.not_spoken.get(kind, 0) + number
+            self.without_subtitles += bool(read.clips) and not read.subtitles
+            own = [notice.text for notice in read.notices]
+            own += read.info.notes if read.info else ()
+            self.notices += [f"{read.source}: {notice}" for notice in own]
+            if read.faults and not self.first_reason:
+                first = read.faults[0]
+                self.first_reason = f"{first.source}: {first.code}: {first.message}"
+
+    def count(self, clips: pl.DataFrame) -> None:
+        """Count the utterances of the whole project, given its live clips."""
+        self.with_words = int((clips["text"] != "").sum())
+        self.with_speaker = int((clips["speaker"] != "").sum())
+        self.alike = _alike(clips["speaker"].unique().to_list())
 
     def remarks(self) -> list[str]:
         """What a user should know besides the counts, as sentences; the first ones of many."""
@@ -90,23 +121,24 @@ def ingest(
     *,
     scheduler: Scheduler,
     progress: Progress = lambda done, total: None,
+    only: OnlySources = lambda source: True,
 ) -> IngestSummary:
     """Read every new or changed source; the caller holds the project lock.
 
     Args:
         progress: given the number of sources read, and of all to read.
+        only: sources that may be read or taken out now; the others stay as they are.
 
     Raises:
         ConfigError: the footage folder is missing or empty, or a table is wrong.
     """
-    root = project.footage_root
-    if not root.is_dir():
-        raise ConfigError(f"the footage folder {root} does not exist", code="E-CFG-FOOTAGE")
+    root = check_footage(project)
     store = Store(project)
     changes = footage_changes(store)
-    orders, gone = changes.orders, changes.gone
+    orders = [order for order in changes.orders if only(order.source)]
+    gone = [source for source in changes.gone if only(source)]
     unused = [str(found) for found in changes.unused]
-    if not orders and not changes.unchanged:
+    if not changes.orders and not changes.unchanged:
         seen = f"; not used: {'; '.join(unused[:_NAMED])}" if unused else ""
         raise ConfigError(f"0 clips: no media below {root}{seen}", code="E-CFG-FOOTAGE")
     summary = IngestSummary(
@@ -115,24 +147,25 @@ def ingest(
     if gone:
         _take_out(store, gone)
     size = project.config.store.sources_per_commit
-    batch: list[tuple[SourceOrder, SourceClips]] = []
-    progress(0, len(orders))
-    try:
-        for done, (order, result) in enumerate(
-            zip(orders, scheduler.run(read_one, orders), strict=True), start=1
-        ):
-            batch.append((order, _lost(order, result) if isinstance(result, Failure) else result))
-            if len(batch) == size or done == len(orders):
-                _commit(store, batch, summary)
-                batch = []
-            progress(done, len(orders))
-    finally:
-        close_decoders()
-    clips = store.clip_frame()
-    summary.with_words = int((clips["text"] != "").sum())
-    summary.with_speaker = int((clips["speaker"] != "").sum())
-    summary.alike = _alike(clips["speaker"].unique().to_list())
+    with contextlib.closing(
+        read_sources(orders, scheduler=scheduler, progress=progress)
+    ) as results:
+        while batch := list(islice(results, size)):
+            _commit(store, batch, summary)
+    summary.count(store.clip_frame())
     return summary
+
+
+def check_footage(project: Project) -> Path:
+    """Return the footage folder.
+
+    Raises:
+        ConfigError: E-CFG-FOOTAGE, it does not exist.
+    """
+    root = project.footage_root
+    if not root.is_dir():
+        raise ConfigError(f"the footage folder {root} does not exist", code="E-CFG-FOOTAGE")
+    return root
 
 
 def _alike(speakers: Collection[str]) -> list[str]:
@@ -186,34 +219,55 @@ def _commit(
         for order, read in batch
         for fault in read.faults
     ]
-    only = store.project.config.footage.decoder
+    rows = rows_of(store.project, batch)
+    tables = [
+        (store.quarantine, quarantine_table(faults)),
+        (store.clip_parts, rows.clips),
+        (store.sources, rows.sources),
+    ]
+    for parts, table in tables:
+        if table.num_rows and not parts.ends_with(name):
+            parts.commit([parts.write_part(name, table, shard=shard)])
+    summary.add([read for _, read in batch])
+
+
+class SourceRows(NamedTuple):
+    """Rows of the clip table and of the source table."""
+
+    clips: pa.Table
+    sources: pa.Table
+
+
+def rows_of(project: Project, batch: Sequence[tuple[SourceOrder, SourceClips]]) -> SourceRows:
+    """Make the rows of sources that were read."""
+    only = project.config.footage.decoder
     clips = [
         with_version(clip, only, reading=read.info.reading if read.info else "")
         for _, read in batch
         for clip in read.clips
     ]
     prints = [order.fingerprint for order, read in batch for _ in read.clips]
-    tables = [
-        (store.quarantine, quarantine_table(faults)),
-        (store.clip_parts, clip_table(clips, prints, store.project.config.video.fps)),
-        (store.sources, source_table([_source_row(*item) for item in batch])),
-    ]
-    for parts, table in tables:
-        if table.num_rows and not parts.ends_with(name):
-            parts.commit([parts.write_part(name, table, shard=shard)])
-    summary.clips += len(clips)
-    summary.quarantined += len(faults)
-    for _, read in batch:
-        for kind, number in counted(read.others).items():
-            summary.not_spoken[kind] = summary.not_spoken.get(kind, 0) + number
-        summary.without_subtitles += bool(read.clips) and not read.subtitles
-        summary.notices += [f"{read.source}: {notice.text}" for notice in read.notices]
-        summary.notices += [
-            f"{read.source}: {note}" for note in (read.info.notes if read.info else ())
-        ]
-    if faults and not summary.first_reason:
-        first = faults[0]
-        summary.first_reason = f"{first.source}: {first.code}: {first.message}"
+    return SourceRows(
+        clip_table(clips, prints, project.config.video.fps),
+        source_table([_source_row(*item) for item in batch]),
+    )
+
+
+def read_sources(
+    orders: Sequence[SourceOrder],
+    *,
+    scheduler: Scheduler,
+    progress: Progress = lambda done, total: None,
+) -> Generator[tuple[SourceOrder, SourceClips], None, None]:
+    """Read sources in the order of ``orders``; a worker that died is a fault of its source."""
+    progress(0, len(orders))
+    try:
+        results = scheduler.run(read_one, orders)
+        for done, (order, result) in enumerate(zip(orders, results, strict=True), start=1):
+            yield order, _lost(order, result) if isinstance(result, Failure) else result
+            progress(done, len(orders))
+    finally:
+        close_decoders()
 
 
 def _take_out(store: Store, gone: Sequence[str]) -> None:
@@ -223,9 +277,14 @@ def _take_out(store: Store, gone: Sequence[str]) -> None:
     """
     number = len(store.sources.commits()) + 1
     shard = digest_of([number, list(gone)], digits=16)
-    table = source_table([SourceRow(source=source) for source in gone])
+    table = rows_of_gone(gone)
     part = store.sources.write_part(f"part-{shard}.parquet", table, shard=shard)
     store.sources.commit([part])
+
+
+def rows_of_gone(sources: Sequence[str]) -> pa.Table:
+    """Rows of the source table that take sources out: they have no fingerprint."""
+    return source_table([SourceRow(source=source) for source in sources])
 
 
 def _source_row(order: SourceOrder, read: SourceClips) -> SourceRow:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from redub.core.config import nearest
 from redub.core.errors import ConfigError
 from redub.core.types import MODALITIES
-from redub.pipeline.store.index.builds import OpenIndex, features_of, open_index
+from redub.pipeline.store.index.build_record import BuildRecord
+from redub.pipeline.store.index.builds import OpenIndex, features_of, open_build, open_index
 from redub.pipeline.store.index.neighbours import neighbour_parts, query_chunks
 from redub.pipeline.store.project import Project
 from redub.pipeline.store.settings import IndexConfig
@@ -29,14 +30,17 @@ class RetrieveSummary:
     rows: int
 
 
-def retrieve(project: Project) -> RetrieveSummary:
+def retrieve(project: Project, build: BuildRecord | None = None) -> RetrieveSummary:
     """Query every live clip that has not been queried under these settings.
+
+    Args:
+        build: the build to search, which need not be committed yet; by default the newest one.
 
     Raises:
         ConfigError: the policy names films, rights or clips that the library does not have.
     """
     store = Store(project)
-    index = open_index(store)
+    index = open_index(store) if build is None else open_build(store, build)
     check_policy(index, project.config.index)
     table = neighbour_parts(store, index)
     clips = store.clips()

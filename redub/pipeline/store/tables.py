@@ -58,16 +58,25 @@ class Store:
 
     def source_frame(self) -> pl.DataFrame:
         """The latest row of every source, sorted by source."""
-        frame = _frame(self.sources.read())
+        frame = self.source_rows()
         return frame.unique(subset="source", keep="last", maintain_order=True).sort("source")
+
+    def source_rows(self) -> pl.DataFrame:
+        """All rows of the source table in the order of their commits."""
+        return _frame(self.sources.read())
+
+    def clip_rows(self) -> pl.DataFrame:
+        """All rows of the clip table in the order of their commits."""
+        return _frame(self.clip_parts.read())
 
     def clip_frame(self) -> pl.DataFrame:
         """Live clips in clip-table order: the clips of each source's latest ingest."""
         latest = self.source_frame().select("source", "fingerprint")
-        clips = _frame(self.clip_parts.read())
-        live = clips.join(
-            latest, on=["source", "fingerprint"], how="semi", maintain_order="left"
-        ).unique(subset="clip_id", keep="last", maintain_order=True)
+        live = (
+            self.clip_rows()
+            .join(latest, on=["source", "fingerprint"], how="semi", maintain_order="left")
+            .unique(subset="clip_id", keep="last", maintain_order=True)
+        )
         return through_scenes(live)
 
     def clips(self) -> list[Clip]:

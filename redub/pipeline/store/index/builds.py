@@ -227,6 +227,15 @@ def open_index(source: Store | Project) -> OpenIndex:
     return _opened(store, record, is_present=True)
 
 
+def open_build(store: Store, record: BuildRecord) -> OpenIndex:
+    """Open a build of the present clips that need not be committed yet, its bytes checked.
+
+    Raises:
+        IntegrityError: a file is missing or changed.
+    """
+    return _opened(store, record, is_present=True)
+
+
 def newest_build(store: Store) -> OpenIndex:
     """Open the newest build, its bytes checked, even where the project has changed since.
 

@@ -126,3 +126,26 @@ def stored_hits(store: Store, index: OpenIndex) -> pl.DataFrame:
     rows = pl.concat(frames)
     newest = pl.col("part") == pl.col("part").max().over("clip_id")
     return rows.filter(newest).select(names)
+
+
+def hits_of_build(project: Project, build: str) -> pl.DataFrame:
+    """The newest hits of every clip under the project's settings, without scores.
+
+    Args:
+        build: name of a build; empty for none.
+
+    Returns:
+        Columns ``clip_id`` and ``hits``: ``modality:hit`` of all modalities in the order of ranks.
+    """
+    table = neighbours_of_build(project, build)
+    columns = ["clip_id", "modality", "rank", "hit"]
+    frames = [
+        pl.DataFrame(table.read_one(part, columns)).with_columns(part=pl.lit(number))
+        for number, part in enumerate(table.parts() if build else ())
+    ]
+    if not frames:
+        return pl.DataFrame(schema={"clip_id": pl.String, "hits": pl.List(pl.String)})
+    rows = pl.concat(frames)
+    newest = rows.filter(pl.col("part") == pl.col("part").max().over("clip_id"))
+    hit = pl.concat_str("modality", "hit", separator=":")
+    return newest.sort("modality", "rank").group_by("clip_id").agg(hits=hit)
