@@ -33,7 +33,7 @@ from redub.core.errors import ClipError, ConfigError
 from redub.core.types import EMOTIONS
 from redub.footage.faults import shown
 from redub.footage.language import is_language_tag
-from redub.footage.paths import open_regular
+from redub.footage.paths import locate, open_regular
 
 SPLITS = ("train", "validation", "test", "none")
 TABLE_NAMES = (
@@ -312,7 +312,10 @@ def _check_size(name: str, row: int, cells: list[str]) -> None:
 
 def _text_of(path: Path, name: str) -> str:
     try:
-        with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        with (
+            open_regular(locate(path.parent, name)) as descriptor,
+            open(descriptor, "rb", closefd=False) as file,
+        ):
             data = file.read(_MAX_TABLE_BYTES + 1)
     except ClipError as error:
         raise ConfigError(f"{name}: {error.message}", code="E-CFG-TABLE") from error

@@ -28,6 +28,7 @@ from redub.footage.folder import (
 from redub.footage.limits import DecodeLimits
 from redub.footage.listing import list_files, list_sources
 from redub.footage.subtitles.places import positions
+from redub.footage.tables import TABLE_NAMES
 from redub.pipeline.store.tables import clips_of, through_scenes
 
 from .media import make, steady
@@ -159,6 +160,22 @@ def test_the_language_is_that_of_the_table_else_of_the_subtitles_else_of_the_set
 def test_a_language_that_is_no_tag_is_a_mistake_of_the_table(root, decoder):
     (root / "languages.csv").write_text("source,line,language\ntrailer.mp4,,German!\n")
     with pytest.raises(ConfigError, match=r"languages\.csv line 2 has the language 'German!'"):
+        read(root, decoder)
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_a_table_that_links_out_of_the_folder_is_refused_and_not_quoted(
+    root, decoder, tmp_path, name
+):
+    (tmp_path / "secret").write_text("password: harbour\n")
+    (root / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ConfigError, match="outside the footage folder") as refused:
+        read(root, decoder)
+    assert name in refused.value.message
+    assert "password" not in refused.value.message
+    (root / name).unlink()
+    (root / name).symlink_to("nowhere.csv")
+    with pytest.raises(ConfigError, match="link without a target"):
         read(root, decoder)
 
 

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,10 +23,15 @@ from redub.core.config import nearest
 from redub.core.errors import ClusterLostError, RedubError, UsageError
 from redub.core.stopping import uninterrupted
 
+log = logging.getLogger(__name__)
+
 Order = TypeVar("Order")
 Result = TypeVar("Result")
 IN_FLIGHT_PER_WORKER = 3
 CONNECT_S = 15
+WITHOUT_WORKERS_S = 60.0
+"""A cluster without any worker for so long is lost."""
+LOOK_S = 2.0  # between two looks whether there are workers
 WORKER_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 UNWATCHED = {
     "distributed.worker.profile.enabled": False,
@@ -96,7 +102,7 @@ def _distributed(
     }
     with dask_settings(settings), contextlib.ExitStack() as stack:
         client = stack.enter_context(_client(scheduler, stack))
-        workers = max(1, len(client.scheduler_info()["workers"]))
+        workers = len(_some_workers(client, scheduler.name))
         dispatch = _Dispatch(client, function, orders)
         for _ in range(IN_FLIGHT_PER_WORKER * workers):
             dispatch.submit()
@@ -129,11 +135,9 @@ class _Dispatch(Generic[Order, Result]):
     def __init__(
         self, client: Any, function: Callable[[Order], Result], orders: Sequence[Order]
     ) -> None:
-        from distributed import as_completed
-
         self.client, self.function, self.orders = client, function, orders
         self.todo = iter(range(len(orders)))
-        self.waiting = as_completed(loop=client.loop)
+        self.flying: dict[str, Any] = {}  # task key to its future
         self.position: dict[str, int] = {}  # task key to the number of its order
         self.suspects: list[int] = []  # orders that failed once, to be run again
         self.retried: set[int] = set()
@@ -150,7 +154,46 @@ class _Dispatch(Generic[Order, Result]):
         key = _task_key(index, index in self.retried)
         future = self.client.submit(self.function, self.orders[index], key=key, pure=False)
         self.position[future.key] = index
-        self.waiting.add(future)
+        self.flying[future.key] = future
+
+    def _next_ended(self) -> Any:
+        """Wait for a task to end, and look every :data:`LOOK_S` seconds whether there are workers.
+
+        Raises:
+            ClusterLostError: the scheduler is gone, or there was no worker for
+                :data:`WITHOUT_WORKERS_S` seconds.
+        """
+        from distributed import CancelledError, wait
+
+        alone_since: float | None = None
+        while self.flying:
+            futures = list(self.flying.values())
+            try:
+                with self.client.as_current():
+                    ended = wait(futures, timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+                if ended:
+                    return min(ended, key=lambda future: self.position[future.key])
+            except CancelledError:
+                return next(future for future in futures if future.cancelled())
+            except TimeoutError:
+                pass
+            if self._has_workers():
+                alone_since = None
+            elif alone_since is None:
+                alone_since = time.monotonic()
+                log.warning("the cluster has lost all its workers; waiting for one")
+            elif time.monotonic() - alone_since > WITHOUT_WORKERS_S:
+                raise _without_workers("the cluster has had no worker")
+        raise ClusterLostError("the cluster stopped before all tasks were done")
+
+    def _has_workers(self) -> bool:
+        try:
+            return bool(self.client.nthreads())
+        except (OSError, TimeoutError) as error:
+            raise ClusterLostError(
+                f"the Dask scheduler is gone ({error}); committed rows are safe, "
+                "run the same command again"
+            ) from error
 
     def next_finished(self) -> dict[int, Result | Failure[Order]]:
         """Wait for a task to end and start another one.
@@ -164,10 +207,7 @@ class _Dispatch(Generic[Order, Result]):
         """
         from distributed import CancelledError
 
-        try:
-            future = next(self.waiting)
-        except StopIteration:
-            raise ClusterLostError("the cluster stopped before all tasks were done") from None
+        future = self.flying.pop(self._next_ended().key)
         index = self.position.pop(future.key)
         finished: dict[int, Result | Failure[Order]] = {}
         try:
@@ -189,6 +229,30 @@ class _Dispatch(Generic[Order, Result]):
         future.release()
         self.submit()
         return finished
+
+
+def _some_workers(client: Any, address: str) -> dict[str, int]:
+    """The workers of a cluster, with their threads; waits for the first one.
+
+    Raises:
+        ClusterLostError: there is none after :data:`WITHOUT_WORKERS_S` seconds.
+    """
+    began = time.monotonic()
+    while not (found := dict(client.nthreads())):
+        waited = time.monotonic() - began
+        if waited > WITHOUT_WORKERS_S:
+            raise _without_workers(f"the Dask scheduler at {address} has had no worker")
+        if waited < LOOK_S:
+            log.warning("%s has no worker yet; waiting for one", address)
+        time.sleep(min(LOOK_S, 0.2))
+    return found
+
+
+def _without_workers(what: str) -> ClusterLostError:
+    return ClusterLostError(
+        f"{what} for {WITHOUT_WORKERS_S:g} s; committed rows are safe. Start `dask worker` "
+        "processes, and run the same command again"
+    )
 
 
 def _task_key(index: int, again: bool) -> str:

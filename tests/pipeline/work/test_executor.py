@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,11 @@ def double(number):
 def poison(number):
     if number == 3:
         os._exit(1)
+    return number
+
+
+def sleepy(number):
+    time.sleep(0.5)
     return number
 
 
@@ -92,6 +99,35 @@ def test_no_scheduler_at_an_address_is_a_lost_cluster(monkeypatch):
     monkeypatch.setattr("redub.pipeline.work.executor.CONNECT_S", 1)
     with pytest.raises(ClusterLostError, match=r"tcp://127\.0\.0\.1:9"):
         list(Scheduler("tcp://127.0.0.1:9", 1).run(double, [1]))
+
+
+def test_a_scheduler_without_workers_is_given_up_with_a_sentence(monkeypatch, caplog):
+    monkeypatch.setattr(executor, "WITHOUT_WORKERS_S", 0.5)
+    with local_cluster(0) as empty:
+        scheduler = Scheduler(empty.scheduler_address, 1)
+        with pytest.raises(ClusterLostError, match=r"has had no worker for 0\.5 s"):
+            list(scheduler.run(double, [1, 2]))
+    assert "has no worker yet" in caplog.text
+
+
+def test_workers_that_never_come_back_are_given_up_with_a_sentence(monkeypatch, caplog):
+    monkeypatch.setattr(executor, "WITHOUT_WORKERS_S", 1.0)
+    monkeypatch.setattr(executor, "LOOK_S", 0.2)
+    with local_cluster(2) as running:
+        results = Scheduler(running.scheduler_address, 2).run(sleepy, list(range(8)))
+        next(results)
+        running.scale(0)
+        running.sync(running.scheduler.retire_workers)
+        with pytest.raises(ClusterLostError, match="has had no worker for 1 s"):
+            list(results)
+    assert "lost all its workers" in caplog.text
+
+
+def test_a_worker_that_comes_late_is_waited_for():
+    with local_cluster(0) as empty:
+        results = Scheduler(empty.scheduler_address, 1).run(double, [1, 2])
+        threading.Timer(1.0, lambda: empty.scale(1)).start()
+        assert list(results) == [2, 4]
 
 
 @pytest.mark.parametrize("name", ["sinc", "http://x", ""])
