@@ -70,6 +70,9 @@ def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"unknown key '{path}'; {hint}", code="E-CFG-KEY")
 
 
+_MOST_TOML_BYTES = 1 << 20
+
+
 def existing_file(path: Path) -> Path:
     """The path of a file that a command names.
 
@@ -102,15 +105,27 @@ def read_toml(path: Path, *, code: str = "E-CFG-TOML") -> dict[str, Any]:
     Raises:
         ConfigError: E-IN-MISSING, there is no such file; else ``code``, with the line.
     """
+    return parse_toml(toml_text(existing_file(path), code=code), where=str(path), code=code)
+
+
+def toml_text(path: Path, *, code: str = "E-CFG-TOML") -> str:
+    """Read the text of a settings file in UTF-8; a byte order mark is skipped.
+
+    Raises:
+        ConfigError: it cannot be read, is not UTF-8, or is larger than 1 MiB.
+    """
     try:
-        text = existing_file(path).read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(_MOST_TOML_BYTES + 1)
+        if len(data) > _MOST_TOML_BYTES:
+            raise ConfigError(f"{path} is larger than 1 MiB; wanted settings", code=code)
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8", code=code
         ) from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", code=code) from error
-    return parse_toml(text, where=str(path), code=code)
 
 
 def parse_toml(text: str, *, where: str, code: str = "E-CFG-TOML") -> dict[str, Any]:
@@ -124,6 +139,8 @@ def parse_toml(text: str, *, where: str, code: str = "E-CFG-TOML") -> dict[str, 
     """
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{where}: values are nested too deeply", code=code) from None
     except tomllib.TOMLDecodeError as error:
         last = max(1, len(text.splitlines()))
         what = str(error).replace("(at end of document)", f"(at line {last}, the last one)")

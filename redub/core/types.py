@@ -8,6 +8,7 @@ Letters: V video frames, H and W frame height and width, S samples, T mel frames
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +73,8 @@ class AudioSpec:
     lasts exactly 4 mel frames or 640 samples.
 
     Raises:
-        ConfigError: not ``0 < hop_samples <= win_samples <= n_fft``.
+        ConfigError: not ``0 < hop_samples <= win_samples <= n_fft <= 65536``, a sample rate outside
+            1,000 to 384,000 Hz, no mel channel or more than 1,024, or not ``0 <= fmin < fmax``.
     """
 
     sample_rate_hz: int = 16_000
@@ -84,10 +86,21 @@ class AudioSpec:
     fmax_hz: float = 8000.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.hop_samples <= self.win_samples <= self.n_fft:
+        if not 0 < self.hop_samples <= self.win_samples <= self.n_fft <= 65_536:
             raise ConfigError(
                 f"audio: hop {self.hop_samples}, window {self.win_samples}, fft {self.n_fft}: "
-                "wanted 0 < hop <= window <= fft"
+                "wanted 0 < hop <= window <= fft <= 65536"
+            )
+        for name, least, most in (("sample_rate_hz", 1000, 384_000), ("mel_channels", 1, 1024)):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(
+                    f"audio.{name} is {getattr(self, name)}; wanted {least} to {most}",
+                    code="E-CFG-VALUE",
+                )
+        if not 0 <= self.fmin_hz < self.fmax_hz < math.inf:
+            raise ConfigError(
+                f"audio: fmin_hz {self.fmin_hz}, fmax_hz {self.fmax_hz}: wanted 0 <= fmin < fmax",
+                code="E-CFG-VALUE",
             )
 
     def frame_count(self, samples: int) -> int:

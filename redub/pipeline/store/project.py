@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redub.core.config import merged, nearest, read_toml
+from redub.core.config import merged, nearest, read_toml, toml_text
 from redub.core.errors import ConfigError, UsageError
 from redub.core.records import Json
 from redub.features.registry import BUILTIN, PROFILES
@@ -60,13 +60,7 @@ def open_project(start: Path) -> Project:
                 code="E-CFG-TOML",
             )
         if path.is_file():
-            try:
-                text = path.read_text(encoding="utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise ConfigError(
-                    f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8", code="E-CFG-TOML"
-                ) from error
-            return Project(folder, parse_config(text, where=str(path)))
+            return Project(folder, parse_config(toml_text(path), where=str(path)))
     raise ConfigError(
         f"no {FILE_NAME} in {start} or above it; start a project with `redub init DIR`, or "
         "name one with -C DIR",

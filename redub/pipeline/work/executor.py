@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 Order = TypeVar("Order")
 Result = TypeVar("Result")
 IN_FLIGHT_PER_WORKER = 3
+_ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,9})/?", re.ASCII)
 CONNECT_S = 15
 WITHOUT_WORKERS_S = 60.0
 """A cluster without any worker for so long is lost."""
@@ -65,9 +67,12 @@ class Scheduler:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if self.name not in ("sync", "processes") and not self.name.startswith("tcp://"):
+        address = _ADDRESS.fullmatch(self.name)
+        if self.name not in ("sync", "processes") and address is None:
             hint = nearest(self.name, ["sync", "processes", "tcp://host:port"])
             raise UsageError(f"unknown scheduler '{self.name}'; {hint}")
+        if address and not 0 < int(address[1]) < 65_536:
+            raise UsageError(f"the scheduler '{self.name}' has no port from 1 to 65535")
         if self.workers < 1:
             raise UsageError(f"--workers is {self.workers}; wanted at least 1")
 

@@ -37,3 +37,21 @@ def test_the_language_of_the_footage_is_one_that_exists(tmp_path, tag, is_known)
     else:
         with pytest.raises(ConfigError, match=r"footage\.language is 'zz'"):
             open_project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ('name = "' + "x" * 2_000_000 + '"', "larger than 1 MiB"),
+        ("[audio]\nsample_rate_hz = 0", "sample_rate_hz is 0"),
+        ("[audio]\nmel_channels = -1", "mel_channels is -1"),
+        ("[audio]\nfmax_hz = nan", "wanted 0 <= fmin < fmax"),
+        ("[audio]\nfmin_hz = inf", "wanted 0 <= fmin < fmax"),
+        ("[audio]\nn_fft = 1000000", "fft <= 65536"),
+    ],
+)
+def test_settings_without_sense_are_one_sentence(tmp_path, text, says):
+    (tmp_path / "redub.toml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        open_project(tmp_path)

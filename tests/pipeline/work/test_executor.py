@@ -130,9 +130,18 @@ def test_a_worker_that_comes_late_is_waited_for():
         assert list(results) == [2, 4]
 
 
-@pytest.mark.parametrize("name", ["sinc", "http://x", ""])
+@pytest.mark.parametrize("name", ["tcp://[::1]:8786", "tcp://a-b.example.com:1", "tcp://h_1:99"])
+def test_addresses_of_schedulers_are_taken(name):
+    assert Scheduler(name, 1).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sinc", "http://x", "", "tcp://", "tcp://host", "tcp://host:x", "tcp://:8786", "tcp://h:0",
+     "tcp://h:70000", "tcp://h:٣"],
+)  # fmt: skip
 def test_an_unknown_scheduler_is_a_usage_error(name):
-    with pytest.raises(UsageError, match="unknown scheduler"):
+    with pytest.raises(UsageError, match="scheduler"):
         Scheduler(name, 1)
 
 
